@@ -1,0 +1,12 @@
+//! What Cutover decides, as pure functions and plain data.
+//!
+//! Nothing here touches nginx, a socket, a file or a clock: the nginx module and the daemon bring those. That is what
+//! makes each rule below testable by a table.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod counters;
+pub mod name;
+pub mod route;
+pub mod state_file;

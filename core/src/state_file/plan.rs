@@ -1,0 +1,201 @@
+//! What has to be written so that a file knows a configuration, and when a configuration must be refused.
+
+use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE};
+use crate::name::FixedName;
+use crate::route::{Reading, SlotId};
+
+/// One record as found in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who it belongs to.
+    pub names: Names,
+    /// Where its traffic goes.
+    pub route: Reading,
+}
+
+/// One group of the configuration that is being loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// Its checked name.
+    pub group: &'a str,
+    /// The checked names of its slots.
+    pub slots: Vec<&'a str>,
+}
+
+/// What to do so that the file knows the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Records the file must have.
+    pub capacity: u32,
+    /// Names to write, by record.
+    pub writes: Vec<(u32, Names)>,
+    /// For each wanted group, in order: its record and its names.
+    pub groups: Vec<(u32, Names)>,
+}
+
+/// Why a configuration cannot be loaded over this file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// It would leave the traffic without a slot.
+    #[error(
+        "group \"{group}\" has no slot \"{slot}\", which is active now: keep the slot, or switch to another one first"
+    )]
+    DropsActive {
+        /// The group.
+        group: String,
+        /// The slot that is active now.
+        slot: String,
+    },
+    /// More names than the file can tell apart while old workers finish.
+    #[error("group \"{group}\" replaces too many slots at once: drop the old slots, reload, then add the new ones")]
+    TooManySlots {
+        /// The group.
+        group: String,
+    },
+    /// More groups than a file can hold.
+    #[error("more than {MAX_CAPACITY} groups")]
+    TooManyGroups,
+}
+
+/// Finds or makes a record for each wanted group; nothing is written if any is refused.
+pub fn plan(records: &[Record], wanted: &[Wanted<'_>]) -> Result<Plan, Conflict> {
+    let mut free = (0u32..).zip(records.iter().map(Some).chain(std::iter::repeat(None)));
+    let mut plan = Plan { capacity: records.len() as u32, writes: Vec::new(), groups: Vec::new() };
+    for group in wanted {
+        let known = (0u32..).zip(records).find(|(_, record)| record.names.group.as_str() == group.group);
+        let (index, old, route) = match known {
+            Some((index, record)) => (index, record.names.clone(), record.route),
+            None => {
+                let next = free.find(|(_, record)| record.is_none_or(|r| r.names.group.is_empty()));
+                let (index, _) = next.filter(|(i, _)| *i < MAX_CAPACITY).ok_or(Conflict::TooManyGroups)?;
+                (index, Names::FREE, Reading::Unset)
+            }
+        };
+        let new = old.configure(group, route)?;
+        if new != old {
+            plan.writes.push((index, new.clone()));
+        }
+        plan.capacity = plan.capacity.max(index + 1);
+        plan.groups.push((index, new));
+    }
+    plan.capacity = plan.capacity.max(1).next_multiple_of(CAPACITY_STEP);
+    Ok(plan)
+}
+
+impl Names {
+    fn configure(&self, wanted: &Wanted<'_>, route: Reading) -> Result<Names, Conflict> {
+        let too_many = || Conflict::TooManySlots { group: wanted.group.to_owned() };
+        let active = match route {
+            Reading::Set(route) => Some(route.active),
+            Reading::Unset | Reading::Damaged => None,
+        };
+        if let Some(slot) = active.and_then(|id| self.slot(id)).filter(|slot| !wanted.slots.contains(slot)) {
+            return Err(Conflict::DropsActive { group: wanted.group.to_owned(), slot: slot.to_owned() });
+        }
+        let mut names = self.clone();
+        names.group = FixedName::<GROUP_SIZE>::new(wanted.group).ok_or_else(too_many)?;
+        names.configured = 0;
+        for slot in &wanted.slots {
+            let id = names.id_of(slot).or_else(|| names.free_id(self, wanted)).ok_or_else(too_many)?;
+            let name = FixedName::<SLOT_SIZE>::new(slot).ok_or_else(too_many)?;
+            if let Some(place) = names.slots.get_mut(id.index()) {
+                *place = name;
+            }
+            names.configured |= bit(id);
+        }
+        Ok(names)
+    }
+
+    /// An id without a name; else one whose name neither this configuration nor the one before has, because old workers
+    /// still know those.
+    fn free_id(&self, before: &Names, wanted: &Wanted<'_>) -> Option<SlotId> {
+        let unused = SlotId::all().find(|id| self.slot(*id).is_none());
+        unused.or_else(|| {
+            SlotId::all().find(|id| {
+                let dropped = self.slot(*id).is_some_and(|name| !wanted.slots.contains(&name));
+                dropped && before.configured & bit(*id) == 0
+            })
+        })
+    }
+}
+
+fn bit(id: SlotId) -> u16 {
+    1 << id.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::Route;
+
+    fn wanted<'a>(group: &'a str, slots: &[&'a str]) -> Wanted<'a> {
+        Wanted { group, slots: slots.to_vec() }
+    }
+
+    fn record(plan: &Plan, active: u8) -> Record {
+        let route = SlotId::new(active).map(|active| Reading::Set(Route { active, generation: 3 }));
+        Record { names: plan.groups[0].1.clone(), route: route.unwrap_or(Reading::Unset) }
+    }
+
+    #[test]
+    fn ids_stay_with_names_in_any_order() {
+        let first = plan(&[], &[wanted("shop", &["blue", "green"])]).unwrap();
+        assert_eq!((first.capacity, first.writes.len()), (64, 1));
+        let blue = first.groups[0].1.id_of("blue").unwrap();
+
+        let turned = plan(&[record(&first, 1)], &[wanted("shop", &["red", "green", "blue"])]).unwrap();
+        assert_eq!(turned.groups[0].1.id_of("blue"), Some(blue));
+        assert_eq!(turned.groups[0].1.id_of("red").unwrap().get(), 3);
+
+        let same = plan(&[record(&first, 1)], &[wanted("shop", &["green", "blue"])]).unwrap();
+        assert_eq!(same.writes, [], "nothing to write when nothing is new");
+    }
+
+    #[test]
+    fn the_active_slot_cannot_be_dropped() {
+        let first = plan(&[], &[wanted("shop", &["blue", "green"])]).unwrap();
+        let error = plan(&[record(&first, 2)], &[wanted("shop", &["blue"])]).unwrap_err();
+        assert_eq!(error, Conflict::DropsActive { group: "shop".into(), slot: "green".into() });
+        assert!(plan(&[record(&first, 1)], &[wanted("shop", &["blue"])]).is_ok());
+        assert!(plan(&[record(&first, 0)], &[wanted("shop", &["red"])]).is_ok(), "never switched");
+    }
+
+    #[test]
+    fn a_group_that_left_keeps_its_record() {
+        let first = plan(&[], &[wanted("shop", &["blue", "green"])]).unwrap();
+        let second = plan(&[record(&first, 2)], &[wanted("blog", &["a", "b"])]).unwrap();
+        assert_eq!(second.groups[0].0, 1);
+        let back = plan(&[record(&first, 2), record(&second, 0)], &[wanted("shop", &["blue", "green"])]);
+        assert_eq!(back.unwrap().groups[0].0, 0);
+    }
+
+    #[test]
+    fn free_records_are_used_in_order() {
+        let names = ["a", "b", "c"];
+        let all: Vec<_> = names.iter().map(|name| wanted(name, &["x", "y"])).collect();
+        let plan = plan(&[], &all).unwrap();
+        assert_eq!(plan.groups.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn ids_are_reused_only_when_no_old_worker_knows_them() {
+        let mut plan_now = plan(&[], &[wanted("shop", &["blue"])]).unwrap();
+        let names: Vec<String> = (0..40).map(|n| format!("v{n}")).collect();
+        for name in &names {
+            plan_now = plan(&[record(&plan_now, 1)], &[wanted("shop", &["blue", name])]).unwrap();
+        }
+        assert_eq!(plan_now.groups[0].1.id_of("blue").unwrap().get(), 1);
+        assert!(plan_now.groups[0].1.id_of("v39").is_some());
+        assert_eq!(plan_now.groups[0].1.id_of("v0"), None);
+
+        let eight: Vec<String> = (0..8).map(|n| format!("a{n}")).collect();
+        let others: Vec<String> = (0..8).map(|n| format!("b{n}")).collect();
+        let eight: Vec<&str> = eight.iter().map(String::as_str).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let first = plan(&[], &[wanted("shop", &eight)]).unwrap();
+        assert_eq!(
+            plan(&[record(&first, 0)], &[wanted("shop", &others)]),
+            Err(Conflict::TooManySlots { group: "shop".into() })
+        );
+    }
+}
