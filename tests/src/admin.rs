@@ -1,0 +1,125 @@
+//! A client of the module's admin API, typed by the wire types of the core.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use cutover_core::api::{Failure, Group, Groups, RouteChange};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Talks to `cutover_api` on a unix socket; each call has a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    socket: PathBuf,
+}
+
+/// An answer as it came.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Header `ETag`.
+    pub etag: Option<String>,
+    /// Header `Content-Type`.
+    pub content_type: Option<String>,
+    /// Header `Allow`.
+    pub allow: Option<String>,
+    /// The body.
+    pub body: String,
+}
+
+impl Reply {
+    /// The body as one of the wire types.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.body).with_context(|| format!("failed to read {:?}", self.body))
+    }
+
+    /// The body as a failure.
+    pub fn failure(&self) -> Result<Failure> {
+        self.json()
+    }
+}
+
+impl Admin {
+    /// A client of the API at this unix socket.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// `GET /v1/groups`.
+    pub async fn groups(&self) -> Result<Groups> {
+        self.ok(self.raw(Method::GET, "/v1/groups", &[], "").await?)
+    }
+
+    /// `GET /v1/groups/NAME`.
+    pub async fn group(&self, name: &str) -> Result<Group> {
+        self.ok(self.raw(Method::GET, &format!("/v1/groups/{name}"), &[], "").await?)
+    }
+
+    /// Moves the route, whatever its generation; an error when the API refuses.
+    pub async fn switch(&self, group: &str, to: &str) -> Result<Group> {
+        self.ok(self.put_route(group, to, None).await?)
+    }
+
+    /// Moves the route if it still has this generation.
+    pub async fn switch_if(&self, group: &str, to: &str, generation: u32) -> Result<Reply> {
+        self.put_route(group, to, Some(generation)).await
+    }
+
+    async fn put_route(&self, group: &str, to: &str, generation: Option<u32>) -> Result<Reply> {
+        let change = RouteChange { active: to.to_owned(), reason: Some("a test".to_owned()) };
+        let body = serde_json::to_string(&change)?;
+        let if_match = generation.map(|generation| format!("\"{generation}\""));
+        let mut headers = vec![("content-type", "application/json")];
+        if let Some(value) = &if_match {
+            headers.push(("if-match", value));
+        }
+        self.raw(Method::PUT, &format!("/v1/groups/{group}/route"), &headers, &body).await
+    }
+
+    /// Any request; any answer is a success.
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Reply> {
+        let call = self.call(method, path, headers, body);
+        tokio::time::timeout(LIMIT, call).await.context("the admin API did not answer")?
+    }
+
+    async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Reply> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .with_context(|| format!("failed to connect to {}", self.socket.display()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "cutover");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
+        let answer = sender.send_request(request).await?;
+        let status = answer.status().as_u16();
+        let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+        let (etag, content_type, allow) = (header("etag"), header("content-type"), header("allow"));
+        let body = answer.into_body().collect().await?.to_bytes();
+        connection.abort();
+        Ok(Reply { status, etag, content_type, allow, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    fn ok<T: DeserializeOwned>(&self, reply: Reply) -> Result<T> {
+        if reply.status != 200 {
+            bail!("the admin API answered {}: {}", reply.status, reply.body);
+        }
+        reply.json()
+    }
+}

@@ -1,0 +1,128 @@
+//! One connection of a backend: reads requests, does to each what the rules say, keeps the truth.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Action, Answer, Shared};
+use crate::http1::{Head, Reader, message};
+
+/// Bodies come in all sizes, from one packet to several buffers of nginx.
+static SIZE: AtomicUsize = AtomicUsize::new(0);
+
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let mut connection = Connection { stream, reader: Reader::default(), shared };
+    let _ = connection.stream.set_nodelay(true);
+    // A connection that breaks is nginx's right; what it meant for a request is in the truth.
+    while let Ok(true) = connection.request().await {}
+}
+
+struct Connection {
+    stream: TcpStream,
+    reader: Reader,
+    shared: Arc<Shared>,
+}
+
+/// Keeps the gauge right however the request ends, also when the whole backend dies.
+struct InFlight(Arc<Shared>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.truth().in_flight -= 1;
+    }
+}
+
+impl Connection {
+    /// Serves one request; whether there can be another.
+    async fn request(&mut self) -> Result<bool> {
+        let Some(head) = self.reader.head(&mut self.stream).await? else { return Ok(false) };
+        let [_, target, _] = &head.line;
+        let path = target.split('?').next().unwrap_or_default();
+        {
+            let mut truth = self.shared.truth();
+            truth.requests += 1;
+            truth.in_flight += 1;
+            *truth.targets.entry(path.to_owned()).or_default() += 1;
+        }
+        let _in_flight = InFlight(Arc::clone(&self.shared));
+        self.reader.body(&mut self.stream, &head).await?;
+        match self.shared.action(target) {
+            Action::Answer(answer) => self.answer(&head, &answer).await,
+            Action::Cut => self.cut(b"").await,
+            Action::CutBody => {
+                let whole = self.message(&head, &Action::status(200));
+                self.cut(whole.get(..whole.len() - 10).unwrap_or_default()).await
+            }
+            Action::Hang => self.wait_for_close().await,
+            Action::Upgrade => self.upgrade().await,
+        }
+    }
+
+    async fn answer(&mut self, head: &Head, answer: &Answer) -> Result<bool> {
+        if !answer.delay.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(answer.delay) => {}
+                _ = self.reader.fill(&mut self.stream) => return Ok(self.abandoned()),
+            }
+        }
+        let message = self.message(head, answer);
+        // Before it is sent: whoever has the answer in hand finds it in the truth.
+        *self.shared.truth().answered.entry(answer.status).or_default() += 1;
+        if self.stream.write_all(&message).await.is_err() {
+            *self.shared.truth().answered.entry(answer.status).or_default() -= 1;
+            return Ok(self.abandoned());
+        }
+        Ok(!answer.closes && !head.closes())
+    }
+
+    fn message(&self, head: &Head, answer: &Answer) -> Vec<u8> {
+        let slot = self.shared.slot.as_str();
+        let [method, target, _] = &head.line;
+        let id = head.header("x-request-id").unwrap_or_default();
+        let padding = "x".repeat(SIZE.fetch_add(997, Relaxed) % 9000);
+        let body = serde_json::json!({
+            "slot": slot, "request_id": id, "method": method, "target": target, "padding": padding,
+        });
+        let body = if method == "HEAD" || answer.status == 304 { String::new() } else { body.to_string() };
+        let mut headers = vec![("content-type", "application/json"), ("x-slot", slot), ("x-request-id", id)];
+        headers.extend(answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        if answer.closes {
+            headers.push(("connection", "close"));
+        }
+        message(&format!("HTTP/1.1 {} Test", answer.status), &headers, body.as_bytes())
+    }
+
+    async fn cut(&mut self, before: &[u8]) -> Result<bool> {
+        self.shared.truth().cut += 1;
+        self.stream.write_all(before).await?;
+        Ok(false)
+    }
+
+    async fn wait_for_close(&mut self) -> Result<bool> {
+        while self.reader.fill(&mut self.stream).await.is_ok_and(|read| read > 0) {}
+        Ok(self.abandoned())
+    }
+
+    async fn upgrade(&mut self) -> Result<bool> {
+        *self.shared.truth().answered.entry(101).or_default() += 1;
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        self.stream.write_all(head).await?;
+        let mut piece = [0; 1024];
+        loop {
+            let read = self.stream.read(&mut piece).await?;
+            if read == 0 {
+                return Ok(false);
+            }
+            self.stream.write_all(piece.get(..read).unwrap_or_default()).await?;
+        }
+    }
+
+    /// Counts it; there is no next request on such a connection.
+    fn abandoned(&self) -> bool {
+        self.shared.truth().abandoned += 1;
+        false
+    }
+}

@@ -1,0 +1,221 @@
+//! The daemon and the command line, as an operator runs them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process::{self, Pid, Signal};
+use crate::{flavour, wait};
+
+/// What one deployment may take before the test gives up on it.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// `cutover serve` with one configuration. Killed when this goes, with all it started in its group.
+#[derive(Debug)]
+pub struct Daemon {
+    program: PathBuf,
+    config: PathBuf,
+    folder: PathBuf,
+    child: Option<Child>,
+    detached: bool,
+}
+
+/// How a `cutover deploy --json` ended.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    /// Exit code of the command.
+    pub code: i32,
+    /// The last line's `outcome`.
+    pub outcome: String,
+    /// Every line, in order.
+    pub events: Vec<Value>,
+    /// What went to standard error.
+    pub stderr: String,
+}
+
+impl Deployed {
+    /// The phases that were entered, each once, in order.
+    pub fn phases(&self) -> Vec<String> {
+        let mut phases: Vec<String> =
+            self.events.iter().filter_map(|event| Some(event.get("phase")?.as_str()?.to_owned())).collect();
+        phases.dedup();
+        phases
+    }
+}
+
+impl Daemon {
+    /// Writes the configuration into `folder`, in which `%%folder%%` stands for it, and starts the daemon.
+    ///
+    /// The configuration should put `daemon.socket` at `%%folder%%/cutover.sock` and `daemon.state` into the folder.
+    pub async fn start(folder: &Path, config: &str) -> Result<Self> {
+        let path = folder.join("cutover.toml");
+        fs::write(&path, config.replace("%%folder%%", &folder.display().to_string()))?;
+        let mut daemon = Self {
+            program: flavour::program("cutover")?,
+            config: path,
+            folder: folder.to_owned(),
+            child: None,
+            detached: false,
+        };
+        daemon.resume().await?;
+        Ok(daemon)
+    }
+
+    /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop); returns when it answers.
+    pub async fn resume(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let child = Command::new(&self.program)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group_of_its_own()
+            .spawn()
+            .with_context(|| format!("failed to start {}", self.program.display()))?;
+        let pid = pid_of(&child)?;
+        self.child = Some(child);
+        let came_up = wait::until_async(wait::PATIENCE, "the daemon to answer", async || {
+            !process::alive(pid) || self.cli(&["status"]).is_ok_and(|output| output.status.success())
+        });
+        came_up.await.with_context(|| self.log())?;
+        if !process::alive(pid) {
+            bail!("the daemon ended at its start:\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { bail!("the daemon does not run") };
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn stop(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { bail!("the daemon does not run") };
+        let pid = pid_of(&child)?;
+        process::signal(pid, Signal::TERM)?;
+        process::gone(&[pid], wait::PATIENCE).await?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Runs `cutover ARGUMENTS` against this daemon and waits for its end: for commands that answer at once.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Output> {
+        self.command(arguments).output().with_context(|| format!("failed to run {}", self.program.display()))
+    }
+
+    /// `cutover deploy GROUP --version VERSION --json`, to its end.
+    pub async fn deploy(&self, group: &str, version: &str) -> Result<Deployed> {
+        let mut command =
+            tokio::process::Command::from(self.command(&["deploy", group, "--version", version, "--json"]));
+        let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output())
+            .await
+            .with_context(|| format!("the deployment did not end in {LIMIT:?}"))??;
+        deployed(&output)
+    }
+
+    /// Starts a deployment and does not wait for it.
+    pub fn deploy_detached(&self, group: &str, version: &str) -> Result<()> {
+        let output = self.cli(&["deploy", group, "--version", version, "--detach"])?;
+        if !output.status.success() {
+            bail!("failed to start the deployment: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// `cutover status GROUP --json`.
+    pub fn status(&self, group: &str) -> Result<Value> {
+        let output = self.cli(&["status", group, "--json"])?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("failed to read the status: {}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// The command line with the configuration of this daemon.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(&self.config).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        self.child.as_ref().and_then(|child| pid_of(child).ok())
+    }
+
+    /// Leaves it running when this goes.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("daemon.log")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.detached {
+            return;
+        }
+        if let Some(mut child) = self.child.take() {
+            if let Ok(pid) = pid_of(&child) {
+                process::signal_group(pid, Signal::KILL);
+            }
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+    }
+}
+
+fn deployed(output: &Output) -> Result<Deployed> {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let events: Vec<Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("failed to read the event {line:?}")))
+        .collect::<Result<_>>()?;
+    let outcome = events.last().and_then(|event| event.get("outcome")?.as_str());
+    Ok(Deployed {
+        code: output.status.code().unwrap_or(-1),
+        outcome: outcome.unwrap_or_default().to_owned(),
+        events,
+        stderr,
+    })
+}
+
+fn pid_of(child: &Child) -> Result<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process id out of range")
+}
+
+trait OwnGroup {
+    /// So that Ctrl-C at a terminal reaches the program that owns the fixture, and not the daemon behind its back.
+    fn process_group_of_its_own(&mut self) -> &mut Self;
+}
+
+impl OwnGroup for Command {
+    fn process_group_of_its_own(&mut self) -> &mut Self {
+        std::os::unix::process::CommandExt::process_group(self, 0)
+    }
+}

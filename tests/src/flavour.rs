@@ -1,0 +1,77 @@
+//! Which nginx a test runs on, and where the built programs are.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// One of the nginx builds that every test must hold on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// The nginx of the Debian package.
+    Debian,
+    /// A recent nginx, built from its sources.
+    Source,
+}
+
+impl Flavour {
+    /// From `CUTOVER_NGINX=debian|source`; Debian's when it is not set.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("CUTOVER_NGINX").as_deref() {
+            Err(_) | Ok("" | "debian") => Ok(Self::Debian),
+            Ok("source") => Ok(Self::Source),
+            Ok(other) => bail!("failed to read CUTOVER_NGINX={other:?}: it is `debian` or `source`"),
+        }
+    }
+
+    /// The nginx program.
+    pub fn nginx(self) -> PathBuf {
+        match self {
+            // Resolved, so that the processes' own idea of their program is the same path.
+            Self::Debian => PathBuf::from("/usr/sbin/nginx"),
+            Self::Source => self.folder().join("nginx"),
+        }
+    }
+
+    /// The module built for it.
+    pub fn module(self) -> PathBuf {
+        self.folder().join("ngx_http_cutover_module.so")
+    }
+
+    /// The folder that `scripts/build-module` fills for it.
+    pub fn folder(self) -> PathBuf {
+        build().join(match self {
+            Self::Debian => "debian",
+            Self::Source => "1.28.3",
+        })
+    }
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Debian => "debian",
+            Self::Source => "source",
+        })
+    }
+}
+
+/// What `scripts/build-module` fills: `CUTOVER_BUILD`, or `build/` at the root of the repository.
+fn build() -> PathBuf {
+    std::env::var_os("CUTOVER_BUILD").map_or_else(|| root().join("build"), PathBuf::from)
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// A program of the workspace, built beside the one that runs; an error that says how to build it.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("failed to find this program's own path")?;
+    // Test programs are one folder deeper, in `deps`.
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| {
+        format!("failed to find the program `{name}` beside {}: run `cargo build`", own.display())
+    })
+}

@@ -1,0 +1,36 @@
+//! What the tests and the simulation stand on: a real nginx on ports of its own, backends that know the truth, a load
+//! that checks every answer, the real daemon.
+//!
+//! | fixture | is |
+//! |---|---|
+//! | [`Nginx`] | one nginx under a temporary prefix; its teardown reads the error log |
+//! | [`Backend`] | an HTTP server inside the test that counts what really reached it |
+//! | [`Admin`] | a client of the module's admin API |
+//! | [`Load`] | connections that check each answer, with [`Expected`] as the judge of slots |
+//! | [`Daemon`] | `cutover serve` and the command line beside it |
+//!
+//! Every process is ended by its id when its fixture goes, also when the test panics. Waits poll a condition and end
+//! with a sentence that says what did not happen ([`wait`]).
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod backend;
+pub mod daemon;
+pub mod expected;
+pub mod flavour;
+pub mod http1;
+pub mod load;
+pub mod nginx;
+pub mod ports;
+pub mod process;
+pub mod temp;
+pub mod wait;
+
+pub use admin::Admin;
+pub use backend::{Action, Backend};
+pub use daemon::Daemon;
+pub use expected::Expected;
+pub use flavour::Flavour;
+pub use load::{Load, Plan};
+pub use nginx::Nginx;

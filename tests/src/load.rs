@@ -1,0 +1,177 @@
+//! A load that checks every answer: its status, that it is whole, that it belongs to the request, and its slot.
+//!
+//! Two kinds of connections: kept alive (one after another request, GET only) and fresh ones (one request each). When
+//! nginx closes a kept-alive connection before the first byte of an answer, as any reload does to idle ones, a client may and does send
+//! the request again on a fresh connection: that is a *reconnect*, counted by itself. Everything else that is not
+//! a whole, right answer is a *failure*; a whole answer from a slot that had lost the traffic before the request was sent is *stale*.
+
+pub mod check;
+mod client;
+pub mod report;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::expected::Expected;
+use crate::wait;
+
+pub use report::{Failure, Report};
+
+/// What to send, and over how many connections.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where nginx listens.
+    pub address: SocketAddr,
+    /// Connections that are kept alive.
+    pub kept_alive: usize,
+    /// Senders that open a fresh connection for each request.
+    pub fresh: usize,
+    /// What each connection waits between two requests.
+    pub pause: Duration,
+    /// The requests, in turn.
+    pub requests: Vec<Request>,
+    /// How long a request may take before it has failed.
+    pub limit: Duration,
+}
+
+/// One request to send.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: &'static str,
+    target: String,
+    body: String,
+}
+
+impl Request {
+    /// A GET.
+    pub fn get(target: &str) -> Self {
+        Self { method: "GET", target: target.to_owned(), body: String::new() }
+    }
+
+    /// A POST with a JSON body: only sent over fresh connections, since it must not be sent twice.
+    pub fn post(target: &str, body: &str) -> Self {
+        Self { method: "POST", target: target.to_owned(), body: body.to_owned() }
+    }
+}
+
+impl Plan {
+    /// Six kept-alive connections and two fresh senders that ask for `/`.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            kept_alive: 6,
+            fresh: 2,
+            pause: Duration::ZERO,
+            requests: vec![Request::get("/")],
+            limit: Duration::from_secs(10),
+        }
+    }
+
+    /// How many kept-alive connections and fresh senders.
+    pub fn connections(mut self, kept_alive: usize, fresh: usize) -> Self {
+        (self.kept_alive, self.fresh) = (kept_alive, fresh);
+        self
+    }
+
+    /// What each connection waits between two requests.
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// What to send, in turn.
+    pub fn requests(mut self, requests: Vec<Request>) -> Self {
+        self.requests = requests;
+        self
+    }
+}
+
+/// A running load. Ends when it goes.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    connections: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    plan: Plan,
+    expected: Arc<Expected>,
+    report: Mutex<Report>,
+    stop: AtomicBool,
+    next_id: AtomicU64,
+}
+
+impl Load {
+    /// Starts it; `expected` knows which slot should answer.
+    pub fn start(plan: Plan, expected: &Arc<Expected>) -> Self {
+        let shared = Arc::new(Shared {
+            plan,
+            expected: Arc::clone(expected),
+            report: Mutex::default(),
+            stop: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+        });
+        let mut connections = JoinSet::new();
+        for _ in 0..shared.plan.kept_alive {
+            connections.spawn(client::kept_alive(Arc::clone(&shared)));
+        }
+        for _ in 0..shared.plan.fresh {
+            connections.spawn(client::fresh(Arc::clone(&shared)));
+        }
+        Self { shared, connections }
+    }
+
+    /// The counts so far.
+    pub fn report(&self) -> Report {
+        self.shared.report().clone()
+    }
+
+    /// Waits until this many more answers have come.
+    pub async fn answers(&self, more: u64) -> anyhow::Result<()> {
+        let goal = self.report().total + more;
+        wait::until(&format!("{more} more answers"), || self.report().total >= goal).await
+    }
+
+    /// Lets each connection finish the request it is at, and passes the last judgment.
+    pub async fn stop(mut self) -> Report {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        while self.connections.join_next().await.is_some() {}
+        let mut report = self.report();
+        report.settle(&self.shared.expected);
+        report
+    }
+}
+
+impl Shared {
+    fn report(&self) -> std::sync::MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// The next request that this kind of connection may send, with its id.
+    fn next(&self, kept_alive: bool) -> (u64, &Request) {
+        loop {
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            let index = usize::try_from(id).unwrap_or_default() % self.plan.requests.len().max(1);
+            match self.plan.requests.get(index) {
+                Some(request) if !kept_alive || request.method == "GET" => return (id, request),
+                _ => {}
+            }
+        }
+    }
+
+    /// Judges an answer, or the lack of one.
+    fn judge(&self, sent: Instant, outcome: check::Outcome) {
+        let answered = Instant::now();
+        let allowed = outcome.slot.as_deref().is_none_or(|slot| self.expected.allows(slot, sent, answered));
+        self.report().add(sent, answered, outcome, allowed);
+    }
+}

@@ -1,0 +1,60 @@
+//! What makes an answer right.
+//!
+//! A slot's own answer names the slot twice, in header `x-slot` and in its JSON body as `slot`, and the request as
+//! `request_id`: a mixture of two answers, or somebody else's, does not pass. An answer that nginx made itself is no slot's,
+//! unless the configuration adds `x-cutover-slot`.
+
+use crate::http1::Head;
+
+/// What became of one request.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The slot that answered, or for which nginx answered, as far as it can be told.
+    pub slot: Option<String>,
+    /// The status, if an answer came.
+    pub status: Option<u16>,
+    /// The application's version, if the answer names one in `x-version`.
+    pub version: Option<String>,
+    /// What is wrong with it.
+    pub wrong: Option<String>,
+}
+
+impl Outcome {
+    /// No answer, or not a whole one.
+    pub fn lost(why: String) -> Self {
+        Self { slot: None, status: None, version: None, wrong: Some(why) }
+    }
+}
+
+/// Judges an answer to the request with this id.
+pub fn check(id: u64, head: &Head, body: &[u8]) -> Outcome {
+    let status = head.status().ok();
+    let own = head.header("x-slot");
+    let slot =
+        own.or_else(|| head.header("x-cutover-slot")).filter(|slot| !slot.is_empty()).map(str::to_owned);
+    let version = head.header("x-version").map(str::to_owned);
+    Outcome { wrong: wrong(id, status, own, head, body), slot, status, version }
+}
+
+fn wrong(id: u64, status: Option<u16>, slot: Option<&str>, head: &Head, body: &[u8]) -> Option<String> {
+    match status {
+        Some(200 | 201) => {}
+        Some(status) => return Some(format!("status {status}")),
+        None => return Some("no status".to_owned()),
+    }
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return Some("the body is not JSON".to_owned());
+    };
+    let id = id.to_string();
+    let named = |key: &str| body.get(key).and_then(serde_json::Value::as_str);
+    if slot.is_none() || named("slot") != slot {
+        return Some(format!("header names slot {slot:?}, body {:?}", named("slot")));
+    }
+    if head.header("x-cutover-slot").is_some_and(|routed| Some(routed) != slot) {
+        return Some(format!("routed to {:?}, answered by {slot:?}", head.header("x-cutover-slot")));
+    }
+    if named("request_id") != Some(&id) {
+        return Some(format!("answer to request {:?}, not {id}", named("request_id")));
+    }
+    None
+}

@@ -1,0 +1,108 @@
+//! What a load has counted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::check::Outcome;
+use crate::expected::Expected;
+
+/// Counts of a load.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Requests that have an outcome.
+    pub total: u64,
+    /// Answers from a slot that had lost the traffic before the request was sent, or that did not have it yet.
+    pub stale: u64,
+    /// Kept-alive connections that nginx closed before the first byte of an answer; the request was sent again.
+    pub reconnects: u64,
+    /// Requests without a whole, right answer.
+    pub failures: Vec<Failure>,
+    /// Answers of each slot, right or wrong.
+    pub by_slot: BTreeMap<String, u64>,
+    /// The last stale answers, for messages.
+    pub stale_examples: Vec<String>,
+    doubtful: Vec<Doubtful>,
+}
+
+/// A request without a whole, right answer.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When that was certain.
+    pub at: Instant,
+    /// What came instead.
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug)]
+struct Doubtful {
+    slot: String,
+    sent: Instant,
+    answered: Instant,
+}
+
+impl Report {
+    /// Requests without a whole, right answer.
+    pub fn failed(&self) -> u64 {
+        self.failures.len() as u64
+    }
+
+    /// From the first bad answer to the last.
+    pub fn bad_for(&self) -> Duration {
+        let times = || self.failures.iter().map(|failure| failure.at);
+        times().min().zip(times().max()).map_or(Duration::ZERO, |(first, last)| last - first)
+    }
+
+    pub(super) fn add(&mut self, sent: Instant, answered: Instant, outcome: Outcome, allowed: bool) {
+        self.total += 1;
+        if let Some(slot) = &outcome.slot {
+            *self.by_slot.entry(slot.clone()).or_default() += 1;
+            if !allowed {
+                self.doubtful.push(Doubtful { slot: slot.clone(), sent, answered });
+            }
+        }
+        if outcome.wrong.is_some() {
+            self.failures.push(Failure { at: answered, outcome });
+        }
+    }
+
+    /// Judges once more what was wrong when it came: an observed switch is known only after it has happened.
+    pub(super) fn settle(&mut self, expected: &Expected) {
+        for doubtful in std::mem::take(&mut self.doubtful) {
+            let Doubtful { slot, sent, answered } = doubtful;
+            if !expected.allows(&slot, sent, answered) {
+                self.stale += 1;
+                self.stale_examples
+                    .push(format!("{slot} answered a request sent {:?} before", answered - sent));
+                self.stale_examples.truncate(10);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} requests, {} failed, {} stale, {} reconnects, by slot {:?}",
+            self.total,
+            self.failures.len(),
+            self.stale,
+            self.reconnects,
+            self.by_slot
+        )?;
+        let mut kinds = BTreeMap::<String, u64>::new();
+        for Failure { outcome, .. } in &self.failures {
+            let slot = outcome.slot.as_deref().unwrap_or("no slot");
+            let wrong = outcome.wrong.as_deref().unwrap_or_default();
+            *kinds.entry(format!("{slot}: {wrong}")).or_default() += 1;
+        }
+        for (kind, count) in kinds {
+            write!(f, "\n  failed {count} x {kind}")?;
+        }
+        for example in &self.stale_examples {
+            write!(f, "\n  stale: {example}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! One nginx of a test's own: a temporary prefix, unprivileged ports, unprivileged workers.
+//!
+//! It runs as a daemon, as in production: under `daemon off` nginx ignores USR2 as long as its parent lives
+//! (`ngx_signal_handler` compares `ngx_getppid()` with `ngx_parent`). All its processes are found by the error log that they hold open,
+//! whichever master started them. The teardown ends them and then reads that log: see [`log`].
+
+pub mod builder;
+pub mod log;
+pub mod signals;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail};
+
+use crate::flavour::Flavour;
+use crate::process::{self, Pid, Signal};
+use crate::temp::TempDir;
+use crate::{Admin, wait};
+
+pub use builder::Builder;
+
+/// A running, or not yet started, nginx.
+#[derive(Debug)]
+pub struct Nginx {
+    dir: TempDir,
+    flavour: Flavour,
+    variables: Mutex<BTreeMap<String, String>>,
+    addresses: Mutex<BTreeMap<String, SocketAddr>>,
+    expected_in_log: Mutex<Vec<String>>,
+    detached: bool,
+}
+
+/// What `nginx -t` or a start answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Whether nginx was content.
+    pub ok: bool,
+    /// What it printed.
+    pub output: String,
+}
+
+impl Nginx {
+    /// An nginx of the flavour that the environment asks for.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Which nginx it is.
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    /// Its folder; `%%prefix%%` in the configuration.
+    pub fn prefix(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The address of `%%listen:NAME%%`.
+    pub fn address(&self, name: &str) -> Result<SocketAddr> {
+        let addresses = self.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        addresses.get(name).copied().with_context(|| format!("the configuration has no %%listen:{name}%%"))
+    }
+
+    /// A client of the admin API at `%%admin%%`, which is `PREFIX/admin.sock`.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.admin_socket())
+    }
+
+    /// The unix socket of `%%admin%%`.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.prefix().join("admin.sock")
+    }
+
+    /// `nginx -t` with the configuration as it is now.
+    pub fn check(&self) -> Result<Answer> {
+        self.run(&["-t"])
+    }
+
+    /// Starts it. Returns when it listens; an error with nginx's own words when it refuses.
+    pub async fn start(&self) -> Result<()> {
+        let answer = self.try_start().await?;
+        if !answer.ok {
+            bail!("nginx did not start: {}", answer.output);
+        }
+        Ok(())
+    }
+
+    /// Starts it and tells whether it came up. Its refusal is also in the error log: see [`expect_in_log`](Self::expect_in_log).
+    pub async fn try_start(&self) -> Result<Answer> {
+        let answer = self.run(&[])?;
+        if answer.ok {
+            self.wait_for_workers(&[], self.error_log().len()).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Stops it gracefully and waits for the end of all its processes.
+    pub async fn stop(&self) -> Result<()> {
+        process::signal(self.master()?, Signal::QUIT)?;
+        process::gone(&self.pids(), wait::PATIENCE).await
+    }
+
+    /// The master that is in charge.
+    pub fn master(&self) -> Result<Pid> {
+        process::from_file(&self.prefix().join("nginx.pid"))
+    }
+
+    /// All its live processes: masters, workers, and workers that are shutting down.
+    pub fn pids(&self) -> Vec<Pid> {
+        process::holding("nginx", &self.prefix().join("error.log"))
+    }
+
+    /// Its workers that take connections.
+    pub fn workers(&self) -> Vec<Pid> {
+        self.pids().into_iter().filter(|pid| process::title(*pid) == "nginx: worker process").collect()
+    }
+
+    /// Ends everything and asserts what the error log must not hold. Drop does the same.
+    pub fn finish(self) {}
+
+    /// Leaves nginx and its folder as they are when this goes.
+    pub fn detach(mut self) {
+        self.dir.keep();
+        self.detached = true;
+    }
+
+    /// Waits for workers other than the `old` ones; an error when nginx writes an `[emerg]` after `log_before` instead.
+    async fn wait_for_workers(&self, old: &[Pid], log_before: usize) -> Result<()> {
+        let new = || -> Vec<Pid> { self.workers().into_iter().filter(|pid| !old.contains(pid)).collect() };
+        wait::until("nginx's new workers", || {
+            new().len() >= builder::WORKERS
+                || self.error_log().get(log_before..).is_some_and(|t| t.contains("[emerg]"))
+        })
+        .await
+        .with_context(|| format!("the end of the error log:\n{}", self.log_tail()))?;
+        if new().len() < builder::WORKERS {
+            bail!("nginx refused:\n{}", self.log_tail());
+        }
+        Ok(())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Answer> {
+        let program = self.flavour.nginx();
+        let log = self.prefix().join("start.log");
+        // A file, not a pipe: the daemon keeps the handle and a pipe would never end.
+        let handle = std::fs::File::create(&log)?;
+        let status = Command::new(&program)
+            .arg("-p")
+            .arg(self.prefix())
+            .arg("-c")
+            .arg(self.prefix().join("nginx.conf"))
+            .arg("-e")
+            .arg(self.prefix().join("error.log"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(handle.try_clone()?)
+            .stderr(handle)
+            .status()
+            .with_context(|| format!("failed to run {}", program.display()))?;
+        Ok(Answer { ok: status.success(), output: std::fs::read_to_string(&log)? })
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if self.detached {
+            return;
+        }
+        self.end_politely();
+        process::kill_now(&self.pids());
+        let complaints = self.complaints();
+        if complaints.is_empty() {
+            return;
+        }
+        let text = format!("nginx's error log holds what it must not:\n{}", complaints.join("\n"));
+        if std::thread::panicking() {
+            eprintln!("{text}");
+        } else {
+            #[expect(clippy::panic, reason = "a teardown has no other way to fail its test")]
+            {
+                panic!("{text}");
+            }
+        }
+    }
+}

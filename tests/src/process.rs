@@ -1,0 +1,83 @@
+//! Processes by their id: which live, what they are called, what files they hold, and how they are ended.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{kill_process, kill_process_group};
+
+use crate::wait;
+
+pub use rustix::process::{Pid, Signal};
+
+/// Whether the process runs. One that ended and waits to be collected by its parent does not.
+pub fn alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in brackets may hold anything: the state is what follows the last bracket.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// The command line as `ps` shows it; nginx writes a process's role there. Empty once the process has ended.
+pub fn title(pid: Pid) -> String {
+    let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&raw).replace('\0', " ").trim_end().to_owned()
+}
+
+/// Sends a signal; an error when there is no such process.
+pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
+    kill_process(pid, signal).with_context(|| format!("failed to send signal {signal:?} to process {pid}"))
+}
+
+/// Sends a signal to a process group; a group that is already gone is fine.
+pub fn signal_group(leader: Pid, signal: Signal) {
+    let _ = kill_process_group(leader, signal);
+}
+
+/// Reads a pid file.
+pub fn from_file(path: &Path) -> Result<Pid> {
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    text.trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .with_context(|| format!("failed to find a process id in {}: {text:?}", path.display()))
+}
+
+/// The live processes with this name (`comm`) that hold `file` open, by id. Needs the right to look into them.
+pub fn holding(comm: &str, file: &Path) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found: Vec<Pid> = entries
+        .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))
+        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == comm))
+        .filter(|pid| holds(*pid, file) && alive(*pid))
+        .collect();
+    found.sort_by_key(|pid| pid.as_raw_nonzero());
+    found
+}
+
+fn holds(pid: Pid, file: &Path) -> bool {
+    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).any(|target| target == file)
+}
+
+/// Waits until none of them runs.
+pub async fn gone(pids: &[Pid], limit: Duration) -> Result<()> {
+    let names: Vec<_> = pids.iter().map(|pid| format!("{pid} ({})", title(*pid))).collect();
+    let what = format!("the end of {}", names.join(", "));
+    wait::until_within(limit, &what, || !pids.iter().any(|pid| alive(*pid))).await
+}
+
+/// Kills them and returns when they have ended: for teardown, where nothing asynchronous can run.
+pub fn kill_now(pids: &[Pid]) {
+    for pid in pids {
+        let _ = kill_process(*pid, Signal::KILL);
+    }
+    for _ in 0..400 {
+        if !pids.iter().any(|pid| alive(*pid)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
