@@ -1,9 +1,10 @@
 //! The daemon and the command line, as an operator runs them.
 
+mod deployment;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -11,8 +12,7 @@ use serde_json::Value;
 use crate::process::{self, Pid, Signal};
 use crate::{flavour, wait};
 
-/// What one deployment may take before the test gives up on it.
-const LIMIT: Duration = Duration::from_secs(90);
+pub use deployment::{Deployed, Deployment};
 
 /// `cutover serve` with one configuration. Killed when this goes, with all it started in its group.
 #[derive(Debug)]
@@ -22,29 +22,6 @@ pub struct Daemon {
     folder: PathBuf,
     child: Option<Child>,
     detached: bool,
-}
-
-/// How a `cutover deploy --json` ended.
-#[derive(Clone, Debug)]
-pub struct Deployed {
-    /// Exit code of the command.
-    pub code: i32,
-    /// The last line's `outcome`.
-    pub outcome: String,
-    /// Every line, in order.
-    pub events: Vec<Value>,
-    /// What went to standard error.
-    pub stderr: String,
-}
-
-impl Deployed {
-    /// The phases that were entered, each once, in order.
-    pub fn phases(&self) -> Vec<String> {
-        let mut phases: Vec<String> =
-            self.events.iter().filter_map(|event| Some(event.get("phase")?.as_str()?.to_owned())).collect();
-        phases.dedup();
-        phases
-    }
 }
 
 impl Daemon {
@@ -115,12 +92,12 @@ impl Daemon {
 
     /// `cutover deploy GROUP --version VERSION --json`, to its end.
     pub async fn deploy(&self, group: &str, version: &str) -> Result<Deployed> {
-        let mut command =
-            tokio::process::Command::from(self.command(&["deploy", group, "--version", version, "--json"]));
-        let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output())
-            .await
-            .with_context(|| format!("the deployment did not end in {LIMIT:?}"))??;
-        deployed(&output)
+        self.begin_deploy(group, version)?.finish().await
+    }
+
+    /// `cutover deploy GROUP --version VERSION --json`, to be followed event by event.
+    pub fn begin_deploy(&self, group: &str, version: &str) -> Result<Deployment> {
+        Deployment::begin(self.command(&["deploy", group, "--version", version, "--json"]))
     }
 
     /// Starts a deployment and does not wait for it.
@@ -187,22 +164,6 @@ impl Drop for Daemon {
             eprintln!("the daemon's log:\n{}", self.log());
         }
     }
-}
-
-fn deployed(output: &Output) -> Result<Deployed> {
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let events: Vec<Value> = stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("failed to read the event {line:?}")))
-        .collect::<Result<_>>()?;
-    let outcome = events.last().and_then(|event| event.get("outcome")?.as_str());
-    Ok(Deployed {
-        code: output.status.code().unwrap_or(-1),
-        outcome: outcome.unwrap_or_default().to_owned(),
-        events,
-        stderr,
-    })
 }
 
 fn pid_of(child: &Child) -> Result<Pid> {

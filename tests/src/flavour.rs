@@ -42,7 +42,7 @@ impl Flavour {
     pub fn folder(self) -> PathBuf {
         build().join(match self {
             Self::Debian => "debian",
-            Self::Source => "1.28.3",
+            Self::Source => "source",
         })
     }
 }

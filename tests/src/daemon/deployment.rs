@@ -1,0 +1,113 @@
+//! A `cutover deploy --json` under way, and how it ended.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+
+/// What one deployment may take before whoever waits for it gives up.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// One line of `--json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Event {
+    /// The deployment's id.
+    pub deployment: String,
+    /// The phase it is in, as in `probing`.
+    #[serde(default)]
+    pub phase: String,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+    /// Only in the last line: `completed`, `failed`, `rolled_back` or `stuck`.
+    pub outcome: Option<String>,
+}
+
+/// A deployment under way. The command is killed when this goes; the deployment goes on in the daemon.
+#[derive(Debug)]
+pub struct Deployment {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    events: Vec<Event>,
+}
+
+/// How the command ended.
+#[derive(Clone, Debug)]
+pub struct Deployed {
+    /// Its exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// The last line's outcome; empty when there is none.
+    pub outcome: String,
+    /// Every line, in order.
+    pub events: Vec<Event>,
+    /// What went to standard error.
+    pub stderr: String,
+}
+
+impl Deployed {
+    /// The phases it went through, in order.
+    pub fn phases(&self) -> Vec<&str> {
+        let mut phases: Vec<_> = self.events.iter().map(|event| event.phase.as_str()).collect();
+        phases.dedup();
+        phases
+    }
+}
+
+impl Deployment {
+    pub(super) fn begin(command: Command) -> Result<Self> {
+        let mut child = tokio::process::Command::from(command)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("failed to start `cutover deploy`")?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        Ok(Self { child, lines: BufReader::new(stdout).lines(), events: Vec::new() })
+    }
+
+    /// The next event; `None` when the command has printed its last.
+    pub async fn next(&mut self) -> Result<Option<Event>> {
+        let line = tokio::time::timeout(LIMIT, self.lines.next_line())
+            .await
+            .with_context(|| format!("`cutover deploy` said nothing for {LIMIT:?}"))??;
+        let Some(line) = line else { return Ok(None) };
+        let event: Event =
+            serde_json::from_str(&line).with_context(|| format!("failed to read the event {line:?}"))?;
+        self.events.push(event.clone());
+        Ok(Some(event))
+    }
+
+    /// Waits for the begin of a phase; an error when the command ends before.
+    pub async fn phase(&mut self, phase: &str) -> Result<()> {
+        while let Some(event) = self.next().await? {
+            if event.phase == phase {
+                return Ok(());
+            }
+        }
+        let Deployed { events, stderr, .. } = self.end().await?;
+        anyhow::bail!("the deployment never was {phase}: {events:?} {stderr}")
+    }
+
+    /// Follows it to its end.
+    pub async fn finish(mut self) -> Result<Deployed> {
+        while self.next().await?.is_some() {}
+        self.end().await
+    }
+
+    async fn end(&mut self) -> Result<Deployed> {
+        let mut stderr = String::new();
+        if let Some(pipe) = &mut self.child.stderr {
+            pipe.read_to_string(&mut stderr).await?;
+        }
+        let status = self.child.wait().await?;
+        Ok(Deployed {
+            code: status.code().unwrap_or(-1),
+            outcome: self.events.last().and_then(|event| event.outcome.clone()).unwrap_or_default(),
+            events: std::mem::take(&mut self.events),
+            stderr,
+        })
+    }
+}
