@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 
+mod call;
+
+pub use call::{Call, parse_call, parse_if_match, parse_route_change};
+
 /// The largest request body the admin API reads, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 

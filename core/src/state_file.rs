@@ -314,9 +314,6 @@ mod tests {
     fn a_route_to_a_slot_without_a_name_is_damage() {
         let route = Route { active: SlotId::new(9).unwrap(), generation: 7 };
         let error = decode_records(&file(&shop(), route.encode()), 1).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "is damaged: the route of record 0 (group \"shop\") cannot be read"
-        );
+        assert_eq!(error.to_string(), "is damaged: the route of record 0 (group \"shop\") cannot be read");
     }
 }

@@ -47,7 +47,9 @@ pub enum Conflict {
         slot: String,
     },
     /// More names than the file can tell apart while old workers finish.
-    #[error("group \"{group}\" replaces too many slots at once: drop the old slots, reload, then add the new ones")]
+    #[error(
+        "group \"{group}\" replaces too many slots at once: drop the old slots, reload, then add the new ones"
+    )]
     TooManySlots {
         /// The group.
         group: String,

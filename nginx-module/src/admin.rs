@@ -1,0 +1,116 @@
+//! The admin API: the content of a location with `cutover_api`. Its calls and answers are described in
+//! [`cutover_core::api`].
+
+use cutover_core::api::{Call, ErrorCode, Failure, Groups, parse_call};
+use ngx::core::Status;
+use ngx::ffi::{
+    NGINX_VERSION, NGX_HTTP_SPECIAL_RESPONSE, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_discard_request_body, ngx_http_request_t, ngx_int_t,
+};
+use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
+
+use crate::Module;
+use crate::conf::{self, AccessList};
+use crate::ext::text;
+use crate::group::Group;
+
+mod access;
+mod answer;
+mod body;
+mod describe;
+mod flush;
+mod sockets;
+mod switch;
+
+pub(crate) use sockets::remove_stale as remove_stale_sockets;
+
+use answer::Answer;
+
+/// Parameters of `cutover_api`.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) write: bool,
+    pub(crate) users: AccessList,
+}
+
+/// Content handler of the location.
+pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes the request that is served.
+    let request = unsafe { &mut *r };
+    // If-Match is ours: nginx's own filter would compare it with the answer's ETag.
+    request.set_disable_not_modified(1);
+    match route(request) {
+        Ok(Next::Send(answer)) => answer.send_without_body(request),
+        Ok(Next::ReadBody) => body::read(request),
+        Err(answer) => answer.send_without_body(request),
+    }
+}
+
+enum Next {
+    Send(Answer),
+    ReadBody,
+}
+
+fn route(request: &ngx_http_request_t) -> Result<Next, Answer> {
+    let api = Module::location_conf(request).and_then(|location| location.api.as_ref());
+    let api = api.ok_or_else(|| Answer::internal("this location has no cutover_api"))?;
+    let user = access::check(request, &api.users)?;
+
+    let path = path_in_location(request);
+    let call = parse_call(&text(&request.method_name), &path).map_err(Answer::failure)?;
+    let groups = groups_of(request);
+    match call {
+        Call::Groups => Ok(Next::Send(Answer::ok(&Groups {
+            module: env!("CARGO_PKG_VERSION").to_owned(),
+            nginx: NGINX_VERSION.to_string_lossy().into_owned(),
+            groups: groups.iter().map(|group| describe::group(group)).collect(),
+        }))),
+        Call::Group(name) => Ok(Next::Send(Answer::group(&describe::group(find(groups, name)?)))),
+        Call::Switch(name) => {
+            access::check_write(api, user)?;
+            find(groups, name)?;
+            body::check_length(request)?;
+            Ok(Next::ReadBody)
+        }
+    }
+}
+
+fn groups_of(request: &ngx_http_request_t) -> &'static [Box<Group>] {
+    conf::main_of_request(request).map_or(&[], |main| &main.groups)
+}
+
+fn find<'a>(groups: &'a [Box<Group>], name: &str) -> Result<&'a Group, Answer> {
+    groups.iter().map(|group| &**group).find(|group| group.name == name).ok_or_else(|| {
+        let known: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+        let message = format!("no group \"{name}\"; the configuration has: {}", known.join(", "));
+        Answer::failure(Failure::new(ErrorCode::UnknownGroup, message))
+    })
+}
+
+/// The API's paths begin where the location ends: `location /cutover/ { cutover_api; }` serves `/cutover/v1/groups`.
+fn path_in_location(request: &ngx_http_request_t) -> String {
+    // SAFETY: nginx's own module, filled in before any request.
+    let core = unsafe { &*&raw const ngx_http_core_module };
+    // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
+    let location = unsafe { request.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
+    let uri = request.uri.as_bytes();
+    let prefix = match location {
+        // SAFETY: belongs to the configuration that serves the request.
+        Some(location) => unsafe { location.as_ref() }.name.as_bytes(),
+        None => b"",
+    };
+    let rest = uri.strip_prefix(prefix).unwrap_or(uri);
+    format!("/{}", String::from_utf8_lossy(rest).trim_start_matches('/'))
+}
+
+/// Answers a request whose body nobody has read.
+impl Answer {
+    fn send_without_body(self, request: &mut ngx_http_request_t) -> ngx_int_t {
+        // SAFETY: the request that is served, before anything else has read its body.
+        let rc = unsafe { ngx_http_discard_request_body(request) };
+        if rc != Status::NGX_OK.0 && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+            return rc;
+        }
+        self.send(request)
+    }
+}

@@ -1,0 +1,122 @@
+//! One answer of the API: status, headers and JSON, and how nginx sends it.
+
+use cutover_core::api::{ErrorCode, Failure, Group, parse_call};
+use ngx::core::Status;
+use ngx::ffi::{
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, ngx_buf_t, ngx_chain_t, ngx_http_output_filter,
+    ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_list_push, ngx_str_t, ngx_table_elt_t,
+};
+use ngx::ngx_string;
+use serde::Serialize;
+
+use crate::ext::{pool_str, text};
+
+/// What a request is answered with.
+pub(super) struct Answer {
+    status: u32,
+    generation: Option<u32>,
+    code: Option<ErrorCode>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn ok(body: &impl Serialize) -> Self {
+        Self { status: NGX_HTTP_OK, generation: None, code: None, body: json(body) }
+    }
+
+    /// A group, with its generation as the ETag.
+    pub(super) fn group(group: &Group) -> Self {
+        Self { generation: Some(group.route.generation), ..Self::ok(group) }
+    }
+
+    pub(super) fn failure(failure: Failure) -> Self {
+        Self {
+            status: u32::from(failure.error.code.status()),
+            generation: failure.group.as_ref().map(|group| group.route.generation),
+            code: Some(failure.error.code),
+            body: json(&failure),
+        }
+    }
+
+    pub(super) fn internal(message: &str) -> Self {
+        Self::failure(Failure::new(ErrorCode::Internal, message))
+    }
+
+    /// Sends it; gives back what a content handler returns.
+    pub(super) fn send(self, request: &mut ngx_http_request_t) -> ngx_int_t {
+        self.try_send(request).unwrap_or(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t)
+    }
+
+    /// `None`: the pool is exhausted.
+    fn try_send(mut self, request: &mut ngx_http_request_t) -> Option<ngx_int_t> {
+        self.body.push(b'\n');
+        let body = pool_str(request.pool, &self.body)?;
+        let out = &mut request.headers_out;
+        out.status = self.status as usize;
+        out.content_length_n = body.len as i64;
+        out.content_type = ngx_string!("application/json");
+        out.content_type_len = out.content_type.len;
+        header(request, ngx_string!("Cache-Control"), b"no-store")?;
+        if let Some(generation) = self.generation {
+            header(request, ngx_string!("ETag"), format!("\"{generation}\"").as_bytes())?;
+        }
+        if self.code == Some(ErrorCode::MethodNotAllowed) {
+            header(request, ngx_string!("Allow"), allowed(request).as_bytes())?;
+        }
+        // SAFETY: the request that is served, whose headers are complete.
+        let rc = unsafe { ngx_http_send_header(request) };
+        if rc == Status::NGX_ERROR.0 || rc > Status::NGX_OK.0 || request.header_only() != 0 {
+            return Some(rc);
+        }
+        send_body(request, body)
+    }
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    // The wire types have string keys only: nothing in them can fail.
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+/// The one method that the path would have taken.
+fn allowed(request: &ngx_http_request_t) -> &'static str {
+    let path = text(&request.uri);
+    let path = path.find("/v1/").and_then(|start| path.get(start..)).unwrap_or("/v1/groups");
+    match parse_call("PUT", path) {
+        Ok(call) => call.allows(),
+        Err(_) => "GET, HEAD",
+    }
+}
+
+fn header(request: &mut ngx_http_request_t, key: ngx_str_t, value: &[u8]) -> Option<()> {
+    let value = pool_str(request.pool, value)?;
+    // SAFETY: nginx's list of headers holds ngx_table_elt_t.
+    let place: *mut ngx_table_elt_t = unsafe { ngx_list_push(&mut request.headers_out.headers) }.cast();
+    // SAFETY: null, or room for one header. Zeroes first: newer nginx links headers of the same name.
+    unsafe { place.as_mut() }?;
+    // SAFETY: as above.
+    unsafe { place.write_bytes(0, 1) };
+    // SAFETY: zeroes are a valid header.
+    let header = unsafe { place.as_mut() }?;
+    header.hash = 1;
+    header.key = key;
+    header.value = value;
+    Some(())
+}
+
+fn send_body(request: &mut ngx_http_request_t, body: ngx_str_t) -> Option<ngx_int_t> {
+    // SAFETY: the pool is the request's.
+    let pool = unsafe { ngx::core::Pool::from_ngx_pool(request.pool) };
+    // SAFETY: zeroed memory of the pool, or null; zeroes are a valid buffer.
+    let buffer: &mut ngx_buf_t = unsafe { pool.calloc_type::<ngx_buf_t>().as_mut() }?;
+    buffer.pos = body.data;
+    buffer.start = body.data;
+    // SAFETY: the string is that long.
+    buffer.last = unsafe { body.data.add(body.len) };
+    buffer.end = buffer.last;
+    buffer.set_memory(1);
+    buffer.set_last_buf(1);
+    buffer.set_last_in_chain(1);
+    let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
+    // SAFETY: nginx copies the links it keeps; the buffer lives in the request's pool.
+    Some(unsafe { ngx_http_output_filter(request, &mut chain) })
+}

@@ -1,0 +1,170 @@
+//! Waiting for the disk without making the worker's other requests wait.
+//!
+//! A thread of its own flushes the page and then rings an eventfd that the worker's event loop listens to. One thread for
+//! each change: changes are rare, and a pool would be one more thing to shut down.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use cutover_core::api::{ErrorCode, Failure};
+use ngx::core::Status;
+use ngx::ffi::{
+    NGX_LOG_CRIT, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_event_t, ngx_get_connection,
+    ngx_handle_read_event, ngx_http_request_t, ngx_log_t,
+};
+use rustix::event::EventfdFlags;
+
+use super::answer::Answer;
+use super::{body, describe};
+use crate::ext::log;
+use crate::group::Group;
+use crate::state::mapping::Page;
+
+/// How often a waiting worker looks again, in milliseconds. The timer is also what keeps a worker that shuts down from
+/// leaving before the answer is out.
+const LOOK_AGAIN: usize = 1000;
+
+/// Flushes `page` and then answers with the group. `Some`: it could not wait; this is the answer.
+pub(super) fn then_answer(
+    request: &mut ngx_http_request_t,
+    group: &'static Group,
+    page: Page,
+) -> Option<Answer> {
+    // SAFETY: a request has its connection for as long as it lives.
+    let logger = unsafe { (*request.connection).log };
+    match begin(request, group, page, logger) {
+        Ok(()) => None,
+        // No thread or no descriptor to be had: late is better than not durable.
+        Err(_) => Some(answer(group, &page.flush(), logger)),
+    }
+}
+
+/// What the thread tells the event loop.
+struct Bell {
+    outcome: OnceLock<io::Result<()>>,
+    eventfd: OwnedFd,
+}
+
+impl Bell {
+    fn ring(&self, outcome: io::Result<()>) {
+        let _ = self.outcome.set(outcome);
+        // An eventfd that nobody has rung takes one ring at once.
+        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
+    }
+}
+
+/// A request that waits for the bell.
+struct Waiting {
+    request: NonNull<ngx_http_request_t>,
+    group: &'static Group,
+    bell: Arc<Bell>,
+}
+
+fn begin(
+    request: &mut ngx_http_request_t,
+    group: &'static Group,
+    page: Page,
+    logger: *mut ngx_log_t,
+) -> io::Result<()> {
+    let eventfd = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+    let ear = eventfd.try_clone()?;
+    let bell = Arc::new(Bell { outcome: OnceLock::new(), eventfd });
+    listen(ear, Waiting { request: request.into(), group, bell: Arc::clone(&bell) }, logger)?;
+
+    let for_thread = Arc::clone(&bell);
+    let thread = thread::Builder::new().name("cutover-flush".to_owned());
+    let spawned = without_signals(|| thread.spawn(move || for_thread.ring(page.flush())));
+    if spawned.is_err() {
+        bell.ring(page.flush());
+    }
+    Ok(())
+}
+
+/// Makes `ear` a connection of the event loop, whose read event is the bell.
+fn listen(ear: OwnedFd, waiting: Waiting, logger: *mut ngx_log_t) -> io::Result<()> {
+    let fd = ear.into_raw_fd();
+    // SAFETY: an open descriptor that the connection owns from now on.
+    let connection = unsafe { ngx_get_connection(fd, logger) };
+    // SAFETY: a free connection of this worker, or null when all are in use.
+    let Some(c) = (unsafe { connection.as_mut() }) else {
+        // SAFETY: nobody else has taken it.
+        drop(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
+        return Err(io::ErrorKind::ResourceBusy.into());
+    };
+    // SAFETY: each connection has its events for as long as the worker lives.
+    let (read, write) = unsafe { (&mut *c.read, &mut *c.write) };
+    read.handler = Some(rung);
+    read.log = logger;
+    write.log = logger;
+    // SAFETY: an event of this worker, with a handler.
+    if unsafe { ngx_handle_read_event(read, 0) } != Status::NGX_OK.0 {
+        // SAFETY: got above, and in nobody else's hands.
+        unsafe { ngx_close_connection(c) };
+        return Err(io::ErrorKind::Other.into());
+    }
+    c.data = Box::into_raw(Box::new(waiting)).cast();
+    // SAFETY: an event of this worker.
+    unsafe { ngx_add_timer(read, LOOK_AGAIN) };
+    Ok(())
+}
+
+/// The bell, or the timer.
+unsafe extern "C" fn rung(event: *mut ngx_event_t) {
+    // SAFETY: nginx passes the event whose handler this is; its data is the connection of `listen`.
+    let connection: *mut ngx_connection_t = unsafe { (*event).data }.cast();
+    // SAFETY: as above.
+    let data: *mut Waiting = unsafe { (*connection).data }.cast();
+    // SAFETY: the box that `listen` left there; it is taken back below, once.
+    let waiting = unsafe { &*data };
+    if waiting.bell.outcome.get().is_none() {
+        // SAFETY: nginx passes the event whose handler this is.
+        unsafe { (*event).set_timedout(0) };
+        // SAFETY: as above.
+        unsafe { ngx_add_timer(event, LOOK_AGAIN) };
+        return;
+    }
+    // SAFETY: the connection is ours, and this is its last event.
+    unsafe { ngx_close_connection(connection) };
+    // SAFETY: made by Box::into_raw in `listen`; nothing refers to it any more.
+    let mut waiting = unsafe { Box::from_raw(data) };
+    // SAFETY: the request waits for this answer, and body::finish has not released it.
+    let request = unsafe { waiting.request.as_mut() };
+    // SAFETY: a request has its connection for as long as it lives.
+    let client = unsafe { &mut *request.connection };
+    if let Some(outcome) = waiting.bell.outcome.get() {
+        let answer = answer(waiting.group, outcome, client.log);
+        body::finish(request, answer);
+        // SAFETY: the client's connection outlives the request; posted requests run now, as after any event of it.
+        unsafe { ngx::ffi::ngx_http_run_posted_requests(client) };
+    }
+}
+
+fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> Answer {
+    let Err(error) = outcome else { return Answer::group(&describe::group(group)) };
+    log(
+        NGX_LOG_CRIT,
+        logger,
+        format_args!("cutover: the route of group \"{}\" was not flushed to disk: {error}", group.name),
+    );
+    let message = format!("the route has moved, but it could not be flushed to disk: {error}");
+    let failure = Failure::new(ErrorCode::NotDurable, message);
+    Answer::failure(Failure { group: Some(describe::group(group)), ..failure })
+}
+
+/// nginx's signals must arrive at the thread that waits for events: a new thread inherits the mask of this one.
+fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: room for a set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was just filled, and there is room for the old one.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    let result = start();
+    // SAFETY: the old mask was written above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    result
+}

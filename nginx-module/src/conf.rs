@@ -1,0 +1,153 @@
+//! The configuration: what is parsed, and what must hold once all of it is read.
+
+use std::ptr;
+
+use ngx::ffi::{
+    NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
+    ngx_command_t, ngx_conf_t, ngx_http_complex_value_t, ngx_http_core_srv_conf_t, ngx_http_request_t,
+};
+use ngx::http::{HttpModuleMainConf, Merge, MergeConfigError};
+use ngx::ngx_string;
+
+use crate::Module;
+use crate::admin;
+use crate::ext::{ConfExt, Logged, Place};
+use crate::group::Group;
+use crate::state::{self, State};
+
+mod block;
+mod location;
+
+pub(crate) use location::AccessList;
+
+/// `http {}`: one for each cycle.
+#[derive(Default)]
+pub(crate) struct Main {
+    /// `cutover_state`: the folder, absolute.
+    pub(crate) state_folder: Option<(String, Place)>,
+    /// Boxed: nginx and requests point at them.
+    #[expect(clippy::vec_box, reason = "requests hold pointers to the groups")]
+    pub(crate) groups: Vec<Box<Group>>,
+    /// Values of `cutover_slot` without variables, to be checked against the groups.
+    literals: Vec<(String, Place)>,
+    /// Servers that hold a `cutover_api`.
+    pub(crate) api_servers: Vec<*mut ngx_http_core_srv_conf_t>,
+    /// Open while this cycle lives. Declared after the groups: they point into it.
+    pub(crate) state: Option<State>,
+}
+
+/// `location {}` and what it inherits.
+#[derive(Default)]
+pub(crate) struct Location {
+    /// `cutover_slot`; null: the route decides.
+    pub(crate) slot: *mut ngx_http_complex_value_t,
+    /// `cutover_api`.
+    pub(crate) api: Option<admin::Api>,
+}
+
+impl Merge for Location {
+    fn merge(&mut self, above: &Self) -> Result<(), MergeConfigError> {
+        if self.slot.is_null() {
+            self.slot = above.slot;
+        }
+        Ok(())
+    }
+}
+
+/// The directives, in the order of the documentation.
+pub(crate) static mut COMMANDS: [ngx_command_t; 5] = [
+    ngx_command_t {
+        name: ngx_string!("cutover_state"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1) as usize,
+        set: Some(location::set_state),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: ngx_string!("cutover"),
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_BLOCK | NGX_CONF_TAKE1) as usize,
+        set: Some(block::set_group),
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: ngx_string!("cutover_slot"),
+        type_: (NGX_HTTP_MAIN_CONF
+            | NGX_HTTP_SRV_CONF
+            | NGX_HTTP_LOC_CONF
+            | NGX_HTTP_LIF_CONF
+            | NGX_CONF_TAKE1) as usize,
+        set: Some(location::set_slot),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: ngx_string!("cutover_api"),
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_ANY) as usize,
+        set: Some(location::set_api),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t::empty(),
+];
+
+/// The part of nginx's configuration that this module keeps for `http {}`.
+pub(crate) fn main_of(cf: &ngx_conf_t) -> Option<&'static mut Main> {
+    Module::main_conf_mut(cf)
+}
+
+/// The same for the configuration that serves a request.
+pub(crate) fn main_of_request(request: &ngx_http_request_t) -> Option<&'static Main> {
+    Module::main_conf(request)
+}
+
+/// Runs when all of `http {}` is read: checks across blocks, then opens the state file.
+///
+/// It is the last step that may refuse a configuration before nginx opens its sockets.
+pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
+    let Some(main) = main_of(cf) else { return Ok(()) };
+    check_literals(cf, main)?;
+    if only_looking(main) {
+        return Ok(());
+    }
+    let Some((folder, place)) = &main.state_folder else {
+        return match main.groups.first() {
+            None => Ok(()),
+            Some(group) => Err(cf.refuse_at(
+                &group.place,
+                format_args!(
+                    "\"cutover_state\" is missing: group \"{}\" needs \"cutover_state FOLDER;\" in http",
+                    group.name
+                ),
+            )),
+        };
+    };
+    main.state = state::open(cf, folder, place, &main.groups)?;
+    admin::remove_stale_sockets(cf, &main.api_servers);
+    Ok(())
+}
+
+/// `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
+fn only_looking(main: &Main) -> bool {
+    crate::ext::only_signalling() || (main.groups.is_empty() && main.state_folder.is_none())
+}
+
+fn check_literals(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> {
+    for (value, place) in &main.literals {
+        let known = |group: &Group| group.position(value.as_bytes()).is_some();
+        if !main.groups.iter().any(|group| known(group)) {
+            return Err(cf.refuse_at(
+                place,
+                format_args!(
+                    "\"cutover_slot {value}\": no group has a slot of that name; use a slot's name, \"active\", \"standby\" or a variable"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

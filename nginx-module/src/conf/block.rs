@@ -1,0 +1,177 @@
+//! `cutover NAME { slot NAME UPSTREAM; .. active SLOT; }`: a group, which is an upstream.
+
+use std::ffi::{c_char, c_void};
+
+use cutover_core::name;
+use ngx::ffi::{
+    NGX_HTTP_UPSTREAM_CREATE, ngx_array_create, ngx_command_t, ngx_conf_parse, ngx_conf_t,
+    ngx_http_upstream_add, ngx_http_upstream_server_t, ngx_url_t,
+};
+
+use super::{Main, main_of};
+use crate::ext::{ConfExt, Logged, conf_status};
+use crate::group::{Group, MAX_SLOTS, Slot};
+use crate::upstream;
+
+pub(super) extern "C" fn set_group(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it is parsing.
+    let cf = unsafe { &mut *cf };
+    let result = match main_of(cf) {
+        Some(main) => parse_group(cf, main),
+        None => Err(Logged),
+    };
+    conf_status(result)
+}
+
+fn parse_group(cf: &mut ngx_conf_t, main: &mut Main) -> Result<(), Logged> {
+    let name = cf.word(1);
+    if let Err(why) = name::check_group(name.as_bytes()) {
+        return Err(cf.refuse(format_args!("the name of group \"{name}\" {why}")));
+    }
+    let mut group = Box::new(Group::new(&name, cf.place()));
+    add_upstream(cf, &group)?;
+    parse_lines(cf, &mut group)?;
+    main.groups.push(group);
+    Ok(())
+}
+
+/// Registers the group as an upstream, so that `proxy_pass http://NAME` and its kin find it.
+fn add_upstream(cf: &mut ngx_conf_t, group: &Group) -> Result<(), Logged> {
+    let host = cf.words().get(1).copied().ok_or(Logged)?;
+    // SAFETY: an ngx_url_t is plain data for which zeroes mean "nothing"; nginx's own callers clear it the same way.
+    let mut url: ngx_url_t = unsafe { std::mem::zeroed() };
+    url.host = host;
+    url.set_no_resolve(1);
+    url.set_no_port(1);
+    // SAFETY: `cf` is being parsed and `url` lives through the call; nginx logs what it refuses ("duplicate upstream").
+    let upstream = unsafe { ngx_http_upstream_add(cf, &mut url, NGX_HTTP_UPSTREAM_CREATE as usize) };
+    // SAFETY: nginx returns an upstream of this cycle, or null.
+    let upstream = unsafe { upstream.as_mut() }.ok_or(Logged)?;
+
+    // Other modules walk the servers: an empty array, not null. srv_conf stays null: a group has no balancer of its own.
+    // SAFETY: the pool is the cycle's.
+    upstream.servers = unsafe { ngx_array_create(cf.pool, 1, size_of::<ngx_http_upstream_server_t>()) };
+    if upstream.servers.is_null() {
+        return Err(Logged);
+    }
+    upstream.peer.init_upstream = Some(upstream::init_upstream);
+    upstream.peer.data = std::ptr::from_ref(group).cast_mut().cast();
+    Ok(())
+}
+
+fn parse_lines(cf: &mut ngx_conf_t, group: &mut Group) -> Result<(), Logged> {
+    let mut block = Block { group, active: None };
+    // As ngx_http_map_module does: a block's lines go to a handler, then the parser is put back.
+    let saved = *cf;
+    cf.handler = Some(line);
+    cf.handler_conf = (&raw mut block).cast();
+    // SAFETY: `cf` is being parsed; a null file name means "the block that follows".
+    let parsed = unsafe { ngx_conf_parse(cf, std::ptr::null_mut()) };
+    let end = cf.place();
+    *cf = saved;
+    if !parsed.is_null() {
+        return Err(Logged);
+    }
+    let Block { group, active } = block;
+    if group.slots.is_empty() {
+        return Err(cf.refuse_at(
+            &end,
+            format_args!("group \"{}\" has no slot: add \"slot NAME UPSTREAM;\"", group.name),
+        ));
+    }
+    let Some((active, place)) = active else {
+        return Err(cf.refuse_at(
+            &end,
+            format_args!(
+                "group \"{}\" has no \"active\": name the slot that takes traffic first",
+                group.name
+            ),
+        ));
+    };
+    let Some(initial) = group.position(active.as_bytes()) else {
+        return Err(cf.refuse_at(
+            &place,
+            format_args!(
+                "\"active {active}\": group \"{}\" has no slot \"{active}\"; it has {}",
+                group.name,
+                names(group)
+            ),
+        ));
+    };
+    group.initial = initial;
+    Ok(())
+}
+
+/// A block while it is read.
+struct Block<'a> {
+    group: &'a mut Group,
+    active: Option<(String, crate::ext::Place)>,
+}
+
+extern "C" fn line(cf: *mut ngx_conf_t, _command: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it is parsing.
+    let cf = unsafe { &mut *cf };
+    // SAFETY: nginx passes back the handler_conf that parse_lines set; the block outlives the parsing.
+    let block: &mut Block<'_> = unsafe { &mut *conf.cast() };
+    conf_status(parse_line(cf, block))
+}
+
+fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> {
+    let group = &mut *block.group;
+    let directive = cf.word(0);
+    match (directive.as_str(), cf.words().len()) {
+        ("slot", 3) => parse_slot(cf, group),
+        ("active", 2) if block.active.is_some() => {
+            Err(cf.refuse(format_args!("\"active\" is duplicate in group \"{}\"", group.name)))
+        }
+        ("active", 2) => {
+            block.active = Some((cf.word(1), cf.place()));
+            Ok(())
+        }
+        ("slot", _) => Err(cf.refuse(format_args!(
+            "invalid number of arguments in \"slot\" of group \"{}\": write \"slot NAME UPSTREAM;\"",
+            group.name
+        ))),
+        ("active", _) => Err(cf.refuse(format_args!(
+            "invalid number of arguments in \"active\" of group \"{}\": write \"active SLOT;\"",
+            group.name
+        ))),
+        _ => Err(cf.refuse(format_args!(
+            "unknown directive \"{directive}\" in group \"{}\": there are \"slot\" and \"active\"",
+            group.name
+        ))),
+    }
+}
+
+fn parse_slot(cf: &mut ngx_conf_t, group: &mut Group) -> Result<(), Logged> {
+    let slot = cf.word(1);
+    if let Err(why) = name::check_slot(slot.as_bytes()) {
+        return Err(cf.refuse(format_args!("the name of slot \"{slot}\" of group \"{}\" {why}", group.name)));
+    }
+    if group.position(slot.as_bytes()).is_some() {
+        return Err(cf.refuse(format_args!("duplicate slot \"{slot}\" in group \"{}\"", group.name)));
+    }
+    if group.slots.len() == MAX_SLOTS {
+        return Err(cf.refuse(format_args!(
+            "slot \"{slot}\" is one too many: group \"{}\" may have {MAX_SLOTS} slots",
+            group.name
+        )));
+    }
+    group.slots.push(Slot {
+        name: slot,
+        upstream_name: cf.word(2),
+        upstream: None.into(),
+        id: None.into(),
+        place: cf.place(),
+    });
+    Ok(())
+}
+
+fn names(group: &Group) -> String {
+    let names: Vec<String> = group.slots.iter().map(|slot| format!("\"{}\"", slot.name)).collect();
+    names.join(", ")
+}

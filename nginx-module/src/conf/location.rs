@@ -1,0 +1,162 @@
+//! `cutover_state`, `cutover_slot` and `cutover_api`.
+
+use std::ffi::{CString, c_char, c_void};
+
+use cutover_core::name::RESERVED_SLOTS;
+use ngx::core::Pool;
+use ngx::ffi::{
+    ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module,
+};
+use ngx::http::HttpModuleConfExt;
+
+use super::{Location, main_of};
+use crate::admin::{self, Api};
+use crate::ext::{ConfExt, Logged, conf_status, text};
+
+pub(super) extern "C" fn set_state(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it is parsing.
+    conf_status(parse_state(unsafe { &mut *cf }))
+}
+
+fn parse_state(cf: &mut ngx_conf_t) -> Result<(), Logged> {
+    let main = main_of(cf).ok_or(Logged)?;
+    if main.state_folder.is_some() {
+        return Err(cf.refuse(format_args!("\"cutover_state\" is duplicate")));
+    }
+    let mut path = cf.words().get(1).copied().ok_or(Logged)?;
+    if path.is_empty() {
+        return Err(cf.refuse(format_args!("\"cutover_state\" is empty: give the folder for the state file")));
+    }
+    // SAFETY: cycle and string belong to the parsing; nginx makes the path absolute against its prefix.
+    if unsafe { ngx_conf_full_name(cf.cycle, &mut path, 0) } != 0 {
+        return Err(Logged);
+    }
+    main.state_folder = Some((text(&path), cf.place()));
+    Ok(())
+}
+
+pub(super) extern "C" fn set_slot(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it is parsing.
+    let cf = unsafe { &mut *cf };
+    // SAFETY: nginx passes the configuration that create_loc_conf made for this location.
+    conf_status(parse_slot(cf, unsafe { &mut *conf.cast() }))
+}
+
+fn parse_slot(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged> {
+    if !location.slot.is_null() {
+        return Err(cf.refuse(format_args!("\"cutover_slot\" is duplicate")));
+    }
+    let mut value = cf.words().get(1).copied().ok_or(Logged)?;
+    // SAFETY: the pool is the cycle's.
+    let pool = unsafe { Pool::from_ngx_pool(cf.pool) };
+    let compiled = pool.calloc_type::<ngx_http_complex_value_t>();
+    if compiled.is_null() {
+        return Err(Logged);
+    }
+    // SAFETY: plain data for which zeroes mean "not asked for"; nginx's own callers clear it the same way.
+    let mut compile: ngx_http_compile_complex_value_t = unsafe { std::mem::zeroed() };
+    compile.cf = cf;
+    compile.value = &mut value;
+    compile.complex_value = compiled;
+    // SAFETY: all pointers live through the call; nginx logs what it refuses.
+    if unsafe { ngx_http_compile_complex_value(&mut compile) } != 0 {
+        return Err(Logged);
+    }
+    location.slot = compiled;
+
+    // SAFETY: just compiled, in the cycle's pool.
+    let literal = unsafe { &*compiled }.lengths.is_null();
+    let word = cf.word(1);
+    if literal && !word.is_empty() && !RESERVED_SLOTS.contains(&word.as_str()) {
+        let place = cf.place();
+        main_of(cf).ok_or(Logged)?.literals.push((word, place));
+    }
+    Ok(())
+}
+
+/// Users that may use the API, apart from root and whoever started nginx.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccessList(pub(crate) Vec<u32>);
+
+pub(super) extern "C" fn set_api(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it is parsing.
+    let cf = unsafe { &mut *cf };
+    // SAFETY: nginx passes the configuration that create_loc_conf made for this location.
+    conf_status(parse_api(cf, unsafe { &mut *conf.cast() }))
+}
+
+fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged> {
+    if location.api.is_some() {
+        return Err(cf.refuse(format_args!("\"cutover_api\" is duplicate")));
+    }
+    let mut api = Api { write: false, users: AccessList::default() };
+    for index in 1..cf.words().len() {
+        let word = cf.word(index);
+        match word.split_once('=') {
+            Some(("write", "on")) => api.write = true,
+            Some(("write", "off")) => api.write = false,
+            Some(("write", value)) => {
+                return Err(cf.refuse(format_args!(
+                    "invalid value \"{value}\" of \"write\" in \"cutover_api\": on or off"
+                )));
+            }
+            Some(("uid", user)) => match uid_of(user) {
+                Some(uid) => api.users.0.push(uid),
+                None => {
+                    return Err(cf.refuse(format_args!(
+                        "invalid value \"{user}\" of \"uid\" in \"cutover_api\": no such user"
+                    )));
+                }
+            },
+            _ => {
+                return Err(cf.refuse(format_args!(
+                    "invalid parameter \"{word}\" in \"cutover_api\": there are \"write=on|off\" and \"uid=USER\""
+                )));
+            }
+        }
+    }
+    take_over_location(cf)?;
+    location.api = Some(api);
+    Ok(())
+}
+
+/// Makes the API the content of the location, and remembers the server for its unix sockets.
+fn take_over_location(cf: &mut ngx_conf_t) -> Result<(), Logged> {
+    // SAFETY: nginx's own module, filled in before any configuration is parsed.
+    let core = unsafe { &*&raw const ngx_http_core_module };
+    // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
+    let location = unsafe { cf.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
+    // SAFETY: the core module's server configuration is an ngx_http_core_srv_conf_t.
+    let server = unsafe { cf.http_server_conf_unchecked(core) };
+    let (Some(mut location), Some(server)) = (location, server) else { return Err(Logged) };
+    // SAFETY: belongs to the location that is being parsed.
+    unsafe { location.as_mut() }.handler = Some(admin::handle);
+    main_of(cf).ok_or(Logged)?.api_servers.push(server.as_ptr());
+    Ok(())
+}
+
+/// A number, or the name of a user of this system.
+fn uid_of(user: &str) -> Option<u32> {
+    if let Ok(uid) = user.parse() {
+        return Some(uid);
+    }
+    let name = CString::new(user).ok()?;
+    // SAFETY: a C string; the master parses configuration on one thread, so nobody else uses getpwnam's static buffer.
+    let entry = unsafe { libc::getpwnam(name.as_ptr()) };
+    // SAFETY: null, or an entry that is valid until the next call.
+    unsafe { entry.as_ref() }.map(|entry| entry.pw_uid)
+}

@@ -1,0 +1,147 @@
+//! nginx's raw structures with safe methods.
+
+use std::ffi::c_char;
+use std::fmt;
+
+use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
+use ngx::ffi::{
+    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_int_t, ngx_log_t, ngx_pool_t, ngx_str_t,
+};
+use ngx::{ngx_conf_log_error, ngx_log_error};
+
+/// nginx was told in its log already: nothing is left to say.
+#[derive(Debug)]
+pub(crate) struct Logged;
+
+/// `NGX_OK` or `NGX_ERROR`.
+pub(crate) fn status(result: Result<(), Logged>) -> ngx_int_t {
+    match result {
+        Ok(()) => NGX_OK as ngx_int_t,
+        Err(Logged) => NGX_ERROR as ngx_int_t,
+    }
+}
+
+/// `NGX_CONF_OK` or `NGX_CONF_ERROR`.
+pub(crate) fn conf_status(result: Result<(), Logged>) -> *mut c_char {
+    match result {
+        Ok(()) => NGX_CONF_OK,
+        Err(Logged) => NGX_CONF_ERROR,
+    }
+}
+
+/// Writes a line to the log at one of nginx's levels.
+pub(crate) fn log(level: u32, log: *mut ngx_log_t, message: fmt::Arguments<'_>) {
+    if !log.is_null() {
+        ngx_log_error!(level, log, "{message}");
+    }
+}
+
+/// What `ngx_conf_t` holds, safely.
+pub(crate) trait ConfExt {
+    /// The words of the directive that is being parsed, its name first.
+    fn words(&self) -> &[ngx_str_t];
+
+    /// The word at this place as text; what is not UTF-8 is shown as nginx would log it.
+    fn word(&self, index: usize) -> String;
+
+    /// Says at level emerg what is wrong and where in which file.
+    fn refuse(&mut self, message: fmt::Arguments<'_>) -> Logged;
+
+    /// The same with the place of an earlier directive.
+    fn refuse_at(&mut self, place: &Place, message: fmt::Arguments<'_>) -> Logged;
+
+    /// Where the parser is now.
+    fn place(&self) -> Place;
+
+    /// Whether a cycle of this process is running while this one is configured.
+    fn is_reload(&self) -> bool;
+}
+
+/// A file and a line in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    file: String,
+    line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in {}:{}", self.file, self.line)
+    }
+}
+
+impl ConfExt for ngx_conf_t {
+    fn words(&self) -> &[ngx_str_t] {
+        // SAFETY: while a directive is parsed, nginx keeps its words as an array of strings.
+        match unsafe { self.args.as_ref() } {
+            // SAFETY: the same array; its elements are ngx_str_t.
+            Some(args) => unsafe { args.as_slice() },
+            None => &[],
+        }
+    }
+
+    fn word(&self, index: usize) -> String {
+        self.words().get(index).map(text).unwrap_or_default()
+    }
+
+    fn refuse(&mut self, message: fmt::Arguments<'_>) -> Logged {
+        ngx_conf_log_error!(NGX_LOG_EMERG, self, "{message}");
+        Logged
+    }
+
+    fn refuse_at(&mut self, place: &Place, message: fmt::Arguments<'_>) -> Logged {
+        log(NGX_LOG_EMERG, self.log, format_args!("{message} {place}"));
+        Logged
+    }
+
+    fn place(&self) -> Place {
+        // SAFETY: nginx points this at the file that it is reading, or at nothing.
+        let Some(file) = (unsafe { self.conf_file.as_ref() }) else {
+            return Place::default();
+        };
+        Place { file: text(&file.file.name), line: file.line }
+    }
+
+    fn is_reload(&self) -> bool {
+        // SAFETY: nginx sets the cycle before it parses, and it lives as long as the parsing.
+        let cycle = unsafe { &*self.cycle };
+        // SAFETY: the cycle before; the first one has an empty stand-in (ngx_is_init_cycle).
+        unsafe { cycle.old_cycle.as_ref() }.is_some_and(|before| !before.conf_ctx.is_null())
+    }
+}
+
+/// A string as text, for messages and look-ups.
+pub(crate) fn text(string: &ngx_str_t) -> String {
+    String::from_utf8_lossy(string.as_bytes()).into_owned()
+}
+
+/// Copies `bytes` into the pool.
+pub(crate) fn pool_str(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
+    // SAFETY: callers pass the pool of the request or cycle that they serve.
+    unsafe { ngx_str_t::from_bytes(pool, bytes) }
+}
+
+/// The elements of an array, as what nginx documents them to be.
+///
+/// # Safety
+/// The array must hold elements of `T`, and stay unchanged while they are borrowed.
+pub(crate) unsafe fn elements<'a, T>(array: *const ngx_array_t) -> &'a [T] {
+    // SAFETY: nginx's arrays are valid once they are reachable; the caller vouches for `T`.
+    match unsafe { array.as_ref() } {
+        // SAFETY: the caller vouches for `T`.
+        Some(array) => unsafe { array.as_slice() },
+        None => &[],
+    }
+}
+
+/// Whether this process only checks the configuration (`nginx -t`): it must change nothing.
+pub(crate) fn only_checking() -> bool {
+    // SAFETY: set while nginx reads its options, before any configuration is parsed.
+    unsafe { ngx::ffi::ngx_test_config != 0 }
+}
+
+/// Whether this process only brings a signal to a running nginx (`nginx -s reload`).
+pub(crate) fn only_signalling() -> bool {
+    // SAFETY: set while nginx reads its options, before any configuration is parsed.
+    unsafe { ngx::ffi::ngx_process == ngx::ffi::NGX_PROCESS_SIGNALLER as usize }
+}

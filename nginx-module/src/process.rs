@@ -1,0 +1,42 @@
+//! What each process of nginx does when it starts.
+
+use ngx::core::Status;
+use ngx::ffi::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_http_module, ngx_int_t, ngx_process,
+};
+use ngx::http::HttpModuleMainConf;
+
+use crate::state::State;
+use crate::{Module, conf};
+
+/// Called in workers, in the cache manager and loader (helpers), and in the one process of `master_process off`.
+pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that this process serves.
+    let cycle = unsafe { &*cycle };
+    // SAFETY: set before nginx calls init_process.
+    let process = unsafe { ngx_process } as u32;
+    if let Some((main, state)) = main_of(cycle) {
+        if process != NGX_PROCESS_SINGLE {
+            state.leave_master();
+        }
+        if process == NGX_PROCESS_WORKER || process == NGX_PROCESS_SINGLE {
+            state.enter_worker(&main.groups);
+        }
+    }
+    Status::NGX_OK.into()
+}
+
+fn main_of(cycle: &ngx_cycle_t) -> Option<(&conf::Main, &State)> {
+    let main = if has_http(cycle) { Module::main_conf(cycle)? } else { return None };
+    Some((main, main.state.as_ref()?))
+}
+
+/// Without an `http` block nginx has no HTTP configuration to look into.
+fn has_http(cycle: &ngx_cycle_t) -> bool {
+    // SAFETY: nginx's own module, filled in when the process started.
+    let index = unsafe { (&raw const ngx_http_module.index).read() };
+    // SAFETY: conf_ctx has a place for each module's index.
+    let place = unsafe { cycle.conf_ctx.add(index) };
+    // SAFETY: the same.
+    !unsafe { *place }.is_null()
+}

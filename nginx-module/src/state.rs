@@ -1,0 +1,194 @@
+//! The mapped state file: opened by the master, one cycle after the other, and inherited by every worker.
+//!
+//! The descriptor stays open across exec on purpose: the master that a binary upgrade starts finds it among its own and so
+//! shares the lock of the old master, while any other nginx is turned away. Workers close it; the mapping is all they need.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+use cutover_core::route::RouteWord;
+use cutover_core::state_file::{
+    self, Conflict, Damage, NAMES_OFFSET, Plan, RECORD_SIZE, Record, Wanted, record_offset,
+};
+use ngx::ffi::ngx_conf_t;
+
+use crate::counters::{self, Counters};
+use crate::ext::{self, ConfExt, Logged, Place};
+use crate::group::Group;
+use crate::state::inherited::Origin;
+use crate::state::mapping::Mapping;
+
+mod file;
+pub(crate) mod inherited;
+pub(crate) mod mapping;
+
+/// The state of one cycle.
+pub(crate) struct State {
+    routes: Mapping,
+    counters: Counters,
+    /// Holds the lock. Taken out by workers.
+    descriptor: Cell<Option<OwnedFd>>,
+}
+
+impl State {
+    /// Begins to count as this process.
+    pub(crate) fn enter_worker(&self, groups: &[Box<Group>]) {
+        self.counters.enter_worker(groups);
+    }
+
+    /// Closes what only the master needs, so that a process it leaves behind does not hold the lock.
+    pub(crate) fn leave_master(&self) {
+        self.descriptor.take();
+        self.counters.leave_master();
+    }
+
+    /// The mapped file, for whoever flushes it.
+    pub(crate) fn routes(&self) -> &Mapping {
+        &self.routes
+    }
+}
+
+/// Why the state cannot be used. The text follows "cutover_state: ".
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error(
+        "folder \"{}\" cannot be used: {why}; make it with \"install -d -m 0700 {}\" as the user that starts nginx",
+        folder.display(), folder.display()
+    )]
+    Folder { folder: PathBuf, why: String },
+    #[error("{action} \"{}\" failed: {error}", path.display())]
+    Io { action: &'static str, path: PathBuf, error: io::Error },
+    #[error(
+        "state file \"{}\" {damage}; traffic must not follow a guess: restore it from a backup, or remove it to begin \
+         with \"active\" of the configuration", path.display()
+    )]
+    Damaged { path: PathBuf, damage: Damage },
+    #[error("state file \"{}\" {why}; expected a regular file that only the user who starts nginx can write", path.display())]
+    Unsafe { path: PathBuf, why: &'static str },
+    #[error(
+        "state file \"{}\" is in use by another nginx; stop that one, or give this one a folder of its own", path.display()
+    )]
+    InUse { path: PathBuf },
+    #[error(
+        "state file \"{}\" was removed or replaced while nginx runs on the old one; copy {held} over it to keep \
+         the routes, then stop and start nginx", path.display()
+    )]
+    Replaced { path: PathBuf, held: String },
+    #[error("{0}")]
+    Conflict(#[from] Conflict),
+    #[error("making shared memory for the counters failed: {0}")]
+    Counters(io::Error),
+}
+
+/// Opens the state for the configuration that is being read; with `nginx -t` only checks that it could.
+pub(crate) fn open(
+    cf: &mut ngx_conf_t,
+    folder: &str,
+    place: &Place,
+    groups: &[Box<Group>],
+) -> Result<Option<State>, Logged> {
+    let folder = Path::new(folder);
+    let result = if ext::only_checking() {
+        check(folder, groups).map(|()| None)
+    } else {
+        open_and_map(folder, groups, origin(cf)).map(Some)
+    };
+    result.map_err(|error| cf.refuse_at(place, format_args!("cutover_state: {error}")))
+}
+
+fn origin(cf: &ngx_conf_t) -> Origin {
+    if cf.is_reload() { Origin::Cycle } else { Origin::Exec }
+}
+
+fn wanted(groups: &[Box<Group>]) -> Vec<Wanted<'_>> {
+    let mut wanted = Vec::with_capacity(groups.len());
+    for group in groups {
+        let slots = group.slots.iter().map(|slot| slot.name.as_str()).collect();
+        wanted.push(Wanted { group: &group.name, slots });
+    }
+    wanted
+}
+
+/// Creates and changes nothing, takes no lock.
+fn check(folder: &Path, groups: &[Box<Group>]) -> Result<(), StateError> {
+    file::check_folder(folder)?;
+    let path = file::path(folder);
+    let records = match file::open_existing(&path, file::Access::Read)? {
+        Some(file) => read(&path, &file)?,
+        None => Vec::new(),
+    };
+    state_file::plan(&records, &wanted(groups))?;
+    Ok(())
+}
+
+fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin) -> Result<State, StateError> {
+    file::check_folder(folder)?;
+    // Descriptors are recognised by the path that the kernel shows for them, which has no symbolic links.
+    let folder = folder.canonicalize().map_err(|error| file::failed("resolving", folder, error))?;
+    let path = file::path(&folder);
+    let file = file::open_or_create(&path)?;
+    let file = inherited::share_or_lock(&path, file, origin)?;
+
+    let records = read(&path, &file)?;
+    let plan = state_file::plan(&records, &wanted(groups))?;
+    write(&path, &file, records.len() as u32, &plan)?;
+
+    let size = state_file::file_size(plan.capacity) as usize;
+    let map_error = |error| file::failed("mapping", &path, error);
+    let routes = Mapping::shared(&file, size).map_err(map_error)?;
+    let identity = file::identity(&file).map_err(|error| file::failed("reading", &path, error))?;
+    let counters = Counters::open(identity, plan.capacity, origin).map_err(StateError::Counters)?;
+    attach(groups, &plan, &routes, &counters);
+    Ok(State { routes, counters, descriptor: Cell::new(Some(file.into())) })
+}
+
+fn read(path: &Path, file: &File) -> Result<Vec<Record>, StateError> {
+    let bytes = file::read_all(file).map_err(|error| file::failed("reading", path, error))?;
+    let damaged = |damage| StateError::Damaged { path: path.to_owned(), damage };
+    let capacity = state_file::decode_header(&bytes, bytes.len() as u64).map_err(damaged)?;
+    state_file::decode_records(&bytes, capacity).map_err(damaged)
+}
+
+/// Makes the file know the configuration. Each write is one sector, and each order of them leaves a file that can be read.
+fn write(path: &Path, file: &File, capacity: u32, plan: &Plan) -> Result<(), StateError> {
+    let failed = |error| file::failed("writing", path, error);
+    if plan.capacity > capacity {
+        let room = vec![0; (plan.capacity - capacity) as usize * RECORD_SIZE];
+        file.write_all_at(&room, state_file::file_size(capacity)).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        file.write_all_at(&state_file::encode_header(plan.capacity), 0).map_err(failed)?;
+    }
+    for (index, names) in &plan.writes {
+        let offset = record_offset(*index) + NAMES_OFFSET;
+        file.write_all_at(&names.encode(), offset as u64).map_err(failed)?;
+    }
+    if plan.capacity > capacity || !plan.writes.is_empty() {
+        file.sync_all().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Points each group at its record.
+fn attach(groups: &[Box<Group>], plan: &Plan, routes: &Mapping, counters: &Counters) {
+    for (group, (record, names)) in groups.iter().zip(&plan.groups) {
+        group.record.set(*record);
+        group.word.set(routes.at(record_offset(*record)).map(NonNull::cast::<RouteWord>));
+        if let Some(block) = counters.block(*record) {
+            // A cycle opens its state once, so nothing was set before.
+            let _ = group.counters.set(block);
+        }
+        for slot in &group.slots {
+            slot.id.set(names.id_of(&slot.name));
+        }
+    }
+}
+
+/// What tells one state file from another while both exist: device and inode.
+pub(crate) type Identity = (u64, u64);
+
+const _: () = assert!(counters::BLOCK_SIZE.is_multiple_of(4096));

@@ -1,0 +1,96 @@
+//! `$cutover_group`, `$cutover_slot` and `$cutover_generation`: what was decided for the request.
+//!
+//! Before a request has met a group they are empty. A request that meets several (internal redirects) shows the latest.
+
+use ngx::core::Status;
+use ngx::ffi::{
+    NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_str_t,
+};
+use ngx::ngx_string;
+
+use crate::conf;
+use crate::ext::{Logged, pool_str};
+use crate::group::Group;
+use crate::upstream::{self, Record};
+
+#[derive(Clone, Copy)]
+enum Variable {
+    Group,
+    Slot,
+    Generation,
+}
+
+/// Makes the variables known; runs before any directive is read.
+pub(crate) fn add(cf: &mut ngx_conf_t) -> Result<(), Logged> {
+    add_one(cf, ngx_string!("cutover_group"), Variable::Group)?;
+    add_one(cf, ngx_string!("cutover_slot"), Variable::Slot)?;
+    add_one(cf, ngx_string!("cutover_generation"), Variable::Generation)
+}
+
+fn add_one(cf: &mut ngx_conf_t, mut name: ngx_str_t, which: Variable) -> Result<(), Logged> {
+    // SAFETY: `cf` is being parsed, and the name is static.
+    let variable = unsafe { ngx_http_add_variable(cf, &mut name, NGX_HTTP_VAR_NOCACHEABLE as usize) };
+    // SAFETY: a variable of this configuration, or null when nginx has logged why not.
+    let variable = unsafe { variable.as_mut() }.ok_or(Logged)?;
+    variable.get_handler = Some(get);
+    variable.data = which as usize;
+    Ok(())
+}
+
+unsafe extern "C" fn get(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx passes the request that is served.
+    let request = unsafe { &mut *r };
+    // SAFETY: nginx passes the place for the value.
+    let value = unsafe { &mut *value };
+    let Some(record) = decide_now(request).or_else(|| Record::latest(request)) else {
+        value.set_not_found(1);
+        return Status::NGX_OK.into();
+    };
+    let number;
+    let text = match data {
+        group if group == Variable::Group as usize => record.group().name.as_str(),
+        slot if slot == Variable::Slot as usize => record.slot_name(),
+        _ => {
+            number = record.choice().generation.to_string();
+            &number
+        }
+    };
+    // Copied: an access log may read it when a reload has let go of the configuration.
+    let Some(copy) = pool_str(request.pool, text.as_bytes()) else { return Status::NGX_ERROR.into() };
+    value.data = copy.data;
+    value.set_len(copy.len as u32);
+    value.set_valid(1);
+    value.set_not_found(0);
+    Status::NGX_OK.into()
+}
+
+/// The request to the upstream is being built (`proxy_set_header X-Slot $cutover_slot`): the slot that is named there must be
+/// the one that will be used, so it is chosen now.
+fn decide_now<'a>(request: &mut ngx_http_request_t) -> Option<&'a mut Record> {
+    // SAFETY: null, or the upstream that this request is about to use.
+    let u = unsafe { request.upstream.as_ref() }?;
+    let answered = request.header_sent() != 0 || request.cached() != 0;
+    if answered || !u.resolved.is_null() || Record::exists_for_upstream(request) {
+        return None;
+    }
+    // SAFETY: set by nginx's proxy modules when they create the upstream.
+    let conf = unsafe { u.conf.as_ref() }?;
+    let group = group_of(request, conf.upstream)?;
+    let choice = upstream::choose(request, group);
+    Record::add(request, group, choice)
+}
+
+fn group_of(
+    request: &ngx_http_request_t,
+    upstream: *const ngx::ffi::ngx_http_upstream_srv_conf_t,
+) -> Option<&'static Group> {
+    // SAFETY: null, or an upstream of the configuration that serves this request.
+    let data: *const Group = unsafe { upstream.as_ref() }?.peer.data.cast();
+    let groups = &conf::main_of_request(request)?.groups;
+    groups.iter().map(|group| &**group).find(|group| std::ptr::eq(*group, data))
+}
