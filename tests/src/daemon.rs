@@ -100,6 +100,31 @@ impl Daemon {
         Deployment::begin(self.command(&["deploy", group, "--version", version, "--json"]))
     }
 
+    /// Follows a deployment to its end although the daemon was killed amid it, and `command` perhaps with it.
+    pub async fn follow(&self, command: Deployment) -> Result<Deployed> {
+        let mut ended = command.finish().await?;
+        if !ended.outcome.is_empty() {
+            return Ok(ended);
+        }
+        let id = ended.events.first().context("the deployment has no id yet")?.deployment.clone();
+        let what = format!("the end of deployment {id}");
+        ended.outcome =
+            wait::until_some(deployment::LIMIT, &what, || self.outcome(&id).ok().flatten()).await?;
+        ended.code = deployment::exit_code(&ended.outcome)?;
+        Ok(ended)
+    }
+
+    /// How a deployment ended, from `cutover history --json`; `None` while it is under way.
+    pub fn outcome(&self, id: &str) -> Result<Option<String>> {
+        let output = self.cli(&["history", "--json"])?;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            if let Some(outcome) = find_outcome(&serde_json::from_str(line)?, id) {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
     /// Starts a deployment and does not wait for it.
     pub fn deploy_detached(&self, group: &str, version: &str) -> Result<()> {
         let output = self.cli(&["deploy", group, "--version", version, "--detach"])?;
@@ -163,6 +188,17 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("the daemon's log:\n{}", self.log());
         }
+    }
+}
+
+fn find_outcome(value: &Value, id: &str) -> Option<String> {
+    match value {
+        Value::Array(items) => items.iter().find_map(|item| find_outcome(item, id)),
+        Value::Object(members) if members.values().any(|member| member == id) => {
+            members.get("outcome")?.as_str().map(str::to_owned)
+        }
+        Value::Object(members) => members.values().find_map(|member| find_outcome(member, id)),
+        _ => None,
     }
 }
 

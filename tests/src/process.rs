@@ -47,11 +47,26 @@ pub fn from_file(path: &Path) -> Result<Pid> {
 
 /// The live processes with this name (`comm`) that hold `file` open, by id. Needs the right to look into them.
 pub fn holding(comm: &str, file: &Path) -> Vec<Pid> {
+    let mut found = named(&[comm]);
+    found.retain(|pid| holds(*pid, file) && alive(*pid));
+    found
+}
+
+/// The live processes with one of these names (`comm`) whose command line mentions `path`, by id.
+pub fn mentioning(comms: &[&str], path: &Path) -> Vec<Pid> {
+    let path = path.display().to_string();
+    let mut found = named(comms);
+    found.retain(|pid| title(*pid).contains(&path) && alive(*pid));
+    found
+}
+
+fn named(comms: &[&str]) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found: Vec<Pid> = entries
         .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == comm))
-        .filter(|pid| holds(*pid, file) && alive(*pid))
+        .filter(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| comms.contains(&name.trim()))
+        })
         .collect();
     found.sort_by_key(|pid| pid.as_raw_nonzero());
     found

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
 /// What one deployment may take before whoever waits for it gives up.
-const LIMIT: Duration = Duration::from_secs(90);
+pub(super) const LIMIT: Duration = Duration::from_secs(90);
 
 /// One line of `--json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,6 +45,17 @@ pub struct Deployed {
     pub events: Vec<Event>,
     /// What went to standard error.
     pub stderr: String,
+}
+
+/// The exit code that goes with an outcome.
+pub(super) fn exit_code(outcome: &str) -> Result<i32> {
+    match outcome {
+        "completed" => Ok(0),
+        "failed" => Ok(3),
+        "rolled_back" => Ok(4),
+        "stuck" => Ok(5),
+        _ => anyhow::bail!("no outcome of a deployment: {outcome:?}"),
+    }
 }
 
 impl Deployed {

@@ -20,6 +20,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// Answers of each slot, right or wrong.
     pub by_slot: BTreeMap<String, u64>,
+    /// Answers of each version of the application that names one, right or wrong.
+    pub by_version: BTreeMap<String, u64>,
     /// The last stale answers, for messages.
     pub stale_examples: Vec<String>,
     doubtful: Vec<Doubtful>,
@@ -55,6 +57,9 @@ impl Report {
 
     pub(super) fn add(&mut self, sent: Instant, answered: Instant, outcome: Outcome, allowed: bool) {
         self.total += 1;
+        if let Some(version) = &outcome.version {
+            *self.by_version.entry(version.clone()).or_default() += 1;
+        }
         if let Some(slot) = &outcome.slot {
             *self.by_slot.entry(slot.clone()).or_default() += 1;
             if !allowed {

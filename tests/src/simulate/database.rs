@@ -1,0 +1,37 @@
+//! What the database really looks like: read from the file, not asked from the shop.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rusqlite::{Connection, OpenFlags};
+
+/// The schema: every column of every table, and every migration that is on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Schema {
+    /// The newest migration on record.
+    pub(crate) version: u32,
+    columns: BTreeSet<String>,
+}
+
+impl Schema {
+    pub(crate) fn read(database: &Path) -> Result<Self> {
+        let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .with_context(|| format!("failed to open {}", database.display()))?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let mut statement = connection.prepare(
+            "SELECT tables.name || '.' || columns.name || ' ' || columns.type
+             FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+             WHERE tables.type = 'table'",
+        )?;
+        let columns = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let version =
+            connection.query_row("SELECT max(version) FROM schema_migrations", [], |row| row.get(0))?;
+        Ok(Self { version, columns })
+    }
+
+    /// What `self` has and `other` has not, for people.
+    pub(crate) fn beyond(&self, other: &Self) -> String {
+        self.columns.difference(&other.columns).cloned().collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,149 @@
+//! What a scenario must have been like, and what it was like.
+
+use std::fmt;
+use std::time::Duration;
+
+use cutover_tests::load::Report;
+
+use crate::database::Schema;
+use crate::scenario::{Ending, Scenario};
+use crate::watch::Watched;
+
+/// What was seen of one scenario.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// The last word of `cutover deploy`.
+    pub(crate) outcome: String,
+    /// Its exit code.
+    pub(crate) code: i32,
+    /// The slot with the traffic before.
+    pub(crate) old: String,
+    /// The slot with the traffic after.
+    pub(crate) active: String,
+    pub(crate) schema_before: Schema,
+    /// Once the new release had the traffic, if it ever had.
+    pub(crate) schema_amid: Option<Schema>,
+    pub(crate) schema_after: Schema,
+    pub(crate) report: Report,
+    pub(crate) watched: Watched,
+}
+
+/// A row of the table, and what speaks against it.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) number: u8,
+    pub(crate) title: &'static str,
+    pub(crate) outcome: String,
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
+    pub(crate) wrong_slot: u64,
+    pub(crate) bad_for: Duration,
+    remarks: Vec<String>,
+    objections: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether all was as it must be.
+    pub(crate) fn good(&self) -> bool {
+        self.objections.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for remark in &self.remarks {
+            writeln!(f, "           {remark}")?;
+        }
+        for objection in &self.objections {
+            writeln!(f, "    WRONG: {objection}")?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn judge(scenario: &Scenario, facts: Facts) -> Verdict {
+    let mut objections = Vec::new();
+    let mut demand = |holds: bool, otherwise: String| {
+        if !holds {
+            objections.push(otherwise);
+        }
+    };
+    let Facts { outcome, code, old, active, schema_before, schema_amid, schema_after, report, watched } =
+        facts;
+
+    let (word, exit) = scenario.ending.word_and_code();
+    demand(
+        outcome == word && code == exit,
+        format!("ended {outcome:?} with code {code}, not {word:?} with {exit}"),
+    );
+    let moved = scenario.ending == Ending::Completed;
+    demand((active != old) == moved, format!("{active} has the traffic; it was {old}"));
+    let switches = match scenario.ending {
+        Ending::Completed => 1,
+        Ending::Failed => 0,
+        Ending::RolledBack => 2,
+    };
+    demand(watched.switches.len() == switches, format!("the traffic went to {:?}", watched.switches));
+    let answers = report.by_version.get(scenario.version).copied().unwrap_or_default();
+    demand((answers > 0) == (switches > 0), format!("{answers} answers from {}", scenario.version));
+
+    demand(report.stale == 0, format!("answers from the wrong slot: {report}"));
+    let foreign = failures_of_others(&report, scenario, &old);
+    demand(
+        foreign == 0,
+        format!("{foreign} failures that {} did not produce itself: {report}", scenario.version),
+    );
+
+    let mut remarks = vec![format!(
+        "{} requests, {} of them to {}; {} reconnects; the route was looked at every {:.1} ms or faster",
+        report.total,
+        answers,
+        scenario.version,
+        report.reconnects,
+        watched.longest_look.as_secs_f64() * 1e3
+    )];
+    if moved {
+        demand(schema_after.version >= schema_before.version, "the schema went backwards".to_owned());
+    } else {
+        demand(
+            schema_after == schema_before,
+            format!("the schema is another one: more {:?}", schema_after.beyond(&schema_before)),
+        );
+    }
+    if let (Ending::RolledBack, Some(amid)) = (scenario.ending, schema_amid)
+        && amid != schema_before
+    {
+        remarks.push(format!(
+            "the schema was at version {} with {}; it is at {} again, without",
+            amid.version,
+            amid.beyond(&schema_before),
+            schema_after.version
+        ));
+    }
+    if report.failed() > 0 && foreign == 0 {
+        remarks.push(format!("all {} failed requests had gone to {}", report.failed(), scenario.version));
+    }
+    Verdict {
+        number: scenario.number,
+        title: scenario.title,
+        outcome: outcome.replace('_', " "),
+        requests: report.total,
+        failed: report.failed(),
+        wrong_slot: report.stale,
+        bad_for: report.bad_for(),
+        remarks,
+        objections,
+    }
+}
+
+/// Failures that the release on trial did not produce. Its own are answers that name its version, and answers of nginx that name
+/// its slot: there was nothing better to be had from it. Without any answer a request is lost, whoever held it.
+fn failures_of_others(report: &Report, scenario: &Scenario, old: &str) -> usize {
+    let own = |outcome: &cutover_tests::load::check::Outcome| {
+        scenario.ending == Ending::RolledBack
+            && outcome.status.is_some_and(|status| status >= 500)
+            && outcome.version.as_deref().is_none_or(|version| version == scenario.version)
+            && outcome.slot.as_deref().is_some_and(|slot| slot != old)
+    };
+    report.failures.iter().filter(|failure| !own(&failure.outcome)).count()
+}

@@ -1,0 +1,105 @@
+//! `simulate`: six deployments of a small shop behind a real nginx, under a load that checks every answer.
+//!
+//! It is also the shop's operator: the daemon calls `simulate slot ..` and `simulate migrate ..` as its commands.
+
+#![forbid(unsafe_code)]
+
+mod database;
+mod judge;
+mod operator;
+mod release;
+mod scenario;
+mod table;
+mod watch;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::judge::Verdict;
+use crate::scenario::SCENARIOS;
+use crate::world::World;
+
+/// Six deployments behind a real nginx, under a load that checks every answer
+#[derive(Debug, Parser)]
+#[command(name = "simulate-deployment")]
+struct Arguments {
+    /// Only this one, from 1 to 6
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
+    scenario: Option<u8>,
+    /// Leave everything running, and print the addresses and commands to play with
+    #[arg(long)]
+    keep: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// What the daemon calls to start and stop a slot
+    #[command(hide = true, subcommand)]
+    Slot(operator::Slot),
+    /// What the daemon calls to change the database
+    #[command(hide = true, subcommand)]
+    Migrate(operator::Migrate),
+    /// Ends what --keep has left running
+    End {
+        /// The folder that --keep has printed
+        prefix: PathBuf,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    match arguments.verb {
+        Some(Verb::Slot(verb)) => verb.run().map(|()| ExitCode::SUCCESS),
+        Some(Verb::Migrate(verb)) => verb.run().map(|()| ExitCode::SUCCESS),
+        Some(Verb::End { prefix }) => world::end(&prefix).map(|()| ExitCode::SUCCESS),
+        None => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run_or_interrupt(arguments.scenario, arguments.keep))
+        }
+    }
+}
+
+async fn run_or_interrupt(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Whichever comes first: the world belongs to `run` and is cleaned up when that is dropped.
+    let code = tokio::select! {
+        done = run(scenario, keep) => return done,
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    println!("\ninterrupted; everything that was started has been ended");
+    Ok(ExitCode::from(code))
+}
+
+async fn run(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
+    let start = Instant::now();
+    let mut world = World::build().await?;
+    let mut verdicts = Vec::<Verdict>::new();
+    for scenario in SCENARIOS.iter().filter(|one| scenario.is_none_or(|number| number == one.number)) {
+        verdicts.push(scenario.play(&mut world).await?);
+    }
+    print!("{}", table::render(&verdicts));
+    let complaints = world.complaints();
+    for line in &complaints {
+        println!("nginx's error log: {line}");
+    }
+    let good = complaints.is_empty() && verdicts.iter().all(Verdict::good);
+    println!(
+        "{} in {:.0} s",
+        if good { "all as it must be" } else { "NOT as it must be" },
+        start.elapsed().as_secs_f64()
+    );
+    if keep {
+        world.keep()?;
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,87 @@
+//! Watches the route, since the daemon makes the switch and not the load.
+//!
+//! It asks the module for the group's generation again and again. A switch has happened between the begin of the last look that saw
+//! the old generation and the end of the first that saw the new one. Requests sent after that end must be answered by the new slot;
+//! requests answered before that begin, by the old one. Only in between is either right, and [`Watched::longest_look`] says how long that
+//! can have been.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use cutover_core::api::Group;
+use cutover_tests::{Admin, Expected};
+use tokio::task::JoinHandle;
+
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A running watch.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<Watched>>,
+}
+
+/// What a watch has seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watched {
+    /// The slots that got the traffic, in order, after the first one.
+    pub(crate) switches: Vec<String>,
+    /// From the begin of a look to the end of the next, at most.
+    pub(crate) longest_look: Duration,
+}
+
+impl Watch {
+    /// Starts to tell `expected` of each switch after `first`.
+    pub(crate) fn start(admin: Admin, first: Group, expected: Arc<Expected>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(watch(admin, first, expected, Arc::clone(&stop)));
+        Self { stop, task }
+    }
+
+    /// Takes a last look and ends.
+    pub(crate) async fn stop(mut self) -> Result<Watched> {
+        self.stop.store(true, Ordering::SeqCst);
+        (&mut self.task).await?
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn watch(
+    admin: Admin,
+    first: Group,
+    expected: Arc<Expected>,
+    stop: Arc<AtomicBool>,
+) -> Result<Watched> {
+    let mut watched = Watched::default();
+    let mut seen = first;
+    let mut last = Instant::now();
+    loop {
+        let last_look = stop.load(Ordering::SeqCst);
+        let begin = Instant::now();
+        let group = admin.group(&seen.name).await.context("failed to look at the route")?;
+        watched.longest_look = watched.longest_look.max(last.elapsed());
+        let changes = group.route.generation.wrapping_sub(seen.route.generation);
+        if changes > 1 {
+            // There and back between two looks: who had the traffic meanwhile cannot be told.
+            for slot in &group.slots {
+                expected.observe(&slot.name, last);
+            }
+        }
+        if changes > 0 {
+            expected.observe(&group.route.active, last);
+            watched.switches.push(group.route.active.clone());
+        }
+        (seen, last) = (group, begin);
+        if last_look {
+            return Ok(watched);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
