@@ -112,7 +112,8 @@ impl Reader {
         }
     }
 
-    async fn exactly(&mut self, stream: &mut (impl AsyncRead + Unpin), length: usize) -> Result<Vec<u8>> {
+    /// This many bytes; an error when the stream ends before.
+    pub async fn exactly(&mut self, stream: &mut (impl AsyncRead + Unpin), length: usize) -> Result<Vec<u8>> {
         while self.buffer.len() < length {
             let missing = length - self.buffer.len();
             ensure!(self.fill(stream).await? > 0, "the connection ended {missing} bytes before the body did");

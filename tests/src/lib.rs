@@ -16,6 +16,7 @@
 
 pub mod admin;
 pub mod backend;
+pub mod client;
 pub mod daemon;
 pub mod expected;
 pub mod flavour;
@@ -29,6 +30,7 @@ pub mod wait;
 
 pub use admin::Admin;
 pub use backend::{Action, Backend};
+pub use client::Client;
 pub use daemon::Daemon;
 pub use expected::Expected;
 pub use flavour::Flavour;

@@ -86,7 +86,8 @@ impl Connection {
         let body = serde_json::json!({
             "slot": slot, "request_id": id, "method": method, "target": target, "padding": padding,
         });
-        let body = if method == "HEAD" || answer.status == 304 { String::new() } else { body.to_string() };
+        let bodiless = method == "HEAD" || [204, 304].contains(&answer.status);
+        let body = if bodiless { String::new() } else { body.to_string() };
         let mut headers = vec![("content-type", "application/json"), ("x-slot", slot), ("x-request-id", id)];
         headers.extend(answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if answer.closes {

@@ -1,0 +1,75 @@
+//! A client for single requests, where a load would be too much.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::http1::{Head, Reader, message};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A connection on which a test says and hears what it likes.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    reader: Reader,
+}
+
+/// An answer that came whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// First line and headers.
+    pub head: Head,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// One GET on a connection of its own.
+pub async fn get(address: SocketAddr, target: &str) -> Result<Answer> {
+    Client::connect(address).await?.request("GET", target, &[]).await
+}
+
+impl Client {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Result<Self> {
+        let stream =
+            TcpStream::connect(address).await.with_context(|| format!("failed to connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, reader: Reader::default() })
+    }
+
+    /// Sends a request and reads the whole answer; an error when that does not come whole, or not in time.
+    pub async fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        self.send(method, target, headers).await?;
+        tokio::time::timeout(LIMIT, self.answer()).await.context("no answer in time")?
+    }
+
+    /// Sends a request and does not wait for the answer.
+    pub async fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<()> {
+        let mut all = vec![("host", "shop.test")];
+        all.extend_from_slice(headers);
+        let bytes = message(&format!("{method} {target} HTTP/1.1"), &all, b"");
+        self.stream.write_all(&bytes).await.context("failed to send")
+    }
+
+    /// Reads the whole answer to what was sent.
+    pub async fn answer(&mut self) -> Result<Answer> {
+        let head = self.reader.head(&mut self.stream).await?.context("closed without an answer")?;
+        let status = head.status()?;
+        let bodiless = [101, 204, 304].contains(&status);
+        let body = if bodiless { Vec::new() } else { self.reader.body(&mut self.stream, &head).await? };
+        Ok(Answer { status, head, body })
+    }
+
+    /// Sends bytes over an upgraded connection and waits until as many have come back.
+    pub async fn echo(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.stream.write_all(bytes).await?;
+        let back = self.reader.exactly(&mut self.stream, bytes.len());
+        tokio::time::timeout(LIMIT, back).await.context("no echo in time")?
+    }
+}
