@@ -1,0 +1,159 @@
+//! Every mistake in the configuration is refused by `nginx -t` with a line that names the directive and the value.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use cutover_tests::nginx::Nginx;
+
+const UPSTREAMS: &str = "
+    upstream b { server 127.0.0.1:1; }
+    upstream g { server 127.0.0.1:2; }
+";
+
+fn refused(http: &str, why: &str) {
+    let http = format!("{UPSTREAMS}{http}");
+    let nginx = Nginx::builder().http(&http).build().unwrap();
+    nginx.expect_in_log(why);
+    let answer = nginx.check().unwrap();
+    assert!(!answer.ok, "accepted:\n{http}");
+    assert!(answer.output.contains(why), "expected {why:?} for:\n{http}\nbut got:\n{}", answer.output);
+    assert!(answer.output.contains("nginx.conf:"), "no place in: {}", answer.output);
+    assert_eq!(fs::read_dir(nginx.prefix().join("state")).unwrap().count(), 0, "nginx -t created something");
+}
+
+fn with_state(http: &str, why: &str) {
+    refused(&format!("cutover_state %%prefix%%/state;\n{http}"), why);
+}
+
+#[test]
+fn groups() {
+    for (http, why) in [
+        (
+            "cutover shop { slot blue b; slot green nowhere; active blue; }",
+            "unknown upstream \"nowhere\" for slot \"green\" of group \"shop\"",
+        ),
+        (
+            "cutover a { slot blue b; active blue; } cutover shop { slot blue a; active blue; }",
+            "slot \"blue\" of group \"shop\" names the group \"a\"",
+        ),
+        (
+            "cutover shop { slot blue a; active blue; } cutover a { slot blue b; active blue; }",
+            "slot \"blue\" of group \"shop\" names the group \"a\"",
+        ),
+        ("cutover shop { slot blue shop; active blue; }", "names the group \"shop\""),
+        (
+            "cutover shop { slot blue b; slot blue g; active blue; }",
+            "duplicate slot \"blue\" in group \"shop\"",
+        ),
+        (
+            "cutover shop { slot blue b; active blue; } cutover shop { slot blue b; active blue; }",
+            "duplicate upstream \"shop\"",
+        ),
+        ("cutover b { slot blue g; active blue; }", "duplicate upstream \"b\""),
+        ("cutover shop { active blue; }", "group \"shop\" has no slot"),
+        ("cutover shop { slot blue b; }", "group \"shop\" has no \"active\""),
+        (
+            "cutover shop { slot blue b; active red; }",
+            "\"active red\": group \"shop\" has no slot \"red\"; it has \"blue\"",
+        ),
+        (
+            "cutover shop { slot blue b; active blue; active blue; }",
+            "\"active\" is duplicate in group \"shop\"",
+        ),
+        (
+            "cutover shop { slot blue; active blue; }",
+            "invalid number of arguments in \"slot\" of group \"shop\"",
+        ),
+        (
+            "cutover shop { slot blue b; active; }",
+            "invalid number of arguments in \"active\" of group \"shop\"",
+        ),
+        (
+            "cutover shop { slot blue b; active blue; server 127.0.0.1; }",
+            "unknown directive \"server\" in group \"shop\"",
+        ),
+        ("cutover sh/op { slot blue b; active blue; }", "the name of group \"sh/op\" may only hold letters"),
+        (
+            "cutover shop { slot standby b; active standby; }",
+            "the name of slot \"standby\" of group \"shop\" is a word with a meaning",
+        ),
+        ("cutover shop { slot a-very-long-name-of-a-slot b; active x; }", "is longer than 23 characters"),
+    ] {
+        with_state(http, why);
+    }
+}
+
+#[test]
+fn a_ninth_slot() {
+    let slots: String = (1..=9).map(|n| format!("slot s{n} b; ")).collect();
+    with_state(
+        &format!("cutover shop {{ {slots} active s1; }}"),
+        "slot \"s9\" is one too many: group \"shop\" may have 8 slots",
+    );
+    let slots: String = (1..=8).map(|n| format!("slot s{n} b; ")).collect();
+    let http = format!("cutover_state %%prefix%%/state; {UPSTREAMS} cutover shop {{ {slots} active s8; }}");
+    let answer = Nginx::builder().http(&http).build().unwrap().check().unwrap();
+    assert!(answer.ok, "{}", answer.output);
+}
+
+#[test]
+fn locations() {
+    const SHOP: &str = "cutover shop { slot blue b; slot green g; active blue; }";
+    for (location, why) in [
+        ("cutover_slot purple;", "\"cutover_slot purple\": no group has a slot of that name"),
+        ("cutover_slot blue; cutover_slot green;", "\"cutover_slot\" is duplicate"),
+        ("cutover_slot;", "invalid number of arguments in \"cutover_slot\""),
+        ("cutover_api; cutover_api;", "\"cutover_api\" is duplicate"),
+        ("cutover_api write=yes;", "invalid value \"yes\" of \"write\" in \"cutover_api\": on or off"),
+        ("cutover_api uid=nobody-at-all;", "invalid value \"nobody-at-all\" of \"uid\" in \"cutover_api\""),
+        ("cutover_api readonly;", "invalid parameter \"readonly\" in \"cutover_api\""),
+    ] {
+        with_state(&format!("{SHOP} server {{ listen %%listen:a%%; location / {{ {location} }} }}"), why);
+    }
+    with_state(
+        &format!("{SHOP} server {{ listen %%listen:a%%; cutover_api; }}"),
+        "\"cutover_api\" directive is not allowed here",
+    );
+}
+
+#[test]
+fn state_folders() {
+    const SHOP: &str = "cutover shop { slot blue b; active blue; }";
+    refused(SHOP, "\"cutover_state\" is missing: group \"shop\" needs");
+    for (state, why) in [
+        ("cutover_state %%prefix%%/none;", "/none\" cannot be used: No such file or directory"),
+        ("cutover_state %%prefix%%/nginx.conf;", "/nginx.conf\" cannot be used: it is not a folder"),
+        ("cutover_state %%prefix%%/state; cutover_state /tmp;", "\"cutover_state\" is duplicate"),
+        ("cutover_state '';", "\"cutover_state\" is empty"),
+        ("cutover_state;", "invalid number of arguments in \"cutover_state\""),
+    ] {
+        refused(&format!("{state} {SHOP}"), why);
+    }
+}
+
+#[test]
+fn a_folder_that_others_can_write() {
+    let http =
+        format!("cutover_state %%prefix%%/state; {UPSTREAMS} cutover shop {{ slot blue b; active blue; }}");
+    let nginx = Nginx::builder().http(&http).build().unwrap();
+    let folder = nginx.prefix().join("state");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    nginx.expect_in_log("others may write to it (mode 0777)");
+    assert!(!nginx.check().unwrap().ok);
+
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&folder, Some(12345), None).unwrap();
+    nginx.expect_in_log("it belongs to the user with id 12345");
+    assert!(!nginx.check().unwrap().ok);
+}
+
+#[test]
+fn nothing_of_cutover_is_fine_too() {
+    let answer = Nginx::builder().http("").build().unwrap().check().unwrap();
+    assert!(answer.ok, "{}", answer.output);
+    let nginx =
+        Nginx::builder().whole("%%load_module%% pid %%prefix%%/nginx.pid; events {}").build().unwrap();
+    assert!(nginx.check().unwrap().ok);
+}
