@@ -88,7 +88,7 @@ pub struct Peer {
 pub struct RouteChange {
     /// The slot that shall take all traffic.
     pub active: String,
-    /// Why, for the log: at most 200 bytes are kept.
+    /// Why, for the log: at most 200 characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -11,7 +11,7 @@ use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
 
 use crate::Module;
 use crate::conf::{self, AccessList};
-use crate::ext::text;
+use crate::ext::{self, text};
 use crate::group::Group;
 
 mod access;
@@ -89,8 +89,7 @@ fn find<'a>(groups: &'a [Box<Group>], name: &str) -> Result<&'a Group, Answer> {
 
 /// The API's paths begin where the location ends: `location /cutover/ { cutover_api; }` serves `/cutover/v1/groups`.
 fn path_in_location(request: &ngx_http_request_t) -> String {
-    // SAFETY: nginx's own module, filled in before any request.
-    let core = unsafe { &*&raw const ngx_http_core_module };
+    let core = ext::module(&raw const ngx_http_core_module);
     // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
     let location = unsafe { request.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
     let uri = request.uri.as_bytes();

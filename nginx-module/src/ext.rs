@@ -5,7 +5,8 @@ use std::fmt;
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_int_t, ngx_log_t, ngx_pool_t, ngx_str_t,
+    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_connection_t, ngx_http_request_t,
+    ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t, ngx_str_t,
 };
 use ngx::{ngx_conf_log_error, ngx_log_error};
 
@@ -108,6 +109,18 @@ impl ConfExt for ngx_conf_t {
         // SAFETY: the cycle before; the first one has an empty stand-in (ngx_is_init_cycle).
         unsafe { cycle.old_cycle.as_ref() }.is_some_and(|before| !before.conf_ctx.is_null())
     }
+}
+
+/// One of nginx's own modules, for its typed configuration.
+pub(crate) fn module(module: *const ngx_module_t) -> &'static ngx_module_t {
+    // SAFETY: callers pass the address of a module's static; nginx fills it in before any configuration is parsed.
+    unsafe { &*module }
+}
+
+/// The connection of a request.
+pub(crate) fn connection(request: &ngx_http_request_t) -> &ngx_connection_t {
+    // SAFETY: a request has its connection for as long as it lives.
+    unsafe { &*request.connection }
 }
 
 /// A string as text, for messages and look-ups.

@@ -42,8 +42,7 @@ struct Module;
 
 impl HttpModule for Module {
     fn module() -> &'static ngx_module_t {
-        // SAFETY: nginx fills in the module while it loads it, before any callback runs, and never writes to it again.
-        unsafe { &*&raw const ngx_http_cutover_module }
+        ext::module(&raw const ngx_http_cutover_module)
     }
 
     unsafe extern "C" fn preconfiguration(cf: *mut ngx::ffi::ngx_conf_t) -> ngx::ffi::ngx_int_t {

@@ -7,7 +7,7 @@ use ngx::ffi::{
 use ngx::http::HttpModuleMainConf;
 
 use crate::state::State;
-use crate::{Module, conf};
+use crate::{Module, conf, ext};
 
 /// Called in workers, in the cache manager and loader (helpers), and in the one process of `master_process off`.
 pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -33,8 +33,7 @@ fn main_of(cycle: &ngx_cycle_t) -> Option<(&conf::Main, &State)> {
 
 /// Without an `http` block nginx has no HTTP configuration to look into.
 fn has_http(cycle: &ngx_cycle_t) -> bool {
-    // SAFETY: nginx's own module, filled in when the process started.
-    let index = unsafe { (&raw const ngx_http_module.index).read() };
+    let index = ext::module(&raw const ngx_http_module).index;
     // SAFETY: conf_ctx has a place for each module's index.
     let place = unsafe { cycle.conf_ctx.add(index) };
     // SAFETY: the same.

@@ -20,7 +20,7 @@ use ngx::ffi::{
 use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
 
 use crate::Module;
-use crate::ext::{self, ConfExt, Logged, elements, log, text};
+use crate::ext::{self, ConfExt, Logged, connection, elements, log, text};
 use crate::group::{Choice, Group, Slot};
 
 mod peer;
@@ -43,13 +43,13 @@ pub(crate) extern "C" fn init_upstream(cf: *mut ngx_conf_t, upstream: *mut Upstr
 }
 
 fn find_upstream(cf: &mut ngx_conf_t, group: &Group, slot: &Slot) -> Result<(), Logged> {
-    // SAFETY: nginx's own module, filled in before any configuration is parsed.
-    let module = unsafe { &*&raw const ngx_http_upstream_module };
+    let module = ext::module(&raw const ngx_http_upstream_module);
     // SAFETY: the upstream module's main configuration is an ngx_http_upstream_main_conf_t.
     let main = unsafe { cf.http_main_conf_unchecked::<ngx_http_upstream_main_conf_t>(module) };
-    let Some(main) = main else { return Err(Logged) };
+    // SAFETY: belongs to the configuration that is being parsed.
+    let Some(main) = main.map(|main| unsafe { main.as_ref() }) else { return Err(Logged) };
     // SAFETY: an array of pointers to upstreams.
-    let known: &[*mut Upstream] = unsafe { elements(&raw const (*main.as_ptr()).upstreams) };
+    let known: &[*mut Upstream] = unsafe { elements(&raw const main.upstreams) };
 
     let name = &slot.upstream_name;
     let found = known.iter().find_map(|candidate| {
@@ -88,8 +88,10 @@ fn is_group(cf: &ngx_conf_t, upstream: &Upstream) -> bool {
 
 /// `peer.init` of a group: runs for each request (and subrequest) when its upstream is about to be connected.
 extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> ngx_int_t {
-    // SAFETY: nginx passes the upstream whose peer.init this is; conf::block put the group there.
-    let group: &Group = unsafe { &*(*upstream).peer.data.cast() };
+    // SAFETY: nginx passes the upstream whose peer.init this is.
+    let upstream = unsafe { &*upstream };
+    // SAFETY: conf::block put the group there; it lives as long as the cycle.
+    let group: &Group = unsafe { &*upstream.peer.data.cast() };
     // SAFETY: nginx passes the request, which has an upstream now.
     let request = unsafe { &mut *r };
     let record = match Record::chosen_for(request) {
@@ -107,8 +109,7 @@ extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> 
 
 /// The slot for a request: what `cutover_slot` says, else the route.
 pub(crate) fn choose(request: &mut ngx_http_request_t, group: &Group) -> Choice {
-    // SAFETY: a request has its connection for as long as it lives.
-    let logger = unsafe { (*request.connection).log };
+    let logger = connection(request).log;
     let value = match Module::location_conf(request) {
         Some(location) if !location.slot.is_null() => location.slot,
         _ => return group.choose(logger),

@@ -11,7 +11,7 @@ use ngx::ffi::{NGX_LOG_WARN, ngx_connection_t, ngx_http_request_t, sockaddr, soc
 use super::Api;
 use super::answer::Answer;
 use crate::conf::AccessList;
-use crate::ext::log;
+use crate::ext::{connection, log};
 
 /// Who sends the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,7 @@ pub(super) enum User {
 
 /// Answers 403, and logs it, unless the sender may read.
 pub(super) fn check(request: &ngx_http_request_t, allowed: &AccessList) -> Result<User, Answer> {
-    // SAFETY: a request has its connection for as long as it lives.
-    let connection = unsafe { &*request.connection };
+    let connection = connection(request);
     match user_of(connection) {
         Some(User::Local(uid)) if !may_use(uid, allowed) => {
             log(
@@ -63,8 +62,7 @@ pub(super) fn check_write(api: &Api, user: User) -> Result<(), Answer> {
 
 /// The sender, for the log: checked already.
 pub(super) fn name_of(request: &ngx_http_request_t) -> String {
-    // SAFETY: a request has its connection for as long as it lives.
-    match user_of(unsafe { &*request.connection }) {
+    match user_of(connection(request)) {
         Some(User::Local(uid)) => format!("uid {uid}"),
         Some(User::Loopback) | None => "an unknown user".to_owned(),
     }

@@ -20,7 +20,7 @@ use rustix::event::EventfdFlags;
 
 use super::answer::Answer;
 use super::{body, describe};
-use crate::ext::log;
+use crate::ext::{connection, log};
 use crate::group::Group;
 use crate::state::mapping::Page;
 
@@ -34,8 +34,7 @@ pub(super) fn then_answer(
     group: &'static Group,
     page: Page,
 ) -> Option<Answer> {
-    // SAFETY: a request has its connection for as long as it lives.
-    let logger = unsafe { (*request.connection).log };
+    let logger = connection(request).log;
     match begin(request, group, page, logger) {
         Ok(()) => None,
         // No thread or no descriptor to be had: late is better than not durable.
@@ -96,10 +95,11 @@ fn listen(ear: OwnedFd, waiting: Waiting, logger: *mut ngx_log_t) -> io::Result<
         return Err(io::ErrorKind::ResourceBusy.into());
     };
     // SAFETY: each connection has its events for as long as the worker lives.
-    let (read, write) = unsafe { (&mut *c.read, &mut *c.write) };
+    let read = unsafe { &mut *c.read };
     read.handler = Some(rung);
     read.log = logger;
-    write.log = logger;
+    // SAFETY: as above.
+    unsafe { &mut *c.write }.log = logger;
     // SAFETY: an event of this worker, with a handler.
     if unsafe { ngx_handle_read_event(read, 0) } != Status::NGX_OK.0 {
         // SAFETY: got above, and in nobody else's hands.

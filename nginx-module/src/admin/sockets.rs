@@ -62,8 +62,7 @@ fn is_stale(path: &Path) -> bool {
 
 /// Paths of the unix sockets that these servers listen on.
 fn paths(cf: &ngx_conf_t, servers: &[Server]) -> Vec<String> {
-    // SAFETY: nginx's own module, filled in before any configuration is parsed.
-    let core = unsafe { &*&raw const ngx_http_core_module };
+    let core = ext::module(&raw const ngx_http_core_module);
     // SAFETY: the core module's main configuration is an ngx_http_core_main_conf_t.
     let main = unsafe { cf.http_main_conf_unchecked::<ngx_http_core_main_conf_t>(core) };
     // SAFETY: belongs to the configuration that is being parsed.

@@ -10,10 +10,10 @@ use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t, ngx_table_elt_t};
 use super::answer::Answer;
 use super::{access, describe, find, flush, groups_of, path_in_location};
 use crate::conf;
-use crate::ext::log;
+use crate::ext::{connection, log};
 use crate::group::Group;
 
-/// Bytes of a reason that are logged.
+/// Characters of a reason that are logged.
 const MAX_REASON: usize = 200;
 
 /// Runs the change. `None`: the answer follows when the flush is done.
@@ -89,12 +89,10 @@ fn moved_since(group: &Group, expected: u32) -> Answer {
 
 fn audit(request: &ngx_http_request_t, group: &Group, from: &str, generation: u32, change: &RouteChange) {
     let reason = change.reason.as_deref().unwrap_or("none given");
-    let reason = reason.get(..reason.floor_char_boundary(MAX_REASON)).unwrap_or(reason);
-    // SAFETY: a request has its connection for as long as it lives.
-    let logger = unsafe { (*request.connection).log };
+    let reason: String = reason.chars().take(MAX_REASON).collect();
     log(
         NGX_LOG_NOTICE,
-        logger,
+        connection(request).log,
         format_args!(
             "cutover: group \"{}\" switched from \"{from}\" to \"{}\", generation {generation}, by {}, reason: {}",
             group.name,

@@ -13,7 +13,7 @@ use ngx::http::HttpModuleConfExt;
 
 use super::{Location, main_of};
 use crate::admin::{self, Api};
-use crate::ext::{ConfExt, Logged, conf_status, text};
+use crate::ext::{self, ConfExt, Logged, conf_status, text};
 
 pub(super) extern "C" fn set_state(
     cf: *mut ngx_conf_t,
@@ -136,8 +136,7 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
 
 /// Makes the API the content of the location, and remembers the server for its unix sockets.
 fn take_over_location(cf: &mut ngx_conf_t) -> Result<(), Logged> {
-    // SAFETY: nginx's own module, filled in before any configuration is parsed.
-    let core = unsafe { &*&raw const ngx_http_core_module };
+    let core = ext::module(&raw const ngx_http_core_module);
     // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
     let location = unsafe { cf.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
     // SAFETY: the core module's server configuration is an ngx_http_core_srv_conf_t.

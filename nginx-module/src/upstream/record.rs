@@ -16,6 +16,7 @@ use ngx::ffi::{
 };
 
 use super::peer::Originals;
+use crate::ext::connection;
 use crate::group::{Choice, Group};
 
 /// How far the request has come.
@@ -46,7 +47,7 @@ impl Record {
     /// Adds a record for the upstream that the request has now; `None` if the pool is exhausted.
     pub(crate) fn add<'a>(
         r: &mut ngx_http_request_t,
-        group: &'a Group,
+        group: &Group,
         choice: Choice,
     ) -> Option<&'a mut Self> {
         // SAFETY: the pool is the request's.
@@ -161,8 +162,8 @@ impl Record {
             return;
         }
         self.stage = Stage::Finished;
-        // SAFETY: a request has its connection for as long as it lives.
-        let client_gone = unsafe { (*(*self.request).connection).error() } != 0;
+        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
+        let client_gone = connection(unsafe { &*self.request }).error() != 0;
         if let Some(shard) = self.shard() {
             if is_cut_off(u, rc) {
                 shard.attempt_failed();
