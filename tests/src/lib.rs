@@ -8,6 +8,7 @@
 //! | [`Admin`] | a client of the module's admin API |
 //! | [`Load`] | connections that check each answer, with [`Expected`] as the judge of slots |
 //! | [`Daemon`] | `cutover serve` and the command line beside it |
+//! | [`Site`] | all of it: nginx, the daemon, and a real shop with its database |
 //!
 //! Every process is ended by its id when its fixture goes, also when the test panics. Waits poll a condition and end
 //! with a sentence that says what did not happen ([`wait`]).
@@ -25,8 +26,10 @@ pub mod load;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod site;
 pub mod temp;
 pub mod wait;
+pub mod watch;
 
 pub use admin::Admin;
 pub use backend::{Action, Backend};
@@ -36,3 +39,4 @@ pub use expected::Expected;
 pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;
+pub use site::Site;

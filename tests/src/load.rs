@@ -131,6 +131,11 @@ impl Load {
         self.shared.report().clone()
     }
 
+    /// The judge of slots.
+    pub fn expected(&self) -> &Arc<Expected> {
+        &self.shared.expected
+    }
+
     /// Waits until this many more answers have come.
     pub async fn answers(&self, more: u64) -> anyhow::Result<()> {
         let goal = self.report().total + more;

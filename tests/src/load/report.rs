@@ -22,8 +22,6 @@ pub struct Report {
     pub by_slot: BTreeMap<String, u64>,
     /// Answers of each version of the application that names one, right or wrong.
     pub by_version: BTreeMap<String, u64>,
-    /// The last stale answers, for messages.
-    pub stale_examples: Vec<String>,
     doubtful: Vec<Doubtful>,
 }
 
@@ -72,16 +70,9 @@ impl Report {
     }
 
     /// Judges once more what was wrong when it came: an observed switch is known only after it has happened.
-    pub(super) fn settle(&mut self, expected: &Expected) {
-        for doubtful in std::mem::take(&mut self.doubtful) {
-            let Doubtful { slot, sent, answered } = doubtful;
-            if !expected.allows(&slot, sent, answered) {
-                self.stale += 1;
-                self.stale_examples
-                    .push(format!("{slot} answered a request sent {:?} before", answered - sent));
-                self.stale_examples.truncate(10);
-            }
-        }
+    pub fn settle(&mut self, expected: &Expected) {
+        self.doubtful.retain(|doubtful| !expected.allows(&doubtful.slot, doubtful.sent, doubtful.answered));
+        self.stale = self.doubtful.len() as u64;
     }
 }
 
@@ -105,8 +96,8 @@ impl fmt::Display for Report {
         for (kind, count) in kinds {
             write!(f, "\n  failed {count} x {kind}")?;
         }
-        for example in &self.stale_examples {
-            write!(f, "\n  stale: {example}")?;
+        for Doubtful { slot, sent, answered } in self.doubtful.iter().take(10) {
+            write!(f, "\n  stale: {slot} answered a request that was sent {:?} before", *answered - *sent)?;
         }
         Ok(())
     }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use cutover_tests::load::Report;
+use cutover_tests::load::check::Outcome;
+use cutover_tests::site::{Schema, Seen};
 
-use crate::database::Schema;
 use crate::scenario::{Ending, Scenario};
-use crate::watch::Watched;
 
 /// What was seen of one scenario.
 #[derive(Clone, Debug)]
@@ -24,8 +24,7 @@ pub(crate) struct Facts {
     /// Once the new release had the traffic, if it ever had.
     pub(crate) schema_amid: Option<Schema>,
     pub(crate) schema_after: Schema,
-    pub(crate) report: Report,
-    pub(crate) watched: Watched,
+    pub(crate) seen: Seen,
 }
 
 /// A row of the table, and what speaks against it.
@@ -68,8 +67,8 @@ pub(crate) fn judge(scenario: &Scenario, facts: Facts) -> Verdict {
             objections.push(otherwise);
         }
     };
-    let Facts { outcome, code, old, active, schema_before, schema_amid, schema_after, report, watched } =
-        facts;
+    let Facts { outcome, code, old, active, schema_before, schema_amid, schema_after, seen } = facts;
+    let Seen { report, watched } = seen;
 
     let (word, exit) = scenario.ending.word_and_code();
     demand(
@@ -139,7 +138,7 @@ pub(crate) fn judge(scenario: &Scenario, facts: Facts) -> Verdict {
 /// Failures that the release on trial did not produce. Its own are answers that name its version, and answers of nginx that name
 /// its slot: there was nothing better to be had from it. Without any answer a request is lost, whoever held it.
 fn failures_of_others(report: &Report, scenario: &Scenario, old: &str) -> usize {
-    let own = |outcome: &cutover_tests::load::check::Outcome| {
+    let own = |outcome: &Outcome| {
         scenario.ending == Ending::RolledBack
             && outcome.status.is_some_and(|status| status >= 500)
             && outcome.version.as_deref().is_none_or(|version| version == scenario.version)

@@ -4,14 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-mod database;
 mod judge;
 mod operator;
-mod release;
+mod playground;
 mod scenario;
 mod table;
-mod watch;
-mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,11 +16,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use cutover_tests::site::{self, Settings, Site};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::judge::Verdict;
 use crate::scenario::SCENARIOS;
-use crate::world::World;
 
 /// Six deployments behind a real nginx, under a load that checks every answer
 #[derive(Debug, Parser)]
@@ -59,7 +56,7 @@ fn main() -> Result<ExitCode> {
     match arguments.verb {
         Some(Verb::Slot(verb)) => verb.run().map(|()| ExitCode::SUCCESS),
         Some(Verb::Migrate(verb)) => verb.run().map(|()| ExitCode::SUCCESS),
-        Some(Verb::End { prefix }) => world::end(&prefix).map(|()| ExitCode::SUCCESS),
+        Some(Verb::End { prefix }) => site::end(&prefix).map(|()| ExitCode::SUCCESS),
         None => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(run_or_interrupt(arguments.scenario, arguments.keep))
@@ -70,7 +67,7 @@ fn main() -> Result<ExitCode> {
 async fn run_or_interrupt(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // Whichever comes first: the world belongs to `run` and is cleaned up when that is dropped.
+    // Whichever comes first: the site belongs to `run` and is cleaned up when that is dropped.
     let code = tokio::select! {
         done = run(scenario, keep) => return done,
         _ = interrupt.recv() => 130,
@@ -82,24 +79,23 @@ async fn run_or_interrupt(scenario: Option<u8>, keep: bool) -> Result<ExitCode> 
 
 async fn run(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
     let start = Instant::now();
-    let mut world = World::build().await?;
+    let mut site = Site::start(Settings { soak: "6s", min_requests: 200, ready: "4s" }).await?;
+    println!("nginx listens on http://{}, everything is under {}", site.address()?, site.prefix()?.display());
     let mut verdicts = Vec::<Verdict>::new();
     for scenario in SCENARIOS.iter().filter(|one| scenario.is_none_or(|number| number == one.number)) {
-        verdicts.push(scenario.play(&mut world).await?);
+        verdicts.push(scenario.play(&mut site).await?);
     }
     print!("{}", table::render(&verdicts));
-    let complaints = world.complaints();
+    let complaints = site.nginx()?.complaints();
     for line in &complaints {
         println!("nginx's error log: {line}");
     }
     let good = complaints.is_empty() && verdicts.iter().all(Verdict::good);
-    println!(
-        "{} in {:.0} s",
-        if good { "all as it must be" } else { "NOT as it must be" },
-        start.elapsed().as_secs_f64()
-    );
+    let sentence = if good { "all as it must be" } else { "NOT as it must be" };
+    println!("{sentence}, in {:.0} s", start.elapsed().as_secs_f64());
     if keep {
-        world.keep()?;
+        playground::open(&mut site)?;
+        site.detach();
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,18 +1,13 @@
 //! The six deployments, and how each is played.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cutover_tests::daemon::{Deployed, Deployment};
-use cutover_tests::load::Request;
-use cutover_tests::{Expected, Load, Plan, process};
+use cutover_tests::process;
+use cutover_tests::site::{GROUP, Release, Schema, Site, Traffic};
 
-use crate::database::Schema;
 use crate::judge::{Facts, Verdict, judge};
-use crate::operator::database;
-use crate::release::Release;
-use crate::watch::Watch;
-use crate::world::{GROUP, World};
 
 /// One deployment to play, and how it must end.
 #[derive(Clone, Copy, Debug)]
@@ -107,35 +102,23 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
 
 impl Scenario {
     /// Plays it under load and judges what happened.
-    pub(crate) async fn play(&self, world: &mut World) -> Result<Verdict> {
-        let prefix = world.nginx()?.prefix().to_owned();
-        let database = database(&prefix);
-        Release::new(self.version, self.schema, self.fault).publish(&prefix)?;
-        let admin = world.nginx()?.admin();
-        let group = admin.group(GROUP).await?;
-        let old = group.route.active.clone();
-        let schema_before = Schema::read(&database)?;
+    pub(crate) async fn play(&self, site: &mut Site) -> Result<Verdict> {
+        Release::new(self.version, self.schema, self.fault).publish(site.prefix()?)?;
+        let old = site.active().await?;
+        let schema_before = site.schema()?;
         println!("\n{}. {}: {} while {old} has the traffic", self.number, self.title, self.version);
-
-        let expected = Expected::new(&old);
-        let watch = Watch::start(admin.clone(), group, expected.clone());
-        let load = Load::start(plan(world)?, &expected);
-        load.answers(300).await?;
-        let start = Instant::now();
-        let (ended, schema_amid) = self.deploy(world, &load, start).await?;
-        load.answers(300).await?;
-        let report = load.stop().await;
-        let watched = watch.stop().await?;
+        let traffic = site.traffic().await?;
+        let (ended, schema_amid) = self.deploy(site, &traffic).await?;
+        let seen = traffic.stop().await?;
         let facts = Facts {
             outcome: ended.outcome,
             code: ended.code,
             old,
-            active: admin.group(GROUP).await?.route.active,
+            active: site.active().await?,
             schema_before,
             schema_amid,
-            schema_after: Schema::read(&database)?,
-            report,
-            watched,
+            schema_after: site.schema()?,
+            seen,
         };
         let verdict = judge(self, facts);
         print!("{verdict}");
@@ -143,56 +126,37 @@ impl Scenario {
     }
 
     /// Deploys, shows each event, and looks at the schema once the new release has the traffic.
-    async fn deploy(
-        &self,
-        world: &mut World,
-        load: &Load,
-        start: Instant,
-    ) -> Result<(Deployed, Option<Schema>)> {
-        let database = database(world.nginx()?.prefix());
-        let mut deployment = world.daemon()?.begin_deploy(GROUP, self.version)?;
+    async fn deploy(&self, site: &mut Site, traffic: &Traffic) -> Result<(Deployed, Option<Schema>)> {
+        let start = Instant::now();
+        let mut deployment = site.daemon()?.begin_deploy(GROUP, self.version)?;
         let mut schema = None;
         while let Some(event) = deployment.next().await? {
             show(start, &event.phase, &event.message);
             if event.phase == "soaking" && schema.is_none() {
-                schema = Some(Schema::read(&database)?);
+                schema = Some(site.schema()?);
                 if self.kill_daemon {
-                    load.answers(500).await?;
-                    return Ok((self.kill_and_resume(world, deployment, start).await?, schema));
+                    traffic.answers(500).await?;
+                    return Ok((kill_and_resume(site, deployment, start).await?, schema));
                 }
             }
         }
         Ok((deployment.finish().await?, schema))
     }
+}
 
-    async fn kill_and_resume(
-        &self,
-        world: &mut World,
-        command: Deployment,
-        start: Instant,
-    ) -> Result<Deployed> {
-        let daemon = world.daemon()?;
-        let pid = daemon.pid().context("the daemon does not run")?;
-        daemon.kill()?;
-        show(start, "", &format!("SIGKILL to the daemon, process {pid}"));
-        anyhow::ensure!(!process::alive(pid), "the daemon survived");
-        daemon.resume().await?;
-        show(start, "", "the daemon is back");
-        daemon.follow(command).await
-    }
+async fn kill_and_resume(site: &mut Site, command: Deployment, start: Instant) -> Result<Deployed> {
+    let daemon = site.daemon()?;
+    let pid = daemon.pid().context("the daemon does not run")?;
+    daemon.kill()?;
+    ensure!(!process::alive(pid), "the daemon survived");
+    show(start, "", &format!("SIGKILL to the daemon, process {pid}"));
+    daemon.resume().await?;
+    show(start, "", "the daemon is back");
+    let ended = daemon.follow(command).await?;
+    show(start, &ended.outcome, "");
+    Ok(ended)
 }
 
 fn show(start: Instant, phase: &str, message: &str) {
     println!("  {:5.1} s  {phase:<14} {message}", start.elapsed().as_secs_f64());
-}
-
-/// Some hundred requests a second over eight kept-alive connections and four that are fresh each time; they read the catalogue and
-/// place orders.
-fn plan(world: &World) -> Result<Plan> {
-    Ok(Plan::new(world.shop()?).connections(8, 4).pause(Duration::from_millis(8)).requests(vec![
-        Request::get("/products"),
-        Request::get("/products/1"),
-        Request::get("/products/2"),
-        Request::post("/orders", r#"{"product_id":1,"quantity":2}"#),
-    ]))
 }

@@ -8,14 +8,15 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The schema: every column of every table, and every migration that is on record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Schema {
+pub struct Schema {
     /// The newest migration on record.
-    pub(crate) version: u32,
+    pub version: u32,
     columns: BTreeSet<String>,
 }
 
 impl Schema {
-    pub(crate) fn read(database: &Path) -> Result<Self> {
+    /// Reads it from the file.
+    pub fn read(database: &Path) -> Result<Self> {
         let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .with_context(|| format!("failed to open {}", database.display()))?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -31,7 +32,7 @@ impl Schema {
     }
 
     /// What `self` has and `other` has not, for people.
-    pub(crate) fn beyond(&self, other: &Self) -> String {
+    pub fn beyond(&self, other: &Self) -> String {
         self.columns.difference(&other.columns).cloned().collect::<Vec<_>>().join(", ")
     }
 }

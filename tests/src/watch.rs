@@ -11,37 +11,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cutover_core::api::Group;
-use cutover_tests::{Admin, Expected};
 use tokio::task::JoinHandle;
+
+use crate::{Admin, Expected};
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A running watch.
+/// A running watch. Ends when it goes.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     stop: Arc<AtomicBool>,
     task: JoinHandle<Result<Watched>>,
 }
 
 /// What a watch has seen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Watched {
+pub struct Watched {
     /// The slots that got the traffic, in order, after the first one.
-    pub(crate) switches: Vec<String>,
+    pub switches: Vec<String>,
     /// From the begin of a look to the end of the next, at most.
-    pub(crate) longest_look: Duration,
+    pub longest_look: Duration,
 }
 
 impl Watch {
     /// Starts to tell `expected` of each switch after `first`.
-    pub(crate) fn start(admin: Admin, first: Group, expected: Arc<Expected>) -> Self {
+    pub fn start(admin: Admin, first: Group, expected: Arc<Expected>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(watch(admin, first, expected, Arc::clone(&stop)));
         Self { stop, task }
     }
 
     /// Takes a last look and ends.
-    pub(crate) async fn stop(mut self) -> Result<Watched> {
+    pub async fn stop(mut self) -> Result<Watched> {
         self.stop.store(true, Ordering::SeqCst);
         (&mut self.task).await?
     }
