@@ -2,7 +2,7 @@
 //!
 //! It asks the module for the group's generation again and again. A switch has happened between the begin of the last look that saw
 //! the old generation and the end of the first that saw the new one. Requests sent after that end must be answered by the new slot;
-//! requests answered before that begin, by the old one. Only in between is either right, and [`Watched::longest_look`] says how long that
+//! requests answered before that begin, by the old one. Only in between is either right, and [`Watched::longest_doubt`] says how long that
 //! can have been.
 
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub struct Watch {
 pub struct Watched {
     /// The slots that got the traffic, in order, after the first one.
     pub switches: Vec<String>,
-    /// From the begin of a look to the end of the next, at most.
-    pub longest_look: Duration,
+    /// How long at most either slot was right: from the last look before a switch to the first after it.
+    pub longest_doubt: Duration,
 }
 
 impl Watch {
@@ -67,7 +67,6 @@ async fn watch(
         let last_look = stop.load(Ordering::SeqCst);
         let begin = Instant::now();
         let group = admin.group(&seen.name).await.context("failed to look at the route")?;
-        watched.longest_look = watched.longest_look.max(last.elapsed());
         let changes = group.route.generation.wrapping_sub(seen.route.generation);
         if changes > 1 {
             // There and back between two looks: who had the traffic meanwhile cannot be told.
@@ -78,6 +77,7 @@ async fn watch(
         if changes > 0 {
             expected.observe(&group.route.active, last);
             watched.switches.push(group.route.active.clone());
+            watched.longest_doubt = watched.longest_doubt.max(last.elapsed());
         }
         (seen, last) = (group, begin);
         if last_look {

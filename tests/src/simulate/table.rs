@@ -11,16 +11,20 @@ scenario                                   outcome      requests   failed   wron
 ",
     );
     for verdict in verdicts {
+        let bad_for = match verdict.failed {
+            0 => "-".to_owned(),
+            _ => format!("{:.1} s", verdict.bad_for.as_secs_f64()),
+        };
         let _ = writeln!(
             text,
-            "{} {:<40} {:<12} {:>8} {:>8} {:>12} {:>7.1} s  {}",
+            "{} {:<40} {:<12} {:>8} {:>8} {:>12} {:>9}  {}",
             verdict.number,
             verdict.title,
             verdict.outcome,
             verdict.requests,
             verdict.failed,
             verdict.wrong_slot,
-            verdict.bad_for.as_secs_f64(),
+            bad_for,
             if verdict.good() { "" } else { "WRONG" },
         );
     }
