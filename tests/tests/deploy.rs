@@ -1,0 +1,185 @@
+//! Whole deployments: real nginx, the real daemon, a real shop with a database, under a load that checks every answer.
+//!
+//! Promises 4, 5 and 8: traffic moves only to a slot that is healthy then, every deployment ends by itself, and only the
+//! migrations of the deployment that is rolled back are taken back.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use cutover_tests::daemon::Deployed;
+use cutover_tests::site::{GROUP, Release, Schema, Seen, Settings, Site, Traffic, slot};
+
+/// A site with traffic on it, and what it was like before the deployment.
+struct Stage {
+    site: Site,
+    traffic: Traffic,
+    schema: Schema,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let site = Site::start(Settings::default()).await.unwrap();
+        let traffic = site.traffic().await.unwrap();
+        let schema = site.schema().unwrap();
+        Self { site, traffic, schema }
+    }
+
+    fn publish(&self, version: &str, schema: u32, fault: Option<&str>) {
+        Release::new(version, schema, fault).publish(self.site.prefix().unwrap()).unwrap();
+    }
+
+    async fn deploy(&mut self, version: &str) -> Deployed {
+        self.site.daemon().unwrap().deploy(GROUP, version).await.unwrap()
+    }
+
+    fn runs(&self, slot: &str) -> bool {
+        slot::running(self.site.prefix().unwrap(), slot).is_some()
+    }
+
+    /// Ends the traffic; no answer may have come from the wrong slot.
+    async fn stop(self) -> (Site, Schema, Seen) {
+        let seen = self.traffic.stop().await.unwrap();
+        assert_eq!(seen.report.stale, 0, "{}", seen.report);
+        (self.site, self.schema, seen)
+    }
+}
+
+fn assert_ended(deployed: &Deployed, outcome: &str, code: i32) {
+    assert_eq!((deployed.outcome.as_str(), deployed.code), (outcome, code), "{deployed:#?}");
+}
+
+/// Every failed request had gone to the slot on trial, and nginx or that slot said so.
+fn assert_only_failures_of(slot: &str, seen: &Seen) {
+    let foreign = seen
+        .report
+        .failures
+        .iter()
+        .find(|failure| failure.outcome.slot.as_deref().is_none_or(|of| of != slot));
+    assert!(foreign.is_none(), "{foreign:?}: {}", seen.report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_release_takes_the_traffic_without_losing_a_request() {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 2, None);
+    let deployed = stage.deploy("2.0.0").await;
+    assert_ended(&deployed, "completed", 0);
+    assert!(stage.runs("blue"), "the old release stays warm");
+    let (site, _, seen) = stage.stop().await;
+    assert_eq!(seen.report.failed(), 0, "{}", seen.report);
+    assert_eq!(seen.watched.switches, ["green"]);
+    assert_eq!(site.schema().unwrap().version, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_never_gets_ready_gets_no_traffic() {
+    assert_never_switched("never-ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_fails_its_smoke_test_gets_no_traffic() {
+    assert_never_switched("bad-catalogue").await;
+}
+
+async fn assert_never_switched(fault: &str) {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 2, Some(fault));
+    let deployed = stage.deploy("2.0.0").await;
+    assert_ended(&deployed, "failed", 3);
+    assert!(!stage.runs("green"), "what failed is torn down");
+    let (site, schema, seen) = stage.stop().await;
+    assert_eq!(seen.report.failed(), 0, "{}", seen.report);
+    assert!(seen.watched.switches.is_empty(), "{:?}", seen.watched.switches);
+    assert_eq!(site.schema().unwrap(), schema, "its migration is taken back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_turns_bad_is_rolled_back_with_its_migration() {
+    assert_rolled_back("errors-after=30").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_dies_is_rolled_back() {
+    assert_rolled_back("exit-after=30").await;
+}
+
+async fn assert_rolled_back(fault: &str) {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 3, Some(fault));
+    let deployed = stage.deploy("2.0.0").await;
+    assert_ended(&deployed, "rolled_back", 4);
+    assert!(!stage.runs("green"), "what was bad is torn down");
+    let (site, schema, seen) = stage.stop().await;
+    assert!(seen.report.failed() > 0);
+    assert_only_failures_of("green", &seen);
+    assert_eq!(seen.watched.switches, ["green", "blue"]);
+    assert_eq!(site.schema().unwrap(), schema);
+}
+
+/// Both are bad: what has the traffic keeps it, and a human is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_stays_when_the_old_slot_is_sick_too() {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 2, Some("errors-after=200"));
+    let mut deployment = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    deployment.phase("soaking").await.unwrap();
+    slot::stop(stage.site.prefix().unwrap(), "blue").unwrap();
+    let deployed = deployment.finish().await.unwrap();
+    assert_ended(&deployed, "stuck", 5);
+    assert!(stage.runs("green"), "nothing is torn down");
+    let (site, _, seen) = stage.stop().await;
+    assert_eq!(seen.watched.switches, ["green"]);
+    assert_eq!(site.active().await.unwrap(), "green");
+    assert_eq!(site.schema().unwrap().version, 2, "nothing is reverted under a release that has the traffic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soak_without_traffic_is_no_success() {
+    let mut site = Site::start(Settings::default()).await.unwrap();
+    Release::new("2.0.0", 2, None).publish(site.prefix().unwrap()).unwrap();
+    let deployed = site.daemon().unwrap().deploy(GROUP, "2.0.0").await.unwrap();
+    assert_ended(&deployed, "rolled_back", 4);
+    assert_eq!(site.active().await.unwrap(), "blue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_deployment_is_refused_while_one_runs() {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 2, None);
+    let mut first = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    let id = first.next().await.unwrap().unwrap().deployment;
+    let second = stage.deploy("2.1.0").await;
+    assert_eq!(second.code, 1, "{second:?}");
+    let said = format!("{}{:?}", second.stderr, second.events);
+    assert!(said.contains(&id), "{said} does not name {id}");
+    assert_ended(&first.finish().await.unwrap(), "completed", 0);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_release_after_another() {
+    let mut stage = Stage::set().await;
+    for (version, schema, fault, outcome, code) in [
+        ("2.0.0", 2, None, "completed", 0),
+        ("2.1.0", 3, Some("errors-after=30"), "rolled_back", 4),
+        ("2.2.0", 3, None, "completed", 0),
+    ] {
+        stage.publish(version, schema, fault);
+        assert_ended(&stage.deploy(version).await, outcome, code);
+    }
+    let (site, _, seen) = stage.stop().await;
+    assert_only_failures_of("blue", &seen);
+    assert_eq!(seen.watched.switches, ["green", "blue", "green", "blue"]);
+    assert_eq!(site.schema().unwrap().version, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_is_open_after_a_completed_deployment() {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 1, None);
+    assert_ended(&stage.deploy("2.0.0").await, "completed", 0);
+    let back = stage.site.daemon().unwrap().cli(&["rollback", GROUP]).unwrap();
+    assert!(back.status.success(), "{back:?}");
+    let (site, _, seen) = stage.stop().await;
+    assert_eq!(seen.report.failed(), 0, "{}", seen.report);
+    assert_eq!(site.active().await.unwrap(), "blue");
+}
