@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cutover_tests::load::{Load, Plan, Report};
 use cutover_tests::nginx::Nginx;
-use cutover_tests::{Backend, Expected};
+use cutover_tests::{Action, Backend, Client, Expected, wait};
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -121,6 +121,30 @@ async fn switches_are_exact_while_the_program_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_under_way_end_where_they_began() {
+    let edge = Edge::start().await;
+    edge.blue.on("/slow", Action::status(200).after(Duration::from_millis(300)));
+    let address = edge.nginx.address("main").unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::connect(address).await.unwrap();
+        client.send("GET", "/slow", &[]).await.unwrap();
+        waiting.push(client);
+    }
+    wait::until("the requests to arrive", || edge.blue.truth().in_flight == 20).await.unwrap();
+    edge.switch().await;
+    assert_eq!(edge.blue.truth().in_flight, 20, "the call returned while they were under way");
+    for client in &mut waiting {
+        let answer = client.answer().await.unwrap();
+        assert_eq!((answer.status, answer.head.header("x-slot")), (200, Some("blue")));
+        // The same connection, after the switch.
+        let next = client.request("GET", "/", &[]).await.unwrap();
+        assert_eq!((next.status, next.head.header("x-slot")), (200, Some("green")));
+    }
+    assert_eq!(edge.blue.truth().answered, [(200, 20)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_route_outlives_the_death_of_everything() {
     let edge = Edge::start().await;
     for _ in 0..3 {
@@ -135,7 +159,7 @@ async fn the_route_outlives_the_death_of_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn switches_are_exact_while_workers_are_killed() {
+async fn a_worker_in_place_of_a_killed_one_knows_the_route() {
     let edge = Edge::start().await;
     for _ in 0..3 {
         edge.nginx.kill_worker().await.unwrap();
