@@ -7,6 +7,10 @@
 
 pub mod api;
 pub mod counters;
+pub mod deployment;
 pub mod name;
+pub mod probe;
 pub mod route;
+pub mod smoke;
+pub mod soak;
 pub mod state_file;

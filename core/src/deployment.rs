@@ -1,0 +1,104 @@
+//! One deployment as a pure function: from a state, an event and the time to the next state and at most one effect.
+//!
+//! ```text
+//! migrating -> provisioning -> probing -> smoking -> switching -> soaking -> draining -> warm -> decommissioning -> completed
+//!     |             |             |          |           |           |          |         |
+//!     +-------------+-------------+----------+-----------+           +----------+---------+ operator
+//!                                 |                                  |
+//!                 tearing_down: revert, stop new         rolling_back: verify old, switch back,
+//!                                 |                      drain new, revert, stop new
+//!                              failed                                |
+//!                       (no traffic moved)                      rolled_back
+//!
+//!              whatever cannot be done: stuck, with the next command to type
+//! ```
+//!
+//! Rules that hold for every walk, and that the tests at the bottom of `transition` check:
+//!
+//! - Traffic is never moved forward before the smoke test has passed, and never back before the old slot was verified.
+//! - A database is reverted only when `migrate` of this very deployment has succeeded: after a failed one nobody knows what a
+//!   revert would take away. Nor is it reverted out of the warm window: by then users have written what it would drop.
+//! - Someone else moving the route ends the deployment where it stands: before the switch as failed, after it as stuck.
+//! - Each step back is tried a bounded number of times, so every walk ends.
+//!
+//! The state is what the journal keeps: it says which effect is due, so whoever resumes does that effect again. Every effect
+//! must therefore be idempotent.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+mod event;
+mod phase;
+mod retry;
+mod transition;
+
+pub use event::{Event, Illegal};
+pub use phase::{Cause, CauseKind, Effect, Outcome, Phase, RollbackStep, Store, TeardownStep};
+pub use retry::Retry;
+
+/// A moment, in milliseconds since the Unix epoch. Whoever brings it sees to it that it never goes back within one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// This much later.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long until `later`; zero when that has passed.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_millis(later.0.saturating_sub(self.0))
+    }
+}
+
+/// What is fixed for one deployment when it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The group.
+    pub group: String,
+    /// The slot that had the traffic at the start.
+    pub from: String,
+    /// The slot that gets the new version.
+    pub to: String,
+    /// Whether there is a command that migrates.
+    pub migrate: bool,
+    /// Whether there is a command that provisions.
+    pub provision: bool,
+    /// What an operator would type to revert the database; absent: there is no such command.
+    pub revert: Option<String>,
+    /// What an operator would type to stop the new slot; absent: there is no such command.
+    pub decommission: Option<String>,
+    /// How long the new slot may take to become healthy.
+    pub probe_deadline: Duration,
+    /// How long the new slot is watched after the switch.
+    pub soak: Duration,
+    /// Whether too few requests in the soak count as success.
+    pub accept_inconclusive: bool,
+    /// How long requests under way may take to end.
+    pub drain: Duration,
+    /// How long the old slot stays up after that.
+    pub warm: Duration,
+}
+
+/// Where a deployment is, and what it has done so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The phase.
+    pub phase: Phase,
+    /// `migrate` of this deployment has succeeded and was not reverted since.
+    pub migrated: bool,
+    /// The new slot may have been started by this deployment.
+    pub provisioned: bool,
+    /// An abort was asked for and waits for an effect that must not be cut short.
+    pub abort: Option<String>,
+}
+
+impl State {
+    /// The effect that is due, and that is done again after a restart. `None`: the deployment has ended.
+    pub fn effect(&self) -> Option<Effect> {
+        self.phase.effect()
+    }
+}

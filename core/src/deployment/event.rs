@@ -1,0 +1,94 @@
+//! What can happen to a deployment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::counters::Counters;
+
+/// What an effect came to, or what an operator asked for. Texts are one line for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// `migrate` succeeded.
+    Migrated,
+    /// `migrate` failed.
+    MigrateFailed(String),
+    /// `provision` succeeded.
+    Provisioned,
+    /// `provision` failed.
+    ProvisionFailed(String),
+    /// Every peer of the new slot is healthy.
+    Ready,
+    /// Not by the deadline.
+    NotReady(String),
+    /// Every smoke test passed.
+    SmokePassed,
+    /// One did not.
+    SmokeFailed(String),
+    /// The route is on the old slot, with this generation.
+    RouteRead {
+        /// The generation.
+        generation: u32,
+        /// Counters of the new slot.
+        baseline: Counters,
+    },
+    /// The route is on the new slot: nginx has confirmed it.
+    Switched {
+        /// Its generation now.
+        generation: u32,
+    },
+    /// The route was not moved: this is certain.
+    NotSwitched(String),
+    /// The route may have been moved, or may move back by itself: it cannot be relied on.
+    SwitchUncertain(String),
+    /// Somebody else has moved the route.
+    RouteMoved {
+        /// The slot that has the traffic.
+        active: String,
+        /// The route's generation.
+        generation: u32,
+    },
+    /// The soak's time is over and its verdict is Good.
+    SoakPassed,
+    /// The soak's verdict is Bad.
+    SoakBad(String),
+    /// The soak's time is over with too few requests.
+    SoakInconclusive(String),
+    /// nginx could not be read for too long.
+    SoakBlind(String),
+    /// The slot holds no request any more.
+    Drained,
+    /// It still holds some at the deadline, or could not be read.
+    DrainTimedOut(String),
+    /// The warm window is over.
+    WarmOver,
+    /// The old slot is stopped.
+    Decommissioned,
+    /// The old slot is healthy.
+    OldHealthy,
+    /// The old slot is not healthy.
+    OldSick(String),
+    /// The route is on the old slot.
+    SwitchedBack,
+    /// `revert` succeeded.
+    Reverted,
+    /// The new slot is stopped.
+    TornDown,
+    /// The step could not be done this time.
+    StepFailed(String),
+    /// The operator wants the deployment to end, and what it did undone.
+    Abort(String),
+    /// The operator wants the old version back.
+    Rollback(String),
+    /// Another deployment or switch begins: it takes over the standby slot.
+    Supersede,
+}
+
+/// An event that makes no sense in a phase. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{event} does not fit a deployment that is {phase}")]
+pub struct Illegal {
+    /// The phase's name.
+    pub phase: &'static str,
+    /// The event, for people.
+    pub event: String,
+}

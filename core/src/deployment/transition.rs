@@ -1,0 +1,308 @@
+//! The transition function.
+
+use super::phase::Store::{Reading, Storing};
+use super::{
+    Cause, CauseKind, Effect, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, TeardownStep, Time,
+};
+
+/// Tries of a step that talks to nginx: about 35 seconds of them.
+const MOST_SWITCHES: u32 = 8;
+/// Tries of a step that runs a command, or reads nginx before it: pauses of about 15 seconds.
+const MOST_COMMANDS: u32 = 6;
+
+impl Plan {
+    /// How a deployment begins, and its first effect.
+    pub fn begin(&self, now: Time) -> (State, Option<Effect>) {
+        let fresh = State { phase: Phase::Migrating, migrated: false, provisioned: false, abort: None };
+        let state = if self.migrate { fresh } else { self.provisioning(fresh, now) };
+        let effect = state.effect();
+        (state, effect)
+    }
+
+    /// What follows from an event: the next state, and the effect that it calls for. No effect: the deployment has ended,
+    /// or the one under way goes on.
+    pub fn step(&self, state: &State, event: Event, now: Time) -> Result<(State, Option<Effect>), Illegal> {
+        let next = self.next(state, event, now)?;
+        let effect = next.effect().filter(|effect| Some(effect) != state.effect().as_ref());
+        Ok((next, effect))
+    }
+
+    fn next(&self, state: &State, event: Event, now: Time) -> Result<State, Illegal> {
+        use CauseKind as Kind;
+        let stay = state.clone();
+        let to = |phase| Ok(State { phase, ..stay.clone() });
+        match (&state.phase, event) {
+            // Cutting a migration or a store short would leave behind what nobody knows: the abort waits.
+            (Phase::Migrating | Phase::Switching(Storing { .. }), Event::Abort(why)) => {
+                Ok(State { abort: Some(why), ..stay })
+            }
+            (Phase::Migrating, Event::Migrated) => {
+                let migrated = State { migrated: true, ..stay };
+                Ok(match migrated.abort.clone() {
+                    Some(why) => self.give_up(migrated, Cause::new(Kind::Operator, why), now),
+                    None => self.provisioning(migrated, now),
+                })
+            }
+            (Phase::Migrating, Event::MigrateFailed(why)) => {
+                Ok(self.give_up(stay, Cause::new(Kind::Migrate, why), now))
+            }
+            (Phase::Provisioning, Event::Provisioned) => {
+                to(Phase::Probing { until: now.after(self.probe_deadline) })
+            }
+            (Phase::Provisioning, Event::ProvisionFailed(why)) => {
+                Ok(self.give_up(stay, Cause::new(Kind::Provision, why), now))
+            }
+            (Phase::Probing { .. }, Event::Ready) => to(Phase::Smoking),
+            (Phase::Probing { .. }, Event::NotReady(why)) => {
+                Ok(self.give_up(stay, Cause::new(Kind::Probe, why), now))
+            }
+            (Phase::Smoking, Event::SmokePassed) => to(Phase::Switching(Reading)),
+            (Phase::Smoking, Event::SmokeFailed(why)) => {
+                Ok(self.give_up(stay, Cause::new(Kind::Smoke, why), now))
+            }
+            (
+                Phase::Provisioning | Phase::Probing { .. } | Phase::Smoking | Phase::Switching(Reading),
+                Event::Abort(why),
+            ) => Ok(self.give_up(stay, Cause::new(Kind::Operator, why), now)),
+
+            (Phase::Switching(Reading), Event::RouteRead { generation, baseline }) => {
+                to(Phase::Switching(Storing { generation, baseline }))
+            }
+            (Phase::Switching(_), Event::NotSwitched(why)) => {
+                Ok(self.give_up(stay, Cause::new(Kind::Switch, why), now))
+            }
+            (Phase::Switching(_), Event::RouteMoved { active, generation }) => {
+                let cause = Cause::new(Kind::RouteMoved, self.moved(&active, generation));
+                Ok(self.give_up(stay, cause, now))
+            }
+            (Phase::Switching(Storing { baseline, .. }), Event::Switched { generation }) => {
+                match stay.abort.clone() {
+                    Some(why) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
+                    None => {
+                        let until = now.after(self.soak);
+                        to(Phase::Soaking { until, generation, baseline: *baseline })
+                    }
+                }
+            }
+            (Phase::Switching(Storing { .. }), Event::SwitchUncertain(why)) => {
+                Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
+            }
+
+            (Phase::Soaking { until, generation, .. }, Event::SoakPassed) if now >= *until => {
+                to(Phase::Draining { until: now.after(self.drain), generation: *generation })
+            }
+            (Phase::Soaking { until, generation, .. }, Event::SoakInconclusive(why)) if now >= *until => {
+                if self.accept_inconclusive {
+                    to(Phase::Draining { until: now.after(self.drain), generation: *generation })
+                } else {
+                    Ok(roll_back(stay, Cause::new(Kind::Inconclusive, why), now, false))
+                }
+            }
+            (Phase::Soaking { .. }, Event::SoakBad(why)) => {
+                Ok(roll_back(stay, Cause::new(Kind::Soak, why), now, false))
+            }
+            (Phase::Soaking { .. }, Event::SoakBlind(why)) => {
+                Ok(roll_back(stay, Cause::new(Kind::Blind, why), now, false))
+            }
+            (
+                Phase::Soaking { .. } | Phase::Draining { .. } | Phase::RollingBack { .. },
+                Event::RouteMoved { active, generation },
+            ) => to(self.stuck(self.moved(&active, generation), format!("cutover status {}", self.group))),
+            (
+                Phase::Soaking { .. } | Phase::Draining { .. },
+                Event::Abort(why) | Event::Rollback(why),
+            ) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
+            (Phase::Draining { generation, .. }, Event::Drained | Event::DrainTimedOut(_)) => {
+                if self.warm.is_zero() {
+                    to(self.decommissioning(now))
+                } else {
+                    to(Phase::Warm { until: now.after(self.warm), generation: *generation })
+                }
+            }
+
+            (Phase::Warm { .. }, Event::WarmOver) => to(self.decommissioning(now)),
+            (Phase::Warm { .. }, Event::Supersede) => to(Phase::Completed { note: None }),
+            (
+                Phase::Warm { .. } | Phase::Decommissioning(_),
+                Event::RouteMoved { active, generation },
+            ) => {
+                let moved = self.moved(&active, generation);
+                let note = format!("{moved}; slot \"{}\" is left running", self.from);
+                to(Phase::Completed { note: Some(note) })
+            }
+            (Phase::Warm { .. }, Event::Rollback(why)) => {
+                Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, true))
+            }
+            (Phase::Decommissioning(_), Event::Decommissioned) => to(Phase::Completed { note: None }),
+            (Phase::Decommissioning(retry), Event::StepFailed(why)) => to(match retry.next(now, MOST_COMMANDS) {
+                Some(retry) => Phase::Decommissioning(retry),
+                None => {
+                    let note = format!("slot \"{}\" could not be stopped: {why}", self.from);
+                    Phase::Completed { note: Some(note) }
+                }
+            }),
+
+            (Phase::TearingDown { cause, step: TeardownStep::Revert, .. }, Event::Reverted) => {
+                let reverted = State { migrated: false, ..state.clone() };
+                Ok(self.give_up(reverted, cause.clone(), now))
+            }
+            (Phase::TearingDown { cause, step: TeardownStep::Teardown, .. }, Event::TornDown) => {
+                to(Phase::Failed(cause.clone()))
+            }
+            (Phase::TearingDown { cause, step, .. }, Event::RouteMoved { active, generation }) => {
+                let left = match step {
+                    TeardownStep::Revert => "the database is not reverted",
+                    TeardownStep::Teardown => "it is left running",
+                };
+                let moved = self.moved(&active, generation);
+                let reason = format!("{cause}; but slot \"{}\" has the traffic, so {left}: {moved}", self.to);
+                to(self.stuck(reason, format!("cutover status {}", self.group)))
+            }
+            (Phase::TearingDown { cause, step, retry }, Event::StepFailed(why)) => {
+                to(match retry.next(now, MOST_COMMANDS) {
+                    Some(retry) => Phase::TearingDown { cause: cause.clone(), step: *step, retry },
+                    None => {
+                        let (what, next) = match step {
+                            TeardownStep::Revert => ("the database could not be reverted", &self.revert),
+                            TeardownStep::Teardown => ("the new slot could not be stopped", &self.decommission),
+                        };
+                        let reason = format!("{cause}; no traffic has moved, but {what}: {why}");
+                        self.stuck(reason, next.clone().unwrap_or_default())
+                    }
+                })
+            }
+
+            (Phase::RollingBack { cause, step, retry, keep_database }, event) => {
+                self.rolling_back(state, (cause, *step, *retry, *keep_database), event, now)
+            }
+            (phase, event) => Err(illegal(phase, &event)),
+        }
+    }
+
+    fn rolling_back(
+        &self,
+        state: &State,
+        (cause, step, retry, keep_database): (&Cause, RollbackStep, Retry, bool),
+        event: Event,
+        now: Time,
+    ) -> Result<State, Illegal> {
+        use RollbackStep::{Drain, Revert, SwitchBack, Teardown, Verify};
+        let at = |step, retry| State {
+            phase: Phase::RollingBack { cause: cause.clone(), step, retry, keep_database },
+            ..state.clone()
+        };
+        let stuck = |reason, next| State { phase: self.stuck(reason, next), ..state.clone() };
+        let again = format!("cutover switch {} --to {}", self.group, self.from);
+        Ok(match (step, event) {
+            // The tries go on being counted over both steps: a slot that is healthy and sick by turns must come to an end.
+            (Verify, Event::OldHealthy) => at(SwitchBack, Retry { at: now, ..retry }),
+            (Verify, Event::OldSick(why)) => {
+                let (from, to) = (&self.from, &self.to);
+                let reason =
+                    format!("{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}");
+                stuck(reason, again)
+            }
+            (SwitchBack, Event::OldSick(why)) | (Verify | SwitchBack, Event::StepFailed(why)) => {
+                match retry.next(now, MOST_SWITCHES) {
+                    Some(retry) => at(Verify, retry),
+                    None => {
+                        let reason = format!("{cause}; traffic could not be moved back: {why}");
+                        stuck(reason, again)
+                    }
+                }
+            }
+            (Verify | SwitchBack, Event::SwitchedBack) => {
+                at(Drain { until: now.after(self.drain) }, Retry { failed: 0, at: now })
+            }
+            (Drain { .. }, Event::Drained | Event::DrainTimedOut(_)) => {
+                self.after_drain(state, cause, keep_database, now)
+            }
+            (Revert, Event::Reverted) => {
+                let reverted = State { migrated: false, ..state.clone() };
+                self.after_drain(&reverted, cause, keep_database, now)
+            }
+            (Teardown, Event::TornDown) => State { phase: Phase::RolledBack(cause.clone()), ..state.clone() },
+            (Revert | Teardown, Event::StepFailed(why)) => match retry.next(now, MOST_COMMANDS) {
+                Some(retry) => at(step, retry),
+                None => {
+                    let (what, next) = match step {
+                        Revert => ("the database could not be reverted", &self.revert),
+                        _ => ("the new slot could not be stopped", &self.decommission),
+                    };
+                    let reason = format!("{cause}; traffic is back on \"{}\", but {what}: {why}", self.from);
+                    stuck(reason, next.clone().unwrap_or_default())
+                }
+            },
+            (_, event) => return Err(illegal(&state.phase, &event)),
+        })
+    }
+
+    fn after_drain(&self, state: &State, cause: &Cause, keep_database: bool, now: Time) -> State {
+        let retry = Retry { failed: 0, at: now };
+        let step = if state.migrated && !keep_database && self.revert.is_some() {
+            RollbackStep::Revert
+        } else if self.decommission.is_some() {
+            RollbackStep::Teardown
+        } else {
+            return State { phase: Phase::RolledBack(cause.clone()), ..state.clone() };
+        };
+        let phase = Phase::RollingBack { cause: cause.clone(), step, retry, keep_database };
+        State { phase, ..state.clone() }
+    }
+
+    fn provisioning(&self, state: State, now: Time) -> State {
+        let phase = if self.provision {
+            Phase::Provisioning
+        } else {
+            Phase::Probing { until: now.after(self.probe_deadline) }
+        };
+        State { phase, provisioned: true, ..state }
+    }
+
+    fn decommissioning(&self, now: Time) -> Phase {
+        match self.decommission {
+            Some(_) => Phase::Decommissioning(Retry { failed: 0, at: now }),
+            None => Phase::Completed { note: None },
+        }
+    }
+
+    /// Ends a deployment that has not moved traffic. What it has not started it does not stop: the slot may hold a version
+    /// that is kept warm.
+    fn give_up(&self, state: State, cause: Cause, now: Time) -> State {
+        let step = if state.migrated && self.revert.is_some() {
+            TeardownStep::Revert
+        } else if state.provisioned && self.decommission.is_some() {
+            TeardownStep::Teardown
+        } else {
+            return State { phase: Phase::Failed(cause), ..state };
+        };
+        let phase = Phase::TearingDown { cause, step, retry: Retry { failed: 0, at: now } };
+        State { phase, ..state }
+    }
+
+    fn moved(&self, active: &str, generation: u32) -> String {
+        format!("somebody else moved the route of group \"{}\": \"{active}\" is active, generation {generation}", self.group)
+    }
+
+    fn stuck(&self, reason: String, next: String) -> Phase {
+        Phase::Stuck { reason, next }
+    }
+}
+
+fn roll_back(state: State, cause: Cause, now: Time, keep_database: bool) -> State {
+    let retry = Retry { failed: 0, at: now };
+    State {
+        phase: Phase::RollingBack { cause, step: RollbackStep::Verify, retry, keep_database },
+        ..state
+    }
+}
+
+fn illegal(phase: &Phase, event: &Event) -> Illegal {
+    let event = match event {
+        Event::Abort(_) => "an abort".to_owned(),
+        Event::Rollback(_) => "a rollback".to_owned(),
+        Event::Supersede => "another deployment".to_owned(),
+        event => format!("the event {event:?}"),
+    };
+    Illegal { phase: phase.name(), event }
+}
