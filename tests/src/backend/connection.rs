@@ -109,8 +109,11 @@ impl Connection {
 
     async fn upgrade(&mut self) -> Result<bool> {
         *self.shared.truth().answered.entry(101).or_default() += 1;
-        let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
-        self.stream.write_all(head).await?;
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\nx-slot: {}\r\n\r\n",
+            self.shared.slot
+        );
+        self.stream.write_all(head.as_bytes()).await?;
         let mut piece = [0; 1024];
         loop {
             let read = self.stream.read(&mut piece).await?;
