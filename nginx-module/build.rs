@@ -10,4 +10,6 @@ fn main() {
     for feature in std::env::var("DEP_NGINX_FEATURES").unwrap_or_default().split(',') {
         println!("cargo::rustc-cfg=ngx_feature=\"{}\"", feature.trim());
     }
+    // A worker that is told to end at once unloads its modules; a thread that still flushes must find its code there.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

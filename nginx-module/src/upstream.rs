@@ -20,7 +20,7 @@ use ngx::ffi::{
 use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
 
 use crate::Module;
-use crate::ext::{self, ConfExt, Logged, connection, elements, log, text};
+use crate::ext::{self, ConfExt, Logged, connection, elements, log};
 use crate::group::{Choice, Group, Slot};
 
 mod peer;
@@ -125,14 +125,13 @@ pub(crate) fn choose(request: &mut ngx_http_request_t, group: &Group) -> Choice 
         name => match group.position(name) {
             Some(slot) => Choice { slot, ..group.choose(logger) },
             None => {
-                let shown = text(&wanted);
                 log(
                     NGX_LOG_INFO,
                     logger,
                     format_args!(
                         "cutover_slot: group \"{}\" has no slot \"{}\"; the route decides",
                         group.name,
-                        shown.escape_default()
+                        name.escape_ascii()
                     ),
                 );
                 group.choose(logger)

@@ -51,22 +51,37 @@ unsafe extern "C" fn get(
         value.set_not_found(1);
         return Status::NGX_OK.into();
     };
-    let number;
+    let mut digits = [0; DIGITS];
     let text = match data {
-        group if group == Variable::Group as usize => record.group().name.as_str(),
-        slot if slot == Variable::Slot as usize => record.slot_name(),
-        _ => {
-            number = record.choice().generation.to_string();
-            &number
-        }
+        group if group == Variable::Group as usize => record.group().name.as_bytes(),
+        slot if slot == Variable::Slot as usize => record.slot_name().as_bytes(),
+        _ => decimal(record.choice().generation, &mut digits),
     };
-    // Copied: an access log may read it when a reload has let go of the configuration.
-    let Some(copy) = pool_str(request.pool, text.as_bytes()) else { return Status::NGX_ERROR.into() };
+    // Copied, because nginx's variables are not bound to the life of a group.
+    let Some(copy) = pool_str(request.pool, text) else { return Status::NGX_ERROR.into() };
     value.data = copy.data;
     value.set_len(copy.len as u32);
     value.set_valid(1);
     value.set_not_found(0);
     Status::NGX_OK.into()
+}
+
+/// Digits of the largest generation.
+const DIGITS: usize = 10;
+
+/// A number as text without an allocation that could fail.
+fn decimal(number: u32, digits: &mut [u8; DIGITS]) -> &[u8] {
+    let mut rest = number;
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        used += 1;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits.get(DIGITS - used..).unwrap_or_default()
 }
 
 /// The request to the upstream is being built (`proxy_set_header X-Slot $cutover_slot`): the slot that is named there must be

@@ -296,6 +296,28 @@ async fn no_descriptor_is_left_behind() {
     }
 }
 
+/// A module file at a new path is other code with other addresses, in one process with the old.
+#[tokio::test]
+async fn a_new_module_file_finds_routes_and_counters() {
+    let nginx = started().await;
+    nginx.admin().switch("shop", "green").await.unwrap();
+    for (number, upgrade) in [(1, false), (2, true), (3, false)] {
+        let copy = nginx.prefix().join(format!("module-{number}.so"));
+        fs::copy(nginx.flavour().module(), &copy).unwrap();
+        nginx.set("load_module", format!("load_module {};", copy.display()));
+        nginx.write_http(HTTP).unwrap();
+        if upgrade {
+            nginx.upgrade().await.unwrap();
+        } else {
+            nginx.reload().await.unwrap();
+        }
+        let expected = if number % 2 == 1 { "green" } else { "blue" };
+        assert_eq!(active(&nginx).await, (expected.into(), number));
+        let next = if expected == "green" { "blue" } else { "green" };
+        nginx.admin().switch("shop", next).await.unwrap();
+    }
+}
+
 /// A bit that flips in the mapped route while nginx runs: the request path falls back, says so once, and can be switched.
 #[tokio::test]
 async fn a_route_damaged_in_memory_falls_back_to_active() {

@@ -45,11 +45,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// Adds a record for the upstream that the request has now; `None` if the pool is exhausted.
-    pub(crate) fn add<'a>(
-        r: &mut ngx_http_request_t,
-        group: &Group,
-        choice: Choice,
-    ) -> Option<&'a mut Self> {
+    pub(crate) fn add<'a>(r: &mut ngx_http_request_t, group: &Group, choice: Choice) -> Option<&'a mut Self> {
         // SAFETY: the pool is the request's.
         let cleanup = unsafe { ngx_pool_cleanup_add(r.pool, size_of::<Self>()) };
         // SAFETY: an entry of the request's pool, or null.
