@@ -2,19 +2,21 @@
 
 use std::ptr;
 
+use cutover_core::route::Reading;
 use ngx::ffi::{
     NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
-    ngx_command_t, ngx_conf_t, ngx_http_complex_value_t, ngx_http_core_srv_conf_t, ngx_http_request_t,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_complex_value_t, ngx_http_core_srv_conf_t,
+    ngx_http_module, ngx_http_request_t,
 };
 use ngx::http::{HttpModuleMainConf, Merge, MergeConfigError};
 use ngx::ngx_string;
 
-use crate::Module;
 use crate::admin;
-use crate::ext::{ConfExt, Logged, Place};
+use crate::ext::{self, ConfExt, Logged, Place};
 use crate::group::Group;
 use crate::state::{self, State};
+use crate::{Module, ngx_http_cutover_module};
 
 mod block;
 mod location;
@@ -106,6 +108,28 @@ pub(crate) fn main_of_request(request: &ngx_http_request_t) -> Option<&'static M
     Module::main_conf(request)
 }
 
+/// The same for a cycle; `None` if it has no `http` block, or not this very module.
+pub(crate) fn main_of_cycle(cycle: &ngx_cycle_t) -> Option<&'static Main> {
+    let ours = &raw const ngx_http_cutover_module;
+    let mut next = cycle.modules;
+    loop {
+        // SAFETY: nginx ends a cycle's modules with null. A module file at another path is another module.
+        match unsafe { next.as_ref() } {
+            Some(module) if !module.is_null() && !ptr::eq(*module, ours) => {
+                // SAFETY: not the end yet.
+                next = unsafe { next.add(1) };
+            }
+            Some(module) if !module.is_null() => break,
+            _ => return None,
+        }
+    }
+    let http = ext::module(&raw const ngx_http_module).index;
+    // SAFETY: conf_ctx has a place for each module's index.
+    let place = unsafe { cycle.conf_ctx.add(http) };
+    // SAFETY: the same. Without an http block it is null.
+    if unsafe { *place }.is_null() { None } else { Module::main_conf(cycle) }
+}
+
 /// Runs when all of `http {}` is read: checks across blocks, then opens the state file.
 ///
 /// It is the last step that may refuse a configuration before nginx opens its sockets.
@@ -128,13 +152,36 @@ pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
         };
     };
     main.state = state::open(cf, folder, place, &main.groups)?;
+    check_no_route_moves(cf, main)?;
     admin::remove_stale_sockets(cf, &main.api_servers);
+    Ok(())
+}
+
+/// A reload never moves traffic: with another folder, the file there must have the routes of this one.
+fn check_no_route_moves(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> {
+    let Some(before) = cf.running_cycle().and_then(main_of_cycle) else { return Ok(()) };
+    let (Some((old, _)), Some((new, place))) = (&before.state_folder, &main.state_folder) else {
+        return Ok(());
+    };
+    for group in &main.groups {
+        let Some(old_group) = before.groups.iter().find(|known| known.name == group.name) else { continue };
+        let (was, is) = (old_group.active_name(), group.active_name());
+        if matches!(old_group.reading(), Reading::Set(_)) && was != is {
+            return Err(cf.refuse_at(
+                place,
+                format_args!(
+                    "\"cutover_state {new}\": there the active slot of group \"{}\" is \"{is}\", but \"{was}\" takes the traffic now; copy \"routes\" from {old} first",
+                    group.name
+                ),
+            ));
+        }
+    }
     Ok(())
 }
 
 /// `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
 fn only_looking(main: &Main) -> bool {
-    crate::ext::only_signalling() || (main.groups.is_empty() && main.state_folder.is_none())
+    ext::only_signalling() || (main.groups.is_empty() && main.state_folder.is_none())
 }
 
 fn check_literals(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> {

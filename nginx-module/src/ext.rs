@@ -5,8 +5,8 @@ use std::fmt;
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_connection_t, ngx_http_request_t,
-    ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t, ngx_str_t,
+    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_connection_t, ngx_cycle_t,
+    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t, ngx_str_t,
 };
 use ngx::{ngx_conf_log_error, ngx_log_error};
 
@@ -54,8 +54,13 @@ pub(crate) trait ConfExt {
     /// Where the parser is now.
     fn place(&self) -> Place;
 
-    /// Whether a cycle of this process is running while this one is configured.
-    fn is_reload(&self) -> bool;
+    /// The cycle of this process that is running while this one is configured; `None` at the start.
+    fn running_cycle(&self) -> Option<&ngx_cycle_t>;
+
+    /// Whether there is one.
+    fn is_reload(&self) -> bool {
+        self.running_cycle().is_some()
+    }
 }
 
 /// A file and a line in it.
@@ -103,11 +108,11 @@ impl ConfExt for ngx_conf_t {
         Place { file: text(&file.file.name), line: file.line }
     }
 
-    fn is_reload(&self) -> bool {
+    fn running_cycle(&self) -> Option<&ngx_cycle_t> {
         // SAFETY: nginx sets the cycle before it parses, and it lives as long as the parsing.
         let cycle = unsafe { &*self.cycle };
         // SAFETY: the cycle before; the first one has an empty stand-in (ngx_is_init_cycle).
-        unsafe { cycle.old_cycle.as_ref() }.is_some_and(|before| !before.conf_ctx.is_null())
+        unsafe { cycle.old_cycle.as_ref() }.filter(|before| !before.conf_ctx.is_null())
     }
 }
 

@@ -81,6 +81,20 @@ impl Group {
         self.word().map_or(Reading::Unset, RouteWord::load)
     }
 
+    /// The name of the slot that the route means.
+    pub(crate) fn active_name(&self) -> &str {
+        self.name_in(self.reading())
+    }
+
+    /// The name of the slot that a reading of the route means.
+    pub(crate) fn name_in(&self, reading: Reading) -> &str {
+        let slot = match reading {
+            Reading::Set(route) => self.slots.iter().find(|slot| slot.id.get() == Some(route.active)),
+            Reading::Unset | Reading::Damaged => None,
+        };
+        slot.or_else(|| self.slots.get(self.initial)).map_or("", |slot| slot.name.as_str())
+    }
+
     /// The slot that the route gives a new request.
     ///
     /// A route that names a slot this configuration does not have (an old worker that finishes its requests after a reload

@@ -1,13 +1,10 @@
 //! What each process of nginx does when it starts.
 
 use ngx::core::Status;
-use ngx::ffi::{
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_http_module, ngx_int_t, ngx_process,
-};
-use ngx::http::HttpModuleMainConf;
+use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_int_t, ngx_process};
 
+use crate::conf;
 use crate::state::State;
-use crate::{Module, conf, ext};
 
 /// Called in workers, in the cache manager and loader (helpers), and in the one process of `master_process off`.
 pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -27,15 +24,6 @@ pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 fn main_of(cycle: &ngx_cycle_t) -> Option<(&conf::Main, &State)> {
-    let main = if has_http(cycle) { Module::main_conf(cycle)? } else { return None };
+    let main = conf::main_of_cycle(cycle)?;
     Some((main, main.state.as_ref()?))
-}
-
-/// Without an `http` block nginx has no HTTP configuration to look into.
-fn has_http(cycle: &ngx_cycle_t) -> bool {
-    let index = ext::module(&raw const ngx_http_module).index;
-    // SAFETY: conf_ctx has a place for each module's index.
-    let place = unsafe { cycle.conf_ctx.add(index) };
-    // SAFETY: the same.
-    !unsafe { *place }.is_null()
 }

@@ -229,6 +229,25 @@ async fn a_file_that_is_no_socket_is_not_removed() {
     assert_eq!(fs::read_to_string(nginx.admin_socket()).unwrap(), "precious");
 }
 
+/// Another folder has other routes: a reload that would move traffic is refused, one that takes the file along is not.
+#[tokio::test]
+async fn another_folder_must_have_the_routes() {
+    let nginx = started().await;
+    nginx.admin().switch("shop", "green").await.unwrap();
+    let other = nginx.prefix().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
+    nginx.write_http(&HTTP.replace("%%prefix%%/state", "%%prefix%%/other")).unwrap();
+    let why = "the active slot of group \"shop\" is \"blue\", but \"green\" takes the traffic now";
+    nginx.expect_in_log(why);
+    let error = nginx.reload().await.unwrap_err().to_string();
+    assert!(error.contains(why), "{error}");
+    fs::copy(file(&nginx), other.join("routes")).unwrap();
+    nginx.reload().await.unwrap();
+    assert_eq!(active(&nginx).await, ("green".into(), 1));
+    assert_eq!(nginx.admin().switch("shop", "blue").await.unwrap().route.generation, 2);
+}
+
 /// No free space: refused with the path, nothing half-made; with space again it starts.
 #[tokio::test]
 async fn a_full_disk_is_refused_at_the_start() {

@@ -1,7 +1,6 @@
 //! A group as the API shows it.
 
 use cutover_core::api::{Group as Described, Peer, RouteState, Slot as DescribedSlot};
-use cutover_core::route::Reading;
 use ngx::ffi::{
     ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
     ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock,
@@ -15,21 +14,9 @@ pub(super) fn group(group: &Group) -> Described {
     let reading = group.reading();
     Described {
         name: group.name.clone(),
-        route: RouteState {
-            active: active_name(group, reading).to_owned(),
-            generation: reading.generation(),
-        },
+        route: RouteState { active: group.name_in(reading).to_owned(), generation: reading.generation() },
         slots: group.slots.iter().map(|one| slot(group, one)).collect(),
     }
-}
-
-/// The slot that a reading of the route means.
-pub(super) fn active_name(group: &Group, reading: Reading) -> &str {
-    let slot = match reading {
-        Reading::Set(route) => group.slots.iter().find(|slot| slot.id.get() == Some(route.active)),
-        Reading::Unset | Reading::Damaged => None,
-    };
-    slot.or_else(|| group.slots.get(group.initial)).map_or("", |slot| slot.name.as_str())
 }
 
 fn slot(group: &Group, slot: &Slot) -> DescribedSlot {

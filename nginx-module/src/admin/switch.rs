@@ -69,7 +69,7 @@ fn move_route(group: &Group, to: SlotId, expected: Option<u32>) -> Result<Option
         if matches!(seen, Reading::Set(route) if route.active == to) {
             return Ok(None);
         }
-        let from = describe::active_name(group, seen).to_owned();
+        let from = group.name_in(seen).to_owned();
         match word.switch(seen, to) {
             Ok(route) => return Ok(Some((from, route.generation))),
             Err(other) => seen = other,
