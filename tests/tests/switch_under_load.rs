@@ -120,6 +120,26 @@ async fn switches_are_exact_while_the_program_is_replaced() {
     edge.assert_exact("switching and upgrading", switches, &report);
 }
 
+/// The same at length, for the figures.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn switches_are_exact_for_a_minute() {
+    let edge = Edge::start().await;
+    let load = edge.load();
+    let end = Instant::now() + Duration::from_secs(60);
+    let changes = async {
+        while Instant::now() < end {
+            edge.nginx.reload().await.unwrap();
+            load.answers(4000).await.unwrap();
+            edge.nginx.upgrade().await.unwrap();
+            load.answers(4000).await.unwrap();
+        }
+    };
+    let switches = alongside(&edge, &load, changes).await;
+    let report = load.stop().await;
+    edge.assert_exact("switching, reloading and upgrading", switches, &report);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_under_way_end_where_they_began() {
     let edge = Edge::start().await;
