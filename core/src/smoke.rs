@@ -107,7 +107,11 @@ fn check_header(name: &str, expected: &str, answer: &Answer, wrong: &mut Vec<Str
     let without_parameters = name.eq_ignore_ascii_case("content-type") && !expected.contains(';');
     let same = |value: &&str| {
         let value = if without_parameters { value.split(';').next().unwrap_or("").trim_end() } else { value };
-        if without_parameters { value.eq_ignore_ascii_case(expected.trim()) } else { value == expected.trim() }
+        if without_parameters {
+            value.eq_ignore_ascii_case(expected.trim())
+        } else {
+            value == expected.trim()
+        }
     };
     if found.is_empty() {
         wrong.push(format!("there is no header \"{name}\", expected \"{expected}\""));
@@ -119,7 +123,9 @@ fn check_header(name: &str, expected: &str, answer: &Answer, wrong: &mut Vec<Str
 /// 1 and 1.0 are one number to whoever writes an expectation.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || (a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64(),
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || (a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64()
+        }
         (a, b) => a == b,
     }
 }
@@ -130,7 +136,8 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
 
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let mut short: String = text.chars().take(EXCERPT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String =
+        text.chars().take(EXCERPT).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(EXCERPT).is_some() {
         short.push_str("..");
     }
@@ -180,7 +187,10 @@ mod tests {
             (json!({"status": 204}), "status 200 instead of 204"),
             (json!({"headers": {"x-other": "1"}}), "there is no header \"x-other\", expected \"1\""),
             (json!({"headers": {"x-version": "3"}}), "header \"x-version\" is \"2\" instead of \"3\""),
-            (json!({"body_contains": "coffee"}), "the body does not contain \"coffee\"; the body begins with: [{"),
+            (
+                json!({"body_contains": "coffee"}),
+                "the body does not contain \"coffee\"; the body begins with: [{",
+            ),
             (json!({"json": {"/0/name": "Tea"}}), "\"/0/name\" is \"tea\" instead of \"Tea\""),
             (json!({"json": {"/0/price": "3"}}), "\"/0/price\" is 3 instead of \"3\""),
             (json!({"json": {"/7": 1}}), "there is no \"/7\" in the body, expected 1"),
@@ -205,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_json() {
-        let expectation = Expectation { json: [("/a".to_owned(), json!(1))].into(), ..Expectation::default() };
+        let expectation =
+            Expectation { json: [("/a".to_owned(), json!(1))].into(), ..Expectation::default() };
         let answer = Answer { status: 200, body: b"<html>\n".to_vec(), ..Answer::default() };
         let found = expectation.check(&answer).unwrap_err();
         assert!(found.starts_with("the body is not JSON") && found.ends_with("<html> "), "{found}");

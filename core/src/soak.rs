@@ -196,7 +196,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { min_requests: 50, max_error_ratio: 0.01, max_failed_attempts_ratio: 0.05 };
+    const LIMITS: Limits =
+        Limits { min_requests: 50, max_error_ratio: 0.01, max_failed_attempts_ratio: 0.05 };
 
     fn counters(success: u64, server_error: u64, attempts_failed: u64) -> Counters {
         let requests = success + server_error;

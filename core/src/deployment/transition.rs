@@ -108,10 +108,9 @@ impl Plan {
                 Phase::Soaking { .. } | Phase::Draining { .. } | Phase::RollingBack { .. },
                 Event::RouteMoved { active, generation },
             ) => to(self.stuck(self.moved(&active, generation), format!("cutover status {}", self.group))),
-            (
-                Phase::Soaking { .. } | Phase::Draining { .. },
-                Event::Abort(why) | Event::Rollback(why),
-            ) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
+            (Phase::Soaking { .. } | Phase::Draining { .. }, Event::Abort(why) | Event::Rollback(why)) => {
+                Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false))
+            }
             (Phase::Draining { generation, .. }, Event::Drained | Event::DrainTimedOut(_)) => {
                 if self.warm.is_zero() {
                     to(self.decommissioning(now))
@@ -122,10 +121,7 @@ impl Plan {
 
             (Phase::Warm { .. }, Event::WarmOver) => to(self.decommissioning(now)),
             (Phase::Warm { .. }, Event::Supersede) => to(Phase::Completed { note: None }),
-            (
-                Phase::Warm { .. } | Phase::Decommissioning(_),
-                Event::RouteMoved { active, generation },
-            ) => {
+            (Phase::Warm { .. } | Phase::Decommissioning(_), Event::RouteMoved { active, generation }) => {
                 let moved = self.moved(&active, generation);
                 let note = format!("{moved}; slot \"{}\" is left running", self.from);
                 to(Phase::Completed { note: Some(note) })
@@ -134,13 +130,15 @@ impl Plan {
                 Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, true))
             }
             (Phase::Decommissioning(_), Event::Decommissioned) => to(Phase::Completed { note: None }),
-            (Phase::Decommissioning(retry), Event::StepFailed(why)) => to(match retry.next(now, MOST_COMMANDS) {
-                Some(retry) => Phase::Decommissioning(retry),
-                None => {
-                    let note = format!("slot \"{}\" could not be stopped: {why}", self.from);
-                    Phase::Completed { note: Some(note) }
-                }
-            }),
+            (Phase::Decommissioning(retry), Event::StepFailed(why)) => {
+                to(match retry.next(now, MOST_COMMANDS) {
+                    Some(retry) => Phase::Decommissioning(retry),
+                    None => {
+                        let note = format!("slot \"{}\" could not be stopped: {why}", self.from);
+                        Phase::Completed { note: Some(note) }
+                    }
+                })
+            }
 
             (Phase::TearingDown { cause, step: TeardownStep::Revert, .. }, Event::Reverted) => {
                 let reverted = State { migrated: false, ..state.clone() };
@@ -164,7 +162,9 @@ impl Plan {
                     None => {
                         let (what, next) = match step {
                             TeardownStep::Revert => ("the database could not be reverted", &self.revert),
-                            TeardownStep::Teardown => ("the new slot could not be stopped", &self.decommission),
+                            TeardownStep::Teardown => {
+                                ("the new slot could not be stopped", &self.decommission)
+                            }
                         };
                         let reason = format!("{cause}; no traffic has moved, but {what}: {why}");
                         self.stuck(reason, next.clone().unwrap_or_default())
@@ -281,7 +281,10 @@ impl Plan {
     }
 
     fn moved(&self, active: &str, generation: u32) -> String {
-        format!("somebody else moved the route of group \"{}\": \"{active}\" is active, generation {generation}", self.group)
+        format!(
+            "somebody else moved the route of group \"{}\": \"{active}\" is active, generation {generation}",
+            self.group
+        )
     }
 
     fn stuck(&self, reason: String, next: String) -> Phase {
@@ -291,10 +294,7 @@ impl Plan {
 
 fn roll_back(state: State, cause: Cause, now: Time, keep_database: bool) -> State {
     let retry = Retry { failed: 0, at: now };
-    State {
-        phase: Phase::RollingBack { cause, step: RollbackStep::Verify, retry, keep_database },
-        ..state
-    }
+    State { phase: Phase::RollingBack { cause, step: RollbackStep::Verify, retry, keep_database }, ..state }
 }
 
 fn illegal(phase: &Phase, event: &Event) -> Illegal {

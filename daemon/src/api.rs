@@ -1,0 +1,184 @@
+//! The control API: HTTP with JSON on the daemon's unix socket.
+//!
+//! | call | answer |
+//! |---|---|
+//! | `GET /v1/status` | all [`GroupStatus`](crate::control::GroupStatus) |
+//! | `GET /v1/groups/NAME` | one of them |
+//! | `POST /v1/groups/NAME/deployments` with [`DeployRequest`] | 201, [`Accepted`] |
+//! | `POST /v1/groups/NAME/abort`, `.../rollback` | 202, [`Accepted`] |
+//! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after it, as nginx shows it |
+//! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`](crate::control::DeploymentStatus), the last first |
+//! | `GET /v1/deployments/ID` | one of them |
+//! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, a line each, until the next outcome |
+//!
+//! Every failure is an [`ErrorAnswer`].
+
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use crate::control::{Control, DeploymentStatus, GroupStatus, Refusal, Wanted, WantedSwitch};
+use crate::world::World;
+
+mod caller;
+mod events;
+
+pub use caller::Caller;
+pub use events::DeploymentEvent;
+
+/// Body of a new deployment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeployRequest {
+    /// The version, for the commands.
+    pub version: String,
+    /// The slot; absent: one that is not active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// Body of a switch by hand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchRequest {
+    /// The slot.
+    pub to: String,
+    /// Why, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Although the slot is not healthy.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// It is under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The deployment.
+    pub deployment: String,
+    /// The last event before the request took effect: follow the events after it.
+    pub after: i64,
+}
+
+/// Why not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// A word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let answer = ErrorAnswer { code: self.code().to_owned(), message: self.to_string() };
+        (status, Json(answer)).into_response()
+    }
+}
+
+/// The API of a control.
+pub fn router<W: World>(control: Control<W>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<W>))
+        .route("/v1/groups/{group}", get(group::<W>))
+        .route("/v1/groups/{group}/deployments", post(deploy::<W>))
+        .route("/v1/groups/{group}/abort", post(abort::<W>))
+        .route("/v1/groups/{group}/rollback", post(rollback::<W>))
+        .route("/v1/groups/{group}/switch", post(switch::<W>))
+        .route("/v1/deployments", get(history::<W>))
+        .route("/v1/deployments/{id}", get(deployment::<W>))
+        .route("/v1/deployments/{id}/events", get(events::follow::<W>))
+        .fallback(async || {
+            let answer = ErrorAnswer {
+                code: "not_found".to_owned(),
+                message: "no such call: the paths begin with /v1/status, /v1/groups, /v1/deployments"
+                    .to_owned(),
+            };
+            (StatusCode::NOT_FOUND, Json(answer))
+        })
+        .with_state(control)
+}
+
+async fn status<W: World>(State(control): State<Control<W>>) -> Result<Json<Vec<GroupStatus>>, Refusal> {
+    control.status().await.map(Json)
+}
+
+async fn group<W: World>(
+    State(control): State<Control<W>>,
+    Path(group): Path<String>,
+) -> Result<Json<GroupStatus>, Refusal> {
+    control.group_status(&group).await.map(Json)
+}
+
+async fn deploy<W: World>(
+    State(control): State<Control<W>>,
+    Path(group): Path<String>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(request): Json<DeployRequest>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    let wanted = Wanted { version: request.version, to: request.to, asked_by: caller.to_string() };
+    // A caller that goes away must not leave a deployment half begun.
+    let begun = tokio::spawn(async move { control.deploy(&group, wanted).await });
+    let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
+    Ok((StatusCode::CREATED, Json(Accepted { deployment: deployment.id, after: 0 })))
+}
+
+async fn abort<W: World>(
+    State(control): State<Control<W>>,
+    Path(group): Path<String>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    let after = control.last_event(&group).await?;
+    let deployment = control.abort(&group, &caller.to_string()).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
+}
+
+async fn rollback<W: World>(
+    State(control): State<Control<W>>,
+    Path(group): Path<String>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    let after = control.last_event(&group).await?;
+    let deployment = control.rollback(&group, &caller.to_string()).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
+}
+
+async fn switch<W: World>(
+    State(control): State<Control<W>>,
+    Path(group): Path<String>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Json(request): Json<SwitchRequest>,
+) -> Result<Json<cutover_core::api::Group>, Refusal> {
+    let wanted = WantedSwitch {
+        to: request.to,
+        reason: request.reason.unwrap_or_else(|| "by hand".to_owned()),
+        force: request.force,
+        asked_by: caller.to_string(),
+    };
+    let switched = tokio::spawn(async move { control.switch(&group, wanted).await });
+    switched.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string()))).map(Json)
+}
+
+#[derive(Deserialize)]
+struct HistoryQuery {
+    group: Option<String>,
+    limit: Option<u32>,
+}
+
+async fn history<W: World>(
+    State(control): State<Control<W>>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Json<Vec<DeploymentStatus>>, Refusal> {
+    control.history(query.group.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
+}
+
+async fn deployment<W: World>(
+    State(control): State<Control<W>>,
+    Path(id): Path<String>,
+) -> Result<Json<DeploymentStatus>, Refusal> {
+    control.deployment(&id).await.map(Json)
+}

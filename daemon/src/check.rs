@@ -1,0 +1,133 @@
+//! What `cutover check` looks at: whether the configuration fits the nginx that runs and the programs that are there.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+
+use cutover_core::api::Group as Seen;
+
+use crate::config::{Command, Config, Group, SmokeKind};
+use crate::edge::Edge;
+use crate::http::Address;
+
+/// Something that is wrong, or looks so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A deployment would fail.
+    Problem(String),
+    /// A deployment may go well, and its rollback may not.
+    Warning(String),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problem(text) => write!(f, "problem: {text}"),
+            Self::Warning(text) => write!(f, "warning: {text}"),
+        }
+    }
+}
+
+/// Everything that is found, not just the first.
+pub async fn check(config: &Config, edge: &impl Edge) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if config.group.is_empty() {
+        findings.push(Finding::Warning("there is no [group.NAME]: nothing can be deployed".to_owned()));
+    }
+    let seen = match edge.groups().await {
+        Ok(groups) => Some(groups.groups),
+        Err(error) => {
+            findings.push(Finding::Problem(format!("nginx {error}")));
+            None
+        }
+    };
+    for (name, group) in &config.group {
+        let name = name.as_str();
+        check_commands(name, group, &mut findings);
+        let Some(seen) = &seen else { continue };
+        match seen.iter().find(|seen| seen.name == name) {
+            Some(seen) => check_slots(seen, &mut findings),
+            None => {
+                let known: Vec<&str> = seen.iter().map(|seen| seen.name.as_str()).collect();
+                findings.push(Finding::Problem(format!(
+                    "group.{name}: nginx has no group of this name; it has: {}",
+                    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                )));
+            }
+        }
+    }
+    findings
+}
+
+fn check_slots(seen: &Seen, findings: &mut Vec<Finding>) {
+    let name = &seen.name;
+    if seen.slots.len() < 2 {
+        let have = seen.slots.len();
+        findings.push(Finding::Problem(format!(
+            "group.{name}: a deployment needs 2 slots in nginx, it has {have}"
+        )));
+    }
+    for slot in &seen.slots {
+        let at = format!("group.{name}, slot \"{}\"", slot.name);
+        if slot.peers.iter().all(|peer| peer.down) {
+            findings.push(Finding::Problem(format!("{at}: no server that is not down")));
+        }
+        for peer in &slot.peers {
+            if let Err(error) = Address::of_peer(&peer.address) {
+                findings.push(Finding::Problem(format!("{at}: {error}, so it cannot be probed")));
+            }
+        }
+    }
+}
+
+fn check_commands(name: &str, group: &Group, findings: &mut Vec<Finding>) {
+    let commands = [
+        ("migrate", &group.migrate),
+        ("revert", &group.revert),
+        ("provision", &group.provision),
+        ("decommission", &group.decommission),
+    ];
+    for (key, command) in commands {
+        if let Some(command) = command {
+            check_command(&format!("group.{name}.{key}"), command, findings);
+        }
+    }
+    for smoke in &group.smoke {
+        if let SmokeKind::Command(command) = smoke.kind() {
+            check_command(&format!("group.{name}.smoke \"{}\"", smoke.name), command, findings);
+        }
+    }
+    if group.migrate.is_some() && group.revert.is_none() {
+        findings.push(Finding::Warning(format!(
+            "group.{name}: migrate without revert: a rollback leaves the database migrated"
+        )));
+    }
+    if group.migrate.is_none() && group.revert.is_some() {
+        findings.push(Finding::Warning(format!("group.{name}: revert without migrate is never run")));
+    }
+    if group.provision.is_some() && group.decommission.is_none() {
+        findings.push(Finding::Warning(format!(
+            "group.{name}: provision without decommission: old and failed versions are left running"
+        )));
+    }
+    if group.smoke.is_empty() {
+        findings.push(Finding::Warning(format!("group.{name}: no smoke test: the probe alone decides")));
+    }
+}
+
+fn check_command(at: &str, command: &Command, findings: &mut Vec<Finding>) {
+    let program = command.command.program();
+    let shown = program.display();
+    match std::fs::metadata(program) {
+        Err(error) => findings.push(Finding::Problem(format!("{at}: command \"{shown}\": {error}"))),
+        Ok(file) if !file.is_file() => {
+            findings.push(Finding::Problem(format!("{at}: command \"{shown}\" is not a file")));
+        }
+        Ok(file) if file.permissions().mode() & 0o111 == 0 => {
+            findings.push(Finding::Problem(format!("{at}: command \"{shown}\" is not executable")));
+        }
+        Ok(_) => {}
+    }
+    if let Some(cwd) = command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+        findings.push(Finding::Problem(format!("{at}: cwd \"{}\" is not a folder", cwd.display())));
+    }
+}

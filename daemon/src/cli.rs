@@ -1,0 +1,122 @@
+//! The command line: one file per verb.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET};
+
+mod abort;
+mod check;
+mod client;
+mod deploy;
+mod follow;
+mod history;
+mod rollback;
+mod serve;
+mod status;
+mod switch;
+
+pub use client::ClientError;
+
+/// Blue-green deployment with automatic rollback for nginx.
+///
+/// Exit codes: 0 done, 1 error, 2 usage, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck.
+#[derive(Debug, Parser)]
+#[command(name = "cutover", version)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Where configuration and daemon are.
+#[derive(Debug, Args)]
+struct Place {
+    /// The configuration file [default: /etc/cutover/cutover.toml]
+    #[arg(long, global = true, env = "CUTOVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The daemon's socket [default: daemon.socket of the configuration]
+    #[arg(long, global = true, env = "CUTOVER_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How the daemon writes its log
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, hide = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon
+    Serve(serve::Serve),
+    /// Deploy a version to the standby slot, switch to it, watch it, and take it back when it is bad
+    Deploy(deploy::Deploy),
+    /// Show where the traffic goes and what is under way
+    Status(status::Status),
+    /// Move the traffic to a slot by hand
+    Switch(switch::Switch),
+    /// Bring the previous version back
+    Rollback(rollback::Rollback),
+    /// End the deployment that is under way and undo it
+    Abort(abort::Abort),
+    /// List deployments
+    History(history::History),
+    /// Check the configuration against the live nginx
+    Check(check::Check),
+}
+
+/// Why a verb did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The daemon, or the way to it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The daemon does not run.
+    #[error("failed to serve: {0}")]
+    Serve(#[from] crate::serve::ServeError),
+    /// Standard output is gone.
+    #[error("failed to write: {0}")]
+    Write(#[from] std::io::Error),
+}
+
+impl Arguments {
+    /// Runs the verb; the answer is the exit code.
+    pub async fn run(self) -> Result<u8, CliError> {
+        let place = &self.place;
+        match self.verb {
+            Verb::Serve(verb) => verb.run(place).await,
+            Verb::Deploy(verb) => verb.run(place).await,
+            Verb::Status(verb) => verb.run(place).await,
+            Verb::Switch(verb) => verb.run(place).await,
+            Verb::Rollback(verb) => verb.run(place).await,
+            Verb::Abort(verb) => verb.run(place).await,
+            Verb::History(verb) => verb.run(place).await,
+            Verb::Check(verb) => verb.run(place).await,
+        }
+    }
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref().unwrap_or(DEFAULT_PATH.as_ref()))
+    }
+
+    /// The socket: as said, or as configured, or where it is by default when there is no configuration to be read.
+    fn client(&self) -> Result<client::Client, CliError> {
+        let socket = match (&self.socket, &self.config) {
+            (Some(socket), _) => socket.clone(),
+            (None, Some(_)) => self.config()?.daemon.socket,
+            (None, None) => self.config().map_or(DEFAULT_SOCKET.into(), |config| config.daemon.socket),
+        };
+        Ok(client::Client::new(socket))
+    }
+}

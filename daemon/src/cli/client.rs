@@ -1,0 +1,160 @@
+//! The way to the daemon.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::ErrorAnswer;
+use crate::http::{self, Address, HttpError};
+
+/// Limit of one call that is answered at once; a switch probes first.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Why the daemon did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers.
+    #[error("no daemon answers at {}: {source}; is `cutover serve` running?", socket.display())]
+    Down {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: HttpError,
+    },
+    /// It went away while it was asked.
+    #[error("the daemon went away before it had answered: {0}; see `cutover status`")]
+    Lost(HttpError),
+    /// It refused.
+    #[error("{0}")]
+    Refused(String),
+    /// It is not the daemon, or another version of it.
+    #[error("the daemon's answer cannot be read: {0}")]
+    Alien(String),
+    /// The wait for it was too long.
+    #[error("the daemon was away for {} s, in the middle of deployment \"{deployment}\"; see `cutover history`", patience.as_secs())]
+    Gone {
+        /// What was followed.
+        deployment: String,
+        /// For how long.
+        patience: Duration,
+    },
+}
+
+impl ClientError {
+    /// Whether a daemon that is restarted may make up for it.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Down { .. } | Self::Lost(_))
+    }
+}
+
+/// A client of the control API.
+#[derive(Debug)]
+pub(super) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    pub(super) fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call("GET", path, None).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Alien(error.to_string()))?;
+        self.call("POST", path, Some(body)).await
+    }
+
+    /// Opens a stream of lines.
+    pub(super) async fn lines(&self, path: &str) -> Result<LineStream, ClientError> {
+        let request = self.request("GET", path, None)?;
+        let response = http::send(&self.address(), request).await.map_err(|error| self.error(error))?;
+        if response.status() == 200 {
+            return Ok(LineStream { body: response.into_body(), rest: Vec::new() });
+        }
+        let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        Err(refused(&body))
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, ClientError> {
+        let request = self.request(method, path, body)?;
+        let answer = http::ask(&self.address(), request, LIMIT).await.map_err(|error| self.error(error))?;
+        if (200..300).contains(&answer.status) {
+            return serde_json::from_slice(&answer.body)
+                .map_err(|error| ClientError::Alien(error.to_string()));
+        }
+        Err(refused(&answer.body))
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<::http::Request<http_body_util::Full<bytes::Bytes>>, ClientError> {
+        let headers = [("host", "cutover"), ("content-type", "application/json")];
+        http::request(method, path, &headers, body).map_err(|error| ClientError::Refused(error.to_string()))
+    }
+
+    fn address(&self) -> Address {
+        Address::Unix(self.socket.clone())
+    }
+
+    fn error(&self, source: HttpError) -> ClientError {
+        if source.is_before_sending() {
+            ClientError::Down { socket: self.socket.clone(), source }
+        } else {
+            ClientError::Lost(source)
+        }
+    }
+}
+
+fn refused(body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<ErrorAnswer>(body) {
+        Ok(answer) => ClientError::Refused(answer.message),
+        Err(_) => ClientError::Refused(String::from_utf8_lossy(body).into_owned()),
+    }
+}
+
+/// Lines as they come.
+#[derive(Debug)]
+pub(super) struct LineStream {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl LineStream {
+    /// The next line; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<String>, ClientError> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.rest.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(error)) => return Err(ClientError::Lost(HttpError::Broken(error.to_string()))),
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `cutover deploy GROUP`
+
+use clap::Args;
+
+use super::follow::follow;
+use super::{CliError, Place};
+use crate::api::{Accepted, DeployRequest};
+
+#[derive(Debug, Args)]
+pub(super) struct Deploy {
+    /// The group, as in [group.NAME]
+    group: String,
+    /// What the commands get as CUTOVER_VERSION
+    #[arg(long, default_value = "")]
+    version: String,
+    /// The slot to deploy to [default: one that has no traffic]
+    #[arg(long, value_name = "SLOT")]
+    to: Option<String>,
+    /// Return as soon as it has begun
+    #[arg(long)]
+    detach: bool,
+    /// Print one event a line, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Deploy {
+    pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        let client = place.client()?;
+        let request = DeployRequest { version: self.version, to: self.to };
+        let path = format!("/v1/groups/{}/deployments", self.group);
+        let accepted: Accepted = client.post(&path, &request).await?;
+        if self.detach {
+            match self.json {
+                true => println!("{}", serde_json::json!({"deployment": accepted.deployment})),
+                false => println!("{}", accepted.deployment),
+            }
+            return Ok(0);
+        }
+        let outcome = follow(&client, &accepted.deployment, accepted.after, self.json).await?;
+        Ok(outcome.exit_code())
+    }
+}

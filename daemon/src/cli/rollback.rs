@@ -1,0 +1,28 @@
+//! `cutover rollback GROUP`
+
+use clap::Args;
+use cutover_core::deployment::Outcome;
+
+use super::follow::follow;
+use super::{CliError, Place};
+use crate::api::Accepted;
+
+#[derive(Debug, Args)]
+pub(super) struct Rollback {
+    /// The group
+    group: String,
+    /// Print one event a line, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Rollback {
+    pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        let client = place.client()?;
+        let accepted: Accepted = client.post(&format!("/v1/groups/{}/rollback", self.group), &()).await?;
+        match follow(&client, &accepted.deployment, accepted.after, self.json).await? {
+            Outcome::RolledBack => Ok(0),
+            other => Ok(other.exit_code().max(1)),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `cutover serve`
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{CliError, LogFormat, Place};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {}
+
+impl Serve {
+    pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        log_to_stderr(place.log_format);
+        let mut config = place.config()?;
+        if let Some(socket) = &place.socket {
+            config.daemon.socket.clone_from(socket);
+        }
+        let mut terminated = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let stop = async {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+        };
+        crate::serve::serve(config, stop).await?;
+        Ok(0)
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("CUTOVER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only a test that has begun to log already makes these fail.
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(false).with_target(false).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}

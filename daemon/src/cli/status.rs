@@ -1,0 +1,75 @@
+//! `cutover status [GROUP]`
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::{CliError, Place};
+use crate::control::GroupStatus;
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The group [default: all]
+    group: Option<String>,
+    /// Print JSON: one group, or a list of all
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        let client = place.client()?;
+        let mut out = io::stdout().lock();
+        match self.group {
+            Some(group) => {
+                let status: GroupStatus = client.get(&format!("/v1/groups/{group}")).await?;
+                match self.json {
+                    true => writeln!(out, "{}", serde_json::json!(status))?,
+                    false => print(&mut out, &status)?,
+                }
+            }
+            None => {
+                let all: Vec<GroupStatus> = client.get("/v1/status").await?;
+                match self.json {
+                    true => writeln!(out, "{}", serde_json::json!(all))?,
+                    false => all.iter().try_for_each(|status| print(&mut out, status))?,
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
+    match (&status.active, &status.nginx_error) {
+        (Some(active), _) => {
+            let generation = status.generation.unwrap_or(0);
+            writeln!(out, "{}: \"{active}\" has the traffic, generation {generation}", status.group)?;
+        }
+        (None, error) => writeln!(out, "{}: {}", status.group, error.as_deref().unwrap_or("unknown"))?,
+    }
+    for slot in &status.slots {
+        let role = if slot.active { "active" } else { "standby" };
+        let peers: Vec<String> = slot
+            .peers
+            .iter()
+            .map(|peer| format!("{}{}", peer.address, if peer.down { " (down)" } else { "" }))
+            .collect();
+        let version = slot.version.as_deref().filter(|version| !version.is_empty()).unwrap_or("-");
+        writeln!(
+            out,
+            "  {:<10} {role:<8} version {version:<12} {:>4} in flight  {}",
+            slot.name,
+            slot.in_flight,
+            peers.join(", ")
+        )?;
+    }
+    if let Some(deployment) = &status.deployment {
+        writeln!(
+            out,
+            "  deployment {} is {}: {}",
+            deployment.deployment, deployment.phase, deployment.message
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! `cutover switch GROUP --to SLOT`
+
+use clap::Args;
+use cutover_core::api::Group;
+
+use super::{CliError, Place};
+use crate::api::SwitchRequest;
+
+#[derive(Debug, Args)]
+pub(super) struct Switch {
+    /// The group
+    group: String,
+    /// The slot that shall have the traffic
+    #[arg(long, value_name = "SLOT")]
+    to: String,
+    /// Why, for nginx's log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Switch although the slot is not healthy
+    #[arg(long)]
+    force: bool,
+}
+
+impl Switch {
+    pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        if self.force {
+            eprintln!("cutover: warning: switching by force: \"{}\" may not be healthy", self.to);
+        }
+        let client = place.client()?;
+        let request = SwitchRequest { to: self.to, reason: self.reason, force: self.force };
+        let now: Group = client.post(&format!("/v1/groups/{}/switch", self.group), &request).await?;
+        println!(
+            "slot \"{}\" of group \"{}\" has the traffic, generation {}",
+            now.route.active, now.name, now.route.generation
+        );
+        Ok(0)
+    }
+}

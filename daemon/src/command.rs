@@ -1,0 +1,220 @@
+//! The operator's commands: argv, a clean environment, a time limit, output kept, and a process group that is ended whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::config;
+
+mod process;
+
+pub use process::{Leader, end_group};
+
+/// The search path of every command; no other is inherited.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Bytes of output that are shown when a command fails.
+const TAIL_BYTES: u64 = 4096;
+/// Lines of it.
+const TAIL_LINES: usize = 20;
+
+/// A command and what it is told.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What it is for, as in `migrate`; names the file of its output.
+    pub name: String,
+    /// The deployment that runs it.
+    pub deployment: String,
+    /// The program, its arguments, its limit.
+    pub command: config::Command,
+    /// `CUTOVER_*` and the group's own variables.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Job {
+    /// What an operator would type to run it by hand.
+    pub fn typed(&self) -> String {
+        let assignments = self.environment.iter().map(|(name, value)| {
+            let value = config::quoted(value);
+            format!("{name}={value} ")
+        });
+        format!("{}{}", assignments.collect::<String>(), self.command.command.typed())
+    }
+}
+
+/// A command that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// One line: how it ended, the last line it wrote, where the rest is.
+    pub reason: String,
+    /// The end of what it wrote.
+    pub tail: String,
+}
+
+impl Failed {
+    /// A command that could not even be started.
+    pub fn early(reason: String) -> Self {
+        Self { reason, tail: String::new() }
+    }
+}
+
+/// A command that runs, in a process group of its own.
+#[derive(Debug)]
+pub struct Running {
+    child: tokio::process::Child,
+    /// Its process, which is its group's leader.
+    pub leader: Leader,
+    output: PathBuf,
+    begin: u64,
+    name: String,
+    limit: config::Duration,
+}
+
+/// Starts a command; its output goes to `folder/DEPLOYMENT/NAME.log`.
+pub fn start(job: &Job, folder: &Path) -> Result<Running, Failed> {
+    let program = job.command.command.program();
+    let failed = |what: &str, error: std::io::Error| {
+        Failed::early(format!("failed to start {} \"{}\": {what}: {error}", job.name, program.display()))
+    };
+    let output = folder.join(&job.deployment).join(format!("{}.log", job.name));
+    let (file, begin) = open_output(&output, job).map_err(|error| failed("its output file", error))?;
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(job.command.command.arguments())
+        .env_clear()
+        .env("PATH", PATH)
+        .envs(&job.environment)
+        .current_dir(job.command.cwd.as_deref().unwrap_or(Path::new("/")))
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().map_err(|error| failed("its output file", error))?)
+        .stderr(file)
+        .process_group(0);
+    let child = command.spawn().map_err(|error| match &job.command.cwd {
+        Some(cwd) if !cwd.is_dir() => failed(&format!("cwd \"{}\"", cwd.display()), error),
+        _ => failed("exec", error),
+    })?;
+    let leader = child.id().and_then(Leader::of).ok_or_else(|| {
+        Failed::early(format!("{} \"{}\" ended before it was seen", job.name, program.display()))
+    })?;
+    let (name, limit) = (job.name.clone(), job.command.timeout);
+    Ok(Running { child, leader, output, begin, name, limit })
+}
+
+impl Running {
+    /// Waits for its end; at the limit the whole group is ended.
+    pub async fn finish(mut self) -> Result<(), Failed> {
+        let how = match tokio::time::timeout(self.limit.get(), self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => return Ok(()),
+            Ok(Ok(status)) => format!("ended with {status}"),
+            Ok(Err(error)) => format!("cannot be waited for: {error}"),
+            Err(_) => {
+                end_group(&self.leader).await;
+                format!("did not end within {} and was killed", self.limit)
+            }
+        };
+        let tail = self.tail();
+        let last = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        let last = last.map(|line| format!(": {line}")).unwrap_or_default();
+        let reason = format!("{} {how}{last} (output in {})", self.name, self.output.display());
+        Err(Failed { reason, tail })
+    }
+
+    fn tail(&self) -> String {
+        let read = || -> std::io::Result<String> {
+            let mut file = File::open(&self.output)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(self.begin.max(length.saturating_sub(TAIL_BYTES))))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let text = read().unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default();
+        shown.join("\n")
+    }
+}
+
+/// The file, and where this run's output begins in it: a run after a restart adds to what is there.
+fn open_output(path: &Path, job: &Job) -> std::io::Result<(File, u64)> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    writeln!(file, "$ {}", job.command.command.typed())?;
+    let begin = file.metadata()?.len();
+    Ok((file, begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn job(script: &str, timeout: &str) -> Job {
+        let command = serde_json::json!({"command": ["/bin/sh", "-c", script], "timeout": timeout});
+        Job {
+            name: "provision".to_owned(),
+            deployment: "shop-1".to_owned(),
+            command: serde_json::from_value(command).unwrap(),
+            environment: [("CUTOVER_SLOT".to_owned(), "green".to_owned())].into(),
+        }
+    }
+
+    async fn run(job: &Job, folder: &Path) -> Result<(), Failed> {
+        start(job, folder)?.finish().await
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_clean() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&job("env | cut -d= -f1 | sort | tr '\\n' ' '", "5s"), folder.path()).await.unwrap();
+        let output = fs::read_to_string(folder.path().join("shop-1/provision.log")).unwrap();
+        let seen = output.lines().last().unwrap().trim();
+        assert_eq!(seen, "CUTOVER_SLOT PATH PWD", "PWD is sh's own");
+    }
+
+    #[tokio::test]
+    async fn a_failure_shows_its_last_line_and_keeps_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = run(&job("echo one; echo two >&2; exit 3", "5s"), folder.path()).await.unwrap_err();
+        assert!(
+            failed.reason.starts_with("provision ended with exit status: 3: two (output in"),
+            "{failed:?}"
+        );
+        assert_eq!(failed.tail, "one\ntwo");
+        let again = run(&job("echo three; exit 1", "5s"), folder.path()).await.unwrap_err();
+        assert_eq!(again.tail, "three", "only of this run");
+    }
+
+    #[tokio::test]
+    async fn at_the_limit_the_whole_group_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let script = format!("(sleep 1; touch {}) & trap '' TERM; sleep 60; sleep 60", mark.display());
+        let begin = Instant::now();
+        let failed = run(&job(&script, "200ms"), folder.path()).await.unwrap_err();
+        assert!(failed.reason.contains("did not end within 200ms and was killed"), "{failed:?}");
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(!mark.exists(), "a child in the background has lived on");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = job("", "5s");
+        job.command.command = serde_json::from_value(serde_json::json!(["/no/such/program"])).unwrap();
+        let failed = run(&job, folder.path()).await.unwrap_err();
+        assert!(failed.reason.contains("failed to start provision \"/no/such/program\""), "{failed:?}");
+    }
+
+    #[test]
+    fn what_to_type() {
+        let typed = job("a b", "5s").typed();
+        assert_eq!(typed, "CUTOVER_SLOT=green /bin/sh -c 'a b'");
+    }
+}

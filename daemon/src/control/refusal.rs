@@ -1,0 +1,156 @@
+//! Why something an operator asked for is not done.
+
+use crate::edge::EdgeError;
+use crate::journal::JournalError;
+
+/// A refusal: nothing has changed. Each says what to do instead, where there is something.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Not in the configuration.
+    #[error("no group \"{group}\" in the configuration; it has: {}", known.join(", "))]
+    UnknownGroup {
+        /// The name.
+        group: String,
+        /// Names there are.
+        known: Vec<String>,
+    },
+    /// Not in nginx.
+    #[error("group \"{group}\" has no slot \"{slot}\"; it has: {}", known.join(", "))]
+    UnknownSlot {
+        /// The name.
+        slot: String,
+        /// The group.
+        group: String,
+        /// Names there are.
+        known: Vec<String>,
+    },
+    /// A deployment into the slot that has the traffic.
+    #[error("slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another one")]
+    Active {
+        /// The slot.
+        slot: String,
+        /// The group.
+        group: String,
+    },
+    /// A group with one slot.
+    #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
+    NoStandby(String),
+    /// A deployment is under way.
+    #[error("deployment \"{id}\" is {phase}: wait for its end, or abort it")]
+    Busy {
+        /// Which.
+        id: String,
+        /// Its phase.
+        phase: String,
+    },
+    /// Core does not allow it in this phase.
+    #[error("deployment \"{id}\" is {phase}: {why}")]
+    Unfit {
+        /// Which.
+        id: String,
+        /// Its phase.
+        phase: String,
+        /// Why not.
+        why: String,
+    },
+    /// An abort without a deployment.
+    #[error("group \"{0}\" has no deployment under way: there is nothing to abort")]
+    NothingToAbort(String),
+    /// An abort after the end.
+    #[error("deployment \"{id}\" is completed; to get the version before it back: cutover rollback {group}")]
+    AlreadyCompleted {
+        /// Which.
+        id: String,
+        /// Its group.
+        group: String,
+    },
+    /// A rollback before the switch.
+    #[error("deployment \"{id}\" has not moved traffic yet; to end it: cutover abort {group}")]
+    NotSwitchedYet {
+        /// Which.
+        id: String,
+        /// Its group.
+        group: String,
+    },
+    /// A rollback with nothing warm.
+    #[error("group \"{group}\" has no version that is still warm; to get one back: cutover deploy {group} --version {}", previous.as_deref().unwrap_or("VERSION"))]
+    NoWayBack {
+        /// The group.
+        group: String,
+        /// What was there before.
+        previous: Option<String>,
+    },
+    /// The target of a switch.
+    #[error("slot \"{slot}\" is not healthy, so no traffic is moved there: {why}")]
+    Sick {
+        /// The slot.
+        slot: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// nginx did not.
+    #[error("nginx has not switched: {0}")]
+    NotSwitched(String),
+    /// nginx cannot be read.
+    #[error("nginx {0}")]
+    Edge(#[from] EdgeError),
+    /// The journal failed.
+    #[error("journal: {0}")]
+    Journal(JournalError),
+    /// Not a deployment.
+    #[error("no deployment \"{0}\" in the journal")]
+    UnknownDeployment(String),
+    /// The daemon gave up on the request.
+    #[error("the request was not finished: {0}")]
+    Interrupted(String),
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Open(id) => Self::Busy { id, phase: "not over".to_owned() },
+            error => Self::Journal(error),
+        }
+    }
+}
+
+impl Refusal {
+    /// The HTTP status that goes with it.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::UnknownGroup { .. } | Self::UnknownDeployment(_) => 404,
+            Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) => 422,
+            Self::Busy { .. }
+            | Self::Unfit { .. }
+            | Self::NothingToAbort(_)
+            | Self::AlreadyCompleted { .. }
+            | Self::NotSwitchedYet { .. }
+            | Self::NoWayBack { .. }
+            | Self::Sick { .. } => 409,
+            Self::NotSwitched(_) | Self::Edge(_) => 502,
+            Self::Journal(_) | Self::Interrupted(_) => 500,
+        }
+    }
+
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownGroup { .. } => "unknown_group",
+            Self::UnknownSlot { .. } => "unknown_slot",
+            Self::Active { .. } => "slot_is_active",
+            Self::NoStandby(_) => "no_standby",
+            Self::Busy { .. } => "busy",
+            Self::Unfit { .. } => "unfit",
+            Self::NothingToAbort(_) => "nothing_to_abort",
+            Self::AlreadyCompleted { .. } => "already_completed",
+            Self::NotSwitchedYet { .. } => "not_switched_yet",
+            Self::NoWayBack { .. } => "no_way_back",
+            Self::Sick { .. } => "sick",
+            Self::NotSwitched(_) => "not_switched",
+            Self::Edge(_) => "nginx",
+            Self::Journal(_) => "journal",
+            Self::UnknownDeployment(_) => "unknown_deployment",
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+}

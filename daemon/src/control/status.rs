@@ -1,0 +1,160 @@
+//! How groups and deployments stand, as the control API shows them.
+
+use cutover_core::api::{Group as Seen, Peer};
+use cutover_core::deployment::Outcome;
+use serde::{Deserialize, Serialize};
+
+use super::{Control, Refusal};
+use crate::clock::rfc3339;
+use crate::journal::{Entry, JournalError};
+use crate::world::World;
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub group: String,
+    /// The slot that has the traffic; absent when nginx does not say.
+    pub active: Option<String>,
+    /// The route's generation.
+    pub generation: Option<u32>,
+    /// Its slots.
+    pub slots: Vec<SlotStatus>,
+    /// Why nginx does not say more.
+    pub nginx_error: Option<String>,
+    /// The last deployment.
+    pub deployment: Option<DeploymentStatus>,
+}
+
+/// A slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it has the traffic.
+    pub active: bool,
+    /// The version that was last deployed there with success.
+    pub version: Option<String>,
+    /// Its servers.
+    pub peers: Vec<Peer>,
+    /// Requests it holds.
+    pub in_flight: u64,
+}
+
+/// A deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentStatus {
+    /// Its id.
+    pub deployment: String,
+    /// Its group.
+    pub group: String,
+    /// The version.
+    pub version: String,
+    /// The version before it.
+    pub previous_version: String,
+    /// From this slot.
+    pub from: String,
+    /// To this slot.
+    pub to: String,
+    /// Where it is.
+    pub phase: String,
+    /// How it ended; absent while it runs.
+    pub outcome: Option<Outcome>,
+    /// The last thing it said.
+    pub message: String,
+    /// Who asked for it.
+    pub asked_by: String,
+    /// When it began.
+    pub started: String,
+    /// When it last said something.
+    pub updated: String,
+}
+
+impl From<Entry> for DeploymentStatus {
+    fn from(entry: Entry) -> Self {
+        let deployment = entry.deployment;
+        Self {
+            deployment: deployment.id,
+            group: deployment.plan.group,
+            version: deployment.version,
+            previous_version: deployment.previous,
+            from: deployment.plan.from,
+            to: deployment.plan.to,
+            phase: entry.state.phase.name().to_owned(),
+            outcome: entry.outcome,
+            message: entry.message,
+            asked_by: deployment.asked_by,
+            started: rfc3339(deployment.started),
+            updated: rfc3339(entry.updated),
+        }
+    }
+}
+
+impl<W: World> Control<W> {
+    /// All groups of the configuration.
+    pub async fn status(&self) -> Result<Vec<GroupStatus>, Refusal> {
+        let mut all = Vec::new();
+        for group in self.config.group.keys() {
+            all.push(self.group_status(group.as_str()).await?);
+        }
+        Ok(all)
+    }
+
+    /// One group.
+    pub async fn group_status(&self, group: &str) -> Result<GroupStatus, Refusal> {
+        self.group_config(group)?;
+        let deployment = self.journal.history(Some(group), 1).await?.pop().map(DeploymentStatus::from);
+        let status = GroupStatus {
+            group: group.to_owned(),
+            active: None,
+            generation: None,
+            slots: Vec::new(),
+            nginx_error: None,
+            deployment,
+        };
+        match self.world.group(group).await {
+            Ok(seen) => Ok(GroupStatus {
+                active: Some(seen.route.active.clone()),
+                generation: Some(seen.route.generation),
+                slots: self.slots(seen).await?,
+                ..status
+            }),
+            Err(error) => Ok(GroupStatus { nginx_error: Some(format!("nginx {error}")), ..status }),
+        }
+    }
+
+    /// Deployments, the last first.
+    pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<DeploymentStatus>, Refusal> {
+        if let Some(group) = group {
+            self.group_config(group)?;
+        }
+        Ok(self.journal.history(group, limit).await?.into_iter().map(DeploymentStatus::from).collect())
+    }
+
+    /// One deployment.
+    pub async fn deployment(&self, id: &str) -> Result<DeploymentStatus, Refusal> {
+        let entry = self.journal.entry(id).await?;
+        entry.map(DeploymentStatus::from).ok_or_else(|| Refusal::UnknownDeployment(id.to_owned()))
+    }
+
+    /// Number of the last event of the group's last deployment.
+    pub async fn last_event(&self, group: &str) -> Result<i64, Refusal> {
+        let Some(last) = self.journal.history(Some(group), 1).await?.pop() else { return Ok(0) };
+        let records = self.journal.records(&last.deployment.id, 0).await?;
+        Ok(records.last().map_or(0, |record| record.seq))
+    }
+
+    async fn slots(&self, seen: Seen) -> Result<Vec<SlotStatus>, JournalError> {
+        let mut slots = Vec::new();
+        for slot in seen.slots {
+            slots.push(SlotStatus {
+                active: slot.name == seen.route.active,
+                version: self.journal.version_in(&seen.name, &slot.name).await?,
+                in_flight: slot.counters.in_flight,
+                name: slot.name,
+                peers: slot.peers,
+            });
+        }
+        Ok(slots)
+    }
+}

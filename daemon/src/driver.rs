@@ -1,0 +1,245 @@
+//! The driver of one deployment: asks core what is due, writes it down, does it, and tells core what came of it.
+//!
+//! ```text
+//! state -> effect -> event -> core: next state -> journal, flushed -> effect -> ..
+//!                      ^
+//!         operator ----+  abort, rollback, another deployment
+//! ```
+//!
+//! After a restart the journal's last state says which effect is due; it is done again.
+
+use std::sync::Arc;
+
+use cutover_core::deployment::{Effect, Event, Phase, State};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::journal::{Deployment, Journal, JournalError};
+use crate::metrics;
+use crate::world::World;
+
+mod commands;
+mod draining;
+mod readiness;
+mod smoking;
+mod soaking;
+mod story;
+mod switching;
+#[cfg(test)]
+mod tests;
+
+pub use story::{first_message, jobs};
+
+/// Pause between tries of a journal that cannot be written.
+const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What an operator asks of a deployment under way.
+#[derive(Debug)]
+pub struct Ask {
+    /// As core knows it.
+    pub event: Event,
+    /// Whether it was taken, or the sentence that says why not.
+    pub reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// All that an effect needs.
+#[derive(Debug)]
+pub(crate) struct Scene<W> {
+    world: Arc<W>,
+    journal: Journal,
+    clock: Clock,
+    deployment: Arc<Deployment>,
+}
+
+/// Drives one deployment.
+#[derive(Debug)]
+pub struct Driver<W> {
+    scene: Scene<W>,
+    asks: mpsc::Receiver<Ask>,
+    state: watch::Sender<State>,
+}
+
+/// The ends of a driver that its owner keeps.
+#[derive(Debug)]
+pub struct Reins {
+    /// Operators' wishes.
+    pub asks: mpsc::Sender<Ask>,
+    /// Where the deployment is.
+    pub state: watch::Receiver<State>,
+}
+
+impl<W: World> Driver<W> {
+    /// A driver for a deployment that the journal holds in this state.
+    pub fn new(
+        world: Arc<W>,
+        journal: Journal,
+        clock: Clock,
+        deployment: Deployment,
+        state: State,
+    ) -> (Self, Reins) {
+        let (send_ask, asks) = mpsc::channel(8);
+        let (state, see_state) = watch::channel(state);
+        let scene = Scene { world, journal, clock, deployment: Arc::new(deployment) };
+        (Self { scene, asks, state }, Reins { asks: send_ask, state: see_state })
+    }
+
+    /// Drives to the end. Only a journal that is gone for good stops it before: without a record nothing may be done.
+    pub async fn run(mut self) -> Result<State, JournalError> {
+        metrics::phase(&self.scene.deployment.plan.group, Some(self.state.borrow().phase.name()));
+        self.end_commands().await;
+        loop {
+            let state = self.state.borrow().clone();
+            let Some(effect) = state.effect() else {
+                metrics::phase(&self.scene.deployment.plan.group, None);
+                return Ok(state);
+            };
+            if self.perform(effect).await? == Ended::CutShort {
+                self.end_commands().await;
+            }
+        }
+    }
+
+    /// Does an effect until its event, or until an operator wants something else.
+    async fn perform(&mut self, effect: Effect) -> Result<Ended, JournalError> {
+        let Self { scene, asks, state } = self;
+        let begin = tokio::time::Instant::now();
+        let phase = state.borrow().phase.name();
+        let doing = scene.perform(phase, &effect);
+        tokio::pin!(doing);
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                event = &mut doing => {
+                    metrics::effect_took(&scene.deployment.plan.group, phase, begin.elapsed());
+                    scene.advance(state, event).await?;
+                    return Ok(Ended::ByItself);
+                }
+                ask = asks.recv(), if listening => match ask {
+                    None => listening = false,
+                    Some(ask) => {
+                        scene.take(state, ask).await?;
+                        if state.borrow().effect().as_ref() != Some(&effect) {
+                            return Ok(Ended::CutShort);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn end_commands(&self) {
+        let id = &self.scene.deployment.id;
+        if let Err(error) = self.scene.world.end_commands(id).await {
+            tracing::error!(deployment = id, %error, "failed to look for commands left over");
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Ended {
+    ByItself,
+    CutShort,
+}
+
+impl<W: World> Scene<W> {
+    /// An effect has come to its event.
+    async fn advance(&self, state: &watch::Sender<State>, event: Event) -> Result<(), JournalError> {
+        let before = state.borrow().clone();
+        let now = self.clock.now();
+        let message = self.message(&before, &event);
+        let next = match self.deployment.plan.step(&before, event, now) {
+            Ok((next, _)) => next,
+            Err(illegal) => {
+                tracing::error!(deployment = self.deployment.id, %illegal, "a bug: please report it");
+                let next = format!("cutover status {}", self.deployment.plan.group);
+                State { phase: Phase::Stuck { reason: format!("internal error: {illegal}"), next }, ..before }
+            }
+        };
+        self.record(state, next, message).await
+    }
+
+    /// An operator wants something.
+    async fn take(&self, state: &watch::Sender<State>, ask: Ask) -> Result<(), JournalError> {
+        let before = state.borrow().clone();
+        let message = self.message(&before, &ask.event);
+        match self.deployment.plan.step(&before, ask.event, self.clock.now()) {
+            Ok((next, _)) => {
+                self.record(state, next, message).await?;
+                let _ = ask.reply.send(Ok(()));
+            }
+            Err(illegal) => {
+                let _ = ask.reply.send(Err(illegal.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the next state down, however long the disk takes to be writable again, and only then lets it be seen.
+    async fn record(
+        &self,
+        state: &watch::Sender<State>,
+        next: State,
+        message: String,
+    ) -> Result<(), JournalError> {
+        let id = &self.deployment.id;
+        let message = story::with_end(message, &self.deployment, &next);
+        loop {
+            match self.journal.append(id, self.clock.now(), &next, &message).await {
+                Ok(()) => break,
+                #[cfg(test)]
+                Err(cut @ JournalError::Cut) => return Err(cut),
+                Err(error) => {
+                    tracing::error!(deployment = id, %error, "failed to write the journal; trying again");
+                    tokio::time::sleep(JOURNAL_PAUSE).await;
+                }
+            }
+        }
+        let group = &self.deployment.plan.group;
+        tracing::info!(deployment = id, group, phase = next.phase.name(), "{message}");
+        let before = state.send_replace(next.clone());
+        metrics::phase(group, Some(next.phase.name()));
+        if let Some(outcome) = next.phase.outcome().filter(|outcome| before.phase.outcome() != Some(*outcome))
+        {
+            let took = self.deployment.started.until(self.clock.now());
+            metrics::ended(group, outcome.as_str(), took);
+        }
+        Ok(())
+    }
+
+    /// A message that changes nothing. Losing one is no reason to stop.
+    async fn note(&self, phase: &str, message: &str) {
+        let id = &self.deployment.id;
+        tracing::info!(deployment = id, group = self.deployment.plan.group, phase, "{message}");
+        if let Err(error) = self.journal.note(id, self.clock.now(), phase, message).await {
+            tracing::warn!(deployment = id, %error, "failed to write a note");
+        }
+    }
+
+    async fn perform(&self, phase: &str, effect: &Effect) -> Event {
+        if let Effect::Decommission { at }
+        | Effect::VerifyOld { at }
+        | Effect::SwitchBack { at }
+        | Effect::Revert { at }
+        | Effect::Teardown { at } = effect
+        {
+            self.clock.sleep_until(*at).await;
+        }
+        match effect {
+            Effect::Migrate => self.migrate(phase).await,
+            Effect::Provision => self.provision(phase).await,
+            Effect::Probe { until } => self.wait_until_ready(*until).await,
+            Effect::Smoke => self.smoke().await,
+            Effect::ReadRoute => self.read_route().await,
+            Effect::Switch { generation } => self.switch(*generation).await,
+            Effect::Soak { until, generation, baseline } => self.soak(*until, *generation, *baseline).await,
+            Effect::DrainOld { until, generation } => self.drain_old(*until, *generation).await,
+            Effect::KeepWarm { until, generation } => self.keep_warm(*until, *generation).await,
+            Effect::Decommission { .. } => self.decommission_old(phase).await,
+            Effect::VerifyOld { .. } => self.verify_old().await,
+            Effect::SwitchBack { .. } => self.switch_back().await,
+            Effect::DrainNew { until } => self.drain_new(*until).await,
+            Effect::Revert { .. } => self.revert(phase).await,
+            Effect::Teardown { .. } => self.tear_down_new(phase).await,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Effects that run a command of the operator's.
+//!
+//! Before one that takes something away, nginx is asked where the traffic is: nothing that has traffic is stopped, and no
+//! database is reverted under the version that uses it.
+
+use cutover_core::deployment::Event;
+
+use super::{Scene, story};
+use crate::command::{Failed, Job};
+use crate::config;
+use crate::world::World;
+
+impl<W: World> Scene<W> {
+    pub(super) async fn migrate(&self, phase: &str) -> Event {
+        match self.run(phase, "migrate", self.deployment.config.migrate.as_ref()).await {
+            Ok(()) => Event::Migrated,
+            Err(failed) => Event::MigrateFailed(failed.reason),
+        }
+    }
+
+    pub(super) async fn provision(&self, phase: &str) -> Event {
+        match self.run(phase, "provision", self.deployment.config.provision.as_ref()).await {
+            Ok(()) => Event::Provisioned,
+            Err(failed) => Event::ProvisionFailed(failed.reason),
+        }
+    }
+
+    pub(super) async fn decommission_old(&self, phase: &str) -> Event {
+        if let Some(event) = self.has_traffic(&self.deployment.plan.from).await {
+            return event;
+        }
+        let jobs = story::jobs(&self.deployment);
+        match self.run_job(phase, jobs.decommission_old).await {
+            Ok(()) => Event::Decommissioned,
+            Err(failed) => Event::StepFailed(failed.reason),
+        }
+    }
+
+    pub(super) async fn revert(&self, phase: &str) -> Event {
+        if let Some(event) = self.has_traffic(&self.deployment.plan.to).await {
+            return event;
+        }
+        match self.run(phase, "revert", self.deployment.config.revert.as_ref()).await {
+            Ok(()) => Event::Reverted,
+            Err(failed) => Event::StepFailed(failed.reason),
+        }
+    }
+
+    pub(super) async fn tear_down_new(&self, phase: &str) -> Event {
+        if let Some(event) = self.has_traffic(&self.deployment.plan.to).await {
+            return event;
+        }
+        match self.run_job(phase, story::jobs(&self.deployment).tear_down_new).await {
+            Ok(()) => Event::TornDown,
+            Err(failed) => Event::StepFailed(failed.reason),
+        }
+    }
+
+    /// Runs a command for the new slot.
+    pub(super) async fn run(
+        &self,
+        phase: &str,
+        name: &str,
+        command: Option<&config::Command>,
+    ) -> Result<(), Failed> {
+        let job = command.map(|command| story::job_for_new(&self.deployment, name, command));
+        self.run_job(phase, job).await
+    }
+
+    async fn run_job(&self, phase: &str, job: Option<Job>) -> Result<(), Failed> {
+        // A deployment keeps the configuration it began with, so what its plan has, its configuration has.
+        let Some(job) = job else { return Ok(()) };
+        let done = self.world.run(&job).await;
+        if let Err(failed) = &done
+            && failed.tail.lines().count() > 1
+        {
+            self.note(phase, &format!("the end of what {} wrote:\n{}", job.name, failed.tail)).await;
+        }
+        done
+    }
+
+    /// The event to give up with when a slot has the traffic, or when that cannot be known.
+    async fn has_traffic(&self, slot: &str) -> Option<Event> {
+        match self.world.group(&self.deployment.plan.group).await {
+            Ok(group) if group.route.active == slot => {
+                Some(Event::RouteMoved { active: group.route.active, generation: group.route.generation })
+            }
+            Ok(_) => None,
+            Err(error) => Some(Event::StepFailed(format!("nginx {error}"))),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The edge: whatever moves the traffic. One adapter so far, the nginx module's admin API.
+
+use cutover_core::api::{Group, Groups};
+
+mod module;
+
+pub use module::Module;
+
+/// Why the edge could not be read. Text completes "nginx ..".
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// No answer: it may be down, or about to come back.
+    #[error("does not answer at {address}: {why}")]
+    Unreachable {
+        /// Where it should.
+        address: String,
+        /// What was tried.
+        why: String,
+    },
+    /// It refused.
+    #[error("refuses: {0}")]
+    Refused(String),
+    /// It answered something else than the admin API does.
+    #[error("gave an answer that is not the admin API's at {address}: {why}")]
+    Alien {
+        /// Where.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Why the route is not confirmed to have moved.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// Another change came first: the group as it is.
+    #[error("the route has moved meanwhile: \"{}\" is active, generation {}", .0.route.active, .0.route.generation)]
+    Moved(Box<Group>),
+    /// Refused: the route is where it was.
+    #[error("nginx refuses: {0}")]
+    Refused(String),
+    /// Nothing was sent: the route is where it was.
+    #[error("nginx {0}")]
+    NotSent(EdgeError),
+    /// The reply was lost: the route has moved or not.
+    #[error("nginx {0}")]
+    Unknown(EdgeError),
+    /// The route has moved, but a power loss would move it back.
+    #[error("nginx could not write the switch to disk: {0}")]
+    NotDurable(String),
+}
+
+/// An adapter.
+pub trait Edge: Send + Sync + 'static {
+    /// All groups.
+    fn groups(&self) -> impl Future<Output = Result<Groups, EdgeError>> + Send;
+
+    /// One group.
+    fn group(&self, name: &str) -> impl Future<Output = Result<Group, EdgeError>> + Send;
+
+    /// Moves the route of a group to a slot if its generation is the expected one. The group as it is after the store.
+    fn switch(
+        &self,
+        group: &str,
+        to: &str,
+        expected: u32,
+        reason: &str,
+    ) -> impl Future<Output = Result<Group, SwitchError>> + Send;
+}

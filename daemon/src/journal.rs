@@ -1,0 +1,430 @@
+//! The journal: what each deployment has come to, on disk before anything is done about it.
+//!
+//! One SQLite file. A record holds the state after a transition, and with it the effect that is due; it is flushed before that
+//! effect begins. After a crash the last record of an open deployment says where to go on. Notes are records without a state.
+//!
+//! At most one deployment of a group is open: the database itself sees to it, whatever its callers do.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cutover_core::deployment::{Outcome, Plan, State, Time};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use tokio::sync::watch;
+
+use crate::command::Leader;
+use crate::config::Group;
+
+mod schema;
+
+/// Why the journal could not do it. Text completes "journal: ..".
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The database failed.
+    #[error("the database {}: {source}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// It is not a journal, or of another version.
+    #[error("{} {what}", path.display())]
+    Alien {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A row holds what this version cannot read.
+    #[error("record of deployment \"{deployment}\" cannot be read: {why}")]
+    Unreadable {
+        /// The deployment.
+        deployment: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another deployment of the group is open.
+    #[error("deployment \"{0}\" is not over")]
+    Open(String),
+    /// A test has cut the journal off here.
+    #[cfg(test)]
+    #[error("cut off")]
+    Cut,
+}
+
+/// A deployment as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    /// `GROUP-YYYYMMDD-HHMMSS`; unique.
+    pub id: String,
+    /// What version, if the caller said.
+    pub version: String,
+    /// The version that is live at the start, as far as the journal knows.
+    pub previous: String,
+    /// Who asked, for the audit.
+    pub asked_by: String,
+    /// When.
+    pub started: Time,
+    /// What core decides by.
+    pub plan: Plan,
+    /// The group's configuration at the start.
+    pub config: Group,
+}
+
+/// A deployment and how it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// Where it is.
+    pub state: State,
+    /// How it ended for whoever waited; later a rollback may change it.
+    pub outcome: Option<Outcome>,
+    /// The last record's message.
+    pub message: String,
+    /// When the last record was written.
+    pub updated: Time,
+}
+
+/// One record: a transition, or a note.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Grows over all deployments.
+    pub seq: i64,
+    /// When.
+    pub at: Time,
+    /// Name of the phase.
+    pub phase: String,
+    /// For people.
+    pub message: String,
+    /// With the record that ended the deployment for whoever waits for it.
+    pub outcome: Option<Outcome>,
+}
+
+/// An open journal. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    connection: Arc<Mutex<Connection>>,
+    path: Arc<Path>,
+    last: Arc<watch::Sender<i64>>,
+    #[cfg(test)]
+    records_left: Arc<std::sync::atomic::AtomicI64>,
+}
+
+impl Journal {
+    /// Opens the journal in this folder, or makes one.
+    pub fn open(folder: &Path) -> Result<Self, JournalError> {
+        let path: Arc<Path> = folder.join("journal.sqlite").into();
+        let connection = schema::open(&path)?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            path,
+            last: Arc::new(watch::Sender::new(0)),
+            #[cfg(test)]
+            records_left: Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX)),
+        })
+    }
+
+    /// Changes whenever a record is added.
+    pub fn changes(&self) -> watch::Receiver<i64> {
+        self.last.subscribe()
+    }
+
+    /// Writes a new deployment and its first record. [`JournalError::Open`] names the one that is in the way.
+    pub async fn begin(
+        &self,
+        deployment: Deployment,
+        state: &State,
+        message: &str,
+    ) -> Result<Deployment, JournalError> {
+        let (journal, state, message) = (self.clone(), state.clone(), message.to_owned());
+        self.blocking(move |connection| {
+            let transaction = connection.transaction()?;
+            let group = &deployment.plan.group;
+            let open: Option<String> = transaction
+                .query_row("SELECT id FROM deployments WHERE grp = ?1 AND closed = 0", [group], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            if let Some(id) = open {
+                return Ok(Err(JournalError::Open(id)));
+            }
+            transaction.execute(
+                "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    deployment.id,
+                    group,
+                    deployment.version,
+                    deployment.previous,
+                    deployment.asked_by,
+                    milliseconds(deployment.started),
+                    json(&deployment.plan),
+                    json(&deployment.config),
+                ],
+            )?;
+            let seq = insert(&transaction, &deployment.id, deployment.started, &state, &message)?;
+            transaction.commit()?;
+            journal.last.send_replace(seq);
+            Ok(Ok(deployment))
+        })
+        .await?
+    }
+
+    /// An id that no deployment has: this one, or this one with a number.
+    pub async fn free_id(&self, wanted: String) -> Result<String, JournalError> {
+        self.blocking(move |connection| {
+            let mut exists = connection.prepare("SELECT 1 FROM deployments WHERE id = ?1")?;
+            let mut id = wanted.clone();
+            let mut number = 1u32;
+            while exists.exists([&id])? {
+                number += 1;
+                id = format!("{wanted}-{number}");
+            }
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Writes a transition. When this returns it is on disk.
+    pub async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
+        #[cfg(test)]
+        if self.records_left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 {
+            return Err(JournalError::Cut);
+        }
+        let (journal, id, state, message) = (self.clone(), id.to_owned(), state.clone(), message.to_owned());
+        self.blocking(move |connection| {
+            let transaction = connection.transaction()?;
+            let seq = insert(&transaction, &id, at, &state, &message)?;
+            transaction.commit()?;
+            journal.last.send_replace(seq);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes a message that changes nothing.
+    pub async fn note(&self, id: &str, at: Time, phase: &str, message: &str) -> Result<(), JournalError> {
+        let (journal, id) = (self.clone(), id.to_owned());
+        let (phase, message) = (phase.to_owned(), message.to_owned());
+        self.blocking(move |connection| {
+            connection.execute(
+                "INSERT INTO records (deployment, at, phase, message) VALUES (?1, ?2, ?3, ?4)",
+                params![id, milliseconds(at), phase, message],
+            )?;
+            journal.last.send_replace(connection.last_insert_rowid());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deployments that have not ended.
+    pub async fn open_deployments(&self) -> Result<Vec<Entry>, JournalError> {
+        self.entries("WHERE closed = 0 ORDER BY started", Vec::new()).await
+    }
+
+    /// A deployment.
+    pub async fn entry(&self, id: &str) -> Result<Option<Entry>, JournalError> {
+        Ok(self.entries("WHERE id = ?1", vec![id.to_owned()]).await?.pop())
+    }
+
+    /// Deployments, the last first; of one group, or of all.
+    pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        let order = format!("ORDER BY started DESC, rowid DESC LIMIT {limit}");
+        match group {
+            Some(group) => self.entries(&format!("WHERE grp = ?1 {order}"), vec![group.to_owned()]).await,
+            None => self.entries(&order, Vec::new()).await,
+        }
+    }
+
+    /// The records of a deployment after one of them.
+    pub async fn records(&self, id: &str, after: i64) -> Result<Vec<Record>, JournalError> {
+        let id = id.to_owned();
+        self.blocking(move |connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT seq, at, phase, message, outcome FROM records WHERE deployment = ?1 AND seq > ?2 ORDER BY seq",
+            )?;
+            let rows = select.query_map(params![id, after], |row| {
+                Ok(Record {
+                    seq: row.get(0)?,
+                    at: time(row, 1)?,
+                    phase: row.get(2)?,
+                    message: row.get(3)?,
+                    outcome: row.get::<_, Option<String>>(4)?.and_then(|word| outcome(&word)),
+                })
+            })?;
+            rows.collect()
+        })
+        .await
+    }
+
+    /// The version of the last deployment that put this slot into traffic.
+    pub async fn version_in(&self, group: &str, slot: &str) -> Result<Option<String>, JournalError> {
+        let (group, slot) = (group.to_owned(), slot.to_owned());
+        self.blocking(move |connection| {
+            let found = connection.query_row(
+                "SELECT version FROM deployments
+                 WHERE grp = ?1 AND outcome = 'completed' AND json_extract(plan, '$.to') = ?2
+                 ORDER BY started DESC, rowid DESC LIMIT 1",
+                [group, slot],
+                |row| row.get(0),
+            );
+            found.optional()
+        })
+        .await
+    }
+
+    /// Remembers a command that runs now.
+    pub async fn command_started(&self, id: &str, name: &str, leader: &Leader) -> Result<(), JournalError> {
+        let (id, name, leader) = (id.to_owned(), name.to_owned(), leader.clone());
+        self.blocking(move |connection| {
+            connection.execute(
+                "INSERT INTO commands (deployment, name, pid, birth) VALUES (?1, ?2, ?3, ?4)",
+                params![id, name, leader.pid, leader.birth],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets the commands of a deployment: they have ended.
+    pub async fn commands_ended(&self, id: &str) -> Result<(), JournalError> {
+        let id = id.to_owned();
+        self.blocking(move |connection| {
+            connection.execute("DELETE FROM commands WHERE deployment = ?1", [id])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Commands of a deployment that are not known to have ended.
+    pub async fn commands(&self, id: &str) -> Result<Vec<Leader>, JournalError> {
+        let id = id.to_owned();
+        self.blocking(move |connection| {
+            let mut select = connection.prepare("SELECT pid, birth FROM commands WHERE deployment = ?1")?;
+            let rows = select.query_map([id], |row| Ok(Leader { pid: row.get(0)?, birth: row.get(1)? }))?;
+            rows.collect()
+        })
+        .await
+    }
+
+    /// Fails every transition after so many.
+    #[cfg(test)]
+    pub(crate) fn cut_after(&self, records: i64) {
+        self.records_left.store(records, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    async fn entries(&self, clause: &str, arguments: Vec<String>) -> Result<Vec<Entry>, JournalError> {
+        let sql = format!("{} {clause}", schema::SELECT_ENTRY);
+        let rows = self
+            .blocking(move |connection| {
+                let mut select = connection.prepare(&sql)?;
+                let rows = select.query_map(rusqlite::params_from_iter(arguments), raw_entry)?;
+                rows.collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        rows.into_iter().map(parse_entry).collect()
+    }
+
+    /// A flush may take as long as the disk likes: not on a thread that serves others.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (connection, path) = (Arc::clone(&self.connection), Arc::clone(&self.path));
+        let done = tokio::task::spawn_blocking(move || work(&mut lock(&connection))).await;
+        let done = done.unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery));
+        done.map_err(|source| JournalError::Database { path: path.to_path_buf(), source })
+    }
+}
+
+/// A panic while it was held has at most lost a transaction, which SQLite rolls back.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    id: &str,
+    at: Time,
+    state: &State,
+    message: &str,
+) -> rusqlite::Result<i64> {
+    let word = state.phase.outcome().map(Outcome::as_str);
+    let before: Option<String> = transaction
+        .query_row("SELECT outcome FROM deployments WHERE id = ?1", [id], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let news = word.filter(|word| before.as_deref() != Some(word));
+    transaction.execute(
+        "INSERT INTO records (deployment, at, phase, message, state, effect, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            id,
+            milliseconds(at),
+            state.phase.name(),
+            message,
+            json(state),
+            state.effect().map(|effect| json(&effect)),
+            news
+        ],
+    )?;
+    let seq = transaction.last_insert_rowid();
+    transaction.execute(
+        "UPDATE deployments SET outcome = coalesce(?2, outcome), closed = ?3 WHERE id = ?1",
+        params![id, word, state.phase.is_final()],
+    )?;
+    Ok(seq)
+}
+
+/// Texts as they are stored, when it started, when it was updated, its outcome.
+type Raw = (Box<[String; 8]>, Time, Time, Option<String>);
+
+fn raw_entry(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    let texts = [
+        row.get(0)?,
+        row.get(1)?,
+        row.get(2)?,
+        row.get(3)?,
+        row.get(4)?,
+        row.get(5)?,
+        row.get(6)?,
+        row.get(7)?,
+    ];
+    Ok((Box::new(texts), time(row, 8)?, time(row, 9)?, row.get(10)?))
+}
+
+fn parse_entry((texts, started, updated, word): Raw) -> Result<Entry, JournalError> {
+    let [id, version, previous, asked_by, plan, config, state, message] = *texts;
+    let unreadable = |error: serde_json::Error| JournalError::Unreadable {
+        deployment: id.clone(),
+        why: error.to_string(),
+    };
+    let plan = serde_json::from_str(&plan).map_err(unreadable)?;
+    let config = serde_json::from_str(&config).map_err(unreadable)?;
+    let state = serde_json::from_str(&state).map_err(unreadable)?;
+    Ok(Entry {
+        deployment: Deployment { id, version, previous, asked_by, started, plan, config },
+        state,
+        outcome: word.and_then(|word| outcome(&word)),
+        message,
+        updated,
+    })
+}
+
+fn outcome(word: &str) -> Option<Outcome> {
+    Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+}
+
+fn milliseconds(time: Time) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Time> {
+    Ok(Time(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0)))
+}
+
+/// Plain data of this program: there is nothing in it that JSON cannot hold.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,103 @@
+//! The journal's file: made once, recognised by its application id and version, and never read when it is something else.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::JournalError;
+
+/// "Cutv"
+const APPLICATION_ID: i32 = 0x4375_7476;
+const VERSION: i32 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE deployments (
+        id        TEXT PRIMARY KEY,
+        grp       TEXT NOT NULL,
+        version   TEXT NOT NULL,
+        previous  TEXT NOT NULL,
+        asked_by  TEXT NOT NULL,
+        started   INTEGER NOT NULL,
+        plan      TEXT NOT NULL,
+        config    TEXT NOT NULL,
+        outcome   TEXT,
+        closed    INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE UNIQUE INDEX one_open ON deployments (grp) WHERE closed = 0;
+    CREATE INDEX by_group ON deployments (grp, started);
+    CREATE TABLE records (
+        seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+        deployment TEXT NOT NULL REFERENCES deployments (id),
+        at         INTEGER NOT NULL,
+        phase      TEXT NOT NULL,
+        message    TEXT NOT NULL,
+        state      TEXT,
+        effect     TEXT,
+        outcome    TEXT
+    );
+    CREATE INDEX by_deployment ON records (deployment, seq);
+    CREATE TABLE commands (
+        deployment TEXT NOT NULL REFERENCES deployments (id),
+        name       TEXT NOT NULL,
+        pid        INTEGER NOT NULL,
+        birth      TEXT NOT NULL
+    );
+";
+
+/// A deployment with the last state and the last message of its records.
+pub(super) const SELECT_ENTRY: &str = "
+    SELECT d.id, d.version, d.previous, d.asked_by, d.plan, d.config, s.state, m.message, d.started, m.at, d.outcome
+    FROM deployments d
+    JOIN records s ON s.seq = (SELECT max(seq) FROM records WHERE deployment = d.id AND state IS NOT NULL)
+    JOIN records m ON m.seq = (SELECT max(seq) FROM records WHERE deployment = d.id)
+";
+
+pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
+    let database = |source| JournalError::Database { path: path.to_owned(), source };
+    // SQLite would make it readable for all, and its companions after it: it holds the variables of commands.
+    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    made.map_err(|error| JournalError::Alien {
+        path: path.to_owned(),
+        what: format!("cannot be opened: {error}"),
+    })?;
+    let mut connection = Connection::open(path).map_err(database)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(database)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(database)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(database)?;
+    recognise(&mut connection, path)?;
+    Ok(connection)
+}
+
+fn recognise(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
+    let database = |source| JournalError::Database { path: path.to_owned(), source };
+    let alien = |what: String| JournalError::Alien { path: path.to_owned(), what };
+    let read = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let application = read("application_id").map_err(database)?;
+    let version = read("user_version").map_err(database)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(database)?;
+    match (application, version, tables) {
+        (0, 0, 0) => {
+            let transaction = connection.transaction().map_err(database)?;
+            transaction.execute_batch(TABLES).map_err(database)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(database)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(database)?;
+            transaction.commit().map_err(database)?;
+        }
+        (APPLICATION_ID, VERSION, _) => {
+            let sound: String =
+                connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(database)?;
+            if sound != "ok" {
+                return Err(alien(format!("is damaged: {sound}; move it away to begin anew")));
+            }
+        }
+        (APPLICATION_ID, other, _) => {
+            return Err(alien(format!("has format version {other}, this daemon reads version {VERSION}")));
+        }
+        _ => return Err(alien("is a database, but not a journal of cutover".to_owned())),
+    }
+    Ok(())
+}

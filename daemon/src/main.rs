@@ -1,0 +1,26 @@
+//! `cutover`: the daemon and its command line in one program.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cutover::cli::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let done = runtime.block_on(arguments.run()).map_err(anyhow::Error::from);
+        // A disk or a name server that hangs must not keep the process from ending.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        done
+    });
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("cutover: {error}");
+            ExitCode::from(1)
+        }
+    }
+}

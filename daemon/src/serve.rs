@@ -1,0 +1,124 @@
+//! The daemon: journal, control, socket and metrics put together, until it is told to end.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::fs::FlockOperation;
+
+use crate::api::{self, Caller};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::Control;
+use crate::edge::Module;
+use crate::journal::{Journal, JournalError};
+use crate::metrics;
+use crate::world::Live;
+
+mod socket;
+
+/// Why the daemon does not run. Text completes "failed to serve: ..".
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The state folder cannot be used.
+    #[error("daemon.state \"{}\": {source}", path.display())]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon has it.
+    #[error("daemon.state \"{}\" is in use by another daemon", .0.display())]
+    InUse(PathBuf),
+    /// The journal.
+    #[error("journal: {0}")]
+    Journal(#[from] JournalError),
+    /// The control socket.
+    #[error("daemon.socket \"{}\": {source}", path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon answers there.
+    #[error("daemon.socket \"{}\" is in use by another daemon", .0.display())]
+    SocketInUse(PathBuf),
+    /// The metrics.
+    #[error("daemon.metrics \"{address}\": {why}")]
+    Metrics {
+        /// The address.
+        address: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Serves until `stop` is done, with nginx as the world. Deployments under way are taken up again by the next daemon.
+pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let state = &config.daemon.state;
+    let failed = |source| ServeError::State { path: state.clone(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+    let _lock = lock(state)?;
+    let journal = Journal::open(state)?;
+    let socket = socket::bind(&config.daemon.socket, config.daemon.socket_mode)?;
+    if let Some(address) = config.daemon.metrics {
+        serve_metrics(address.get()).await?;
+    }
+    let commands = state.join("deployments");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&commands).map_err(failed)?;
+    let world = Live::new(Module::new(&config.nginx.admin), journal.clone(), commands);
+    let shown = config.daemon.socket.clone();
+    let control = Control::resume(config, Arc::new(world), journal, Clock::start()).await?;
+    let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();
+    tracing::info!(socket = %shown.display(), "serving");
+    // Not waited for at the end: followers of events would keep the daemon from ending.
+    tokio::select! {
+        served = std::future::IntoFuture::into_future(axum::serve(socket, router)) => {
+            served.map_err(|source| ServeError::Socket { path: shown.clone(), source })?;
+        }
+        () = stop => {}
+    }
+    tracing::info!("ending; the next daemon goes on with what is under way");
+    control.end_commands().await;
+    let _ = fs::remove_file(&shown);
+    Ok(())
+}
+
+/// Holds the state folder for this process, however it ends.
+fn lock(folder: &Path) -> Result<File, ServeError> {
+    let failed = |source| ServeError::State { path: folder.to_owned(), source };
+    let path = folder.join("lock");
+    let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServeError::InUse(folder.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+async fn serve_metrics(address: std::net::SocketAddr) -> Result<(), ServeError> {
+    let failed = |why: String| ServeError::Metrics { address: address.to_string(), why };
+    let handle: PrometheusHandle = metrics::install().map_err(|error| failed(error.to_string()))?;
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| failed(error.to_string()))?;
+    let router = Router::new().route(
+        "/metrics",
+        get(async move || {
+            handle.run_upkeep();
+            ([("content-type", "text/plain; version=0.0.4")], handle.render())
+        }),
+    );
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "metrics are not served any more");
+        }
+    });
+    Ok(())
+}
