@@ -221,7 +221,7 @@ impl Journal {
 
     /// Deployments that have not ended.
     pub async fn open_deployments(&self) -> Result<Vec<Entry>, JournalError> {
-        self.entries("WHERE closed = 0 ORDER BY started", Vec::new()).await
+        self.entries("WHERE closed = 0 ORDER BY d.rowid", Vec::new()).await
     }
 
     /// A deployment.
@@ -231,7 +231,7 @@ impl Journal {
 
     /// Deployments, the last first; of one group, or of all.
     pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<Entry>, JournalError> {
-        let order = format!("ORDER BY started DESC, rowid DESC LIMIT {limit}");
+        let order = format!("ORDER BY d.rowid DESC LIMIT {limit}");
         match group {
             Some(group) => self.entries(&format!("WHERE grp = ?1 {order}"), vec![group.to_owned()]).await,
             None => self.entries(&order, Vec::new()).await,
@@ -266,7 +266,7 @@ impl Journal {
             let found = connection.query_row(
                 "SELECT version FROM deployments
                  WHERE grp = ?1 AND outcome = 'completed' AND json_extract(plan, '$.to') = ?2
-                 ORDER BY started DESC, rowid DESC LIMIT 1",
+                 ORDER BY rowid DESC LIMIT 1",
                 [group, slot],
                 |row| row.get(0),
             );

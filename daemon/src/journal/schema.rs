@@ -26,7 +26,7 @@ const TABLES: &str = "
         closed    INTEGER NOT NULL DEFAULT 0
     );
     CREATE UNIQUE INDEX one_open ON deployments (grp) WHERE closed = 0;
-    CREATE INDEX by_group ON deployments (grp, started);
+    CREATE INDEX by_group ON deployments (grp);
     CREATE TABLE records (
         seq        INTEGER PRIMARY KEY AUTOINCREMENT,
         deployment TEXT NOT NULL REFERENCES deployments (id),
