@@ -13,7 +13,7 @@
 //!              whatever cannot be done: stuck, with the next command to type
 //! ```
 //!
-//! Rules that hold for every walk, and that the tests at the bottom of `transition` check:
+//! Rules that hold for every walk, and that the tests check over random ones:
 //!
 //! - Traffic is never moved forward before the smoke test has passed, and never back before the old slot was verified.
 //! - A database is reverted only when `migrate` of this very deployment has succeeded: after a failed one nobody knows what a
@@ -31,6 +31,8 @@ use serde::{Deserialize, Serialize};
 mod event;
 mod phase;
 mod retry;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 pub use event::{Event, Illegal};

@@ -77,6 +77,7 @@ impl<W: World> Driver<W> {
         deployment: Deployment,
         state: State,
     ) -> (Self, Reins) {
+        let state = deployment.plan.resume(state, clock.now());
         let (send_ask, asks) = mpsc::channel(8);
         let (state, see_state) = watch::channel(state);
         let scene = Scene { world, journal, clock, deployment: Arc::new(deployment) };

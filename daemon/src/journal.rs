@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use crate::command::Leader;
 use crate::config::Group;
 
+#[cfg(test)]
+pub(crate) mod cut;
 mod schema;
 
 /// Why the journal could not do it. Text completes "journal: ..".
@@ -109,7 +111,7 @@ pub struct Journal {
     path: Arc<Path>,
     last: Arc<watch::Sender<i64>>,
     #[cfg(test)]
-    records_left: Arc<std::sync::atomic::AtomicI64>,
+    pub(crate) cut: Arc<cut::Cut>,
 }
 
 impl Journal {
@@ -122,7 +124,7 @@ impl Journal {
             path,
             last: Arc::new(watch::Sender::new(0)),
             #[cfg(test)]
-            records_left: Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX)),
+            cut: Arc::default(),
         })
     }
 
@@ -190,7 +192,7 @@ impl Journal {
     /// Writes a transition. When this returns it is on disk.
     pub async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
         #[cfg(test)]
-        if self.records_left.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 {
+        if self.cut.lost() {
             return Err(JournalError::Cut);
         }
         let (journal, id, state, message) = (self.clone(), id.to_owned(), state.clone(), message.to_owned());
@@ -201,7 +203,12 @@ impl Journal {
             journal.last.send_replace(seq);
             Ok(())
         })
-        .await
+        .await?;
+        #[cfg(test)]
+        if self.cut.reached() {
+            return Err(JournalError::Cut);
+        }
+        Ok(())
     }
 
     /// Writes a message that changes nothing.
@@ -307,12 +314,6 @@ impl Journal {
             rows.collect()
         })
         .await
-    }
-
-    /// Fails every transition after so many.
-    #[cfg(test)]
-    pub(crate) fn cut_after(&self, records: i64) {
-        self.records_left.store(records, std::sync::atomic::Ordering::SeqCst);
     }
 
     async fn entries(&self, clause: &str, arguments: Vec<String>) -> Result<Vec<Entry>, JournalError> {

@@ -24,5 +24,7 @@ pub mod http;
 pub mod journal;
 pub mod metrics;
 pub mod probe;
+#[cfg(test)]
+mod scripted;
 pub mod serve;
 pub mod world;

@@ -29,6 +29,11 @@ impl Retry {
         let pause = FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE);
         Some(Self { failed, at: now.after(pause) })
     }
+
+    /// Not further away than the longest pause.
+    pub(super) fn clamp(&mut self, now: Time) {
+        self.at = self.at.min(now.after(LONGEST_PAUSE));
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,24 @@ impl Plan {
         (state, effect)
     }
 
+    /// A state as it goes on after a restart. A wall clock that was set back meanwhile must not prolong anything: no deadline
+    /// is further away than it was at first. A slot that nobody has probed meanwhile gets its whole time again.
+    pub fn resume(&self, mut state: State, now: Time) -> State {
+        let clamp = |time: &mut Time, most| *time = (*time).min(now.after(most));
+        match &mut state.phase {
+            Phase::Probing { until } => *until = now.after(self.probe_deadline),
+            Phase::Soaking { until, .. } => clamp(until, self.soak),
+            Phase::Draining { until, .. } => clamp(until, self.drain),
+            Phase::Warm { until, .. } => clamp(until, self.warm),
+            Phase::RollingBack { step: RollbackStep::Drain { until }, .. } => clamp(until, self.drain),
+            Phase::RollingBack { retry, .. }
+            | Phase::TearingDown { retry, .. }
+            | Phase::Decommissioning(retry) => retry.clamp(now),
+            _ => {}
+        }
+        state
+    }
+
     /// What follows from an event: the next state, and the effect that it calls for. No effect: the deployment has ended,
     /// or the one under way goes on.
     pub fn step(&self, state: &State, event: Event, now: Time) -> Result<(State, Option<Effect>), Illegal> {

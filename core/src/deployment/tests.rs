@@ -1,0 +1,409 @@
+//! Tables of single transitions, and random walks over all of them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::counters::Counters;
+
+fn plan() -> Plan {
+    Plan {
+        group: "shop".to_owned(),
+        from: "blue".to_owned(),
+        to: "green".to_owned(),
+        migrate: true,
+        provision: true,
+        revert: Some("/bin/down".to_owned()),
+        decommission: Some("/bin/stop".to_owned()),
+        probe_deadline: Duration::from_secs(60),
+        soak: Duration::from_secs(60),
+        accept_inconclusive: false,
+        drain: Duration::from_secs(30),
+        warm: Duration::from_secs(3600),
+    }
+}
+
+fn why() -> String {
+    "because".to_owned()
+}
+
+fn read() -> Event {
+    Event::RouteRead { generation: 7, baseline: Counters::default() }
+}
+
+fn moved() -> Event {
+    Event::RouteMoved { active: "red".to_owned(), generation: 9 }
+}
+
+/// Takes a deployment through events, one minute apart, and lists the phases.
+fn walk(plan: &Plan, events: impl IntoIterator<Item = Event>) -> (Vec<&'static str>, State) {
+    let mut now = Time(0);
+    let (mut state, _) = plan.begin(now);
+    let mut phases = vec![state.phase.name()];
+    for event in events {
+        now = now.after(Duration::from_secs(60));
+        state = plan.step(&state, event, now).unwrap().0;
+        if phases.last() != Some(&state.phase.name()) {
+            phases.push(state.phase.name());
+        }
+    }
+    (phases, state)
+}
+
+fn until_switched() -> Vec<Event> {
+    let switched = Event::Switched { generation: 8 };
+    vec![Event::Migrated, Event::Provisioned, Event::Ready, Event::SmokePassed, read(), switched]
+}
+
+fn with(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    until_switched().into_iter().chain(more).collect()
+}
+
+fn back(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    with([Event::SoakBad(why()), Event::OldHealthy, Event::SwitchedBack].into_iter().chain(more))
+}
+
+#[test]
+fn walks() {
+    use Event as E;
+    let tear_down = [E::Reverted, E::TornDown];
+    for (name, events, phases) in [
+        (
+            "all good",
+            with([E::SoakPassed, E::Drained, E::WarmOver, E::Decommissioned]),
+            "migrating provisioning probing smoking switching soaking draining warm decommissioning completed",
+        ),
+        ("the migration fails: nothing was started", vec![E::MigrateFailed(why())], "migrating failed"),
+        (
+            "never ready",
+            [E::Migrated, E::Provisioned, E::NotReady(why())].into_iter().chain(tear_down.clone()).collect(),
+            "migrating provisioning probing tearing_down failed",
+        ),
+        (
+            "smoke",
+            [E::Migrated, E::Provisioned, E::Ready, E::SmokeFailed(why())]
+                .into_iter()
+                .chain(tear_down.clone())
+                .collect(),
+            "migrating provisioning probing smoking tearing_down failed",
+        ),
+        (
+            "an abort waits for the migration",
+            [E::Abort(why()), E::Migrated, E::Reverted].into_iter().collect(),
+            "migrating tearing_down failed",
+        ),
+        (
+            "somebody else switches first",
+            until_switched()[..4].iter().cloned().chain([moved()]).chain(tear_down).collect(),
+            "migrating provisioning probing smoking switching tearing_down failed",
+        ),
+        (
+            "bad in the soak",
+            back([E::Drained, E::Reverted, E::TornDown]),
+            "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
+        ),
+        (
+            "the drain's deadline goes on",
+            back([E::DrainTimedOut(why()), E::Reverted, E::TornDown]),
+            "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
+        ),
+        (
+            "both sick",
+            with([E::SoakBad(why()), E::OldSick(why())]),
+            "migrating provisioning probing smoking switching soaking rolling_back stuck",
+        ),
+        (
+            "somebody else switches in the soak",
+            with([moved()]),
+            "migrating provisioning probing smoking switching soaking stuck",
+        ),
+        (
+            "too few requests",
+            with([E::SoakInconclusive(why()), E::SwitchedBack, E::Drained, E::Reverted, E::TornDown]),
+            "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
+        ),
+        (
+            "a rollback out of the warm window leaves the database",
+            with([
+                E::SoakPassed,
+                E::Drained,
+                E::Rollback(why()),
+                E::OldHealthy,
+                E::SwitchedBack,
+                E::Drained,
+                E::TornDown,
+            ]),
+            "migrating provisioning probing smoking switching soaking draining warm rolling_back rolled_back",
+        ),
+        (
+            "another deployment ends the warm window",
+            with([E::SoakPassed, E::Drained, E::Supersede]),
+            "migrating provisioning probing smoking switching soaking draining warm completed",
+        ),
+        (
+            "the old slot got traffic before it was stopped",
+            with([E::SoakPassed, E::Drained, E::WarmOver, moved()]),
+            "migrating provisioning probing smoking switching soaking draining warm decommissioning completed",
+        ),
+    ] {
+        assert_eq!(walk(&plan(), events).0.join(" "), phases, "{name}");
+    }
+}
+
+#[test]
+fn steps_without_a_command_are_left_out() {
+    let bare = Plan {
+        migrate: false,
+        provision: false,
+        revert: None,
+        decommission: None,
+        warm: Duration::ZERO,
+        ..plan()
+    };
+    let good = until_switched().into_iter().skip(2).chain([Event::SoakPassed, Event::Drained]);
+    assert_eq!(walk(&bare, good).0.join(" "), "probing smoking switching soaking draining completed");
+    assert_eq!(walk(&bare, [Event::NotReady(why())]).0.join(" "), "probing failed");
+}
+
+#[test]
+fn a_failed_migration_is_not_reverted_and_nothing_is_stopped() {
+    let (_, state) = walk(&plan(), [Event::MigrateFailed(why())]);
+    assert!(matches!(state.phase, Phase::Failed(Cause { kind: CauseKind::Migrate, .. })));
+    assert!(!state.migrated && !state.provisioned);
+}
+
+#[test]
+fn an_inconclusive_soak_may_be_accepted() {
+    let accepting = Plan { accept_inconclusive: true, ..plan() };
+    let (_, state) = walk(&accepting, with([Event::SoakInconclusive(why())]));
+    assert_eq!(state.phase.name(), "draining");
+}
+
+#[test]
+fn a_soak_does_not_pass_before_its_time() {
+    let plan = plan();
+    let (_, state) = walk(&plan, until_switched());
+    let Phase::Soaking { until, .. } = state.phase else { panic!("{state:?}") };
+    assert!(plan.step(&state, Event::SoakPassed, Time(until.0 - 1)).is_err());
+    assert!(plan.step(&state, Event::SoakPassed, until).is_ok());
+}
+
+#[test]
+fn what_is_stuck_says_what_to_type() {
+    for (events, next) in [
+        (with([Event::SoakBad(why()), Event::OldSick(why())]), "cutover switch shop --to blue"),
+        (with([moved()]), "cutover status shop"),
+        (back([Event::Drained].into_iter().chain(vec![Event::StepFailed(why()); 6])), "/bin/down"),
+        (
+            back([Event::Drained, Event::Reverted].into_iter().chain(vec![Event::StepFailed(why()); 6])),
+            "/bin/stop",
+        ),
+        (
+            with([Event::SoakBad(why())].into_iter().chain(vec![Event::StepFailed(why()); 8])),
+            "cutover switch shop --to blue",
+        ),
+    ] {
+        let (_, state) = walk(&plan(), events);
+        let Phase::Stuck { next: found, .. } = state.phase else { panic!("{state:?}") };
+        assert_eq!(found, next);
+    }
+}
+
+#[test]
+fn a_slot_that_is_healthy_and_sick_by_turns_comes_to_an_end() {
+    let turns = [Event::OldHealthy, Event::OldSick(why())];
+    let events = with([Event::SoakBad(why())].into_iter().chain(turns.into_iter().cycle().take(16)));
+    assert_eq!(walk(&plan(), events).1.phase.name(), "stuck");
+}
+
+#[test]
+fn a_clock_that_was_set_back_prolongs_nothing() {
+    let plan = plan();
+    let (_, state) = walk(&plan, until_switched());
+    let resumed = plan.resume(state.clone(), Time(5));
+    assert!(matches!(resumed.phase, Phase::Soaking { until: Time(60_005), .. }), "{resumed:?}");
+    assert_eq!(plan.resume(state.clone(), Time(u64::MAX)), state, "nor does one that was set forward");
+}
+
+#[test]
+fn phases_have_the_names_they_are_listed_with() {
+    let (phases, _) =
+        walk(&plan(), with([Event::SoakPassed, Event::Drained, Event::WarmOver, Event::Decommissioned]));
+    assert_eq!(phases, Phase::NAMES[..10]);
+}
+
+/// What a driver may answer to an effect: some of it good, some bad.
+fn answers(effect: &Effect) -> Vec<Event> {
+    let failed = || Event::StepFailed(why());
+    match effect {
+        Effect::Migrate => vec![Event::Migrated, Event::MigrateFailed(why())],
+        Effect::Provision => vec![Event::Provisioned, Event::ProvisionFailed(why())],
+        Effect::Probe { .. } => vec![Event::Ready, Event::NotReady(why())],
+        Effect::Smoke => vec![Event::SmokePassed, Event::SmokeFailed(why())],
+        Effect::ReadRoute => vec![read(), Event::NotSwitched(why()), moved()],
+        Effect::Switch { .. } => vec![
+            Event::Switched { generation: 8 },
+            Event::NotSwitched(why()),
+            Event::SwitchUncertain(why()),
+            moved(),
+        ],
+        Effect::Soak { .. } => vec![
+            Event::SoakPassed,
+            Event::SoakBad(why()),
+            Event::SoakInconclusive(why()),
+            Event::SoakBlind(why()),
+            moved(),
+        ],
+        Effect::DrainOld { .. } | Effect::DrainNew { .. } => {
+            vec![Event::Drained, Event::DrainTimedOut(why()), moved()]
+        }
+        Effect::KeepWarm { .. } => vec![Event::WarmOver, moved()],
+        Effect::Decommission { .. } => vec![Event::Decommissioned, failed(), moved()],
+        Effect::VerifyOld { .. } => {
+            vec![Event::OldHealthy, Event::OldSick(why()), Event::SwitchedBack, failed(), moved()]
+        }
+        Effect::SwitchBack { .. } => vec![Event::SwitchedBack, Event::OldSick(why()), failed(), moved()],
+        Effect::Revert { .. } => vec![Event::Reverted, failed(), moved()],
+        Effect::Teardown { .. } => vec![Event::TornDown, failed(), moved()],
+    }
+}
+
+fn operators() -> Vec<Event> {
+    vec![Event::Abort(why()), Event::Rollback(why()), Event::Supersede]
+}
+
+fn every_event() -> Vec<Event> {
+    let effects = [
+        Effect::Migrate,
+        Effect::Provision,
+        Effect::Probe { until: Time(0) },
+        Effect::Smoke,
+        Effect::ReadRoute,
+        Effect::Switch { generation: 7 },
+        Effect::Soak { until: Time(0), generation: 8, baseline: Counters::default() },
+        Effect::DrainOld { until: Time(0), generation: 8 },
+        Effect::KeepWarm { until: Time(0), generation: 8 },
+        Effect::Decommission { at: Time(0) },
+        Effect::VerifyOld { at: Time(0) },
+        Effect::SwitchBack { at: Time(0) },
+        Effect::Revert { at: Time(0) },
+        Effect::Teardown { at: Time(0) },
+    ];
+    effects.iter().flat_map(answers).chain(operators()).collect()
+}
+
+/// What must be true of every walk, checked as it goes.
+#[derive(Default)]
+struct Witness {
+    smoked: bool,
+    migrated: bool,
+    switched: bool,
+    verified: bool,
+    drained: bool,
+}
+
+impl Witness {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::SmokePassed => self.smoked = true,
+            Event::Migrated => self.migrated = true,
+            Event::Switched { .. } | Event::SwitchUncertain(_) => self.switched = true,
+            Event::OldHealthy => self.verified = true,
+            Event::OldSick(_) | Event::StepFailed(_) => self.verified = false,
+            Event::Drained | Event::DrainTimedOut(_) => self.drained = true,
+            Event::SwitchedBack => self.drained = false,
+            _ => {}
+        }
+    }
+
+    fn effect(&self, effect: Option<&Effect>, state: &State) -> Result<(), TestCaseError> {
+        match effect {
+            Some(Effect::Switch { .. }) => prop_assert!(self.smoked, "a switch before the smoke test"),
+            Some(Effect::SwitchBack { .. }) => prop_assert!(self.verified, "back to an unverified slot"),
+            Some(Effect::Revert { .. }) => {
+                prop_assert!(self.migrated, "a revert of what was not migrated");
+                prop_assert!(!self.switched || self.drained, "a revert before the drain");
+            }
+            Some(Effect::Decommission { .. }) => prop_assert!(self.drained && self.switched),
+            Some(Effect::Teardown { .. }) => prop_assert!(state.provisioned),
+            _ => {}
+        }
+        match &state.phase {
+            Phase::Failed(_) => prop_assert!(!self.switched, "failed after a switch"),
+            Phase::RolledBack(_) => prop_assert!(self.switched),
+            Phase::Stuck { reason, next } => prop_assert!(!reason.is_empty() && !next.is_empty()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    (any::<[bool; 6]>()).prop_map(|[migrate, provision, revert, decommission, accept, warm]| Plan {
+        migrate,
+        provision,
+        revert: revert.then(|| "/bin/down".to_owned()),
+        decommission: decommission.then(|| "/bin/stop".to_owned()),
+        accept_inconclusive: accept,
+        warm: if warm { Duration::from_secs(3600) } else { Duration::ZERO },
+        ..plan()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn every_walk_keeps_the_rules_and_ends(
+        plan in plans(),
+        choices in proptest::collection::vec((any::<u16>(), 0u8..20), 200)
+    ) {
+        let mut now = Time(1);
+        let (mut state, _) = plan.begin(now);
+        let mut witness = Witness::default();
+        let mut choices = choices.into_iter();
+        while let Some(effect) = state.effect() {
+            let Some((choice, operator)) = choices.next() else {
+                prop_assert!(false, "still {} after 200 events", state.phase.name());
+                return Ok(());
+            };
+            now = now.after(Duration::from_secs(60));
+            let likely = if operator == 0 { operators() } else { answers(&effect) };
+            let event = likely[usize::from(choice) % likely.len()].clone();
+            match plan.step(&state, event.clone(), now) {
+                Ok((next, effect)) => {
+                    witness.event(&event);
+                    let json = serde_json::to_string(&next).unwrap();
+                    prop_assert_eq!(&serde_json::from_str::<State>(&json).unwrap(), &next);
+                    witness.effect(effect.as_ref(), &next)?;
+                    state = next;
+                }
+                Err(_) => prop_assert!(operator == 0, "{event:?} answers {effect:?} in {state:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_event_in_any_state_panics_and_illegal_ones_are_said(
+        plan in plans(),
+        choices in proptest::collection::vec(any::<u16>(), 0..60)
+    ) {
+        let events = every_event();
+        let mut now = Time(1);
+        let (mut state, _) = plan.begin(now);
+        let mut witness = Witness::default();
+        for choice in choices {
+            now = now.after(Duration::from_secs(60));
+            let event = events[usize::from(choice) % events.len()].clone();
+            let was_final = state.phase.is_final();
+            match plan.step(&state, event.clone(), now) {
+                Ok((next, effect)) => {
+                    prop_assert!(!was_final, "{event:?} after the end");
+                    witness.event(&event);
+                    witness.effect(effect.as_ref(), &next)?;
+                    state = next;
+                }
+                Err(illegal) => prop_assert_eq!(illegal.phase, state.phase.name()),
+            }
+        }
+    }
+}
