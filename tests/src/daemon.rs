@@ -60,7 +60,7 @@ impl Daemon {
         let came_up = wait::until_async(wait::PATIENCE, "the daemon to answer", async || {
             !process::alive(pid) || self.cli(&["status"]).is_ok_and(|output| output.status.success())
         });
-        came_up.await.with_context(|| self.log())?;
+        came_up.await.with_context(|| format!("{}\n{:?}", self.log(), self.cli(&["status"])))?;
         if !process::alive(pid) {
             bail!("the daemon ended at its start:\n{}", self.log());
         }

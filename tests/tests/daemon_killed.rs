@@ -7,8 +7,17 @@ use std::time::Duration;
 
 use cutover_tests::site::{GROUP, Release, Settings, Site, slot};
 
-/// Kills the daemon `delay` after the phase was announced.
-async fn kill_in(phase: &str, delay: Duration, fault: Option<&str>) {
+/// When to kill the daemon.
+#[derive(Clone, Copy, Debug)]
+enum Instant<'a> {
+    /// This long after a phase was announced.
+    Phase(&'a str, Duration),
+    /// As soon as this many events have been told.
+    Events(usize),
+}
+
+/// Deploys, kills the daemon at the instant, and starts it again; whether the deployment lasted until then.
+async fn kill_at(instant: Instant<'_>, fault: Option<&str>) -> bool {
     let mut site = Site::start(Settings::default()).await.unwrap();
     let before = site.schema().unwrap();
     Release::new("2.0.0", 2, fault).publish(site.prefix().unwrap()).unwrap();
@@ -16,9 +25,20 @@ async fn kill_in(phase: &str, delay: Duration, fault: Option<&str>) {
 
     let daemon = site.daemon().unwrap();
     let mut deployment = daemon.begin_deploy(GROUP, "2.0.0").unwrap();
-    deployment.phase(phase).await.unwrap();
-    // Not a wait for anything: it is the instant that is chosen.
-    tokio::time::sleep(delay).await;
+    match instant {
+        Instant::Phase(phase, delay) => {
+            deployment.phase(phase).await.unwrap();
+            // Not a wait for anything: it is the instant that is chosen.
+            tokio::time::sleep(delay).await;
+        }
+        Instant::Events(number) => {
+            for _ in 0..number {
+                if deployment.next().await.unwrap().is_none_or(|event| event.outcome.is_some()) {
+                    return false;
+                }
+            }
+        }
+    }
     daemon.kill().unwrap();
     traffic.answers(100).await.unwrap();
     let daemon = site.daemon().unwrap();
@@ -26,7 +46,7 @@ async fn kill_in(phase: &str, delay: Duration, fault: Option<&str>) {
     let ended = daemon.follow(deployment).await.unwrap();
 
     let seen = traffic.stop().await.unwrap();
-    let what = format!("killed while {phase}: {} {}", ended.outcome, seen.report);
+    let what = format!("killed at {instant:?}: {} {}", ended.outcome, seen.report);
     println!("{what}");
     assert_eq!(seen.report.stale, 0, "{what}");
     let active = site.active().await.unwrap();
@@ -48,6 +68,7 @@ async fn kill_in(phase: &str, delay: Duration, fault: Option<&str>) {
         .iter()
         .find(|failure| fault.is_none() || failure.outcome.slot.as_deref() != Some("green"));
     assert!(foreign.is_none(), "{foreign:?} {what}");
+    true
 }
 
 macro_rules! killed {
@@ -55,7 +76,7 @@ macro_rules! killed {
         #[tokio::test(flavor = "multi_thread")]
         async fn $name() {
             let delay = Duration::from_millis(0 $(+ $delay)?);
-            kill_in($phase, delay, None $(.or(Some($fault)))?).await;
+            assert!(kill_at(Instant::Phase($phase, delay), None $(.or(Some($fault)))?).await);
         }
     )*};
 }
@@ -73,4 +94,24 @@ killed! {
     while_rolling_back: "rolling_back", "errors-after=30";
     amid_rolling_back: "rolling_back" + 5, "errors-after=30";
     while_a_bad_release_soaks: "soaking" + 100, "errors-after=30";
+}
+
+async fn kill_after_each_event(fault: Option<&str>) {
+    let mut number = 1;
+    while kill_at(Instant::Events(number), fault).await {
+        number += 1;
+    }
+    assert!(number > 8, "only {number} events");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn after_each_event_of_a_good_release() {
+    kill_after_each_event(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn after_each_event_of_a_bad_release() {
+    kill_after_each_event(Some("errors-after=30")).await;
 }

@@ -115,6 +115,36 @@ async fn assert_rolled_back(fault: &str) {
     assert_eq!(site.schema().unwrap(), schema);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_may_reload_amid_a_deployment() {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 2, None);
+    let mut deployment = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    for phase in ["migrating", "probing", "switching", "soaking"] {
+        deployment.phase(phase).await.unwrap();
+        stage.site.nginx().unwrap().reload().await.unwrap();
+    }
+    assert_ended(&deployment.finish().await.unwrap(), "completed", 0);
+    let (_, _, seen) = stage.stop().await;
+    assert_eq!(seen.report.failed(), 0, "{}", seen.report);
+}
+
+/// The new program's counters begin at zero, and for a while both programs answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn nginx_may_be_upgraded_amid_a_soak() {
+    let mut stage = Stage::set().await;
+    stage.publish("2.0.0", 2, None);
+    let mut deployment = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    deployment.phase("soaking").await.unwrap();
+    let nginx = stage.site.nginx().unwrap();
+    let old = nginx.begin_upgrade().await.unwrap();
+    stage.traffic.answers(300).await.unwrap();
+    nginx.retire(old).await.unwrap();
+    assert_ended(&deployment.finish().await.unwrap(), "completed", 0);
+    let (_, _, seen) = stage.stop().await;
+    assert_eq!(seen.report.failed(), 0, "{}", seen.report);
+}
+
 /// Both are bad: what has the traffic keeps it, and a human is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_stays_when_the_old_slot_is_sick_too() {
