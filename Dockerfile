@@ -26,6 +26,6 @@ EXPOSE 8080
 # The configuration; where the traffic goes; the journal of the deployments.
 VOLUME ["/etc/cutover", "/var/lib/cutover", "/var/lib/cutover-daemon"]
 # Asks the daemon, which asks nginx.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["cutover", "status"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["cutover-entrypoint", "health"]
 ENTRYPOINT ["cutover-entrypoint"]
 CMD ["all"]
