@@ -114,10 +114,19 @@ pub const LAYOUT: u32 = 1;
 const _: () = assert!(size_of::<Shard>() == 256);
 
 impl Shard {
-    /// A request was given to the slot.
+    /// The slot was chosen for a request: from here on it must not be stopped.
+    pub fn hold(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// A request that [`hold`](Self::hold) was for needs the slot no more.
+    pub fn release(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// A request that holds the slot was given to its upstream.
     pub fn started(&self) {
         self.requests.fetch_add(1, Relaxed);
-        self.in_flight.fetch_add(1, Relaxed);
     }
 
     /// A peer of the slot is tried.
@@ -130,7 +139,7 @@ impl Shard {
         self.attempts_failed.fetch_add(1, Relaxed);
     }
 
-    /// A request that [`started`](Self::started) has ended.
+    /// A request that [`started`](Self::started) has ended; it holds the slot no more.
     pub fn finished(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Aborted => &self.aborted,
@@ -141,7 +150,7 @@ impl Shard {
             Outcome::Status(500..) => &self.server_error,
         };
         counter.fetch_add(1, Relaxed);
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.release();
     }
 
     /// The process that wrote this shard is gone and took its requests along.
@@ -174,11 +183,14 @@ mod tests {
     fn each_outcome_lands_in_its_class() {
         let shard = Shard::default();
         for status in [101, 200, 204, 301, 404, 500, 502, 599] {
+            shard.hold();
             shard.started();
             shard.finished(Outcome::Status(status));
         }
+        shard.hold();
         shard.started();
         shard.finished(Outcome::Aborted);
+        shard.hold();
         shard.started();
         let mut sum = Counters::default();
         shard.add_to(&mut sum, true);
@@ -201,6 +213,7 @@ mod tests {
     #[test]
     fn a_dead_process_holds_no_request() {
         let shard = Shard::default();
+        shard.hold();
         shard.started();
         let mut sum = Counters::default();
         shard.add_to(&mut sum, false);

@@ -7,7 +7,7 @@
 //!
 //! record:  0    route word (see `route`)      moved by workers through the mapping
 //!          8    reserved, zero
-//!          64   names: group 64 | 15 slots of 24 | ids configured 2 | reserved 18 | CRC-32    written by the master
+//!          64   names: group 64 | 15 slots of 24 | ids that run 2 | reserved 18 | CRC-32    written by the master
 //! ```
 //!
 //! A record is one disk sector and its names never share a page boundary, so neither a kill nor a power loss leaves half of
@@ -34,7 +34,8 @@ pub const CAPACITY_STEP: u32 = 64;
 /// The most records a file may have.
 pub const MAX_CAPACITY: u32 = 1 << 20;
 
-const MAGIC: [u8; 8] = *b"cutover\0";
+/// The first bytes of a state file.
+pub const MAGIC: [u8; 8] = *b"cutover\0";
 const VERSION: u32 = 1;
 const HEADER_USED: usize = 64;
 const CRC_SIZE: usize = 4;
@@ -145,6 +146,11 @@ impl Names {
         SlotId::all().find(|id| self.slot(*id) == Some(slot))
     }
 
+    /// The same names, with these slots as those of the configuration that runs.
+    pub fn with_configured(&self, slots: &[SlotId]) -> Self {
+        Self { configured: configured_mask(slots), ..self.clone() }
+    }
+
     /// As stored.
     pub fn encode(&self) -> [u8; NAMES_SIZE] {
         let mut bytes = [0; NAMES_SIZE];
@@ -161,7 +167,8 @@ impl Names {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads them back; `None`: damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Some(Self::FREE);
         }
@@ -176,6 +183,15 @@ impl Names {
         names.configured = u16::from_le_bytes(rest.take()?);
         (!names.group.is_empty()).then_some(names)
     }
+}
+
+/// Where in a record the mask of the slots that the running configuration has is stored: a little-endian `u16`, bit n for
+/// id n.
+pub const CONFIGURED_OFFSET: usize = NAMES_OFFSET + GROUP_SIZE + SLOT_SIZE * SlotId::MAX as usize;
+
+/// The mask of these slots.
+pub fn configured_mask(slots: &[SlotId]) -> u16 {
+    slots.iter().fold(0, |mask, id| mask | 1 << id.get())
 }
 
 /// Reads the records of a whole file whose header says `capacity`.

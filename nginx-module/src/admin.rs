@@ -33,6 +33,9 @@ pub(crate) struct Api {
     pub(crate) users: AccessList,
 }
 
+/// Where the API's paths begin.
+const API_ROOT: &[u8] = b"/v1";
+
 /// Content handler of the location.
 pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request that is served.
@@ -98,7 +101,9 @@ fn path_in_location(request: &ngx_http_request_t) -> String {
         Some(location) => unsafe { location.as_ref() }.name.as_bytes(),
         None => b"",
     };
-    let rest = uri.strip_prefix(prefix).unwrap_or(uri);
+    // `location = /v1/groups` and the like name a part of the API's own paths.
+    let own = prefix.windows(API_ROOT.len()).position(|part| part == API_ROOT).unwrap_or(prefix.len());
+    let rest = prefix.get(..own).and_then(|prefix| uri.strip_prefix(prefix)).unwrap_or(uri);
     format!("/{}", String::from_utf8_lossy(rest).trim_start_matches('/'))
 }
 

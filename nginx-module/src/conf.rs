@@ -15,6 +15,7 @@ use ngx::ngx_string;
 use crate::admin;
 use crate::ext::{self, ConfExt, Logged, Place};
 use crate::group::Group;
+use crate::state::inherited::{self, Origin};
 use crate::state::{self, State};
 use crate::{Module, ngx_http_cutover_module};
 
@@ -132,27 +133,36 @@ pub(crate) fn main_of_cycle(cycle: &ngx_cycle_t) -> Option<&'static Main> {
 
 /// Runs when all of `http {}` is read: checks across blocks, then opens the state file.
 ///
-/// It is the last step that may refuse a configuration before nginx opens its sockets.
+/// What follows may still refuse the configuration, so nothing here may change what the running one relies on.
 pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     let Some(main) = main_of(cf) else { return Ok(()) };
     check_literals(cf, main)?;
-    if only_looking(main) {
+    // `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
+    if ext::only_signalling() {
         return Ok(());
     }
-    let Some((folder, place)) = &main.state_folder else {
-        return match main.groups.first() {
-            None => Ok(()),
-            Some(group) => Err(cf.refuse_at(
+    match (&main.state_folder, main.groups.first()) {
+        (Some((folder, place)), _) => {
+            let before =
+                cf.running_cycle().map(|cycle| main_of_cycle(cycle).and_then(|main| main.state.as_ref()));
+            let origin = before.map_or(Origin::Exec, Origin::Cycle);
+            main.state = state::open(cf, folder, place, &main.groups, origin)?;
+            check_no_route_moves(cf, main)?;
+        }
+        (None, Some(group)) => {
+            return Err(cf.refuse_at(
                 &group.place,
                 format_args!(
                     "\"cutover_state\" is missing: group \"{}\" needs \"cutover_state FOLDER;\" in http",
                     group.name
                 ),
-            )),
-        };
-    };
-    main.state = state::open(cf, folder, place, &main.groups)?;
-    check_no_route_moves(cf, main)?;
+            ));
+        }
+        (None, None) => {}
+    }
+    if !ext::only_checking() && !cf.is_reload() && ext::is_upgrade() {
+        inherited::close_leftovers(main.state.as_ref());
+    }
     admin::remove_stale_sockets(cf, &main.api_servers);
     Ok(())
 }
@@ -166,7 +176,9 @@ fn check_no_route_moves(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> 
     for group in &main.groups {
         let Some(old_group) = before.groups.iter().find(|known| known.name == group.name) else { continue };
         let (was, is) = (old_group.active_name(), group.active_name());
-        if matches!(old_group.reading(), Reading::Set(_)) && was != is {
+        // With the same file `active` of the configuration may change, as long as nobody has switched.
+        let decided = old != new || matches!(old_group.reading(), Reading::Set(_));
+        if decided && was != is {
             return Err(cf.refuse_at(
                 place,
                 format_args!(
@@ -177,11 +189,6 @@ fn check_no_route_moves(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> 
         }
     }
     Ok(())
-}
-
-/// `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
-fn only_looking(main: &Main) -> bool {
-    ext::only_signalling() || (main.groups.is_empty() && main.state_folder.is_none())
 }
 
 fn check_literals(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> {

@@ -3,7 +3,7 @@
 //! ```text
 //! page 0          process ids, one for each shard: who writes it, or wrote it last
 //! then, for each record of the state file, a block of SHARDS pages:
-//!                 page s: 15 slots of one Shard each, written by the process in slot s of nginx's process table
+//!                 page s: 15 slots of one Shard each, written by the process that has claimed shard s
 //! ```
 //!
 //! The memory is a file without a name (memfd): like the state file it is found again among the inherited descriptors, so
@@ -12,9 +12,9 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use cutover_core::counters::{self as counts, LAYOUT, Shard};
 use cutover_core::route::SlotId;
@@ -27,7 +27,7 @@ use crate::state::Identity;
 use crate::state::inherited::{self, Origin};
 use crate::state::mapping::Mapping;
 
-/// Processes of one nginx that count apart; more share shards, and then a killed one may leave its gauge behind.
+/// Processes of one nginx that count apart, those of two masters during a binary upgrade included.
 const SHARDS: usize = 256;
 const PAGE: usize = 4096;
 
@@ -46,12 +46,16 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// Finds the memory of the cycle before, or makes new; with room for `capacity` groups.
-    pub(crate) fn open(state: Identity, capacity: u32, origin: Origin) -> io::Result<Self> {
-        let name = format!("cutover:{LAYOUT}:{}:{}", state.0, state.1);
+    pub(crate) fn open(identity: Identity, capacity: u32, origin: Origin<'_>) -> io::Result<Self> {
+        let name = format!("cutover:{LAYOUT}:{}:{}", identity.0, identity.1);
         let size = PAGE + capacity as usize * BLOCK_SIZE;
-        let file = match inherited::memory_file(&name, origin) {
+        let before = match origin {
+            Origin::Cycle(Some(state)) => state.counters_of(identity),
+            Origin::Cycle(None) | Origin::Exec => inherited::memory_file(&name, origin),
+        };
+        let file = match before {
             Some(file) => file,
-            None => rustix::fs::memfd_create(name, MemfdFlags::empty())?,
+            None => make(&name)?,
         };
         if (rustix::fs::fstat(&file)?.st_size as usize) < size {
             rustix::fs::ftruncate(&file, size as u64)?;
@@ -63,7 +67,23 @@ impl Counters {
     /// The counters of the group with this record.
     pub(crate) fn block(&self, record: u32) -> Option<Block> {
         let base = self.memory.at(PAGE + record as usize * BLOCK_SIZE)?;
-        Some(Block { base, processes: self.memory.at(0)?.cast(), own: Cell::new(0) })
+        Some(Block { base, processes: self.memory.at(0)?.cast() })
+    }
+
+    /// Whether this is the memory's descriptor.
+    pub(crate) fn uses(&self, fd: RawFd) -> bool {
+        let descriptor = self.descriptor.take();
+        let same = descriptor.as_ref().is_some_and(|descriptor| descriptor.as_raw_fd() == fd);
+        self.descriptor.set(descriptor);
+        same
+    }
+
+    /// The same memory for the next cycle.
+    pub(crate) fn share(&self) -> Option<OwnedFd> {
+        let descriptor = self.descriptor.take()?;
+        let copy = descriptor.try_clone().ok();
+        self.descriptor.set(Some(descriptor));
+        copy.filter(|copy| inherited::keep_over_exec(copy).is_ok())
     }
 
     /// See [`crate::state::State::leave_master`].
@@ -71,38 +91,49 @@ impl Counters {
         self.descriptor.take();
     }
 
-    /// Begins to count as this process. Requests that the process before it in this place did not live to finish are
-    /// forgotten.
+    /// Finds a shard for this process, which counts there from now on.
+    ///
+    /// Not by nginx's process slot alone: during a binary upgrade two masters give out the same ones. A shard whose process
+    /// is dead is taken over, and requests that it did not live to finish are forgotten.
     pub(crate) fn enter_worker(&self, groups: &[Box<Group>]) {
+        let Some(processes) = groups.first().and_then(|group| group.counters.get()) else { return };
         // SAFETY: nginx sets it before it calls init_process.
-        let slot = unsafe { ngx_process_slot };
-        let shard = usize::try_from(slot).unwrap_or(0) % SHARDS;
-        for group in groups {
-            let Some(block) = group.counters.get() else { continue };
-            if block.process(shard).load(Ordering::Relaxed) != 0 {
-                SlotId::all().for_each(|id| block.shard(shard, id).forget_in_flight());
-            }
-            block.own.set(shard);
-        }
-        if let Some(block) = groups.first().and_then(|group| group.counters.get()) {
-            block.process(shard).store(std::process::id(), Ordering::Relaxed);
+        let first = usize::try_from(unsafe { ngx_process_slot }).unwrap_or(0);
+        let shards = (first..first + SHARDS).map(|shard| shard % SHARDS);
+        let Some(shard) = shards.into_iter().find(|shard| processes.claim(*shard)) else {
+            // All taken by living processes: counting beside one of them is right, but a kill leaves a gauge behind.
+            OWN.store(first % SHARDS, Ordering::Relaxed);
+            return;
+        };
+        OWN.store(shard, Ordering::Relaxed);
+        for block in groups.iter().filter_map(|group| group.counters.get()) {
+            SlotId::all().for_each(|id| block.shard(shard, id).forget_in_flight());
         }
     }
 }
+
+/// Newer kernels want to know that the memory holds no program; older ones do not know the word.
+fn make(name: &str) -> io::Result<OwnedFd> {
+    match rustix::fs::memfd_create(name, MemfdFlags::NOEXEC_SEAL) {
+        Err(rustix::io::Errno::INVAL) => Ok(rustix::fs::memfd_create(name, MemfdFlags::empty())?),
+        other => Ok(other?),
+    }
+}
+
+/// The shard that this process writes.
+static OWN: AtomicUsize = AtomicUsize::new(0);
 
 /// The counters of one group.
 pub(crate) struct Block {
     base: NonNull<u8>,
     processes: NonNull<AtomicU32>,
-    /// The shard that this process writes.
-    own: Cell<usize>,
 }
 
 impl Block {
     /// Where this process counts what happens to a slot.
     #[inline]
     pub(crate) fn own_shard(&self, id: SlotId) -> &Shard {
-        self.shard(self.own.get(), id)
+        self.shard(OWN.load(Ordering::Relaxed), id)
     }
 
     /// Sums what all processes have counted.
@@ -115,6 +146,14 @@ impl Block {
             }
         }
         sum
+    }
+
+    fn claim(&self, shard: usize) -> bool {
+        let own = std::process::id();
+        let place = self.process(shard);
+        let before = place.load(Ordering::Relaxed);
+        let free = before == 0 || before == own || !is_alive(before);
+        free && place.compare_exchange(before, own, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     #[inline]

@@ -158,6 +158,11 @@ pub(crate) fn only_checking() -> bool {
     unsafe { ngx::ffi::ngx_test_config != 0 }
 }
 
+/// Whether this process was started by the master that it replaces (ngx_exec_new_binary).
+pub(crate) fn is_upgrade() -> bool {
+    std::env::var_os("NGINX").is_some()
+}
+
 /// Whether this process only brings a signal to a running nginx (`nginx -s reload`).
 pub(crate) fn only_signalling() -> bool {
     // SAFETY: set while nginx reads its options, before any configuration is parsed.

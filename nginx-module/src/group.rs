@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, OnceCell};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use cutover_core::counters::Shard;
 use cutover_core::route::{Reading, RouteWord, SlotId};
-use ngx::ffi::{NGX_LOG_ALERT, ngx_http_upstream_srv_conf_t, ngx_log_t};
+use cutover_core::state_file::configured_mask;
+use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_WARN, ngx_http_upstream_srv_conf_t, ngx_log_t};
 
 use crate::counters;
 use crate::ext::{self, Place};
@@ -38,7 +39,11 @@ pub(crate) struct Group {
     /// Record of the group in the state file, and so its place among the counters.
     pub(crate) record: Cell<u32>,
     pub(crate) counters: OnceCell<counters::Block>,
-    complained: AtomicBool,
+    /// In the mapped state file: the slots of the configuration that runs.
+    pub(crate) configured: Cell<Option<NonNull<AtomicU16>>>,
+    /// The last slot that the route led to.
+    last: Cell<usize>,
+    complained: Cell<bool>,
 }
 
 /// A slot that was chosen for a request.
@@ -60,7 +65,9 @@ impl Group {
             word: Cell::new(None),
             record: Cell::new(0),
             counters: OnceCell::new(),
-            complained: AtomicBool::new(false),
+            configured: Cell::new(None),
+            last: Cell::new(0),
+            complained: Cell::new(false),
         }
     }
 
@@ -81,6 +88,13 @@ impl Group {
         self.word().map_or(Reading::Unset, RouteWord::load)
     }
 
+    /// Whether the configuration that runs has the slot: a worker of the one before may know slots that are gone.
+    pub(crate) fn is_configured(&self, slot: SlotId) -> bool {
+        // SAFETY: points into the mapping, as the word does; the master writes the two bytes at once.
+        let mask = self.configured.get().map(|mask| unsafe { mask.as_ref() }.load(Ordering::SeqCst));
+        mask.is_some_and(|mask| u16::from_le(mask) & configured_mask(&[slot]) != 0)
+    }
+
     /// The name of the slot that the route means.
     pub(crate) fn active_name(&self) -> &str {
         self.name_in(self.reading())
@@ -88,26 +102,24 @@ impl Group {
 
     /// The name of the slot that a reading of the route means.
     pub(crate) fn name_in(&self, reading: Reading) -> &str {
-        let slot = match reading {
-            Reading::Set(route) => self.slots.iter().find(|slot| slot.id.get() == Some(route.active)),
-            Reading::Unset | Reading::Damaged => None,
-        };
-        slot.or_else(|| self.slots.get(self.initial)).map_or("", |slot| slot.name.as_str())
+        let slot = self.position_in(reading).and_then(|slot| self.slots.get(slot));
+        slot.or_else(|| self.remembered()).map_or("", |slot| &slot.name)
     }
 
     /// The slot that the route gives a new request.
     ///
-    /// A route that names a slot this configuration does not have (an old worker that finishes its requests after a reload
-    /// which added the slot) or that cannot be read leaves the choice to `active`, and is said once.
+    /// An old worker that finishes its requests after a reload may find a slot that it does not have: it stays with the last
+    /// one that it knew. So does any worker when the word cannot be read. Either is said once.
     #[inline]
     pub(crate) fn choose(&self, log: *mut ngx_log_t) -> Choice {
         let reading = self.reading();
-        let slot = match reading {
-            Reading::Unset => Some(self.initial),
-            Reading::Set(route) => self.slots.iter().position(|slot| slot.id.get() == Some(route.active)),
-            Reading::Damaged => None,
+        let slot = match self.position_in(reading) {
+            Some(slot) => {
+                self.last.set(slot);
+                slot
+            }
+            None => self.complain(reading, log),
         };
-        let slot = slot.unwrap_or_else(|| self.complain(log));
         Choice { slot, generation: reading.generation() }
     }
 
@@ -125,19 +137,45 @@ impl Group {
         Some(self.counters.get()?.own_shard(id))
     }
 
+    /// Remembers where the route leads, in case that it leads to an unknown place later.
+    pub(crate) fn remember(&self) {
+        self.last.set(self.position_in(self.reading()).unwrap_or(self.initial));
+    }
+
+    /// The last slot that the route was seen to lead to.
+    pub(crate) fn remembered(&self) -> Option<&Slot> {
+        self.slots.get(self.last.get())
+    }
+
+    #[inline]
+    fn position_in(&self, reading: Reading) -> Option<usize> {
+        match reading {
+            Reading::Unset => Some(self.initial),
+            Reading::Set(route) => self.slots.iter().position(|slot| slot.id.get() == Some(route.active)),
+            Reading::Damaged => None,
+        }
+    }
+
     #[cold]
-    fn complain(&self, log: *mut ngx_log_t) -> usize {
-        if !self.complained.swap(true, Ordering::Relaxed) {
-            let active = self.slots.get(self.initial).map_or("", |slot| slot.name.as_str());
+    fn complain(&self, reading: Reading, log: *mut ngx_log_t) -> usize {
+        if !self.complained.replace(true) {
+            let what = match reading {
+                Reading::Damaged => "cannot be read",
+                Reading::Set(_) | Reading::Unset => {
+                    "leads to a slot that this worker's configuration does not have"
+                }
+            };
+            let level = if reading == Reading::Damaged { NGX_LOG_ALERT } else { NGX_LOG_WARN };
             ext::log(
-                NGX_LOG_ALERT,
+                level,
                 log,
                 format_args!(
-                    "cutover: the route of group \"{}\" names no slot of this configuration; using \"{active}\"",
-                    self.name
+                    "cutover: the route of group \"{}\" {what}; it stays on \"{}\"",
+                    self.name,
+                    self.name_in(reading)
                 ),
             );
         }
-        self.initial
+        self.last.get()
     }
 }

@@ -83,6 +83,7 @@ pub static mut ngx_http_cutover_module: ngx_module_t = ngx_module_t {
     ctx: &raw const CONTEXT as *mut _,
     commands: &raw mut conf::COMMANDS as *mut _,
     type_: NGX_HTTP_MODULE as usize,
+    init_module: Some(process::init_module),
     init_process: Some(process::init),
     ..ngx_module_t::default()
 };

@@ -6,6 +6,16 @@ use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_int_t, n
 use crate::conf;
 use crate::state::State;
 
+/// Called in the master when a configuration begins to run, and nothing can refuse it any more.
+pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that begins.
+    let cycle = unsafe { &*cycle };
+    if let Some((main, state)) = main_of(cycle) {
+        state.commit(&main.groups, cycle.log);
+    }
+    Status::NGX_OK.into()
+}
+
 /// Called in workers, in the cache manager and loader (helpers), and in the one process of `master_process off`.
 pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that this process serves.

@@ -6,16 +6,17 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU16;
 
 use cutover_core::route::RouteWord;
 use cutover_core::state_file::{
-    self, Conflict, Damage, NAMES_OFFSET, Plan, RECORD_SIZE, Record, Wanted, record_offset,
+    self, CONFIGURED_OFFSET, Conflict, Damage, NAMES_OFFSET, Plan, RECORD_SIZE, Record, Wanted, record_offset,
 };
-use ngx::ffi::ngx_conf_t;
+use ngx::ffi::{NGX_LOG_CRIT, ngx_conf_t, ngx_log_t};
 
 use crate::counters::{self, Counters};
 use crate::ext::{self, ConfExt, Logged, Place};
@@ -23,12 +24,15 @@ use crate::group::Group;
 use crate::state::inherited::Origin;
 use crate::state::mapping::Mapping;
 
+mod commit;
 mod file;
 pub(crate) mod inherited;
 pub(crate) mod mapping;
 
 /// The state of one cycle.
 pub(crate) struct State {
+    path: PathBuf,
+    identity: Identity,
     routes: Mapping,
     counters: Counters,
     /// Holds the lock. Taken out by workers.
@@ -51,6 +55,54 @@ impl State {
     pub(crate) fn routes(&self) -> &Mapping {
         &self.routes
     }
+
+    /// Where the file is, without symbolic links.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn descriptor_number(&self) -> Option<RawFd> {
+        self.with_descriptor(|descriptor| Some(descriptor.as_raw_fd()))
+    }
+
+    /// The same lock for the next cycle.
+    fn share(&self) -> Option<OwnedFd> {
+        self.with_descriptor(|descriptor| descriptor.try_clone().ok())
+    }
+
+    /// The counters for the next cycle, if it has the same file.
+    pub(crate) fn counters_of(&self, identity: Identity) -> Option<OwnedFd> {
+        if identity == self.identity { self.counters.share() } else { None }
+    }
+
+    fn uses(&self, fd: RawFd) -> bool {
+        self.descriptor_number() == Some(fd) || self.counters.uses(fd)
+    }
+
+    fn with_descriptor<T>(&self, use_it: impl FnOnce(&OwnedFd) -> Option<T>) -> Option<T> {
+        let descriptor = self.descriptor.take()?;
+        let result = use_it(&descriptor);
+        self.descriptor.set(Some(descriptor));
+        result
+    }
+
+    /// The configuration runs from now on: only its slots may be switched to. A switch that an old worker made meanwhile to a
+    /// slot that is gone is taken back to where the traffic was.
+    pub(crate) fn commit(&self, groups: &[Box<Group>], log: *mut ngx_log_t) {
+        let result = self.with_descriptor(|descriptor| Some(commit::write_configured(descriptor, groups)));
+        if let Some(Err(error)) = result {
+            ext::log(
+                NGX_LOG_CRIT,
+                log,
+                format_args!("cutover_state: writing \"{}\" failed: {error}", self.path.display()),
+            );
+        }
+        groups.iter().for_each(|group| commit::take_back(group, log));
+    }
 }
 
 /// Why the state cannot be used. The text follows "cutover_state: ".
@@ -71,9 +123,10 @@ pub(crate) enum StateError {
     #[error("state file \"{}\" {why}; expected a regular file that only the user who starts nginx can write", path.display())]
     Unsafe { path: PathBuf, why: &'static str },
     #[error(
-        "state file \"{}\" is in use by another nginx; stop that one, or give this one a folder of its own", path.display()
+        "state file \"{}\" is in use by another nginx; stop that one, or give this one a folder of its own{hint}",
+        path.display()
     )]
-    InUse { path: PathBuf },
+    InUse { path: PathBuf, hint: &'static str },
     #[error(
         "state file \"{}\" was removed or replaced while nginx runs on the old one; copy {held} over it to keep \
          the routes, then stop and start nginx", path.display()
@@ -91,18 +144,15 @@ pub(crate) fn open(
     folder: &str,
     place: &Place,
     groups: &[Box<Group>],
+    origin: Origin<'_>,
 ) -> Result<Option<State>, Logged> {
     let folder = Path::new(folder);
     let result = if ext::only_checking() {
         check(folder, groups).map(|()| None)
     } else {
-        open_and_map(folder, groups, origin(cf)).map(Some)
+        open_and_map(folder, groups, origin).map(Some)
     };
     result.map_err(|error| cf.refuse_at(place, format_args!("cutover_state: {error}")))
-}
-
-fn origin(cf: &ngx_conf_t) -> Origin {
-    if cf.is_reload() { Origin::Cycle } else { Origin::Exec }
 }
 
 fn wanted(groups: &[Box<Group>]) -> Vec<Wanted<'_>> {
@@ -126,12 +176,12 @@ fn check(folder: &Path, groups: &[Box<Group>]) -> Result<(), StateError> {
     Ok(())
 }
 
-fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin) -> Result<State, StateError> {
+fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Result<State, StateError> {
     file::check_folder(folder)?;
     // Descriptors are recognised by the path that the kernel shows for them, which has no symbolic links.
     let folder = folder.canonicalize().map_err(|error| file::failed("resolving", folder, error))?;
     let path = file::path(&folder);
-    let file = file::open_or_create(&path)?;
+    let file = file::open_or_create(&path, origin)?;
     let file = inherited::share_or_lock(&path, file, origin)?;
 
     let records = read(&path, &file)?;
@@ -144,7 +194,7 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin) -> Result<
     let identity = file::identity(&file).map_err(|error| file::failed("reading", &path, error))?;
     let counters = Counters::open(identity, plan.capacity, origin).map_err(StateError::Counters)?;
     attach(groups, &plan, &routes, &counters);
-    Ok(State { routes, counters, descriptor: Cell::new(Some(file.into())) })
+    Ok(State { path, identity, routes, counters, descriptor: Cell::new(Some(file.into())) })
 }
 
 fn read(path: &Path, file: &File) -> Result<Vec<Record>, StateError> {
@@ -177,7 +227,9 @@ fn write(path: &Path, file: &File, capacity: u32, plan: &Plan) -> Result<(), Sta
 fn attach(groups: &[Box<Group>], plan: &Plan, routes: &Mapping, counters: &Counters) {
     for (group, (record, names)) in groups.iter().zip(&plan.groups) {
         group.record.set(*record);
-        group.word.set(routes.at(record_offset(*record)).map(NonNull::cast::<RouteWord>));
+        let offset = record_offset(*record);
+        group.word.set(routes.at(offset).map(NonNull::cast::<RouteWord>));
+        group.configured.set(routes.at(offset + CONFIGURED_OFFSET).map(NonNull::cast::<AtomicU16>));
         if let Some(block) = counters.block(*record) {
             // A cycle opens its state once, so nothing was set before.
             let _ = group.counters.set(block);
@@ -185,6 +237,7 @@ fn attach(groups: &[Box<Group>], plan: &Plan, routes: &Mapping, counters: &Count
         for slot in &group.slots {
             slot.id.set(names.id_of(&slot.name));
         }
+        group.remember();
     }
 }
 

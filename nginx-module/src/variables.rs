@@ -47,7 +47,8 @@ unsafe extern "C" fn get(
     let request = unsafe { &mut *r };
     // SAFETY: nginx passes the place for the value.
     let value = unsafe { &mut *value };
-    let Some(record) = decide_now(request).or_else(|| Record::latest(request)) else {
+    let record = if is_being_built(request) { decide_now(request) } else { Record::latest(request) };
+    let Some(record) = record else {
         value.set_not_found(1);
         return Status::NGX_OK.into();
     };
@@ -84,15 +85,17 @@ fn decimal(number: u32, digits: &mut [u8; DIGITS]) -> &[u8] {
     digits.get(DIGITS - used..).unwrap_or_default()
 }
 
-/// The request to the upstream is being built (`proxy_set_header X-Slot $cutover_slot`): the slot that is named there must be
-/// the one that will be used, so it is chosen now.
-fn decide_now<'a>(request: &mut ngx_http_request_t) -> Option<&'a mut Record> {
-    // SAFETY: null, or the upstream that this request is about to use.
-    let u = unsafe { request.upstream.as_ref() }?;
+/// Whether the request to the upstream is being built (`proxy_set_header X-Slot $cutover_slot`).
+fn is_being_built(request: &ngx_http_request_t) -> bool {
     let answered = request.header_sent() != 0 || request.cached() != 0;
-    if answered || !u.resolved.is_null() || Record::exists_for_upstream(request) {
-        return None;
-    }
+    !request.upstream.is_null() && !answered && !Record::exists_for_upstream(request)
+}
+
+/// The slot that is named there must be the one that will be used, so it is chosen now. With a variable in `proxy_pass` the
+/// group is not known yet.
+fn decide_now<'a>(request: &mut ngx_http_request_t) -> Option<&'a Record> {
+    // SAFETY: null, or the upstream that this request is about to use.
+    let u = unsafe { request.upstream.as_ref() }.filter(|u| u.resolved.is_null())?;
     // SAFETY: set by nginx's proxy modules when they create the upstream.
     let conf = unsafe { u.conf.as_ref() }?;
     let group = group_of(request, conf.upstream)?;

@@ -1,6 +1,6 @@
 //! What has to be written so that a file knows a configuration, and when a configuration must be refused.
 
-use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE};
+use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE, configured_mask};
 use crate::name::FixedName;
 use crate::route::{Reading, SlotId};
 
@@ -96,33 +96,27 @@ impl Names {
         }
         let mut names = self.clone();
         names.group = FixedName::<GROUP_SIZE>::new(wanted.group).ok_or_else(too_many)?;
-        names.configured = 0;
         for slot in &wanted.slots {
             let id = names.id_of(slot).or_else(|| names.free_id(self, wanted)).ok_or_else(too_many)?;
             let name = FixedName::<SLOT_SIZE>::new(slot).ok_or_else(too_many)?;
             if let Some(place) = names.slots.get_mut(id.index()) {
                 *place = name;
             }
-            names.configured |= bit(id);
         }
         Ok(names)
     }
 
-    /// An id without a name; else one whose name neither this configuration nor the one before has, because old workers
-    /// still know those.
+    /// An id without a name; else one whose name neither this configuration nor the one that runs has, because workers know
+    /// those.
     fn free_id(&self, before: &Names, wanted: &Wanted<'_>) -> Option<SlotId> {
         let unused = SlotId::all().find(|id| self.slot(*id).is_none());
         unused.or_else(|| {
             SlotId::all().find(|id| {
                 let dropped = self.slot(*id).is_some_and(|name| !wanted.slots.contains(&name));
-                dropped && before.configured & bit(*id) == 0
+                dropped && before.configured & configured_mask(&[*id]) == 0
             })
         })
     }
-}
-
-fn bit(id: SlotId) -> u16 {
-    1 << id.get()
 }
 
 #[cfg(test)]
@@ -134,9 +128,12 @@ mod tests {
         Wanted { group, slots: slots.to_vec() }
     }
 
-    fn record(plan: &Plan, active: u8) -> Record {
+    /// As after the planned configuration has been loaded, with these slots.
+    fn record(plan: &Plan, slots: &[&str], active: u8) -> Record {
+        let names = &plan.groups[0].1;
+        let ids: Vec<SlotId> = slots.iter().map(|slot| names.id_of(slot).unwrap()).collect();
         let route = SlotId::new(active).map(|active| Reading::Set(Route { active, generation: 3 }));
-        Record { names: plan.groups[0].1.clone(), route: route.unwrap_or(Reading::Unset) }
+        Record { names: names.with_configured(&ids), route: route.unwrap_or(Reading::Unset) }
     }
 
     #[test]
@@ -145,29 +142,38 @@ mod tests {
         assert_eq!((first.capacity, first.writes.len()), (64, 1));
         let blue = first.groups[0].1.id_of("blue").unwrap();
 
-        let turned = plan(&[record(&first, 1)], &[wanted("shop", &["red", "green", "blue"])]).unwrap();
+        let turned =
+            plan(&[record(&first, &["blue", "green"], 1)], &[wanted("shop", &["red", "green", "blue"])])
+                .unwrap();
         assert_eq!(turned.groups[0].1.id_of("blue"), Some(blue));
         assert_eq!(turned.groups[0].1.id_of("red").unwrap().get(), 3);
 
-        let same = plan(&[record(&first, 1)], &[wanted("shop", &["green", "blue"])]).unwrap();
+        let same =
+            plan(&[record(&first, &["blue", "green"], 1)], &[wanted("shop", &["green", "blue"])]).unwrap();
         assert_eq!(same.writes, [], "nothing to write when nothing is new");
     }
 
     #[test]
     fn the_active_slot_cannot_be_dropped() {
         let first = plan(&[], &[wanted("shop", &["blue", "green"])]).unwrap();
-        let error = plan(&[record(&first, 2)], &[wanted("shop", &["blue"])]).unwrap_err();
+        let error = plan(&[record(&first, &["blue", "green"], 2)], &[wanted("shop", &["blue"])]).unwrap_err();
         assert_eq!(error, Conflict::DropsActive { group: "shop".into(), slot: "green".into() });
-        assert!(plan(&[record(&first, 1)], &[wanted("shop", &["blue"])]).is_ok());
-        assert!(plan(&[record(&first, 0)], &[wanted("shop", &["red"])]).is_ok(), "never switched");
+        assert!(plan(&[record(&first, &["blue", "green"], 1)], &[wanted("shop", &["blue"])]).is_ok());
+        assert!(
+            plan(&[record(&first, &["blue", "green"], 0)], &[wanted("shop", &["red"])]).is_ok(),
+            "never switched"
+        );
     }
 
     #[test]
     fn a_group_that_left_keeps_its_record() {
         let first = plan(&[], &[wanted("shop", &["blue", "green"])]).unwrap();
-        let second = plan(&[record(&first, 2)], &[wanted("blog", &["a", "b"])]).unwrap();
+        let second = plan(&[record(&first, &["blue", "green"], 2)], &[wanted("blog", &["a", "b"])]).unwrap();
         assert_eq!(second.groups[0].0, 1);
-        let back = plan(&[record(&first, 2), record(&second, 0)], &[wanted("shop", &["blue", "green"])]);
+        let back = plan(
+            &[record(&first, &["blue", "green"], 2), record(&second, &["a", "b"], 0)],
+            &[wanted("shop", &["blue", "green"])],
+        );
         assert_eq!(back.unwrap().groups[0].0, 0);
     }
 
@@ -183,8 +189,13 @@ mod tests {
     fn ids_are_reused_only_when_no_old_worker_knows_them() {
         let mut plan_now = plan(&[], &[wanted("shop", &["blue"])]).unwrap();
         let names: Vec<String> = (0..40).map(|n| format!("v{n}")).collect();
+        let mut slots = vec!["blue"];
         for name in &names {
-            plan_now = plan(&[record(&plan_now, 1)], &[wanted("shop", &["blue", name])]).unwrap();
+            let next = plan(&[record(&plan_now, &slots, 1)], &[wanted("shop", &["blue", name])]).unwrap();
+            let kept = slots.get(1).map(|old| next.groups[0].1.id_of(old));
+            assert_ne!(kept, Some(None), "workers that run know \"{}\" still", slots[slots.len() - 1]);
+            plan_now = next;
+            slots = vec!["blue", name];
         }
         assert_eq!(plan_now.groups[0].1.id_of("blue").unwrap().get(), 1);
         assert!(plan_now.groups[0].1.id_of("v39").is_some());
@@ -196,7 +207,7 @@ mod tests {
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         let first = plan(&[], &[wanted("shop", &eight)]).unwrap();
         assert_eq!(
-            plan(&[record(&first, 0)], &[wanted("shop", &others)]),
+            plan(&[record(&first, &eight, 0)], &[wanted("shop", &others)]),
             Err(Conflict::TooManySlots { group: "shop".into() })
         );
     }

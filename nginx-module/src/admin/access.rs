@@ -102,7 +102,7 @@ fn is_loopback(address: *const sockaddr) -> bool {
             let address = unsafe { &*address.cast::<sockaddr_in6>() };
             // SAFETY: all views of an in6_addr are 16 plain bytes.
             let bytes = unsafe { address.sin6_addr.__in6_u.__u6_addr8 };
-            std::net::Ipv6Addr::from(bytes).is_loopback()
+            std::net::Ipv6Addr::from(bytes).to_canonical().is_loopback()
         }
         _ => false,
     }

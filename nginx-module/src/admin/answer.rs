@@ -9,7 +9,8 @@ use ngx::ffi::{
 use ngx::ngx_string;
 use serde::Serialize;
 
-use crate::ext::{pool_str, text};
+use super::path_in_location;
+use crate::ext::pool_str;
 
 /// What a request is answered with.
 pub(super) struct Answer {
@@ -79,9 +80,7 @@ fn json(body: &impl Serialize) -> Vec<u8> {
 
 /// The one method that the path would have taken.
 fn allowed(request: &ngx_http_request_t) -> &'static str {
-    let path = text(&request.uri);
-    let path = path.find("/v1/").and_then(|start| path.get(start..)).unwrap_or("/v1/groups");
-    match parse_call("PUT", path) {
+    match parse_call("PUT", &path_in_location(request)) {
         Ok(call) => call.allows(),
         Err(_) => "GET, HEAD",
     }

@@ -3,6 +3,7 @@
 //! A thread of its own flushes the page and then rings an eventfd that the worker's event loop listens to. One thread for
 //! each change: changes are rare, and a pool would be one more thing to shut down.
 
+use std::ffi::c_void;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd};
@@ -13,8 +14,9 @@ use std::thread;
 use cutover_core::api::{ErrorCode, Failure};
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_LOG_CRIT, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_event_t, ngx_get_connection,
-    ngx_handle_read_event, ngx_http_request_t, ngx_log_t,
+    NGX_LOG_CRIT, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_actions,
+    ngx_event_t, ngx_get_connection, ngx_handle_read_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_log_t,
 };
 use rustix::event::EventfdFlags;
 
@@ -35,7 +37,7 @@ pub(super) fn then_answer(
     page: Page,
 ) -> Option<Answer> {
     let logger = connection(request).log;
-    match begin(request, group, page, logger) {
+    match begin(request, group, page) {
         Ok(()) => None,
         // No thread or no descriptor to be had: late is better than not durable.
         Err(_) => Some(answer(group, &page.flush(), logger)),
@@ -58,21 +60,22 @@ impl Bell {
 
 /// A request that waits for the bell.
 struct Waiting {
-    request: NonNull<ngx_http_request_t>,
+    /// None: nginx has ended the request meanwhile (`worker_shutdown_timeout`, an error of the client's connection).
+    request: Option<NonNull<ngx_http_request_t>>,
+    /// Tells of that end.
+    cleanup: NonNull<ngx_http_cleanup_t>,
     group: &'static Group,
     bell: Arc<Bell>,
 }
 
-fn begin(
-    request: &mut ngx_http_request_t,
-    group: &'static Group,
-    page: Page,
-    logger: *mut ngx_log_t,
-) -> io::Result<()> {
+fn begin(request: &mut ngx_http_request_t, group: &'static Group, page: Page) -> io::Result<()> {
     let eventfd = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
     let ear = eventfd.try_clone()?;
     let bell = Arc::new(Bell { outcome: OnceLock::new(), eventfd });
-    listen(ear, Waiting { request: request.into(), group, bell: Arc::clone(&bell) }, logger)?;
+    // SAFETY: the request that is served.
+    let cleanup =
+        NonNull::new(unsafe { ngx_http_cleanup_add(request, 0) }).ok_or(io::ErrorKind::OutOfMemory)?;
+    listen(ear, Waiting { request: Some(request.into()), cleanup, group, bell: Arc::clone(&bell) })?;
 
     let for_thread = Arc::clone(&bell);
     let thread = thread::Builder::new().name("cutover-flush".to_owned());
@@ -84,8 +87,13 @@ fn begin(
 }
 
 /// Makes `ear` a connection of the event loop, whose read event is the bell.
-fn listen(ear: OwnedFd, waiting: Waiting, logger: *mut ngx_log_t) -> io::Result<()> {
+fn listen(ear: OwnedFd, waiting: Waiting) -> io::Result<()> {
     let fd = ear.into_raw_fd();
+    // The client's log would go with the client.
+    // SAFETY: set before the worker serves, for as long as it lives.
+    let cycle = unsafe { ngx_cycle };
+    // SAFETY: as above.
+    let logger = unsafe { (*cycle).log };
     // SAFETY: an open descriptor that the connection owns from now on.
     let connection = unsafe { ngx_get_connection(fd, logger) };
     // SAFETY: a free connection of this worker, or null when all are in use.
@@ -106,10 +114,23 @@ fn listen(ear: OwnedFd, waiting: Waiting, logger: *mut ngx_log_t) -> io::Result<
         unsafe { ngx_close_connection(c) };
         return Err(io::ErrorKind::Other.into());
     }
-    c.data = Box::into_raw(Box::new(waiting)).cast();
+    let mut cleanup = waiting.cleanup;
+    let data = Box::into_raw(Box::new(waiting));
+    c.data = data.cast();
+    // SAFETY: in the request's pool, and the request is alive.
+    let cleanup = unsafe { cleanup.as_mut() };
+    cleanup.handler = Some(request_ended);
+    cleanup.data = data.cast();
     // SAFETY: an event of this worker.
     unsafe { ngx_add_timer(read, LOOK_AGAIN) };
     Ok(())
+}
+
+/// nginx ends the request before its answer.
+unsafe extern "C" fn request_ended(data: *mut c_void) {
+    // SAFETY: the box that `listen` made; `rung` takes this handler away before it frees it.
+    let waiting: &mut Waiting = unsafe { &mut *data.cast() };
+    waiting.request = None;
 }
 
 /// The bell, or the timer.
@@ -127,19 +148,44 @@ unsafe extern "C" fn rung(event: *mut ngx_event_t) {
         unsafe { ngx_add_timer(event, LOOK_AGAIN) };
         return;
     }
+    // The eventfd lives on in the bell, so that closing this end would leave it registered.
+    // SAFETY: the connection of `listen`.
+    unsafe { forget(connection) };
     // SAFETY: the connection is ours, and this is its last event.
     unsafe { ngx_close_connection(connection) };
-    // SAFETY: made by Box::into_raw in `listen`; nothing refers to it any more.
-    let mut waiting = unsafe { Box::from_raw(data) };
-    // SAFETY: the request waits for this answer, and body::finish has not released it.
-    let request = unsafe { waiting.request.as_mut() };
-    // SAFETY: a request has its connection for as long as it lives.
-    let client = unsafe { &mut *request.connection };
+    // SAFETY: made by Box::into_raw in `listen`; the event is forgotten, and the clean-up handler is taken away below.
+    let waiting = unsafe { Box::from_raw(data) };
+    if let Some(request) = waiting.request {
+        finish(request, &waiting);
+    }
+}
+
+fn finish(mut request: NonNull<ngx_http_request_t>, waiting: &Waiting) {
+    let mut cleanup = waiting.cleanup;
+    // SAFETY: in the pool of the request, which has not ended, or `request_ended` would have said so.
+    unsafe { cleanup.as_mut() }.handler = None;
+    // SAFETY: the same.
+    let request = unsafe { request.as_mut() };
+    let client = request.connection;
     if let Some(outcome) = waiting.bell.outcome.get() {
-        let answer = answer(waiting.group, outcome, client.log);
+        let answer = answer(waiting.group, outcome, connection(request).log);
         body::finish(request, answer);
-        // SAFETY: the client's connection outlives the request; posted requests run now, as after any event of it.
-        unsafe { ngx::ffi::ngx_http_run_posted_requests(client) };
+        // SAFETY: nginx keeps a connection's structure for as long as the worker lives; posted requests run now, as after any
+        // event of the client.
+        unsafe { ngx_http_run_posted_requests(client) };
+    }
+}
+
+/// `ngx_del_conn`, where the event module has it; the others forget a connection when it is closed.
+///
+/// # Safety
+/// `connection` must be one that events were added for.
+unsafe fn forget(connection: *mut ngx_connection_t) {
+    // SAFETY: filled in by the event module before the worker serves.
+    let actions = unsafe { ngx_event_actions };
+    if let Some(del) = actions.del_conn {
+        // SAFETY: the caller vouches for the connection.
+        unsafe { del(connection, 0) };
     }
 }
 

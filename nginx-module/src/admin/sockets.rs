@@ -52,7 +52,7 @@ pub(crate) fn remove_stale(cf: &mut ngx_conf_t, servers: &[Server]) {
 
 /// On a reload or a binary upgrade the sockets are inherited, and alive.
 fn has_sockets_already(cf: &ngx_conf_t) -> bool {
-    cf.is_reload() || std::env::var_os("NGINX").is_some()
+    cf.is_reload() || ext::is_upgrade()
 }
 
 fn is_stale(path: &Path) -> bool {

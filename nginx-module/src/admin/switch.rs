@@ -22,7 +22,7 @@ pub(super) fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answe
         Ok(group) => group,
         Err(answer) => return Some(answer),
     };
-    let state = conf::main_of_request(request)?.state.as_ref();
+    let state = conf::main_of_request(request).and_then(|main| main.state.as_ref());
     let page = state.and_then(|state| state.routes().page_of(record_offset(group.record.get())));
     match page {
         Some(page) => flush::then_answer(request, group, page),
@@ -69,12 +69,30 @@ fn move_route(group: &Group, to: SlotId, expected: Option<u32>) -> Result<Option
         if matches!(seen, Reading::Set(route) if route.active == to) {
             return Ok(None);
         }
+        if !group.is_configured(to) {
+            return Err(dropped(group));
+        }
         let from = group.name_in(seen).to_owned();
         match word.switch(seen, to) {
-            Ok(route) => return Ok(Some((from, route.generation))),
+            // See state::commit: a reload that drops the slot may have looked at the route just before.
+            Ok(route) if group.is_configured(to) => return Ok(Some((from, route.generation))),
+            Ok(route) => {
+                if let Some(back) =
+                    group.position(from.as_bytes()).and_then(|at| group.slots.get(at)?.id.get())
+                {
+                    // If it is refused, the master has taken it back already.
+                    let _ = word.switch(Reading::Set(route), back);
+                }
+                return Err(dropped(group));
+            }
             Err(other) => seen = other,
         }
     }
+}
+
+fn dropped(group: &Group) -> Answer {
+    let message = format!("the configuration of group \"{}\" no longer has this slot: ask again", group.name);
+    Answer::failure(Failure::new(ErrorCode::UnknownSlot, message))
 }
 
 fn moved_since(group: &Group, expected: u32) -> Answer {

@@ -84,7 +84,7 @@ fn parse_slot(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged
     Ok(())
 }
 
-/// Users that may use the API, apart from root and whoever started nginx.
+/// Users that may use the API, apart from root: whoever started nginx, and those of `uid=`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AccessList(pub(crate) Vec<u32>);
 
@@ -103,7 +103,9 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
     if location.api.is_some() {
         return Err(cf.refuse(format_args!("\"cutover_api\" is duplicate")));
     }
-    let mut api = Api { write: false, users: AccessList::default() };
+    // Root is always allowed; when nginx runs without it, the user that started it is.
+    let starter = rustix::process::geteuid().as_raw();
+    let mut api = Api { write: false, users: AccessList(vec![starter]) };
     for index in 1..cf.words().len() {
         let word = cf.word(index);
         match word.split_once('=') {

@@ -2,16 +2,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cutover_core::state_file::{CAPACITY_STEP, encode_header, file_size};
+use cutover_core::state_file::{CAPACITY_STEP, MAGIC, encode_header, file_size};
 use rustix::fs::OFlags;
 
+use super::inherited::Origin;
 use super::{Identity, StateError};
 
 /// Name of the file in the folder of `cutover_state`.
-const NAME: &str = "routes";
+pub(super) const NAME: &str = "routes";
 
 pub(super) enum Access {
     Read,
@@ -34,7 +36,11 @@ pub(super) fn check_folder(folder: &Path) -> Result<(), StateError> {
         return Err(refuse("it is not a folder".to_owned()));
     }
     if !trusted(meta.uid()) {
-        return Err(refuse(format!("it belongs to the user with id {}", meta.uid())));
+        let own = rustix::process::geteuid().as_raw();
+        return Err(refuse(format!(
+            "it belongs to the user with id {}, and this is the user with id {own}",
+            meta.uid()
+        )));
     }
     if meta.mode() & 0o022 != 0 {
         return Err(refuse(format!("others may write to it (mode {:04o})", meta.mode() & 0o7777)));
@@ -73,11 +79,11 @@ pub(super) fn open_existing(path: &Path, access: Access) -> Result<Option<File>,
 }
 
 /// Opens the file for reading and writing, and makes an empty one if there is none.
-pub(super) fn open_or_create(path: &Path) -> Result<File, StateError> {
+pub(super) fn open_or_create(path: &Path, origin: Origin<'_>) -> Result<File, StateError> {
     if let Some(file) = open_existing(path, Access::Write)? {
         return Ok(file);
     }
-    super::inherited::refuse_if_held(path)?;
+    super::inherited::refuse_if_held(path, origin)?;
     create(path).map_err(|error| failed("creating", path, error))?;
     open_existing(path, Access::Write)?.ok_or_else(|| failed("opening", path, io::ErrorKind::NotFound.into()))
 }
@@ -114,6 +120,14 @@ pub(super) fn read_all(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; file.metadata()?.len() as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+/// Whether a descriptor is of a state file.
+pub(super) fn is_state_file(fd: RawFd) -> bool {
+    let mut start = [0; MAGIC.len()];
+    // SAFETY: the number was just read from this process's own table.
+    let file = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::pread(file, &mut start, 0) == Ok(MAGIC.len()) && start == MAGIC
 }
 
 pub(super) fn identity(file: &File) -> io::Result<Identity> {

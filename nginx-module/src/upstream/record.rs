@@ -3,6 +3,7 @@
 //! It lives in the request's pool, as the data of a clean-up entry. That is how it is found again after an internal redirect
 //! has wiped the request's contexts, and why nothing needs to be freed.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
@@ -16,15 +17,18 @@ use ngx::ffi::{
 };
 
 use super::peer::Originals;
+#[cfg(ngx_feature = "http_cache")]
+use ngx::ffi::NGX_HTTP_CACHE_STALE;
+
 use crate::ext::connection;
 use crate::group::{Choice, Group};
 
 /// How far the request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The slot is chosen (a variable asked for it), nothing is sent yet.
+    /// The slot is chosen, and held: nothing is sent yet.
     Chosen,
-    /// Counted as in flight.
+    /// Given to the slot's upstream.
     Started,
     /// Counted as answered.
     Finished,
@@ -33,19 +37,21 @@ enum Stage {
 type Finalize = unsafe extern "C" fn(r: *mut ngx_http_request_t, rc: ngx_int_t);
 
 /// One upstream request.
+///
+/// Callbacks may nest (a balancer that evaluates `$cutover_slot`), so it is only ever shared, and changed through cells.
 pub(crate) struct Record {
     request: *mut ngx_http_request_t,
     upstream: *mut ngx_http_upstream_t,
     group: NonNull<Group>,
     choice: Choice,
-    stage: Stage,
-    pub(super) originals: Originals,
-    original_finalize: Option<Finalize>,
+    stage: Cell<Stage>,
+    pub(super) originals: Cell<Originals>,
+    original_finalize: Cell<Option<Finalize>>,
 }
 
 impl Record {
     /// Adds a record for the upstream that the request has now; `None` if the pool is exhausted.
-    pub(crate) fn add<'a>(r: &mut ngx_http_request_t, group: &Group, choice: Choice) -> Option<&'a mut Self> {
+    pub(crate) fn add<'a>(r: &mut ngx_http_request_t, group: &Group, choice: Choice) -> Option<&'a Self> {
         // SAFETY: the pool is the request's.
         let cleanup = unsafe { ngx_pool_cleanup_add(r.pool, size_of::<Self>()) };
         // SAFETY: an entry of the request's pool, or null.
@@ -56,20 +62,24 @@ impl Record {
             upstream: r.upstream,
             group: group.into(),
             choice,
-            stage: Stage::Chosen,
-            originals: Originals::default(),
-            original_finalize: None,
+            stage: Cell::new(Stage::Chosen),
+            originals: Cell::default(),
+            original_finalize: Cell::new(None),
         };
         // SAFETY: nginx allocated the size of a record there, aligned for any type.
         unsafe { place.write(record) };
         cleanup.handler = Some(CLEANUP);
         // SAFETY: just written; it lives as long as the request's pool.
-        unsafe { place.as_mut() }
+        let record = unsafe { place.as_ref() }?;
+        if let Some(shard) = record.shard() {
+            shard.hold();
+        }
+        Some(record)
     }
 
     /// The record that was made for the upstream which the request has now, if it is not in use yet.
-    pub(crate) fn chosen_for<'a>(r: &ngx_http_request_t) -> Option<&'a mut Self> {
-        Self::of_upstream(r).filter(|record| record.stage == Stage::Chosen)
+    pub(crate) fn chosen_for<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
+        Self::of_upstream(r).filter(|record| record.stage.get() == Stage::Chosen)
     }
 
     /// Whether the upstream that the request has now has a record.
@@ -77,17 +87,17 @@ impl Record {
         Self::of_upstream(r).is_some()
     }
 
-    fn of_upstream<'a>(r: &ngx_http_request_t) -> Option<&'a mut Self> {
+    fn of_upstream<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
         Self::all(r).find(|record| ptr::eq(record.upstream, r.upstream))
     }
 
     /// The latest record of this request (not of its subrequests).
-    pub(crate) fn latest<'a>(r: &ngx_http_request_t) -> Option<&'a mut Self> {
+    pub(crate) fn latest<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
         Self::all(r).find(|record| ptr::eq(record.request, r))
     }
 
     /// Latest first. A pool is shared by a request and its subrequests.
-    fn all<'a>(r: &ngx_http_request_t) -> impl Iterator<Item = &'a mut Self> + use<'a> {
+    fn all<'a>(r: &ngx_http_request_t) -> impl Iterator<Item = &'a Self> + use<'a> {
         // SAFETY: a request's pool lives as long as the request.
         let mut next: *mut ngx_pool_cleanup_t = unsafe { (*r.pool).cleanup };
         std::iter::from_fn(move || {
@@ -97,7 +107,7 @@ impl Record {
                 next = entry.next;
                 if is_ours(entry) {
                     // SAFETY: only `add` uses this handler, with a record as the data.
-                    return unsafe { entry.data.cast::<Self>().as_mut() };
+                    return unsafe { entry.data.cast::<Self>().as_ref() };
                 }
             }
         })
@@ -122,8 +132,16 @@ impl Record {
         self.group().shard(self.choice.slot)
     }
 
+    /// Whether not a byte of an answer has come in this attempt.
+    pub(super) fn has_no_answer(&self) -> bool {
+        // SAFETY: the upstream that the record was made for; it lives as long as the request.
+        let state = unsafe { self.upstream.as_ref() }.map(|u| u.state);
+        // SAFETY: null, or the state of the attempt, in the request's pool.
+        state.is_some_and(|state| unsafe { state.as_ref() }.is_some_and(|state| state.bytes_received == 0))
+    }
+
     /// Hands the request to the slot's upstream and puts our callbacks in front of its own.
-    pub(super) fn start(&mut self) -> ngx_int_t {
+    pub(super) fn start(&self) -> ngx_int_t {
         let target = self.group().slots.get(self.choice.slot).and_then(|slot| slot.upstream.get());
         // SAFETY: the upstream that the record was made for; it lives as long as the request.
         let (Some(target), Some(u)) = (target, unsafe { self.upstream.as_mut() }) else {
@@ -144,20 +162,19 @@ impl Record {
         }
         // SAFETY: as above; the balancer has changed it meanwhile, so it is borrowed anew.
         let Some(u) = (unsafe { self.upstream.as_mut() }) else { return Status::NGX_ERROR.into() };
-        self.originals = Originals::replace(&mut u.peer, self);
-        self.original_finalize = u.finalize_request.replace(finalize);
-        self.stage = Stage::Started;
+        self.originals.set(Originals::replace(&mut u.peer, self));
+        self.original_finalize.set(u.finalize_request.replace(finalize));
+        self.stage.set(Stage::Started);
         if let Some(shard) = self.shard() {
             shard.started();
         }
         rc
     }
 
-    fn finish(&mut self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
-        if self.stage != Stage::Started {
+    fn finish(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
+        if self.stage.replace(Stage::Finished) != Stage::Started {
             return;
         }
-        self.stage = Stage::Finished;
         // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
         let client_gone = connection(unsafe { &*self.request }).error() != 0;
         if let Some(shard) = self.shard() {
@@ -184,6 +201,9 @@ fn outcome(u: &ngx_http_upstream_t, rc: ngx_int_t, client_gone: bool) -> Outcome
         // However an upgraded connection ends, also by a time-out of an idle one: the slot did its part.
         return Outcome::Status(NGX_HTTP_SWITCHING_PROTOCOLS as u16);
     }
+    if let Some(status) = hidden_by_cache(u) {
+        return Outcome::Status(status);
+    }
     match rc {
         GONE | SLOW_CLIENT => Outcome::Aborted,
         rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => Outcome::Status(rc as u16),
@@ -193,16 +213,34 @@ fn outcome(u: &ngx_http_upstream_t, rc: ngx_int_t, client_gone: bool) -> Outcome
     }
 }
 
+/// With `proxy_cache_use_stale` nginx answers from the cache in place of a slot that failed, and reads the old status over the
+/// new one: the attempt still has it.
+#[cfg(ngx_feature = "http_cache")]
+fn hidden_by_cache(u: &ngx_http_upstream_t) -> Option<u16> {
+    if u.cache_status() != NGX_HTTP_CACHE_STALE {
+        return None;
+    }
+    // SAFETY: null, or the state of the last attempt, in the request's pool.
+    let status = unsafe { u.state.as_ref() }?.status;
+    u16::try_from(status).ok().filter(|status| *status != 0)
+}
+
+#[cfg(not(ngx_feature = "http_cache"))]
+fn hidden_by_cache(_: &ngx_http_upstream_t) -> Option<u16> {
+    None
+}
+
 /// In front of the upstream's own finalize_request, which nginx calls exactly once, before an internal redirect.
 unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, rc: ngx_int_t) {
     // SAFETY: nginx passes the request whose upstream ends.
     let request = unsafe { &*r };
-    let Some(record) = Record::of_upstream(request) else { return };
+    // By the request alone if another module has put another upstream in the place of ours.
+    let Some(record) = Record::of_upstream(request).or_else(|| Record::latest(request)) else { return };
     // SAFETY: the upstream that the record was made for; it lives as long as the request.
     if let Some(u) = unsafe { record.upstream.as_ref() } {
         record.finish(u, rc);
     }
-    if let Some(original) = record.original_finalize {
+    if let Some(original) = record.original_finalize.get() {
         // SAFETY: what nginx would have called.
         unsafe { original(r, rc) };
     }
@@ -219,11 +257,11 @@ fn is_ours(entry: &ngx_pool_cleanup_t) -> bool {
 /// The pool goes away. A request that was never finalized must not stay in flight.
 unsafe extern "C" fn cleanup(data: *mut c_void) {
     // SAFETY: the record that `add` put there, in the pool that is being destroyed.
-    let record: &mut Record = unsafe { &mut *data.cast() };
-    if record.stage == Stage::Started {
-        record.stage = Stage::Finished;
-        if let Some(shard) = record.shard() {
-            shard.finished(Outcome::Aborted);
-        }
+    let record: &Record = unsafe { &*data.cast() };
+    let Some(shard) = record.shard() else { return };
+    match record.stage.replace(Stage::Finished) {
+        Stage::Chosen => shard.release(),
+        Stage::Started => shard.finished(Outcome::Aborted),
+        Stage::Finished => {}
     }
 }
