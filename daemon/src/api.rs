@@ -13,11 +13,13 @@
 //!
 //! Every failure is an [`ErrorAnswer`].
 
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{ConnectInfo, FromRequest, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Control, DeploymentStatus, GroupStatus, Refusal, Wanted, WantedSwitch};
@@ -25,6 +27,8 @@ use crate::world::World;
 
 mod caller;
 mod events;
+#[cfg(test)]
+mod tests;
 
 pub use caller::Caller;
 pub use events::DeploymentEvent;
@@ -80,6 +84,26 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// JSON whose errors are an [`ErrorAnswer`] too.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = BadBody;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, BadBody> {
+        Json::from_request(request, state).await.map(|Json(body)| Self(body)).map_err(BadBody)
+    }
+}
+
+struct BadBody(JsonRejection);
+
+impl IntoResponse for BadBody {
+    fn into_response(self) -> Response {
+        let answer = ErrorAnswer { code: "bad_body".to_owned(), message: self.0.body_text() };
+        (self.0.status(), Json(answer)).into_response()
+    }
+}
+
 /// The API of a control.
 pub fn router<W: World>(control: Control<W>) -> Router {
     Router::new()
@@ -118,7 +142,7 @@ async fn deploy<W: World>(
     State(control): State<Control<W>>,
     Path(group): Path<String>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    Json(request): Json<DeployRequest>,
+    Body(request): Body<DeployRequest>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let wanted = Wanted { version: request.version, to: request.to, asked_by: caller.to_string() };
     // A caller that goes away must not leave a deployment half begun.
@@ -151,7 +175,7 @@ async fn switch<W: World>(
     State(control): State<Control<W>>,
     Path(group): Path<String>,
     ConnectInfo(caller): ConnectInfo<Caller>,
-    Json(request): Json<SwitchRequest>,
+    Body(request): Body<SwitchRequest>,
 ) -> Result<Json<cutover_core::api::Group>, Refusal> {
     let wanted = WantedSwitch {
         to: request.to,

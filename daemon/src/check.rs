@@ -131,3 +131,57 @@ fn check_command(at: &str, command: &Command, findings: &mut Vec<Finding>) {
         findings.push(Finding::Problem(format!("{at}: cwd \"{}\" is not a folder", cwd.display())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::Scripted;
+
+    async fn findings(groups: &str) -> String {
+        let text = format!("[nginx]\nadmin = \"unix:/nginx\"\n{groups}");
+        let found = check(&Config::parse(&text).unwrap(), &Scripted::new()).await;
+        found.iter().map(|finding| format!("{finding}\n")).collect()
+    }
+
+    #[tokio::test]
+    async fn all_that_is_wrong_is_said() {
+        let found = findings(
+            "[group.shop.migrate]\ncommand = [\"/no/such/program\"]\ncwd = \"/no/such/folder\"\n\
+             [group.shop.provision]\ncommand = [\"/etc/passwd\"]\n\
+             [group.other]\n",
+        )
+        .await;
+        for said in [
+            "problem: group.other: nginx has no group of this name; it has: shop",
+            "problem: group.shop.migrate: command \"/no/such/program\": No such file",
+            "problem: group.shop.migrate: cwd \"/no/such/folder\" is not a folder",
+            "problem: group.shop.provision: command \"/etc/passwd\" is not executable",
+            "warning: group.shop: migrate without revert",
+            "warning: group.shop: provision without decommission",
+            "warning: group.shop: no smoke test",
+        ] {
+            assert!(found.contains(said), "{said}: {found}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_good_configuration() {
+        let found = findings(
+            "[group.shop.provision]\ncommand = [\"/bin/sh\"]\n\
+             [group.shop.decommission]\ncommand = [\"/bin/sh\"]\n\
+             [[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\n",
+        )
+        .await;
+        assert_eq!(found, "");
+    }
+
+    #[tokio::test]
+    async fn an_nginx_that_does_not_answer_is_one_problem_of_others() {
+        let world = Scripted::new();
+        world.scene().fail("group", 1);
+        let text = "[nginx]\nadmin = \"unix:/nginx\"\n[group.shop.migrate]\ncommand = [\"/no/such\"]\n";
+        let found = check(&Config::parse(text).unwrap(), &world).await;
+        assert!(matches!(&found[0], Finding::Problem(text) if text.contains("does not answer")), "{found:?}");
+        assert!(found.iter().any(|finding| finding.to_string().contains("/no/such")), "{found:?}");
+    }
+}

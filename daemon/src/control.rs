@@ -20,6 +20,8 @@ use crate::world::World;
 
 mod refusal;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use refusal::Refusal;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus};
@@ -70,6 +72,9 @@ impl<W> Clone for Control<W> {
     }
 }
 
+/// How long a driver may take to tell its phase; a journal that cannot be written holds it up.
+const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Whoever holds it decides about the group.
 type Seat = Mutex<Option<Running>>;
 
@@ -81,15 +86,32 @@ struct Running {
 }
 
 impl Running {
-    fn phase(&self) -> Phase {
+    /// The phase that the journal says: a record is on disk, and seen by followers, a moment before the driver acts by it.
+    async fn phase(&self) -> Phase {
+        let _ = tokio::time::timeout(SETTLING, self.tell(None)).await;
         self.reins.state.borrow().phase.clone()
     }
 
-    async fn ask(&self, event: Event) -> Result<(), String> {
+    async fn ask(&self, event: Event) -> Result<(), Refusal> {
+        match self.tell(Some(event)).await {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.refusal(why).await),
+        }
+    }
+
+    async fn tell(&self, event: Option<Event>) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        let over = || format!("deployment \"{}\" has just ended", self.id);
+        let over = || "it has just ended".to_owned();
         self.reins.asks.send(Ask { event, reply }).await.map_err(|_| over())?;
         answer.await.unwrap_or_else(|_| Err(over()))
+    }
+
+    async fn refusal(&self, why: String) -> Refusal {
+        Refusal::Unfit { id: self.id.clone(), phase: self.phase().await.name().to_owned(), why }
+    }
+
+    async fn is_live(&self) -> bool {
+        !self.phase().await.is_final() && !self.reins.asks.is_closed()
     }
 }
 
@@ -126,7 +148,7 @@ impl<W: World> Control<W> {
         let config = self.group_config(group)?;
         let seat = self.seat(group);
         let mut seat = seat.lock().await;
-        if let Some(running) = self.not_warm(&seat) {
+        if let Some(running) = self.not_warm(&seat).await {
             return Err(running);
         }
         let seen = self.world.group(group).await?;
@@ -153,12 +175,12 @@ impl<W: World> Control<W> {
     pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
         let seat = self.seat(group);
         let seat = seat.lock().await;
-        let Some(running) = live(&seat) else { return Err(Refusal::NothingToAbort(group.to_owned())) };
-        if running.phase().outcome().is_some() {
+        let Some(running) = live(&seat).await else { return Err(Refusal::NothingToAbort(group.to_owned())) };
+        if running.phase().await.outcome().is_some() {
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
         }
         let why = format!("aborted by {asked_by}");
-        running.ask(Event::Abort(why)).await.map_err(|why| running.refusal(why))?;
+        running.ask(Event::Abort(why)).await?;
         Ok(running.id.clone())
     }
 
@@ -166,22 +188,22 @@ impl<W: World> Control<W> {
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
         let seat = self.seat(group);
         let seat = seat.lock().await;
-        let Some(running) = live(&seat) else {
+        let Some(running) = live(&seat).await else {
             return Err(self.no_way_back(group).await?);
         };
-        match running.phase() {
+        match running.phase().await {
             Phase::Warm { .. } => self.verify_way_back(group, &running.id).await?,
             Phase::Soaking { .. } | Phase::Draining { .. } => {}
             Phase::Decommissioning(_) => return Err(self.no_way_back(group).await?),
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
-                return Err(running.refusal("it is being undone already".to_owned()));
+                return Err(running.refusal("it is being undone already".to_owned()).await);
             }
             _ => {
                 return Err(Refusal::NotSwitchedYet { id: running.id.clone(), group: group.to_owned() });
             }
         }
         let why = format!("rolled back by {asked_by}");
-        running.ask(Event::Rollback(why)).await.map_err(|why| running.refusal(why))?;
+        running.ask(Event::Rollback(why)).await?;
         Ok(running.id.clone())
     }
 
@@ -190,7 +212,7 @@ impl<W: World> Control<W> {
         let config = self.group_config(group)?;
         let seat = self.seat(group);
         let mut seat = seat.lock().await;
-        if let Some(running) = self.not_warm(&seat) {
+        if let Some(running) = self.not_warm(&seat).await {
             return Err(running);
         }
         let seen = self.world.group(group).await?;
@@ -306,17 +328,17 @@ impl<W: World> Control<W> {
     }
 
     /// A refusal when the group has a deployment that must not be interrupted.
-    fn not_warm(&self, seat: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
-        let running = live(seat)?;
-        let phase = running.phase();
+    async fn not_warm(&self, seat: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
+        let running = live(seat).await?;
+        let phase = running.phase().await;
         (!matches!(phase, Phase::Warm { .. }))
             .then(|| Refusal::Busy { id: running.id.clone(), phase: phase.name().to_owned() })
     }
 
     /// Ends the warm window of the deployment before, if there is one.
     async fn supersede(&self, seat: &mut MutexGuard<'_, Option<Running>>) -> Result<(), Refusal> {
-        if let Some(running) = live(seat) {
-            running.ask(Event::Supersede).await.map_err(|why| running.refusal(why))?;
+        if let Some(running) = live(seat).await {
+            running.ask(Event::Supersede).await?;
         }
         if let Some(running) = seat.take() {
             let _ = running.task.await;
@@ -341,14 +363,11 @@ impl<W: World> Control<W> {
     }
 }
 
-impl Running {
-    fn refusal(&self, why: String) -> Refusal {
-        Refusal::Unfit { id: self.id.clone(), phase: self.phase().name().to_owned(), why }
+async fn live<'a>(seat: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Running> {
+    match seat.as_ref() {
+        Some(running) if running.is_live().await => Some(running),
+        _ => None,
     }
-}
-
-fn live<'a>(seat: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Running> {
-    seat.as_ref().filter(|running| !running.reins.asks.is_closed() && !running.phase().is_final())
 }
 
 fn standby(seen: &Seen, wanted: Option<&str>) -> Result<String, Refusal> {

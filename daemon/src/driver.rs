@@ -29,6 +29,8 @@ mod switching;
 mod tests;
 
 pub use story::{first_message, jobs};
+#[cfg(test)]
+pub(crate) use tests::config as test_config;
 
 /// Pause between tries of a journal that cannot be written.
 const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -36,8 +38,8 @@ const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// What an operator asks of a deployment under way.
 #[derive(Debug)]
 pub struct Ask {
-    /// As core knows it.
-    pub event: Event,
+    /// As core knows it; `None` asks for nothing but the reply, which comes when the state is what the journal says.
+    pub event: Option<Event>,
     /// Whether it was taken, or the sentence that says why not.
     pub reply: oneshot::Sender<Result<(), String>>,
 }
@@ -161,9 +163,13 @@ impl<W: World> Scene<W> {
 
     /// An operator wants something.
     async fn take(&self, state: &watch::Sender<State>, ask: Ask) -> Result<(), JournalError> {
+        let Some(event) = ask.event else {
+            let _ = ask.reply.send(Ok(()));
+            return Ok(());
+        };
         let before = state.borrow().clone();
-        let message = self.message(&before, &ask.event);
-        match self.deployment.plan.step(&before, ask.event, self.clock.now()) {
+        let message = self.message(&before, &event);
+        match self.deployment.plan.step(&before, event, self.clock.now()) {
             Ok((next, _)) => {
                 self.record(state, next, message).await?;
                 let _ = ask.reply.send(Ok(()));

@@ -9,7 +9,7 @@ use tokio::net::UnixListener;
 /// The user id of the caller's process, as the kernel tells it.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
-    uid: Option<u32>,
+    pub(super) uid: Option<u32>,
 }
 
 impl fmt::Display for Caller {

@@ -100,11 +100,12 @@ async fn a_good_deployment() {
     let (driver, _reins, journal) = begin(&world, folder.path()).await;
     let state = driver.run().await.unwrap();
     assert_eq!(state.phase, Phase::Completed { note: None });
-    let scene = world.scene();
-    assert_eq!(scene.moves, ["blue->green"]);
-    assert_eq!(scene.commands, ["migrate green", "provision green", "decommission blue"]);
-    assert_eq!(scene.violations, [""; 0]);
-    drop(scene);
+    {
+        let scene = world.scene();
+        assert_eq!(scene.moves, ["blue->green"]);
+        assert_eq!(scene.commands, ["migrate green", "provision green", "decommission blue"]);
+        assert_eq!(scene.violations, [""; 0]);
+    }
 
     let entry = journal.entry("shop-1").await.unwrap().unwrap();
     assert_eq!(entry.outcome.map(|outcome| outcome.as_str()), Some("completed"));
@@ -123,10 +124,10 @@ async fn an_abort_before_the_switch_undoes_all() {
     let running = tokio::spawn(driver.run());
     reins.state.wait_for(|state| state.phase.name() == "probing").await.unwrap();
     let (reply, answer) = oneshot::channel();
-    reins.asks.send(Ask { event: Event::Rollback("me".to_owned()), reply }).await.unwrap();
+    reins.asks.send(Ask { event: Some(Event::Rollback("me".to_owned())), reply }).await.unwrap();
     assert!(answer.await.unwrap().unwrap_err().contains("a rollback does not fit"));
     let (reply, answer) = oneshot::channel();
-    reins.asks.send(Ask { event: Event::Abort("me".to_owned()), reply }).await.unwrap();
+    reins.asks.send(Ask { event: Some(Event::Abort("me".to_owned())), reply }).await.unwrap();
     answer.await.unwrap().unwrap();
     let state = running.await.unwrap().unwrap();
     assert_eq!(state.phase.name(), "failed");
@@ -142,7 +143,7 @@ async fn an_abort_in_the_soak_rolls_back() {
     let running = tokio::spawn(driver.run());
     reins.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
     let (reply, answer) = oneshot::channel();
-    reins.asks.send(Ask { event: Event::Abort("me".to_owned()), reply }).await.unwrap();
+    reins.asks.send(Ask { event: Some(Event::Abort("me".to_owned())), reply }).await.unwrap();
     answer.await.unwrap().unwrap();
     assert_eq!(running.await.unwrap().unwrap().phase.name(), "rolled_back");
     let scene = world.scene();

@@ -1,0 +1,188 @@
+//! What operators may ask for, and when.
+
+use cutover_core::deployment::{Outcome, Time};
+
+use super::*;
+use crate::scripted::Scripted;
+
+struct Bench {
+    control: Control<Scripted>,
+    world: Arc<Scripted>,
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let world = Arc::new(Scripted::new());
+        let folder = tempfile::tempdir().unwrap();
+        let control = Self::control(&world, &folder, Time(1_000_000)).await;
+        Self { control, world, folder }
+    }
+
+    async fn control(world: &Arc<Scripted>, folder: &tempfile::TempDir, now: Time) -> Control<Scripted> {
+        let journal = Journal::open(folder.path()).unwrap();
+        let config = driver::test_config();
+        Control::resume(config, Arc::clone(world), journal, Clock::starting_at(now)).await.unwrap()
+    }
+
+    async fn deploy(&self, version: &str) -> Result<Deployment, Refusal> {
+        let wanted = Wanted { version: version.to_owned(), to: None, asked_by: "me".to_owned() };
+        self.control.deploy("shop", wanted).await
+    }
+
+    async fn until(&self, id: &str, phase: &str) {
+        let mut changes = self.control.journal().changes();
+        loop {
+            let entry = self.control.journal().entry(id).await.unwrap().unwrap();
+            if entry.state.phase.name() == phase {
+                return;
+            }
+            assert!(!entry.state.phase.is_final(), "{id} is {}, not {phase}", entry.state.phase.name());
+            changes.changed().await.unwrap();
+        }
+    }
+
+    async fn outcome(&self, id: &str) -> Option<Outcome> {
+        self.control.journal().entry(id).await.unwrap().unwrap().outcome
+    }
+
+    async fn switch(&self, to: &str, force: bool) -> Result<Seen, Refusal> {
+        let wanted =
+            WantedSwitch { to: to.to_owned(), reason: "test".to_owned(), force, asked_by: "me".to_owned() };
+        self.control.switch("shop", wanted).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_deployments_at_once_one_is_told_the_other() {
+    let bench = Bench::new().await;
+    let (one, two) = tokio::join!(bench.deploy("2"), bench.deploy("3"));
+    let (begun, refused) = match (one, two) {
+        (Ok(begun), Err(refused)) | (Err(refused), Ok(begun)) => (begun, refused),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(&refused, Refusal::Busy { id, .. } if *id == begun.id), "{refused:?}");
+    assert_eq!(refused.status(), 409);
+    bench.until(&begun.id, "warm").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_journal_itself_refuses_a_second_open_deployment() {
+    let bench = Bench::new().await;
+    let begun = bench.deploy("2").await.unwrap();
+    let (state, _) = begun.plan.begin(Time(0));
+    let again = Deployment { id: "shop-other".to_owned(), ..begun.clone() };
+    let refused = bench.control.journal().begin(again, &state, "").await.unwrap_err();
+    assert!(matches!(refused, JournalError::Open(id) if id == begun.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_follow_each_other() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    assert_eq!((two.plan.from.as_str(), two.plan.to.as_str(), two.previous.as_str()), ("blue", "green", ""));
+    bench.until(&two.id, "warm").await;
+    let three = bench.deploy("3").await.unwrap();
+    assert_eq!((three.plan.from.as_str(), three.previous.as_str()), ("green", "2"));
+    assert_eq!(
+        bench.control.journal().entry(&two.id).await.unwrap().unwrap().state.phase.name(),
+        "completed"
+    );
+    bench.until(&three.id, "completed").await;
+    assert_eq!(bench.world.scene().violations, [""; 0]);
+    let commands = bench.world.scene().commands.clone();
+    let stops: Vec<_> = commands.iter().filter(|command| command.starts_with("decommission")).collect();
+    assert_eq!(stops, ["decommission green"], "the window of 2 was taken over, so blue was not stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_out_of_the_warm_window_is_one_store() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    assert!(matches!(bench.control.rollback("shop", "me").await, Err(Refusal::NotSwitchedYet { .. })));
+    bench.until(&two.id, "warm").await;
+    assert!(matches!(bench.control.abort("shop", "me").await, Err(Refusal::AlreadyCompleted { .. })));
+    assert_eq!(bench.control.rollback("shop", "me").await.unwrap(), two.id);
+    bench.until(&two.id, "rolled_back").await;
+    assert_eq!(bench.outcome(&two.id).await, Some(Outcome::RolledBack));
+    let scene = bench.world.scene();
+    assert_eq!(scene.moves, ["blue->green", "green->blue"]);
+    assert_eq!(scene.database.len(), 1, "users have written with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_slot_that_is_sick_is_no_way_back() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    bench.world.scene().sick.push("blue".to_owned());
+    assert!(matches!(bench.control.rollback("shop", "me").await, Err(Refusal::Sick { .. })));
+    assert_eq!(bench.outcome(&two.id).await, Some(Outcome::Completed));
+    assert_eq!(bench.world.scene().active, "green");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_with_nothing_warm_says_what_to_do() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "completed").await;
+    let three = bench.deploy("3").await.unwrap();
+    bench.until(&three.id, "completed").await;
+    let refused = bench.control.rollback("shop", "me").await.unwrap_err().to_string();
+    assert!(refused.ends_with("cutover deploy shop --version 2"), "{refused}");
+    assert!(matches!(bench.control.abort("shop", "me").await, Err(Refusal::NothingToAbort(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_by_hand_probes_first_and_waits_for_deployments() {
+    let bench = Bench::new().await;
+    assert!(matches!(bench.switch("green", false).await, Err(Refusal::Sick { .. })));
+    assert!(matches!(bench.switch("red", false).await, Err(Refusal::UnknownSlot { .. })));
+    assert_eq!(bench.switch("blue", false).await.unwrap().route.active, "blue");
+    let two = bench.deploy("2").await.unwrap();
+    assert!(matches!(bench.switch("green", true).await, Err(Refusal::Busy { .. })));
+    bench.until(&two.id, "warm").await;
+    assert_eq!(bench.switch("blue", false).await.unwrap().route.active, "blue");
+    bench.until(&two.id, "completed").await;
+    assert_eq!(bench.world.scene().running.len(), 2, "neither slot was stopped");
+    bench.world.scene().sick.push("green".to_owned());
+    assert_eq!(bench.switch("green", true).await.unwrap().route.active, "green", "by force");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_needs_a_slot_without_traffic() {
+    let bench = Bench::new().await;
+    for (to, code) in [("blue", "slot_is_active"), ("red", "unknown_slot")] {
+        let wanted = Wanted { to: Some(to.to_owned()), ..Wanted::default() };
+        assert_eq!(bench.control.deploy("shop", wanted).await.unwrap_err().code(), code);
+    }
+    let refused = bench.control.deploy("shopp", Wanted::default()).await.unwrap_err().to_string();
+    assert_eq!(refused, "no group \"shopp\" in the configuration; it has: shop");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_begins_while_nginx_does_not_answer() {
+    let bench = Bench::new().await;
+    bench.world.scene().fail("group", 1);
+    assert_eq!(bench.deploy("2").await.unwrap_err().code(), "nginx");
+    assert!(bench.control.history(None, 10).await.unwrap().is_empty());
+    bench.deploy("2").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_daemon_goes_on_and_still_refuses_a_second_one() {
+    let Bench { control, world, folder } = Bench::new().await;
+    let wanted = Wanted { version: "2".to_owned(), ..Wanted::default() };
+    let two = control.deploy("shop", wanted).await.unwrap();
+    {
+        let seat = control.seat("shop");
+        let seat = seat.lock().await;
+        seat.as_ref().unwrap().task.abort();
+    }
+    drop(control);
+    let control = Bench::control(&world, &folder, Time(1_005_000)).await;
+    let bench = Bench { control, world, folder };
+    assert!(matches!(bench.deploy("3").await, Err(Refusal::Busy { id, .. }) if id == two.id));
+    bench.until(&two.id, "completed").await;
+    assert_eq!(bench.world.scene().moves, ["blue->green"]);
+}
