@@ -110,23 +110,38 @@ impl Reading {
     }
 }
 
-/// A route word in memory that all processes of nginx share.
-#[repr(transparent)]
+/// A route in memory that all processes of nginx share.
+#[repr(C)]
 #[derive(Debug, Default)]
-pub struct RouteWord(AtomicU64);
+pub struct RouteWord {
+    word: AtomicU64,
+    /// A generation, and the slot that had the traffic before it (bits 63..32 and 3..0). Only a hint, for processes that do
+    /// not know the slot which the word names.
+    before: AtomicU64,
+}
+
+const _: () = assert!(size_of::<RouteWord>() == 16);
 
 impl RouteWord {
     /// What decides now. Acquire: whoever sees a route also sees what its writer did before.
     #[inline]
     pub fn load(&self) -> Reading {
-        Reading::of(self.0.load(Ordering::Acquire))
+        Reading::of(self.word.load(Ordering::Acquire))
     }
 
-    /// Moves the route to `to`, if it still reads as `seen`; else tells what it reads as now.
+    /// The slot that had the traffic before this route, if that is still known.
+    pub fn before(&self, route: Route) -> Option<SlotId> {
+        let before = self.before.load(Ordering::Acquire);
+        let generation = (before >> GENERATION_SHIFT) as u32;
+        SlotId::new((before & 0xf) as u8).filter(|_| generation == route.generation)
+    }
+
+    /// Moves the route to `to`, if it still reads as `seen`; else tells what it reads as now. `from` is the slot that `seen`
+    /// means, if the caller knows.
     ///
     /// A damaged word may be replaced: the operator who switches decides.
-    pub fn switch(&self, seen: Reading, to: SlotId) -> Result<Route, Reading> {
-        let current = self.0.load(Ordering::Acquire);
+    pub fn switch(&self, seen: Reading, from: Option<SlotId>, to: SlotId) -> Result<Route, Reading> {
+        let current = self.word.load(Ordering::Acquire);
         if Reading::of(current) != seen {
             return Err(Reading::of(current));
         }
@@ -134,8 +149,13 @@ impl RouteWord {
             0 => 1,
             next => next,
         };
+        // First the hint, then the word that it belongs to. Whoever else leaves `seen` for this generation writes the same.
+        if let Some(from) = from {
+            let hint = u64::from(generation) << GENERATION_SHIFT | u64::from(from.0);
+            self.before.fetch_max(hint, Ordering::AcqRel);
+        }
         let next = Route { active: to, generation };
-        match self.0.compare_exchange(current, next.encode(), Ordering::AcqRel, Ordering::Acquire) {
+        match self.word.compare_exchange(current, next.encode(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(next),
             Err(other) => Err(Reading::of(other)),
         }
@@ -164,25 +184,28 @@ mod tests {
     fn the_first_switch_begins_at_one() {
         let word = RouteWord::default();
         assert_eq!(word.load(), Reading::Unset);
-        let route = word.switch(Reading::Unset, id(2)).unwrap();
+        let route = word.switch(Reading::Unset, Some(id(1)), id(2)).unwrap();
         assert_eq!(route, Route { active: id(2), generation: 1 });
         assert_eq!(word.load(), Reading::Set(route));
+        assert_eq!(word.before(route), Some(id(1)));
+        let next = word.switch(Reading::Set(route), None, id(3)).unwrap();
+        assert_eq!(word.before(next), None, "a hint of another generation is none");
     }
 
     #[test]
     fn of_two_operators_one_is_told() {
         let word = RouteWord::default();
         let seen = word.load();
-        let first = word.switch(seen, id(2)).unwrap();
-        assert_eq!(word.switch(seen, id(1)), Err(Reading::Set(first)));
+        let first = word.switch(seen, None, id(2)).unwrap();
+        assert_eq!(word.switch(seen, None, id(1)), Err(Reading::Set(first)));
         assert_eq!(word.load(), Reading::Set(first));
     }
 
     #[test]
     fn the_generation_skips_zero_when_it_wraps() {
         let last = Route { active: id(1), generation: u32::MAX };
-        let word = RouteWord(AtomicU64::new(last.encode()));
-        assert_eq!(word.switch(Reading::Set(last), id(2)).unwrap().generation, 1);
+        let word = RouteWord { word: AtomicU64::new(last.encode()), ..RouteWord::default() };
+        assert_eq!(word.switch(Reading::Set(last), None, id(2)).unwrap().generation, 1);
     }
 
     #[test]

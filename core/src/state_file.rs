@@ -6,7 +6,8 @@
 //! offset 4608  record 1   ..
 //!
 //! record:  0    route word (see `route`)      moved by workers through the mapping
-//!          8    reserved, zero
+//!          8    the slot before (see `route::RouteWord`)
+//!          16   reserved, zero
 //!          64   names: group 64 | 15 slots of 24 | ids that run 2 | reserved 18 | CRC-32    written by the master
 //! ```
 //!

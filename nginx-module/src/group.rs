@@ -103,13 +103,13 @@ impl Group {
     /// The name of the slot that a reading of the route means.
     pub(crate) fn name_in(&self, reading: Reading) -> &str {
         let slot = self.position_in(reading).and_then(|slot| self.slots.get(slot));
-        slot.or_else(|| self.remembered()).map_or("", |slot| &slot.name)
+        slot.or_else(|| self.known_before(reading)).map_or("", |slot| &slot.name)
     }
 
     /// The slot that the route gives a new request.
     ///
-    /// An old worker that finishes its requests after a reload may find a slot that it does not have: it stays with the last
-    /// one that it knew. So does any worker when the word cannot be read. Either is said once.
+    /// An old worker that finishes its requests after a reload may find a slot that it does not have: it stays with the one
+    /// that had the traffic before. So does any worker when the word cannot be read. Either is said once.
     #[inline]
     pub(crate) fn choose(&self, log: *mut ngx_log_t) -> Choice {
         let reading = self.reading();
@@ -142,9 +142,19 @@ impl Group {
         self.last.set(self.position_in(self.reading()).unwrap_or(self.initial));
     }
 
-    /// The last slot that the route was seen to lead to.
-    pub(crate) fn remembered(&self) -> Option<&Slot> {
-        self.slots.get(self.last.get())
+    /// When the route leads to a place that this configuration does not know: the slot that had the traffic before, or else
+    /// the last one that this process has seen.
+    pub(crate) fn known_before(&self, reading: Reading) -> Option<&Slot> {
+        self.slots.get(self.position_before(reading))
+    }
+
+    fn position_before(&self, reading: Reading) -> usize {
+        let before = match reading {
+            Reading::Set(route) => self.word().and_then(|word| word.before(route)),
+            Reading::Unset | Reading::Damaged => None,
+        };
+        let known = before.and_then(|id| self.slots.iter().position(|slot| slot.id.get() == Some(id)));
+        known.unwrap_or(self.last.get())
     }
 
     #[inline]
@@ -176,6 +186,6 @@ impl Group {
                 ),
             );
         }
-        self.last.get()
+        self.position_before(reading)
     }
 }

@@ -6,7 +6,10 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use cutover_tests::Backend;
 use cutover_tests::nginx::Nginx;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -220,6 +223,18 @@ async fn a_stale_socket_never_stops_nginx() {
 }
 
 #[tokio::test]
+async fn a_stale_socket_never_stops_an_nginx_without_groups() {
+    let nginx = Nginx::builder()
+        .http("server { listen %%admin%%; location / { cutover_api; } }")
+        .start()
+        .await
+        .unwrap();
+    nginx.kill_all().await.unwrap();
+    nginx.start().await.unwrap();
+    assert_eq!(nginx.admin().groups().await.unwrap().groups.len(), 0);
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_socket_is_not_removed() {
     let nginx = Nginx::builder().set("slots", TWO).http(HTTP).build().unwrap();
     fs::write(nginx.admin_socket(), "precious").unwrap();
@@ -246,6 +261,133 @@ async fn another_folder_must_have_the_routes() {
     nginx.reload().await.unwrap();
     assert_eq!(active(&nginx).await, ("green".into(), 1));
     assert_eq!(nginx.admin().switch("shop", "blue").await.unwrap().route.generation, 2);
+}
+
+/// With another folder even `active` of the configuration must not move traffic.
+#[tokio::test]
+async fn another_folder_with_another_route_is_refused_before_the_first_switch_too() {
+    let nginx = started().await;
+    let donor = started().await;
+    donor.admin().switch("shop", "green").await.unwrap();
+    let other = nginx.prefix().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(file(&donor), other.join("routes")).unwrap();
+    nginx.write_http(&HTTP.replace("%%prefix%%/state", "%%prefix%%/other")).unwrap();
+    let why = "the active slot of group \"shop\" is \"green\", but \"blue\" takes the traffic now";
+    nginx.expect_in_log(why);
+    assert!(nginx.reload().await.unwrap_err().to_string().contains(why));
+    assert_eq!(active(&nginx).await, ("blue".into(), 0));
+}
+
+/// Moved aside is as bad as removed: new workers would begin with other routes than the old ones have.
+#[tokio::test]
+async fn a_file_moved_aside_under_a_running_nginx_stops_the_reload() {
+    let nginx = started().await;
+    nginx.admin().switch("shop", "green").await.unwrap();
+    let why = "was removed or replaced while nginx runs on the old one";
+    nginx.expect_in_log(why);
+    let aside = nginx.prefix().join("state/routes.bak");
+    fs::rename(file(&nginx), &aside).unwrap();
+    assert!(nginx.reload().await.unwrap_err().to_string().contains(why));
+    fs::copy(&aside, file(&nginx)).unwrap();
+    assert!(nginx.reload().await.unwrap_err().to_string().contains(why), "another inode with the same bytes");
+    fs::rename(&aside, file(&nginx)).unwrap();
+    nginx.reload().await.unwrap();
+    assert_eq!(active(&nginx).await, ("green".into(), 1));
+}
+
+/// An old worker that finishes an upload knows nothing of a slot that a reload has added: it stays where the traffic was,
+/// and never goes to what `active` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_worker_stays_on_the_slot_that_it_knew() {
+    let blue = Backend::start("blue").await.unwrap();
+    let green = Backend::start("green").await.unwrap();
+    let http = "
+        cutover_state %%prefix%%/state;
+        upstream b { server %%blue%%; } upstream g { server %%green%%; } upstream r { server 127.0.0.1:3; }
+        cutover shop { %%slots%% active blue; }
+        server { listen %%listen:main%%; location / { proxy_pass http://shop; } }
+        server { listen %%admin%%; location / { cutover_api write=on; } }
+    ";
+    let builder =
+        Nginx::builder().set("slots", TWO).set("blue", blue.address()).set("green", green.address());
+    let nginx = builder.http(http).start().await.unwrap();
+    nginx.admin().switch("shop", "green").await.unwrap();
+    let mut upload = TcpStream::connect(nginx.address("main").unwrap()).await.unwrap();
+    upload
+        .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nab")
+        .await
+        .unwrap();
+    nginx.set("slots", "slot blue b; slot green g; slot red r;");
+    nginx.write_http(http).unwrap();
+    // Until the worker has read the head it would be idle, and close at the reload.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    nginx.reload().await.unwrap();
+    nginx.admin().switch("shop", "red").await.unwrap();
+    upload.write_all(b"cd").await.unwrap();
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("x-slot: green"), "{answer}");
+    assert!(nginx.error_log().contains("leads to a slot that this worker's configuration does not have"));
+}
+
+/// A switch that an old worker was asked for before the reload, to a slot that the reload has dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_worker_cannot_switch_to_a_dropped_slot() {
+    let nginx = started().await;
+    nginx.set("slots", "slot blue b; slot green g; slot red r;");
+    nginx.write_http(HTTP).unwrap();
+    nginx.reload().await.unwrap();
+    let mut call = UnixStream::connect(nginx.admin_socket()).await.unwrap();
+    let head = "PUT /v1/groups/shop/route HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"active\"";
+    call.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    nginx.set("slots", TWO);
+    nginx.write_http(HTTP).unwrap();
+    nginx.reload().await.unwrap();
+    call.write_all(b":\"red\"").await.unwrap();
+    call.write_all(b"}").await.unwrap();
+    let mut answer = String::new();
+    call.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("no longer has this slot"), "{answer}");
+    assert_eq!(active(&nginx).await, ("blue".into(), 0));
+    assert!(nginx.check().unwrap().ok);
+}
+
+/// A reload that is refused after the state was opened leaves nothing that counts.
+#[tokio::test]
+async fn a_reload_refused_elsewhere_changes_nothing() {
+    let nginx = started().await;
+    nginx.set("slots", "slot red r; slot blue b;");
+    nginx.write_http(HTTP).unwrap();
+    let bad = fs::read_to_string(nginx.prefix().join("nginx.conf")).unwrap() + "\nnonsense;\n";
+    fs::write(nginx.prefix().join("nginx.conf"), bad).unwrap();
+    nginx.expect_in_log("unknown directive \"nonsense\"");
+    assert!(nginx.reload().await.is_err());
+    assert_eq!(nginx.admin().switch("shop", "green").await.unwrap().route.generation, 1);
+    nginx.set("slots", TWO);
+    nginx.write_http(HTTP).unwrap();
+    nginx.reload().await.unwrap();
+    assert_eq!(active(&nginx).await, ("green".into(), 1));
+}
+
+/// A new program with a configuration that has no state must not go on holding the lock.
+#[tokio::test]
+async fn an_upgrade_to_a_configuration_without_state_lets_go_of_it() {
+    let nginx = started().await;
+    nginx.write_http("server { listen %%admin%%; location / { return 204; } }").unwrap();
+    nginx.upgrade().await.unwrap();
+    for pid in nginx.pids() {
+        let links = fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        let left: Vec<_> = links
+            .filter(|link| link.ends_with("routes") || link.to_string_lossy().contains("cutover:"))
+            .collect();
+        assert!(left.is_empty(), "process {pid} holds {left:?}");
+    }
 }
 
 /// No free space: refused with the path, nothing half-made; with space again it starts.

@@ -73,15 +73,14 @@ fn move_route(group: &Group, to: SlotId, expected: Option<u32>) -> Result<Option
             return Err(dropped(group));
         }
         let from = group.name_in(seen).to_owned();
-        match word.switch(seen, to) {
+        let from_id = group.position(from.as_bytes()).and_then(|at| group.slots.get(at)?.id.get());
+        match word.switch(seen, from_id, to) {
             // See state::commit: a reload that drops the slot may have looked at the route just before.
             Ok(route) if group.is_configured(to) => return Ok(Some((from, route.generation))),
             Ok(route) => {
-                if let Some(back) =
-                    group.position(from.as_bytes()).and_then(|at| group.slots.get(at)?.id.get())
-                {
+                if let Some(back) = from_id {
                     // If it is refused, the master has taken it back already.
-                    let _ = word.switch(Reading::Set(route), back);
+                    let _ = word.switch(Reading::Set(route), Some(to), back);
                 }
                 return Err(dropped(group));
             }

@@ -41,10 +41,10 @@ pub(super) fn take_back(group: &Group, log: *mut ngx_log_t) {
     let reading = word.load();
     let Reading::Set(route) = reading else { return };
     let known = group.slots.iter().any(|slot| slot.id.get() == Some(route.active));
-    let Some(back) = group.remembered().filter(|_| !known) else { return };
+    let Some(back) = group.known_before(reading).filter(|_| !known) else { return };
     let Some(id) = back.id.get() else { return };
     // If it is refused, somebody has switched again, to a slot that exists: nothing is left to take back.
-    if word.switch(reading, id).is_ok() {
+    if word.switch(reading, Some(route.active), id).is_ok() {
         ext::log(
             NGX_LOG_ALERT,
             log,
