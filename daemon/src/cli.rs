@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET};
 
@@ -40,15 +40,6 @@ struct Place {
     /// The daemon's socket [default: daemon.socket of the configuration]
     #[arg(long, global = true, env = "CUTOVER_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// How the daemon writes its log
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, hide = true)]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -34,11 +34,12 @@ pub struct Job {
 }
 
 impl Job {
-    /// What an operator would type to run it by hand.
+    /// What an operator would type to run it by hand. The group's own variables are named only: they may hold secrets, and
+    /// this text is logged.
     pub fn typed(&self) -> String {
-        let assignments = self.environment.iter().map(|(name, value)| {
-            let value = config::quoted(value);
-            format!("{name}={value} ")
+        let assignments = self.environment.iter().map(|(name, value)| match name.starts_with("CUTOVER_") {
+            true => format!("{name}={} ", config::quoted(value)),
+            false => format!("{name}=\"${name}\" "),
         });
         format!("{}{}", assignments.collect::<String>(), self.command.command.typed())
     }
@@ -214,7 +215,8 @@ mod tests {
 
     #[test]
     fn what_to_type() {
-        let typed = job("a b", "5s").typed();
-        assert_eq!(typed, "CUTOVER_SLOT=green /bin/sh -c 'a b'");
+        let mut job = job("a b", "5s");
+        job.environment.insert("PASSWORD".to_owned(), "secret".to_owned());
+        assert_eq!(job.typed(), "CUTOVER_SLOT=green PASSWORD=\"$PASSWORD\" /bin/sh -c 'a b'");
     }
 }

@@ -257,10 +257,19 @@ impl<W: World> Control<W> {
         Ok(group_now)
     }
 
-    /// Ends the commands of all deployments under way: the daemon is about to end.
-    pub async fn end_commands(&self) {
-        let open = self.journal.open_deployments().await.unwrap_or_default();
-        for entry in open {
+    /// Stops all drivers where they are, then ends their commands: a command that is ended must not look as if it had failed.
+    /// Whoever resumes the journal goes on.
+    pub async fn stop(&self) {
+        let seats: Vec<Arc<Seat>> =
+            self.seats.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
+        for seat in seats {
+            let mut seat = seat.lock().await;
+            if let Some(running) = seat.take() {
+                running.task.abort();
+                let _ = running.task.await;
+            }
+        }
+        for entry in self.journal.open_deployments().await.unwrap_or_default() {
             if let Err(error) = self.world.end_commands(&entry.deployment.id).await {
                 tracing::warn!(deployment = entry.deployment.id, %error, "failed to end its commands");
             }

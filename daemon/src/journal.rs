@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cutover_core::deployment::{Outcome, Plan, State, Time};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::watch;
 
 use crate::command::Leader;
@@ -17,7 +17,10 @@ use crate::config::Group;
 
 #[cfg(test)]
 pub(crate) mod cut;
+mod row;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 /// Why the journal could not do it. Text completes "journal: ..".
 #[derive(Debug, thiserror::Error)]
@@ -255,10 +258,10 @@ impl Journal {
             let rows = select.query_map(params![id, after], |row| {
                 Ok(Record {
                     seq: row.get(0)?,
-                    at: time(row, 1)?,
+                    at: row::time(row, 1)?,
                     phase: row.get(2)?,
                     message: row.get(3)?,
-                    outcome: row.get::<_, Option<String>>(4)?.and_then(|word| outcome(&word)),
+                    outcome: row.get::<_, Option<String>>(4)?.and_then(|word| row::outcome(&word)),
                 })
             })?;
             rows.collect()
@@ -266,18 +269,15 @@ impl Journal {
         .await
     }
 
-    /// The version of the last deployment that put this slot into traffic.
+    /// The version that runs in a slot, as far as deployments know: the last one that was started there and neither taken back
+    /// nor stopped since.
     pub async fn version_in(&self, group: &str, slot: &str) -> Result<Option<String>, JournalError> {
         let (group, slot) = (group.to_owned(), slot.to_owned());
         self.blocking(move |connection| {
-            let found = connection.query_row(
-                "SELECT version FROM deployments
-                 WHERE grp = ?1 AND outcome = 'completed' AND json_extract(plan, '$.to') = ?2
-                 ORDER BY rowid DESC LIMIT 1",
-                [group, slot],
-                |row| row.get(0),
-            );
-            found.optional()
+            let last = connection.query_row(schema::SELECT_VERSION, [group, slot], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?))
+            });
+            Ok(last.optional()?.filter(|(_, gone)| !gone).map(|(version, _)| version))
         })
         .await
     }
@@ -321,11 +321,11 @@ impl Journal {
         let rows = self
             .blocking(move |connection| {
                 let mut select = connection.prepare(&sql)?;
-                let rows = select.query_map(rusqlite::params_from_iter(arguments), raw_entry)?;
+                let rows = select.query_map(rusqlite::params_from_iter(arguments), row::raw_entry)?;
                 rows.collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        rows.into_iter().map(parse_entry).collect()
+        rows.into_iter().map(row::parse_entry).collect()
     }
 
     /// A flush may take as long as the disk likes: not on a thread that serves others.
@@ -378,51 +378,8 @@ fn insert(
     Ok(seq)
 }
 
-/// Texts as they are stored, when it started, when it was updated, its outcome.
-type Raw = (Box<[String; 8]>, Time, Time, Option<String>);
-
-fn raw_entry(row: &Row<'_>) -> rusqlite::Result<Raw> {
-    let texts = [
-        row.get(0)?,
-        row.get(1)?,
-        row.get(2)?,
-        row.get(3)?,
-        row.get(4)?,
-        row.get(5)?,
-        row.get(6)?,
-        row.get(7)?,
-    ];
-    Ok((Box::new(texts), time(row, 8)?, time(row, 9)?, row.get(10)?))
-}
-
-fn parse_entry((texts, started, updated, word): Raw) -> Result<Entry, JournalError> {
-    let [id, version, previous, asked_by, plan, config, state, message] = *texts;
-    let unreadable = |error: serde_json::Error| JournalError::Unreadable {
-        deployment: id.clone(),
-        why: error.to_string(),
-    };
-    let plan = serde_json::from_str(&plan).map_err(unreadable)?;
-    let config = serde_json::from_str(&config).map_err(unreadable)?;
-    let state = serde_json::from_str(&state).map_err(unreadable)?;
-    Ok(Entry {
-        deployment: Deployment { id, version, previous, asked_by, started, plan, config },
-        state,
-        outcome: word.and_then(|word| outcome(&word)),
-        message,
-        updated,
-    })
-}
-
-fn outcome(word: &str) -> Option<Outcome> {
-    Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word)
-}
-
 fn milliseconds(time: Time) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
-}
-
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Time> {
-    Ok(Time(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0)))
 }
 
 /// Plain data of this program: there is nothing in it that JSON cannot hold.

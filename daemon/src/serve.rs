@@ -86,7 +86,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         () = stop => {}
     }
     tracing::info!("ending; the next daemon goes on with what is under way");
-    control.end_commands().await;
+    control.stop().await;
     let _ = fs::remove_file(&shown);
     Ok(())
 }

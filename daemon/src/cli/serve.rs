@@ -1,17 +1,27 @@
 //! `cutover serve`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{CliError, LogFormat, Place};
+use super::{CliError, Place};
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {}
+pub(super) struct Serve {
+    /// How the log is written; what is in it, CUTOVER_LOG says [default: info]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
 
 impl Serve {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
-        log_to_stderr(place.log_format);
+        log_to_stderr(self.log_format);
         let mut config = place.config()?;
         if let Some(socket) = &place.socket {
             config.daemon.socket.clone_from(socket);

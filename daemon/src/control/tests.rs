@@ -174,11 +174,7 @@ async fn a_restarted_daemon_goes_on_and_still_refuses_a_second_one() {
     let Bench { control, world, folder } = Bench::new().await;
     let wanted = Wanted { version: "2".to_owned(), ..Wanted::default() };
     let two = control.deploy("shop", wanted).await.unwrap();
-    {
-        let seat = control.seat("shop");
-        let seat = seat.lock().await;
-        seat.as_ref().unwrap().task.abort();
-    }
+    control.stop().await;
     drop(control);
     let control = Bench::control(&world, &folder, Time(1_005_000)).await;
     let bench = Bench { control, world, folder };

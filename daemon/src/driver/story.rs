@@ -92,10 +92,8 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
         Phase::Stuck { reason, next } => format!("stuck: {reason}; next, type: {next}"),
         _ => begin(next),
     };
-    match message.is_empty() {
-        true => end,
-        false => format!("{message}; {end}"),
-    }
+    // The reason of an end is often what has just happened: it is said once.
+    if message.is_empty() || end.contains(&message) { end } else { format!("{message}; {end}") }
 }
 
 /// A migration that stays needs a word: the next deployment meets it.
@@ -171,6 +169,7 @@ impl<W> Scene<W> {
             Event::SoakBad(why) => format!("soak failed: {why}"),
             Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
             Event::Abort(why) if before.phase.effect().is_some() => why.clone(),
+            Event::StepFailed(why) => format!("it did not work: {why}"),
             Event::MigrateFailed(why)
             | Event::ProvisionFailed(why)
             | Event::NotReady(why)
@@ -179,7 +178,6 @@ impl<W> Scene<W> {
             | Event::SoakBlind(why)
             | Event::DrainTimedOut(why)
             | Event::OldSick(why)
-            | Event::StepFailed(why)
             | Event::Abort(why)
             | Event::Rollback(why) => why.clone(),
         }

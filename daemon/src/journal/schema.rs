@@ -54,6 +54,21 @@ pub(super) const SELECT_ENTRY: &str = "
     JOIN records m ON m.seq = (SELECT max(seq) FROM records WHERE deployment = d.id)
 ";
 
+/// The last version that was started in slot ?2 of group ?1, and whether it is gone: taken back, or stopped when a later
+/// deployment out of that slot was over.
+pub(super) const SELECT_VERSION: &str = "
+    SELECT d.version,
+           coalesce(d.outcome IN ('failed', 'rolled_back'), 0) OR EXISTS (
+               SELECT 1 FROM deployments l JOIN records r ON r.deployment = l.id
+               WHERE l.grp = ?1 AND l.rowid > d.rowid AND json_extract(l.plan, '$.from') = ?2
+                 AND l.closed = 1 AND r.phase = 'decommissioning'
+           )
+    FROM deployments d
+    WHERE d.grp = ?1 AND json_extract(d.plan, '$.to') = ?2
+      AND EXISTS (SELECT 1 FROM records WHERE deployment = d.id AND phase = 'probing')
+    ORDER BY d.rowid DESC LIMIT 1
+";
+
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let database = |source| JournalError::Database { path: path.to_owned(), source };
     // SQLite would make it readable for all, and its companions after it: it holds the variables of commands.

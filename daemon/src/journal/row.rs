@@ -1,0 +1,49 @@
+//! Rows of the journal, read back.
+
+use cutover_core::deployment::{Outcome, Time};
+use rusqlite::Row;
+
+use super::{Deployment, Entry, JournalError};
+
+/// Texts as they are stored, when it started, when it was updated, its outcome.
+pub(super) type Raw = (Box<[String; 8]>, Time, Time, Option<String>);
+
+pub(super) fn raw_entry(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    let texts = [
+        row.get(0)?,
+        row.get(1)?,
+        row.get(2)?,
+        row.get(3)?,
+        row.get(4)?,
+        row.get(5)?,
+        row.get(6)?,
+        row.get(7)?,
+    ];
+    Ok((Box::new(texts), time(row, 8)?, time(row, 9)?, row.get(10)?))
+}
+
+pub(super) fn parse_entry((texts, started, updated, word): Raw) -> Result<Entry, JournalError> {
+    let [id, version, previous, asked_by, plan, config, state, message] = *texts;
+    let unreadable = |error: serde_json::Error| JournalError::Unreadable {
+        deployment: id.clone(),
+        why: error.to_string(),
+    };
+    let plan = serde_json::from_str(&plan).map_err(unreadable)?;
+    let config = serde_json::from_str(&config).map_err(unreadable)?;
+    let state = serde_json::from_str(&state).map_err(unreadable)?;
+    Ok(Entry {
+        deployment: Deployment { id, version, previous, asked_by, started, plan, config },
+        state,
+        outcome: word.and_then(|word| outcome(&word)),
+        message,
+        updated,
+    })
+}
+
+pub(super) fn outcome(word: &str) -> Option<Outcome> {
+    Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Time> {
+    Ok(Time(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0)))
+}

@@ -1,0 +1,139 @@
+//! What is on disk, and what is refused.
+
+use std::os::unix::fs::PermissionsExt;
+
+use cutover_core::deployment::{Cause, CauseKind, Phase, Retry};
+
+use super::*;
+
+fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
+    let config = crate::driver::test_config().group("shop").unwrap().clone();
+    let plan = Plan {
+        group: "shop".to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        migrate: false,
+        provision: true,
+        revert: None,
+        decommission: None,
+        probe_deadline: std::time::Duration::from_secs(1),
+        soak: std::time::Duration::from_secs(1),
+        accept_inconclusive: false,
+        drain: std::time::Duration::from_secs(1),
+        warm: std::time::Duration::from_secs(1),
+    };
+    Deployment {
+        id: id.to_owned(),
+        version: version.to_owned(),
+        previous: String::new(),
+        asked_by: "a test".to_owned(),
+        started: Time(5),
+        plan,
+        config,
+    }
+}
+
+fn state(phase: Phase) -> State {
+    State { phase, migrated: false, provisioned: true, abort: None }
+}
+
+/// Takes a deployment through phases.
+async fn tell(journal: &Journal, deployment: Deployment, phases: impl IntoIterator<Item = Phase>) {
+    let id = deployment.id.clone();
+    journal.begin(deployment, &state(Phase::Provisioning), "").await.unwrap();
+    journal.append(&id, Time(6), &state(Phase::Probing { until: Time(9) }), "").await.unwrap();
+    for phase in phases {
+        journal.append(&id, Time(7), &state(phase), "").await.unwrap();
+    }
+}
+
+fn completed() -> [Phase; 2] {
+    [Phase::Decommissioning(Retry::default()), Phase::Completed { note: None }]
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = deployment("shop-1", "blue", "green", "2");
+    {
+        let journal = Journal::open(folder.path()).unwrap();
+        tell(&journal, begun.clone(), [Phase::Smoking]).await;
+        journal.note("shop-1", Time(8), "smoking", "a note").await.unwrap();
+    }
+    let journal = Journal::open(folder.path()).unwrap();
+    let entry = journal.open_deployments().await.unwrap().pop().unwrap();
+    assert_eq!(entry.deployment, begun);
+    assert_eq!(entry.state, state(Phase::Smoking));
+    assert_eq!((entry.message.as_str(), entry.updated), ("a note", Time(8)));
+    let records = journal.records("shop-1", 0).await.unwrap();
+    assert_eq!(records.len(), 4);
+    assert_eq!(journal.records("shop-1", records[1].seq).await.unwrap(), records[2..]);
+    assert_eq!(journal.free_id("shop-1".to_owned()).await.unwrap(), "shop-1-2");
+}
+
+#[tokio::test]
+async fn it_is_flushed_and_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    tell(&journal, deployment("shop-1", "blue", "green", "2"), []).await;
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} is open to others", file.path().display());
+    }
+    let setting = |name: &'static str| {
+        let connection = lock(&journal.connection);
+        connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap()
+    };
+    assert_eq!(setting("journal_mode"), rusqlite::types::Value::Text("wal".to_owned()));
+    assert_eq!(setting("synchronous"), rusqlite::types::Value::Integer(2), "FULL");
+}
+
+#[tokio::test]
+async fn another_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE precious (a)").unwrap();
+    let error = Journal::open(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("is a database, but not a journal of cutover"), "{error}");
+    std::fs::write(&path, "x".repeat(10_000)).unwrap();
+    let error = Journal::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("not a database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Journal::open(folder.path()).unwrap());
+    let path = folder.path().join("journal.sqlite");
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let error = Journal::open(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("has format version 2, this daemon reads version 1"), "{error}");
+}
+
+#[tokio::test]
+async fn versions_in_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let seen = async || {
+        let blue = journal.version_in("shop", "blue").await.unwrap();
+        let green = journal.version_in("shop", "green").await.unwrap();
+        (blue.unwrap_or_default(), green.unwrap_or_default())
+    };
+    let two = |blue: &str, green: &str| (blue.to_owned(), green.to_owned());
+    assert_eq!(seen().await, two("", ""));
+    tell(&journal, deployment("a", "blue", "green", "2"), completed()).await;
+    assert_eq!(seen().await, two("", "2"));
+    tell(&journal, deployment("b", "green", "blue", "3"), []).await;
+    assert_eq!(seen().await, two("3", "2"), "started, and not at its end");
+    for phase in completed() {
+        journal.append("b", Time(8), &state(phase), "").await.unwrap();
+    }
+    assert_eq!(seen().await, two("3", ""), "2 was stopped");
+    let cause = Cause { kind: CauseKind::Smoke, text: String::new() };
+    tell(&journal, deployment("c", "blue", "green", "4"), [Phase::Failed(cause)]).await;
+    assert_eq!(seen().await, two("3", ""), "4 was taken back");
+    let stuck = Phase::Stuck { reason: String::new(), next: String::new() };
+    tell(&journal, deployment("d", "blue", "green", "5"), [stuck]).await;
+    assert_eq!(seen().await, two("3", "5"), "stuck, and left running");
+}
