@@ -82,6 +82,17 @@ impl Edge {
         self.nginx.admin().group(group).await.unwrap().slot(slot).unwrap().counters
     }
 
+    /// The counters once this many requests have ended: a moment after their clients have the last byte.
+    async fn ended(&self, group: &str, slot: &str, requests: u64) -> Counters {
+        let what = format!("the end of {requests} requests to {group} {slot}");
+        wait::until_async(wait::PATIENCE, &what, async || {
+            self.counters(group, slot).await.responses.total() >= requests
+        })
+        .await
+        .unwrap();
+        self.counters(group, slot).await
+    }
+
     /// nginx counts when an upstream request ends, a moment after the client has its last byte.
     async fn assert(&self, group: &str, slot: &str, expected: Counters) {
         let start = Instant::now();
@@ -134,7 +145,7 @@ async fn a_retried_request_is_one_request_and_two_attempts() {
     for _ in 0..10 {
         assert_eq!(edge.get("/").await, 200);
     }
-    let counters = edge.counters("shop", "green").await;
+    let counters = edge.ended("shop", "green", 10).await;
     assert_eq!(counters.requests, 10);
     assert_eq!(counters.attempts, 10 + counters.attempts_failed);
     assert!(counters.attempts_failed >= 4, "every other request meets the dead server first: {counters:?}");
@@ -150,7 +161,7 @@ async fn a_status_that_is_retried_is_a_failed_attempt() {
     for _ in 0..4 {
         assert!([502, 503].contains(&edge.get("/retry-503").await));
     }
-    let counters = edge.counters("shop", "green").await;
+    let counters = edge.ended("shop", "green", 4).await;
     assert_eq!((counters.requests, counters.responses.server_error), (4, 4));
     assert_eq!(counters.attempts, counters.attempts_failed, "{counters:?}");
 }
