@@ -50,6 +50,8 @@ pub(crate) struct Scene {
     pub(crate) bad_version: Option<String>,
     /// Versions that answer 500 to smoke tests.
     pub(crate) bad_smoke: bool,
+    /// A smoke test makes the new slot sick.
+    pub(crate) sick_after_smoke: bool,
     /// Requests that arrive between two looks at the counters.
     pub(crate) traffic: u64,
     /// Deployments whose migration is in the database, in order.
@@ -89,6 +91,7 @@ impl Scripted {
             sick: Vec::new(),
             bad_version: None,
             bad_smoke: false,
+            sick_after_smoke: false,
             traffic: 100,
             database: Vec::new(),
             moves: Vec::new(),
@@ -270,7 +273,7 @@ impl Edge for Scripted {
 impl World for Scripted {
     async fn ask(&self, peer: &str, request: Request<Full<Bytes>>, _: Duration) -> Result<Answer, String> {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let scene = self.scene();
+        let mut scene = self.scene();
         let slot = if peer.ends_with(":1") { "blue" } else { "green" };
         if !scene.running.contains_key(slot) {
             return Err("no connection: connection refused".to_owned());
@@ -279,7 +282,12 @@ impl World for Scripted {
             "/health/ready" if scene.healthy(slot) => 200,
             "/health/ready" => 503,
             _ if scene.bad_smoke => 500,
-            _ => 200,
+            _ => {
+                if scene.sick_after_smoke {
+                    scene.sick.push(slot.to_owned());
+                }
+                200
+            }
         };
         Ok(Answer { status, ..Answer::default() })
     }

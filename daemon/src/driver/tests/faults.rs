@@ -61,6 +61,15 @@ const CASES: &[Case] = &[
         running: BLUE,
     },
     Case {
+        name: "the new slot gets sick between the smoke test and the switch",
+        script: |scene| scene.sick_after_smoke = true,
+        end: "failed",
+        active: "blue",
+        moves: 0,
+        migrated: false,
+        running: BLUE,
+    },
+    Case {
         name: "nginx refuses the switch",
         script: |scene| scene.switch_faults.push(Fault::Refused),
         end: "failed",
