@@ -23,6 +23,9 @@ const HTTP: &str = "
     server { listen %%listen:tcp%%; location / { cutover_api write=on; } }
 ";
 
+/// Method, path, headers and body of a call; status, code and words of its answer.
+type Refusal<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, ErrorCode, &'a str);
+
 const JSON: (&str, &str) = ("content-type", "application/json");
 const ROUTE: &str = "/v1/groups/shop/route";
 
@@ -37,7 +40,7 @@ async fn groups_show_their_route_and_peers() {
     assert_eq!(groups.module, env!("CARGO_PKG_VERSION"));
     assert!(groups.nginx.starts_with("1."), "{}", groups.nginx);
     let shop = nginx.admin().group("shop").await.unwrap();
-    assert_eq!(groups.groups, [shop.clone()]);
+    assert_eq!(groups.groups, std::slice::from_ref(&shop));
     let peers = |slot: &str| -> Vec<(String, bool, bool)> {
         let slot = shop.slot(slot).unwrap();
         slot.peers.iter().map(|peer| (peer.address.clone(), peer.backup, peer.down)).collect()
@@ -111,7 +114,7 @@ async fn every_refusal_has_a_code_and_a_sentence() {
     let large = format!(r#"{{"active":"green","reason":"{}"}}"#, "x".repeat(70_000));
     let get = Method::GET;
     let put = Method::PUT;
-    let cases: [(&Method, &str, &[(&str, &str)], &str, u16, ErrorCode, &str); 17] = [
+    let cases: [Refusal<'_>; 17] = [
         (&get, "/", &[], "", 404, ErrorCode::NotFound, "/v1/groups"),
         (&get, "/v1/group", &[], "", 404, ErrorCode::NotFound, "no \"/v1/group\" here"),
         (

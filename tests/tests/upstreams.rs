@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use cutover_core::counters::Counters;
 use cutover_tests::nginx::Nginx;
-use cutover_tests::{Backend, ports};
+use cutover_tests::{Backend, ports, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -163,8 +164,13 @@ async fn balancing_keepalive_and_retries_are_the_upstreams_own() {
                 assert!(answer.contains(slot), "{balancing}: {answer}");
             }
         }
-        let group = nginx.admin().group("shop").await.unwrap();
-        let blue = group.slot("blue").unwrap().counters;
+        // nginx counts when an upstream request ends, a moment after the client has its last byte.
+        let mut blue = Counters::default();
+        let check = async || {
+            blue = nginx.admin().group("shop").await.unwrap().slot("blue").unwrap().counters;
+            blue.responses.total() == 24
+        };
+        wait::until_async(wait::PATIENCE, "24 answers of blue", check).await.unwrap();
         assert_eq!((blue.requests, blue.responses.success), (24, 24), "{balancing}");
         assert_eq!(blue.attempts, 24 + blue.attempts_failed, "{balancing}");
         // One client has one address: ip_hash gives it one peer, here perhaps the living one.
