@@ -21,6 +21,8 @@ use crate::metrics;
 use crate::world::Live;
 
 mod socket;
+#[cfg(test)]
+mod tests;
 
 /// Why the daemon does not run. Text completes "failed to serve: ..".
 #[derive(Debug, thiserror::Error)]

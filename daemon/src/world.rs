@@ -94,3 +94,42 @@ impl World for Live {
         self.journal.commands_ended(deployment).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AdminAddress;
+
+    #[tokio::test]
+    async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        let config = crate::driver::test_config();
+        let group = config.group("shop").unwrap();
+        let deployment = crate::driver::test_deployment();
+        let (state, _) = deployment.plan.begin(cutover_core::deployment::Time(0));
+        journal.begin(deployment, &state, "").await.unwrap();
+        let edge = Module::new(&AdminAddress::Unix("/no/nginx".into()));
+        let live = Live::new(edge, journal.clone(), folder.path().to_owned());
+        let mark = folder.path().join("mark");
+        let mut job = Job {
+            name: "provision".to_owned(),
+            deployment: "shop-1".to_owned(),
+            command: group.provision.clone().unwrap(),
+            environment: [].into(),
+        };
+        let script = format!("(sleep 1; touch {}) & wait", mark.display());
+        job.command.command = serde_json::from_value(serde_json::json!(["/bin/sh", "-c", script])).unwrap();
+
+        let given_up = tokio::time::timeout(Duration::from_millis(300), live.run(&job)).await;
+        assert!(given_up.is_err());
+        let leaders = journal.commands("shop-1").await.unwrap();
+        assert_eq!(leaders.len(), 1);
+        assert!(leaders[0].is_alive());
+        live.end_commands("shop-1").await.unwrap();
+        assert!(!leaders[0].is_alive());
+        assert!(journal.commands("shop-1").await.unwrap().is_empty());
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert!(!mark.exists(), "a child in the background has lived on");
+    }
+}

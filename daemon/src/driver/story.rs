@@ -113,6 +113,7 @@ fn database(deployment: &Deployment, state: &State) -> String {
 /// What is done now.
 fn begin(state: &State) -> String {
     match &state.phase {
+        Phase::Migrating if state.abort.is_some() => "letting the migration end first",
         Phase::Migrating => "migrating the database",
         Phase::Provisioning => "starting the new version",
         Phase::Probing { .. } => "waiting until it is healthy",

@@ -41,7 +41,8 @@ pub(crate) fn config() -> Config {
     Config::parse(CONFIG).unwrap()
 }
 
-fn deployment() -> Deployment {
+/// A deployment for tests: `shop-1`, of version 2 from blue to green.
+pub(crate) fn deployment() -> Deployment {
     let config: Group = config().group("shop").unwrap().clone();
     let plan = Plan {
         group: "shop".to_owned(),

@@ -1,0 +1,60 @@
+//! Daemons that share a state folder or a socket, one after the other and at once.
+
+use std::future::pending;
+
+use super::*;
+
+fn config(folder: &Path, socket: &str) -> Config {
+    let folder = folder.display();
+    Config::parse(&format!(
+        "[daemon]\nsocket = \"{folder}/{socket}\"\nstate = \"{folder}/state\"\n\
+         [nginx]\nadmin = \"unix:{folder}/nginx.sock\"\n[group.shop]\n"
+    ))
+    .unwrap()
+}
+
+async fn until_there(path: &Path) {
+    while tokio::net::UnixStream::connect(path).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_daemon_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = tokio::spawn(serve(config(folder.path(), "a.sock"), pending()));
+    let socket = folder.path().join("a.sock");
+    until_there(&socket).await;
+    let second = serve(config(folder.path(), "b.sock"), pending()).await;
+    assert!(matches!(second, Err(ServeError::InUse(_))), "{second:?}");
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut third = config(elsewhere.path(), "c.sock");
+    third.daemon.socket.clone_from(&socket);
+    let third = serve(third, pending()).await;
+    assert!(matches!(third, Err(ServeError::SocketInUse(_))), "{third:?}");
+
+    // As by SIGKILL: the socket stays behind, the lock does not.
+    first.abort();
+    let _ = first.await;
+    assert!(socket.exists());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let next = tokio::spawn(serve(config(folder.path(), "a.sock"), async {
+        let _ = stopped.await;
+    }));
+    until_there(&socket).await;
+    stop.send(()).unwrap();
+    next.await.unwrap().unwrap();
+    assert!(!socket.exists(), "a daemon that was told to end takes its socket along");
+}
+
+#[tokio::test]
+async fn the_state_folder_is_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = tokio::spawn(serve(config(folder.path(), "a.sock"), pending()));
+    until_there(&folder.path().join("a.sock")).await;
+    let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("state"), 0o700);
+    assert_eq!(mode("a.sock"), 0o600);
+    daemon.abort();
+}
