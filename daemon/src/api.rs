@@ -2,12 +2,12 @@
 //!
 //! | call | answer |
 //! |---|---|
-//! | `GET /v1/status` | all [`GroupStatus`](crate::control::GroupStatus) |
+//! | `GET /v1/status` | all [`GroupStatus`] |
 //! | `GET /v1/groups/NAME` | one of them |
 //! | `POST /v1/groups/NAME/deployments` with [`DeployRequest`] | 201, [`Accepted`] |
 //! | `POST /v1/groups/NAME/abort`, `.../rollback` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after it, as nginx shows it |
-//! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`](crate::control::DeploymentStatus), the last first |
+//! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`], the last first |
 //! | `GET /v1/deployments/ID` | one of them |
 //! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, a line each, until the next outcome |
 //!
