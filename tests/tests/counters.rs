@@ -258,11 +258,11 @@ async fn a_client_that_goes_away_is_no_answer_of_the_slot() {
     }
     edge.assert("shop", "blue", Counters { requests: 3, attempts: 3, in_flight: 3, ..Counters::default() })
         .await;
-    assert_eq!(edge.one.truth().in_flight, 3);
+    wait::until("all three at the backend", || edge.one.truth().in_flight == 3).await.unwrap();
     drop(clients);
     edge.assert("shop", "blue", answered(Responses { aborted: 3, ..Responses::default() })).await;
-    wait::until("the backend to be left alone", || edge.one.truth().in_flight == 0).await.unwrap();
-    assert_eq!(edge.one.truth().abandoned, 3);
+    wait::until("the backend to be left alone", || edge.one.truth().abandoned == 3).await.unwrap();
+    wait::until("no request at the backend", || edge.one.truth().in_flight == 0).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,57 +1,14 @@
-//! Promise 3: never empty, never forgotten. The state file over restarts, reloads and damage.
-
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The file while nginx runs: reloads, binary upgrades, other folders, slots that come and go.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
 
 use cutover_tests::Backend;
 use cutover_tests::nginx::Nginx;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-const HTTP: &str = "
-    cutover_state %%prefix%%/state;
-    upstream b { server 127.0.0.1:1; }
-    upstream g { server 127.0.0.1:2; }
-    upstream r { server 127.0.0.1:3; }
-    cutover shop { %%slots%% active blue; }
-    cutover blog { slot one b; slot two g; active one; }
-    server { listen %%admin%%; location / { cutover_api write=on; } }
-";
-
-const TWO: &str = "slot blue b; slot green g;";
-
-async fn started() -> Nginx {
-    Nginx::builder().set("slots", TWO).http(HTTP).start().await.unwrap()
-}
-
-fn file(nginx: &Nginx) -> PathBuf {
-    nginx.prefix().join("state/routes")
-}
-
-async fn active(nginx: &Nginx) -> (String, u32) {
-    let route = nginx.admin().group("shop").await.unwrap().route;
-    (route.active, route.generation)
-}
-
-async fn refused_at_start(nginx: &Nginx, why: &str) {
-    nginx.expect_in_log(why);
-    let answer = nginx.try_start().await.unwrap();
-    assert!(!answer.ok, "started, but expected: {why}");
-    assert!(answer.output.contains(why), "expected {why:?}, got: {}", answer.output);
-    assert!(!nginx.check().unwrap().ok, "nginx -t must say the same");
-}
-
-#[tokio::test]
-async fn the_file_is_private_and_there_from_the_first_start() {
-    let nginx = started().await;
-    let meta = fs::metadata(file(&nginx)).unwrap();
-    assert_eq!((meta.mode() & 0o7777, meta.uid()), (0o600, 0));
-    assert_eq!(fs::read_dir(nginx.prefix().join("state")).unwrap().count(), 1, "no drafts stay behind");
-    assert_eq!(active(&nginx).await, ("blue".into(), 0));
-}
+use super::{HTTP, TWO, active, file, started};
 
 #[tokio::test]
 async fn slots_keep_their_route_when_they_are_reordered_added_and_removed() {
@@ -103,95 +60,6 @@ async fn the_active_slot_cannot_be_dropped() {
 }
 
 #[tokio::test]
-async fn checking_changes_nothing_on_a_live_nginx() {
-    let nginx = started().await;
-    nginx.admin().switch("shop", "green").await.unwrap();
-    let (before, meta) = (fs::read(file(&nginx)).unwrap(), fs::metadata(file(&nginx)).unwrap());
-    nginx.set("slots", "slot red r; slot blue b; slot green g;");
-    nginx.write_http(HTTP).unwrap();
-    let answer = nginx.check().unwrap();
-    assert!(answer.ok, "{}", answer.output);
-    assert_eq!(fs::read(file(&nginx)).unwrap(), before);
-    assert_eq!(fs::metadata(file(&nginx)).unwrap().mtime_nsec(), meta.mtime_nsec());
-    assert!(nginx.admin_socket().exists(), "nginx -t must not take the live socket away");
-    assert_eq!(active(&nginx).await, ("green".into(), 1));
-}
-
-#[tokio::test]
-async fn damage_is_refused_and_never_read_as_a_route() {
-    let nginx = started().await;
-    nginx.admin().switch("shop", "green").await.unwrap();
-    nginx.stop().await.unwrap();
-    let path = file(&nginx);
-    let good = fs::read(&path).unwrap();
-    let flip = |at: usize| {
-        let mut bad = good.clone();
-        bad[at] ^= 1;
-        bad
-    };
-    let mut newer = good.clone();
-    newer[8] = 9;
-    for (bytes, why) in [
-        (good[..good.len() - 1].to_vec(), "is cut off"),
-        (good[..4096].to_vec(), "is cut off"),
-        (Vec::new(), "is cut off"),
-        (b"#!/bin/sh\n".repeat(900), "is not a cutover state file"),
-        (newer, "the checksum of its header does not match"),
-        (flip(12), "the checksum of its header does not match"),
-        (flip(4096 + 5), "the route of record 0 (group \"shop\") cannot be read"),
-        (flip(4096 + 70), "the names of record 0 cannot be read"),
-        (flip(4096 + 512 + 300), "the names of record 1 cannot be read"),
-    ] {
-        fs::write(&path, &bytes).unwrap();
-        refused_at_start(&nginx, why).await;
-        assert_eq!(fs::read(&path).unwrap(), bytes, "a damaged file is left as it is");
-    }
-    fs::write(&path, &good).unwrap();
-    nginx.start().await.unwrap();
-    assert_eq!(active(&nginx).await, ("green".into(), 1));
-}
-
-#[tokio::test]
-async fn a_file_that_is_not_ours_is_refused() {
-    let nginx = started().await;
-    nginx.stop().await.unwrap();
-    let path = file(&nginx);
-    let aside = nginx.prefix().join("aside");
-    fs::rename(&path, &aside).unwrap();
-    symlink(&aside, &path).unwrap();
-    refused_at_start(&nginx, "opening").await;
-    fs::remove_file(&path).unwrap();
-    fs::create_dir(&path).unwrap();
-    nginx.expect_in_log("is not a regular file");
-    refused_at_start(&nginx, "opening").await;
-    fs::remove_dir(&path).unwrap();
-    fs::copy(&aside, &path).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    refused_at_start(&nginx, "can be written by others").await;
-}
-
-#[tokio::test]
-async fn two_nginx_never_share_a_file() {
-    let first = started().await;
-    first.admin().switch("shop", "green").await.unwrap();
-    let folder = first.prefix().join("state");
-    let http = HTTP.replace("%%prefix%%/state", &folder.display().to_string());
-    let second = Nginx::builder().set("slots", TWO).http(&http).build().unwrap();
-    let why = "is in use by another nginx";
-    second.expect_in_log(why);
-    let answer = second.try_start().await.unwrap();
-    assert!(!answer.ok && answer.output.contains(why), "{}", answer.output);
-    // A reload of the first, and an upgrade, are not another nginx.
-    first.reload().await.unwrap();
-    first.upgrade().await.unwrap();
-    assert_eq!(active(&first).await, ("green".into(), 1));
-    assert!(!second.try_start().await.unwrap().ok, "the lock outlives the upgrade");
-    first.kill_all().await.unwrap();
-    second.start().await.unwrap();
-    assert_eq!(active(&second).await, ("green".into(), 1));
-}
-
-#[tokio::test]
 async fn a_file_removed_or_replaced_under_a_running_nginx_stops_the_reload() {
     let nginx = started().await;
     nginx.admin().switch("shop", "green").await.unwrap();
@@ -208,40 +76,6 @@ async fn a_file_removed_or_replaced_under_a_running_nginx_stops_the_reload() {
     nginx.stop().await.unwrap();
     nginx.start().await.unwrap();
     assert_eq!(active(&nginx).await, ("green".into(), 1));
-}
-
-#[tokio::test]
-async fn a_stale_socket_never_stops_nginx() {
-    let nginx = started().await;
-    nginx.kill_all().await.unwrap();
-    assert!(nginx.admin_socket().exists());
-    assert!(nginx.check().unwrap().ok);
-    assert!(nginx.admin_socket().exists(), "nginx -t removes nothing");
-    nginx.start().await.unwrap();
-    assert_eq!(active(&nginx).await, ("blue".into(), 0));
-    assert!(nginx.error_log().contains("removed \""));
-}
-
-#[tokio::test]
-async fn a_stale_socket_never_stops_an_nginx_without_groups() {
-    let nginx = Nginx::builder()
-        .http("server { listen %%admin%%; location / { cutover_api; } }")
-        .start()
-        .await
-        .unwrap();
-    nginx.kill_all().await.unwrap();
-    nginx.start().await.unwrap();
-    assert_eq!(nginx.admin().groups().await.unwrap().groups.len(), 0);
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_socket_is_not_removed() {
-    let nginx = Nginx::builder().set("slots", TWO).http(HTTP).build().unwrap();
-    fs::write(nginx.admin_socket(), "precious").unwrap();
-    nginx.expect_in_log("Address already in use");
-    nginx.expect_in_log("still could not bind()");
-    assert!(!nginx.try_start().await.unwrap().ok);
-    assert_eq!(fs::read_to_string(nginx.admin_socket()).unwrap(), "precious");
 }
 
 /// Another folder has other routes: a reload that would move traffic is refused, one that takes the file along is not.
@@ -390,27 +224,6 @@ async fn an_upgrade_to_a_configuration_without_state_lets_go_of_it() {
     }
 }
 
-/// No free space: refused with the path, nothing half-made; with space again it starts.
-#[tokio::test]
-async fn a_full_disk_is_refused_at_the_start() {
-    let nginx = Nginx::builder().set("slots", TWO).http(HTTP).build().unwrap();
-    let small = SmallDisk::mount(nginx.prefix().join("state"), "16k");
-    nginx.expect_in_log("No space left on device");
-    let answer = nginx.try_start().await.unwrap();
-    assert!(!answer.ok && answer.output.contains("state/routes\" failed"), "{}", answer.output);
-    assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0, "no half-made file stays behind");
-    small.resize("1m");
-    nginx.start().await.unwrap();
-    // Full again while it runs: the file's blocks are all there already.
-    fs::write(small.0.join("ballast"), vec![1; 2 << 20]).unwrap_err();
-    assert_eq!(nginx.admin().switch("shop", "green").await.unwrap().route.generation, 1);
-    nginx.kill_all().await.unwrap();
-    nginx.start().await.unwrap();
-    assert_eq!(active(&nginx).await, ("green".into(), 1));
-    // Before nginx's folder goes, which it lies in.
-    drop(small);
-}
-
 /// Growing beyond the first 64 groups keeps the routes, also for workers of before.
 #[tokio::test]
 async fn the_file_grows_with_the_configuration() {
@@ -477,43 +290,4 @@ async fn a_new_module_file_finds_routes_and_counters() {
         let next = if expected == "green" { "blue" } else { "green" };
         nginx.admin().switch("shop", next).await.unwrap();
     }
-}
-
-/// A bit that flips in the mapped route while nginx runs: the request path falls back, says so once, and can be switched.
-#[tokio::test]
-async fn a_route_damaged_in_memory_falls_back_to_active() {
-    let nginx = started().await;
-    nginx.admin().switch("shop", "green").await.unwrap();
-    let file = fs::OpenOptions::new().write(true).open(file(&nginx)).unwrap();
-    file.write_at(&[0xff], 4096 + 2).unwrap();
-    assert_eq!(active(&nginx).await.0, "blue");
-    assert_eq!(nginx.admin().switch("shop", "green").await.unwrap().route.active, "green");
-}
-
-/// A tmpfs of a given size, unmounted when it goes.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf, size: &str) -> Self {
-        run(
-            "mount",
-            &["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs", &at.display().to_string()],
-        );
-        Self(at)
-    }
-
-    fn resize(&self, size: &str) {
-        run("mount", &["-o", &format!("remount,size={size}"), &self.0.display().to_string()]);
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        run("umount", &["-l", &self.0.display().to_string()]);
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = std::process::Command::new(program).args(arguments).status().unwrap();
-    assert!(status.success(), "{program} {arguments:?}: {status}");
 }
