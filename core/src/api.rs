@@ -88,6 +88,10 @@ pub struct Peer {
 pub struct RouteChange {
     /// The slot that shall take all traffic.
     pub active: String,
+    /// Moves the generation also when the slot is active already: from then on an older `If-Match` fits no more. For callers
+    /// who do not know whether an earlier change of theirs is still under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fence: bool,
     /// Why, for the log: at most 200 characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

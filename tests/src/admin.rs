@@ -74,7 +74,7 @@ impl Admin {
     }
 
     async fn put_route(&self, group: &str, to: &str, generation: Option<u32>) -> Result<Reply> {
-        let change = RouteChange { active: to.to_owned(), reason: Some("a test".to_owned()) };
+        let change = RouteChange { active: to.to_owned(), fence: false, reason: Some("a test".to_owned()) };
         let body = serde_json::to_string(&change)?;
         let if_match = generation.map(|generation| format!("\"{generation}\""));
         let mut headers = vec![("content-type", "application/json")];

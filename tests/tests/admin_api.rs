@@ -106,6 +106,21 @@ async fn of_two_operators_one_is_told_where_the_traffic_is() {
     assert_eq!(answers, [vec![200], vec![412; 19]].concat());
 }
 
+/// Who does not know whether an earlier change of theirs is still under way can see to it that it comes too late.
+#[tokio::test]
+async fn a_fence_makes_older_changes_too_late() {
+    let nginx = started().await;
+    let admin = nginx.admin();
+    let fence = r#"{"active":"blue","fence":true}"#;
+    for generation in 0..3 {
+        let if_match = format!("\"{generation}\"");
+        let reply = admin.raw(Method::PUT, ROUTE, &[JSON, ("if-match", &if_match)], fence).await.unwrap();
+        assert_eq!(reply.etag, Some(format!("\"{}\"", generation + 1)), "{}", reply.body);
+    }
+    assert_eq!(admin.switch_if("shop", "green", 2).await.unwrap().status, 412);
+    assert_eq!(admin.group("shop").await.unwrap().route.active, "blue");
+}
+
 #[tokio::test]
 async fn every_refusal_has_a_code_and_a_sentence() {
     let nginx = started().await;

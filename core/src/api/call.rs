@@ -74,7 +74,7 @@ pub fn parse_route_change(content_type: Option<&[u8]>, body: &[u8]) -> Result<Ro
         ));
     }
     serde_json::from_slice(body).map_err(|error| {
-        let hint = "expected {\"active\": SLOT, \"reason\": TEXT}";
+        let hint = "expected {\"active\": SLOT, \"reason\": TEXT, \"fence\": true|false}";
         Failure::new(ErrorCode::BadBody, format!("the body is not a route change: {error}; {hint}"))
     })
 }

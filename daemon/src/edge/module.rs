@@ -82,7 +82,7 @@ impl Edge for Module {
     }
 
     async fn switch(&self, group: &str, to: &str, expected: u32, reason: &str) -> Result<Group, SwitchError> {
-        let change = RouteChange { active: to.to_owned(), reason: Some(reason.to_owned()) };
+        let change = RouteChange { active: to.to_owned(), fence: false, reason: Some(reason.to_owned()) };
         let if_match = format!("\"{expected}\"");
         let headers =
             [("host", "cutover"), ("content-type", "application/json"), ("if-match", if_match.as_str())];

@@ -41,7 +41,7 @@ fn change(request: &ngx_http_request_t, body: &[u8]) -> Result<&'static Group, A
     let expected = parse_if_match(value(headers.if_match)).map_err(Answer::failure)?;
     let change = parse_route_change(value(headers.content_type), body).map_err(Answer::failure)?;
     let to = slot_id(group, &change.active)?;
-    let moved = move_route(group, to, expected)?;
+    let moved = move_route(group, to, expected, change.fence)?;
     if let Some((from, generation)) = moved {
         audit(request, group, &from, generation, &change);
     }
@@ -59,14 +59,19 @@ fn slot_id(group: &Group, slot: &str) -> Result<SlotId, Answer> {
 }
 
 /// Where the traffic went before, and the new generation; `None` if it goes there already.
-fn move_route(group: &Group, to: SlotId, expected: Option<u32>) -> Result<Option<(String, u32)>, Answer> {
+fn move_route(
+    group: &Group,
+    to: SlotId,
+    expected: Option<u32>,
+    fence: bool,
+) -> Result<Option<(String, u32)>, Answer> {
     let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     let mut seen = word.load();
     loop {
         if let Some(expected) = expected.filter(|expected| *expected != seen.generation()) {
             return Err(moved_since(group, expected));
         }
-        if matches!(seen, Reading::Set(route) if route.active == to) {
+        if matches!(seen, Reading::Set(route) if route.active == to) && !fence {
             return Ok(None);
         }
         if !group.is_configured(to) {
