@@ -52,12 +52,14 @@ pub struct Failed {
     pub reason: String,
     /// The end of what it wrote.
     pub tail: String,
+    /// Its exit code, if it ended by itself.
+    pub code: Option<i32>,
 }
 
 impl Failed {
     /// A command that could not even be started.
     pub fn early(reason: String) -> Self {
-        Self { reason, tail: String::new() }
+        Self { reason, tail: String::new(), code: None }
     }
 }
 
@@ -106,9 +108,13 @@ pub fn start(job: &Job, folder: &Path) -> Result<Running, Failed> {
 impl Running {
     /// Waits for its end; at the limit the whole group is ended.
     pub async fn finish(mut self) -> Result<(), Failed> {
+        let mut code = None;
         let how = match tokio::time::timeout(self.limit.get(), self.child.wait()).await {
             Ok(Ok(status)) if status.success() => return Ok(()),
-            Ok(Ok(status)) => format!("ended with {status}"),
+            Ok(Ok(status)) => {
+                code = status.code();
+                format!("ended with {status}")
+            }
             Ok(Err(error)) => format!("cannot be waited for: {error}"),
             Err(_) => {
                 end_group(&self.leader).await;
@@ -119,7 +125,7 @@ impl Running {
         let last = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
         let last = last.map(|line| format!(": {line}")).unwrap_or_default();
         let reason = format!("{} {how}{last} (output in {})", self.name, self.output.display());
-        Err(Failed { reason, tail })
+        Err(Failed { reason, tail, code })
     }
 
     fn tail(&self) -> String {

@@ -204,6 +204,10 @@ mod tests {
             ("[daemon]\nmetrics = \"0.0.0.0:9119\"\n", "\"0.0.0.0:9119\" is not a loopback address"),
             ("[group.shop]\nwarm = \"1 parsec\"\n", "\"1 parsec\" is not a duration, as in \"30s\""),
             ("[group.\"-shop\"]\n", "group \"-shop\" may only hold letters"),
+            (
+                "[group.shop.revert]\ncommand = [\"/r\"]\nnothing_applied = 10\n",
+                "\"nothing_applied\" goes with migrate only",
+            ),
             ("[group.shop.migrate]\ncommand = []\n", "a command needs at least a program"),
             ("[group.shop.migrate]\ncommand = [\"migrate\"]\n", "\"migrate\" is not an absolute path"),
             ("[group.shop.probe]\npath = \"health\"\n", "\"health\" does not begin with \"/\""),

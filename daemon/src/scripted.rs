@@ -62,6 +62,8 @@ pub(crate) struct Scene {
     pub(crate) commands: Vec<String>,
     /// How often a command, or reading the group, fails from now on.
     pub(crate) faults: BTreeMap<String, u32>,
+    /// What a command exits with the next time.
+    pub(crate) exit_code: BTreeMap<String, i32>,
     /// What goes wrong with the next switches.
     pub(crate) switch_faults: Vec<Fault>,
     /// Requests that a slot never gets rid of.
@@ -97,6 +99,7 @@ impl Scripted {
             moves: Vec::new(),
             commands: Vec::new(),
             faults: BTreeMap::new(),
+            exit_code: BTreeMap::new(),
             switch_faults: Vec::new(),
             held: 0,
             sick_after_switch: None,
@@ -217,6 +220,10 @@ impl Scene {
         let slot = job.environment.get("CUTOVER_SLOT").cloned().unwrap_or_default();
         let version = job.environment.get("CUTOVER_VERSION").cloned().unwrap_or_default();
         self.commands.push(format!("{} {slot}", job.name));
+        if let Some(code) = self.exit_code.remove(&job.name) {
+            let failed = Failed::early(format!("{} ended with exit status: {code}", job.name));
+            return Err(Failed { code: Some(code), ..failed });
+        }
         if self.fails(&job.name) {
             return Err(Failed::early(format!("{} ended with exit status: 1", job.name)));
         }

@@ -10,6 +10,8 @@ use crate::counters::Counters;
 pub enum Event {
     /// `migrate` succeeded.
     Migrated,
+    /// `migrate` succeeded and applied nothing: there is nothing to revert.
+    MigratedNothing,
     /// `migrate` failed.
     MigrateFailed(String),
     /// `provision` succeeded.

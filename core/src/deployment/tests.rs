@@ -97,6 +97,16 @@ fn walks() {
             "migrating provisioning probing smoking switching tearing_down failed",
         ),
         (
+            "somebody else moves the traffic to the slot that would be started: nothing is undone under it",
+            vec![E::Migrated, moved()],
+            "migrating provisioning failed",
+        ),
+        (
+            "a migration that applied nothing is not reverted",
+            vec![E::MigratedNothing, E::ProvisionFailed(why()), E::TornDown],
+            "migrating provisioning tearing_down failed",
+        ),
+        (
             "bad in the soak",
             back([E::Drained, E::Reverted, E::TornDown]),
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
@@ -235,8 +245,8 @@ fn phases_have_the_names_they_are_listed_with() {
 fn answers(effect: &Effect) -> Vec<Event> {
     let failed = || Event::StepFailed(why());
     match effect {
-        Effect::Migrate => vec![Event::Migrated, Event::MigrateFailed(why())],
-        Effect::Provision => vec![Event::Provisioned, Event::ProvisionFailed(why())],
+        Effect::Migrate => vec![Event::Migrated, Event::MigratedNothing, Event::MigrateFailed(why())],
+        Effect::Provision => vec![Event::Provisioned, Event::ProvisionFailed(why()), moved()],
         Effect::Probe { .. } => vec![Event::Ready, Event::NotReady(why())],
         Effect::Smoke => vec![Event::SmokePassed, Event::SmokeFailed(why())],
         Effect::ReadRoute => vec![read(), Event::NotSwitched(why()), moved()],

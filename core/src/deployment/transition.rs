@@ -61,6 +61,10 @@ impl Plan {
                     None => self.provisioning(migrated, now),
                 })
             }
+            (Phase::Migrating, Event::MigratedNothing) => Ok(match stay.abort.clone() {
+                Some(why) => self.give_up(stay, Cause::new(Kind::Operator, why), now),
+                None => self.provisioning(stay, now),
+            }),
             (Phase::Migrating, Event::MigrateFailed(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Migrate, why), now))
             }
@@ -69,6 +73,10 @@ impl Plan {
             }
             (Phase::Provisioning, Event::ProvisionFailed(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Provision, why), now))
+            }
+            // The slot that would be started has the traffic: nothing is done to it, nor to the database under it.
+            (Phase::Provisioning, Event::RouteMoved { active, generation }) => {
+                to(Phase::Failed(Cause::new(Kind::RouteMoved, self.moved(&active, generation))))
             }
             (Phase::Probing { .. }, Event::Ready) => to(Phase::Smoking),
             (Phase::Probing { .. }, Event::NotReady(why)) => {

@@ -2,6 +2,7 @@
 //! configuration that it began with.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use cutover_core::probe::Thresholds;
@@ -27,13 +28,13 @@ pub struct Group {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Command>,
     /// Undoes what `migrate` did in this deployment.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
     pub revert: Option<Command>,
     /// Starts the standby slot with the new version.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
     pub provision: Option<Command>,
     /// Stops a slot.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
     pub decommission: Option<Command>,
     /// `[group.NAME.probe]`
     pub probe: Probe,
@@ -75,6 +76,9 @@ pub struct Command {
     /// The folder it runs in; absent: `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
+    /// Of `migrate` only: the exit code that says that it succeeded and this deployment has applied nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nothing_applied: Option<NonZeroU8>,
 }
 
 fn five_minutes() -> Duration {
@@ -207,7 +211,10 @@ impl TryFrom<RawSmoke> for Smoke {
                 return Err(format!("smoke \"{name}\" has a command: \"{key}\" does not go with it"));
             }
             let timeout = raw.timeout.unwrap_or(Duration::seconds(60));
-            return Ok(Self { name, kind: SmokeKind::Command(Command { command, timeout, cwd: raw.cwd }) });
+            return Ok(Self {
+                name,
+                kind: SmokeKind::Command(Command { command, timeout, cwd: raw.cwd, nothing_applied: None }),
+            });
         }
         let Some(path) = raw.path else {
             return Err(format!("smoke \"{name}\" needs a path or a command"));
@@ -236,7 +243,7 @@ impl From<Smoke> for RawSmoke {
     fn from(smoke: Smoke) -> Self {
         let raw = Self { name: smoke.name, ..Self::default() };
         match smoke.kind {
-            SmokeKind::Command(Command { command, timeout, cwd }) => {
+            SmokeKind::Command(Command { command, timeout, cwd, .. }) => {
                 Self { command: Some(command), timeout: Some(timeout), cwd, ..raw }
             }
             SmokeKind::Request(request) => Self {
@@ -319,6 +326,14 @@ impl Default for Drain {
     fn default() -> Self {
         Self { deadline: Duration::seconds(30) }
     }
+}
+
+fn not_migrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
+    let command = Option::<Command>::deserialize(deserializer)?;
+    if command.as_ref().is_some_and(|command| command.nothing_applied.is_some()) {
+        return Err(de::Error::custom("\"nothing_applied\" goes with migrate only"));
+    }
+    Ok(command)
 }
 
 fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {

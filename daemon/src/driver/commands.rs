@@ -1,8 +1,9 @@
 //! Effects that run a command of the operator's.
 //!
-//! Before one that takes something away, nginx is asked where the traffic is: nothing that has traffic is stopped, and no
-//! database is reverted under the version that uses it.
+//! Before one that starts a slot anew or takes something away, nginx is asked where the traffic is: nothing that has
+//! traffic is touched, and no database is reverted under the version that uses it.
 
+use cutover_core::api::Group;
 use cutover_core::deployment::Event;
 
 use super::{Scene, story};
@@ -12,13 +13,34 @@ use crate::world::World;
 
 impl<W: World> Scene<W> {
     pub(super) async fn migrate(&self, phase: &str) -> Event {
-        match self.run(phase, "migrate", self.deployment.config.migrate.as_ref()).await {
+        // A deployment keeps the configuration it began with, so what its plan has, its configuration has.
+        let Some(migrate) = &self.deployment.config.migrate else { return Event::MigratedNothing };
+        let job = story::job_for_new(&self.deployment, "migrate", migrate);
+        let done = self.world.run(&job).await;
+        if let Err(Failed { code: Some(code), .. }) = &done
+            && migrate.nothing_applied.is_some_and(|nothing| i32::from(nothing.get()) == *code)
+        {
+            return Event::MigratedNothing;
+        }
+        match self.shown(phase, "migrate", done).await {
             Ok(()) => Event::Migrated,
-            Err(failed) => Event::MigrateFailed(failed.reason),
+            Err(failed) => {
+                let reason = failed.reason;
+                Event::MigrateFailed(format!("{reason}; the database may hold a part of the migration"))
+            }
         }
     }
 
+    /// A slot that has got the traffic meanwhile is not started anew under it.
     pub(super) async fn provision(&self, phase: &str) -> Event {
+        match self.group_patiently().await {
+            Ok(group) if group.route.active == self.deployment.plan.to => {
+                let Group { route, .. } = group;
+                return Event::RouteMoved { active: route.active, generation: route.generation };
+            }
+            Ok(_) => {}
+            Err(why) => return Event::ProvisionFailed(why),
+        }
         match self.run(phase, "provision", self.deployment.config.provision.as_ref()).await {
             Ok(()) => Event::Provisioned,
             Err(failed) => Event::ProvisionFailed(failed.reason),
@@ -71,10 +93,15 @@ impl<W: World> Scene<W> {
         // A deployment keeps the configuration it began with, so what its plan has, its configuration has.
         let Some(job) = job else { return Ok(()) };
         let done = self.world.run(&job).await;
+        self.shown(phase, &job.name, done).await
+    }
+
+    /// Notes the end of what a failed command wrote.
+    async fn shown(&self, phase: &str, name: &str, done: Result<(), Failed>) -> Result<(), Failed> {
         if let Err(failed) = &done
             && failed.tail.lines().count() > 1
         {
-            self.note(phase, &format!("the end of what {} wrote:\n{}", job.name, failed.tail)).await;
+            self.note(phase, &format!("the end of what {name} wrote:\n{}", failed.tail)).await;
         }
         done
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep};
+use cutover_core::deployment::{CauseKind, Event, Phase, RollbackStep, State, Store, TeardownStep};
 
 use super::Scene;
 use crate::clock::rfc3339;
@@ -82,6 +82,9 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
         }
         Phase::Completed { note: None } => "done".to_owned(),
         Phase::Completed { note: Some(note) } => format!("done, but {note}"),
+        Phase::Failed(cause) if cause.kind == CauseKind::RouteMoved => {
+            format!("failed: {cause}; this deployment has moved no traffic{}", database(deployment, next))
+        }
         Phase::Failed(cause) => {
             format!("failed: {cause}; no traffic has moved{}", database(deployment, next))
         }
@@ -103,7 +106,8 @@ fn database(deployment: &Deployment, state: &State) -> String {
     }
     match jobs(deployment).revert {
         Some(revert) => format!(
-            "; the database keeps its migration, since users have written with it; to revert it, type: {}",
+            "; the database keeps its migration, since users {} with it; to revert it, type: {}",
+            if matches!(state.phase, Phase::Failed(_)) { "may have written" } else { "have written" },
             revert.typed()
         ),
         None => "; the database keeps its migration: there is no revert command".to_owned(),
@@ -143,6 +147,7 @@ impl<W> Scene<W> {
         let plan = &self.deployment.plan;
         match event {
             Event::Migrated => "migrated".to_owned(),
+            Event::MigratedNothing => "there was nothing to migrate".to_owned(),
             Event::Provisioned => "started".to_owned(),
             Event::Ready => format!("slot \"{}\" is healthy", plan.to),
             Event::SmokePassed if self.deployment.config.smoke.is_empty() => "no smoke tests".to_owned(),

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::{Config, Group};
 use crate::scripted::{ALWAYS, Fault, Scripted};
 
+mod commands;
 mod cuts;
 mod faults;
 
@@ -19,6 +20,7 @@ const CONFIG: &str = r#"
     warm = "20s"
     [group.shop.migrate]
     command = ["/bin/migrate"]
+    nothing_applied = 10
     [group.shop.revert]
     command = ["/bin/revert"]
     [group.shop.provision]

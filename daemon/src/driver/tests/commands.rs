@@ -1,0 +1,44 @@
+//! Commands: when they run, and what their exit codes lead to.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_has_got_the_traffic_is_not_started_anew() {
+    let world = Arc::new(Scripted::new());
+    world.scene().running.insert("green".to_owned(), "1".to_owned());
+    world.scene().move_route("green");
+    let state = run(&world).await;
+    let scene = world.scene();
+    assert_eq!(state.phase.name(), "failed", "{state:?}");
+    assert_eq!(scene.violations, [""; 0]);
+    assert_eq!(
+        scene.commands,
+        ["migrate green"],
+        "nothing is started, reverted or stopped under the traffic"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn provision_waits_for_nginx_and_gives_up_in_the_end() {
+    let world = Arc::new(Scripted::new());
+    world.scene().fail("group", 5);
+    assert_eq!(run(&world).await.phase.name(), "completed");
+    let world = Arc::new(Scripted::new());
+    world.scene().fail("group", ALWAYS);
+    assert_eq!(run(&world).await.phase.name(), "stuck", "nor can it be seen what may be undone");
+    assert_eq!(world.scene().commands, ["migrate green"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_migration_that_applied_nothing_is_never_reverted() {
+    let world = Arc::new(Scripted::new());
+    world.scene().bad_version = Some("2".to_owned());
+    world.scene().exit_code.insert("migrate".to_owned(), 10);
+    let state = run(&world).await;
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().commands, ["migrate green", "provision green", "teardown green"]);
+    let world = Arc::new(Scripted::new());
+    world.scene().exit_code.insert("migrate".to_owned(), 11);
+    let Phase::Failed(cause) = run(&world).await.phase else { panic!() };
+    assert!(cause.text.ends_with("the database may hold a part of the migration"), "{cause}");
+}
