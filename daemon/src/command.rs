@@ -6,15 +6,25 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
 
 use crate::config;
 
+pub mod gate;
 mod process;
 
+use process::end_rest;
 pub use process::{Leader, end_group};
 
 /// The search path of every command; no other is inherited.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Bytes of output that are kept of one run; what it writes between two looks may be there too.
+const MOST_OUTPUT: u64 = 1 << 20;
+/// From one look at the output's length to the next.
+const LOOK: Duration = Duration::from_millis(200);
+const CUT_OFF: &str = "\n[output cut off by cutover]\n";
 /// Bytes of output that are shown when a command fails.
 const TAIL_BYTES: u64 = 4096;
 /// Lines of it.
@@ -67,15 +77,18 @@ impl Failed {
 #[derive(Debug)]
 pub struct Running {
     child: tokio::process::Child,
+    gate: Option<tokio::process::ChildStdin>,
     /// Its process, which is its group's leader.
     pub leader: Leader,
     output: PathBuf,
     begin: u64,
+    most: u64,
     name: String,
     limit: config::Duration,
 }
 
-/// Starts a command; its output goes to `folder/DEPLOYMENT/NAME.log`.
+/// Starts the gate before a command; the command's output goes to `folder/DEPLOYMENT/NAME.log`. It runs when [`Running::finish`]
+/// is called. One that is dropped before, as by a daemon that is killed, never runs.
 pub fn start(job: &Job, folder: &Path) -> Result<Running, Failed> {
     let program = job.command.command.program();
     let failed = |what: &str, error: std::io::Error| {
@@ -83,18 +96,22 @@ pub fn start(job: &Job, folder: &Path) -> Result<Running, Failed> {
     };
     let output = folder.join(&job.deployment).join(format!("{}.log", job.name));
     let (file, begin) = open_output(&output, job).map_err(|error| failed("its output file", error))?;
-    let mut command = tokio::process::Command::new(program);
+    rustix::fs::access(program, rustix::fs::Access::EXEC_OK).map_err(|error| failed("exec", error.into()))?;
+    let [gate, gate_arguments @ ..] = gate::argv();
+    let mut command = tokio::process::Command::new(gate);
     command
+        .args(gate_arguments)
+        .arg(program)
         .args(job.command.command.arguments())
         .env_clear()
         .env("PATH", PATH)
         .envs(&job.environment)
         .current_dir(job.command.cwd.as_deref().unwrap_or(Path::new("/")))
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(file.try_clone().map_err(|error| failed("its output file", error))?)
         .stderr(file)
         .process_group(0);
-    let child = command.spawn().map_err(|error| match &job.command.cwd {
+    let mut child = command.spawn().map_err(|error| match &job.command.cwd {
         Some(cwd) if !cwd.is_dir() => failed(&format!("cwd \"{}\"", cwd.display()), error),
         _ => failed("exec", error),
     })?;
@@ -102,25 +119,35 @@ pub fn start(job: &Job, folder: &Path) -> Result<Running, Failed> {
         Failed::early(format!("{} \"{}\" ended before it was seen", job.name, program.display()))
     })?;
     let (name, limit) = (job.name.clone(), job.command.timeout);
-    Ok(Running { child, leader, output, begin, name, limit })
+    let gate = child.stdin.take();
+    Ok(Running { child, gate, leader, output, begin, most: begin + MOST_OUTPUT, name, limit })
 }
 
 impl Running {
-    /// Waits for its end; at the limit the whole group is ended.
+    /// Lets it run, and waits for its end. When it fails, or at its limit, the whole group is ended; what a command that
+    /// succeeds leaves in the background is the operator's.
     pub async fn finish(mut self) -> Result<(), Failed> {
+        if let Some(mut gate) = self.gate.take() {
+            // A gate that is gone shows in its exit status.
+            let _ = gate.write_all(gate::OPEN).await;
+        }
         let mut code = None;
-        let how = match tokio::time::timeout(self.limit.get(), self.child.wait()).await {
+        let ended =
+            tokio::time::timeout(self.limit.get(), limited(self.child.wait(), &self.output, self.most)).await;
+        let how = match ended {
             Ok(Ok(status)) if status.success() => return Ok(()),
             Ok(Ok(status)) => {
                 code = status.code();
+                end_rest(&self.leader).await;
                 format!("ended with {status}")
             }
             Ok(Err(error)) => format!("cannot be waited for: {error}"),
             Err(_) => {
-                end_group(&self.leader).await;
+                limited(end_group(&self.leader), &self.output, self.most).await;
                 format!("did not end within {} and was killed", self.limit)
             }
         };
+        cut_off(&self.output, self.most);
         let tail = self.tail();
         let last = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
         let last = last.map(|line| format!(": {line}")).unwrap_or_default();
@@ -144,6 +171,33 @@ impl Running {
     }
 }
 
+/// Does something while a command may write. The command has the file itself, not a pipe: what it leaves in the background
+/// neither holds the daemon up nor dies when the daemon does.
+async fn limited<T>(doing: impl Future<Output = T>, output: &Path, most: u64) -> T {
+    tokio::pin!(doing);
+    loop {
+        tokio::select! {
+            done = &mut doing => return done,
+            () = tokio::time::sleep(LOOK) => cut_off(output, most),
+        }
+    }
+}
+
+/// Shortens a file that is longer than this; whoever appends to it goes on behind the cut.
+fn cut_off(output: &Path, most: u64) {
+    let cut = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().append(true).open(output)?;
+        if file.metadata()?.len() > most + TAIL_BYTES {
+            file.set_len(most)?;
+            file.write_all(CUT_OFF.as_bytes())?;
+        }
+        Ok(())
+    };
+    if let Err(error) = cut() {
+        tracing::warn!(output = %output.display(), %error, "failed to limit a command's output");
+    }
+}
+
 /// The file, and where this run's output begins in it: a run after a restart adds to what is there.
 fn open_output(path: &Path, job: &Job) -> std::io::Result<(File, u64)> {
     if let Some(folder) = path.parent() {
@@ -157,7 +211,7 @@ fn open_output(path: &Path, job: &Job) -> std::io::Result<(File, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 
@@ -208,6 +262,60 @@ mod tests {
         assert!(begin.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert!(!mark.exists(), "a child in the background has lived on");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_is_ended_with_its_children_and_one_that_succeeds_leaves_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for (code, lives) in [(0, true), (1, false)] {
+            let mark = folder.path().join(format!("mark-{code}"));
+            let script = format!("(sleep 1; touch {}) & exit {code}", mark.display());
+            let done = run(&job(&script, "5s"), folder.path()).await;
+            assert_eq!(done.is_ok(), code == 0);
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!(mark.exists(), lives, "exit code {code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_has_its_time_after_sigterm_although_its_parent_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let child =
+            format!("trap 'sleep 1; touch {}; exit' TERM; while :; do sleep 0.1; done", mark.display());
+        let failed =
+            run(&job(&format!("sh -c '{}' & wait", child.replace('\'', "'\\''")), "500ms"), folder.path())
+                .await;
+        assert!(failed.is_err());
+        assert!(mark.exists());
+    }
+
+    #[tokio::test]
+    async fn it_does_not_run_before_it_is_let() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let job = job(&format!("touch {}", mark.display()), "5s");
+        let started = start(&job, folder.path()).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let leader = started.leader.clone();
+        assert!(leader.is_alive() && !mark.exists());
+        drop(started);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!leader.is_alive() && !mark.exists(), "nobody is left to let it run");
+        let started = start(&job, folder.path()).unwrap();
+        let leader = started.leader.clone();
+        started.finish().await.unwrap();
+        assert!(!leader.is_alive() && mark.exists());
+    }
+
+    #[tokio::test]
+    async fn output_is_limited() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "i=0; while [ $i -lt 30 ]; do head -c 1000000 /dev/zero | tr '\\0' x; sleep 0.05; i=$((i+1)); done; echo; echo the end; exit 1";
+        let failed = run(&job(script, "20s"), folder.path()).await.unwrap_err();
+        let length = fs::metadata(folder.path().join("shop-1/provision.log")).unwrap().len();
+        assert!(length < 2 * MOST_OUTPUT, "{length}");
+        assert!(failed.tail.contains("output cut off"), "{failed:?}");
     }
 
     #[tokio::test]

@@ -295,12 +295,14 @@ impl Journal {
         .await
     }
 
-    /// Forgets the commands of a deployment: they have ended.
-    pub async fn commands_ended(&self, id: &str) -> Result<(), JournalError> {
-        let id = id.to_owned();
+    /// Forgets these commands: they have ended.
+    pub async fn commands_ended(&self, leaders: Vec<Leader>) -> Result<(), JournalError> {
         self.blocking(move |connection| {
-            connection.execute("DELETE FROM commands WHERE deployment = ?1", [id])?;
-            Ok(())
+            let transaction = connection.transaction()?;
+            for Leader { pid, birth } in &leaders {
+                transaction.execute("DELETE FROM commands WHERE pid = ?1 AND birth = ?2", params![pid, birth])?;
+            }
+            transaction.commit()
         })
         .await
     }

@@ -8,6 +8,9 @@ use clap::Parser;
 use cutover::cli::Arguments;
 
 fn main() -> ExitCode {
+    if let Some(code) = cutover::command::gate::pass(std::env::args_os().skip(1)) {
+        return code;
+    }
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {

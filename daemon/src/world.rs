@@ -74,24 +74,24 @@ impl World for Live {
     async fn run(&self, job: &Job) -> Result<(), Failed> {
         let running = command::start(job, &self.folder)?;
         let leader = running.leader.clone();
-        // A command that a restarted daemon could not find again must not run.
+        // A command that a restarted daemon could not find again must not run: dropped here, it never has.
         if let Err(error) = self.journal.command_started(&job.deployment, &job.name, &leader).await {
-            command::end_group(&leader).await;
-            return Err(Failed::early(format!("{} was ended: journal: {error}", job.name)));
+            return Err(Failed::early(format!("{} was not started: journal: {error}", job.name)));
         }
         let done = running.finish().await;
-        if let Err(error) = self.journal.commands_ended(&job.deployment).await {
+        if let Err(error) = self.journal.commands_ended(vec![leader]).await {
             tracing::warn!(deployment = job.deployment, %error, "failed to note the end of a command");
         }
         done
     }
 
     async fn end_commands(&self, deployment: &str) -> Result<(), JournalError> {
-        for leader in self.journal.commands(deployment).await? {
+        let leaders = self.journal.commands(deployment).await?;
+        for leader in &leaders {
             tracing::info!(deployment, pid = leader.pid, "ending a command that nobody waits for");
-            command::end_group(&leader).await;
+            command::end_group(leader).await;
         }
-        self.journal.commands_ended(deployment).await
+        self.journal.commands_ended(leaders).await
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// How long a group may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The leader of a process group. An id alone may have passed on to another process; an id, a start time and a boot have not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,44 +23,79 @@ pub struct Leader {
 impl Leader {
     /// Looks a live process up.
     pub fn of(pid: u32) -> Option<Self> {
-        let (_, start) = stat(pid)?;
+        let start = stat(pid)?.start;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(Self { pid, birth: format!("{}/{start}", boot.trim()) })
     }
 
     /// Whether this very process still runs.
     pub fn is_alive(&self) -> bool {
-        stat(self.pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
-            && Self::of(self.pid).as_ref() == Some(self)
+        stat(self.pid).is_some_and(|stat| stat.runs()) && Self::of(self.pid).as_ref() == Some(self)
     }
 }
 
 /// Ends the group of a leader that still is the same process: SIGTERM, and SIGKILL for whatever is left after five seconds.
 /// A leader that has ended leaves its group alone: what a command has put into the background on purpose is the operator's.
 pub async fn end_group(leader: &Leader) {
+    if leader.is_alive() {
+        end(leader).await;
+    }
+}
+
+/// The same for a leader that was waited for just now. While its group has a member, no other process gets its id.
+pub(super) async fn end_rest(leader: &Leader) {
+    end(leader).await;
+}
+
+async fn end(leader: &Leader) {
     let Some(group) = i32::try_from(leader.pid).ok().and_then(Pid::from_raw) else { return };
-    if !leader.is_alive() {
+    if !has_members(leader) {
         return;
     }
     let _ = kill_process_group(group, Signal::TERM);
     let grace = tokio::time::timeout(GRACE, async {
-        while test_kill_process_group(group) != Err(Errno::SRCH) && leader.is_alive() {
+        while has_members(leader) {
             tokio::time::sleep(PAUSE).await;
         }
     });
-    let _ = grace.await;
-    let _ = kill_process_group(group, Signal::KILL);
+    if grace.await.is_err() {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
 }
 
-/// State and start time of a process.
-fn stat(pid: u32) -> Option<(char, u64)> {
+/// Whether a process of this group still runs. One that has ended and that nobody has waited for does not count.
+fn has_members(leader: &Leader) -> bool {
+    let Some(group) = i32::try_from(leader.pid).ok().and_then(Pid::from_raw) else { return false };
+    if test_kill_process_group(group) == Err(Errno::SRCH) {
+        return false;
+    }
+    let Ok(processes) = fs::read_dir("/proc") else { return true };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    leader.is_alive() || pids.filter_map(stat).any(|stat| stat.group == leader.pid && stat.runs())
+}
+
+/// What /proc/PID/stat says of a process.
+struct Stat {
+    state: char,
+    group: u32,
+    start: u64,
+}
+
+impl Stat {
+    fn runs(&self) -> bool {
+        self.state != 'Z' && self.state != 'X'
+    }
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, parentheses too.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    Some((state, start))
+    let group = fields.nth(1)?.parse().ok()?;
+    let start = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, group, start })
 }
 
 #[cfg(test)]
