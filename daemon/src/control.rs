@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use cutover_core::api::Group as Seen;
-use cutover_core::deployment::{Event, Phase, Plan};
+use cutover_core::deployment::{Event, Outcome, Phase, Plan, State};
 use cutover_core::probe::Quorum;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
@@ -12,17 +12,17 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, rfc3339};
 use crate::config::{Config, Group};
 use crate::driver::{self, Ask, Driver, Reins};
-use crate::edge::SwitchError;
-use crate::journal::{Deployment, Entry, Journal, JournalError};
-use crate::metrics;
+use crate::journal::{Deployment, Entry, Journal, JournalError, Superseded};
 use crate::probe::Prober;
 use crate::world::World;
 
+mod by_hand;
 mod refusal;
 mod status;
 #[cfg(test)]
 mod tests;
 
+pub use by_hand::WantedSwitch;
 pub use refusal::Refusal;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus};
 
@@ -33,19 +33,6 @@ pub struct Wanted {
     pub version: String,
     /// The slot; absent: the first one that is not active.
     pub to: Option<String>,
-    /// Who asks.
-    pub asked_by: String,
-}
-
-/// Where an operator wants the traffic.
-#[derive(Clone, Debug)]
-pub struct WantedSwitch {
-    /// The slot.
-    pub to: String,
-    /// Why, for the log.
-    pub reason: String,
-    /// Although it is not healthy.
-    pub force: bool,
     /// Who asks.
     pub asked_by: String,
 }
@@ -74,6 +61,9 @@ impl<W> Clone for Control<W> {
 
 /// How long a driver may take to tell its phase; a journal that cannot be written holds it up.
 const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Deployments that are looked through for the one that is live.
+const LOOK_BACK: u32 = 100;
 
 /// Whoever holds it decides about the group.
 type Seat = Mutex<Option<Running>>;
@@ -154,11 +144,10 @@ impl<W: World> Control<W> {
         let seen = self.world.group(group).await?;
         let to = standby(&seen, wanted.to.as_deref())?;
         let from = seen.route.active.clone();
-        self.supersede(&mut seat).await?;
         let deployment = self.planned(group, config, wanted, from, to).await?;
         let (state, _) = deployment.plan.begin(self.clock.now());
         let message = driver::first_message(&deployment, &state);
-        let deployment = self.journal.begin(deployment, &state, &message).await?;
+        let deployment = self.take_over(&mut seat, deployment, &state, &message).await?;
         tracing::info!(deployment = deployment.id, group, phase = state.phase.name(), "{message}");
         let entry = Entry {
             deployment: deployment.clone(),
@@ -173,6 +162,7 @@ impl<W: World> Control<W> {
 
     /// Ends the deployment of a group and undoes what it did. The answer is its id.
     pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
+        self.group_config(group)?;
         let seat = self.seat(group);
         let seat = seat.lock().await;
         let Some(running) = live(&seat).await else { return Err(Refusal::NothingToAbort(group.to_owned())) };
@@ -186,15 +176,16 @@ impl<W: World> Control<W> {
 
     /// Brings the old version of a group back. The answer is the deployment that is rolled back.
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
+        let config = self.group_config(group)?;
         let seat = self.seat(group);
         let seat = seat.lock().await;
         let Some(running) = live(&seat).await else {
-            return Err(self.no_way_back(group).await?);
+            return Err(self.no_way_back(group, config).await?);
         };
         match running.phase().await {
             Phase::Warm { .. } => self.verify_way_back(group, &running.id).await?,
             Phase::Soaking { .. } | Phase::Draining { .. } => {}
-            Phase::Decommissioning(_) => return Err(self.no_way_back(group).await?),
+            Phase::Decommissioning(_) => return Err(self.no_way_back(group, config).await?),
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
                 return Err(running.refusal("it is being undone already".to_owned()).await);
             }
@@ -205,56 +196,6 @@ impl<W: World> Control<W> {
         let why = format!("rolled back by {asked_by}");
         running.ask(Event::Rollback(why)).await?;
         Ok(running.id.clone())
-    }
-
-    /// Moves the traffic of a group by hand. The answer is the group after it.
-    pub async fn switch(&self, group: &str, wanted: WantedSwitch) -> Result<Seen, Refusal> {
-        let config = self.group_config(group)?;
-        let seat = self.seat(group);
-        let mut seat = seat.lock().await;
-        if let Some(running) = self.not_warm(&seat).await {
-            return Err(running);
-        }
-        let seen = self.world.group(group).await?;
-        if seen.slot(&wanted.to).is_none() {
-            return Err(no_such_slot(&seen, &wanted.to));
-        }
-        if seen.route.active == wanted.to {
-            return Ok(seen);
-        }
-        let prober = Prober { world: &*self.world, group, config };
-        match prober.verify(&seen, &wanted.to, Quorum::All).await {
-            Ok(()) => {}
-            Err(why) if wanted.force => {
-                tracing::warn!(
-                    group,
-                    slot = wanted.to,
-                    why,
-                    "switching by force to a slot that is not healthy"
-                );
-            }
-            Err(why) => return Err(Refusal::Sick { slot: wanted.to, why }),
-        }
-        self.supersede(&mut seat).await?;
-        let reason = format!("{} (by {})", wanted.reason, wanted.asked_by);
-        let generation = seen.route.generation;
-        let group_now = match self.world.switch(group, &wanted.to, generation, &reason).await {
-            Ok(now) => now,
-            Err(SwitchError::Unknown(_)) => {
-                let now = self.world.group(group).await?;
-                if now.route.active != wanted.to {
-                    return Err(Refusal::NotSwitched(
-                        "its answer was lost, and nothing has moved".to_owned(),
-                    ));
-                }
-                now
-            }
-            Err(error) => return Err(Refusal::NotSwitched(error.to_string())),
-        };
-        metrics::switched(group, "manual");
-        let (from, to) = (&seen.route.active, &wanted.to);
-        tracing::info!(group, from, to, generation = group_now.route.generation, reason, "switched by hand");
-        Ok(group_now)
     }
 
     /// Stops all drivers where they are, then ends their commands: a command that is ended must not look as if it had failed.
@@ -355,6 +296,40 @@ impl<W: World> Control<W> {
         Ok(())
     }
 
+    /// Begins a deployment and ends the warm window of the one before, both or neither.
+    async fn take_over(
+        &self,
+        seat: &mut MutexGuard<'_, Option<Running>>,
+        deployment: Deployment,
+        state: &State,
+        message: &str,
+    ) -> Result<Deployment, Refusal> {
+        if live(seat).await.is_none() {
+            return Ok(self.journal.begin(deployment, state, message).await?);
+        }
+        let Some(running) = seat.take() else { return Err(Refusal::NothingToAbort(deployment.plan.group)) };
+        let before = match self.journal.entry(&running.id).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Err(Refusal::UnknownDeployment(running.id)),
+            Err(error) => {
+                **seat = Some(running);
+                return Err(error.into());
+            }
+        };
+        // It only watches: nothing is cut short. Should it have gone on meanwhile, the journal does not take the new one.
+        running.task.abort();
+        let _ = running.task.await;
+        let begun = match Superseded::of(&before, self.clock.now()) {
+            Some(superseded) => self.journal.begin_after(superseded, deployment, state, message).await,
+            None => Err(JournalError::Open(running.id.clone())),
+        };
+        if begun.is_err() {
+            let now = self.journal.entry(&running.id).await.ok().flatten();
+            **seat = Some(self.drive(now.unwrap_or(before)));
+        }
+        Ok(begun?)
+    }
+
     async fn verify_way_back(&self, group: &str, id: &str) -> Result<(), Refusal> {
         let Some(entry) = self.journal.entry(id).await? else { return Ok(()) };
         let seen = self.world.group(group).await?;
@@ -363,12 +338,28 @@ impl<W: World> Control<W> {
         prober.verify(&seen, &slot, Quorum::Majority).await.map_err(|why| Refusal::Sick { slot, why })
     }
 
-    async fn no_way_back(&self, group: &str) -> Result<Refusal, JournalError> {
-        let last = self.journal.history(Some(group), 1).await?.pop();
-        Ok(Refusal::NoWayBack {
-            group: group.to_owned(),
-            previous: last.map(|entry| entry.deployment.previous).filter(|version| !version.is_empty()),
-        })
+    /// What to do instead of a rollback: give the traffic to the slot that is still up, or deploy the version again that was live
+    /// before the one that is.
+    async fn no_way_back(&self, group: &str, config: &Group) -> Result<Refusal, JournalError> {
+        let mut refusal = Refusal::NoWayBack { group: group.to_owned(), previous: None, up: None };
+        let (Ok(seen), Refusal::NoWayBack { previous, up, .. }) =
+            (self.world.group(group).await, &mut refusal)
+        else {
+            return Ok(refusal);
+        };
+        let prober = Prober { world: &*self.world, group, config };
+        for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
+            let round = prober.round(slot).await;
+            if Quorum::Majority.met(round.iter().filter(|(_, probed)| probed.is_ok()).count(), round.len()) {
+                *up = Some(slot.name.clone());
+            }
+        }
+        let all = self.journal.history(Some(group), LOOK_BACK).await?;
+        let live = all.into_iter().find(|entry| {
+            entry.deployment.plan.to == seen.route.active && entry.outcome == Some(Outcome::Completed)
+        });
+        *previous = live.map(|entry| entry.deployment.previous).filter(|version| !version.is_empty());
+        Ok(refusal)
     }
 }
 

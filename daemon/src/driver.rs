@@ -28,7 +28,7 @@ mod switching;
 #[cfg(test)]
 mod tests;
 
-pub use story::{first_message, jobs};
+pub use story::{first_message, jobs, superseded_message};
 #[cfg(test)]
 pub(crate) use tests::{config as test_config, deployment as test_deployment};
 
@@ -202,7 +202,12 @@ impl<W: World> Scene<W> {
             }
         }
         let group = &self.deployment.plan.group;
-        tracing::info!(deployment = id, group, phase = next.phase.name(), "{message}");
+        let phase = next.phase.name();
+        if matches!(next.phase, Phase::Stuck { .. }) {
+            tracing::error!(deployment = id, group, phase, "{message}");
+        } else {
+            tracing::info!(deployment = id, group, phase, "{message}");
+        }
         let before = state.send_replace(next.clone());
         metrics::phase(group, Some(next.phase.name()));
         if let Some(outcome) = next.phase.outcome().filter(|outcome| before.phase.outcome() != Some(*outcome))

@@ -1,6 +1,6 @@
 //! The edge: whatever moves the traffic. One adapter so far, the nginx module's admin API.
 
-use cutover_core::api::{Group, Groups};
+use cutover_core::api::{Group, Groups, RouteChange};
 
 mod module;
 
@@ -58,12 +58,12 @@ pub trait Edge: Send + Sync + 'static {
     /// One group.
     fn group(&self, name: &str) -> impl Future<Output = Result<Group, EdgeError>> + Send;
 
-    /// Moves the route of a group to a slot if its generation is the expected one. The group as it is after the store.
+    /// Moves the route of a group to a slot if its generation is the expected one. The group as it is after the store. With a
+    /// fence the generation moves even if the slot is active already, so no older change can be carried out any more.
     fn switch(
         &self,
         group: &str,
-        to: &str,
+        change: &RouteChange,
         expected: u32,
-        reason: &str,
     ) -> impl Future<Output = Result<Group, SwitchError>> + Send;
 }

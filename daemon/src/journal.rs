@@ -19,8 +19,11 @@ use crate::config::Group;
 pub(crate) mod cut;
 mod row;
 mod schema;
+mod superseded;
 #[cfg(test)]
 mod tests;
+
+pub use superseded::Superseded;
 
 /// Why the journal could not do it. Text completes "journal: ..".
 #[derive(Debug, thiserror::Error)]
@@ -143,10 +146,34 @@ impl Journal {
         state: &State,
         message: &str,
     ) -> Result<Deployment, JournalError> {
+        self.begin_or_take_over(None, deployment, state, message).await
+    }
+
+    /// The same, and ends the deployment before it: both are written or neither is.
+    pub async fn begin_after(
+        &self,
+        superseded: Superseded,
+        deployment: Deployment,
+        state: &State,
+        message: &str,
+    ) -> Result<Deployment, JournalError> {
+        self.begin_or_take_over(Some(superseded), deployment, state, message).await
+    }
+
+    async fn begin_or_take_over(
+        &self,
+        superseded: Option<Superseded>,
+        deployment: Deployment,
+        state: &State,
+        message: &str,
+    ) -> Result<Deployment, JournalError> {
         let (journal, state, message) = (self.clone(), state.clone(), message.to_owned());
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
             let group = &deployment.plan.group;
+            if let Some(superseded) = superseded {
+                superseded.write(&transaction)?;
+            }
             let open: Option<String> = transaction
                 .query_row("SELECT id FROM deployments WHERE grp = ?1 AND closed = 0", [group], |row| {
                     row.get(0)

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cutover_core::api::{Group, Groups, Peer, RouteState, Slot};
+use cutover_core::api::{Group, Groups, Peer, RouteChange, RouteState, Slot};
 use cutover_core::counters::Counters;
 use cutover_core::smoke::Answer;
 use http::Request;
@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     LostDone,
     /// Not done, and the reply is lost.
     LostUndone,
+    /// Not done yet, and the reply is lost: see [`Scene::deliver`].
+    Late,
     /// Done in memory, not on disk.
     NotDurable,
     /// Nobody listens.
@@ -74,6 +76,8 @@ pub(crate) struct Scene {
     pub(crate) meddler: Option<(u32, String)>,
     /// Reads of the group fail from the moment the new slot has the traffic, so often.
     pub(crate) blind_after_switch: u32,
+    /// Switches that are still under way, and the generations that they expect.
+    late: Vec<(RouteChange, u32)>,
     counters: BTreeMap<String, Counters>,
     /// What must never happen.
     pub(crate) violations: Vec<String>,
@@ -105,6 +109,7 @@ impl Scripted {
             sick_after_switch: None,
             meddler: None,
             blind_after_switch: 0,
+            late: Vec::new(),
             counters: BTreeMap::new(),
             violations: Vec::new(),
         }))
@@ -137,6 +142,13 @@ impl Scene {
     pub(crate) fn move_route(&mut self, to: &str) {
         self.active = to.to_owned();
         self.generation += 1;
+    }
+
+    /// What was under way all the time arrives now.
+    pub(crate) fn deliver(&mut self) {
+        for (change, expected) in std::mem::take(&mut self.late) {
+            let _ = self.switch(&change, expected);
+        }
     }
 
     fn serve_users(&mut self) {
@@ -180,11 +192,16 @@ impl Scene {
         }
     }
 
-    fn switch(&mut self, to: &str, expected: u32) -> Result<Group, SwitchError> {
+    fn switch(&mut self, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {
+        let to = change.active.as_str();
         let fault = if self.switch_faults.is_empty() { None } else { Some(self.switch_faults.remove(0)) };
         match fault {
             Some(Fault::NotSent) => return Err(SwitchError::NotSent(unreachable())),
             Some(Fault::LostUndone) => return Err(SwitchError::Unknown(unreachable())),
+            Some(Fault::Late) => {
+                self.late.push((change.clone(), expected));
+                return Err(SwitchError::Unknown(unreachable()));
+            }
             Some(Fault::Refused) => return Err(SwitchError::Refused("read only".to_owned())),
             Some(Fault::Beaten) => {
                 self.move_route("green");
@@ -208,6 +225,8 @@ impl Scene {
                 let blind = std::mem::take(&mut self.blind_after_switch);
                 self.fail("group", blind);
             }
+        } else if change.fence {
+            self.generation += 1;
         }
         match fault {
             Some(Fault::LostDone) => Err(SwitchError::Unknown(unreachable())),
@@ -271,9 +290,9 @@ impl Edge for Scripted {
         if scene.fails("group") { Err(unreachable()) } else { Ok(scene.look()) }
     }
 
-    async fn switch(&self, _: &str, to: &str, expected: u32, _: &str) -> Result<Group, SwitchError> {
+    async fn switch(&self, _: &str, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        self.scene().switch(to, expected)
+        self.scene().switch(change, expected)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cutover_core::api::{Group, Groups};
+use cutover_core::api::{Group, Groups, RouteChange};
 use cutover_core::smoke::Answer;
 use http::Request;
 use http_body_util::Full;
@@ -55,8 +55,8 @@ impl Edge for Live {
         self.edge.group(name).await
     }
 
-    async fn switch(&self, group: &str, to: &str, expected: u32, reason: &str) -> Result<Group, SwitchError> {
-        self.edge.switch(group, to, expected, reason).await
+    async fn switch(&self, group: &str, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {
+        self.edge.switch(group, change, expected).await
     }
 }
 

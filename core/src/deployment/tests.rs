@@ -118,7 +118,7 @@ fn walks() {
         ),
         (
             "both sick",
-            with([E::SoakBad(why()), E::OldSick(why())]),
+            with([E::SoakBad(why())].into_iter().chain(vec![E::OldSick(why()); 8])),
             "migrating provisioning probing smoking switching soaking rolling_back stuck",
         ),
         (
@@ -200,7 +200,10 @@ fn a_soak_does_not_pass_before_its_time() {
 #[test]
 fn what_is_stuck_says_what_to_type() {
     for (events, next) in [
-        (with([Event::SoakBad(why()), Event::OldSick(why())]), "cutover switch shop --to blue"),
+        (
+            with([Event::SoakBad(why())].into_iter().chain(vec![Event::OldSick(why()); 8])),
+            "cutover switch shop --to blue",
+        ),
         (with([moved()]), "cutover status shop"),
         (back([Event::Drained].into_iter().chain(vec![Event::StepFailed(why()); 6])), "/bin/down"),
         (
@@ -216,6 +219,13 @@ fn what_is_stuck_says_what_to_type() {
         let Phase::Stuck { next: found, .. } = state.phase else { panic!("{state:?}") };
         assert_eq!(found, next);
     }
+}
+
+#[test]
+fn a_hiccup_of_the_old_slot_does_not_end_a_rollback() {
+    let events = [Event::SoakBad(why())].into_iter().chain(vec![Event::OldSick(why()); 7]);
+    let (_, state) = walk(&plan(), with(events.chain([Event::OldHealthy, Event::SwitchedBack])));
+    assert!(matches!(state.phase, Phase::RollingBack { step: RollbackStep::Drain { .. }, .. }), "{state:?}");
 }
 
 #[test]

@@ -146,7 +146,10 @@ impl Plan {
             }
 
             (Phase::Warm { .. }, Event::WarmOver) => to(self.decommissioning(now)),
-            (Phase::Warm { .. }, Event::Supersede) => to(Phase::Completed { note: None }),
+            (Phase::Warm { .. }, Event::Supersede) => {
+                let note = format!("slot \"{}\" is left running", self.from);
+                to(Phase::Completed { note: Some(note) })
+            }
             (Phase::Warm { .. } | Phase::Decommissioning(_), Event::RouteMoved { active, generation }) => {
                 let moved = self.moved(&active, generation);
                 let note = format!("{moved}; slot \"{}\" is left running", self.from);
@@ -222,21 +225,22 @@ impl Plan {
         Ok(match (step, event) {
             // The tries go on being counted over both steps: a slot that is healthy and sick by turns must come to an end.
             (Verify, Event::OldHealthy) => at(SwitchBack, Retry { at: now, ..retry }),
-            (Verify, Event::OldSick(why)) => {
-                let (from, to) = (&self.from, &self.to);
-                let reason =
-                    format!("{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}");
-                stuck(reason, again)
-            }
-            (SwitchBack, Event::OldSick(why)) | (Verify | SwitchBack, Event::StepFailed(why)) => {
-                match retry.next(now, MOST_SWITCHES) {
-                    Some(retry) => at(Verify, retry),
-                    None => {
-                        let reason = format!("{cause}; traffic could not be moved back: {why}");
-                        stuck(reason, again)
-                    }
+            (Verify | SwitchBack, Event::OldSick(why)) => match retry.next(now, MOST_SWITCHES) {
+                Some(retry) => at(Verify, retry),
+                None => {
+                    let (from, to) = (&self.from, &self.to);
+                    let reason =
+                        format!("{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}");
+                    stuck(reason, again)
                 }
-            }
+            },
+            (Verify | SwitchBack, Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
+                Some(retry) => at(Verify, retry),
+                None => {
+                    let reason = format!("{cause}; traffic could not be moved back: {why}");
+                    stuck(reason, again)
+                }
+            },
             (Verify | SwitchBack, Event::SwitchedBack) => {
                 at(Drain { until: now.after(self.drain) }, Retry { failed: 0, at: now })
             }

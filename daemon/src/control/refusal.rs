@@ -3,7 +3,7 @@
 use crate::edge::EdgeError;
 use crate::journal::JournalError;
 
-/// A refusal: nothing has changed. Each says what to do instead, where there is something.
+/// A refusal: nothing has changed, unless it says so. Each says what to do instead, where there is something.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Not in the configuration.
@@ -73,12 +73,14 @@ pub enum Refusal {
         group: String,
     },
     /// A rollback with nothing warm.
-    #[error("group \"{group}\" has no version that is still warm; to get one back: cutover deploy {group} --version {}", previous.as_deref().unwrap_or("VERSION"))]
+    #[error("group \"{group}\" has no version that is still warm; {}", instead(group, previous.as_deref(), up.as_deref()))]
     NoWayBack {
         /// The group.
         group: String,
         /// What was there before.
         previous: Option<String>,
+        /// A slot without traffic that is healthy all the same.
+        up: Option<String>,
     },
     /// The target of a switch.
     #[error("slot \"{slot}\" is not healthy, so no traffic is moved there: {why}")]
@@ -91,6 +93,26 @@ pub enum Refusal {
     /// nginx did not.
     #[error("nginx has not switched: {0}")]
     NotSwitched(String),
+    /// It has switched, as far as one can see; the disk is behind.
+    #[error(
+        "switched: slot \"{slot}\" of group \"{group}\" has the traffic, but the switch is not flushed to disk, so a power loss would undo it: {why}; to flush it: cutover switch {group} --to {slot}"
+    )]
+    NotOnDisk {
+        /// The slot.
+        slot: String,
+        /// The group.
+        group: String,
+        /// What nginx says.
+        why: String,
+    },
+    /// nginx has stopped answering in the middle of it.
+    #[error("it is not known whether nginx has switched: {why}; see: cutover status {group}")]
+    SwitchUnknown {
+        /// The group.
+        group: String,
+        /// What was tried last.
+        why: String,
+    },
     /// nginx cannot be read.
     #[error("nginx {0}")]
     Edge(#[from] EdgeError),
@@ -103,6 +125,17 @@ pub enum Refusal {
     /// The daemon gave up on the request.
     #[error("the request was not finished: {0}")]
     Interrupted(String),
+}
+
+fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
+    match up {
+        Some(slot) => {
+            format!("slot \"{slot}\" is healthy; to give it the traffic: cutover switch {group} --to {slot}")
+        }
+        None => {
+            format!("to get one back: cutover deploy {group} --version {}", previous.unwrap_or("VERSION"))
+        }
+    }
 }
 
 impl From<JournalError> for Refusal {
@@ -127,7 +160,8 @@ impl Refusal {
             | Self::NotSwitchedYet { .. }
             | Self::NoWayBack { .. }
             | Self::Sick { .. } => 409,
-            Self::NotSwitched(_) | Self::Edge(_) => 502,
+            Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::Edge(_) => 502,
+            Self::NotOnDisk { .. } => 507,
             Self::Journal(_) | Self::Interrupted(_) => 500,
         }
     }
@@ -147,6 +181,8 @@ impl Refusal {
             Self::NoWayBack { .. } => "no_way_back",
             Self::Sick { .. } => "sick",
             Self::NotSwitched(_) => "not_switched",
+            Self::NotOnDisk { .. } => "not_durable",
+            Self::SwitchUnknown { .. } => "switch_unknown",
             Self::Edge(_) => "nginx",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => "unknown_deployment",

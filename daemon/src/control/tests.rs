@@ -1,9 +1,10 @@
 //! What operators may ask for, and when.
 
-use cutover_core::deployment::{Outcome, Time};
+use cutover_core::deployment::Time;
 
 use super::*;
-use crate::scripted::Scripted;
+use crate::config::Duration;
+use crate::scripted::{Fault, Scripted};
 
 struct Bench {
     control: Control<Scripted>,
@@ -16,6 +17,16 @@ impl Bench {
         let world = Arc::new(Scripted::new());
         let folder = tempfile::tempdir().unwrap();
         let control = Self::control(&world, &folder, Time(1_000_000)).await;
+        Self { control, world, folder }
+    }
+
+    async fn with_warm(seconds: u64) -> Self {
+        let (world, folder) = (Arc::new(Scripted::new()), tempfile::tempdir().unwrap());
+        let mut config = driver::test_config();
+        config.group.values_mut().for_each(|group| group.warm = Duration::seconds(seconds));
+        let journal = Journal::open(folder.path()).unwrap();
+        let clock = Clock::starting_at(Time(1_000_000));
+        let control = Control::resume(config, Arc::clone(&world), journal, clock).await.unwrap();
         Self { control, world, folder }
     }
 
@@ -147,6 +158,101 @@ async fn a_switch_by_hand_probes_first_and_waits_for_deployments() {
     assert_eq!(bench.world.scene().running.len(), 2, "neither slot was stopped");
     bench.world.scene().sick.push("green".to_owned());
     assert_eq!(bench.switch("green", true).await.unwrap().route.active, "green", "by force");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_by_hand_that_nginx_refuses_costs_no_way_back() {
+    let bench = Bench::with_warm(3600).await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    bench.world.scene().switch_faults.push(Fault::Refused);
+    assert_eq!(bench.switch("blue", false).await.unwrap_err().code(), "not_switched");
+    assert_eq!(bench.control.rollback("shop", "me").await.unwrap(), two.id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_by_hand_whose_answer_is_lost_never_comes_late() {
+    let bench = Bench::with_warm(3600).await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    bench.world.scene().switch_faults.push(Fault::Late);
+    let refused = bench.switch("blue", false).await.unwrap_err().to_string();
+    assert!(refused.contains("nothing has moved"), "{refused}");
+    bench.world.scene().deliver();
+    assert_eq!(bench.world.scene().active, "green");
+    bench.world.scene().switch_faults.push(Fault::LostDone);
+    assert_eq!(bench.switch("blue", false).await.unwrap().route.active, "blue");
+    bench.world.scene().switch_faults.extend([Fault::LostUndone; 4]);
+    assert_eq!(bench.switch("green", false).await.unwrap_err().code(), "switch_unknown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_by_hand_that_is_not_on_disk_has_moved_all_the_same() {
+    let bench = Bench::new().await;
+    bench.world.scene().running.insert("green".to_owned(), "2".to_owned());
+    bench.world.scene().switch_faults.push(Fault::NotDurable);
+    assert_eq!(bench.switch("green", false).await.unwrap().route.active, "green", "it is asked again");
+    bench.world.scene().switch_faults.extend([Fault::NotDurable; 4]);
+    let refused = bench.switch("blue", false).await.unwrap_err();
+    assert_eq!(refused.status(), 507);
+    assert!(refused.to_string().starts_with("switched: slot \"blue\""), "{refused}");
+    assert_eq!(bench.world.scene().active, "blue");
+    bench.world.scene().switch_faults.push(Fault::NotDurable);
+    assert_eq!(
+        bench.switch("blue", false).await.unwrap().route.active,
+        "blue",
+        "asked for what is, it flushes"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_fails_early_leaves_the_warm_slot_as_a_way_back() {
+    let bench = Bench::with_warm(3600).await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    bench.world.scene().fail("migrate", 1);
+    let three = bench.deploy("3").await.unwrap();
+    bench.until(&three.id, "failed").await;
+    let two = bench.control.deployment(&two.id).await.unwrap();
+    assert!(two.message.ends_with("slot \"blue\" is left running"), "{}", two.message);
+    let refused = bench.control.rollback("shop", "me").await.unwrap_err().to_string();
+    assert!(refused.ends_with("cutover switch shop --to blue"), "{refused}");
+    bench.switch("blue", false).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_window_ends_together_with_the_next_beginning_or_not_at_all() {
+    let bench = Bench::with_warm(3600).await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    let journal = bench.control.journal();
+    let entry = journal.entry(&two.id).await.unwrap().unwrap();
+    let superseded = Superseded::of(&entry, Time(0)).unwrap();
+    let (state, _) = two.plan.begin(Time(0));
+    // An id that is taken: the new one cannot be written.
+    journal.begin_after(superseded.clone(), two.clone(), &state, "").await.unwrap_err();
+    assert_eq!(journal.entry(&two.id).await.unwrap().unwrap().state, entry.state);
+    let other = Deployment { id: "shop-other".to_owned(), ..two.clone() };
+    let (mut later, _) = two.plan.step(&entry.state, Event::WarmOver, Time(0)).unwrap();
+    later.abort = None;
+    journal.append(&two.id, Time(0), &later, "").await.unwrap();
+    let refused = journal.begin_after(superseded, other, &state, "").await.unwrap_err();
+    assert!(matches!(refused, JournalError::Open(id) if id == two.id), "it has gone on meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_rollback_does_not_name_the_version_that_is_live() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "completed").await;
+    bench.world.scene().bad_version = Some("3".to_owned());
+    let three = bench.deploy("3").await.unwrap();
+    bench.until(&three.id, "rolled_back").await;
+    let refused = bench.control.rollback("shop", "me").await.unwrap_err().to_string();
+    assert!(refused.ends_with("cutover deploy shop --version VERSION"), "2 is live: {refused}");
+    for ask in [bench.control.abort("shopp", "me").await, bench.control.rollback("shopp", "me").await] {
+        assert_eq!(ask.unwrap_err().code(), "unknown_group");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,6 +69,11 @@ pub fn first_message(deployment: &Deployment, state: &State) -> String {
     )
 }
 
+/// The last message of a warm deployment when the next one begins.
+pub fn superseded_message(deployment: &Deployment, end: &State) -> String {
+    with_end("another deployment takes over".to_owned(), deployment, end)
+}
+
 /// Appends what is done now, or how it has ended.
 pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -> String {
     let plan = &deployment.plan;

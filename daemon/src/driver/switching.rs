@@ -4,10 +4,13 @@
 //! was journaled (nothing has moved), or the next one and our slot (it was us), or something else (it was not us). A switch that
 //! was only read, not confirmed, is asked for again at the generation that it has: that moves nothing, and nginx answers when
 //! the route is on disk.
+//!
+//! Nor may a switch that was given up arrive later, when the rollback is over: every way back is a fence, which moves the
+//! generation even if the route is on the old slot already.
 
 use std::time::Duration;
 
-use cutover_core::api::Group;
+use cutover_core::api::{Group, RouteChange};
 use cutover_core::deployment::Event;
 use cutover_core::probe::Quorum;
 
@@ -72,7 +75,7 @@ impl<W: World> Scene<W> {
                 return moved(&group);
             }
             let expected = if done { route.generation } else { generation };
-            match self.store(&plan.to, expected, "deployment").await {
+            match self.store(&plan.to, expected, false).await {
                 Ok(group) if group.route.active == plan.to => {
                     if !done {
                         metrics::switched(&plan.group, "forward");
@@ -133,7 +136,7 @@ impl<W: World> Scene<W> {
 
     async fn move_back(&self, seen: &Group) -> Event {
         let plan = &self.deployment.plan;
-        match self.store(&plan.from, seen.route.generation, "rollback").await {
+        match self.store(&plan.from, seen.route.generation, true).await {
             Ok(group) if group.route.active == plan.from => {
                 if seen.route.active != plan.from {
                     metrics::switched(&plan.group, "back");
@@ -145,9 +148,11 @@ impl<W: World> Scene<W> {
         }
     }
 
-    async fn store(&self, to: &str, expected: u32, what: &str) -> Result<Group, SwitchError> {
+    async fn store(&self, to: &str, expected: u32, fence: bool) -> Result<Group, SwitchError> {
+        let what = if fence { "rollback" } else { "deployment" };
         let reason = format!("{what} {} of version \"{}\"", self.deployment.id, self.deployment.version);
-        self.world.switch(&self.deployment.plan.group, to, expected, &reason).await
+        let change = RouteChange { active: to.to_owned(), fence, reason: Some(reason) };
+        self.world.switch(&self.deployment.plan.group, &change, expected).await
     }
 }
 

@@ -81,12 +81,11 @@ impl Edge for Module {
         self.get(&format!("/v1/groups/{name}")).await
     }
 
-    async fn switch(&self, group: &str, to: &str, expected: u32, reason: &str) -> Result<Group, SwitchError> {
-        let change = RouteChange { active: to.to_owned(), fence: false, reason: Some(reason.to_owned()) };
+    async fn switch(&self, group: &str, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {
         let if_match = format!("\"{expected}\"");
         let headers =
             [("host", "cutover"), ("content-type", "application/json"), ("if-match", if_match.as_str())];
-        let body = serde_json::to_vec(&change)
+        let body = serde_json::to_vec(change)
             .map_err(|error| SwitchError::Refused(format!("the change is not JSON: {error}")))?;
         let path = format!("/v1/groups/{group}/route");
         let answer = match http::request("PUT", &path, &headers, Some(body)) {

@@ -133,6 +133,15 @@ const CASES: &[Case] = &[
         running: BLUE,
     },
     Case {
+        name: "no reply of any switch, and they all arrive when the deployment is over",
+        script: |scene| scene.switch_faults.extend([Fault::Late; 8]),
+        end: "rolled_back",
+        active: "blue",
+        moves: 0,
+        migrated: false,
+        running: BLUE,
+    },
+    Case {
         name: "bad for users",
         script: bad,
         end: "rolled_back",
@@ -302,7 +311,8 @@ async fn every_effect_fails_in_turn() {
         let world = Arc::new(Scripted::new());
         (case.script)(&mut world.scene());
         let state = run(&world).await;
-        let scene = world.scene();
+        let mut scene = world.scene();
+        scene.deliver();
         let name = case.name;
         assert_eq!(state.phase.name(), case.end, "{name}: {state:?} {scene:?}");
         assert_eq!(scene.active, case.active, "{name}");
