@@ -56,7 +56,7 @@ unsafe extern "C" fn get(
     let text = match data {
         group if group == Variable::Group as usize => record.group().name.as_bytes(),
         slot if slot == Variable::Slot as usize => record.slot_name().as_bytes(),
-        _ => decimal(record.choice().generation, &mut digits),
+        _ => decimal(record.generation(), &mut digits),
     };
     // Copied, because nginx's variables are not bound to the life of a group.
     let Some(copy) = pool_str(request.pool, text) else { return Status::NGX_ERROR.into() };

@@ -21,9 +21,10 @@ use super::peer::Originals;
 use ngx::ffi::NGX_HTTP_CACHE_STALE;
 
 use crate::ext::connection;
-use crate::group::{Choice, Group};
+use crate::group::{Choice, Group, Slot};
 
 /// How far the request has come.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The slot is chosen, and held: nothing is sent yet.
@@ -43,11 +44,16 @@ pub(crate) struct Record {
     request: *mut ngx_http_request_t,
     upstream: *mut ngx_http_upstream_t,
     group: NonNull<Group>,
-    choice: Choice,
+    generation: u32,
+    /// Position in the group's slots.
+    slot: u8,
     stage: Cell<Stage>,
     pub(super) originals: Cell<Originals>,
     original_finalize: Cell<Option<Finalize>>,
 }
+
+// A request's pool is 4 KB, and nginx itself fills most of it: what is small here saves a second block.
+const _: () = assert!(size_of::<Record>() <= 88);
 
 impl Record {
     /// Adds a record for the upstream that the request has now; `None` if the pool is exhausted.
@@ -61,7 +67,8 @@ impl Record {
             request: r,
             upstream: r.upstream,
             group: group.into(),
-            choice,
+            generation: choice.generation,
+            slot: u8::try_from(choice.slot).ok()?,
             stage: Cell::new(Stage::Chosen),
             originals: Cell::default(),
             original_finalize: Cell::new(None),
@@ -118,18 +125,23 @@ impl Record {
         unsafe { self.group.as_ref() }
     }
 
-    pub(crate) fn choice(&self) -> Choice {
-        self.choice
+    /// The route's generation when the slot was chosen.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn slot(&self) -> Option<&Slot> {
+        self.group().slots.get(usize::from(self.slot))
     }
 
     pub(crate) fn slot_name(&self) -> &str {
-        self.group().slots.get(self.choice.slot).map_or("", |slot| slot.name.as_str())
+        self.slot().map_or("", |slot| slot.name.as_str())
     }
 
     /// Where this process counts for the record's slot.
     #[inline]
     pub(super) fn shard(&self) -> Option<&Shard> {
-        self.group().shard(self.choice.slot)
+        self.group().shard(usize::from(self.slot))
     }
 
     /// Whether not a byte of an answer has come in this attempt.
@@ -142,7 +154,7 @@ impl Record {
 
     /// Hands the request to the slot's upstream and puts our callbacks in front of its own.
     pub(super) fn start(&self) -> ngx_int_t {
-        let target = self.group().slots.get(self.choice.slot).and_then(|slot| slot.upstream.get());
+        let target = self.slot().and_then(|slot| slot.upstream.get());
         // SAFETY: the upstream that the record was made for; it lives as long as the request.
         let (Some(target), Some(u)) = (target, unsafe { self.upstream.as_mut() }) else {
             return Status::NGX_ERROR.into();
