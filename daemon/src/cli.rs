@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -83,7 +84,7 @@ impl Arguments {
     /// Runs the verb; the answer is the exit code.
     pub async fn run(self) -> Result<u8, CliError> {
         let place = &self.place;
-        match self.verb {
+        let done = match self.verb {
             Verb::Serve(verb) => verb.run(place).await,
             Verb::Deploy(verb) => verb.run(place).await,
             Verb::Status(verb) => verb.run(place).await,
@@ -92,6 +93,11 @@ impl Arguments {
             Verb::Abort(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
             Verb::Check(verb) => verb.run(place).await,
+        };
+        match done {
+            // Whoever reads has read enough, as in `cutover history | head`; what has become of it nobody is told.
+            Err(CliError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(1),
+            done => done,
         }
     }
 }

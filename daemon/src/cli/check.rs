@@ -1,5 +1,7 @@
 //! `cutover check`
 
+use std::io::{self, Write};
+
 use clap::Args;
 
 use super::{CliError, Place};
@@ -13,15 +15,16 @@ impl Check {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let config = place.config()?;
         let findings = check(&config, &Module::new(&config.nginx.admin)).await;
+        let mut out = io::stdout().lock();
         for finding in &findings {
-            println!("{finding}");
+            writeln!(out, "{finding}")?;
         }
         let problems = findings.iter().filter(|finding| matches!(finding, Finding::Problem(_))).count();
         let groups = config.group.len();
         match problems {
-            0 => println!("{groups} groups checked, no problem"),
-            1 => println!("{groups} groups checked, 1 problem"),
-            more => println!("{groups} groups checked, {more} problems"),
+            0 => writeln!(out, "{groups} groups checked, no problem")?,
+            1 => writeln!(out, "{groups} groups checked, 1 problem")?,
+            more => writeln!(out, "{groups} groups checked, {more} problems")?,
         }
         Ok(u8::from(problems > 0))
     }

@@ -31,6 +31,9 @@ pub enum ClientError {
     /// It refused.
     #[error("{0}")]
     Refused(String),
+    /// It could not do it: an error of its own, as when its disk is full.
+    #[error("{0}")]
+    Failed(String),
     /// It is not the daemon, or another version of it.
     #[error("the daemon's answer cannot be read: {0}")]
     Alien(String),
@@ -47,7 +50,7 @@ pub enum ClientError {
 impl ClientError {
     /// Whether a daemon that is restarted may make up for it.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Down { .. } | Self::Lost(_))
+        matches!(self, Self::Down { .. } | Self::Lost(_) | Self::Failed(_))
     }
 }
 
@@ -82,8 +85,9 @@ impl Client {
         if response.status() == 200 {
             return Ok(LineStream { body: response.into_body(), rest: Vec::new() });
         }
+        let status = response.status().as_u16();
         let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        Err(refused(&body))
+        Err(refused(status, &body))
     }
 
     async fn call<T: DeserializeOwned>(
@@ -98,7 +102,7 @@ impl Client {
             return serde_json::from_slice(&answer.body)
                 .map_err(|error| ClientError::Alien(error.to_string()));
         }
-        Err(refused(&answer.body))
+        Err(refused(answer.status, &answer.body))
     }
 
     fn request(
@@ -124,11 +128,13 @@ impl Client {
     }
 }
 
-fn refused(body: &[u8]) -> ClientError {
-    match serde_json::from_slice::<ErrorAnswer>(body) {
-        Ok(answer) => ClientError::Refused(answer.message),
-        Err(_) => ClientError::Refused(String::from_utf8_lossy(body).into_owned()),
-    }
+fn refused(status: u16, body: &[u8]) -> ClientError {
+    let message = match serde_json::from_slice::<ErrorAnswer>(body) {
+        Ok(answer) => answer.message,
+        Err(_) if body.is_empty() => format!("the daemon answers with status {status} and no reason"),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    if status == 500 { ClientError::Failed(message) } else { ClientError::Refused(message) }
 }
 
 /// Lines as they come.

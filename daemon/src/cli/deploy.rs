@@ -1,5 +1,7 @@
 //! `cutover deploy GROUP`
 
+use std::io::{self, Write};
+
 use clap::Args;
 
 use super::follow::follow;
@@ -31,9 +33,10 @@ impl Deploy {
         let path = format!("/v1/groups/{}/deployments", self.group);
         let accepted: Accepted = client.post(&path, &request).await?;
         if self.detach {
+            let mut out = io::stdout().lock();
             match self.json {
-                true => println!("{}", serde_json::json!({"deployment": accepted.deployment})),
-                false => println!("{}", accepted.deployment),
+                true => writeln!(out, "{}", serde_json::json!({"deployment": accepted.deployment}))?,
+                false => writeln!(out, "{}", accepted.deployment)?,
             }
             return Ok(0);
         }

@@ -13,6 +13,8 @@ use crate::api::DeploymentEvent;
 /// How long the daemon may be away.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
+/// A connection that lasts so long is one.
+const STAY: Duration = Duration::from_secs(1);
 
 /// Prints each event until one has an outcome.
 pub(super) async fn follow(
@@ -47,17 +49,22 @@ async fn until_broken(
     away: &mut Option<Instant>,
 ) -> Result<Option<Outcome>, CliError> {
     let mut lines = client.lines(&format!("/v1/deployments/{deployment}/events?after={after}")).await?;
-    while let Some(line) = lines.next().await? {
+    let there = Instant::now();
+    loop {
+        let line = lines.next().await;
+        // It is there again, even if it has nothing to say. One that hangs up at once is not.
+        if there.elapsed() >= STAY || matches!(line, Ok(Some(_))) {
+            *away = None;
+        }
+        let Some(line) = line? else { return Ok(None) };
         let event: DeploymentEvent =
             serde_json::from_str(&line).map_err(|error| ClientError::Alien(error.to_string()))?;
-        *away = None;
         *after = event.seq;
         printer.print(&line, &event)?;
         if let Some(outcome) = event.outcome {
             return Ok(Some(outcome));
         }
     }
-    Ok(None)
 }
 
 struct Printer {
@@ -81,5 +88,43 @@ impl Printer {
             writeln!(out, "{:27}| {more}", "")?;
         }
         out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    fn event(seq: u32, more: &str) -> String {
+        format!(
+            "{{\"time\":\"2026-01-01T00:00:00Z\",\"deployment\":\"d\",\"group\":\"g\",\"phase\":\"warm\",\"message\":\"\",\"seq\":{seq}{more}}}\n"
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_is_there_again_is_followed_however_long_it_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = tokio::spawn(async move {
+            for (status, body, silent) in [
+                (200, event(1, ""), Duration::ZERO),
+                (500, "{\"code\":\"journal\",\"message\":\"disk full\"}".to_owned(), Duration::ZERO),
+                (200, String::new(), PATIENCE * 2),
+                (200, event(2, ",\"outcome\":\"completed\""), Duration::ZERO),
+            ] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\n\r\n{body}");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                tokio::time::sleep(silent).await;
+            }
+        });
+        let outcome = follow(&Client::new(path), "d", 0, true).await.unwrap();
+        assert_eq!(outcome, Outcome::Completed);
+        daemon.await.unwrap();
     }
 }

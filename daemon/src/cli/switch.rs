@@ -1,5 +1,7 @@
 //! `cutover switch GROUP --to SLOT`
 
+use std::io::{self, Write};
+
 use clap::Args;
 use cutover_core::api::Group;
 
@@ -24,15 +26,22 @@ pub(super) struct Switch {
 impl Switch {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         if self.force {
-            eprintln!("cutover: warning: switching by force: \"{}\" may not be healthy", self.to);
+            let _ = writeln!(
+                io::stderr(),
+                "cutover: warning: switching by force: \"{}\" may not be healthy",
+                self.to
+            );
         }
         let client = place.client()?;
         let request = SwitchRequest { to: self.to, reason: self.reason, force: self.force };
         let now: Group = client.post(&format!("/v1/groups/{}/switch", self.group), &request).await?;
-        println!(
+        writeln!(
+            io::stdout(),
             "slot \"{}\" of group \"{}\" has the traffic, generation {}",
-            now.route.active, now.name, now.route.generation
-        );
+            now.route.active,
+            now.name,
+            now.route.generation
+        )?;
         Ok(0)
     }
 }
