@@ -1,13 +1,16 @@
 //! What `cutover check` looks at: whether the configuration fits the nginx that runs and the programs that are there.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 
 use cutover_core::api::Group as Seen;
 
-use crate::config::{Command, Config, Group, SmokeKind};
+use crate::config::{AdminAddress, Command, Config, Group, SmokeKind};
 use crate::edge::Edge;
 use crate::http::Address;
+use crate::probe::Prober;
+use crate::world::Peers;
 
 /// Something that is wrong, or looks so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +31,15 @@ impl fmt::Display for Finding {
 }
 
 /// Everything that is found, not just the first.
-pub async fn check(config: &Config, edge: &impl Edge) -> Vec<Finding> {
+pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> {
     let mut findings = Vec::new();
+    if let AdminAddress::Tcp(_) = config.nginx.admin {
+        findings.push(Finding::Problem(format!(
+            "nginx.admin \"{}\": over TCP the admin API only reads, so every deploy and switch is refused; \
+             use \"unix:/PATH\"",
+            config.nginx.admin
+        )));
+    }
     if config.group.is_empty() {
         findings.push(Finding::Warning("there is no [group.NAME]: nothing can be deployed".to_owned()));
     }
@@ -43,9 +53,13 @@ pub async fn check(config: &Config, edge: &impl Edge) -> Vec<Finding> {
     for (name, group) in &config.group {
         let name = name.as_str();
         check_commands(name, group, &mut findings);
+        check_probe(name, group, &mut findings);
         let Some(seen) = &seen else { continue };
         match seen.iter().find(|seen| seen.name == name) {
-            Some(seen) => check_slots(seen, &mut findings),
+            Some(seen) => {
+                check_slots(seen, &mut findings);
+                check_active(&Prober { world: edge, group: name, config: group }, seen, &mut findings).await;
+            }
             None => {
                 let known: Vec<&str> = seen.iter().map(|seen| seen.name.as_str()).collect();
                 findings.push(Finding::Problem(format!(
@@ -66,7 +80,17 @@ fn check_slots(seen: &Seen, findings: &mut Vec<Finding>) {
             "group.{name}: a deployment needs 2 slots in nginx, it has {have}"
         )));
     }
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for slot in &seen.slots {
+        for peer in &slot.peers {
+            match owners.insert(&peer.address, &slot.name) {
+                Some(other) if other != slot.name => findings.push(Finding::Warning(format!(
+                    "group.{name}: slots \"{other}\" and \"{}\" share the server {}: to stop one is to stop both",
+                    slot.name, peer.address
+                ))),
+                _ => {}
+            }
+        }
         let at = format!("group.{name}, slot \"{}\"", slot.name);
         if slot.peers.iter().all(|peer| peer.down) {
             findings.push(Finding::Problem(format!("{at}: no server that is not down")));
@@ -76,6 +100,34 @@ fn check_slots(seen: &Seen, findings: &mut Vec<Finding>) {
                 findings.push(Finding::Problem(format!("{at}: {error}, so it cannot be probed")));
             }
         }
+    }
+}
+
+/// A probe that the version with the traffic does not pass will hardly be passed by the next one.
+async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &mut Vec<Finding>) {
+    let Some(slot) = seen.slot(&seen.route.active) else { return };
+    for (_, probed) in prober.round(slot).await.into_iter() {
+        if let Err(why) = probed {
+            let (group, slot) = (&seen.name, &slot.name);
+            findings.push(Finding::Warning(format!(
+                "group.{group}, slot \"{slot}\": it has the traffic and does not pass its own probe: {why}"
+            )));
+        }
+    }
+}
+
+fn check_probe(name: &str, group: &Group, findings: &mut Vec<Finding>) {
+    let probe = &group.probe;
+    // The first one is made at once.
+    let least = probe.interval.get().saturating_mul(probe.healthy.get() - 1);
+    if least >= probe.deadline.get() {
+        findings.push(Finding::Problem(format!(
+            "group.{name}.probe: {} good probes at an interval of {} take longer than the deadline of {}: \
+             no version can ever be healthy",
+            probe.healthy.get(),
+            probe.interval,
+            probe.deadline
+        )));
     }
 }
 
@@ -159,6 +211,25 @@ mod tests {
             "warning: group.shop: migrate without revert",
             "warning: group.shop: provision without decommission",
             "warning: group.shop: no smoke test",
+        ] {
+            assert!(found.contains(said), "{said}: {found}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_never_work_is_a_problem() {
+        let text = "[nginx]\nadmin = \"http://127.0.0.1:1\"\n\
+                    [group.shop.probe]\nhealthy = 4\ninterval = \"2s\"\ndeadline = \"6s\"\n";
+        let world = Scripted::new();
+        world.scene().sick.push("blue".to_owned());
+        world.scene().shared_peer = true;
+        let found = check(&Config::parse(text).unwrap(), &world).await;
+        let found: String = found.iter().map(|finding| format!("{finding}\n")).collect();
+        for said in [
+            "problem: nginx.admin \"http://127.0.0.1:1\": over TCP the admin API only reads",
+            "problem: group.shop.probe: 4 good probes at an interval of 2s take longer than the deadline of 6s",
+            "warning: group.shop: slots \"blue\" and \"green\" share the server 127.0.0.1:1",
+            "warning: group.shop, slot \"blue\": it has the traffic and does not pass its own probe: status 503",
         ] {
             assert!(found.contains(said), "{said}: {found}");
         }

@@ -225,6 +225,20 @@ mod tests {
                 "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nmethod = \"GE T\"\n",
                 "\"GE T\" is not a method",
             ),
+            (
+                "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\ntimeout = \"0s\"\n",
+                "smoke \"x\": timeout \"0s\" is too short: at least \"1ms\"",
+            ),
+            (
+                "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nexpect = { status = 600 }\n",
+                "smoke \"x\": expect.status 600 is not a status from 100 to 599",
+            ),
+            (
+                "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nexpect = { json = { name = 1 } }\n",
+                "smoke \"x\": expect.json \"name\" is not a JSON pointer, as in \"/name\"",
+            ),
+            ("[group.shop]\nhost = \"\"\n", "host \"\" is not a host, as in \"shop.example\""),
+            ("[group.shop]\nhost = \"a\\nb\"\n", "host \"a\\nb\" is not a host"),
             ("[group.shop]\nenv = { CUTOVER_SLOT = \"a\" }\n", "\"CUTOVER_SLOT\" is set by cutover"),
             ("[group.shop]\nenv = { \"A=B\" = \"a\" }\n", "\"A=B\" is not a variable's name"),
         ] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use cutover_core::api::Group as Seen;
-use cutover_core::deployment::{Event, Outcome, Phase, Plan, State};
+use cutover_core::deployment::{Effect, Event, Outcome, Phase, Plan, State};
 use cutover_core::probe::Quorum;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, rfc3339};
 use crate::config::{Config, Group};
 use crate::driver::{self, Ask, Driver, Reins};
-use crate::journal::{Deployment, Entry, Journal, JournalError, Superseded};
+use crate::journal::{Deployment, Entry, Journal, JournalError, KEPT, Superseded};
 use crate::probe::Prober;
 use crate::world::World;
 
@@ -65,6 +65,9 @@ const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
 /// Deployments that are looked through for the one that is live.
 const LOOK_BACK: u32 = 100;
 
+/// How long a migration may hold up the end of the daemon: less than TimeoutStopSec in host/cutover.service.
+const PARTING: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Whoever holds it decides about the group.
 type Seat = Mutex<Option<Running>>;
 
@@ -100,6 +103,19 @@ impl Running {
         Refusal::Unfit { id: self.id.clone(), phase: self.phase().await.name().to_owned(), why }
     }
 
+    /// Waits until a migration or its revert that runs now is over and its end is in the journal.
+    async fn past_database(&self, patience: tokio::time::Instant) {
+        let mut state = self.reins.state.clone();
+        let now = state.borrow().effect();
+        if matches!(now, Some(Effect::Migrate | Effect::Revert { .. })) {
+            tracing::info!(deployment = self.id, "letting the database's command end");
+            let over = state.wait_for(|state| state.effect() != now);
+            if tokio::time::timeout_at(patience, over).await.is_err() {
+                tracing::warn!(deployment = self.id, "it does not end in time, and is ended");
+            }
+        }
+    }
+
     async fn is_live(&self) -> bool {
         !self.phase().await.is_final() && !self.reins.asks.is_closed()
     }
@@ -114,6 +130,15 @@ impl<W: World> Control<W> {
         clock: Clock,
     ) -> Result<Self, JournalError> {
         let control = Self { config: Arc::new(config), world, journal, clock, seats: Arc::default() };
+        for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
+            tracing::error!(deployment, why, "it cannot be read, so it is stuck");
+            if let Err(error) = control.world.end_commands(&deployment).await {
+                tracing::warn!(deployment, %error, "failed to end its commands");
+            }
+        }
+        for group in control.config.group.keys() {
+            control.prune(group.as_str()).await;
+        }
         for entry in control.journal.open_deployments().await? {
             let group = entry.deployment.plan.group.clone();
             tracing::info!(
@@ -198,14 +223,16 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
-    /// Stops all drivers where they are, then ends their commands: a command that is ended must not look as if it had failed.
+    /// Stops all drivers where they are, but lets a command that changes a database end, within a minute; then ends their commands: a command that is ended must not look as if it had failed.
     /// Whoever resumes the journal goes on.
     pub async fn stop(&self) {
         let seats: Vec<Arc<Seat>> =
             self.seats.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
+        let patience = tokio::time::Instant::now() + PARTING;
         for seat in seats {
             let mut seat = seat.lock().await;
             if let Some(running) = seat.take() {
+                running.past_database(patience).await;
                 running.task.abort();
                 let _ = running.task.await;
             }
@@ -217,15 +244,29 @@ impl<W: World> Control<W> {
         }
     }
 
+    /// Forgets a group's old deployments. Failing to is no reason to stop.
+    async fn prune(&self, group: &str) {
+        match self.journal.prune(group, KEPT).await {
+            Ok(ids) => {
+                for id in ids {
+                    self.world.forget(&id).await;
+                }
+            }
+            Err(error) => tracing::warn!(group, %error, "failed to forget old deployments"),
+        }
+    }
+
     fn drive(&self, entry: Entry) -> Running {
         let id = entry.deployment.id.clone();
+        let group = entry.deployment.plan.group.clone();
         let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
         let (driver, reins) = Driver::new(world, journal, self.clock, entry.deployment, entry.state);
-        let name = id.clone();
+        let (name, control) = (id.clone(), self.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = driver.run().await {
                 tracing::error!(deployment = name, %error, "stopped: the journal cannot be written");
             }
+            control.prune(&group).await;
         });
         Running { id, reins, task }
     }

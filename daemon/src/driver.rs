@@ -8,9 +8,11 @@
 //!
 //! After a restart the journal's last state says which effect is due; it is done again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use cutover_core::deployment::{Effect, Event, Phase, State};
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -34,6 +36,9 @@ pub(crate) use tests::{config as test_config, deployment as test_deployment};
 
 /// Pause between tries of a journal that cannot be written.
 const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// So many panics and a deployment is stuck.
+const MOST_PANICS: u32 = 3;
 
 /// What an operator asks of a deployment under way.
 #[derive(Debug)]
@@ -90,16 +95,47 @@ impl<W: World> Driver<W> {
     pub async fn run(mut self) -> Result<State, JournalError> {
         metrics::phase(&self.scene.deployment.plan.group, Some(self.state.borrow().phase.name()));
         self.end_commands().await;
+        let mut panics = 0;
         loop {
             let state = self.state.borrow().clone();
             let Some(effect) = state.effect() else {
                 metrics::phase(&self.scene.deployment.plan.group, None);
                 return Ok(state);
             };
-            if self.perform(effect).await? == Ended::CutShort {
-                self.end_commands().await;
+            match AssertUnwindSafe(self.perform(effect)).catch_unwind().await {
+                Ok(ended) => {
+                    if ended? == Ended::CutShort {
+                        self.end_commands().await;
+                    }
+                }
+                Err(_) => {
+                    panics += 1;
+                    self.go_on_after_panic(panics).await?;
+                }
             }
         }
+    }
+
+    /// A bug must not leave a deployment that nobody drives: it goes on where the journal is, and is stuck after a few times.
+    async fn go_on_after_panic(&mut self, panics: u32) -> Result<(), JournalError> {
+        let id = &self.scene.deployment.id;
+        let phase = self.state.borrow().phase.name();
+        tracing::error!(deployment = id, phase, panics, "a panic, which is a bug: please report it");
+        self.end_commands().await;
+        if let Ok(Some(entry)) = self.scene.journal.entry(id).await {
+            self.state.send_replace(entry.state);
+        }
+        if panics < MOST_PANICS {
+            tokio::time::sleep(JOURNAL_PAUSE).await;
+            return Ok(());
+        }
+        let before = self.state.borrow().clone();
+        if before.effect().is_none() {
+            return Ok(());
+        }
+        let next = format!("cutover status {}", self.scene.deployment.plan.group);
+        let phase = Phase::Stuck { reason: format!("internal error: a panic in phase {phase}"), next };
+        self.scene.record(&self.state, State { phase, ..before }, String::new()).await
     }
 
     /// Does an effect until its event, or until an operator wants something else.
@@ -190,16 +226,24 @@ impl<W: World> Scene<W> {
     ) -> Result<(), JournalError> {
         let id = &self.deployment.id;
         let message = story::with_end(message, &self.deployment, &next);
+        let mut said = false;
         loop {
             match self.journal.append(id, self.clock.now(), &next, &message).await {
                 Ok(()) => break,
                 #[cfg(test)]
                 Err(cut @ JournalError::Cut) => return Err(cut),
                 Err(error) => {
-                    tracing::error!(deployment = id, %error, "failed to write the journal; trying again");
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(deployment = id, %error, "failed to write the journal; trying again and again");
+                        metrics::journal_fails(true);
+                    }
                     tokio::time::sleep(JOURNAL_PAUSE).await;
                 }
             }
+        }
+        if said {
+            tracing::info!(deployment = id, "the journal can be written again");
+            metrics::journal_fails(false);
         }
         let group = &self.deployment.plan.group;
         let phase = next.phase.name();

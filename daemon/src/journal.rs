@@ -17,13 +17,19 @@ use crate::config::Group;
 
 #[cfg(test)]
 pub(crate) mod cut;
+mod prune;
+mod reserve;
 mod row;
 mod schema;
 mod superseded;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 
 pub use superseded::Superseded;
+
+pub use prune::KEPT;
+use reserve::Reserve;
 
 /// Why the journal could not do it. Text completes "journal: ..".
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +121,7 @@ pub struct Record {
 pub struct Journal {
     connection: Arc<Mutex<Connection>>,
     path: Arc<Path>,
+    reserve: Arc<Reserve>,
     last: Arc<watch::Sender<i64>>,
     #[cfg(test)]
     pub(crate) cut: Arc<cut::Cut>,
@@ -124,10 +131,12 @@ impl Journal {
     /// Opens the journal in this folder, or makes one.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let path: Arc<Path> = folder.join("journal.sqlite").into();
+        let reserve = Reserve::keep(folder);
         let connection = schema::open(&path)?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             path,
+            reserve: Arc::new(reserve),
             last: Arc::new(watch::Sender::new(0)),
             #[cfg(test)]
             cut: Arc::default(),
@@ -225,6 +234,29 @@ impl Journal {
         if self.cut.lost() {
             return Err(JournalError::Cut);
         }
+        match self.append_once(id, at, state, message).await {
+            Err(error) if self.reserve.give_up_for(&error) => {
+                self.append_once(id, at, state, message).await?;
+            }
+            done => {
+                done?;
+                self.refill_reserve();
+            }
+        }
+        #[cfg(test)]
+        if self.cut.reached() {
+            return Err(JournalError::Cut);
+        }
+        Ok(())
+    }
+
+    async fn append_once(
+        &self,
+        id: &str,
+        at: Time,
+        state: &State,
+        message: &str,
+    ) -> Result<(), JournalError> {
         let (journal, id, state, message) = (self.clone(), id.to_owned(), state.clone(), message.to_owned());
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
@@ -233,12 +265,15 @@ impl Journal {
             journal.last.send_replace(seq);
             Ok(())
         })
-        .await?;
-        #[cfg(test)]
-        if self.cut.reached() {
-            return Err(JournalError::Cut);
+        .await
+    }
+
+    /// Not waited for: what is due does not depend on it.
+    fn refill_reserve(&self) {
+        if !self.reserve.is_there() {
+            let reserve = Arc::clone(&self.reserve);
+            tokio::task::spawn_blocking(move || reserve.refill());
         }
-        Ok(())
     }
 
     /// Writes a message that changes nothing.
@@ -256,23 +291,25 @@ impl Journal {
         .await
     }
 
-    /// Deployments that have not ended.
+    /// Deployments that have not ended, but for those that cannot be read: see [`Journal::close_unreadable`].
     pub async fn open_deployments(&self) -> Result<Vec<Entry>, JournalError> {
-        self.entries("WHERE closed = 0 ORDER BY d.rowid", Vec::new()).await
+        let rows = self.rows("WHERE closed = 0 ORDER BY d.rowid", Vec::new()).await?;
+        Ok(unreadable::readable(rows))
     }
 
     /// A deployment.
     pub async fn entry(&self, id: &str) -> Result<Option<Entry>, JournalError> {
-        Ok(self.entries("WHERE id = ?1", vec![id.to_owned()]).await?.pop())
+        self.rows("WHERE id = ?1", vec![id.to_owned()]).await?.pop().map(row::parse_entry).transpose()
     }
 
-    /// Deployments, the last first; of one group, or of all.
+    /// Deployments that can be read, the last first; of one group, or of all.
     pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<Entry>, JournalError> {
         let order = format!("ORDER BY d.rowid DESC LIMIT {limit}");
-        match group {
-            Some(group) => self.entries(&format!("WHERE grp = ?1 {order}"), vec![group.to_owned()]).await,
-            None => self.entries(&order, Vec::new()).await,
-        }
+        let rows = match group {
+            Some(group) => self.rows(&format!("WHERE grp = ?1 {order}"), vec![group.to_owned()]).await,
+            None => self.rows(&order, Vec::new()).await,
+        };
+        Ok(unreadable::readable(rows?))
     }
 
     /// The records of a deployment after one of them.
@@ -311,6 +348,15 @@ impl Journal {
 
     /// Remembers a command that runs now.
     pub async fn command_started(&self, id: &str, name: &str, leader: &Leader) -> Result<(), JournalError> {
+        match self.command_started_once(id, name, leader).await {
+            Err(error) if self.reserve.give_up_for(&error) => {
+                self.command_started_once(id, name, leader).await
+            }
+            done => done,
+        }
+    }
+
+    async fn command_started_once(&self, id: &str, name: &str, leader: &Leader) -> Result<(), JournalError> {
         let (id, name, leader) = (id.to_owned(), name.to_owned(), leader.clone());
         self.blocking(move |connection| {
             connection.execute(
@@ -327,7 +373,8 @@ impl Journal {
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
             for Leader { pid, birth } in &leaders {
-                transaction.execute("DELETE FROM commands WHERE pid = ?1 AND birth = ?2", params![pid, birth])?;
+                transaction
+                    .execute("DELETE FROM commands WHERE pid = ?1 AND birth = ?2", params![pid, birth])?;
             }
             transaction.commit()
         })
@@ -345,16 +392,14 @@ impl Journal {
         .await
     }
 
-    async fn entries(&self, clause: &str, arguments: Vec<String>) -> Result<Vec<Entry>, JournalError> {
+    async fn rows(&self, clause: &str, arguments: Vec<String>) -> Result<Vec<row::Raw>, JournalError> {
         let sql = format!("{} {clause}", schema::SELECT_ENTRY);
-        let rows = self
-            .blocking(move |connection| {
-                let mut select = connection.prepare(&sql)?;
-                let rows = select.query_map(rusqlite::params_from_iter(arguments), row::raw_entry)?;
-                rows.collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
-        rows.into_iter().map(row::parse_entry).collect()
+        self.blocking(move |connection| {
+            let mut select = connection.prepare(&sql)?;
+            let rows = select.query_map(rusqlite::params_from_iter(arguments), row::raw_entry)?;
+            rows.collect::<Result<Vec<_>, _>>()
+        })
+        .await
     }
 
     /// A flush may take as long as the disk likes: not on a thread that serves others.

@@ -7,6 +7,7 @@
 //! | `cutover_phase` | gauge: 1 for the phase that is running | `group`, `phase` |
 //! | `cutover_effect_duration_seconds` | histogram | `group`, `phase` |
 //! | `cutover_switches_total` | counter: moves of the route by this daemon | `group`, `direction` (forward, back, manual) |
+//! | `cutover_journal_failing` | gauge: 1 while the journal cannot be written | |
 //! | `cutover_probes_total` | counter | `group`, `slot`, `result` (ok, failed) |
 
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     metrics::describe_counter!("cutover_switches_total", "Moves of the route by this daemon");
     metrics::describe_counter!("cutover_probes_total", "Probes of peers, by result");
     metrics::describe_gauge!("cutover_phase", "1 for the phase of the deployment that is running");
+    metrics::describe_gauge!("cutover_journal_failing", "1 while the journal cannot be written");
+    journal_fails(false);
     Ok(handle)
 }
 
@@ -53,6 +56,10 @@ pub(crate) fn effect_took(group: &str, phase: &'static str, took: Duration) {
 
 pub(crate) fn switched(group: &str, direction: &'static str) {
     counter!("cutover_switches_total", "group" => group.to_owned(), "direction" => direction).increment(1);
+}
+
+pub(crate) fn journal_fails(fails: bool) {
+    gauge!("cutover_journal_failing").set(if fails { 1.0 } else { 0.0 });
 }
 
 pub(crate) fn probed(group: &str, slot: &str, ok: bool) {

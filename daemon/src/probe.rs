@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::config::Group;
 use crate::metrics;
-use crate::world::World;
+use crate::world::Peers;
 
 /// Results of one round, by peer.
 pub type Round = Vec<(String, Result<(), String>)>;
@@ -22,7 +22,7 @@ pub struct Prober<'a, W> {
     pub config: &'a Group,
 }
 
-impl<W: World> Prober<'_, W> {
+impl<W: Peers> Prober<'_, W> {
     /// Probes all peers of a slot at the same time. Peers that are down get no traffic and are left out.
     pub async fn round(&self, slot: &Slot) -> Round {
         let peers = slot.peers.iter().filter(|peer| !peer.down);

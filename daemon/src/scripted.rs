@@ -15,7 +15,7 @@ use http_body_util::Full;
 use crate::command::{Failed, Job};
 use crate::edge::{Edge, EdgeError, SwitchError};
 use crate::journal::JournalError;
-use crate::world::World;
+use crate::world::{Peers, World};
 
 /// For ever, as far as a test goes.
 pub(crate) const ALWAYS: u32 = u32::MAX;
@@ -76,6 +76,8 @@ pub(crate) struct Scene {
     pub(crate) meddler: Option<(u32, String)>,
     /// Reads of the group fail from the moment the new slot has the traffic, so often.
     pub(crate) blind_after_switch: u32,
+    /// Both slots have the same server.
+    pub(crate) shared_peer: bool,
     /// Switches that are still under way, and the generations that they expect.
     late: Vec<(RouteChange, u32)>,
     counters: BTreeMap<String, Counters>,
@@ -109,6 +111,7 @@ impl Scripted {
             sick_after_switch: None,
             meddler: None,
             blind_after_switch: 0,
+            shared_peer: false,
             late: Vec::new(),
             counters: BTreeMap::new(),
             violations: Vec::new(),
@@ -188,7 +191,7 @@ impl Scene {
         Group {
             name: "shop".to_owned(),
             route: RouteState { active: self.active.clone(), generation: self.generation },
-            slots: vec![slot("blue", 1), slot("green", 2)],
+            slots: vec![slot("blue", 1), slot("green", if self.shared_peer { 1 } else { 2 })],
         }
     }
 
@@ -239,6 +242,7 @@ impl Scene {
         let slot = job.environment.get("CUTOVER_SLOT").cloned().unwrap_or_default();
         let version = job.environment.get("CUTOVER_VERSION").cloned().unwrap_or_default();
         self.commands.push(format!("{} {slot}", job.name));
+        assert!(!self.fails("panic"), "a bug, as a test wants it");
         if let Some(code) = self.exit_code.remove(&job.name) {
             let failed = Failed::early(format!("{} ended with exit status: {code}", job.name));
             return Err(Failed { code: Some(code), ..failed });
@@ -296,7 +300,7 @@ impl Edge for Scripted {
     }
 }
 
-impl World for Scripted {
+impl Peers for Scripted {
     async fn ask(&self, peer: &str, request: Request<Full<Bytes>>, _: Duration) -> Result<Answer, String> {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let mut scene = self.scene();
@@ -317,7 +321,9 @@ impl World for Scripted {
         };
         Ok(Answer { status, ..Answer::default() })
     }
+}
 
+impl World for Scripted {
     async fn run(&self, job: &Job) -> Result<(), Failed> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.scene().run(job)

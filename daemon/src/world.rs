@@ -14,8 +14,8 @@ use crate::edge::{Edge, EdgeError, Module, SwitchError};
 use crate::http as client;
 use crate::journal::{Journal, JournalError};
 
-/// The world.
-pub trait World: Edge {
+/// Whoever can ask peers of an upstream.
+pub trait Peers: Send + Sync + 'static {
     /// Asks one peer, at an address as nginx writes it.
     fn ask(
         &self,
@@ -23,12 +23,20 @@ pub trait World: Edge {
         request: Request<Full<Bytes>>,
         limit: Duration,
     ) -> impl Future<Output = Result<Answer, String>> + Send;
+}
 
+/// The world.
+pub trait World: Edge + Peers {
     /// Runs a command to its end, within its limit.
     fn run(&self, job: &Job) -> impl Future<Output = Result<(), Failed>> + Send;
 
     /// Ends what is left of commands that nobody waits for any more: a daemon that died, or an effect that was given up.
     fn end_commands(&self, deployment: &str) -> impl Future<Output = Result<(), JournalError>> + Send;
+
+    /// Forgets what the commands of a deployment wrote.
+    fn forget(&self, _deployment: &str) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// The real one.
@@ -60,7 +68,7 @@ impl Edge for Live {
     }
 }
 
-impl World for Live {
+impl Peers for Module {
     async fn ask(
         &self,
         peer: &str,
@@ -70,7 +78,20 @@ impl World for Live {
         let address = client::Address::of_peer(peer).map_err(|error| error.to_string())?;
         client::ask(&address, request, limit).await.map_err(|error| error.to_string())
     }
+}
 
+impl Peers for Live {
+    async fn ask(
+        &self,
+        peer: &str,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<Answer, String> {
+        self.edge.ask(peer, request, limit).await
+    }
+}
+
+impl World for Live {
     async fn run(&self, job: &Job) -> Result<(), Failed> {
         let running = command::start(job, &self.folder)?;
         let leader = running.leader.clone();
@@ -92,6 +113,11 @@ impl World for Live {
             command::end_group(leader).await;
         }
         self.journal.commands_ended(leaders).await
+    }
+
+    async fn forget(&self, deployment: &str) {
+        // A deployment without commands has no folder.
+        let _ = tokio::fs::remove_dir_all(self.folder.join(deployment)).await;
     }
 }
 

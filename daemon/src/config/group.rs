@@ -19,7 +19,7 @@ pub struct Group {
     /// How long the old version stays up and probed after a completed deployment; zero: not at all.
     pub warm: Duration,
     /// Value of `Host` in probes and smoke tests; absent: the group's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "host")]
     pub host: Option<String>,
     /// Variables for every command of the group.
     #[serde(deserialize_with = "variables")]
@@ -199,6 +199,11 @@ impl TryFrom<RawSmoke> for Smoke {
         if name.is_empty() {
             return Err("a smoke test needs a name".to_owned());
         }
+        if let Some(timeout) =
+            raw.timeout.filter(|timeout| timeout.get() < std::time::Duration::from_millis(1))
+        {
+            return Err(format!("smoke \"{name}\": timeout \"{timeout}\" is too short: at least \"1ms\""));
+        }
         if let Some(command) = raw.command {
             let alien = [
                 ("method", raw.method.is_some()),
@@ -234,6 +239,14 @@ impl TryFrom<RawSmoke> for Smoke {
         }
         let timeout = raw.timeout.unwrap_or(Duration::seconds(5));
         let expect = raw.expect.unwrap_or_default();
+        if let Some(status) = expect.status.filter(|status| !(100..600).contains(status)) {
+            return Err(format!("smoke \"{name}\": expect.status {status} is not a status from 100 to 599"));
+        }
+        if let Some(pointer) = expect.json.keys().find(|key| !key.is_empty() && !key.starts_with('/')) {
+            return Err(format!(
+                "smoke \"{name}\": expect.json \"{pointer}\" is not a JSON pointer, as in \"/{pointer}\""
+            ));
+        }
         let request = SmokeRequest { method, path, headers, body: raw.body, timeout, expect };
         Ok(Self { name, kind: SmokeKind::Request(Box::new(request)) })
     }
@@ -334,6 +347,16 @@ fn not_migrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Comm
         return Err(de::Error::custom("\"nothing_applied\" goes with migrate only"));
     }
     Ok(command)
+}
+
+fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let host = Option::<String>::deserialize(deserializer)?;
+    match &host {
+        Some(text) if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) => {
+            Err(de::Error::custom(format!("host {text:?} is not a host, as in \"shop.example\"")))
+        }
+        _ => Ok(host),
+    }
 }
 
 fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {

@@ -90,6 +90,11 @@ pub enum Refusal {
         /// What is wrong with it.
         why: String,
     },
+    /// Known before anything is begun.
+    #[error(
+        "nginx.admin \"{0}\": over TCP the admin API only reads; to deploy and switch, use \"unix:/PATH\""
+    )]
+    ReadsOnly(String),
     /// nginx did not.
     #[error("nginx has not switched: {0}")]
     NotSwitched(String),
@@ -159,6 +164,7 @@ impl Refusal {
             | Self::AlreadyCompleted { .. }
             | Self::NotSwitchedYet { .. }
             | Self::NoWayBack { .. }
+            | Self::ReadsOnly(_)
             | Self::Sick { .. } => 409,
             Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::Edge(_) => 502,
             Self::NotOnDisk { .. } => 507,
@@ -180,6 +186,7 @@ impl Refusal {
             Self::NotSwitchedYet { .. } => "not_switched_yet",
             Self::NoWayBack { .. } => "no_way_back",
             Self::Sick { .. } => "sick",
+            Self::ReadsOnly(_) => "reads_only",
             Self::NotSwitched(_) => "not_switched",
             Self::NotOnDisk { .. } => "not_durable",
             Self::SwitchUnknown { .. } => "switch_unknown",

@@ -256,6 +256,16 @@ async fn a_refused_rollback_does_not_name_the_version_that_is_live() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_begins_that_nginx_would_refuse_in_the_end() {
+    let mut bench = Bench::new().await;
+    let mut config = driver::test_config();
+    config.nginx.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
+    bench.control.config = Arc::new(config);
+    assert_eq!(bench.deploy("2").await.unwrap_err().code(), "reads_only");
+    assert_eq!(bench.switch("green", true).await.unwrap_err().code(), "reads_only");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deployment_needs_a_slot_without_traffic() {
     let bench = Bench::new().await;
     for (to, code) in [("blue", "slot_is_active"), ("red", "unknown_slot")] {
@@ -287,4 +297,33 @@ async fn a_restarted_daemon_goes_on_and_still_refuses_a_second_one() {
     assert!(matches!(bench.deploy("3").await, Err(Refusal::Busy { id, .. }) if id == two.id));
     bench.until(&two.id, "completed").await;
     assert_eq!(bench.world.scene().moves, ["blue->green"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_migration_ends_before_the_daemon_does() {
+    let Bench { control, world, folder: _folder } = Bench::new().await;
+    let wanted = Wanted { version: "2".to_owned(), ..Wanted::default() };
+    let two = control.deploy("shop", wanted).await.unwrap();
+    control.stop().await;
+    assert_eq!(world.scene().database, std::slice::from_ref(&two.id));
+    let entry = control.journal().entry(&two.id).await.unwrap().unwrap();
+    assert!(entry.state.migrated, "{:?}", entry.state);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_deployments_are_forgotten() {
+    let bench = Bench::new().await;
+    let all = KEPT as usize + 10;
+    for _ in 0..all {
+        bench.world.scene().exit_code.insert("migrate".to_owned(), 1);
+        let begun = bench.deploy("2").await.unwrap();
+        bench.until(&begun.id, "failed").await;
+    }
+    for _ in 0..100 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        if bench.control.history(None, 1_000).await.unwrap().len() == KEPT as usize {
+            return;
+        }
+    }
+    panic!("{} are kept", bench.control.history(None, 1_000).await.unwrap().len());
 }

@@ -60,13 +60,34 @@ pub(super) const SELECT_VERSION: &str = "
     SELECT d.version,
            coalesce(d.outcome IN ('failed', 'rolled_back'), 0) OR EXISTS (
                SELECT 1 FROM deployments l JOIN records r ON r.deployment = l.id
-               WHERE l.grp = ?1 AND l.rowid > d.rowid AND json_extract(l.plan, '$.from') = ?2
+               WHERE l.grp = ?1 AND l.rowid > d.rowid AND json_valid(l.plan) AND json_extract(l.plan, '$.from') = ?2
                  AND l.closed = 1 AND r.phase = 'decommissioning'
            )
     FROM deployments d
-    WHERE d.grp = ?1 AND json_extract(d.plan, '$.to') = ?2
-      AND EXISTS (SELECT 1 FROM records WHERE deployment = d.id AND phase = 'probing')
+    WHERE d.grp = ?1 AND json_valid(d.plan) AND json_extract(d.plan, '$.to') = ?2
+      AND EXISTS (SELECT 1 FROM records WHERE deployment = d.id AND phase IN ('provisioning', 'probing'))
     ORDER BY d.rowid DESC LIMIT 1
+";
+
+/// Closed deployments of group ?1 before its last ?2 ones, but for those on which the answer of [`SELECT_VERSION`] rests: the
+/// last one that was started in a slot, and those that have stopped a slot since.
+pub(super) const SELECT_OLD: &str = "
+    WITH d AS (
+        SELECT rowid AS number, id, closed,
+               iif(json_valid(plan), json_extract(plan, '$.from'), '') AS source,
+               iif(json_valid(plan), json_extract(plan, '$.to'), '') AS target,
+               EXISTS (SELECT 1 FROM records r WHERE r.deployment = id
+                       AND r.phase IN ('provisioning', 'probing')) AS started,
+               EXISTS (SELECT 1 FROM records r WHERE r.deployment = id AND r.phase = 'decommissioning') AS stopped
+        FROM deployments WHERE grp = ?1
+    ), last AS (SELECT target, max(number) AS number FROM d WHERE started GROUP BY target)
+    SELECT id FROM d
+    WHERE closed = 1
+      AND number <= (SELECT number FROM d WHERE closed = 1 ORDER BY number DESC LIMIT 1 OFFSET ?2)
+      AND NOT EXISTS (SELECT 1 FROM last WHERE last.number = d.number)
+      AND (NOT stopped
+           OR EXISTS (SELECT 1 FROM last WHERE last.target = d.source AND last.number > d.number)
+           OR NOT EXISTS (SELECT 1 FROM last WHERE last.target = d.source))
 ";
 
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {

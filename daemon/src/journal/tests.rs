@@ -137,3 +137,86 @@ async fn versions_in_slots() {
     tell(&journal, deployment("d", "blue", "green", "5"), [stuck]).await;
     assert_eq!(seen().await, two("3", "5"), "stuck, and left running");
 }
+
+#[tokio::test]
+async fn a_version_that_is_being_started_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let begun = deployment("a", "blue", "green", "2");
+    journal.begin(begun, &state(Phase::Provisioning), "").await.unwrap();
+    assert_eq!(journal.version_in("shop", "green").await.unwrap().as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn old_deployments_are_forgotten_and_versions_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    tell(&journal, deployment("red", "blue", "red", "0"), [Phase::Completed { note: None }]).await;
+    for number in 1..=6 {
+        let (from, to) = if number % 2 == 0 { ("green", "blue") } else { ("blue", "green") };
+        let begun = deployment(&number.to_string(), from, to, &number.to_string());
+        tell(&journal, begun, completed()).await;
+    }
+    tell(&journal, deployment("open", "blue", "green", "7"), []).await;
+    assert_eq!(journal.prune("shop", 2).await.unwrap(), ["1", "2", "3", "4"]);
+    assert_eq!(journal.prune("shop", 2).await.unwrap(), [""; 0]);
+    for (slot, version) in [("red", Some("0")), ("blue", Some("6")), ("green", Some("7"))] {
+        assert_eq!(journal.version_in("shop", slot).await.unwrap().as_deref(), version, "{slot}");
+    }
+    assert_eq!(journal.prune("other", 0).await.unwrap(), [""; 0]);
+    assert!(journal.records("1", 0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_closed_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    for (id, group) in [("a", "shop"), ("b", "books"), ("c", "toys")] {
+        let mut begun = deployment(id, "blue", "green", "2");
+        begun.plan.group = group.to_owned();
+        tell(&journal, begun, []).await;
+    }
+    lock(&journal.connection)
+        .execute_batch(
+            "UPDATE deployments SET plan = 'alien' WHERE id = 'a';
+             UPDATE records SET state = '{\"phase\": \"unheard_of\"}' WHERE deployment = 'b'",
+        )
+        .unwrap();
+    let closed = journal.close_unreadable(Time(9)).await.unwrap();
+    assert_eq!(closed.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let open = journal.open_deployments().await.unwrap();
+    assert_eq!(open.iter().map(|entry| entry.deployment.id.as_str()).collect::<Vec<_>>(), ["c"]);
+    let history = journal.history(None, 9).await.unwrap();
+    assert_eq!(history.iter().map(|entry| entry.deployment.id.as_str()).collect::<Vec<_>>(), ["c", "b"]);
+    assert_eq!(history[1].outcome, Some(Outcome::Stuck));
+    assert!(history[1].message.contains("cannot be read"), "{}", history[1].message);
+    assert_eq!(journal.version_in("shop", "green").await.unwrap(), None);
+    tell(&journal, deployment("next", "blue", "green", "3"), []).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_the_reserve() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    tell(&journal, deployment("a", "blue", "green", "2"), []).await;
+    assert!(journal.reserve.is_there());
+    let most = |pages: i64| {
+        let connection = lock(&journal.connection);
+        let _: i64 =
+            connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0)).unwrap();
+    };
+    most(1);
+    let long = "x".repeat(10_000);
+    let error = journal.append("a", Time(8), &state(Phase::Smoking), &long).await.unwrap_err();
+    assert!(error.to_string().contains("full"), "{error}");
+    assert!(!journal.reserve.is_there(), "given up");
+    most(1_000_000);
+    journal.append("a", Time(8), &state(Phase::Smoking), &long).await.unwrap();
+    for _ in 0..100 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        if journal.reserve.is_there() {
+            return;
+        }
+    }
+    panic!("the reserve was not made again");
+}

@@ -42,3 +42,13 @@ async fn a_migration_that_applied_nothing_is_never_reverted() {
     let Phase::Failed(cause) = run(&world).await.phase else { panic!() };
     assert!(cause.text.ends_with("the database may hold a part of the migration"), "{cause}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_gone_on_from_and_many_are_stuck() {
+    for (panics, end) in [(2, "completed"), (ALWAYS, "stuck")] {
+        let world = Arc::new(Scripted::new());
+        world.scene().fail("panic", panics);
+        let state = run(&world).await;
+        assert_eq!(state.phase.name(), end, "{state:?}");
+    }
+}

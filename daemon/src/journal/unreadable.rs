@@ -1,0 +1,48 @@
+//! Deployments that this version cannot read. One of them must not keep the others from going on.
+
+use cutover_core::deployment::{Phase, State, Time};
+
+use super::{Entry, Journal, JournalError, insert, row, schema};
+
+impl Journal {
+    /// Closes the open deployments that cannot be read: they are stuck. The answer is their ids, and why.
+    pub async fn close_unreadable(&self, now: Time) -> Result<Vec<(String, String)>, JournalError> {
+        let sql = format!("{} WHERE d.closed = 0 ORDER BY d.rowid", schema::SELECT_ENTRY);
+        let rows = self
+            .blocking(move |connection| {
+                let mut select = connection.prepare(&sql)?;
+                let rows = select.query_map([], row::raw_entry)?;
+                rows.collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
+        let mut closed = Vec::new();
+        for raw in rows {
+            let Err(JournalError::Unreadable { deployment, why }) = row::parse_entry(raw) else { continue };
+            let reason = format!("its record cannot be read by this version of cutover: {why}");
+            let next = "cutover status".to_owned();
+            let message = format!("stuck: {reason}; next, type: {next}");
+            let phase = Phase::Stuck { reason, next };
+            let state = State { phase, migrated: false, provisioned: false, abort: None };
+            let id = deployment.clone();
+            self.blocking(move |connection| {
+                let transaction = connection.transaction()?;
+                insert(&transaction, &id, now, &state, &message)?;
+                transaction.commit()
+            })
+            .await?;
+            closed.push((deployment, why));
+        }
+        Ok(closed)
+    }
+}
+
+/// Entries that can be read; the others are said in the log.
+pub(super) fn readable(rows: Vec<row::Raw>) -> Vec<Entry> {
+    let entries = rows.into_iter().map(row::parse_entry);
+    let said = entries.inspect(|entry| {
+        if let Err(error) = entry {
+            tracing::warn!(%error, "a deployment is left out");
+        }
+    });
+    said.flatten().collect()
+}
