@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, rfc3339};
-use crate::config::{Config, Group};
+use crate::config::{AdminAddress, Config, Group};
 use crate::driver::{self, Ask, Driver, Reins};
 use crate::journal::{Deployment, Entry, Journal, JournalError, KEPT, Superseded};
 use crate::probe::Prober;
@@ -161,6 +161,7 @@ impl<W: World> Control<W> {
     /// Begins a deployment.
     pub async fn deploy(&self, group: &str, wanted: Wanted) -> Result<Deployment, Refusal> {
         let config = self.group_config(group)?;
+        self.writable()?;
         let seat = self.seat(group);
         let mut seat = seat.lock().await;
         if let Some(running) = self.not_warm(&seat).await {
@@ -311,6 +312,13 @@ impl<W: World> Control<W> {
             group: group.to_owned(),
             known: self.config.group.keys().map(|name| name.as_str().to_owned()).collect(),
         })
+    }
+
+    fn writable(&self) -> Result<(), Refusal> {
+        match &self.config.nginx.admin {
+            AdminAddress::Unix(_) => Ok(()),
+            tcp @ AdminAddress::Tcp(_) => Err(Refusal::ReadsOnly(tcp.to_string())),
+        }
     }
 
     fn seat(&self, group: &str) -> Arc<Seat> {
