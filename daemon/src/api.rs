@@ -14,8 +14,9 @@
 //! Every failure is an [`ErrorAnswer`].
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, FromRequest, Path, Query, Request, State};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -95,12 +96,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// A query whose errors are an [`ErrorAnswer`] too.
+struct Asked<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Query::from_request_parts(parts, state).await {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(bad) => Err(refused(bad.status(), "bad_query", bad.body_text())),
+        }
+    }
+}
+
+fn refused(status: StatusCode, code: &str, message: String) -> Response {
+    (status, Json(ErrorAnswer { code: code.to_owned(), message })).into_response()
+}
+
 struct BadBody(JsonRejection);
 
 impl IntoResponse for BadBody {
     fn into_response(self) -> Response {
-        let answer = ErrorAnswer { code: "bad_body".to_owned(), message: self.0.body_text() };
-        (self.0.status(), Json(answer)).into_response()
+        refused(self.0.status(), "bad_body", self.0.body_text())
     }
 }
 
@@ -117,12 +135,12 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
         .fallback(async || {
-            let answer = ErrorAnswer {
-                code: "not_found".to_owned(),
-                message: "no such call: the paths begin with /v1/status, /v1/groups, /v1/deployments"
-                    .to_owned(),
-            };
-            (StatusCode::NOT_FOUND, Json(answer))
+            let message = "no such call: the paths begin with /v1/status, /v1/groups, /v1/deployments";
+            refused(StatusCode::NOT_FOUND, "not_found", message.to_owned())
+        })
+        .method_not_allowed_fallback(async |request: Request| {
+            let message = format!("{} does not go with {}", request.method(), request.uri().path());
+            refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
         .with_state(control)
 }
@@ -158,6 +176,7 @@ async fn abort<W: World>(
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(&group).await?;
     let deployment = control.abort(&group, &caller.to_string()).await?;
+    let after = control.past_completion(&deployment, after).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
 }
 
@@ -168,6 +187,7 @@ async fn rollback<W: World>(
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(&group).await?;
     let deployment = control.rollback(&group, &caller.to_string()).await?;
+    let after = control.past_completion(&deployment, after).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
 }
 
@@ -195,7 +215,7 @@ struct HistoryQuery {
 
 async fn history<W: World>(
     State(control): State<Control<W>>,
-    Query(query): Query<HistoryQuery>,
+    Asked(query): Asked<HistoryQuery>,
 ) -> Result<Json<Vec<DeploymentStatus>>, Refusal> {
     control.history(query.group.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
 }

@@ -52,14 +52,6 @@ pub enum ServeError {
     /// Another daemon answers there.
     #[error("daemon.socket \"{}\" is in use by another daemon", .0.display())]
     SocketInUse(PathBuf),
-    /// The metrics.
-    #[error("daemon.metrics \"{address}\": {why}")]
-    Metrics {
-        /// The address.
-        address: String,
-        /// Why.
-        why: String,
-    },
 }
 
 /// Serves until `stop` is done, with nginx as the world. Deployments under way are taken up again by the next daemon.
@@ -70,8 +62,12 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let _lock = lock(state)?;
     let journal = Journal::open(state)?;
     let socket = socket::bind(&config.daemon.socket, config.daemon.socket_mode)?;
+    let mine = socket::identity(&config.daemon.socket);
     if let Some(address) = config.daemon.metrics {
-        serve_metrics(address.get()).await?;
+        // No reason to leave a deployment in the middle.
+        if let Err(why) = serve_metrics(address.get()).await {
+            tracing::warn!(address = %address.get(), why, "daemon.metrics: no metrics are served");
+        }
     }
     let commands = state.join("deployments");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&commands).map_err(failed)?;
@@ -88,8 +84,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         () = stop => {}
     }
     tracing::info!("ending; the next daemon goes on with what is under way");
+    // Before the deployments are let go: the socket of the daemon that takes them up may be there right after.
+    if mine.is_some() && socket::identity(&shown) == mine {
+        let _ = fs::remove_file(&shown);
+    }
     control.stop().await;
-    let _ = fs::remove_file(&shown);
     Ok(())
 }
 
@@ -106,10 +105,9 @@ fn lock(folder: &Path) -> Result<File, ServeError> {
     }
 }
 
-async fn serve_metrics(address: std::net::SocketAddr) -> Result<(), ServeError> {
-    let failed = |why: String| ServeError::Metrics { address: address.to_string(), why };
-    let handle: PrometheusHandle = metrics::install().map_err(|error| failed(error.to_string()))?;
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| failed(error.to_string()))?;
+async fn serve_metrics(address: std::net::SocketAddr) -> Result<(), String> {
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| error.to_string())?;
+    let handle: PrometheusHandle = metrics::install().map_err(|error| error.to_string())?;
     let router = Router::new().route(
         "/metrics",
         get(async move || {

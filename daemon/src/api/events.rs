@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use cutover_core::deployment::Outcome;
@@ -12,6 +12,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::Asked;
 use crate::clock::rfc3339;
 use crate::control::{Control, Refusal};
 use crate::journal::{Journal, Record};
@@ -64,7 +65,7 @@ pub(super) struct After {
 pub(super) async fn follow<W: World>(
     State(control): State<Control<W>>,
     Path(id): Path<String>,
-    Query(After { after }): Query<After>,
+    Asked(After { after }): Asked<After>,
 ) -> Result<Response, Refusal> {
     let status = control.deployment(&id).await?;
     let journal = control.journal().clone();

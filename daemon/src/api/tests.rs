@@ -98,6 +98,10 @@ async fn refusals_are_json() {
     let bench = Bench::new().await;
     for (method, path, body, status, code) in [
         ("GET", "/v2", "", 404, "not_found"),
+        ("PUT", "/v1/status", "", 405, "method_not_allowed"),
+        ("GET", "/v1/deployments?limit=many", "", 400, "bad_query"),
+        ("GET", "/v1/deployments/shop-7/events?after=x", "", 400, "bad_query"),
+        ("POST", "/v1/groups/shopp/abort", "null", 404, "unknown_group"),
         ("GET", "/v1/groups/shopp", "", 404, "unknown_group"),
         ("GET", "/v1/deployments/shop-7", "", 404, "unknown_deployment"),
         ("GET", "/v1/deployments/shop-7/events", "", 404, "unknown_deployment"),

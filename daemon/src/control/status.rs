@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Control, Refusal};
 use crate::clock::rfc3339;
+use crate::config::GroupName;
 use crate::journal::{Entry, JournalError};
 use crate::world::World;
 
@@ -93,9 +94,14 @@ impl From<Entry> for DeploymentStatus {
 impl<W: World> Control<W> {
     /// All groups of the configuration.
     pub async fn status(&self) -> Result<Vec<GroupStatus>, Refusal> {
+        let seen = self.world.groups().await.map_err(|error| format!("nginx {error}"));
         let mut all = Vec::new();
-        for group in self.config.group.keys() {
-            all.push(self.group_status(group.as_str()).await?);
+        for group in self.config.group.keys().map(GroupName::as_str) {
+            let seen = seen.as_ref().map_err(String::clone).and_then(|seen| {
+                let seen = seen.groups.iter().find(|seen| seen.name == group);
+                seen.cloned().ok_or_else(|| "nginx has no group of this name".to_owned())
+            });
+            all.push(self.status_of(group, seen).await?);
         }
         Ok(all)
     }
@@ -103,6 +109,11 @@ impl<W: World> Control<W> {
     /// One group.
     pub async fn group_status(&self, group: &str) -> Result<GroupStatus, Refusal> {
         self.group_config(group)?;
+        let seen = self.world.group(group).await.map_err(|error| format!("nginx {error}"));
+        self.status_of(group, seen).await
+    }
+
+    async fn status_of(&self, group: &str, seen: Result<Seen, String>) -> Result<GroupStatus, Refusal> {
         let deployment = self.journal.history(Some(group), 1).await?.pop().map(DeploymentStatus::from);
         let status = GroupStatus {
             group: group.to_owned(),
@@ -112,14 +123,14 @@ impl<W: World> Control<W> {
             nginx_error: None,
             deployment,
         };
-        match self.world.group(group).await {
+        match seen {
             Ok(seen) => Ok(GroupStatus {
                 active: Some(seen.route.active.clone()),
                 generation: Some(seen.route.generation),
                 slots: self.slots(seen).await?,
                 ..status
             }),
-            Err(error) => Ok(GroupStatus { nginx_error: Some(format!("nginx {error}")), ..status }),
+            Err(error) => Ok(GroupStatus { nginx_error: Some(error), ..status }),
         }
     }
 
@@ -142,6 +153,14 @@ impl<W: World> Control<W> {
         let Some(last) = self.journal.history(Some(group), 1).await?.pop() else { return Ok(0) };
         let records = self.journal.records(&last.deployment.id, 0).await?;
         Ok(records.last().map_or(0, |record| record.seq))
+    }
+
+    /// Where to follow a deployment from that is being undone: it may have completed just before it was asked to, and that is not
+    /// the end that is waited for.
+    pub async fn past_completion(&self, id: &str, after: i64) -> Result<i64, Refusal> {
+        let records = self.journal.records(id, after).await?;
+        let completed = records.iter().rfind(|record| record.outcome == Some(Outcome::Completed));
+        Ok(completed.map_or(after, |record| record.seq))
     }
 
     async fn slots(&self, seen: Seen) -> Result<Vec<SlotStatus>, JournalError> {

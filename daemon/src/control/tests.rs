@@ -115,6 +115,10 @@ async fn a_rollback_out_of_the_warm_window_is_one_store() {
     assert!(matches!(bench.control.abort("shop", "me").await, Err(Refusal::AlreadyCompleted { .. })));
     assert_eq!(bench.control.rollback("shop", "me").await.unwrap(), two.id);
     bench.until(&two.id, "rolled_back").await;
+    let after = bench.control.past_completion(&two.id, 0).await.unwrap();
+    let rest = bench.control.journal().records(&two.id, after).await.unwrap();
+    let ends: Vec<_> = rest.iter().filter_map(|record| record.outcome).collect();
+    assert_eq!(ends, [Outcome::RolledBack], "a completion just before is not the end that is followed");
     assert_eq!(bench.outcome(&two.id).await, Some(Outcome::RolledBack));
     let scene = bench.world.scene();
     assert_eq!(scene.moves, ["blue->green", "green->blue"]);

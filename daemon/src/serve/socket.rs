@@ -1,7 +1,7 @@
 //! The control socket. It has its mode before anyone can connect, and a stale one never keeps the daemon from starting.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as Bound, UnixStream};
 use std::path::Path;
 use std::{fs, process};
@@ -42,6 +42,11 @@ pub(super) fn bind(path: &Path, mode: Mode) -> Result<UnixListener, ServeError> 
     let bound = listener.map_err(failed)?;
     bound.set_nonblocking(true).map_err(failed)?;
     UnixListener::from_std(bound).map_err(failed)
+}
+
+/// Which file lies at `path`: its device and inode.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn listen(draft: &Path, mode: Mode) -> io::Result<Bound> {

@@ -58,3 +58,23 @@ async fn the_state_folder_is_private() {
     assert_eq!(mode("a.sock"), 0o600);
     daemon.abort();
 }
+
+#[tokio::test]
+async fn metrics_that_cannot_be_served_and_a_socket_of_another_daemon_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = folder.path().join("a.sock");
+    let mut config = config(folder.path(), "a.sock");
+    let address = format!("\"{}\"", taken.local_addr().unwrap());
+    config.daemon.metrics = Some(serde_json::from_str(&address).unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let daemon = tokio::spawn(serve(config, async {
+        let _ = stopped.await;
+    }));
+    until_there(&socket).await;
+    fs::remove_file(&socket).unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    stop.send(()).unwrap();
+    daemon.await.unwrap().unwrap();
+    assert!(socket.exists(), "it is another daemon's");
+}
