@@ -8,6 +8,7 @@
 //! | `POST /v1/groups/NAME/abort`, `.../rollback` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after it, as nginx shows it |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`], the last first |
+//! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`], the last first |
 //! | `GET /v1/deployments/ID` | one of them |
 //! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, a line each, until the next outcome |
 //!
@@ -23,7 +24,7 @@ use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, DeploymentStatus, GroupStatus, Refusal, Wanted, WantedSwitch};
+use crate::control::{Control, DeploymentStatus, GroupStatus, Refusal, SwitchStatus, Wanted, WantedSwitch};
 use crate::world::World;
 
 mod caller;
@@ -132,6 +133,7 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/groups/{group}/rollback", post(rollback::<W>))
         .route("/v1/groups/{group}/switch", post(switch::<W>))
         .route("/v1/deployments", get(history::<W>))
+        .route("/v1/switches", get(switches::<W>))
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
         .fallback(async || {
@@ -218,6 +220,13 @@ async fn history<W: World>(
     Asked(query): Asked<HistoryQuery>,
 ) -> Result<Json<Vec<DeploymentStatus>>, Refusal> {
     control.history(query.group.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
+}
+
+async fn switches<W: World>(
+    State(control): State<Control<W>>,
+    Asked(query): Asked<HistoryQuery>,
+) -> Result<Json<Vec<SwitchStatus>>, Refusal> {
+    control.switches(query.group.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
 }
 
 async fn deployment<W: World>(

@@ -57,7 +57,7 @@ enum Verb {
     Rollback(rollback::Rollback),
     /// End the deployment that is under way and undo it
     Abort(abort::Abort),
-    /// List deployments
+    /// List deployments, and switches by hand
     History(history::History),
     /// Check the configuration against the live nginx
     Check(check::Check),

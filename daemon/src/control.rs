@@ -24,7 +24,7 @@ mod tests;
 
 pub use by_hand::WantedSwitch;
 pub use refusal::Refusal;
-pub use status::{DeploymentStatus, GroupStatus, SlotStatus};
+pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 
 /// What an operator wants deployed.
 #[derive(Clone, Debug, Default)]

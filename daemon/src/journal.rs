@@ -22,11 +22,13 @@ mod reserve;
 mod row;
 mod schema;
 mod superseded;
+mod switches;
 #[cfg(test)]
 mod tests;
 mod unreadable;
 
 pub use superseded::Superseded;
+pub use switches::Switch;
 
 pub use prune::KEPT;
 use reserve::Reserve;

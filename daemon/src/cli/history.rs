@@ -5,16 +5,16 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::{CliError, Place};
-use crate::control::DeploymentStatus;
+use crate::control::{DeploymentStatus, SwitchStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct History {
     /// The group [default: all]
     group: Option<String>,
-    /// How many deployments, the last first
+    /// How many deployments and switches by hand, the last first
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Print one deployment a line, as JSON
+    /// Print one deployment or switch a line, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -22,21 +22,40 @@ pub(super) struct History {
 impl History {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let group = self.group.map(|group| format!("&group={group}")).unwrap_or_default();
-        let path = format!("/v1/deployments?limit={}{group}", self.limit);
-        let all: Vec<DeploymentStatus> = place.client()?.get(&path).await?;
+        let client = place.client()?;
+        let query = format!("limit={}{group}", self.limit);
+        let deployments: Vec<DeploymentStatus> = client.get(&format!("/v1/deployments?{query}")).await?;
+        let switches: Vec<SwitchStatus> = client.get(&format!("/v1/switches?{query}")).await?;
+        let mut lines: Vec<(String, String)> = Vec::new();
+        for one in deployments {
+            let line = if self.json { serde_json::json!(one).to_string() } else { deployment_line(&one) };
+            lines.push((one.started, line));
+        }
+        for one in switches {
+            let line = if self.json { serde_json::json!(one).to_string() } else { switch_line(&one) };
+            lines.push((one.switched, line));
+        }
+        // Times are RFC 3339 in UTC: they sort as text.
+        lines.sort_by(|(one, _), (other, _)| other.cmp(one));
         let mut out = io::stdout().lock();
-        for one in all {
-            if self.json {
-                writeln!(out, "{}", serde_json::json!(one))?;
-                continue;
-            }
-            let outcome = one.outcome.map_or("under way", |outcome| outcome.as_str());
-            writeln!(
-                out,
-                "{}  {:<28} {:<12} {} -> {}  {:<11} {}",
-                one.started, one.deployment, one.version, one.from, one.to, outcome, one.message
-            )?;
+        for (_, line) in lines.iter().take(usize::try_from(self.limit).unwrap_or(usize::MAX)) {
+            writeln!(out, "{line}")?;
         }
         Ok(0)
     }
+}
+
+fn deployment_line(one: &DeploymentStatus) -> String {
+    let outcome = one.outcome.map_or("under way", |outcome| outcome.as_str());
+    format!(
+        "{}  {:<28} {:<12} {} -> {}  {:<11} {}",
+        one.started, one.deployment, one.version, one.from, one.to, outcome, one.message
+    )
+}
+
+fn switch_line(one: &SwitchStatus) -> String {
+    format!(
+        "{}  {:<28} {:<12} {} -> {}  {:<11} {}, asked by {}",
+        one.switched, one.group, "", one.from, one.to, "by hand", one.reason, one.asked_by
+    )
 }

@@ -12,6 +12,7 @@ use tokio::sync::MutexGuard;
 
 use super::{Control, Refusal, Running, SETTLING, live, no_such_slot};
 use crate::edge::SwitchError;
+use crate::journal::Switch;
 use crate::metrics;
 use crate::probe::Prober;
 use crate::world::World;
@@ -76,6 +77,17 @@ impl<W: World> Control<W> {
             metrics::switched(group, "manual");
             let (from, to) = (&seen.route.active, &wanted.to);
             tracing::info!(group, from, to, reason, "switched by hand");
+            let switch = Switch {
+                group: group.to_owned(),
+                at: self.clock.now(),
+                from: from.clone(),
+                to: to.clone(),
+                reason: wanted.reason.clone(),
+                asked_by: wanted.asked_by.clone(),
+            };
+            if let Err(error) = self.journal.switched(switch).await {
+                tracing::warn!(group, %error, "failed to write the switch down");
+            }
             if let Some(running) = live(&seat).await {
                 // It sees for itself that the route has moved, should it not get to hear this.
                 let _ = tokio::time::timeout(SETTLING, running.ask(Event::Supersede)).await;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Control, Refusal};
 use crate::clock::rfc3339;
 use crate::config::GroupName;
-use crate::journal::{Entry, JournalError};
+use crate::journal::{Entry, JournalError, Switch};
 use crate::world::World;
 
 /// A group.
@@ -69,6 +69,29 @@ pub struct DeploymentStatus {
     pub started: String,
     /// When it last said something.
     pub updated: String,
+}
+
+/// A switch by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchStatus {
+    /// The group.
+    pub group: String,
+    /// When.
+    pub switched: String,
+    /// From this slot.
+    pub from: String,
+    /// To this slot.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub asked_by: String,
+}
+
+impl From<Switch> for SwitchStatus {
+    fn from(Switch { group, at, from, to, reason, asked_by }: Switch) -> Self {
+        Self { group, switched: rfc3339(at), from, to, reason, asked_by }
+    }
 }
 
 impl From<Entry> for DeploymentStatus {
@@ -140,6 +163,14 @@ impl<W: World> Control<W> {
             self.group_config(group)?;
         }
         Ok(self.journal.history(group, limit).await?.into_iter().map(DeploymentStatus::from).collect())
+    }
+
+    /// Switches by hand, the last first.
+    pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<SwitchStatus>, Refusal> {
+        if let Some(group) = group {
+            self.group_config(group)?;
+        }
+        Ok(self.journal.switches(group, limit).await?.into_iter().map(SwitchStatus::from).collect())
     }
 
     /// One deployment.

@@ -162,6 +162,9 @@ async fn a_switch_by_hand_probes_first_and_waits_for_deployments() {
     assert_eq!(bench.world.scene().running.len(), 2, "neither slot was stopped");
     bench.world.scene().sick.push("green".to_owned());
     assert_eq!(bench.switch("green", true).await.unwrap().route.active, "green", "by force");
+    let switches = bench.control.switches(Some("shop"), 10).await.unwrap();
+    let slots: Vec<_> = switches.iter().map(|one| (one.from.as_str(), one.to.as_str())).collect();
+    assert_eq!(slots, [("blue", "green"), ("green", "blue")], "the last first, and none that moved nothing");
 }
 
 #[tokio::test(start_paused = true)]

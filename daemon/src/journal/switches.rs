@@ -1,0 +1,87 @@
+//! Switches by hand: the part of a group's history that is no deployment.
+
+use cutover_core::deployment::Time;
+use rusqlite::{Connection, params};
+
+use super::{Journal, JournalError, milliseconds, row};
+
+/// Made when it is first needed, so journals from before it are good as they are.
+const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS switches (
+        seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+        grp      TEXT NOT NULL,
+        at       INTEGER NOT NULL,
+        source   TEXT NOT NULL,
+        target   TEXT NOT NULL,
+        reason   TEXT NOT NULL,
+        asked_by TEXT NOT NULL
+    )
+";
+/// Switches of a group that are kept.
+const KEPT: u32 = 1000;
+
+/// One switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The group.
+    pub group: String,
+    /// When.
+    pub at: Time,
+    /// The slot that had the traffic.
+    pub from: String,
+    /// The slot that got it.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// Who asked.
+    pub asked_by: String,
+}
+
+impl Journal {
+    /// Writes down a switch by hand.
+    pub async fn switched(&self, switch: Switch) -> Result<(), JournalError> {
+        self.blocking(move |connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(TABLE)?;
+            let Switch { group, at, from, to, reason, asked_by } = switch;
+            transaction.execute(
+                "INSERT INTO switches (grp, at, source, target, reason, asked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![group, milliseconds(at), from, to, reason, asked_by],
+            )?;
+            transaction.execute(
+                "DELETE FROM switches WHERE grp = ?1 AND seq NOT IN
+                     (SELECT seq FROM switches WHERE grp = ?1 ORDER BY seq DESC LIMIT ?2)",
+                params![group, KEPT],
+            )?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    /// Switches by hand, the last first; of one group, or of all.
+    pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<Switch>, JournalError> {
+        let group = group.map(str::to_owned);
+        self.blocking(move |connection| read(connection, group.as_deref(), limit)).await
+    }
+}
+
+fn read(connection: &Connection, group: Option<&str>, limit: u32) -> rusqlite::Result<Vec<Switch>> {
+    if !connection.table_exists(None, "switches")? {
+        return Ok(Vec::new());
+    }
+    let mut select = connection.prepare(
+        "SELECT grp, at, source, target, reason, asked_by FROM switches
+         WHERE ?1 IS NULL OR grp = ?1 ORDER BY seq DESC LIMIT ?2",
+    )?;
+    let rows = select.query_map(params![group, limit], |row| {
+        Ok(Switch {
+            group: row.get(0)?,
+            at: row::time(row, 1)?,
+            from: row.get(2)?,
+            to: row.get(3)?,
+            reason: row.get(4)?,
+            asked_by: row.get(5)?,
+        })
+    })?;
+    rows.collect()
+}
