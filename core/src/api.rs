@@ -3,19 +3,30 @@
 //! | call | answer |
 //! |---|---|
 //! | `GET /v1/groups` | [`Groups`] |
-//! | `GET /v1/groups/NAME` | [`Group`] |
+//! | `GET /v1/groups/NAME` | [`Group`], with its events |
 //! | `PUT /v1/groups/NAME/route` with [`RouteChange`] | [`Group`] as it is after the change |
+//! | `POST /v1/groups/NAME/confirm` with [`Confirmation`] | the same: the change on trial stays |
+//! | `POST /v1/groups/NAME/renew` with [`Renewal`] | the same: its lease ends later |
+//! | `GET /metrics` | Prometheus text, see [`exposition`](crate::exposition) |
 //!
 //! Each [`Group`] comes with `ETag: "GENERATION"`. A change may carry `If-Match: "GENERATION"`; when the route has moved
 //! since, the answer is 412 with a [`Failure`] that holds the current group. Every other failure is a [`Failure`] too.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::counters::Counters;
+use crate::counters::{Bytes, Counters, Failures, ServerErrors};
+use crate::event::Event;
+use crate::guard::Figures;
+use crate::latency::Latency;
+use crate::split::{Percent, Ratio};
 
 mod call;
+mod change;
 
-pub use call::{Call, parse_call, parse_if_match, parse_route_change};
+pub use call::{Call, parse_call, parse_change, parse_if_match};
+pub use change::{Change, MAX_LEASE_MS, MIN_LEASE_MS, SlotNames, check_lease};
 
 /// The largest request body the admin API reads, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -40,6 +51,9 @@ pub struct Group {
     pub route: RouteState,
     /// In the order of the configuration.
     pub slots: Vec<Slot>,
+    /// What happened to the route, oldest first; only where one group is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
 }
 
 impl Group {
@@ -56,10 +70,71 @@ pub struct RouteState {
     pub active: String,
     /// How many times the route has changed; 0 while `active` still comes from the configuration.
     pub generation: u32,
+    /// Both slots' parts, while a second one has a share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Shares>,
+    /// The last change, while it is on trial, and how its trial ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialState>,
+}
+
+/// Percent of the traffic by slot.
+pub type Shares = BTreeMap<String, Percent>;
+
+/// A change on trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialState {
+    /// The slot that the change gave traffic to.
+    pub slot: String,
+    /// The slot that takes all of it back.
+    pub fallback: String,
+    /// How far the trial has come.
+    pub phase: TrialPhase,
+    /// When the workers take the traffic back by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardTerms>,
+    /// Milliseconds until the lease ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_left_ms: Option<u64>,
+    /// Whether failed attempts are tried again on the fallback.
+    pub rescue: bool,
+    /// What the slot did in the guard's window that ends now.
+    pub figures: Figures,
+}
+
+/// How far a trial has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialPhase {
+    /// Guard, lease and rescue are at work.
+    Armed,
+    /// The traffic should have gone back, but the fallback was failing too. It stays until somebody decides.
+    Held,
+    /// The traffic is about to go back.
+    GoingBack,
+}
+
+/// A guard on the wire; see [`guard`](crate::guard).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardTerms {
+    /// Fewer finished requests in the window are no verdict: 1 to 1048575.
+    pub min_requests: u32,
+    /// The largest part of the requests that may fail, 0 to 1 in steps of 0.0001.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_error_ratio: Option<Ratio>,
+    /// How far back the guard looks, in milliseconds: 100 to 3600000.
+    pub window_ms: u32,
+    /// The largest part of the requests that may be slow, 0 to 1 in steps of 0.0001.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_slow_ratio: Option<Ratio>,
+    /// What is slow: a first byte after more than this many milliseconds, 1 to 3600000. Goes with `max_slow_ratio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<u32>,
 }
 
 /// One slot of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Name in the configuration: `slot NAME UPSTREAM`.
     pub name: String,
@@ -67,8 +142,26 @@ pub struct Slot {
     pub upstream: String,
     /// The servers of that upstream as nginx balances over them now.
     pub peers: Vec<Peer>,
-    /// What this slot has been sent and has answered since nginx started; kept over reloads.
+    /// What this slot has been sent and has answered since nginx started; kept over reloads. So is what follows.
     pub counters: Counters,
+    /// Failed attempts by what was wrong.
+    #[serde(default)]
+    pub failures: Failures,
+    /// 5xx answers by status.
+    #[serde(default)]
+    pub server_errors: ServerErrors,
+    /// What went over the connections to the slot.
+    #[serde(default)]
+    pub bytes: Bytes,
+    /// Upgraded connections (WebSockets) that are open now.
+    #[serde(default)]
+    pub upgraded: u64,
+    /// From the begin of an attempt to the first byte of its answer.
+    #[serde(default)]
+    pub first_byte: Latency,
+    /// From the begin of an attempt to the end of its answer, upgraded connections left out.
+    #[serde(default)]
+    pub whole: Latency,
 }
 
 /// One server of an upstream.
@@ -83,18 +176,62 @@ pub struct Peer {
 }
 
 /// Body of `PUT /v1/groups/NAME/route`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteChange {
-    /// The slot that shall take all traffic.
-    pub active: String,
-    /// Moves the generation also when the slot is active already: from then on an older `If-Match` fits no more. For callers
-    /// who do not know whether an earlier change of theirs is still under way.
+    /// The slot that shall take all traffic, or what a split leaves. Needed unless there is a split; then it is the active
+    /// slot as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<String>,
+    /// Percent of the traffic by slot, for two slots, 100 together. One of them is the active slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Shares>,
+    /// Puts the change on trial: the workers take it back when the slot that it gives traffic to fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardTerms>,
+    /// Puts the change on trial: unless confirmed or renewed it is taken back after so many milliseconds, 100 to 86400000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u32>,
+    /// Puts the change on trial: failed attempts on the slot that it gives traffic to are tried again on the other one, where
+    /// nginx itself would try again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescue: bool,
+    /// Moves the generation also when nothing changes: from then on an older `If-Match` fits no more. For callers who do not
+    /// know whether an earlier change of theirs is still under way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fence: bool,
     /// Why, for the log: at most 200 characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl RouteChange {
+    /// All traffic to this slot, for good.
+    pub fn to(slot: &str, reason: impl Into<String>) -> Self {
+        Self { active: Some(slot.to_owned()), reason: Some(reason.into()), ..Self::default() }
+    }
+
+    /// The same as a fence.
+    pub fn fenced(self, fence: bool) -> Self {
+        Self { fence, ..self }
+    }
+}
+
+/// Body of `POST /v1/groups/NAME/confirm`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmation {
+    /// Why, for the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Body of `POST /v1/groups/NAME/renew`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// The lease ends so many milliseconds from now, 100 to 86400000.
+    pub lease_ms: u32,
 }
 
 /// Body of every answer that is not a success.
@@ -126,6 +263,12 @@ pub enum ErrorCode {
     UnknownGroup,
     /// 422: the group has no slot of this name.
     UnknownSlot,
+    /// 422: the shares of a split do not make a split.
+    BadSplit,
+    /// 422: a guard or a lease that cannot be, or one with nothing to try.
+    BadTrial,
+    /// 409: there is no trial that this could be done to.
+    NotArmed,
     /// 405: the path exists, for another method.
     MethodNotAllowed,
     /// 400: the body is not the JSON that is expected here.
@@ -138,8 +281,12 @@ pub enum ErrorCode {
     BodyTooLarge,
     /// 412: the route has changed since the generation in `If-Match`.
     GenerationMismatch,
+    /// 401: the token is missing or wrong.
+    Unauthorized,
     /// 403: this user, or this kind of connection, may not use the API.
     Forbidden,
+    /// 403: the request comes from a web page.
+    FromAPage,
     /// 403: this location only reads; changes need `cutover_api write=on`.
     ReadOnly,
     /// 500: nginx could not do it; its error log says why.
@@ -153,13 +300,15 @@ impl ErrorCode {
     pub fn status(self) -> u16 {
         match self {
             Self::BadBody | Self::BadIfMatch => 400,
-            Self::Forbidden | Self::ReadOnly => 403,
+            Self::Unauthorized => 401,
+            Self::Forbidden | Self::FromAPage | Self::ReadOnly => 403,
             Self::NotFound | Self::UnknownGroup => 404,
             Self::MethodNotAllowed => 405,
+            Self::NotArmed => 409,
             Self::GenerationMismatch => 412,
             Self::BodyTooLarge => 413,
             Self::BadContentType => 415,
-            Self::UnknownSlot => 422,
+            Self::UnknownSlot | Self::BadSplit | Self::BadTrial => 422,
             Self::Internal => 500,
             Self::NotDurable => 507,
         }

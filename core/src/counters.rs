@@ -1,6 +1,4 @@
-//! What is counted for each slot, and how it is summed.
-
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+//! What is counted for each slot, on the wire. How it is kept in memory: [`shard`](crate::shard).
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +38,9 @@ pub struct Responses {
     pub server_error: u64,
     /// Ended without an answer because the client went away.
     pub aborted: u64,
+    /// Failed here, and were tried again on the fallback of a change on trial.
+    #[serde(default)]
+    pub rescued: u64,
 }
 
 impl Responses {
@@ -51,6 +52,7 @@ impl Responses {
             + self.client_error
             + self.server_error
             + self.aborted
+            + self.rescued
     }
 }
 
@@ -73,156 +75,87 @@ impl Counters {
                 client_error: now.client_error.saturating_sub(then.client_error),
                 server_error: now.server_error.saturating_sub(then.server_error),
                 aborted: now.aborted.saturating_sub(then.aborted),
+                rescued: now.rescued.saturating_sub(then.rescued),
             },
             in_flight: self.in_flight,
         }
     }
 }
 
-/// How a request ended, for [`Shard::finished`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// An answer with this HTTP status.
-    Status(u16),
-    /// No answer: the client went away.
-    Aborted,
+/// Failed attempts by what was wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// No connection: refused, unreachable, reset while it was made.
+    pub connect: u64,
+    /// No connection, no progress in sending, or no answer in time.
+    pub timeout: u64,
+    /// A bad answer, one that was cut off, or a connection that ended without one.
+    pub answer: u64,
+    /// A status that `proxy_next_upstream` treats as a failure.
+    pub status: u64,
+    /// No live peer to try.
+    pub no_peer: u64,
 }
 
-/// One process's counters of one slot, in memory that all processes of nginx share.
-///
-/// Each process writes only its own shard, so no cache line bounces; whoever reads sums all shards. The layout is the
-/// contract between module versions: change [`LAYOUT`] with it.
-#[repr(C, align(64))]
-#[derive(Debug, Default)]
-pub struct Shard {
-    requests: AtomicU64,
-    attempts: AtomicU64,
-    attempts_failed: AtomicU64,
-    informational: AtomicU64,
-    success: AtomicU64,
-    redirection: AtomicU64,
-    client_error: AtomicU64,
-    server_error: AtomicU64,
-    aborted: AtomicU64,
-    in_flight: AtomicI64,
-    reserved: [AtomicU64; 22],
+impl Failures {
+    /// Each with its word in metrics.
+    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
+        [
+            ("connect", self.connect),
+            ("timeout", self.timeout),
+            ("answer", self.answer),
+            ("status", self.status),
+            ("no_peer", self.no_peer),
+        ]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.by_reason().iter().map(|(_, count)| count).sum()
+    }
 }
 
-/// Version of the layout of [`Shard`].
-pub const LAYOUT: u32 = 1;
+/// The 5xx answers that tell most, by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerErrors {
+    /// The application failed.
+    #[serde(rename = "500")]
+    pub internal: u64,
+    /// No answer, or a bad one.
+    #[serde(rename = "502")]
+    pub bad_gateway: u64,
+    /// The application or nginx is out of room.
+    #[serde(rename = "503")]
+    pub unavailable: u64,
+    /// No answer in time.
+    #[serde(rename = "504")]
+    pub gateway_timeout: u64,
+}
 
-const _: () = assert!(size_of::<Shard>() == 256);
-
-impl Shard {
-    /// The slot was chosen for a request: from here on it must not be stopped.
-    pub fn hold(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+impl ServerErrors {
+    /// Each with its status.
+    pub fn by_status(&self) -> [(&'static str, u64); 4] {
+        [
+            ("500", self.internal),
+            ("502", self.bad_gateway),
+            ("503", self.unavailable),
+            ("504", self.gateway_timeout),
+        ]
     }
+}
 
-    /// A request that [`hold`](Self::hold) was for needs the slot no more.
-    pub fn release(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
-    }
-
-    /// A request that holds the slot was given to its upstream.
-    pub fn started(&self) {
-        self.requests.fetch_add(1, Relaxed);
-    }
-
-    /// A peer of the slot is tried.
-    pub fn attempt(&self) {
-        self.attempts.fetch_add(1, Relaxed);
-    }
-
-    /// An attempt failed.
-    pub fn attempt_failed(&self) {
-        self.attempts_failed.fetch_add(1, Relaxed);
-    }
-
-    /// A request that [`started`](Self::started) has ended; it holds the slot no more.
-    pub fn finished(&self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Aborted => &self.aborted,
-            Outcome::Status(..200) => &self.informational,
-            Outcome::Status(200..300) => &self.success,
-            Outcome::Status(300..400) => &self.redirection,
-            Outcome::Status(400..500) => &self.client_error,
-            Outcome::Status(500..) => &self.server_error,
-        };
-        counter.fetch_add(1, Relaxed);
-        self.release();
-    }
-
-    /// The process that wrote this shard is gone and took its requests along.
-    pub fn forget_in_flight(&self) {
-        self.in_flight.store(0, Relaxed);
-    }
-
-    /// Adds this shard to `sum`; its gauge only if the process that writes it lives.
-    pub fn add_to(&self, sum: &mut Counters, alive: bool) {
-        sum.requests += self.requests.load(Relaxed);
-        sum.attempts += self.attempts.load(Relaxed);
-        sum.attempts_failed += self.attempts_failed.load(Relaxed);
-        sum.responses.informational += self.informational.load(Relaxed);
-        sum.responses.success += self.success.load(Relaxed);
-        sum.responses.redirection += self.redirection.load(Relaxed);
-        sum.responses.client_error += self.client_error.load(Relaxed);
-        sum.responses.server_error += self.server_error.load(Relaxed);
-        sum.responses.aborted += self.aborted.load(Relaxed);
-        if alive {
-            sum.in_flight += u64::try_from(self.in_flight.load(Relaxed)).unwrap_or(0);
-        }
-    }
+/// Bytes on connections to a slot, heads of requests and answers included; with TLS what is inside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// To the slot.
+    pub sent: u64,
+    /// From the slot.
+    pub received: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_outcome_lands_in_its_class() {
-        let shard = Shard::default();
-        for status in [101, 200, 204, 301, 404, 500, 502, 599] {
-            shard.hold();
-            shard.started();
-            shard.finished(Outcome::Status(status));
-        }
-        shard.hold();
-        shard.started();
-        shard.finished(Outcome::Aborted);
-        shard.hold();
-        shard.started();
-        let mut sum = Counters::default();
-        shard.add_to(&mut sum, true);
-        assert_eq!(sum.requests, 10);
-        assert_eq!(sum.in_flight, 1);
-        assert_eq!(
-            sum.responses,
-            Responses {
-                informational: 1,
-                success: 2,
-                redirection: 1,
-                client_error: 1,
-                server_error: 3,
-                aborted: 1
-            }
-        );
-        assert_eq!(sum.responses.total(), 9);
-    }
-
-    #[test]
-    fn a_dead_process_holds_no_request() {
-        let shard = Shard::default();
-        shard.hold();
-        shard.started();
-        let mut sum = Counters::default();
-        shard.add_to(&mut sum, false);
-        assert_eq!((sum.requests, sum.in_flight), (1, 0));
-        shard.forget_in_flight();
-        let mut sum = Counters::default();
-        shard.add_to(&mut sum, true);
-        assert_eq!(sum.in_flight, 0);
-    }
 
     #[test]
     fn since_counts_from_zero_after_a_restart() {
@@ -237,7 +170,7 @@ mod tests {
     #[test]
     fn classes_have_their_names_on_the_wire() {
         let json = serde_json::to_value(Counters::default()).unwrap();
-        for class in ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted"] {
+        for class in ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "rescued"] {
             assert_eq!(json["responses"][class], 0, "{class}");
         }
     }

@@ -8,9 +8,18 @@
 pub mod api;
 pub mod counters;
 pub mod deployment;
+pub mod event;
+pub mod exposition;
+pub mod guard;
+pub mod latency;
 pub mod name;
 pub mod probe;
 pub mod route;
+mod sealed;
+pub mod shard;
 pub mod smoke;
 pub mod soak;
+pub mod split;
 pub mod state_file;
+mod sync;
+pub mod trial;

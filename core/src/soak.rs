@@ -87,7 +87,7 @@ impl Soak {
     /// Whether the slot is Bad already, while time remains.
     pub fn early(&self, limits: &Limits) -> Option<Verdict> {
         let answered = self.answered();
-        let errors = self.seen.responses.server_error;
+        let errors = self.errors();
         let Counters { attempts, attempts_failed, .. } = self.seen;
         if answered >= limits.first() && errors == answered {
             return Some(Verdict::Bad(format!("all of the first {answered} answers were 5xx")));
@@ -124,7 +124,7 @@ impl Soak {
     /// The figures, for people.
     pub fn figures(&self) -> String {
         let Counters { attempts, attempts_failed, .. } = self.seen;
-        let errors = self.seen.responses.server_error;
+        let errors = self.errors();
         format!(
             "{} answers, {errors} of them 5xx; {attempts} attempts, {attempts_failed} of them failed",
             self.answered()
@@ -135,8 +135,13 @@ impl Soak {
         self.seen.responses.total().saturating_sub(self.seen.responses.aborted)
     }
 
+    /// A request that the module had to rescue is one that the new slot failed.
+    fn errors(&self) -> u64 {
+        self.seen.responses.server_error + self.seen.responses.rescued
+    }
+
     fn errors_over(&self, limits: &Limits) -> Option<String> {
-        over(self.seen.responses.server_error, self.answered(), limits.max_error_ratio, "answers were 5xx")
+        over(self.errors(), self.answered(), limits.max_error_ratio, "answers were 5xx")
     }
 
     fn attempts_over(&self, limits: &Limits) -> Option<String> {
@@ -166,6 +171,7 @@ fn went_back(then: &Counters, now: &Counters) -> bool {
         (a.client_error, b.client_error),
         (a.server_error, b.server_error),
         (a.aborted, b.aborted),
+        (a.rescued, b.rescued),
     ]
     .iter()
     .any(|(then, now)| now < then)
@@ -185,6 +191,7 @@ fn add(sum: &mut Counters, more: &Counters) {
             client_error: plus(a.client_error, b.client_error),
             server_error: plus(a.server_error, b.server_error),
             aborted: plus(a.aborted, b.aborted),
+            rescued: plus(a.rescued, b.rescued),
         },
         in_flight: more.in_flight,
     };

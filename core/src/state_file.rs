@@ -7,7 +7,7 @@
 //!
 //! record:  0    route word (see `route`)      moved by workers through the mapping
 //!          8    the slot before (see `route::RouteWord`)
-//!          16   reserved, zero
+//!          16   the trial of that route (see `trial`)
 //!          64   names: group 64 | 15 slots of 24 | ids that run 2 | reserved 18 | CRC-32    written by the master
 //! ```
 //!
@@ -16,7 +16,10 @@
 //! nginx module does the input and output.
 
 use crate::name::FixedName;
-use crate::route::{Reading, SlotId};
+use crate::route::{Reading, Route, RouteWord, SlotId};
+use crate::sealed::{Reader, Writer, seal, sealed};
+use crate::split::Split;
+use crate::trial::TrialWords;
 
 mod plan;
 
@@ -39,7 +42,6 @@ pub const MAX_CAPACITY: u32 = 1 << 20;
 pub const MAGIC: [u8; 8] = *b"cutover\0";
 const VERSION: u32 = 1;
 const HEADER_USED: usize = 64;
-const CRC_SIZE: usize = 4;
 const GROUP_SIZE: usize = 64;
 const SLOT_SIZE: usize = 24;
 
@@ -181,7 +183,7 @@ impl Names {
         for slot in &mut names.slots {
             *slot = FixedName::from_bytes(rest.take()?)?;
         }
-        names.configured = u16::from_le_bytes(rest.take()?);
+        names.configured = rest.u16()?;
         (!names.group.is_empty()).then_some(names)
     }
 }
@@ -195,6 +197,19 @@ pub fn configured_mask(slots: &[SlotId]) -> u16 {
     slots.iter().fold(0, |mask, id| mask | 1 << id.get())
 }
 
+/// What workers change of a record, through the mapping: one cache line.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Head {
+    /// What decides.
+    pub route: RouteWord,
+    /// Its trial.
+    pub trial: TrialWords,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Head>() == NAMES_OFFSET);
+
 /// Reads the records of a whole file whose header says `capacity`.
 pub fn decode_records(file: &[u8], capacity: u32) -> Result<Vec<Record>, Damage> {
     let records = file.get(HEADER_SIZE..).unwrap_or_default().chunks_exact(RECORD_SIZE);
@@ -207,7 +222,10 @@ fn decode_record(index: u32, bytes: &[u8]) -> Result<Record, Damage> {
     let route = Reading::of(Reader(bytes).take().map_or(0, u64::from_ne_bytes));
     let readable = match route {
         Reading::Unset => true,
-        Reading::Set(route) => names.slot(route.active).is_some(),
+        Reading::Set(Route { to, .. }) => {
+            let second = to.split.map(Split::second);
+            [Some(to.active), second].into_iter().flatten().all(|slot| names.slot(slot).is_some())
+        }
         Reading::Damaged => false,
     };
     if !readable {
@@ -217,49 +235,10 @@ fn decode_record(index: u32, bytes: &[u8]) -> Result<Record, Damage> {
     Ok(Record { names, route })
 }
 
-struct Writer<'a>(&'a mut [u8]);
-
-impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        let room = std::mem::take(&mut self.0);
-        if let Some((place, rest)) = room.split_at_mut_checked(bytes.len()) {
-            place.copy_from_slice(bytes);
-            self.0 = rest;
-        }
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-}
-
-/// Puts the CRC-32 of what comes before into the last four bytes.
-fn seal(bytes: &mut [u8]) {
-    if let Some((content, crc)) = bytes.split_last_chunk_mut::<CRC_SIZE>() {
-        *crc = crc32fast::hash(content).to_le_bytes();
-    }
-}
-
-fn sealed(bytes: &[u8]) -> bool {
-    bytes
-        .split_last_chunk::<CRC_SIZE>()
-        .is_some_and(|(content, crc)| crc32fast::hash(content).to_le_bytes() == *crc)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::Route;
+    use crate::route::Destination;
 
     fn shop() -> Names {
         let wanted = [Wanted { group: "shop", slots: vec!["blue", "green"] }];
@@ -276,12 +255,12 @@ mod tests {
 
     #[test]
     fn a_file_survives_its_bytes() {
-        let route = Route { active: SlotId::new(2).unwrap(), generation: 7 };
+        let route = Route { to: Destination::from(SlotId::new(2).unwrap()), generation: 7 };
         let bytes = file(&shop(), route.encode());
         assert_eq!(decode_header(&bytes, bytes.len() as u64), Ok(1));
         let records = decode_records(&bytes, 1).unwrap();
         assert_eq!(records, [Record { names: shop(), route: Reading::Set(route) }]);
-        assert_eq!(records[0].names.slot(route.active), Some("green"));
+        assert_eq!(records[0].names.slot(route.active()), Some("green"));
     }
 
     #[test]
@@ -329,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_route_to_a_slot_without_a_name_is_damage() {
-        let route = Route { active: SlotId::new(9).unwrap(), generation: 7 };
+        let route = Route { to: Destination::from(SlotId::new(9).unwrap()), generation: 7 };
         let error = decode_records(&file(&shop(), route.encode()), 1).unwrap_err();
         assert_eq!(error.to_string(), "is damaged: the route of record 0 (group \"shop\") cannot be read");
     }

@@ -187,16 +187,23 @@ impl Scene {
                 in_flight: if self.active == name { self.traffic } else { self.held },
                 ..self.counters.get(name).copied().unwrap_or_default()
             },
+            ..Slot::default()
         };
         Group {
             name: "shop".to_owned(),
-            route: RouteState { active: self.active.clone(), generation: self.generation },
+            route: RouteState {
+                active: self.active.clone(),
+                generation: self.generation,
+                split: None,
+                trial: None,
+            },
             slots: vec![slot("blue", 1), slot("green", if self.shared_peer { 1 } else { 2 })],
+            events: Vec::new(),
         }
     }
 
     fn switch(&mut self, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {
-        let to = change.active.as_str();
+        let to = change.active.as_deref().unwrap_or_default();
         let fault = if self.switch_faults.is_empty() { None } else { Some(self.switch_faults.remove(0)) };
         match fault {
             Some(Fault::NotSent) => return Err(SwitchError::NotSent(unreachable())),

@@ -2,6 +2,7 @@
 //! [`cutover_core::api`].
 
 use cutover_core::api::{Call, ErrorCode, Failure, Groups, parse_call};
+use cutover_core::exposition::render;
 use ngx::core::Status;
 use ngx::ffi::{
     NGINX_VERSION, NGX_HTTP_SPECIAL_RESPONSE, ngx_http_core_loc_conf_t, ngx_http_core_module,
@@ -19,18 +20,27 @@ mod answer;
 mod body;
 mod describe;
 mod flush;
+mod headers;
 mod sockets;
 mod switch;
+mod token;
+mod trial;
 
 pub(crate) use sockets::remove_stale as remove_stale_sockets;
 
 use answer::Answer;
+
+pub(crate) use token::Token;
 
 /// Parameters of `cutover_api`.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) write: bool,
     pub(crate) users: AccessList,
+    /// What a client over TCP has to know.
+    pub(crate) token: Option<Token>,
+    /// Whether clients of other hosts may come, with the token.
+    pub(crate) remote: bool,
 }
 
 /// Where the API's paths begin.
@@ -49,6 +59,27 @@ pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     }
 }
 
+/// Content handler of a location with `cutover_metrics`: who may read it is for nginx's own directives to say.
+pub(crate) extern "C" fn handle_metrics(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes the request that is served.
+    let request = unsafe { &mut *r };
+    let method = text(&request.method_name);
+    let answer = if Call::Metrics.allows().split(", ").any(|allowed| allowed == method) {
+        metrics(request)
+    } else {
+        let message = format!("metrics are for {}, not {method}", Call::Metrics.allows());
+        Answer::failure(Failure::new(ErrorCode::MethodNotAllowed, message))
+    };
+    answer.send_without_body(request)
+}
+
+fn metrics(request: &ngx_http_request_t) -> Answer {
+    let groups = groups_of(request);
+    let living = describe::living(groups);
+    let described: Vec<_> = groups.iter().map(|group| describe::metrics(group, living.as_ref())).collect();
+    Answer::metrics(render(env!("CARGO_PKG_VERSION"), &NGINX_VERSION.to_string_lossy(), &described))
+}
+
 enum Next {
     Send(Answer),
     ReadBody,
@@ -57,21 +88,17 @@ enum Next {
 fn route(request: &ngx_http_request_t) -> Result<Next, Answer> {
     let api = Module::location_conf(request).and_then(|location| location.api.as_ref());
     let api = api.ok_or_else(|| Answer::internal("this location has no cutover_api"))?;
-    let user = access::check(request, &api.users)?;
+    let user = access::check(request, api)?;
 
     let path = path_in_location(request);
     let call = parse_call(&text(&request.method_name), &path).map_err(Answer::failure)?;
-    let groups = groups_of(request);
     match call {
-        Call::Groups => Ok(Next::Send(Answer::ok(&Groups {
-            module: env!("CARGO_PKG_VERSION").to_owned(),
-            nginx: NGINX_VERSION.to_string_lossy().into_owned(),
-            groups: groups.iter().map(|group| describe::group(group)).collect(),
-        }))),
-        Call::Group(name) => Ok(Next::Send(Answer::group(&describe::group(find(groups, name)?)))),
-        Call::Switch(name) => {
+        Call::Groups => Ok(Next::Send(all_groups(request))),
+        Call::Metrics => Ok(Next::Send(metrics(request))),
+        Call::Group(name) => Ok(Next::Send(Answer::group(&describe::group(find(request, name)?)))),
+        Call::Switch(name) | Call::Confirm(name) | Call::Renew(name) => {
             access::check_write(api, user)?;
-            find(groups, name)?;
+            find(request, name)?;
             body::check_length(request)?;
             Ok(Next::ReadBody)
         }
@@ -82,9 +109,26 @@ fn groups_of(request: &ngx_http_request_t) -> &'static [Box<Group>] {
     conf::main_of_request(request).map_or(&[], |main| &main.groups)
 }
 
-fn find<'a>(groups: &'a [Box<Group>], name: &str) -> Result<&'a Group, Answer> {
-    groups.iter().map(|group| &**group).find(|group| group.name == name).ok_or_else(|| {
-        let known: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+fn all_groups(request: &ngx_http_request_t) -> Answer {
+    let groups = groups_of(request);
+    let living = describe::living(groups);
+    Answer::ok(&Groups {
+        module: env!("CARGO_PKG_VERSION").to_owned(),
+        nginx: NGINX_VERSION.to_string_lossy().into_owned(),
+        groups: groups.iter().map(|group| describe::without_events(group, living.as_ref())).collect(),
+    })
+}
+
+/// Names that an error lists.
+const MOST_NAMES: usize = 20;
+
+fn find(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answer> {
+    conf::main_of_request(request).and_then(|main| main.group(name)).ok_or_else(|| {
+        let groups = groups_of(request);
+        let mut known: Vec<&str> = groups.iter().map(|group| group.name.as_str()).take(MOST_NAMES).collect();
+        if groups.len() > known.len() {
+            known.push("..");
+        }
         let message = format!("no group \"{name}\"; the configuration has: {}", known.join(", "));
         Answer::failure(Failure::new(ErrorCode::UnknownGroup, message))
     })

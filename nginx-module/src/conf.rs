@@ -1,10 +1,12 @@
 //! The configuration: what is parsed, and what must hold once all of it is read.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::ptr;
 
 use cutover_core::route::Reading;
 use ngx::ffi::{
-    NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
+    NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_complex_value_t, ngx_http_core_srv_conf_t,
     ngx_http_module, ngx_http_request_t,
@@ -13,10 +15,12 @@ use ngx::http::{HttpModuleMainConf, Merge, MergeConfigError};
 use ngx::ngx_string;
 
 use crate::admin;
+use crate::backends::Backends;
 use crate::ext::{self, ConfExt, Logged, Place};
 use crate::group::Group;
 use crate::state::inherited::{self, Origin};
 use crate::state::{self, State};
+use crate::upstream::Target;
 use crate::{Module, ngx_http_cutover_module};
 
 mod block;
@@ -32,10 +36,16 @@ pub(crate) struct Main {
     /// Boxed: nginx and requests point at them.
     #[expect(clippy::vec_box, reason = "requests hold pointers to the groups")]
     pub(crate) groups: Vec<Box<Group>>,
+    /// Position of each group by name.
+    by_name: HashMap<String, usize>,
+    /// All upstreams by name in lower case, once they are parsed.
+    pub(crate) upstreams: OnceCell<HashMap<Vec<u8>, Target>>,
     /// Values of `cutover_slot` without variables, to be checked against the groups.
     literals: Vec<(String, Place)>,
     /// Servers that hold a `cutover_api`.
     pub(crate) api_servers: Vec<*mut ngx_http_core_srv_conf_t>,
+    /// Groups of backend names, for `$cutover_upstream`.
+    pub(crate) backends: Backends,
     /// Open while this cycle lives. Declared after the groups: they point into it.
     pub(crate) state: Option<State>,
 }
@@ -49,6 +59,18 @@ pub(crate) struct Location {
     pub(crate) api: Option<admin::Api>,
 }
 
+impl Main {
+    /// The group of this name.
+    pub(crate) fn group(&self, name: &str) -> Option<&Group> {
+        self.by_name.get(name).and_then(|at| self.groups.get(*at)).map(|group| &**group)
+    }
+
+    fn add(&mut self, group: Box<Group>) {
+        self.by_name.insert(group.name.clone(), self.groups.len());
+        self.groups.push(group);
+    }
+}
+
 impl Merge for Location {
     fn merge(&mut self, above: &Self) -> Result<(), MergeConfigError> {
         if self.slot.is_null() {
@@ -59,7 +81,7 @@ impl Merge for Location {
 }
 
 /// The directives, in the order of the documentation.
-pub(crate) static mut COMMANDS: [ngx_command_t; 5] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 6] = [
     ngx_command_t {
         name: ngx_string!("cutover_state"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1) as usize,
@@ -92,6 +114,14 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 5] = [
         name: ngx_string!("cutover_api"),
         type_: (NGX_HTTP_LOC_CONF | NGX_CONF_ANY) as usize,
         set: Some(location::set_api),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: ngx_string!("cutover_metrics"),
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS) as usize,
+        set: Some(location::set_metrics),
         conf: NGX_HTTP_LOC_CONF_OFFSET,
         offset: 0,
         post: ptr::null_mut(),
@@ -137,6 +167,7 @@ pub(crate) fn main_of_cycle(cycle: &ngx_cycle_t) -> Option<&'static Main> {
 pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     let Some(main) = main_of(cf) else { return Ok(()) };
     check_literals(cf, main)?;
+    main.backends = Backends::of(cf, &main.groups)?;
     // `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
     if ext::only_signalling() {
         return Ok(());
@@ -174,7 +205,7 @@ fn check_no_route_moves(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> 
         return Ok(());
     };
     for group in &main.groups {
-        let Some(old_group) = before.groups.iter().find(|known| known.name == group.name) else { continue };
+        let Some(old_group) = before.group(&group.name) else { continue };
         let (was, is) = (old_group.active_name(), group.active_name());
         // With the same file `active` of the configuration may change, as long as nobody has switched.
         let decided = old != new || matches!(old_group.reading(), Reading::Set(_));

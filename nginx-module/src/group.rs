@@ -1,16 +1,21 @@
 //! One group at run time: its slots, and which of them takes a new request.
 
 use std::cell::{Cell, OnceCell};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use cutover_core::counters::Shard;
-use cutover_core::route::{Reading, RouteWord, SlotId};
-use cutover_core::state_file::configured_mask;
-use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_WARN, ngx_http_upstream_srv_conf_t, ngx_log_t};
+use cutover_core::api::SlotNames;
+use cutover_core::route::{Reading, Route, RouteWord, SlotId};
+use cutover_core::shard::Shard;
+use cutover_core::split::{Dice, Draw, Split};
+use cutover_core::state_file::{Head, configured_mask};
+use cutover_core::trial::TrialWords;
+use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_WARN, ngx_http_complex_value_t, ngx_log_t};
 
-use crate::counters;
+use crate::counters::CellId;
 use crate::ext::{self, Place};
+use crate::state::Shared;
+use crate::upstream::{Callbacks, Target};
 
 /// The most slots a group may have.
 pub(crate) const MAX_SLOTS: usize = 8;
@@ -18,33 +23,64 @@ pub(crate) const MAX_SLOTS: usize = 8;
 /// One slot of the configuration.
 pub(crate) struct Slot {
     pub(crate) name: String,
-    /// The upstream's name as the configuration writes it.
+    /// The upstream's name as the configuration writes it; in a group of backend names, the backend's.
     pub(crate) upstream_name: String,
     /// Found once all of the configuration is read.
-    pub(crate) upstream: Cell<Option<NonNull<ngx_http_upstream_srv_conf_t>>>,
+    pub(crate) upstream: Cell<Option<Target>>,
     /// Given by the state file.
     pub(crate) id: Cell<Option<SlotId>>,
+    /// Where it is counted.
+    pub(crate) cell: Cell<Option<CellId>>,
+    /// Where this process counts it; found with its first request.
+    shard: Cell<Option<NonNull<Shard>>>,
+    /// What the balancer and the protocol of most of its requests bring.
+    pub(crate) callbacks: OnceCell<Callbacks>,
     pub(crate) place: Place,
+}
+
+impl Slot {
+    pub(crate) fn new(name: String, upstream_name: String, place: Place) -> Self {
+        Self {
+            name,
+            upstream_name,
+            upstream: Cell::new(None),
+            id: Cell::new(None),
+            cell: Cell::new(None),
+            shard: Cell::new(None),
+            callbacks: OnceCell::new(),
+            place,
+        }
+    }
 }
 
 /// One group of the configuration. It lives as long as its cycle.
 pub(crate) struct Group {
     pub(crate) name: String,
+    /// `backend NAME`: the group is entered by `$cutover_upstream`, and its slots are names of backends.
+    pub(crate) backend: Option<String>,
     pub(crate) slots: Vec<Slot>,
     /// Position of the slot that `active` names.
     pub(crate) initial: usize,
     pub(crate) place: Place,
-    /// In the mapped state file; none while a configuration is only checked.
-    pub(crate) word: Cell<Option<NonNull<RouteWord>>>,
-    /// Record of the group in the state file, and so its place among the counters.
+    /// `split_key`; null: each request by itself.
+    pub(crate) split_key: *mut ngx_http_complex_value_t,
+    /// Record of the group in the state file.
     pub(crate) record: Cell<u32>,
-    pub(crate) counters: OnceCell<counters::Block>,
+    /// Route and trial, in the mapped state file; none while a configuration is only checked.
+    pub(crate) head: Cell<Option<NonNull<Head>>>,
+    /// Counters and events.
+    pub(crate) shared: Cell<Option<NonNull<Shared>>>,
     /// In the mapped state file: the slots of the configuration that runs.
     pub(crate) configured: Cell<Option<NonNull<AtomicU16>>>,
+    pub(crate) dice: Dice,
+    /// Position of each slot by id; [`UNKNOWN`] where there is none.
+    by_id: Cell<[u8; SlotId::MAX as usize]>,
     /// The last slot that the route led to.
     last: Cell<usize>,
     complained: Cell<bool>,
 }
+
+const UNKNOWN: u8 = u8::MAX;
 
 /// A slot that was chosen for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,19 +89,25 @@ pub(crate) struct Choice {
     pub(crate) slot: usize,
     /// The route's generation when it was chosen.
     pub(crate) generation: u32,
+    /// Whether the route was on trial.
+    pub(crate) on_trial: bool,
 }
 
 impl Group {
     pub(crate) fn new(name: &str, place: Place) -> Self {
         Self {
             name: name.to_owned(),
+            backend: None,
             slots: Vec::new(),
             initial: 0,
             place,
-            word: Cell::new(None),
+            split_key: ptr::null_mut(),
             record: Cell::new(0),
-            counters: OnceCell::new(),
+            head: Cell::new(None),
+            shared: Cell::new(None),
             configured: Cell::new(None),
+            dice: Dice::default(),
+            by_id: Cell::new([UNKNOWN; SlotId::MAX as usize]),
             last: Cell::new(0),
             complained: Cell::new(false),
         }
@@ -76,10 +118,51 @@ impl Group {
         self.slots.iter().position(|known| known.name.as_bytes() == slot)
     }
 
-    /// The word that decides, once the state file is mapped.
-    pub(crate) fn word(&self) -> Option<&RouteWord> {
+    /// Position of the slot with this id.
+    #[inline]
+    pub(crate) fn position_of(&self, id: SlotId) -> Option<usize> {
+        let position = self.by_id.get().get(id.index()).copied().unwrap_or(UNKNOWN);
+        (position != UNKNOWN).then_some(usize::from(position))
+    }
+
+    /// The name of the slot with this id; empty if the configuration does not have it.
+    pub(crate) fn name_of(&self, id: SlotId) -> &str {
+        self.position_of(id).and_then(|at| self.slots.get(at)).map_or("", |slot| &slot.name)
+    }
+
+    /// The slots have got their ids: from now on they are found by them.
+    pub(crate) fn index_slots(&self) {
+        let mut by_id = [UNKNOWN; SlotId::MAX as usize];
+        for (position, slot) in (0u8..).zip(&self.slots) {
+            if let Some(place) = slot.id.get().and_then(|id| by_id.get_mut(id.index())) {
+                *place = position;
+            }
+        }
+        self.by_id.set(by_id);
+        self.last.set(self.position_in(self.reading()).unwrap_or(self.initial));
+    }
+
+    #[inline]
+    fn head(&self) -> Option<&Head> {
         // SAFETY: points into the mapping, which the configuration that owns this group keeps.
-        self.word.get().map(|word| unsafe { word.as_ref() })
+        self.head.get().map(|head| unsafe { head.as_ref() })
+    }
+
+    /// The word that decides, once the state file is mapped.
+    #[inline]
+    pub(crate) fn word(&self) -> Option<&RouteWord> {
+        self.head().map(|head| &head.route)
+    }
+
+    /// The trial of the route, beside it.
+    pub(crate) fn trial_words(&self) -> Option<&TrialWords> {
+        self.head().map(|head| &head.trial)
+    }
+
+    /// Counters and events.
+    pub(crate) fn shared(&self) -> Option<&Shared> {
+        // SAFETY: boxed in the state that the configuration which owns this group keeps.
+        self.shared.get().map(|shared| unsafe { shared.as_ref() })
     }
 
     /// What the route says.
@@ -106,40 +189,73 @@ impl Group {
         slot.or_else(|| self.known_before(reading)).map_or("", |slot| &slot.name)
     }
 
-    /// The slot that the route gives a new request.
+    /// The id of the slot that a reading of the route means.
+    pub(crate) fn active_id(&self, reading: Reading) -> Option<SlotId> {
+        let slot = self.position_in(reading).and_then(|slot| self.slots.get(slot));
+        slot.or_else(|| self.known_before(reading))?.id.get()
+    }
+
+    /// The slot that the route gives a new request; `draw` is asked when there is a split.
     ///
     /// An old worker that finishes its requests after a reload may find a slot that it does not have: it stays with the one
     /// that had the traffic before. So does any worker when the word cannot be read. Either is said once.
     #[inline]
-    pub(crate) fn choose(&self, log: *mut ngx_log_t) -> Choice {
-        let reading = self.reading();
-        let slot = match self.position_in(reading) {
+    pub(crate) fn choose(
+        &self,
+        reading: Reading,
+        log: *mut ngx_log_t,
+        draw: impl FnOnce() -> Draw,
+    ) -> Choice {
+        let position = match reading {
+            Reading::Set(Route { to, .. }) if to.split.is_some() => {
+                let id = to.split.filter(|split| split.takes(draw())).map_or(to.active, Split::second);
+                self.position_of(id)
+            }
+            _ => self.position_in(reading),
+        };
+        let slot = match position {
             Some(slot) => {
                 self.last.set(slot);
                 slot
             }
             None => self.complain(reading, log),
         };
-        Choice { slot, generation: reading.generation() }
+        let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
+        Choice { slot, generation: reading.generation(), on_trial }
     }
 
-    /// The slot that would take over: the one after the active slot, in the order of the configuration.
-    pub(crate) fn standby(&self, log: *mut ngx_log_t) -> Choice {
-        let active = self.choose(log);
-        let next = active.slot + 1;
-        Choice { slot: if next < self.slots.len() { next } else { 0 }, ..active }
+    /// The slot that would take over: the one that has a share already, else the one after the active slot, in the order of
+    /// the configuration.
+    pub(crate) fn standby(&self, reading: Reading, log: *mut ngx_log_t) -> Choice {
+        let second = match reading {
+            Reading::Set(route) => route.to.split.and_then(|split| self.position_of(split.second())),
+            Reading::Unset | Reading::Damaged => None,
+        };
+        let active = match self.position_in(reading) {
+            Some(slot) => slot,
+            None => self.complain(reading, log),
+        };
+        let next = if active + 1 < self.slots.len() { active + 1 } else { 0 };
+        Choice { slot: second.unwrap_or(next), generation: reading.generation(), on_trial: false }
     }
 
     /// This process's counters of a slot.
     #[inline]
     pub(crate) fn shard(&self, slot: usize) -> Option<&Shard> {
-        let id = self.slots.get(slot)?.id.get()?;
-        Some(self.counters.get()?.own_shard(id))
+        let slot = self.slots.get(slot)?;
+        let shard = match slot.shard.get() {
+            Some(shard) => shard,
+            None => self.find_shard(slot)?,
+        };
+        // SAFETY: a page of the memory that the configuration which owns this group keeps; made of atomics.
+        Some(unsafe { shard.as_ref() })
     }
 
-    /// Remembers where the route leads, in case that it leads to an unknown place later.
-    pub(crate) fn remember(&self) {
-        self.last.set(self.position_in(self.reading()).unwrap_or(self.initial));
+    #[cold]
+    fn find_shard(&self, slot: &Slot) -> Option<NonNull<Shard>> {
+        let shard = self.shared()?.counters.own_shard(slot.cell.get()?)?;
+        slot.shard.set(Some(shard));
+        Some(shard)
     }
 
     /// When the route leads to a place that this configuration does not know: the slot that had the traffic before, or else
@@ -153,15 +269,14 @@ impl Group {
             Reading::Set(route) => self.word().and_then(|word| word.before(route)),
             Reading::Unset | Reading::Damaged => None,
         };
-        let known = before.and_then(|id| self.slots.iter().position(|slot| slot.id.get() == Some(id)));
-        known.unwrap_or(self.last.get())
+        before.and_then(|id| self.position_of(id)).unwrap_or(self.last.get())
     }
 
     #[inline]
     fn position_in(&self, reading: Reading) -> Option<usize> {
         match reading {
             Reading::Unset => Some(self.initial),
-            Reading::Set(route) => self.slots.iter().position(|slot| slot.id.get() == Some(route.active)),
+            Reading::Set(route) => self.position_of(route.to.active),
             Reading::Damaged => None,
         }
     }
@@ -187,5 +302,19 @@ impl Group {
             );
         }
         self.position_before(reading)
+    }
+}
+
+impl SlotNames for Group {
+    fn group(&self) -> &str {
+        &self.name
+    }
+
+    fn id_of(&self, slot: &str) -> Option<SlotId> {
+        self.slots.get(self.position(slot.as_bytes())?)?.id.get()
+    }
+
+    fn all(&self) -> Vec<&str> {
+        self.slots.iter().map(|slot| slot.name.as_str()).collect()
     }
 }

@@ -3,10 +3,12 @@
 //! ```text
 //!  conf/      parsed once, by the master           cutover shop { slot blue shop_blue; .. }
 //!  state      the mapped file with the routes      survives reload, upgrade, SIGKILL
+//!  trial      guard and lease                      take the traffic back
 //!  counters   memory shared by all processes       survives reload and upgrade
 //!  group      one group at run time: which slot    route word -> slot
 //!  upstream/  the request path                     peer.init, the five peer callbacks, finalize
 //!  variables  $cutover_slot ..
+//!  backends   $cutover_upstream                   groups of backend names
 //!  admin/     the admin API                        GET, PUT; peer credentials; flush to disk
 //!  process    what each worker does at its start
 //! ```
@@ -22,12 +24,15 @@
 //! accepted under that cycle. The SAFETY comments below name the one of these that they rest on.
 
 mod admin;
+mod backends;
+mod clock;
 mod conf;
 mod counters;
 mod ext;
 mod group;
 mod process;
 mod state;
+mod trial;
 mod upstream;
 mod variables;
 

@@ -5,6 +5,7 @@ use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_int_t, n
 
 use crate::conf;
 use crate::state::State;
+use crate::trial;
 
 /// Called in the master when a configuration begins to run, and nothing can refuse it any more.
 pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -13,6 +14,7 @@ pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     if let Some((main, state)) = main_of(cycle) {
         state.commit(&main.groups, cycle.log);
     }
+    trial::follow_cycle(cycle);
     Status::NGX_OK.into()
 }
 
@@ -27,7 +29,8 @@ pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             state.leave_master();
         }
         if process == NGX_PROCESS_WORKER || process == NGX_PROCESS_SINGLE {
-            state.enter_worker(&main.groups);
+            state.enter_worker(&main.groups, cycle.log);
+            trial::start_timer(cycle);
         }
     }
     Status::NGX_OK.into()

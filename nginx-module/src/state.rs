@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
@@ -12,48 +13,62 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU16;
 
-use cutover_core::route::RouteWord;
+use cutover_core::route::SlotId;
 use cutover_core::state_file::{
-    self, CONFIGURED_OFFSET, Conflict, Damage, NAMES_OFFSET, Plan, RECORD_SIZE, Record, Wanted, record_offset,
+    self, CONFIGURED_OFFSET, Conflict, Damage, Head, NAMES_OFFSET, Plan, RECORD_SIZE, Record, Wanted,
+    record_offset,
 };
 use ngx::ffi::{NGX_LOG_CRIT, ngx_conf_t, ngx_log_t};
 
-use crate::counters::{self, Counters};
+use crate::counters::{CellId, Counters, WantedCell};
 use crate::ext::{self, ConfExt, Logged, Place};
 use crate::group::Group;
+use crate::state::events::Events;
 use crate::state::inherited::Origin;
 use crate::state::mapping::Mapping;
+use crate::trial;
 
 mod commit;
+mod events;
 mod file;
+pub(crate) mod flush;
 pub(crate) mod inherited;
 pub(crate) mod mapping;
+
+/// What groups point at.
+pub(crate) struct Shared {
+    pub(crate) routes: Mapping,
+    pub(crate) counters: Counters,
+    pub(crate) events: Events,
+}
 
 /// The state of one cycle.
 pub(crate) struct State {
     path: PathBuf,
     identity: Identity,
-    routes: Mapping,
-    counters: Counters,
+    /// Boxed: it stays where it is when the state moves.
+    shared: Box<Shared>,
+    /// The first state of this nginx: nobody else is at work on the file.
+    fresh: bool,
     /// Holds the lock. Taken out by workers.
     descriptor: Cell<Option<OwnedFd>>,
 }
 
 impl State {
     /// Begins to count as this process.
-    pub(crate) fn enter_worker(&self, groups: &[Box<Group>]) {
-        self.counters.enter_worker(groups);
+    pub(crate) fn enter_worker(&self, groups: &[Box<Group>], log: *mut ngx_log_t) {
+        self.shared.counters.enter_worker(groups, log);
+        // The keys come from the system, but before the fork: the id makes them this process's own.
+        let keys = RandomState::new();
+        for group in groups {
+            group.dice.seed(keys.hash_one((std::process::id(), group.record.get())));
+        }
     }
 
     /// Closes what only the master needs, so that a process it leaves behind does not hold the lock.
     pub(crate) fn leave_master(&self) {
         self.descriptor.take();
-        self.counters.leave_master();
-    }
-
-    /// The mapped file, for whoever flushes it.
-    pub(crate) fn routes(&self) -> &Mapping {
-        &self.routes
+        self.shared.counters.leave_master();
     }
 
     /// Where the file is, without symbolic links.
@@ -76,11 +91,11 @@ impl State {
 
     /// The counters for the next cycle, if it has the same file.
     pub(crate) fn counters_of(&self, identity: Identity) -> Option<OwnedFd> {
-        if identity == self.identity { self.counters.share() } else { None }
+        if identity == self.identity { self.shared.counters.share() } else { None }
     }
 
     fn uses(&self, fd: RawFd) -> bool {
-        self.descriptor_number() == Some(fd) || self.counters.uses(fd)
+        self.descriptor_number() == Some(fd) || self.shared.counters.uses(fd)
     }
 
     fn with_descriptor<T>(&self, use_it: impl FnOnce(&OwnedFd) -> Option<T>) -> Option<T> {
@@ -101,7 +116,11 @@ impl State {
                 format_args!("cutover_state: writing \"{}\" failed: {error}", self.path.display()),
             );
         }
-        groups.iter().for_each(|group| commit::take_back(group, log));
+        let boot = trial::boot();
+        for group in groups {
+            commit::take_back(group, log);
+            trial::begin(group, boot, self.fresh, log);
+        }
     }
 }
 
@@ -192,9 +211,28 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Res
     let map_error = |error| file::failed("mapping", &path, error);
     let routes = Mapping::shared(&file, size).map_err(map_error)?;
     let identity = file::identity(&file).map_err(|error| file::failed("reading", &path, error))?;
-    let counters = Counters::open(identity, plan.capacity, origin).map_err(StateError::Counters)?;
-    attach(groups, &plan, &routes, &counters);
-    Ok(State { path, identity, routes, counters, descriptor: Cell::new(Some(file.into())) })
+    let wanted = wanted_cells(groups, &plan, &records);
+    let (counters, cells) = Counters::open(identity, &wanted, origin).map_err(StateError::Counters)?;
+    let events =
+        Events::open(&folder).map_err(|error| file::failed("opening", &folder.join("events"), error))?;
+    let fresh = matches!(origin, Origin::Exec) && !ext::is_upgrade();
+    let shared = Box::new(Shared { routes, counters, events });
+    attach(groups, &plan, &shared, &cells);
+    Ok(State { path, identity, shared, fresh, descriptor: Cell::new(Some(file.into())) })
+}
+
+/// A cell for each slot of the configuration, in its order.
+fn wanted_cells(groups: &[Box<Group>], plan: &Plan, records: &[Record]) -> Vec<WantedCell> {
+    let mut wanted = Vec::new();
+    for (group, (record, names)) in groups.iter().zip(&plan.groups) {
+        let before = records.get(*record as usize).map(|record| &record.names);
+        for slot in &group.slots {
+            let Some(id) = names.id_of(&slot.name) else { continue };
+            let had = before.and_then(|names| names.slot(id));
+            wanted.push(WantedCell { record: *record, id, fresh: had.is_some_and(|had| had != slot.name) });
+        }
+    }
+    wanted
 }
 
 fn read(path: &Path, file: &File) -> Result<Vec<Record>, StateError> {
@@ -223,25 +261,23 @@ fn write(path: &Path, file: &File, capacity: u32, plan: &Plan) -> Result<(), Sta
     Ok(())
 }
 
-/// Points each group at its record.
-fn attach(groups: &[Box<Group>], plan: &Plan, routes: &Mapping, counters: &Counters) {
+/// Points each group at its record, and each slot at its counters.
+fn attach(groups: &[Box<Group>], plan: &Plan, shared: &Shared, cells: &[CellId]) {
+    let mut cells = cells.iter();
     for (group, (record, names)) in groups.iter().zip(&plan.groups) {
         group.record.set(*record);
         let offset = record_offset(*record);
-        group.word.set(routes.at(offset).map(NonNull::cast::<RouteWord>));
-        group.configured.set(routes.at(offset + CONFIGURED_OFFSET).map(NonNull::cast::<AtomicU16>));
-        if let Some(block) = counters.block(*record) {
-            // A cycle opens its state once, so nothing was set before.
-            let _ = group.counters.set(block);
-        }
+        group.head.set(shared.routes.at(offset).map(NonNull::cast::<Head>));
+        group.configured.set(shared.routes.at(offset + CONFIGURED_OFFSET).map(NonNull::cast::<AtomicU16>));
+        group.shared.set(Some(shared.into()));
         for slot in &group.slots {
-            slot.id.set(names.id_of(&slot.name));
+            let id: Option<SlotId> = names.id_of(&slot.name);
+            slot.id.set(id);
+            slot.cell.set(id.and_then(|_| cells.next().copied()));
         }
-        group.remember();
+        group.index_slots();
     }
 }
 
 /// What tells one state file from another while both exist: device and inode.
 pub(crate) type Identity = (u64, u64);
-
-const _: () = assert!(counters::BLOCK_SIZE.is_multiple_of(4096));

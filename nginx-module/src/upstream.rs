@@ -5,33 +5,48 @@
 //!   -> init_peer          choose the slot, call its upstream's own peer.init, put our callbacks in front
 //! ngx_http_upstream_connect
 //!   -> peer::get          count the attempt, ask the balancer
+//! ngx_http_upstream_process_header
+//!   -> protocol::process_header     the first byte of an answer has come
 //! ngx_http_upstream_next / finalize
-//!   -> peer::free         count the failure, tell the balancer
+//!   -> peer::free         count the failure, tell the balancer; rescue the request if that is armed
 //! ngx_http_upstream_finalize_request
-//!   -> record::finalize   count the answer: once for each request, on every way to its end
+//!   -> protocol::finalize_request   count the answer: once for each request, on every way to its end
 //! ```
 
+use std::collections::HashMap;
+use std::ptr::NonNull;
+
+use cutover_core::route::Reading;
+use cutover_core::split::Draw;
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_HTTP_UPSTREAM_CREATE, NGX_LOG_INFO, ngx_conf_t, ngx_http_complex_value, ngx_http_request_t,
-    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_int_t,
-    ngx_str_t,
+    NGX_HTTP_UPSTREAM_CREATE, NGX_LOG_INFO, ngx_conf_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_log_t, ngx_str_t,
 };
 use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
 
 use crate::Module;
+use crate::conf;
 use crate::ext::{self, ConfExt, Logged, connection, elements, log};
 use crate::group::{Choice, Group, Slot};
+use crate::trial;
 
+mod callbacks;
 mod peer;
+mod protocol;
 mod record;
 
+pub(crate) use callbacks::Callbacks;
 pub(crate) use record::Record;
 
 type Upstream = ngx_http_upstream_srv_conf_t;
 
+/// The upstream behind a slot. It lives as long as the cycle.
+pub(crate) type Target = NonNull<Upstream>;
+
 /// `peer.init_upstream` of a group: all upstreams have been parsed, so the slots' can be found.
-pub(crate) extern "C" fn init_upstream(cf: *mut ngx_conf_t, upstream: *mut Upstream) -> ngx_int_t {
+unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, upstream: *mut Upstream) -> ngx_int_t {
     // SAFETY: nginx passes the configuration that it is parsing.
     let cf = unsafe { &mut *cf };
     // SAFETY: nginx passes the upstream whose init_upstream this is.
@@ -43,21 +58,9 @@ pub(crate) extern "C" fn init_upstream(cf: *mut ngx_conf_t, upstream: *mut Upstr
 }
 
 fn find_upstream(cf: &mut ngx_conf_t, group: &Group, slot: &Slot) -> Result<(), Logged> {
-    let module = ext::module(&raw const ngx_http_upstream_module);
-    // SAFETY: the upstream module's main configuration is an ngx_http_upstream_main_conf_t.
-    let main = unsafe { cf.http_main_conf_unchecked::<ngx_http_upstream_main_conf_t>(module) };
-    // SAFETY: belongs to the configuration that is being parsed.
-    let Some(main) = main.map(|main| unsafe { main.as_ref() }) else { return Err(Logged) };
-    // SAFETY: an array of pointers to upstreams.
-    let known: &[*mut Upstream] = unsafe { elements(&raw const main.upstreams) };
-
     let name = &slot.upstream_name;
-    let found = known.iter().find_map(|candidate| {
-        // SAFETY: nginx fills the array with upstreams of this cycle.
-        let upstream = unsafe { candidate.as_ref() }?;
-        let defined = upstream.flags & NGX_HTTP_UPSTREAM_CREATE as usize != 0;
-        (defined && upstream.host.as_bytes().eq_ignore_ascii_case(name.as_bytes())).then_some(upstream)
-    });
+    let known = conf::main_of(cf).ok_or(Logged)?.upstreams.get_or_init(|| all_upstreams(cf));
+    let found = known.get(name.to_ascii_lowercase().as_bytes()).copied();
     let Some(found) = found else {
         return Err(cf.refuse_at(
             &slot.place,
@@ -67,7 +70,8 @@ fn find_upstream(cf: &mut ngx_conf_t, group: &Group, slot: &Slot) -> Result<(), 
             ),
         ));
     };
-    if is_group(cf, found) {
+    // SAFETY: an upstream of this cycle.
+    if group_of(unsafe { found.as_ref() }).is_some() {
         return Err(cf.refuse_at(
             &slot.place,
             format_args!(
@@ -76,15 +80,40 @@ fn find_upstream(cf: &mut ngx_conf_t, group: &Group, slot: &Slot) -> Result<(), 
             ),
         ));
     }
-    slot.upstream.set(Some(found.into()));
+    slot.upstream.set(Some(found));
     Ok(())
 }
 
-fn is_group(cf: &ngx_conf_t, upstream: &Upstream) -> bool {
-    let data: *const Group = upstream.peer.data.cast();
-    crate::conf::main_of(cf)
-        .is_some_and(|main| main.groups.iter().any(|group| std::ptr::eq(&raw const **group, data)))
+/// Those that are defined, not those that a `proxy_pass` to an address makes up.
+fn all_upstreams(cf: &ngx_conf_t) -> HashMap<Vec<u8>, Target> {
+    let module = ext::module(&raw const ngx_http_upstream_module);
+    // SAFETY: the upstream module's main configuration is an ngx_http_upstream_main_conf_t.
+    let main = unsafe { cf.http_main_conf_unchecked::<ngx_http_upstream_main_conf_t>(module) };
+    // SAFETY: belongs to the configuration that is being parsed.
+    let Some(main) = main.map(|main| unsafe { main.as_ref() }) else { return HashMap::new() };
+    // SAFETY: an array of pointers to upstreams.
+    let known: &[*mut Upstream] = unsafe { elements(&raw const main.upstreams) };
+    let mut upstreams = HashMap::with_capacity(known.len());
+    for upstream in known.iter().filter_map(|upstream| NonNull::new(*upstream)) {
+        // SAFETY: nginx fills the array with upstreams of this cycle.
+        let defined = unsafe { upstream.as_ref() };
+        if defined.flags & NGX_HTTP_UPSTREAM_CREATE as usize != 0 {
+            upstreams.insert(defined.host.as_bytes().to_ascii_lowercase(), upstream);
+        }
+    }
+    upstreams
 }
+
+/// The group that an upstream stands for.
+pub(crate) fn group_of(upstream: &Upstream) -> Option<&'static Group> {
+    let ours = upstream.peer.init_upstream.is_some_and(|init| std::ptr::fn_addr_eq(init, INIT_UPSTREAM));
+    // SAFETY: conf::block puts a group into the upstreams that it gives this callback; it lives as long as the cycle.
+    if ours { unsafe { upstream.peer.data.cast::<Group>().as_ref() } } else { None }
+}
+
+/// The mark by which a group is known among upstreams. A static, because a function named twice may have two addresses.
+pub(crate) static INIT_UPSTREAM: unsafe extern "C" fn(*mut ngx_conf_t, *mut Upstream) -> ngx_int_t =
+    init_upstream;
 
 /// `peer.init` of a group: runs for each request (and subrequest) when its upstream is about to be connected.
 extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> ngx_int_t {
@@ -94,11 +123,13 @@ extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> 
     let group: &Group = unsafe { &*upstream.peer.data.cast() };
     // SAFETY: nginx passes the request, which has an upstream now.
     let request = unsafe { &mut *r };
-    let record = match Record::chosen_for(request) {
+    let u = request.upstream;
+    // SAFETY: as above.
+    let record = match Record::chosen_for(unsafe { &*u }) {
         Some(record) if std::ptr::eq(record.group(), group) => record,
         _ => {
             let choice = choose(request, group);
-            match Record::add(request, group, choice) {
+            match Record::new(request, u, group, choice) {
                 Some(record) => record,
                 None => return Status::NGX_ERROR.into(),
             }
@@ -108,34 +139,68 @@ extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> 
 }
 
 /// The slot for a request: what `cutover_slot` says, else the route.
+#[inline]
 pub(crate) fn choose(request: &mut ngx_http_request_t, group: &Group) -> Choice {
+    match Module::location_conf(request) {
+        Some(location) if !location.slot.is_null() => by_value(request, group, location.slot),
+        _ => by_route(request, group),
+    }
+}
+
+#[inline]
+fn by_route(request: &mut ngx_http_request_t, group: &Group) -> Choice {
     let logger = connection(request).log;
-    let value = match Module::location_conf(request) {
-        Some(location) if !location.slot.is_null() => location.slot,
-        _ => return group.choose(logger),
-    };
+    let reading = reading(group, logger);
+    group.choose(reading, logger, || draw(request, group))
+}
+
+/// What the route says, after a look at its trial if it has one.
+#[inline]
+fn reading(group: &Group, logger: *mut ngx_log_t) -> Reading {
+    match group.reading() {
+        Reading::Set(route) if route.to.armed => trial::look(group, logger),
+        reading => reading,
+    }
+}
+
+/// By the key if the group has one and it is not empty, else by chance.
+#[cold]
+fn draw(request: &mut ngx_http_request_t, group: &Group) -> Draw {
+    let mut key = ngx_str_t::empty();
+    let has_key = !group.split_key.is_null()
+        // SAFETY: compiled in the configuration that the group belongs to.
+        && unsafe { ngx_http_complex_value(request, group.split_key, &mut key) } == 0
+        && !key.is_empty();
+    if has_key { Draw::of_key(key.as_bytes()) } else { group.dice.draw() }
+}
+
+#[cold]
+fn by_value(request: &mut ngx_http_request_t, group: &Group, value: *mut ngx_http_complex_value_t) -> Choice {
     let mut wanted = ngx_str_t::empty();
     // SAFETY: compiled in the configuration of this request's location.
     if unsafe { ngx_http_complex_value(request, value, &mut wanted) } != 0 {
-        return group.choose(logger);
+        return by_route(request, group);
     }
-    match wanted.as_bytes() {
-        b"" | b"active" => group.choose(logger),
-        b"standby" => group.standby(logger),
-        name => match group.position(name) {
-            Some(slot) => Choice { slot, ..group.choose(logger) },
-            None => {
-                log(
-                    NGX_LOG_INFO,
-                    logger,
-                    format_args!(
-                        "cutover_slot: group \"{}\" has no slot \"{}\"; the route decides",
-                        group.name,
-                        name.escape_ascii()
-                    ),
-                );
-                group.choose(logger)
-            }
-        },
+    let logger = connection(request).log;
+    let name = match wanted.as_bytes() {
+        b"" | b"active" => return by_route(request, group),
+        b"standby" => return group.standby(reading(group, logger), logger),
+        name => name,
+    };
+    match group.position(name) {
+        // Whoever asks for a slot by name is no judge of the one on trial.
+        Some(slot) => Choice { slot, generation: group.reading().generation(), on_trial: false },
+        None => {
+            log(
+                NGX_LOG_INFO,
+                logger,
+                format_args!(
+                    "cutover_slot: group \"{}\" has no slot \"{}\"; the route decides",
+                    group.name,
+                    name.escape_ascii()
+                ),
+            );
+            by_route(request, group)
+        }
     }
 }

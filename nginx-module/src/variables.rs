@@ -11,7 +11,6 @@ use ngx::ngx_string;
 
 use crate::conf;
 use crate::ext::{Logged, pool_str};
-use crate::group::Group;
 use crate::upstream::{self, Record};
 
 #[derive(Clone, Copy)]
@@ -25,16 +24,23 @@ enum Variable {
 pub(crate) fn add(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     add_one(cf, ngx_string!("cutover_group"), Variable::Group)?;
     add_one(cf, ngx_string!("cutover_slot"), Variable::Slot)?;
-    add_one(cf, ngx_string!("cutover_generation"), Variable::Generation)
+    add_one(cf, ngx_string!("cutover_generation"), Variable::Generation)?;
+    add_with(cf, ngx_string!("cutover_upstream"), get_upstream, 0)
 }
 
-fn add_one(cf: &mut ngx_conf_t, mut name: ngx_str_t, which: Variable) -> Result<(), Logged> {
+fn add_one(cf: &mut ngx_conf_t, name: ngx_str_t, which: Variable) -> Result<(), Logged> {
+    add_with(cf, name, get, which as usize)
+}
+
+type Get = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_variable_value_t, usize) -> ngx_int_t;
+
+fn add_with(cf: &mut ngx_conf_t, mut name: ngx_str_t, get: Get, data: usize) -> Result<(), Logged> {
     // SAFETY: `cf` is being parsed, and the name is static.
     let variable = unsafe { ngx_http_add_variable(cf, &mut name, NGX_HTTP_VAR_NOCACHEABLE as usize) };
     // SAFETY: a variable of this configuration, or null when nginx has logged why not.
     let variable = unsafe { variable.as_mut() }.ok_or(Logged)?;
     variable.get_handler = Some(get);
-    variable.data = which as usize;
+    variable.data = data;
     Ok(())
 }
 
@@ -58,13 +64,42 @@ unsafe extern "C" fn get(
         slot if slot == Variable::Slot as usize => record.slot_name().as_bytes(),
         _ => decimal(record.generation(), &mut digits),
     };
-    // Copied, because nginx's variables are not bound to the life of a group.
+    give(request, value, text)
+}
+
+/// Copies the text: nginx's variables are not bound to the life of a group.
+fn give(request: &ngx_http_request_t, value: &mut ngx_http_variable_value_t, text: &[u8]) -> ngx_int_t {
     let Some(copy) = pool_str(request.pool, text) else { return Status::NGX_ERROR.into() };
     value.data = copy.data;
     value.set_len(copy.len as u32);
     value.set_valid(1);
     value.set_not_found(0);
     Status::NGX_OK.into()
+}
+
+/// `$cutover_upstream`: the backend that the request has, or that of its slot if the backend is a group's.
+unsafe extern "C" fn get_upstream(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _data: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx passes the request that is served.
+    let request = unsafe { &mut *r };
+    // SAFETY: nginx passes the place for the value.
+    let value = unsafe { &mut *value };
+    let Some(main) = conf::main_of_request(request) else { return Status::NGX_ERROR.into() };
+    // SAFETY: the same request; the value of its variable lives as long.
+    let Some(current) = main.backends.current(unsafe { &mut *r }) else {
+        value.set_not_found(1);
+        return Status::NGX_OK.into();
+    };
+    let group = main.backends.group(current).and_then(|at| main.groups.get(at));
+    let Some(group) = group else { return give(request, value, current) };
+    let choice = upstream::choose(request, group);
+    match group.slots.get(choice.slot) {
+        Some(slot) => give(request, value, slot.upstream_name.as_bytes()),
+        None => Status::NGX_ERROR.into(),
+    }
 }
 
 /// Digits of the largest generation.
@@ -98,17 +133,8 @@ fn decide_now<'a>(request: &mut ngx_http_request_t) -> Option<&'a Record> {
     let u = unsafe { request.upstream.as_ref() }.filter(|u| u.resolved.is_null())?;
     // SAFETY: set by nginx's proxy modules when they create the upstream.
     let conf = unsafe { u.conf.as_ref() }?;
-    let group = group_of(request, conf.upstream)?;
-    let choice = upstream::choose(request, group);
-    Record::add(request, group, choice)
-}
-
-fn group_of(
-    request: &ngx_http_request_t,
-    upstream: *const ngx::ffi::ngx_http_upstream_srv_conf_t,
-) -> Option<&'static Group> {
     // SAFETY: null, or an upstream of the configuration that serves this request.
-    let data: *const Group = unsafe { upstream.as_ref() }?.peer.data.cast();
-    let groups = &conf::main_of_request(request)?.groups;
-    groups.iter().map(|group| &**group).find(|group| std::ptr::eq(*group, data))
+    let group = upstream::group_of(unsafe { conf.upstream.as_ref() }?)?;
+    let choice = upstream::choose(request, group);
+    Record::choose_early(request, group, choice)
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use cutover_core::api::{Failure, Group, Groups, RouteChange};
+use cutover_core::api::{Confirmation, Failure, Group, Groups, Renewal, RouteChange};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -73,15 +74,50 @@ impl Admin {
         self.put_route(group, to, Some(generation)).await
     }
 
+    /// Any change; an error when the API refuses.
+    pub async fn change(&self, group: &str, change: &RouteChange) -> Result<Group> {
+        self.ok(self.try_change(group, change, None).await?)
+    }
+
+    /// Any change, with the answer as it came.
+    pub async fn try_change(
+        &self,
+        group: &str,
+        change: &RouteChange,
+        generation: Option<u32>,
+    ) -> Result<Reply> {
+        self.send(Method::PUT, &format!("/v1/groups/{group}/route"), change, generation).await
+    }
+
+    /// Confirms the change that is on trial.
+    pub async fn confirm(&self, group: &str) -> Result<Reply> {
+        self.send(Method::POST, &format!("/v1/groups/{group}/confirm"), &Confirmation::default(), None).await
+    }
+
+    /// Renews the lease of the change that is on trial.
+    pub async fn renew(&self, group: &str, lease_ms: u32) -> Result<Reply> {
+        self.send(Method::POST, &format!("/v1/groups/{group}/renew"), &Renewal { lease_ms }, None).await
+    }
+
     async fn put_route(&self, group: &str, to: &str, generation: Option<u32>) -> Result<Reply> {
-        let change = RouteChange { active: to.to_owned(), fence: false, reason: Some("a test".to_owned()) };
-        let body = serde_json::to_string(&change)?;
+        let change = RouteChange::to(to, "a test");
+        self.try_change(group, &change, generation).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+        generation: Option<u32>,
+    ) -> Result<Reply> {
+        let body = serde_json::to_string(body)?;
         let if_match = generation.map(|generation| format!("\"{generation}\""));
         let mut headers = vec![("content-type", "application/json")];
         if let Some(value) = &if_match {
             headers.push(("if-match", value));
         }
-        self.raw(Method::PUT, &format!("/v1/groups/{group}/route"), &headers, &body).await
+        self.raw(method, path, &headers, &body).await
     }
 
     /// Any request; any answer is a success.

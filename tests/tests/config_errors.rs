@@ -49,7 +49,7 @@ fn groups() {
         ),
         (
             "cutover shop { slot blue b; active blue; } cutover shop { slot blue b; active blue; }",
-            "duplicate upstream \"shop\"",
+            "duplicate group \"shop\"",
         ),
         ("cutover b { slot blue g; active blue; }", "duplicate upstream \"b\""),
         ("cutover shop { active blue; }", "group \"shop\" has no slot"),
@@ -73,6 +73,20 @@ fn groups() {
         (
             "cutover shop { slot blue b; active blue; server 127.0.0.1; }",
             "unknown directive \"server\" in group \"shop\"",
+        ),
+        (
+            "cutover shop { slot blue b; active blue; split_key $arg_a; split_key $arg_b; }",
+            "\"split_key\" is duplicate in group \"shop\"",
+        ),
+        (
+            "cutover shop { slot blue b; active blue; split_key; }",
+            "invalid number of arguments in \"split_key\"",
+        ),
+        ("cutover shop { slot blue b; active blue; split_key $nothing; }", "unknown \"nothing\" variable"),
+        ("cutover shop { backend x; backend y; slot blue b; active blue; }", "\"backend\" is duplicate"),
+        (
+            "cutover shop { backend x; slot blue b; active blue; } cutover blog { backend x; slot blue b; active blue; }",
+            "\"backend x\" is that of group \"shop\" already",
         ),
         ("cutover sh/op { slot blue b; active blue; }", "the name of group \"sh/op\" may only hold letters"),
         (
@@ -108,6 +122,18 @@ fn locations() {
         ("cutover_api; cutover_api;", "\"cutover_api\" is duplicate"),
         ("cutover_api write=yes;", "invalid value \"yes\" of \"write\" in \"cutover_api\": on or off"),
         ("cutover_api uid=nobody-at-all;", "invalid value \"nobody-at-all\" of \"uid\" in \"cutover_api\""),
+        ("cutover_api token_file=;", "\"token_file\" in \"cutover_api\" is empty"),
+        (
+            "cutover_api token_file=/nowhere;",
+            "\"token_file=/nowhere\" in \"cutover_api\" cannot be read: No such file",
+        ),
+        (
+            "cutover_api token_file=/etc/passwd;",
+            "\"token_file=/etc/passwd\" in \"cutover_api\" can be read or written by others",
+        ),
+        ("cutover_api remote=yes;", "invalid value \"yes\" of \"remote\" in \"cutover_api\": on or off"),
+        ("cutover_api remote=on;", "\"remote=on\" in \"cutover_api\" needs a \"token_file\""),
+        ("cutover_metrics on;", "invalid number of arguments in \"cutover_metrics\""),
         ("cutover_api readonly;", "invalid parameter \"readonly\" in \"cutover_api\""),
     ] {
         with_state(&format!("{SHOP} server {{ listen %%listen:a%%; location / {{ {location} }} }}"), why);

@@ -1,6 +1,8 @@
 //! Which call of the admin API a request is, and which generation it expects.
 
-use super::{ErrorCode, Failure, RouteChange};
+use serde::de::DeserializeOwned;
+
+use super::{ErrorCode, Failure};
 
 /// One call of the API. Names are as the client wrote them: whoever looks them up says whether they exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +13,12 @@ pub enum Call<'a> {
     Group(&'a str),
     /// `PUT /v1/groups/NAME/route`
     Switch(&'a str),
+    /// `POST /v1/groups/NAME/confirm`
+    Confirm(&'a str),
+    /// `POST /v1/groups/NAME/renew`
+    Renew(&'a str),
+    /// `GET /metrics`
+    Metrics,
 }
 
 /// Reads method and path; the path begins with `/` and has no query. `HEAD` counts as `GET`.
@@ -20,11 +28,14 @@ pub fn parse_call<'a>(method: &str, path: &'a str) -> Result<Call<'a>, Failure> 
         (Some("v1"), Some("groups"), None | Some(""), None, None) => Call::Groups,
         (Some("v1"), Some("groups"), Some(name), None, None) => Call::Group(name),
         (Some("v1"), Some("groups"), Some(name), Some("route"), None) => Call::Switch(name),
+        (Some("v1"), Some("groups"), Some(name), Some("confirm"), None) => Call::Confirm(name),
+        (Some("v1"), Some("groups"), Some(name), Some("renew"), None) => Call::Renew(name),
+        (Some("metrics"), None, None, None, None) => Call::Metrics,
         _ => {
             return Err(Failure::new(
                 ErrorCode::NotFound,
                 format!(
-                    "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME and /v1/groups/NAME/route"
+                    "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm and renew below it, and /metrics"
                 ),
             ));
         }
@@ -41,8 +52,9 @@ impl Call<'_> {
     /// Value of the header `Allow`.
     pub fn allows(&self) -> &'static str {
         match self {
-            Self::Groups | Self::Group(_) => "GET, HEAD",
+            Self::Groups | Self::Group(_) | Self::Metrics => "GET, HEAD",
             Self::Switch(_) => "PUT",
+            Self::Confirm(_) | Self::Renew(_) => "POST",
         }
     }
 }
@@ -64,8 +76,26 @@ pub fn parse_if_match(header: Option<&[u8]>) -> Result<Option<u32>, Failure> {
     })
 }
 
-/// Reads the body of `PUT /v1/groups/NAME/route`.
-pub fn parse_route_change(content_type: Option<&[u8]>, body: &[u8]) -> Result<RouteChange, Failure> {
+impl Call<'_> {
+    /// What its body should hold, for people.
+    fn expected_body(&self) -> &'static str {
+        match self {
+            Self::Confirm(_) => "{} or {\"reason\": TEXT}",
+            Self::Renew(_) => "{\"lease_ms\": MILLISECONDS}",
+            _ => {
+                "{\"active\": SLOT, \"split\": {SLOT: PERCENT, SLOT: PERCENT}, \"guard\": {..}, \"lease_ms\": \
+                 MILLISECONDS, \"rescue\": true|false, \"fence\": true|false, \"reason\": TEXT}"
+            }
+        }
+    }
+}
+
+/// Reads the body of a change.
+pub fn parse_change<T: DeserializeOwned>(
+    call: &Call<'_>,
+    content_type: Option<&[u8]>,
+    body: &[u8],
+) -> Result<T, Failure> {
     let media_type = content_type.and_then(|value| value.split(|byte| *byte == b';').next());
     if !media_type.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"application/json")) {
         return Err(Failure::new(
@@ -73,15 +103,21 @@ pub fn parse_route_change(content_type: Option<&[u8]>, body: &[u8]) -> Result<Ro
             "the body must be sent with \"Content-Type: application/json\"",
         ));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        let hint = "expected {\"active\": SLOT, \"reason\": TEXT, \"fence\": true|false}";
-        Failure::new(ErrorCode::BadBody, format!("the body is not a route change: {error}; {hint}"))
-    })
+    let bad = |why: &dyn std::fmt::Display| {
+        let expected = call.expected_body();
+        Failure::new(ErrorCode::BadBody, format!("the body cannot be used: {why}; expected {expected}"))
+    };
+    // serde would also take an array of values in the order of the fields.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(bad(&"it is not a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| bad(&error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Renewal, RouteChange};
 
     #[test]
     fn calls() {
@@ -89,6 +125,9 @@ mod tests {
         assert_eq!(parse_call("GET", "/v1/groups/"), Ok(Call::Groups));
         assert_eq!(parse_call("HEAD", "/v1/groups/shop"), Ok(Call::Group("shop")));
         assert_eq!(parse_call("PUT", "/v1/groups/shop/route"), Ok(Call::Switch("shop")));
+        assert_eq!(parse_call("POST", "/v1/groups/shop/confirm"), Ok(Call::Confirm("shop")));
+        assert_eq!(parse_call("POST", "/v1/groups/shop/renew"), Ok(Call::Renew("shop")));
+        assert_eq!(parse_call("GET", "/metrics"), Ok(Call::Metrics));
         for (method, path, code) in [
             ("GET", "/", ErrorCode::NotFound),
             ("GET", "/v1", ErrorCode::NotFound),
@@ -97,6 +136,9 @@ mod tests {
             ("GET", "/v1/groups/shop/route", ErrorCode::MethodNotAllowed),
             ("POST", "/v1/groups/shop/route", ErrorCode::MethodNotAllowed),
             ("DELETE", "/v1/groups/shop", ErrorCode::MethodNotAllowed),
+            ("PUT", "/v1/groups/shop/confirm", ErrorCode::MethodNotAllowed),
+            ("GET", "/v1/groups/shop/renew", ErrorCode::MethodNotAllowed),
+            ("GET", "/metrics/x", ErrorCode::NotFound),
         ] {
             assert_eq!(parse_call(method, path).unwrap_err().error.code, code, "{method} {path}");
         }
@@ -115,18 +157,37 @@ mod tests {
     }
 
     #[test]
-    fn route_changes() {
+    fn bodies() {
         let json = Some(&b"application/json; charset=utf-8"[..]);
-        let change = parse_route_change(json, br#"{"active":"green","reason":"v2"}"#).unwrap();
-        assert_eq!((change.active.as_str(), change.reason.as_deref()), ("green", Some("v2")));
-        for bad in
-            ["", "{}", "[]", "{\"active\":1}", "{\"active\":\"green\",\"actve\":1}", "{\"active\":\"a\"} x"]
-        {
-            let error = parse_route_change(json, bad.as_bytes()).unwrap_err();
+        let put = Call::Switch("shop");
+        let change: RouteChange = parse_change(&put, json, br#"{"active":"green","reason":"v2"}"#).unwrap();
+        assert_eq!(change, RouteChange::to("green", "v2"));
+        let split: RouteChange =
+            parse_change(&put, json, br#"{"split":{"blue":99.99,"green":0.01}}"#).unwrap();
+        assert_eq!(split.split.unwrap()["green"].parts(), 1);
+        for (bad, named) in [
+            ("", "not a JSON object"),
+            ("[\"green\"]", "not a JSON object"),
+            ("{\"active\":", "EOF"),
+            ("{\"active\":1}", "invalid type"),
+            ("{\"active\":\"green\",\"actve\":1}", "actve"),
+            ("{\"active\":\"a\"} x", "trailing"),
+            ("{\"split\":{\"a\":0.001,\"b\":99.999}}", "0.001 is not a percentage"),
+            ("{\"active\":\"a\",\"guard\":{\"min_requests\":5}}", "window_ms"),
+            (
+                "{\"active\":\"a\",\"guard\":{\"min_requests\":5,\"window_ms\":900,\"max_error_ratio\":2}}",
+                "2 is not a ratio",
+            ),
+            ("{\"active\":\"a\",\"lease_ms\":-1}", "-1"),
+        ] {
+            let error = parse_change::<RouteChange>(&put, json, bad.as_bytes()).unwrap_err();
             assert_eq!(error.error.code, ErrorCode::BadBody, "{bad}");
+            assert!(error.error.message.contains(named), "{bad}: {}", error.error.message);
         }
+        let renew = parse_change::<Renewal>(&Call::Renew("shop"), json, b"{}").unwrap_err();
+        assert!(renew.error.message.contains("lease_ms"), "{}", renew.error.message);
         for wrong in [None, Some(&b"text/plain"[..]), Some(&b"application/x-www-form-urlencoded"[..])] {
-            let error = parse_route_change(wrong, b"{}").unwrap_err();
+            let error = parse_change::<RouteChange>(&put, wrong, b"{}").unwrap_err();
             assert_eq!(error.error.code, ErrorCode::BadContentType);
         }
     }

@@ -3,6 +3,7 @@
 use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE, configured_mask};
 use crate::name::FixedName;
 use crate::route::{Reading, SlotId};
+use crate::split::Split;
 
 /// One record as found in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,11 +88,13 @@ pub fn plan(records: &[Record], wanted: &[Wanted<'_>]) -> Result<Plan, Conflict>
 impl Names {
     fn configure(&self, wanted: &Wanted<'_>, route: Reading) -> Result<Names, Conflict> {
         let too_many = || Conflict::TooManySlots { group: wanted.group.to_owned() };
-        let active = match route {
-            Reading::Set(route) => Some(route.active),
+        let to = match route {
+            Reading::Set(route) => Some(route.to),
             Reading::Unset | Reading::Damaged => None,
         };
-        if let Some(slot) = active.and_then(|id| self.slot(id)).filter(|slot| !wanted.slots.contains(slot)) {
+        let in_use = to.map(|to| to.active).into_iter().chain(to.and_then(|to| to.split).map(Split::second));
+        let mut dropped = in_use.filter_map(|id| self.slot(id)).filter(|slot| !wanted.slots.contains(slot));
+        if let Some(slot) = dropped.next() {
             return Err(Conflict::DropsActive { group: wanted.group.to_owned(), slot: slot.to_owned() });
         }
         let mut names = self.clone();
@@ -122,7 +125,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::Route;
+    use crate::route::{Destination, Route};
 
     fn wanted<'a>(group: &'a str, slots: &[&'a str]) -> Wanted<'a> {
         Wanted { group, slots: slots.to_vec() }
@@ -132,7 +135,8 @@ mod tests {
     fn record(plan: &Plan, slots: &[&str], active: u8) -> Record {
         let names = &plan.groups[0].1;
         let ids: Vec<SlotId> = slots.iter().map(|slot| names.id_of(slot).unwrap()).collect();
-        let route = SlotId::new(active).map(|active| Reading::Set(Route { active, generation: 3 }));
+        let route = SlotId::new(active)
+            .map(|active| Reading::Set(Route { to: Destination::from(active), generation: 3 }));
         Record { names: names.with_configured(&ids), route: route.unwrap_or(Reading::Unset) }
     }
 

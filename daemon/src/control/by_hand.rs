@@ -51,10 +51,10 @@ impl<W: World> Control<W> {
             return Err(no_such_slot(&seen, &wanted.to));
         }
         let reason = format!("{} (by {})", wanted.reason, wanted.asked_by);
-        let change = RouteChange { active: wanted.to.clone(), fence: false, reason: Some(reason.clone()) };
+        let change = RouteChange::to(&wanted.to, reason.clone());
         if seen.route.active == wanted.to {
             // Moves nothing, and is answered when the route is on disk.
-            return self.store(&seen, &change).await;
+            return self.store(&seen, &wanted.to, change).await;
         }
         let prober = Prober { world: &*self.world, group, config };
         match prober.verify(&seen, &wanted.to, Quorum::All).await {
@@ -72,7 +72,7 @@ impl<W: World> Control<W> {
         if self.is_ending(&seat).await {
             self.supersede(&mut seat).await?;
         }
-        let stored = self.store(&seen, &change).await;
+        let stored = self.store(&seen, &wanted.to, change).await;
         if let Ok(_) | Err(Refusal::NotOnDisk { .. }) = &stored {
             metrics::switched(group, "manual");
             let (from, to) = (&seen.route.active, &wanted.to);
@@ -108,14 +108,14 @@ impl<W: World> Control<W> {
     }
 
     /// Stores a change until nginx has confirmed it, or until it is certain that it never will be carried out.
-    async fn store(&self, seen: &Seen, wanted: &RouteChange) -> Result<Seen, Refusal> {
+    async fn store(&self, seen: &Seen, to: &str, wanted: RouteChange) -> Result<Seen, Refusal> {
         let mut change = wanted.clone();
         let mut now = seen.clone();
         let mut uncertain = false;
         let mut why = String::new();
         for _ in 0..MOST_TRIES {
             let error = match self.world.switch(&seen.name, &change, now.route.generation).await {
-                Ok(now) if now.route.active == wanted.active => return Ok(now),
+                Ok(now) if now.route.active == to => return Ok(now),
                 Ok(now) => {
                     let at = now.route.active;
                     return Err(Refusal::NotSwitched(format!(
@@ -134,11 +134,11 @@ impl<W: World> Control<W> {
             // Unread, it is asked for once more as it was: the generation sees to it that it is done at most once.
             let Ok(read) = self.world.group(&seen.name).await else { continue };
             now = read;
-            let done = now.route.active == wanted.active;
-            change = RouteChange { active: now.route.active.clone(), fence: !done, ..wanted.clone() };
+            let done = now.route.active == to;
+            change = RouteChange { active: Some(now.route.active.clone()), fence: !done, ..wanted.clone() };
         }
-        let (slot, group) = (wanted.active.clone(), seen.name.clone());
-        Err(match now.route.active == wanted.active {
+        let (slot, group) = (to.to_owned(), seen.name.clone());
+        Err(match now.route.active == to {
             true => Refusal::NotOnDisk { slot, group, why },
             false => Refusal::SwitchUnknown { group, why },
         })

@@ -151,7 +151,7 @@ impl<W: World> Scene<W> {
     async fn store(&self, to: &str, expected: u32, fence: bool) -> Result<Group, SwitchError> {
         let what = if fence { "rollback" } else { "deployment" };
         let reason = format!("{what} {} of version \"{}\"", self.deployment.id, self.deployment.version);
-        let change = RouteChange { active: to.to_owned(), fence, reason: Some(reason) };
+        let change = RouteChange::to(to, reason).fenced(fence);
         self.world.switch(&self.deployment.plan.group, &change, expected).await
     }
 }

@@ -1,16 +1,22 @@
 //! Who may use the API.
 //!
-//! nginx makes unix sockets that anybody can connect to, so the user at the other end is asked for with every request: root,
-//! the user that started nginx, and those of `uid=`. Over TCP the API can only be read, and only from this host.
+//! | connection | reads | changes, with `write=on` |
+//! |---|---|---|
+//! | unix socket | root, the user that started nginx, those of `uid=` | the same |
+//! | TCP from this host | anybody; with `token_file` whoever has the token | whoever has the token |
+//! | TCP from elsewhere | nobody; with `remote=on` whoever has the token | the same |
+//!
+//! nginx makes unix sockets that anybody can connect to, so the user at the other end is asked for with every request. A web
+//! page that a user of this host looks at could call the API too: browsers send `Origin` with what pages do, and that is
+//! refused.
 
 use std::os::fd::BorrowedFd;
 
 use cutover_core::api::{ErrorCode, Failure};
 use ngx::ffi::{NGX_LOG_WARN, ngx_connection_t, ngx_http_request_t, sockaddr, sockaddr_in, sockaddr_in6};
 
-use super::Api;
 use super::answer::Answer;
-use crate::conf::AccessList;
+use super::{Api, headers};
 use crate::ext::{connection, log};
 
 /// Who sends the request.
@@ -18,32 +24,52 @@ use crate::ext::{connection, log};
 pub(super) enum User {
     /// A process on this host with this user id.
     Local(u32),
+    /// Somebody who has the token.
+    Token,
     /// Somebody on this host, over TCP.
     Loopback,
 }
 
-/// Answers 403, and logs it, unless the sender may read.
-pub(super) fn check(request: &ngx_http_request_t, allowed: &AccessList) -> Result<User, Answer> {
+/// Answers 401 or 403, and logs it, unless the sender may read.
+pub(super) fn check(request: &ngx_http_request_t, api: &Api) -> Result<User, Answer> {
+    if headers::value(request, b"origin").is_some() {
+        let message =
+            "the request has an \"Origin\": it comes from a web page, and pages may not use this API";
+        return Err(refused(request, ErrorCode::FromAPage, "a web page", message.to_owned()));
+    }
     let connection = connection(request);
-    match user_of(connection) {
-        Some(User::Local(uid)) if !may_use(uid, allowed) => {
-            log(
-                NGX_LOG_WARN,
-                connection.log,
-                format_args!(
-                    "cutover_api: user with id {uid} refused; allow it with \"cutover_api uid={uid}\""
-                ),
+    match peer_of(connection) {
+        Some(Peer::Local(uid)) if may_use(uid, api) => Ok(User::Local(uid)),
+        Some(Peer::Local(uid)) => {
+            let who = format!("user with id {uid}");
+            let message = format!(
+                "the user with id {uid} may not use this API; \"cutover_api uid={uid}\" would allow it"
             );
-            Err(forbidden(format!("the user with id {uid} may not use this API")))
+            Err(refused(request, ErrorCode::Forbidden, &who, message))
         }
-        Some(user) => Ok(user),
-        None => {
-            log(
-                NGX_LOG_WARN,
-                connection.log,
-                format_args!("cutover_api: a client that is not on this host refused"),
-            );
-            Err(forbidden("this API is for this host only".to_owned()))
+        Some(Peer::Remote) if !api.remote => {
+            let message = "this API is for this host only".to_owned();
+            Err(refused(request, ErrorCode::Forbidden, "a client that is not on this host", message))
+        }
+        Some(Peer::Remote | Peer::Loopback) if api.token.is_some() => by_token(request, api),
+        Some(Peer::Loopback) => Ok(User::Loopback),
+        _ => {
+            let message = "nobody is known at the other end".to_owned();
+            Err(refused(request, ErrorCode::Forbidden, "an unknown client", message))
+        }
+    }
+}
+
+fn by_token(request: &ngx_http_request_t, api: &Api) -> Result<User, Answer> {
+    let given = headers::value(request, b"authorization");
+    match (&api.token, given) {
+        (Some(token), Some(given)) if token.is_in(given) => Ok(User::Token),
+        (_, given) => {
+            let who =
+                if given.is_some() { "a client with a wrong token" } else { "a client without a token" };
+            let message =
+                "this API needs \"Authorization: Bearer TOKEN\" with the token of its token_file".to_owned();
+            Err(refused(request, ErrorCode::Unauthorized, who, message))
         }
     }
 }
@@ -55,28 +81,41 @@ pub(super) fn check_write(api: &Api, user: User) -> Result<(), Answer> {
         return Err(Answer::failure(Failure::new(ErrorCode::ReadOnly, message)));
     }
     match user {
-        User::Local(_) => Ok(()),
-        User::Loopback => Err(forbidden("changes are accepted on a unix socket only".to_owned())),
+        User::Local(_) | User::Token => Ok(()),
+        User::Loopback => {
+            let message =
+                "over TCP changes need a token: give \"cutover_api\" a \"token_file\", or use a unix socket";
+            Err(Answer::failure(Failure::new(ErrorCode::Forbidden, message)))
+        }
     }
 }
 
-/// The sender, for the log: checked already.
+/// The sender, for log and events: checked already.
 pub(super) fn name_of(request: &ngx_http_request_t) -> String {
-    match user_of(connection(request)) {
-        Some(User::Local(uid)) => format!("uid {uid}"),
-        Some(User::Loopback) | None => "an unknown user".to_owned(),
+    match peer_of(connection(request)) {
+        Some(Peer::Local(uid)) => format!("uid {uid}"),
+        Some(Peer::Loopback | Peer::Remote) => "token".to_owned(),
+        None => "an unknown user".to_owned(),
     }
 }
 
-fn may_use(uid: u32, allowed: &AccessList) -> bool {
-    uid == 0 || allowed.0.contains(&uid)
+fn refused(request: &ngx_http_request_t, code: ErrorCode, who: &str, message: String) -> Answer {
+    log(NGX_LOG_WARN, connection(request).log, format_args!("cutover_api: {who} refused: {message}"));
+    Answer::failure(Failure::new(code, message))
 }
 
-fn forbidden(message: String) -> Answer {
-    Answer::failure(Failure::new(ErrorCode::Forbidden, message))
+fn may_use(uid: u32, api: &Api) -> bool {
+    uid == 0 || api.users.0.contains(&uid)
 }
 
-fn user_of(connection: &ngx_connection_t) -> Option<User> {
+/// What is at the other end.
+enum Peer {
+    Local(u32),
+    Loopback,
+    Remote,
+}
+
+fn peer_of(connection: &ngx_connection_t) -> Option<Peer> {
     // SAFETY: the listening socket that accepted the connection stays in its cycle.
     let listening = unsafe { &*connection.listening };
     match family(listening.sockaddr)? {
@@ -84,9 +123,10 @@ fn user_of(connection: &ngx_connection_t) -> Option<User> {
             // SAFETY: open for as long as the connection.
             let socket = unsafe { BorrowedFd::borrow_raw(connection.fd) };
             let peer = rustix::net::sockopt::socket_peercred(socket).ok()?;
-            Some(User::Local(peer.uid.as_raw()))
+            Some(Peer::Local(peer.uid.as_raw()))
         }
-        _ => is_loopback(connection.sockaddr).then_some(User::Loopback),
+        _ if is_loopback(connection.sockaddr) => Some(Peer::Loopback),
+        _ => Some(Peer::Remote),
     }
 }
 

@@ -17,12 +17,28 @@ pub(super) struct Answer {
     status: u32,
     generation: Option<u32>,
     code: Option<ErrorCode>,
+    content_type: ngx_str_t,
     body: Vec<u8>,
 }
 
 impl Answer {
     pub(super) fn ok(body: &impl Serialize) -> Self {
-        Self { status: NGX_HTTP_OK, generation: None, code: None, body: json(body) }
+        Self {
+            status: NGX_HTTP_OK,
+            generation: None,
+            code: None,
+            content_type: ngx_string!("application/json"),
+            body: json(body),
+        }
+    }
+
+    /// A page in the text format of Prometheus.
+    pub(super) fn metrics(page: String) -> Self {
+        Self {
+            content_type: ngx_string!("text/plain; version=0.0.4"),
+            body: page.into_bytes(),
+            ..Self::ok(&())
+        }
     }
 
     /// A group, with its generation as the ETag.
@@ -35,7 +51,7 @@ impl Answer {
             status: u32::from(failure.error.code.status()),
             generation: failure.group.as_ref().map(|group| group.route.generation),
             code: Some(failure.error.code),
-            body: json(&failure),
+            ..Self::ok(&failure)
         }
     }
 
@@ -50,16 +66,21 @@ impl Answer {
 
     /// `None`: the pool is exhausted.
     fn try_send(mut self, request: &mut ngx_http_request_t) -> Option<ngx_int_t> {
-        self.body.push(b'\n');
+        if self.body.last() != Some(&b'\n') {
+            self.body.push(b'\n');
+        }
         let body = pool_str(request.pool, &self.body)?;
         let out = &mut request.headers_out;
         out.status = self.status as usize;
         out.content_length_n = body.len as i64;
-        out.content_type = ngx_string!("application/json");
+        out.content_type = self.content_type;
         out.content_type_len = out.content_type.len;
         header(request, ngx_string!("Cache-Control"), b"no-store")?;
         if let Some(generation) = self.generation {
             header(request, ngx_string!("ETag"), format!("\"{generation}\"").as_bytes())?;
+        }
+        if self.code == Some(ErrorCode::Unauthorized) {
+            header(request, ngx_string!("WWW-Authenticate"), b"Bearer")?;
         }
         if self.code == Some(ErrorCode::MethodNotAllowed) {
             header(request, ngx_string!("Allow"), allowed(request).as_bytes())?;

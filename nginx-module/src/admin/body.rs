@@ -1,8 +1,9 @@
-//! Reading the body of a change.
+//! Reading the body of a change, then doing it.
 
 use std::os::fd::BorrowedFd;
 
-use cutover_core::api::{ErrorCode, Failure, MAX_BODY};
+use cutover_core::api::{Call, ErrorCode, Failure, MAX_BODY, parse_call};
+use cutover_core::state_file::record_offset;
 use ngx::core::Status;
 use ngx::ffi::{
     NGX_HTTP_SPECIAL_RESPONSE, ngx_buf_t, ngx_chain_t, ngx_http_finalize_request,
@@ -10,14 +11,16 @@ use ngx::ffi::{
 };
 
 use super::answer::Answer;
-use super::switch;
+use super::{flush, path_in_location, switch, trial};
+use crate::ext::text;
+use crate::state::flush::page_of;
 
 /// Refuses a body that says it is too large, before any of it is read.
 pub(super) fn check_length(request: &ngx_http_request_t) -> Result<(), Answer> {
     if request.headers_in.content_length_n > MAX_BODY as i64 { Err(too_large()) } else { Ok(()) }
 }
 
-/// Reads the body, then goes on with [`switch::run`]; gives back what a content handler returns.
+/// Reads the body, then goes on with [`run`]; gives back what a content handler returns.
 pub(super) fn read(request: &mut ngx_http_request_t) -> ngx_int_t {
     request.set_request_body_in_single_buf(1);
     // SAFETY: the request that is served; nginx calls `complete` when all of the body is there.
@@ -29,11 +32,31 @@ unsafe extern "C" fn complete(r: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the request whose body has been read.
     let request = unsafe { &mut *r };
     let done = match bytes(request) {
-        Ok(body) => switch::run(request, &body),
+        Ok(body) => run(request, &body),
         Err(answer) => Some(answer),
     };
     if let Some(answer) = done {
         finish(request, answer);
+    }
+}
+
+/// Does what the request asks for. `None`: the answer follows when it is on disk.
+fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
+    let path = path_in_location(request);
+    let done = match parse_call(&text(&request.method_name), &path) {
+        Ok(call @ Call::Switch(name)) => switch::run(request, &call, name, body),
+        Ok(call @ Call::Confirm(name)) => trial::confirm(request, &call, name, body),
+        Ok(call @ Call::Renew(name)) => trial::renew(request, &call, name, body),
+        Ok(Call::Groups | Call::Group(_) | Call::Metrics) => Err(Answer::internal("not a change")),
+        Err(failure) => Err(Answer::failure(failure)),
+    };
+    let group = match done {
+        Ok(group) => group,
+        Err(answer) => return Some(answer),
+    };
+    match page_of(group, record_offset(group.record.get())) {
+        Some(page) => flush::then_answer(request, group, page),
+        None => Some(Answer::internal("the state file is not mapped")),
     }
 }
 

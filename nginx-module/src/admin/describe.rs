@@ -1,33 +1,136 @@
 //! A group as the API shows it.
 
-use cutover_core::api::{Group as Described, Peer, RouteState, Slot as DescribedSlot};
+use cutover_core::api::{
+    Group as Described, GuardTerms, Peer, RouteState, Shares, Slot as DescribedSlot, TrialPhase, TrialState,
+};
+use cutover_core::exposition::{GroupMetrics, SlotMetrics};
+use cutover_core::latency::Latency;
+use cutover_core::route::{Reading, Route};
+use cutover_core::shard::Sum;
+use cutover_core::split::{Percent, Share};
+use cutover_core::trial::Phase;
 use ngx::ffi::{
     ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
     ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock,
 };
 
+use crate::counters::Living;
 use crate::ext::{elements, text};
 use crate::group::{Group, Slot};
+use crate::trial;
 
-/// All that is known of a group now.
-pub(super) fn group(group: &Group) -> Described {
+/// Which processes live, for the gauges; one answer for all groups of a call.
+pub(super) fn living(groups: &[Box<Group>]) -> Option<Living> {
+    Some(groups.first()?.shared()?.counters.living())
+}
+
+/// All that is known of one group now, with its events.
+pub(super) fn group(one: &Group) -> Described {
+    let living = one.shared().map(|shared| shared.counters.living());
+    let events = one.shared().map(|shared| shared.events.read(one.record.get())).unwrap_or_default();
+    Described { events, ..without_events(one, living.as_ref()) }
+}
+
+/// All that is known of a group now, but for its events.
+pub(super) fn without_events(group: &Group, living: Option<&Living>) -> Described {
     let reading = group.reading();
+    let split = match reading {
+        Reading::Set(route) => shares(group, route),
+        Reading::Unset | Reading::Damaged => None,
+    };
     Described {
         name: group.name.clone(),
-        route: RouteState { active: group.name_in(reading).to_owned(), generation: reading.generation() },
-        slots: group.slots.iter().map(|one| slot(group, one)).collect(),
+        route: RouteState {
+            active: group.name_in(reading).to_owned(),
+            generation: reading.generation(),
+            split,
+            trial: trial_state(group, reading),
+        },
+        slots: group.slots.iter().map(|one| slot(group, one, living)).collect(),
+        events: Vec::new(),
     }
 }
 
-fn slot(group: &Group, slot: &Slot) -> DescribedSlot {
-    let counters = slot.id.get().and_then(|id| Some(group.counters.get()?.sum(id)));
+fn shares(group: &Group, route: Route) -> Option<Shares> {
+    let split = route.to.split?;
+    let second = split.share().get();
+    let parts = [(route.to.active, Share::WHOLE - second), (split.second(), second)];
+    let named = parts
+        .into_iter()
+        .filter_map(|(id, parts)| Some((group.name_of(id).to_owned(), Percent::from_parts(parts)?)));
+    Some(named.collect())
+}
+
+fn trial_state(group: &Group, reading: Reading) -> Option<TrialState> {
+    let (route, trial, _) = trial::of(group, reading)?;
+    let phase = match trial.phase {
+        Phase::Armed => TrialPhase::Armed,
+        Phase::Held => TrialPhase::Held,
+        Phase::Tripped | Phase::Expired => TrialPhase::GoingBack,
+        Phase::Confirmed => return None,
+    };
+    Some(TrialState {
+        slot: group.name_of(trial.terms.slot).to_owned(),
+        fallback: group.name_of(trial.terms.fallback).to_owned(),
+        phase,
+        guard: trial.terms.guard.map(GuardTerms::from),
+        lease_left_ms: trial.lease.map(|lease| lease.left(trial::now().monotonic_ms)),
+        rescue: trial.terms.rescue,
+        figures: trial::figures(group, route, &trial.terms, trial.terms.slot),
+    })
+}
+
+fn sum(group: &Group, slot: &Slot, living: Option<&Living>) -> Option<Sum> {
+    group.shared()?.counters.sum(slot.cell.get()?, living?)
+}
+
+fn slot(group: &Group, slot: &Slot, living: Option<&Living>) -> DescribedSlot {
+    let sum = sum(group, slot, living).unwrap_or_default();
     // SAFETY: an upstream of the configuration that serves this request.
     let peers = slot.upstream.get().map(|upstream| peers(unsafe { upstream.as_ref() }));
     DescribedSlot {
         name: slot.name.clone(),
         upstream: slot.upstream_name.clone(),
         peers: peers.unwrap_or_default(),
-        counters: counters.unwrap_or_default(),
+        counters: sum.counters,
+        failures: sum.failures,
+        server_errors: sum.server_errors,
+        bytes: sum.bytes,
+        upgraded: sum.upgraded,
+        first_byte: Latency::from(&sum.first_byte),
+        whole: Latency::from(&sum.whole),
+    }
+}
+
+/// The same group for the page of metrics.
+pub(super) fn metrics<'a>(group: &'a Group, living: Option<&Living>) -> GroupMetrics<'a> {
+    let reading = group.reading();
+    let active = group.active_id(reading);
+    let split = match reading {
+        Reading::Set(route) => route.to.split,
+        Reading::Unset | Reading::Damaged => None,
+    };
+    let second = split.map_or(0, |split| split.share().get());
+    let parts = |slot: &Slot| {
+        let id = slot.id.get();
+        if id.is_none() {
+            0
+        } else if id == split.map(|split| split.second()) {
+            second
+        } else if id == active {
+            Share::WHOLE - second
+        } else {
+            0
+        }
+    };
+    let slots = group.slots.iter();
+    GroupMetrics {
+        name: &group.name,
+        generation: reading.generation(),
+        on_trial: trial::of(group, reading).is_some_and(|(_, trial, _)| trial.phase == Phase::Armed),
+        slots: slots
+            .map(|slot| SlotMetrics { name: &slot.name, parts: parts(slot), sum: sum(group, slot, living) })
+            .collect(),
     }
 }
 

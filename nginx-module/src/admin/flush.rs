@@ -1,15 +1,12 @@
 //! Waiting for the disk without making the worker's other requests wait.
 //!
-//! A thread of its own flushes the page and then rings an eventfd that the worker's event loop listens to. One thread for
-//! each change: changes are rare, and a pool would be one more thing to shut down.
+//! A thread of its own flushes the page and then rings an eventfd that the worker's event loop listens to.
 
 use std::ffi::c_void;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use cutover_core::api::{ErrorCode, Failure};
 use ngx::core::Status;
@@ -24,6 +21,7 @@ use super::answer::Answer;
 use super::{body, describe};
 use crate::ext::{connection, log};
 use crate::group::Group;
+use crate::state::flush::on_a_thread;
 use crate::state::mapping::Page;
 
 /// How often a waiting worker looks again, in milliseconds. The timer is also what keeps a worker that shuts down from
@@ -78,9 +76,15 @@ fn begin(request: &mut ngx_http_request_t, group: &'static Group, page: Page) ->
     listen(ear, Waiting { request: Some(request.into()), cleanup, group, bell: Arc::clone(&bell) })?;
 
     let for_thread = Arc::clone(&bell);
-    let thread = thread::Builder::new().name("cutover-flush".to_owned());
-    let spawned = without_signals(|| thread.spawn(move || for_thread.ring(page.flush())));
-    if spawned.is_err() {
+    let events = group.shared().and_then(|shared| shared.events.handle().ok());
+    let work = move || {
+        for_thread.ring(page.flush());
+        // After the answer: an event is a record for people, and nobody waits for it.
+        if let Some(events) = events {
+            let _ = events.sync_data();
+        }
+    };
+    if on_a_thread(work).is_err() {
         bell.ring(page.flush());
     }
     Ok(())
@@ -199,18 +203,4 @@ fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> An
     let message = format!("the route has moved, but it could not be flushed to disk: {error}");
     let failure = Failure::new(ErrorCode::NotDurable, message);
     Answer::failure(Failure { group: Some(describe::group(group)), ..failure })
-}
-
-/// nginx's signals must arrive at the thread that waits for events: a new thread inherits the mask of this one.
-fn without_signals<T>(start: impl FnOnce() -> T) -> T {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: room for a set.
-    unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: the set was just filled, and there is room for the old one.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-    let result = start();
-    // SAFETY: the old mask was written above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    result
 }

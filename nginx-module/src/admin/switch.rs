@@ -1,97 +1,127 @@
-//! `PUT /v1/groups/NAME/route`: moves the route, and answers when the move is on disk.
+//! `PUT /v1/groups/NAME/route`: moves the route.
 
-use cutover_core::api::{
-    Call, ErrorCode, Failure, RouteChange, parse_call, parse_if_match, parse_route_change,
-};
-use cutover_core::route::{Reading, SlotId};
-use cutover_core::state_file::record_offset;
-use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t, ngx_table_elt_t};
+use std::thread;
+use std::time::Duration;
+
+use cutover_core::api::{Call, Change, ErrorCode, Failure, RouteChange, parse_change, parse_if_match};
+use cutover_core::event::{Event, Kind};
+use cutover_core::route::{Reading, Route, SlotId};
+use cutover_core::split::{Percent, Split};
+use cutover_core::trial::Deadline;
+use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::{access, describe, find, flush, groups_of, path_in_location};
-use crate::conf;
+use super::{access, describe, find, headers};
 use crate::ext::{connection, log};
 use crate::group::Group;
+use crate::trial;
 
 /// Characters of a reason that are logged.
 const MAX_REASON: usize = 200;
 
-/// Runs the change. `None`: the answer follows when the flush is done.
-pub(super) fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
-    let group = match change(request, body) {
-        Ok(group) => group,
-        Err(answer) => return Some(answer),
-    };
-    let state = conf::main_of_request(request).and_then(|main| main.state.as_ref());
-    let page = state.and_then(|state| state.routes().page_of(record_offset(group.record.get())));
-    match page {
-        Some(page) => flush::then_answer(request, group, page),
-        None => Some(Answer::internal("the state file is not mapped")),
-    }
-}
-
-fn change(request: &ngx_http_request_t, body: &[u8]) -> Result<&'static Group, Answer> {
-    let path = path_in_location(request);
-    let groups = groups_of(request);
-    let group = match parse_call("PUT", &path).map_err(Answer::failure)? {
-        Call::Switch(name) => find(groups, name)?,
-        Call::Groups | Call::Group(_) => return Err(Answer::internal("not a change")),
-    };
-    let headers = &request.headers_in;
-    let expected = parse_if_match(value(headers.if_match)).map_err(Answer::failure)?;
-    let change = parse_route_change(value(headers.content_type), body).map_err(Answer::failure)?;
-    let to = slot_id(group, &change.active)?;
-    let moved = move_route(group, to, expected, change.fence)?;
-    if let Some((from, generation)) = moved {
-        audit(request, group, &from, generation, &change);
+/// Makes the change; the answer is the group, to be shown when the change is on disk.
+pub(super) fn run(
+    request: &ngx_http_request_t,
+    call: &Call<'_>,
+    name: &str,
+    body: &[u8],
+) -> Result<&'static Group, Answer> {
+    let group = find(request, name)?;
+    let expected = expected(request)?;
+    let asked: RouteChange = body_of(request, call, body)?;
+    let moved = move_route(group, &asked, expected)?;
+    if let Some(moved) = moved {
+        audit(request, group, &moved, &asked);
     }
     Ok(group)
 }
 
-fn slot_id(group: &Group, slot: &str) -> Result<SlotId, Answer> {
-    let id = group.position(slot.as_bytes()).and_then(|at| group.slots.get(at)?.id.get());
-    id.ok_or_else(|| {
-        let known: Vec<&str> = group.slots.iter().map(|slot| slot.name.as_str()).collect();
-        let message =
-            format!("group \"{}\" has no slot \"{slot}\"; it has: {}", group.name, known.join(", "));
-        Answer::failure(Failure::new(ErrorCode::UnknownSlot, message))
-    })
+/// The generation of `If-Match`.
+pub(super) fn expected(request: &ngx_http_request_t) -> Result<Option<u32>, Answer> {
+    parse_if_match(headers::value(request, b"if-match")).map_err(Answer::failure)
 }
 
-/// Where the traffic went before, and the new generation; `None` if it goes there already.
-fn move_route(
-    group: &Group,
-    to: SlotId,
-    expected: Option<u32>,
-    fence: bool,
-) -> Result<Option<(String, u32)>, Answer> {
+/// The body of a change.
+pub(super) fn body_of<T: serde::de::DeserializeOwned>(
+    request: &ngx_http_request_t,
+    call: &Call<'_>,
+    body: &[u8],
+) -> Result<T, Answer> {
+    parse_change(call, headers::value(request, b"content-type"), body).map_err(Answer::failure)
+}
+
+/// A change that was made.
+struct Moved {
+    /// The name of the slot that had the traffic.
+    from: String,
+    route: Route,
+}
+
+/// `None`: the route is as asked for already.
+fn move_route(group: &Group, asked: &RouteChange, expected: Option<u32>) -> Result<Option<Moved>, Answer> {
     let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
-    let mut seen = word.load();
+    let words = group.trial_words().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
+    let mut seen = settled(group);
     loop {
-        if let Some(expected) = expected.filter(|expected| *expected != seen.generation()) {
-            return Err(moved_since(group, expected));
-        }
-        if matches!(seen, Reading::Set(route) if route.active == to) && !fence {
+        check_generation(group, seen, expected)?;
+        let from = group.name_in(seen).to_owned();
+        let active = group.active_id(seen).ok_or_else(|| Answer::internal("the group has no slots"))?;
+        let change = Change::plan(asked, group, active).map_err(Answer::failure)?;
+        let same = matches!(seen, Reading::Set(route) if route.to == change.to);
+        if same && !change.to.armed && !asked.fence {
             return Ok(None);
         }
-        if !group.is_configured(to) {
+        let slots = [Some(change.to.active), change.to.split.map(Split::second)];
+        let is_gone = |id: &SlotId| !group.is_configured(*id);
+        if slots.into_iter().flatten().any(|id| is_gone(&id)) {
             return Err(dropped(group));
         }
-        let from = group.name_in(seen).to_owned();
-        let from_id = group.position(from.as_bytes()).and_then(|at| group.slots.get(at)?.id.get());
-        match word.switch(seen, from_id, to) {
+        match word.switch(seen, Some(active), change.to) {
             // See state::commit: a reload that drops the slot may have looked at the route just before.
-            Ok(route) if group.is_configured(to) => return Ok(Some((from, route.generation))),
-            Ok(route) => {
-                if let Some(back) = from_id {
-                    // If it is refused, the master has taken it back already.
-                    let _ = word.switch(Reading::Set(route), Some(to), back);
-                }
+            Ok(route) if slots.into_iter().flatten().any(|id| is_gone(&id)) => {
+                // If it is refused, the master has taken it back already.
+                let _ = word.switch(Reading::Set(route), Some(change.to.active), active.into());
                 return Err(dropped(group));
+            }
+            Ok(route) => {
+                if let Some(terms) = change.terms {
+                    let lease = change.lease_ms.map(|lease_ms| Deadline::after(trial::now(), lease_ms));
+                    words.arm(route, &terms, lease, trial::boot());
+                    trial::announce(group);
+                    if let Some(lease) = lease {
+                        trial::wake_by(lease.monotonic_ms);
+                    }
+                }
+                return Ok(Some(Moved { from, route }));
             }
             Err(other) => seen = other,
         }
     }
+}
+
+/// Somebody who has moved the route may still be arming its trial: that takes a moment, unless they were killed at it.
+fn settled(group: &Group) -> Reading {
+    for _ in 0..50 {
+        match group.reading() {
+            reading @ Reading::Set(route) if route.to.armed && trial::of(group, reading).is_none() => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            reading => return reading,
+        }
+    }
+    group.reading()
+}
+
+/// Answers 412 if the caller expects another generation.
+pub(super) fn check_generation(group: &Group, seen: Reading, expected: Option<u32>) -> Result<(), Answer> {
+    let Some(expected) = expected.filter(|expected| *expected != seen.generation()) else { return Ok(()) };
+    let now = describe::group(group);
+    let message = format!(
+        "the route of group \"{}\" is at generation {}, not {expected}: \"{}\" is active",
+        group.name, now.route.generation, now.route.active
+    );
+    let failure = Failure::new(ErrorCode::GenerationMismatch, message);
+    Err(Answer::failure(Failure { group: Some(now), ..failure }))
 }
 
 fn dropped(group: &Group) -> Answer {
@@ -99,34 +129,45 @@ fn dropped(group: &Group) -> Answer {
     Answer::failure(Failure::new(ErrorCode::UnknownSlot, message))
 }
 
-fn moved_since(group: &Group, expected: u32) -> Answer {
-    let now = describe::group(group);
-    let message = format!(
-        "the route of group \"{}\" is at generation {}, not {expected}: \"{}\" is active",
-        group.name, now.route.generation, now.route.active
-    );
-    let failure = Failure::new(ErrorCode::GenerationMismatch, message);
-    Answer::failure(Failure { group: Some(now), ..failure })
+/// A reason as it is kept.
+pub(super) fn reason_of(reason: Option<&str>) -> String {
+    let reason = reason.unwrap_or("none given");
+    reason.chars().take(MAX_REASON).flat_map(char::escape_debug).collect()
 }
 
-fn audit(request: &ngx_http_request_t, group: &Group, from: &str, generation: u32, change: &RouteChange) {
-    let reason = change.reason.as_deref().unwrap_or("none given");
-    let reason: String = reason.chars().take(MAX_REASON).collect();
+fn audit(request: &ngx_http_request_t, group: &Group, moved: &Moved, asked: &RouteChange) {
+    let Moved { from, route } = moved;
+    let split = route.to.split;
+    let to = group.name_of(split.map_or(route.to.active, Split::second));
+    let percent = split.and_then(|split| Percent::from_parts(split.share().get()));
+    let (who, reason) = (access::name_of(request), reason_of(asked.reason.as_deref()));
+    let mut with = Vec::new();
+    with.extend(percent.map(|percent| format!(", {percent} of the traffic")));
+    with.extend(asked.guard.map(|_| ", guarded".to_owned()));
+    with.extend(asked.lease_ms.map(|lease_ms| format!(", leased for {lease_ms} ms")));
+    with.extend(asked.rescue.then(|| ", with rescue".to_owned()));
+    let logger = connection(request).log;
     log(
         NGX_LOG_NOTICE,
-        connection(request).log,
+        logger,
         format_args!(
-            "cutover: group \"{}\" switched from \"{from}\" to \"{}\", generation {generation}, by {}, reason: {}",
+            "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {reason}",
             group.name,
-            change.active,
-            access::name_of(request),
-            reason.escape_debug()
+            with.concat(),
+            route.generation,
         ),
     );
-}
-
-fn value<'a>(header: *const ngx_table_elt_t) -> Option<&'a [u8]> {
-    // SAFETY: null, or a header of the request that is served.
-    let header = unsafe { header.as_ref() }?;
-    Some(header.value.as_bytes())
+    let event = Event {
+        number: 0,
+        unix_ms: trial::now().wall_ms,
+        kind: if split.is_some() { Kind::Split } else { Kind::Switch },
+        from: from.clone(),
+        to: to.to_owned(),
+        percent,
+        generation: route.generation,
+        who,
+        reason,
+        figures: None,
+    };
+    trial::write_event(group, event, logger);
 }

@@ -1,15 +1,18 @@
 //! `cutover NAME { slot NAME UPSTREAM; .. active SLOT; }`: a group, which is an upstream.
+//!
+//! With `backend NAME;` it is a group of backend names instead: no upstream, but a place in `$cutover_upstream`.
 
 use std::ffi::{c_char, c_void};
 
 use cutover_core::name;
 use ngx::ffi::{
     NGX_HTTP_UPSTREAM_CREATE, ngx_array_create, ngx_command_t, ngx_conf_parse, ngx_conf_t,
-    ngx_http_upstream_add, ngx_http_upstream_server_t, ngx_url_t,
+    ngx_http_upstream_add, ngx_http_upstream_server_t, ngx_str_t, ngx_url_t,
 };
 
+use super::location::compile;
 use super::{Main, main_of};
-use crate::ext::{ConfExt, Logged, conf_status};
+use crate::ext::{ConfExt, Logged, Place, conf_status};
 use crate::group::{Group, MAX_SLOTS, Slot};
 use crate::upstream;
 
@@ -33,15 +36,21 @@ fn parse_group(cf: &mut ngx_conf_t, main: &mut Main) -> Result<(), Logged> {
         return Err(cf.refuse(format_args!("the name of group \"{name}\" {why}")));
     }
     let mut group = Box::new(Group::new(&name, cf.place()));
-    add_upstream(cf, &group)?;
+    if main.group(&name).is_some() {
+        return Err(cf.refuse(format_args!("duplicate group \"{name}\"")));
+    }
+    let host = cf.words().get(1).copied().ok_or(Logged)?;
     parse_lines(cf, &mut group)?;
-    main.groups.push(group);
+    match &group.backend {
+        None => add_upstream(cf, host, &group)?,
+        Some(backend) => check_backend(cf, main, backend, &group.place)?,
+    }
+    main.add(group);
     Ok(())
 }
 
 /// Registers the group as an upstream, so that `proxy_pass http://NAME` and its kin find it.
-fn add_upstream(cf: &mut ngx_conf_t, group: &Group) -> Result<(), Logged> {
-    let host = cf.words().get(1).copied().ok_or(Logged)?;
+fn add_upstream(cf: &mut ngx_conf_t, host: ngx_str_t, group: &Group) -> Result<(), Logged> {
     // SAFETY: an ngx_url_t is plain data for which zeroes mean "nothing"; nginx's own callers clear it the same way.
     let mut url: ngx_url_t = unsafe { std::mem::zeroed() };
     url.host = host;
@@ -58,9 +67,20 @@ fn add_upstream(cf: &mut ngx_conf_t, group: &Group) -> Result<(), Logged> {
     if upstream.servers.is_null() {
         return Err(Logged);
     }
-    upstream.peer.init_upstream = Some(upstream::init_upstream);
+    upstream.peer.init_upstream = Some(upstream::INIT_UPSTREAM);
     upstream.peer.data = std::ptr::from_ref(group).cast_mut().cast();
     Ok(())
+}
+
+/// A backend leads to one group.
+fn check_backend(cf: &mut ngx_conf_t, main: &Main, backend: &str, place: &Place) -> Result<(), Logged> {
+    match main.groups.iter().find(|known| known.backend.as_deref() == Some(backend)) {
+        Some(known) => Err(cf.refuse_at(
+            place,
+            format_args!("\"backend {backend}\" is that of group \"{}\" already", known.name),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn parse_lines(cf: &mut ngx_conf_t, group: &mut Group) -> Result<(), Logged> {
@@ -109,7 +129,7 @@ fn parse_lines(cf: &mut ngx_conf_t, group: &mut Group) -> Result<(), Logged> {
 /// A block while it is read.
 struct Block<'a> {
     group: &'a mut Group,
-    active: Option<(String, crate::ext::Place)>,
+    active: Option<(String, Place)>,
 }
 
 extern "C" fn line(cf: *mut ngx_conf_t, _command: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
@@ -132,6 +152,24 @@ fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> 
             block.active = Some((cf.word(1), cf.place()));
             Ok(())
         }
+        ("split_key", 2) if !group.split_key.is_null() => {
+            Err(cf.refuse(format_args!("\"split_key\" is duplicate in group \"{}\"", group.name)))
+        }
+        ("split_key", 2) => {
+            group.split_key = compile(cf, 1)?;
+            Ok(())
+        }
+        ("backend", 2) if group.backend.is_some() => {
+            Err(cf.refuse(format_args!("\"backend\" is duplicate in group \"{}\"", group.name)))
+        }
+        ("backend", 2) => {
+            group.backend = Some(cf.word(1));
+            Ok(())
+        }
+        ("split_key" | "backend", _) => Err(cf.refuse(format_args!(
+            "invalid number of arguments in \"{directive}\" of group \"{}\": write \"{directive} VALUE;\"",
+            group.name
+        ))),
         ("slot", _) => Err(cf.refuse(format_args!(
             "invalid number of arguments in \"slot\" of group \"{}\": write \"slot NAME UPSTREAM;\"",
             group.name
@@ -141,7 +179,7 @@ fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> 
             group.name
         ))),
         _ => Err(cf.refuse(format_args!(
-            "unknown directive \"{directive}\" in group \"{}\": there are \"slot\" and \"active\"",
+            "unknown directive \"{directive}\" in group \"{}\": there are \"slot\", \"active\", \"split_key\" and \"backend\"",
             group.name
         ))),
     }
@@ -161,13 +199,8 @@ fn parse_slot(cf: &mut ngx_conf_t, group: &mut Group) -> Result<(), Logged> {
             group.name
         )));
     }
-    group.slots.push(Slot {
-        name: slot,
-        upstream_name: cf.word(2),
-        upstream: None.into(),
-        id: None.into(),
-        place: cf.place(),
-    });
+    let (upstream, place) = (cf.word(2), cf.place());
+    group.slots.push(Slot::new(slot, upstream, place));
     Ok(())
 }
 

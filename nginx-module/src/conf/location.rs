@@ -1,18 +1,19 @@
-//! `cutover_state`, `cutover_slot` and `cutover_api`.
+//! `cutover_state`, `cutover_slot`, `cutover_api` and `cutover_metrics`.
 
 use std::ffi::{CString, c_char, c_void};
+use std::path::Path;
 
 use cutover_core::name::RESERVED_SLOTS;
 use ngx::core::Pool;
 use ngx::ffi::{
     ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
     ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module,
+    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_int_t, ngx_str_t,
 };
 use ngx::http::HttpModuleConfExt;
 
 use super::{Location, main_of};
-use crate::admin::{self, Api};
+use crate::admin::{self, Api, Token};
 use crate::ext::{self, ConfExt, Logged, conf_status, text};
 
 pub(super) extern "C" fn set_state(
@@ -56,7 +57,22 @@ fn parse_slot(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged
     if !location.slot.is_null() {
         return Err(cf.refuse(format_args!("\"cutover_slot\" is duplicate")));
     }
-    let mut value = cf.words().get(1).copied().ok_or(Logged)?;
+    let compiled = compile(cf, 1)?;
+    location.slot = compiled;
+
+    // SAFETY: just compiled, in the cycle's pool.
+    let literal = unsafe { &*compiled }.lengths.is_null();
+    let word = cf.word(1);
+    if literal && !word.is_empty() && !RESERVED_SLOTS.contains(&word.as_str()) {
+        let place = cf.place();
+        main_of(cf).ok_or(Logged)?.literals.push((word, place));
+    }
+    Ok(())
+}
+
+/// Compiles a word of the directive that is being parsed, which may hold variables.
+pub(super) fn compile(cf: &mut ngx_conf_t, word: usize) -> Result<*mut ngx_http_complex_value_t, Logged> {
+    let mut value = cf.words().get(word).copied().ok_or(Logged)?;
     // SAFETY: the pool is the cycle's.
     let pool = unsafe { Pool::from_ngx_pool(cf.pool) };
     let compiled = pool.calloc_type::<ngx_http_complex_value_t>();
@@ -72,16 +88,7 @@ fn parse_slot(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged
     if unsafe { ngx_http_compile_complex_value(&mut compile) } != 0 {
         return Err(Logged);
     }
-    location.slot = compiled;
-
-    // SAFETY: just compiled, in the cycle's pool.
-    let literal = unsafe { &*compiled }.lengths.is_null();
-    let word = cf.word(1);
-    if literal && !word.is_empty() && !RESERVED_SLOTS.contains(&word.as_str()) {
-        let place = cf.place();
-        main_of(cf).ok_or(Logged)?.literals.push((word, place));
-    }
-    Ok(())
+    Ok(compiled)
 }
 
 /// Users that may use the API, apart from root: whoever started nginx, and those of `uid=`.
@@ -105,7 +112,7 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
     }
     // Root is always allowed; when nginx runs without it, the user that started it is.
     let starter = rustix::process::geteuid().as_raw();
-    let mut api = Api { write: false, users: AccessList(vec![starter]) };
+    let mut api = Api { write: false, users: AccessList(vec![starter]), token: None, remote: false };
     for index in 1..cf.words().len() {
         let word = cf.word(index);
         match word.split_once('=') {
@@ -124,20 +131,65 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
                     )));
                 }
             },
+            Some(("token_file", path)) => api.token = Some(read_token(cf, path)?),
+            Some(("remote", "on")) => api.remote = true,
+            Some(("remote", "off")) => api.remote = false,
+            Some(("remote", value)) => {
+                return Err(cf.refuse(format_args!(
+                    "invalid value \"{value}\" of \"remote\" in \"cutover_api\": on or off"
+                )));
+            }
             _ => {
                 return Err(cf.refuse(format_args!(
-                    "invalid parameter \"{word}\" in \"cutover_api\": there are \"write=on|off\" and \"uid=USER\""
+                    "invalid parameter \"{word}\" in \"cutover_api\": there are \"write=on|off\", \"uid=USER\", \"token_file=PATH\" and \"remote=on|off\""
                 )));
             }
         }
     }
-    take_over_location(cf)?;
+    if api.remote && api.token.is_none() {
+        return Err(cf.refuse(format_args!("\"remote=on\" in \"cutover_api\" needs a \"token_file\"")));
+    }
+    let server = take_over_location(cf, admin::handle)?;
+    main_of(cf).ok_or(Logged)?.api_servers.push(server);
     location.api = Some(api);
     Ok(())
 }
 
-/// Makes the API the content of the location, and remembers the server for its unix sockets.
-fn take_over_location(cf: &mut ngx_conf_t) -> Result<(), Logged> {
+/// The file is read by the user that starts nginx, with each reload; workers only have what was in it.
+fn read_token(cf: &mut ngx_conf_t, path: &str) -> Result<Token, Logged> {
+    let mut full = cf.words().iter().find_map(|word| {
+        let text = word.as_bytes().strip_prefix(b"token_file=")?;
+        // SAFETY: a part of the word, which nginx keeps.
+        Some(ngx_str_t { data: unsafe { word.data.add(word.len - text.len()) }, len: text.len() })
+    });
+    let full = full.as_mut().filter(|full| !full.is_empty());
+    let Some(full) = full else {
+        return Err(
+            cf.refuse(format_args!("\"token_file\" in \"cutover_api\" is empty: give the path of a file"))
+        );
+    };
+    // SAFETY: cycle and string belong to the parsing; nginx makes the path absolute against its prefix.
+    if unsafe { ngx_conf_full_name(cf.cycle, full, 1) } != 0 {
+        return Err(Logged);
+    }
+    Token::read(Path::new(&text(full)))
+        .map_err(|error| cf.refuse(format_args!("\"token_file={path}\" in \"cutover_api\" {error}")))
+}
+
+pub(super) extern "C" fn set_metrics(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it is parsing.
+    conf_status(take_over_location(unsafe { &mut *cf }, admin::handle_metrics).map(drop))
+}
+
+/// Gives the location its content; the answer is the server that it is in.
+fn take_over_location(
+    cf: &mut ngx_conf_t,
+    handler: extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+) -> Result<*mut ngx_http_core_srv_conf_t, Logged> {
     let core = ext::module(&raw const ngx_http_core_module);
     // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
     let location = unsafe { cf.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
@@ -145,9 +197,8 @@ fn take_over_location(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     let server = unsafe { cf.http_server_conf_unchecked(core) };
     let (Some(mut location), Some(server)) = (location, server) else { return Err(Logged) };
     // SAFETY: belongs to the location that is being parsed.
-    unsafe { location.as_mut() }.handler = Some(admin::handle);
-    main_of(cf).ok_or(Logged)?.api_servers.push(server.as_ptr());
-    Ok(())
+    unsafe { location.as_mut() }.handler = Some(handler);
+    Ok(server.as_ptr())
 }
 
 /// A number, or the name of a user of this system.

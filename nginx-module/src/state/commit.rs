@@ -9,12 +9,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
+use cutover_core::event::Kind;
 use cutover_core::route::{Reading, SlotId};
 use cutover_core::state_file::{NAMES_OFFSET, NAMES_SIZE, Names, record_offset};
 use ngx::ffi::{NGX_LOG_ALERT, ngx_log_t};
 
 use crate::ext;
 use crate::group::Group;
+use crate::trial;
 
 /// Writes into each group's record which slots it has.
 pub(super) fn write_configured(descriptor: &OwnedFd, groups: &[Box<Group>]) -> io::Result<()> {
@@ -40,11 +42,16 @@ pub(super) fn take_back(group: &Group, log: *mut ngx_log_t) {
     let Some(word) = group.word() else { return };
     let reading = word.load();
     let Reading::Set(route) = reading else { return };
-    let known = group.slots.iter().any(|slot| slot.id.get() == Some(route.active));
-    let Some(back) = group.known_before(reading).filter(|_| !known) else { return };
+    let known = |id| group.position_of(id).is_some();
+    let all_known = known(route.to.active) && route.to.split.is_none_or(|split| known(split.second()));
+    let Some(back) = group.known_before(reading).filter(|_| !all_known) else { return };
+    // A split whose second slot is gone: the active one takes its share.
+    let back = group.position_of(route.to.active).and_then(|at| group.slots.get(at)).unwrap_or(back);
     let Some(id) = back.id.get() else { return };
     // If it is refused, somebody has switched again, to a slot that exists: nothing is left to take back.
-    if word.switch(reading, Some(route.active), id).is_ok() {
+    if let Ok(taken) = word.switch(reading, Some(route.to.active), id.into()) {
+        let reason = "the configuration dropped the slot at the same time";
+        trial::record(group, Kind::TakenBack, "", &back.name, taken.generation, "nginx", reason, None, log);
         ext::log(
             NGX_LOG_ALERT,
             log,

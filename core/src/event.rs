@@ -1,0 +1,218 @@
+//! What has happened to a group's route: the last events, each in a fixed number of bytes.
+//!
+//! ```text
+//! file "events": for each record of the state file a ring of 64 events of 256 bytes
+//!
+//! event:  0  number u64 | unix_ms u64 | generation u32 | kind u8 | figures? u8 | share u16 | requests, errors, slow u32
+//!        36  from 24 | to 24 | who 32 | reason 136 | CRC-32
+//! ```
+//!
+//! Numbers begin at 1; event n of a group is at place (n - 1) mod 64 of its ring. Whoever reads skips what does not match its
+//! checksum.
+
+use serde::{Deserialize, Serialize};
+
+use crate::guard::Figures;
+use crate::name::FixedName;
+use crate::sealed::{Reader, Writer, seal, sealed};
+use crate::split::Percent;
+
+/// Events that a group keeps.
+pub const KEPT: u64 = 64;
+/// Bytes of an event.
+pub const EVENT_SIZE: usize = 256;
+/// Bytes of a group's ring.
+pub const RING_SIZE: usize = KEPT as usize * EVENT_SIZE;
+
+const SLOT_SIZE: usize = 24;
+const WHO_SIZE: usize = 32;
+const REASON_SIZE: usize = 136;
+
+/// What kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// All traffic was moved, or stayed under a new generation (a fence).
+    Switch,
+    /// A second slot got a share.
+    Split,
+    /// A change on trial was confirmed: it stays.
+    Confirm,
+    /// The guard took the traffic back.
+    Guard,
+    /// The lease ran out, and the traffic went back.
+    Lease,
+    /// The guard or the lease wanted to take the traffic back, but the fallback was failing too.
+    Held,
+    /// A switch to a slot that a reload dropped at the same time, or one that nobody lived to finish, was taken back.
+    TakenBack,
+}
+
+impl Kind {
+    const ALL: [Self; 7] =
+        [Self::Switch, Self::Split, Self::Confirm, Self::Guard, Self::Lease, Self::Held, Self::TakenBack];
+
+    fn code(self) -> u8 {
+        // The position: at most 6.
+        Self::ALL.iter().position(|kind| *kind == self).map_or(0, |at| at as u8 + 1)
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts the events of the group, from 1.
+    pub number: u64,
+    /// When, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// What.
+    pub kind: Kind,
+    /// The slot that had the traffic before.
+    pub from: String,
+    /// The slot that has it after.
+    pub to: String,
+    /// With [`Kind::Split`]: how much of the traffic goes to `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<Percent>,
+    /// The route's generation after it.
+    pub generation: u32,
+    /// Who: a user, `token`, `guard`, `lease`.
+    pub who: String,
+    /// Why, as given; cut to 135 bytes.
+    pub reason: String,
+    /// What the slot on trial had done, where that was the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+}
+
+/// Where an event is in its group's ring, in bytes.
+pub fn place_of(number: u64) -> usize {
+    (number.wrapping_sub(1) % KEPT) as usize * EVENT_SIZE
+}
+
+impl Event {
+    /// As stored.
+    pub fn encode(&self) -> [u8; EVENT_SIZE] {
+        let mut bytes = [0; EVENT_SIZE];
+        let mut rest = Writer(&mut bytes);
+        rest.put(&self.number.to_le_bytes());
+        rest.put(&self.unix_ms.to_le_bytes());
+        rest.put(&self.generation.to_le_bytes());
+        rest.put(&[self.kind.code(), u8::from(self.figures.is_some())]);
+        rest.put(&self.percent.map_or(0, Percent::parts).to_le_bytes());
+        let figures = self.figures.unwrap_or_default();
+        for figure in [figures.requests, figures.errors, figures.slow] {
+            rest.put(&u32::try_from(figure).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        rest.put(fitted::<SLOT_SIZE>(&self.from).as_bytes());
+        rest.put(fitted::<SLOT_SIZE>(&self.to).as_bytes());
+        rest.put(fitted::<WHO_SIZE>(&self.who).as_bytes());
+        rest.put(fitted::<REASON_SIZE>(&self.reason).as_bytes());
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Reads it back; `None`: never written, or damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != EVENT_SIZE || !sealed(bytes) {
+            return None;
+        }
+        let mut rest = Reader(bytes);
+        let (number, unix_ms, generation) = (rest.u64()?, rest.u64()?, rest.u32()?);
+        let kind = Kind::from_code(rest.u8()?)?;
+        let has_figures = rest.u8()? != 0;
+        let percent = Percent::from_parts(rest.u16()?).filter(|percent| percent.parts() != 0);
+        let mut figure = || rest.u32().map(u64::from);
+        let figures = Figures { requests: figure()?, errors: figure()?, slow: figure()? };
+        let from = FixedName::<SLOT_SIZE>::from_bytes(rest.take()?)?;
+        let to = FixedName::<SLOT_SIZE>::from_bytes(rest.take()?)?;
+        let who = FixedName::<WHO_SIZE>::from_bytes(rest.take()?)?;
+        let reason = FixedName::<REASON_SIZE>::from_bytes(rest.take()?)?;
+        Some(Self {
+            number,
+            unix_ms,
+            kind,
+            from: from.as_str().to_owned(),
+            to: to.as_str().to_owned(),
+            percent,
+            generation,
+            who: who.as_str().to_owned(),
+            reason: reason.as_str().to_owned(),
+            figures: has_figures.then_some(figures),
+        })
+    }
+}
+
+/// The events in a group's ring, oldest first.
+pub fn decode_ring(bytes: &[u8]) -> Vec<Event> {
+    let mut events: Vec<Event> = bytes.chunks(EVENT_SIZE).filter_map(Event::decode).collect();
+    events.sort_by_key(|event| event.number);
+    events
+}
+
+/// As much of the text as fits, in whole characters.
+fn fitted<const N: usize>(text: &str) -> FixedName<N> {
+    let end = (0..=text.len().min(N - 1)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).and_then(FixedName::new).unwrap_or(FixedName::EMPTY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: u64) -> Event {
+        Event {
+            number,
+            unix_ms: 1_700_000_000_123,
+            kind: Kind::Guard,
+            from: "green".into(),
+            to: "blue".into(),
+            percent: None,
+            generation: 8,
+            who: "guard".into(),
+            reason: "5 of 20 requests failed: 25 %, the limit is 5 %".into(),
+            figures: Some(Figures { requests: 20, errors: 5, slow: 0 }),
+        }
+    }
+
+    #[test]
+    fn an_event_survives_its_bytes() {
+        for kind in Kind::ALL {
+            let event = Event { kind, ..event(3) };
+            assert_eq!(Event::decode(&event.encode()), Some(event));
+        }
+        let split = Event { percent: Percent::from_parts(1), figures: None, ..event(1) };
+        assert_eq!(Event::decode(&split.encode()), Some(split));
+    }
+
+    #[test]
+    fn damage_is_no_event() {
+        assert_eq!(Event::decode(&[0; EVENT_SIZE]), None);
+        for byte in 0..EVENT_SIZE {
+            let mut bytes = event(1).encode();
+            bytes[byte] ^= 4;
+            assert_eq!(Event::decode(&bytes), None, "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn a_ring_keeps_the_last_events_in_order() {
+        let mut ring = vec![0; RING_SIZE];
+        for number in 1..=100 {
+            let place = place_of(number);
+            ring[place..place + EVENT_SIZE].copy_from_slice(&event(number).encode());
+        }
+        let numbers: Vec<u64> = decode_ring(&ring).iter().map(|event| event.number).collect();
+        assert_eq!(numbers, (37..=100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let long = Event { reason: "é".repeat(100), ..event(1) };
+        assert_eq!(Event::decode(&long.encode()).unwrap().reason, "é".repeat(67));
+    }
+}

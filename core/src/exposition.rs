@@ -1,0 +1,274 @@
+//! `GET /metrics`: the counters in the text format of Prometheus.
+//!
+//! Every series is labelled by group, and by slot where it is one's. A slot that has never had a request shows only its share,
+//! so that thousands of idle groups cost little; its other series begin with its first request.
+
+use std::fmt::Write;
+
+use crate::counters::Responses;
+use crate::latency::Histogram;
+use crate::shard::Sum;
+use crate::split::Share;
+
+/// What there is to say of a group.
+#[derive(Clone, Debug)]
+pub struct GroupMetrics<'a> {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: &'a str,
+    /// The route's generation.
+    pub generation: u32,
+    /// Whether the last change is on trial.
+    pub on_trial: bool,
+    /// Its slots.
+    pub slots: Vec<SlotMetrics<'a>>,
+}
+
+/// What there is to say of a slot.
+#[derive(Clone, Debug)]
+pub struct SlotMetrics<'a> {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: &'a str,
+    /// Its part of the traffic, in 1/10000.
+    pub parts: u16,
+    /// What was counted; `None`: never had a request.
+    pub sum: Option<Sum>,
+}
+
+/// Bounds of the latency buckets: 2^8 to 2^25 microseconds (0.26 ms to 34 s). Powers of two, because there the fine histogram
+/// has a bound too, and the counts are exact.
+const BUCKET_POWERS: std::ops::RangeInclusive<u32> = 8..=25;
+
+/// The whole page.
+pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String {
+    let mut page = Page { text: String::new(), groups };
+    page.family("build_info", "gauge", "The module and the nginx that it runs in.");
+    let _ = writeln!(page.text, "cutover_build_info{{module=\"{module}\",nginx=\"{nginx}\"}} 1");
+    page.by_group("route_generation", "How many times the route has changed.", |group| group.generation);
+    page.by_group("trial_armed", "Whether the last change of the route is on trial.", |group| {
+        u32::from(group.on_trial)
+    });
+    page.share();
+
+    page.counter("requests_total", "Requests given to the slot, subrequests included.", &[], |sum| {
+        [sum.counters.requests]
+    });
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "rescued"];
+    page.counter(
+        "responses_total",
+        "Finished requests by how they ended.",
+        &classes.map(|class| ("class", class)),
+        |sum| {
+            let Responses {
+                informational,
+                success,
+                redirection,
+                client_error,
+                server_error,
+                aborted,
+                rescued,
+            } = sum.counters.responses;
+            [informational, success, redirection, client_error, server_error, aborted, rescued]
+        },
+    );
+    let statuses = ["500", "502", "503", "504"];
+    page.counter(
+        "server_errors_total",
+        "Finished requests that ended with one of these statuses.",
+        &statuses.map(|status| ("status", status)),
+        |sum| sum.server_errors.by_status().map(|(_, count)| count),
+    );
+    page.counter("attempts_total", "Tries of a server of the slot.", &[], |sum| [sum.counters.attempts]);
+    let reasons = ["connect", "timeout", "answer", "status", "no_peer"];
+    page.counter(
+        "attempts_failed_total",
+        "Tries that failed, by what was wrong.",
+        &reasons.map(|reason| ("reason", reason)),
+        |sum| sum.failures.by_reason().map(|(_, count)| count),
+    );
+    page.counter("sent_bytes_total", "Bytes sent to the slot.", &[], |sum| [sum.bytes.sent]);
+    page.counter("received_bytes_total", "Bytes received from the slot.", &[], |sum| [sum.bytes.received]);
+    page.gauge(
+        "requests_in_flight",
+        "Requests that the slot holds now, upgraded connections included.",
+        |sum| sum.counters.in_flight,
+    );
+    page.gauge("upgraded_connections", "Upgraded connections that are open now.", |sum| sum.upgraded);
+    page.histogram(
+        "first_byte_seconds",
+        "From the begin of an attempt to the first byte of its answer.",
+        |sum| &sum.first_byte,
+    );
+    page.histogram("answer_seconds", "From the begin of an attempt to the end of its answer.", |sum| {
+        &sum.whole
+    });
+    page.text
+}
+
+struct Page<'a> {
+    text: String,
+    groups: &'a [GroupMetrics<'a>],
+}
+
+// Writing to a string cannot fail.
+impl Page<'_> {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.text, "# HELP cutover_{name} {help}\n# TYPE cutover_{name} {kind}\n");
+    }
+
+    fn by_group(&mut self, name: &str, help: &str, value: impl Fn(&GroupMetrics<'_>) -> u32) {
+        self.family(name, "gauge", help);
+        for group in self.groups {
+            let _ = writeln!(self.text, "cutover_{name}{{group=\"{}\"}} {}", group.name, value(group));
+        }
+    }
+
+    fn share(&mut self) {
+        self.family("slot_share_ratio", "gauge", "The slot's part of the traffic, 0 to 1.");
+        for (group, slot) in each_slot(self.groups) {
+            let ratio = f64::from(slot.parts) / f64::from(Share::WHOLE);
+            let _ = writeln!(
+                self.text,
+                "cutover_slot_share_ratio{{group=\"{group}\",slot=\"{}\"}} {ratio}",
+                slot.name
+            );
+        }
+    }
+
+    /// A counter with one value, or one for each pair of a label and its value.
+    fn counter<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        values: impl Fn(&Sum) -> [u64; N],
+    ) {
+        self.family(name, "counter", help);
+        for (group, slot, sum) in each_used_slot(self.groups) {
+            let labels = labels.iter().map(Some).chain(std::iter::repeat(None));
+            for (value, label) in values(sum).iter().zip(labels) {
+                let _ = write!(self.text, "cutover_{name}{{group=\"{group}\",slot=\"{slot}\"");
+                if let Some((key, word)) = label {
+                    let _ = write!(self.text, ",{key}=\"{word}\"");
+                }
+                let _ = writeln!(self.text, "}} {value}");
+            }
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Fn(&Sum) -> u64) {
+        self.family(name, "gauge", help);
+        for (group, slot, sum) in each_used_slot(self.groups) {
+            let _ = writeln!(self.text, "cutover_{name}{{group=\"{group}\",slot=\"{slot}\"}} {}", value(sum));
+        }
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, of: impl for<'s> Fn(&'s Sum) -> &'s Histogram) {
+        self.family(name, "histogram", help);
+        for (group, slot, sum) in each_used_slot(self.groups) {
+            let histogram = of(sum);
+            let labels = format!("group=\"{group}\",slot=\"{slot}\"");
+            for power in BUCKET_POWERS {
+                let bound = 1u64 << power;
+                let below = histogram.count_below(bound);
+                let _ = writeln!(
+                    self.text,
+                    "cutover_{name}_bucket{{{labels},le=\"{}\"}} {below}",
+                    seconds(bound)
+                );
+            }
+            let count = histogram.count();
+            let _ = writeln!(self.text, "cutover_{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+            let _ = writeln!(self.text, "cutover_{name}_sum{{{labels}}} {}", seconds(histogram.sum_us));
+            let _ = writeln!(self.text, "cutover_{name}_count{{{labels}}} {count}");
+        }
+    }
+}
+
+fn each_slot<'a>(groups: &'a [GroupMetrics<'a>]) -> impl Iterator<Item = (&'a str, &'a SlotMetrics<'a>)> {
+    groups.iter().flat_map(|group| group.slots.iter().map(|slot| (group.name, slot)))
+}
+
+fn each_used_slot<'a>(groups: &'a [GroupMetrics<'a>]) -> impl Iterator<Item = (&'a str, &'a str, &'a Sum)> {
+    each_slot(groups).filter_map(|(group, slot)| Some((group, slot.name, slot.sum.as_ref()?)))
+}
+
+/// Microseconds as seconds.
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::{Failure, Outcome, Shard};
+
+    fn page() -> String {
+        let shard = Box::<Shard>::default();
+        shard.hold();
+        shard.started();
+        shard.attempt();
+        shard.attempt_failed(Failure::Timeout);
+        shard.transferred(100, 2_000);
+        shard.first_byte(300);
+        shard.first_byte(40_000_000);
+        shard.finished(Outcome::Status(504));
+        let mut sum = Sum::default();
+        shard.add_to(&mut sum, true);
+        let slots = vec![
+            SlotMetrics { name: "blue", parts: 9_995, sum: Some(sum) },
+            SlotMetrics { name: "green", parts: 5, sum: None },
+        ];
+        render("0.1.0", "1.28.3", &[GroupMetrics { name: "shop", generation: 7, on_trial: true, slots }])
+    }
+
+    #[test]
+    fn values() {
+        let page = page();
+        for line in [
+            "cutover_build_info{module=\"0.1.0\",nginx=\"1.28.3\"} 1",
+            "cutover_route_generation{group=\"shop\"} 7",
+            "cutover_trial_armed{group=\"shop\"} 1",
+            "cutover_slot_share_ratio{group=\"shop\",slot=\"blue\"} 0.9995",
+            "cutover_slot_share_ratio{group=\"shop\",slot=\"green\"} 0.0005",
+            "cutover_requests_total{group=\"shop\",slot=\"blue\"} 1",
+            "cutover_responses_total{group=\"shop\",slot=\"blue\",class=\"5xx\"} 1",
+            "cutover_server_errors_total{group=\"shop\",slot=\"blue\",status=\"504\"} 1",
+            "cutover_attempts_failed_total{group=\"shop\",slot=\"blue\",reason=\"timeout\"} 1",
+            "cutover_received_bytes_total{group=\"shop\",slot=\"blue\"} 2000",
+            "cutover_requests_in_flight{group=\"shop\",slot=\"blue\"} 0",
+            "cutover_first_byte_seconds_bucket{group=\"shop\",slot=\"blue\",le=\"0.000256\"} 0",
+            "cutover_first_byte_seconds_bucket{group=\"shop\",slot=\"blue\",le=\"0.000512\"} 1",
+            "cutover_first_byte_seconds_bucket{group=\"shop\",slot=\"blue\",le=\"33.554432\"} 1",
+            "cutover_first_byte_seconds_bucket{group=\"shop\",slot=\"blue\",le=\"+Inf\"} 2",
+            "cutover_first_byte_seconds_sum{group=\"shop\",slot=\"blue\"} 40.0003",
+            "cutover_first_byte_seconds_count{group=\"shop\",slot=\"blue\"} 2",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
+        assert!(
+            !page.contains("requests_total{group=\"shop\",slot=\"green\"}"),
+            "an idle slot costs one line"
+        );
+    }
+
+    #[test]
+    fn each_family_is_one_block_with_help_and_type() {
+        let page = page();
+        let mut seen = Vec::new();
+        for line in page.lines() {
+            let name = match line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")) {
+                Some(rest) => rest.split(' ').next().unwrap().to_owned(),
+                None => {
+                    let name = line.split('{').next().unwrap();
+                    let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+                    base.filter(|base| base.ends_with("_seconds")).unwrap_or(name).to_owned()
+                }
+            };
+            if seen.last() != Some(&name) {
+                assert!(!seen.contains(&name), "{name} is in two places");
+                assert!(line.starts_with("# HELP "), "{name} begins without help");
+                seen.push(name);
+            }
+        }
+    }
+}

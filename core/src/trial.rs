@@ -1,0 +1,374 @@
+//! A change on trial: what is armed with it, and how the trial ends.
+//!
+//! ```text
+//! offset 0   trial   generation 32 | phase 4 | renewals 28
+//!        8   terms   tag 16 | min_requests 20 | max_error_ratio 14 | max_slow_ratio 14
+//!       16   terms   tag 16 | slow_ms 24 | window_ms 24
+//!       24   terms   tag 16 | boot 16 | 0 | rescue 1 | slot 4 | fallback 4
+//!       32   lease   tag 16 | deadline in ms of the monotonic clock 48      0: no lease
+//!       40   lease   tag 16 | deadline in ms of the wall clock 48
+//! ```
+//!
+//! The words stand beside the route word of the group. Whoever moves the route with the bit *armed* is alone in writing
+//! them for that generation: first terms and lease, then the trial word. A tag is the low half of the generation: words
+//! that do not belong to the route's generation arm nothing.
+//!
+//! The trial word is the one place where a trial ends. Guard, lease and `confirm` each try to move it away from *armed* by
+//! compare-and-swap, so exactly one of them wins; what follows from it (the route goes back) anybody may finish, also after
+//! the winner was killed. A renewal counts up in the same word, so a lease that was renewed cannot expire by its old deadline.
+
+use crate::guard::Guard;
+use crate::route::{Destination, Route, SlotId};
+use crate::split::Ratio;
+use crate::sync::{AtomicU64, Ordering};
+
+/// What is armed with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The slot on trial: the one that the change gives traffic to.
+    pub slot: SlotId,
+    /// The slot that takes all traffic back.
+    pub fallback: SlotId,
+    /// When the workers take the traffic back because of what the slot answers.
+    pub guard: Option<Guard>,
+    /// Whether failed attempts on the slot are tried again on the fallback.
+    pub rescue: bool,
+}
+
+impl Terms {
+    /// Where the route goes when the trial fails.
+    pub fn way_back(&self) -> Destination {
+        self.fallback.into()
+    }
+}
+
+/// When a lease ends, by two clocks: the monotonic one decides, the other one is for after a reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Milliseconds of the system's monotonic clock.
+    pub monotonic_ms: u64,
+    /// Milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+impl Deadline {
+    /// `lease_ms` from now.
+    pub fn after(now: Deadline, lease_ms: u32) -> Self {
+        Self {
+            monotonic_ms: now.monotonic_ms + u64::from(lease_ms),
+            wall_ms: now.wall_ms + u64::from(lease_ms),
+        }
+    }
+
+    /// Milliseconds until then; 0 when it has passed.
+    pub fn left(&self, now_monotonic_ms: u64) -> u64 {
+        self.monotonic_ms.saturating_sub(now_monotonic_ms)
+    }
+
+    /// The same moment for a clock that has begun anew.
+    fn rebased(&self, now: Deadline) -> Self {
+        Self { monotonic_ms: now.monotonic_ms + self.wall_ms.saturating_sub(now.wall_ms), ..*self }
+    }
+}
+
+/// How far a trial has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Guard, lease and rescue are at work. Left by any of the others.
+    Armed,
+    /// Somebody has confirmed the change: it stays.
+    Confirmed,
+    /// The guard has seen enough: the route goes back.
+    Tripped,
+    /// The lease ran out: the route goes back.
+    Expired,
+    /// The guard or the lease wanted to go back, but the fallback was failing too: the route stays, and a human must look.
+    Held,
+}
+
+impl Phase {
+    /// Whether the route of a trial in this phase has to go back.
+    pub fn goes_back(self) -> bool {
+        matches!(self, Self::Tripped | Self::Expired)
+    }
+
+    fn code(self) -> u64 {
+        match self {
+            Self::Armed => 1,
+            Self::Confirmed => 2,
+            Self::Tripped => 3,
+            Self::Expired => 4,
+            Self::Held => 5,
+        }
+    }
+
+    fn from_code(code: u64) -> Option<Self> {
+        [Self::Armed, Self::Confirmed, Self::Tripped, Self::Expired, Self::Held]
+            .into_iter()
+            .find(|phase| phase.code() == code)
+    }
+}
+
+/// A trial as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial {
+    word: u64,
+    /// How far it has come.
+    pub phase: Phase,
+    /// What is armed.
+    pub terms: Terms,
+    /// When the lease ends, if there is one.
+    pub lease: Option<Deadline>,
+}
+
+/// The words of one group, in memory that all processes of nginx share.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct TrialWords {
+    trial: AtomicU64,
+    terms: [AtomicU64; 3],
+    lease: [AtomicU64; 2],
+}
+
+const TAG_SHIFT: u32 = 48;
+const PAYLOAD: u64 = (1 << TAG_SHIFT) - 1;
+const PHASE_SHIFT: u32 = 28;
+/// A ratio that is not asked for.
+const OFF: u64 = 0x3fff;
+
+impl TrialWords {
+    /// Arms the trial of a route that the caller has just moved, with the bit *armed*. `boot` tells one run of the system
+    /// from another.
+    pub fn arm(&self, route: Route, terms: &Terms, lease: Option<Deadline>, boot: u16) {
+        let tag = tag_of(route);
+        for (word, payload) in self.terms.iter().zip(encode_terms(terms, boot)) {
+            word.store(tag | payload, Ordering::Relaxed);
+        }
+        self.set_lease(tag, lease);
+        // Release: whoever sees this word sees the terms. Never back to an older generation, should this writer be late.
+        self.trial.fetch_max(trial_word(route.generation, Phase::Armed, 0), Ordering::AcqRel);
+    }
+
+    /// The trial of this route; `None` if it was never armed, or not completely.
+    pub fn read(&self, route: Route) -> Option<Trial> {
+        let word = self.trial.load(Ordering::Acquire);
+        if (word >> 32) as u32 != route.generation {
+            return None;
+        }
+        let phase = Phase::from_code(word >> PHASE_SHIFT & 0xf)?;
+        let (terms, _) = decode_terms(self.tagged(&self.terms, tag_of(route))?)?;
+        let [monotonic_ms, wall_ms] = self.tagged(&self.lease, tag_of(route))?;
+        let lease = (monotonic_ms != 0).then_some(Deadline { monotonic_ms, wall_ms });
+        Some(Trial { word, phase, terms, lease })
+    }
+
+    /// What was armed with the route of this generation, whether it still is the route or not; `None` once other terms have
+    /// taken their place.
+    pub fn terms_of(&self, generation: u32) -> Option<Terms> {
+        let (terms, _) = decode_terms(self.tagged(&self.terms, tag(generation))?)?;
+        Some(terms)
+    }
+
+    /// Ends the trial that was read in this phase. `false`: it has ended, or was renewed, meanwhile.
+    pub fn end(&self, seen: &Trial, phase: Phase) -> bool {
+        let next = trial_word((seen.word >> 32) as u32, phase, renewals(seen.word));
+        seen.phase == Phase::Armed && self.replace(seen.word, next)
+    }
+
+    /// Confirms the change: also one whose trial was held. `false`: it has ended otherwise, or was renewed, meanwhile.
+    pub fn confirm(&self, seen: &Trial) -> bool {
+        let next = trial_word((seen.word >> 32) as u32, Phase::Confirmed, renewals(seen.word));
+        !seen.phase.goes_back() && self.replace(seen.word, next)
+    }
+
+    /// Moves the end of the lease. `false`: the trial has ended, or was renewed by somebody else, meanwhile.
+    pub fn renew(&self, route: Route, seen: &Trial, lease: Deadline) -> bool {
+        if seen.phase != Phase::Armed {
+            return false;
+        }
+        self.set_lease(tag_of(route), Some(lease));
+        let next = trial_word((seen.word >> 32) as u32, Phase::Armed, renewals(seen.word) + 1);
+        self.replace(seen.word, next)
+    }
+
+    /// After a reboot the monotonic clock has begun anew: the lease goes on by the wall clock. To be called when nobody else
+    /// uses the words.
+    pub fn rebase(&self, route: Route, boot: u16, now: Deadline) {
+        let tag = tag_of(route);
+        let Some((trial, words)) = self.read(route).zip(self.tagged(&self.terms, tag)) else { return };
+        if decode_terms(words).is_none_or(|(_, armed_in)| armed_in == boot) {
+            return;
+        }
+        for (word, payload) in self.terms.iter().zip(encode_terms(&trial.terms, boot)) {
+            word.store(tag | payload, Ordering::Relaxed);
+        }
+        self.set_lease(tag, trial.lease.map(|lease| lease.rebased(now)));
+    }
+
+    fn set_lease(&self, tag: u64, lease: Option<Deadline>) {
+        let [monotonic, wall] = &self.lease;
+        monotonic.store(tag | lease.map_or(0, |at| at.monotonic_ms & PAYLOAD), Ordering::Release);
+        wall.store(tag | lease.map_or(0, |at| at.wall_ms & PAYLOAD), Ordering::Release);
+    }
+
+    fn tagged<const N: usize>(&self, words: &[AtomicU64; N], tag: u64) -> Option<[u64; N]> {
+        let words = words.each_ref().map(|word| word.load(Ordering::Acquire));
+        words.iter().all(|word| word & !PAYLOAD == tag).then(|| words.map(|word| word & PAYLOAD))
+    }
+
+    fn replace(&self, seen: u64, next: u64) -> bool {
+        self.trial.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+fn tag_of(route: Route) -> u64 {
+    tag(route.generation)
+}
+
+fn tag(generation: u32) -> u64 {
+    u64::from(generation) << TAG_SHIFT
+}
+
+fn trial_word(generation: u32, phase: Phase, renewals: u64) -> u64 {
+    u64::from(generation) << 32 | phase.code() << PHASE_SHIFT | renewals & ((1 << PHASE_SHIFT) - 1)
+}
+
+fn renewals(word: u64) -> u64 {
+    word & ((1 << PHASE_SHIFT) - 1)
+}
+
+fn encode_terms(terms: &Terms, boot: u16) -> [u64; 3] {
+    let ratio = |ratio: Option<Ratio>| ratio.map_or(OFF, |ratio| u64::from(ratio.parts()));
+    let guard = terms.guard.unwrap_or(Guard::OFF);
+    [
+        u64::from(guard.min_requests) << 28
+            | ratio(guard.max_error_ratio) << 14
+            | ratio(guard.max_slow_ratio),
+        u64::from(guard.slow_ms) << 24 | u64::from(guard.window_ms),
+        u64::from(boot) << 32
+            | u64::from(terms.rescue) << 8
+            | u64::from(terms.slot.get()) << 4
+            | u64::from(terms.fallback.get()),
+    ]
+}
+
+/// The terms, and the boot in which they were armed.
+fn decode_terms([limits, times, slots]: [u64; 3]) -> Option<(Terms, u16)> {
+    let ratio = |bits: u64| Ratio::from_parts((bits & OFF) as u16);
+    let guard = Guard {
+        min_requests: (limits >> 28) as u32,
+        max_error_ratio: ratio(limits >> 14),
+        max_slow_ratio: ratio(limits),
+        slow_ms: (times >> 24) as u32,
+        window_ms: (times & 0xff_ffff) as u32,
+    };
+    let terms = Terms {
+        slot: SlotId::new((slots >> 4 & 0xf) as u8)?,
+        fallback: SlotId::new((slots & 0xf) as u8)?,
+        guard: (guard.window_ms != 0).then_some(guard),
+        rescue: slots >> 8 & 1 != 0,
+    };
+    Some((terms, (slots >> 32) as u16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: u8) -> SlotId {
+        SlotId::new(id).unwrap()
+    }
+
+    fn route(generation: u32) -> Route {
+        Route { to: Destination { active: id(2), split: None, armed: true }, generation }
+    }
+
+    fn terms() -> Terms {
+        let guard = Guard {
+            min_requests: Guard::MAX_REQUESTS,
+            max_error_ratio: Ratio::from_parts(10_000),
+            max_slow_ratio: None,
+            slow_ms: Guard::MAX_MS,
+            window_ms: Guard::MAX_MS,
+        };
+        Terms { slot: id(2), fallback: id(1), guard: Some(guard), rescue: true }
+    }
+
+    fn at(ms: u64) -> Deadline {
+        Deadline { monotonic_ms: ms, wall_ms: 1_700_000_000_000 + ms }
+    }
+
+    #[test]
+    fn terms_survive_their_words() {
+        let all =
+            [terms(), Terms { guard: None, ..terms() }, Terms { rescue: false, slot: id(15), ..terms() }];
+        for (generation, terms) in (1u32..).zip(all) {
+            let words = TrialWords::default();
+            words.arm(route(generation), &terms, Some(at(5)), 77);
+            let trial = words.read(route(generation)).unwrap();
+            assert_eq!((trial.phase, trial.terms, trial.lease), (Phase::Armed, terms, Some(at(5))));
+        }
+    }
+
+    #[test]
+    fn words_of_another_generation_arm_nothing() {
+        let words = TrialWords::default();
+        assert_eq!(words.read(route(1)), None);
+        words.arm(route(7), &terms(), None, 0);
+        assert!(words.read(route(7)).is_some());
+        assert_eq!(words.read(route(8)), None);
+        assert_eq!(words.read(route(7 + 0x10000)), None, "the tag alone does not decide");
+        words.arm(route(6), &terms(), None, 0);
+        assert_eq!(words.read(route(6)), None, "a late writer does not bring an old trial back");
+    }
+
+    #[test]
+    fn only_one_ends_a_trial() {
+        let words = TrialWords::default();
+        words.arm(route(1), &terms(), Some(at(5)), 0);
+        let seen = words.read(route(1)).unwrap();
+        assert!(words.confirm(&seen));
+        assert!(!words.end(&seen, Phase::Expired));
+        assert_eq!(words.read(route(1)).unwrap().phase, Phase::Confirmed);
+    }
+
+    #[test]
+    fn a_renewed_lease_does_not_expire_by_its_old_deadline() {
+        let words = TrialWords::default();
+        words.arm(route(1), &terms(), Some(at(5)), 0);
+        let seen = words.read(route(1)).unwrap();
+        assert!(words.renew(route(1), &seen, at(500)));
+        assert!(!words.end(&seen, Phase::Expired));
+        let now = words.read(route(1)).unwrap();
+        assert_eq!((now.phase, now.lease), (Phase::Armed, Some(at(500))));
+        assert!(words.end(&now, Phase::Expired));
+        assert!(!words.renew(route(1), &words.read(route(1)).unwrap(), at(900)));
+        assert!(!words.confirm(&words.read(route(1)).unwrap()), "what goes back cannot be confirmed");
+    }
+
+    #[test]
+    fn a_held_trial_can_be_confirmed() {
+        let words = TrialWords::default();
+        words.arm(route(1), &terms(), None, 0);
+        assert!(words.end(&words.read(route(1)).unwrap(), Phase::Held));
+        assert!(words.confirm(&words.read(route(1)).unwrap()));
+    }
+
+    #[test]
+    fn after_a_reboot_the_lease_goes_on_by_the_wall_clock() {
+        let words = TrialWords::default();
+        words.arm(route(1), &terms(), Some(at(90_000)), 1);
+        words.rebase(route(1), 1, at(80_000));
+        assert_eq!(words.read(route(1)).unwrap().lease, Some(at(90_000)), "the same boot: nothing to do");
+        let now = Deadline { monotonic_ms: 3_000, wall_ms: at(85_000).wall_ms };
+        words.rebase(route(1), 2, now);
+        assert_eq!(words.read(route(1)).unwrap().lease.unwrap().left(3_000), 5_000);
+        let late = Deadline { monotonic_ms: 4_000, wall_ms: at(95_000).wall_ms };
+        words.rebase(route(1), 3, late);
+        assert_eq!(
+            words.read(route(1)).unwrap().lease.unwrap().left(4_000),
+            0,
+            "ran out while the host was down"
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! `POST /v1/groups/NAME/confirm` and `renew`: a change on trial stays, or gets more time.
+
+use cutover_core::api::{Call, Confirmation, ErrorCode, Failure, Renewal, check_lease};
+use cutover_core::event::Kind;
+use cutover_core::route::Route;
+use cutover_core::trial::{Deadline, Phase, Trial, TrialWords};
+use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
+
+use super::answer::Answer;
+use super::switch::{body_of, check_generation, expected, reason_of};
+use super::{access, describe, find};
+use crate::ext::{connection, log};
+use crate::group::Group;
+use crate::trial;
+
+/// The change stays; guard, lease and rescue are done.
+pub(super) fn confirm(
+    request: &ngx_http_request_t,
+    call: &Call<'_>,
+    name: &str,
+    body: &[u8],
+) -> Result<&'static Group, Answer> {
+    let group = find(request, name)?;
+    let expected = expected(request)?;
+    let asked: Confirmation = body_of(request, call, body)?;
+    loop {
+        let (route, seen, words) = armed(group, expected)?;
+        if words.confirm(&seen) {
+            if let Some(word) = group.word() {
+                word.disarm(route);
+            }
+            audit(request, group, route, &seen, &reason_of(asked.reason.as_deref()));
+            return Ok(group);
+        }
+    }
+}
+
+/// The lease ends later.
+pub(super) fn renew(
+    request: &ngx_http_request_t,
+    call: &Call<'_>,
+    name: &str,
+    body: &[u8],
+) -> Result<&'static Group, Answer> {
+    let group = find(request, name)?;
+    let expected = expected(request)?;
+    let asked: Renewal = body_of(request, call, body)?;
+    let lease_ms = check_lease(asked.lease_ms).map_err(Answer::failure)?;
+    loop {
+        let (route, seen, words) = armed(group, expected)?;
+        if seen.phase != Phase::Armed {
+            return Err(not_armed(group, "is held: it can only be confirmed, or the traffic switched"));
+        }
+        let lease = Deadline::after(trial::now(), lease_ms);
+        if words.renew(route, &seen, lease) {
+            trial::announce(group);
+            trial::wake_by(lease.monotonic_ms);
+            return Ok(group);
+        }
+    }
+}
+
+/// The trial that is under way.
+fn armed(group: &Group, expected: Option<u32>) -> Result<(Route, Trial, &TrialWords), Answer> {
+    let reading = group.reading();
+    check_generation(group, reading, expected)?;
+    let trial = trial::of(group, reading);
+    let trial = trial.filter(|(_, trial, _)| matches!(trial.phase, Phase::Armed | Phase::Held));
+    trial.ok_or_else(|| not_armed(group, "is not on trial: there is nothing to confirm or renew"))
+}
+
+fn not_armed(group: &Group, what: &str) -> Answer {
+    let now = describe::group(group);
+    let message = format!(
+        "the route of group \"{}\", generation {}, {what}; \"{}\" is active",
+        group.name, now.route.generation, now.route.active
+    );
+    let failure = Failure::new(ErrorCode::NotArmed, message);
+    Answer::failure(Failure { group: Some(now), ..failure })
+}
+
+fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial, reason: &str) {
+    let logger = connection(request).log;
+    let (slot, who) = (group.name_of(seen.terms.slot), access::name_of(request));
+    log(
+        NGX_LOG_NOTICE,
+        logger,
+        format_args!(
+            "cutover: group \"{}\" confirmed on \"{slot}\", generation {}, by {who}, reason: {reason}",
+            group.name, route.generation
+        ),
+    );
+    let figures = trial::figures(group, route, &seen.terms, seen.terms.slot);
+    trial::record(group, Kind::Confirm, slot, slot, route.generation, &who, reason, Some(figures), logger);
+}

@@ -1,0 +1,69 @@
+//! The file with the last events of each group, beside the state file; its layout is [`cutover_core::event`].
+//!
+//! Written with pwrite, not through a mapping: on a full disk a write fails, a mapping kills the worker (SIGBUS). Workers
+//! inherit the descriptor, so they need no permission on the file. It is a record for people: what cannot be written is logged
+//! and stops nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cutover_core::event::{Event, RING_SIZE, decode_ring, place_of};
+use rustix::fs::OFlags;
+
+/// Name of the file in the folder of `cutover_state`.
+const NAME: &str = "events";
+
+pub(crate) struct Events(File);
+
+impl Events {
+    /// Opens the file of the folder, or makes it.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(folder.join(NAME))?;
+        Ok(Self(file))
+    }
+
+    /// Adds an event of the group with this record; its number is given here. `count` is the group's count of events.
+    pub(crate) fn append(&self, record: u32, count: &AtomicU32, mut event: Event) -> io::Result<()> {
+        if count.load(Ordering::Acquire) == 0 {
+            // The first event since nginx started: go on where the file ends. Of two that find out at once both find the same.
+            let last = self.read(record).last().map_or(0, |event| event.number);
+            count.fetch_max(u32::try_from(last).unwrap_or(0), Ordering::AcqRel);
+        }
+        event.number = u64::from(count.fetch_add(1, Ordering::AcqRel).wrapping_add(1));
+        self.0.write_all_at(&event.encode(), place_of(event.number) as u64 + ring_offset(record))
+    }
+
+    /// The last events of the group with this record, oldest first.
+    pub(crate) fn read(&self, record: u32) -> Vec<Event> {
+        let mut ring = vec![0; RING_SIZE];
+        let mut filled = 0;
+        while let Some(rest) = ring.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, ring_offset(record) + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Vec::new(),
+            }
+        }
+        decode_ring(&ring)
+    }
+
+    /// For a thread that waits until what was written is on disk.
+    pub(crate) fn handle(&self) -> io::Result<File> {
+        self.0.try_clone()
+    }
+}
+
+fn ring_offset(record: u32) -> u64 {
+    u64::from(record) * RING_SIZE as u64
+}

@@ -1,0 +1,108 @@
+//! What a balancer and a protocol bring for one upstream request, and what is put in its place.
+//!
+//! Nearly all requests of a slot bring the same, so the slot keeps it once and a request only points there: the pool of a
+//! request is small.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use ngx::ffi::{
+    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_event_save_peer_session_pt,
+    ngx_event_set_peer_session_pt, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_palloc,
+    ngx_peer_connection_t,
+};
+
+use super::{Record, peer, protocol};
+use crate::group::Slot;
+
+type Protocol = Option<unsafe extern "C" fn(r: *mut ngx_http_request_t) -> ngx_int_t>;
+type Finalize = Option<unsafe extern "C" fn(r: *mut ngx_http_request_t, rc: ngx_int_t)>;
+
+/// The callbacks that were there before ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Callbacks {
+    pub(super) get: ngx_event_get_peer_pt,
+    pub(super) free: ngx_event_free_peer_pt,
+    pub(super) notify: ngx_event_notify_peer_pt,
+    pub(super) set_session: ngx_event_set_peer_session_pt,
+    pub(super) save_session: ngx_event_save_peer_session_pt,
+    pub(super) process_header: Protocol,
+    pub(super) reinit_request: Protocol,
+    pub(super) finalize_request: Finalize,
+}
+
+impl Callbacks {
+    /// What the upstream has now: after its balancer's `peer.init`.
+    fn of(u: &ngx_http_upstream_t) -> Self {
+        Self {
+            get: u.peer.get,
+            free: u.peer.free,
+            notify: u.peer.notify,
+            set_session: u.peer.set_session,
+            save_session: u.peer.save_session,
+            process_header: u.process_header,
+            reinit_request: u.reinit_request,
+            finalize_request: u.finalize_request,
+        }
+    }
+
+    /// The same code; a `false` for two copies of one function costs a little memory.
+    fn is(&self, other: &Self) -> bool {
+        macro_rules! same {
+            ($($field:ident),+) => {
+                $(self.$field.map(|f| f as usize) == other.$field.map(|f| f as usize))&&+
+            };
+        }
+        same!(get, free, notify, set_session, save_session, process_header, reinit_request, finalize_request)
+    }
+
+    /// Takes the callbacks of the upstream and puts ours in front. What the balancer does not have stays absent: nginx asks
+    /// before it calls. `None`: the pool is exhausted.
+    pub(super) fn replace<'a>(
+        u: &mut ngx_http_upstream_t,
+        record: &Record,
+        slot: &'a Slot,
+    ) -> Option<&'a Self> {
+        let mut found = Self::of(u);
+        if let Some(first) = record.callbacks() {
+            // The request has come to a second slot: only the balancer is another one.
+            found.process_header = first.process_header;
+            found.reinit_request = first.reinit_request;
+            found.finalize_request = first.finalize_request;
+        }
+        let usual = slot.callbacks.get_or_init(|| found);
+        let kept = if usual.is(&found) { usual } else { Self::keep(record, found)? };
+
+        let peer = &mut u.peer;
+        peer.data = ptr::from_ref(record).cast_mut().cast();
+        peer.get = Some(peer::get);
+        peer.free = Some(peer::free);
+        peer.notify = peer.notify.and(Some(peer::notify));
+        peer.set_session = peer.set_session.and(Some(peer::set_session));
+        peer.save_session = peer.save_session.and(Some(peer::save_session));
+        u.process_header = kept.process_header.and(Some(protocol::process_header));
+        u.reinit_request = kept.reinit_request.and(Some(protocol::reinit_request));
+        u.finalize_request = Some(protocol::finalize_request);
+        Some(kept)
+    }
+
+    fn keep<'a>(record: &Record, found: Self) -> Option<&'a Self> {
+        // SAFETY: the pool of the request that the record was made for.
+        let place: *mut Self = unsafe { ngx_palloc(record.pool(), size_of::<Self>()) }.cast();
+        if place.is_null() {
+            return None;
+        }
+        // SAFETY: room for the callbacks; nginx aligns what it gives for any type.
+        unsafe { place.write(found) };
+        // SAFETY: just written; it lives as long as the request's pool.
+        unsafe { place.as_ref() }
+    }
+
+    /// Leaves nothing of an earlier balancer for the next one to mistake for its own.
+    pub(super) fn clear(peer: &mut ngx_peer_connection_t) {
+        peer.data = ptr::null_mut::<c_void>();
+        peer.notify = None;
+        peer.set_session = None;
+        peer.save_session = None;
+    }
+}

@@ -1,0 +1,51 @@
+//! The callbacks of a protocol (proxy, FastCGI, gRPC, ..), each in front of its own: when an answer begins, and when all ends.
+
+use ngx::core::Status;
+use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_t, ngx_int_t};
+
+use super::Record;
+
+/// Called when bytes of an answer have come, until its head is whole. Protocols replace it by their own next step.
+pub(super) unsafe extern "C" fn process_header(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes the request whose upstream has answered.
+    let Some((record, u)) = Record::serving(unsafe { &*r }) else { return Status::NGX_ERROR.into() };
+    record.answer_begins();
+    let Some(original) = record.callbacks().and_then(|callbacks| callbacks.process_header) else {
+        return Status::NGX_ERROR.into();
+    };
+    // SAFETY: what nginx would have called.
+    let rc = unsafe { original(r) };
+    // SAFETY: the upstream of the request, as above; the protocol has changed it meanwhile.
+    if rc == Status::NGX_OK.0 && unsafe { &*u }.upgrade() != 0 {
+        record.upgraded();
+    }
+    rc
+}
+
+/// Called before the request is sent again, and before an answer is read from the cache.
+pub(super) unsafe extern "C" fn reinit_request(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes the request that starts anew.
+    let Some((record, u)) = Record::serving(unsafe { &*r }) else { return Status::NGX_ERROR.into() };
+    let Some(original) = record.callbacks().and_then(|callbacks| callbacks.reinit_request) else {
+        return Status::NGX_ERROR.into();
+    };
+    // SAFETY: what nginx would have called.
+    let rc = unsafe { original(r) };
+    // The protocol begins with its first step again; ours goes in front of it.
+    // SAFETY: the upstream of the request, as above.
+    let u = unsafe { &mut *u };
+    u.process_header = u.process_header.and(Some(process_header));
+    rc
+}
+
+/// nginx calls it exactly once for each upstream request, before an internal redirect.
+pub(super) unsafe extern "C" fn finalize_request(r: *mut ngx_http_request_t, rc: ngx_int_t) {
+    // SAFETY: nginx passes the request whose upstream ends.
+    let Some((record, u)) = Record::serving(unsafe { &*r }) else { return };
+    // SAFETY: the upstream of the request; nobody else has it now.
+    record.finish(unsafe { &*u.cast::<ngx_http_upstream_t>() }, rc);
+    if let Some(original) = record.callbacks().and_then(|callbacks| callbacks.finalize_request) {
+        // SAFETY: what nginx would have called.
+        unsafe { original(r, rc) };
+    }
+}
