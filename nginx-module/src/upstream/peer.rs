@@ -68,8 +68,9 @@ pub(super) unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut 
     }
     // SAFETY: as above.
     let pc = unsafe { &mut *pc };
-    if why.is_some() && pc.tries == 0 && record.may_be_rescued() {
-        // One more try: whether it is made is still for nginx to say (proxy_next_upstream, non_idempotent, the limits).
+    // The one try that is left, if any, is the one that was added for the fallback.
+    if why.is_some() && pc.tries <= 1 && record.may_be_rescued() {
+        // Whether it is made is still for nginx to say (proxy_next_upstream, non_idempotent, the limits).
         pc.tries = 1;
         record.rescue_when_asked();
     }

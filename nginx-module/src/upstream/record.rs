@@ -87,6 +87,8 @@ pub(crate) struct Record {
     attempt: Cell<Attempt>,
     on_trial: bool,
     rescue: Cell<Rescue>,
+    /// Attempts so far, of all slots.
+    attempts: Cell<u8>,
 }
 
 // A request's pool is 4 KB, and nginx itself fills most of it: what is small here saves a second block.
@@ -125,6 +127,7 @@ impl Record {
             attempt: Cell::new(Attempt::None),
             on_trial: choice.on_trial,
             rescue: Cell::new(Rescue::No),
+            attempts: Cell::new(0),
         };
         // SAFETY: room for a record; nginx aligns what it gives for any type.
         unsafe { place.write(record) };
@@ -272,7 +275,7 @@ impl Record {
         if rc == Status::NGX_OK.0 {
             self.stage.set(Stage::Started);
             if self.on_trial {
-                self.rescue.set(self.rescue_wanted());
+                self.prepare_rescue();
             }
             if let Some(shard) = self.shard() {
                 shard.started();
@@ -310,13 +313,17 @@ impl Record {
         rc
     }
 
+    /// If rescue is armed for the slot, nginx shall know of one try more: it does not even look at a bad status otherwise
+    /// (ngx_http_upstream_test_next).
     #[cold]
-    fn rescue_wanted(&self) -> Rescue {
+    fn prepare_rescue(&self) {
         let group = self.group();
         let id = self.slot().and_then(|slot| slot.id.get());
-        match trial::of(group, group.reading()) {
-            Some((_, trial, _)) if trial.terms.rescue && id == Some(trial.terms.slot) => Rescue::Possible,
-            _ => Rescue::No,
+        let trial = trial::of(group, group.reading()).map(|(_, trial, _)| trial);
+        if trial.is_some_and(|trial| trial.terms.rescue && id == Some(trial.terms.slot)) {
+            self.rescue.set(Rescue::Possible);
+            // SAFETY: the upstream that the record was made for; it lives as long as the request.
+            unsafe { (*self.upstream).peer.tries += 1 };
         }
     }
 
@@ -325,6 +332,7 @@ impl Record {
     pub(super) fn attempt_begins(&self) {
         self.began_us.set(clock::micros());
         self.attempt.set(Attempt::Waiting);
+        self.attempts.set(self.attempts.get().saturating_add(1));
         if let Some(shard) = self.shard() {
             shard.attempt();
         }
@@ -394,8 +402,19 @@ impl Record {
         }
     }
 
+    /// Whether the request may go to the fallback, and `proxy_next_upstream_tries` leaves an attempt for it.
     pub(super) fn may_be_rescued(&self) -> bool {
-        self.rescue.get() == Rescue::Possible
+        self.rescue.get() == Rescue::Possible && self.tries_left() > 0
+    }
+
+    /// Attempts that `proxy_next_upstream_tries` still allows.
+    #[cold]
+    fn tries_left(&self) -> usize {
+        // SAFETY: the upstream that the record was made for; it lives as long as the request, its configuration longer.
+        match unsafe { (*(*self.upstream).conf).next_upstream_tries } {
+            0 => usize::MAX,
+            limit => limit.saturating_sub(usize::from(self.attempts.get())),
+        }
     }
 
     pub(super) fn rescue_when_asked(&self) {
@@ -424,16 +443,12 @@ impl Record {
             shard.hold();
             shard.started();
         }
-        // SAFETY: the upstream that the record was made for; it lives as long as the request.
-        let limit = unsafe { (*(*self.upstream).conf).next_upstream_tries };
         match self.enter_slot() {
             rc if rc == Status::NGX_OK.0 => {
-                // SAFETY: as above; the balancer has changed it meanwhile.
+                // SAFETY: the upstream that the record was made for; the balancer has changed it meanwhile.
                 let peer = unsafe { &mut (*self.upstream).peer };
                 // As nginx does after a first peer.init (ngx_http_upstream_init_request).
-                if limit != 0 && peer.tries > limit {
-                    peer.tries = limit;
-                }
+                peer.tries = peer.tries.min(self.tries_left());
                 Ok(())
             }
             rc => Err(rc),

@@ -1,0 +1,205 @@
+//! Rescue: while a change is on trial, a request that the new slot fails is tried again on the old one, exactly where nginx
+//! itself would try again.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use cutover_core::api::{Group, RouteChange};
+use cutover_tests::{Action, Backend, Client, Expected, Load, Nginx, Plan, client, wait};
+
+const HTTP: &str = "
+    cutover_state %%prefix%%/state;
+    upstream blue  { server %%blue%% max_fails=0; keepalive 8; }
+    upstream green { server %%green%% max_fails=0; keepalive 8; }
+    upstream pair  { server %%green%% max_fails=0; server %%second%% max_fails=0; }
+    upstream down  { server %%green%% down; }
+    cutover shop { slot blue blue; slot green green; slot pair pair; slot down down; active blue; }
+    proxy_http_version 1.1;
+    proxy_set_header Connection '';
+    server {
+        listen %%listen:main%%;
+        location / { proxy_pass http://shop; }
+        location /never { proxy_next_upstream off; proxy_pass http://shop; }
+        location /status { proxy_next_upstream error timeout http_503; proxy_pass http://shop; }
+        location /once { proxy_next_upstream_tries 1; proxy_pass http://shop; }
+        location /twice { proxy_next_upstream_tries 2; proxy_pass http://shop; }
+        location /thrice { proxy_next_upstream_tries 3; proxy_pass http://shop; }
+        location /short { proxy_read_timeout 200ms; proxy_pass http://shop; }
+        location /unbuffered { proxy_request_buffering off; proxy_pass http://shop; }
+    }
+    server { listen %%admin%%; location / { cutover_api write=on; } }
+";
+
+struct Edge {
+    blue: Backend,
+    green: Backend,
+    second: Backend,
+    nginx: Nginx,
+}
+
+impl Edge {
+    async fn start() -> Self {
+        let blue = Backend::start("blue").await.unwrap();
+        let green = Backend::start("green").await.unwrap();
+        let second = Backend::start("second").await.unwrap();
+        let nginx = Nginx::builder()
+            .set("blue", blue.address())
+            .set("green", green.address())
+            .set("second", second.address())
+            .http(HTTP)
+            .start()
+            .await
+            .unwrap();
+        Self { blue, green, second, nginx }
+    }
+
+    async fn try_out(&self, slot: &str, rescue: bool) {
+        let change = RouteChange { lease_ms: Some(600_000), rescue, ..RouteChange::to(slot, "a test") };
+        self.nginx.admin().change("shop", &change).await.unwrap();
+    }
+
+    /// Status and the slot that answered.
+    async fn request(&self, method: &str, target: &str) -> (u16, String) {
+        let mut client = Client::connect(self.nginx.address("main").unwrap()).await.unwrap();
+        let answer = client.request(method, target, &[]).await.unwrap();
+        (answer.status, answer.head.header("x-slot").unwrap_or_default().to_owned())
+    }
+
+    async fn group(&self) -> Group {
+        self.nginx.admin().group("shop").await.unwrap()
+    }
+}
+
+fn from(status: u16, slot: &str) -> (u16, String) {
+    (status, slot.to_owned())
+}
+
+#[tokio::test]
+async fn a_dead_release_costs_no_request_under_load() {
+    let mut edge = Edge::start().await;
+    let expected = Expected::new("blue");
+    let load = Load::start(Plan::new(edge.nginx.address("main").unwrap()), &expected);
+    load.answers(200).await.unwrap();
+    edge.green.stop().await;
+    edge.try_out("green", true).await;
+    load.answers(1000).await.unwrap();
+    edge.green.resume().await.unwrap();
+    let back = expected.announce("blue");
+    edge.nginx.admin().switch("shop", "blue").await.unwrap();
+    back.acknowledge();
+    load.answers(200).await.unwrap();
+    let report = load.stop().await;
+    assert_eq!(report.failed(), 0, "{report:?}");
+    let group = edge.group().await;
+    let green = group.slot("green").unwrap().counters;
+    assert!(green.responses.rescued >= 1000, "{green:?}");
+    assert_eq!(green.attempts_failed, green.responses.rescued + green.responses.server_error, "{green:?}");
+    assert_eq!(green.in_flight, 0);
+}
+
+#[tokio::test]
+async fn what_nginx_may_try_again_is_rescued() {
+    let edge = Edge::start().await;
+    edge.green.on("/cut", Action::Cut);
+    edge.green.on("/short/hang", Action::Hang);
+    edge.green.on("/status", Action::status(503));
+    edge.green.on("/plain", Action::status(503));
+    edge.try_out("green", true).await;
+    assert_eq!(edge.request("GET", "/fine").await, from(200, "green"));
+    assert_eq!(edge.request("GET", "/cut").await, from(200, "blue"));
+    assert_eq!(edge.request("PUT", "/cut").await, from(200, "blue"));
+    assert_eq!(edge.request("GET", "/short/hang").await, from(200, "blue"));
+    assert_eq!(edge.request("GET", "/status").await, from(200, "blue"));
+    let green = edge.group().await;
+    let green = green.slot("green").unwrap();
+    assert_eq!((green.counters.responses.rescued, green.counters.responses.success), (4, 1));
+    assert_eq!((green.failures.answer, green.failures.timeout, green.failures.status), (2, 1, 1));
+    let truth = edge.blue.truth();
+    assert_eq!(truth.requests, 4);
+    wait::until("the last counts", || edge.blue.truth().in_flight == 0).await.unwrap();
+    let blue = edge.group().await.slot("blue").unwrap().counters;
+    assert_eq!((blue.requests, blue.attempts, blue.responses.success), (4, 4, 4));
+}
+
+#[tokio::test]
+async fn what_nginx_would_not_try_again_is_not_rescued() {
+    let edge = Edge::start().await;
+    edge.green.on("/", Action::Cut);
+    edge.green.on("/status", Action::status(503));
+    edge.green.on("/plain", Action::status(503));
+    edge.green.on("/half", Action::CutBody);
+    edge.try_out("green", true).await;
+    assert_eq!(edge.request("POST", "/cut").await.0, 502, "not idempotent");
+    assert_eq!(edge.request("GET", "/never").await.0, 502, "proxy_next_upstream off");
+    assert_eq!(edge.request("GET", "/plain").await, from(503, "green"), "a status is no failure by default");
+    assert_eq!(edge.request("POST", "/status").await, from(503, "green"));
+    let half = client::get(edge.nginx.address("main").unwrap(), "/half").await;
+    assert!(half.is_err(), "an answer that began cannot be taken back: {half:?}");
+    assert_eq!(edge.blue.truth().requests, 0);
+    assert_eq!(edge.group().await.slot("green").unwrap().counters.responses.rescued, 0);
+}
+
+#[tokio::test]
+async fn rescue_is_off_unless_asked_for_and_ends_with_the_trial() {
+    let edge = Edge::start().await;
+    edge.green.on("/", Action::Cut);
+    edge.try_out("green", false).await;
+    assert_eq!(edge.request("GET", "/").await.0, 502);
+    edge.nginx.admin().switch("shop", "blue").await.unwrap();
+    edge.try_out("green", true).await;
+    assert_eq!(edge.request("GET", "/").await, from(200, "blue"));
+    assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200);
+    assert_eq!(edge.request("GET", "/").await.0, 502);
+}
+
+#[tokio::test]
+async fn all_peers_of_the_slot_come_first() {
+    let edge = Edge::start().await;
+    edge.green.on("/", Action::Cut);
+    edge.second.on("/", Action::Cut);
+    edge.try_out("pair", true).await;
+    assert_eq!(edge.request("GET", "/").await, from(200, "blue"));
+    assert_eq!((edge.green.truth().requests, edge.second.truth().requests), (1, 1));
+    let pair = edge.group().await.slot("pair").unwrap().counters;
+    assert_eq!((pair.attempts, pair.attempts_failed, pair.responses.rescued), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn the_limit_of_tries_holds_for_both_slots_together() {
+    let edge = Edge::start().await;
+    edge.green.on("/", Action::Cut);
+    edge.second.on("/", Action::Cut);
+    edge.try_out("pair", true).await;
+    assert_eq!(edge.request("GET", "/once").await.0, 502, "nginx would not try again");
+    assert_eq!(
+        edge.request("GET", "/twice").await,
+        from(200, "blue"),
+        "one server of the slot, then the fallback"
+    );
+    assert_eq!(edge.request("GET", "/thrice").await, from(200, "blue"));
+    let pair = edge.group().await.slot("pair").unwrap().counters;
+    assert_eq!((pair.attempts, pair.responses.rescued), (4, 2));
+}
+
+#[tokio::test]
+async fn a_slot_without_a_live_peer_is_rescued_at_once() {
+    let edge = Edge::start().await;
+    edge.try_out("down", true).await;
+    assert_eq!(edge.request("GET", "/").await, from(200, "blue"));
+    assert_eq!(edge.request("POST", "/").await, from(200, "blue"), "nothing was sent yet");
+    let group = edge.group().await;
+    let down = group.slot("down").unwrap();
+    assert_eq!((down.failures.no_peer, down.counters.responses.rescued), (2, 2));
+}
+
+#[tokio::test]
+async fn when_both_slots_fail_the_client_gets_the_error() {
+    let edge = Edge::start().await;
+    edge.green.on("/", Action::Cut);
+    edge.blue.on("/", Action::Cut);
+    edge.try_out("green", true).await;
+    assert_eq!(edge.request("GET", "/").await.0, 502);
+    let group = edge.group().await;
+    assert_eq!(group.slot("green").unwrap().counters.responses.rescued, 1);
+    assert_eq!(group.slot("blue").unwrap().server_errors.bad_gateway, 1);
+    assert_eq!((edge.green.truth().requests, edge.blue.truth().requests), (1, 1), "once each");
+}
