@@ -49,11 +49,33 @@ impl Client {
         tokio::time::timeout(LIMIT, self.answer()).await.context("no answer in time")?
     }
 
+    /// The same with a body.
+    pub async fn request_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer> {
+        self.send_with(method, target, headers, body).await?;
+        tokio::time::timeout(LIMIT, self.answer()).await.context("no answer in time")?
+    }
+
     /// Sends a request and does not wait for the answer.
     pub async fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<()> {
+        self.send_with(method, target, headers, "").await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<()> {
         let mut all = vec![("host", "shop.test")];
         all.extend_from_slice(headers);
-        let bytes = message(&format!("{method} {target} HTTP/1.1"), &all, b"");
+        let bytes = message(&format!("{method} {target} HTTP/1.1"), &all, body.as_bytes());
         self.stream.write_all(&bytes).await.context("failed to send")
     }
 

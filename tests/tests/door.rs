@@ -1,0 +1,170 @@
+//! Who gets through the door of the admin API: tokens over TCP, pages of browsers, clients of other hosts.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use cutover_core::api::{ErrorCode, Failure};
+use cutover_tests::{Client, Nginx, wait};
+
+const HTTP: &str = "
+    cutover_state %%prefix%%/state;
+    upstream b { server 127.0.0.1:1; }
+    upstream g { server 127.0.0.1:2; }
+    cutover shop { slot blue b; slot green g; active blue; }
+    server { listen %%listen:open%%; location / { cutover_api write=on; } }
+    server { listen %%listen:closed%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
+    server { listen %%listen:reader%%; location / { cutover_api token_file=%%prefix%%/token; } }
+    server { listen %%listen:remote%%; location / { cutover_api write=on remote=on token_file=%%prefix%%/token; } }
+    # Whoever comes through these seems to come from another host.
+    set_real_ip_from 127.0.0.1;
+    real_ip_header X-Real-IP;
+    server { listen %%admin%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
+";
+
+const TOKEN: &str = "c2VjcmV0IG9mIHRoZSBzaG9w";
+
+struct Door {
+    nginx: Nginx,
+}
+
+impl Door {
+    async fn start() -> Self {
+        let nginx = Nginx::builder().http(HTTP).build().unwrap();
+        let door = Self { nginx };
+        door.write_token(TOKEN, 0o600);
+        door.nginx.start().await.unwrap();
+        door
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.nginx.prefix().join("token")
+    }
+
+    fn write_token(&self, token: &str, mode: u32) {
+        fs::write(self.token_file(), format!("{token}\n")).unwrap();
+        fs::set_permissions(self.token_file(), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    async fn get(&self, door: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
+        let mut client = Client::connect(self.nginx.address(door).unwrap()).await.unwrap();
+        answer(client.request("GET", "/v1/groups/shop", headers).await.unwrap())
+    }
+
+    async fn put(&self, door: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
+        let mut client = Client::connect(self.nginx.address(door).unwrap()).await.unwrap();
+        let mut all = vec![("content-type", "application/json")];
+        all.extend_from_slice(headers);
+        let body = r#"{"active":"green","fence":true}"#;
+        answer(client.request_with("PUT", "/v1/groups/shop/route", &all, body).await.unwrap())
+    }
+}
+
+fn answer(answer: cutover_tests::client::Answer) -> (u16, Option<ErrorCode>) {
+    (answer.status, serde_json::from_slice::<Failure>(&answer.body).ok().map(|failure| failure.error.code))
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+const UNAUTHORIZED: (u16, Option<ErrorCode>) = (401, Some(ErrorCode::Unauthorized));
+const FORBIDDEN: (u16, Option<ErrorCode>) = (403, Some(ErrorCode::Forbidden));
+const OK: (u16, Option<ErrorCode>) = (200, None);
+
+#[tokio::test]
+async fn without_a_token_tcp_reads_and_does_not_write() {
+    let door = Door::start().await;
+    assert_eq!(door.get("open", &[]).await, OK);
+    assert_eq!(door.put("open", &[]).await, FORBIDDEN);
+}
+
+#[tokio::test]
+async fn with_a_token_file_everything_needs_the_token() {
+    let door = Door::start().await;
+    let right = bearer(TOKEN);
+    assert_eq!(door.get("closed", &[]).await, UNAUTHORIZED);
+    assert_eq!(door.put("closed", &[]).await, UNAUTHORIZED);
+    for wrong in [
+        bearer(&TOKEN[1..]),
+        bearer(&format!("{TOKEN}x")),
+        bearer(""),
+        bearer(&TOKEN.to_lowercase()),
+        format!("Basic {TOKEN}"),
+        TOKEN.to_owned(),
+    ] {
+        assert_eq!(door.get("closed", &[("authorization", &wrong)]).await, UNAUTHORIZED, "{wrong}");
+    }
+    assert_eq!(door.get("closed", &[("authorization", &right)]).await, OK);
+    assert_eq!(door.put("closed", &[("authorization", &right)]).await, OK);
+    let reader = door.put("reader", &[("authorization", &right)]).await;
+    assert_eq!(reader, (403, Some(ErrorCode::ReadOnly)), "the token does not open what is not open");
+    let event = door.nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
+    assert_eq!(event.who, "token");
+    assert!(!door.nginx.error_log().contains(&TOKEN[..8]), "no token in the log");
+}
+
+#[tokio::test]
+async fn a_unix_socket_asks_for_the_user_and_not_for_the_token() {
+    let door = Door::start().await;
+    door.nginx.admin().switch("shop", "green").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_token_counts_from_the_next_reload() {
+    let door = Door::start().await;
+    let (old, new) = (bearer(TOKEN), bearer("YW5vdGhlciBzZWNyZXQ"));
+    door.write_token("YW5vdGhlciBzZWNyZXQ", 0o640);
+    assert_eq!(door.get("closed", &[("authorization", &old)]).await, OK);
+    door.nginx.reload().await.unwrap();
+    assert_eq!(door.get("closed", &[("authorization", &old)]).await, UNAUTHORIZED);
+    assert_eq!(door.get("closed", &[("authorization", &new)]).await, OK);
+}
+
+#[tokio::test]
+async fn a_token_that_others_know_or_that_is_none_is_refused() {
+    let door = Door::start().await;
+    for (token, mode, why) in [
+        (TOKEN, 0o604, "can be read or written by others (mode 0604)"),
+        (TOKEN, 0o660, "can be read or written by others (mode 0660)"),
+        ("short", 0o600, "holds no token"),
+        ("two words of a token", 0o600, "holds no token"),
+        ("", 0o600, "holds no token"),
+    ] {
+        door.write_token(token, mode);
+        let answer = door.nginx.check().unwrap();
+        assert!(!answer.ok && answer.output.contains(why), "{token}: {}", answer.output);
+        assert!(token.is_empty() || !answer.output.contains(&format!("\"{token}\"")), "{}", answer.output);
+        door.nginx.expect_in_log(why);
+    }
+    door.write_token(TOKEN, 0o600);
+    door.nginx.reload().await.unwrap();
+}
+
+#[tokio::test]
+async fn pages_of_browsers_are_refused_everywhere() {
+    let door = Door::start().await;
+    let page = (403, Some(ErrorCode::FromAPage));
+    for origin in ["https://evil.test", "null", "http://127.0.0.1"] {
+        assert_eq!(door.get("open", &[("origin", origin)]).await, page);
+        assert_eq!(door.put("closed", &[("origin", origin), ("authorization", &bearer(TOKEN))]).await, page);
+    }
+}
+
+#[tokio::test]
+async fn other_hosts_need_to_be_let_in_and_to_know_the_token() {
+    let door = Door::start().await;
+    let right = bearer(TOKEN);
+    let elsewhere = ("x-real-ip", "192.0.2.7");
+    assert_eq!(door.get("open", &[elsewhere]).await, FORBIDDEN);
+    assert_eq!(door.get("closed", &[elsewhere, ("authorization", &right)]).await, FORBIDDEN);
+    assert_eq!(door.get("remote", &[elsewhere]).await, UNAUTHORIZED);
+    assert_eq!(door.put("remote", &[elsewhere, ("authorization", &right)]).await, OK);
+    wait::until("the refusal in the log", || {
+        door.nginx.error_log().contains("a client that is not on this host refused")
+    })
+    .await
+    .unwrap();
+}
