@@ -4,6 +4,7 @@
 //! which slot answered which request; see [`crate::load::check`].
 
 mod connection;
+mod counted;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -88,6 +89,10 @@ pub struct Truth {
     pub cut: u64,
     /// Requests that the other side gave up before the whole answer was sent.
     pub abandoned: u64,
+    /// Bytes that came in, heads included.
+    pub bytes_received: u64,
+    /// Bytes that were sent, heads included.
+    pub bytes_sent: u64,
     /// Requests here now, upgraded connections included.
     pub in_flight: u64,
 }

@@ -61,6 +61,15 @@ fn build() -> PathBuf {
     std::env::var_os("CUTOVER_BUILD").map_or_else(|| root().join("build"), PathBuf::from)
 }
 
+/// A tool that a script has put into `build/tools`; an error that says which.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let path = build().join("tools").join(name);
+    if !path.is_file() {
+        bail!("failed to find {}: run scripts/fetch-tools", path.display());
+    }
+    Ok(path)
+}
+
 /// The root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)

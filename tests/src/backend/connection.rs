@@ -7,6 +7,7 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::counted::Counted;
 use super::{Action, Answer, Shared};
 use crate::http1::{Head, Reader, message};
 
@@ -14,14 +15,15 @@ use crate::http1::{Head, Reader, message};
 static SIZE: AtomicUsize = AtomicUsize::new(0);
 
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let _ = stream.set_nodelay(true);
+    let stream = Counted::new(stream, Arc::clone(&shared));
     let mut connection = Connection { stream, reader: Reader::default(), shared };
-    let _ = connection.stream.set_nodelay(true);
     // A connection that breaks is nginx's right; what it meant for a request is in the truth.
     while let Ok(true) = connection.request().await {}
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Counted,
     reader: Reader,
     shared: Arc<Shared>,
 }
