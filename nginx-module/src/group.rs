@@ -317,4 +317,8 @@ impl SlotNames for Group {
     fn all(&self) -> Vec<&str> {
         self.slots.iter().map(|slot| slot.name.as_str()).collect()
     }
+
+    fn can_rescue(&self) -> bool {
+        self.backend.is_none()
+    }
 }

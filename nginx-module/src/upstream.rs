@@ -32,6 +32,7 @@ use crate::ext::{self, ConfExt, Logged, connection, elements, log};
 use crate::group::{Choice, Group, Slot};
 use crate::trial;
 
+pub(crate) mod by_name;
 mod callbacks;
 mod peer;
 mod protocol;

@@ -95,8 +95,8 @@ unsafe extern "C" fn get_upstream(
     };
     let group = main.backends.group(current).and_then(|at| main.groups.get(at));
     let Some(group) = group else { return give(request, value, current) };
-    let choice = upstream::choose(request, group);
-    match group.slots.get(choice.slot) {
+    let slot = upstream::by_name::slot(request, group).and_then(|slot| group.slots.get(slot));
+    match slot {
         Some(slot) => give(request, value, slot.upstream_name.as_bytes()),
         None => Status::NGX_ERROR.into(),
     }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use cutover_tests::{Backend, Client, Nginx};
+use cutover_core::api::Slot;
+use cutover_tests::{Action, Backend, Client, Nginx, wait};
 
 /// As the locations that ingress-nginx generates: a `set`, then the snippet with ours, then a proxy_pass by the variable.
 const HTTP: &str = "
@@ -96,6 +97,21 @@ async fn other_backends_come_back_as_they_are() {
     assert_eq!(none.body, b"<>", "an empty name stays empty");
 }
 
+/// nginx evaluates a variable once for the length of its value and once for the value: names of different lengths would
+/// run over the end of the buffer if the two were drawn apart.
+#[tokio::test]
+async fn a_drawn_name_is_whole() {
+    let (nginx, _backends) = start().await;
+    let change = serde_json::from_str(r#"{"split":{"blue":50,"green":50}}"#).unwrap();
+    nginx.admin().change("shop", &change).await.unwrap();
+    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+    for _ in 0..300 {
+        let answer = client.request("GET", "/shop", &[]).await.unwrap();
+        let slot = answer.head.header("x-slot").unwrap();
+        assert_eq!(answer.head.header("x-backend"), Some(format!("shop-shop-{slot}-http").as_str()));
+    }
+}
+
 #[tokio::test]
 async fn a_split_holds_for_backend_names_too() {
     let (nginx, _backends) = start().await;
@@ -112,6 +128,58 @@ async fn a_split_holds_for_backend_names_too() {
     assert_eq!(seen.len(), 2);
 }
 
+async fn counted(nginx: &Nginx, slot: &str, requests: u64) -> Slot {
+    let what = format!("{requests} requests of {slot} to be counted");
+    wait::until_async(wait::PATIENCE, &what, async || {
+        nginx.admin().group("shop").await.unwrap().slot(slot).unwrap().counters.responses.total() == requests
+    })
+    .await
+    .unwrap();
+    nginx.admin().group("shop").await.unwrap().slot(slot).unwrap().clone()
+}
+
+#[tokio::test]
+async fn requests_are_counted_when_they_end() {
+    let (nginx, backends) = start().await;
+    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+    for _ in 0..5 {
+        slot(&mut client, "/shop").await;
+    }
+    backends[0].on("/", Action::status(503));
+    slot(&mut client, "/shop").await;
+    backends[0].on("/", Action::Cut);
+    // nginx meets the end of a kept connection first, and tries a fresh one.
+    assert_eq!(client.request("GET", "/shop", &[]).await.unwrap().status, 502);
+    let blue = counted(&nginx, "blue", 7).await;
+    assert_eq!((blue.counters.requests, blue.counters.in_flight), (7, 0));
+    assert_eq!(blue.counters.attempts, backends[0].truth().requests);
+    assert_eq!((blue.counters.responses.success, blue.counters.responses.server_error), (5, 2));
+    assert_eq!((blue.failures.answer, blue.server_errors.unavailable, blue.first_byte.count), (2, 1, 6));
+    let truth = backends[0].truth();
+    assert_eq!((blue.bytes.sent, blue.bytes.received), (truth.bytes_received, truth.bytes_sent));
+    assert_eq!(nginx.admin().group("shop").await.unwrap().slot("green").unwrap().counters.requests, 0);
+}
+
+#[tokio::test]
+async fn the_guard_works_for_backend_names_and_rescue_is_refused() {
+    let (nginx, backends) = start().await;
+    let rescue = serde_json::from_str(r#"{"active":"green","rescue":true}"#).unwrap();
+    let refused = nginx.admin().try_change("shop", &rescue, None).await.unwrap();
+    assert!(refused.status == 422 && refused.body.contains("backend names"), "{}", refused.body);
+    backends[1].on("/", Action::status(500));
+    let guarded = r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.1,"window_ms":60000}}"#;
+    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(slot(&mut client, "/shop").await, "green");
+    }
+    wait::until_async(wait::PATIENCE, "the guard to go back", async || {
+        nginx.admin().group("shop").await.unwrap().route.active == "blue"
+    })
+    .await
+    .unwrap();
+}
+
 #[test]
 fn without_the_variable_such_a_group_is_refused() {
     let http = "
@@ -121,5 +189,9 @@ fn without_the_variable_such_a_group_is_refused() {
     let nginx = Nginx::builder().http(http).build().unwrap();
     nginx.expect_in_log("unknown \"proxy_upstream_name\" variable");
     let answer = nginx.check().unwrap();
-    assert!(!answer.ok && answer.output.contains("unknown \"proxy_upstream_name\" variable"), "{}", answer.output);
+    assert!(
+        !answer.ok && answer.output.contains("unknown \"proxy_upstream_name\" variable"),
+        "{}",
+        answer.output
+    );
 }

@@ -21,6 +21,9 @@ pub trait SlotNames {
 
     /// All names, for the text of an error.
     fn all(&self) -> Vec<&str>;
+
+    /// Whether the module stands between nginx and the group's balancers, so that it can send a request elsewhere.
+    fn can_rescue(&self) -> bool;
 }
 
 /// A change as the route and the trial take it.
@@ -46,6 +49,12 @@ impl Change {
         let mut change =
             Self { to: Destination { active: to, split, armed: on_trial }, terms: None, lease_ms: None };
         if on_trial {
+            if asked.rescue && !slots.can_rescue() {
+                let group = slots.group();
+                return Err(bad_trial(format!(
+                    "\"rescue\" is not for group \"{group}\": it is one of backend names, whose requests another balancer sends"
+                )));
+            }
             change.terms = Some(terms(asked, change.to, active)?);
             change.lease_ms = asked.lease_ms.map(check_lease).transpose()?;
         }
@@ -185,6 +194,10 @@ mod tests {
 
         fn all(&self) -> Vec<&str> {
             vec!["blue", "green", "red"]
+        }
+
+        fn can_rescue(&self) -> bool {
+            true
         }
     }
 

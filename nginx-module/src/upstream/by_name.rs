@@ -1,0 +1,182 @@
+//! Requests of a group of backend names: `$cutover_upstream` chooses their slot, and another balancer does the rest.
+//!
+//! Nothing of the module stands between nginx and that balancer, so what happened is read when the request ends, from what
+//! nginx itself remembers of each attempt (`r->upstream_states`). Its times are exact to a millisecond.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use cutover_core::shard::{Failure, Outcome, Shard};
+use ngx::ffi::{
+    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_request_t, ngx_http_upstream_state_t, ngx_pool_cleanup_add,
+    ngx_pool_cleanup_t,
+};
+
+use crate::ext::{connection, elements};
+use crate::group::{Choice, Group};
+use crate::trial;
+
+/// One choice for one request, in a clean-up entry of its pool.
+struct ByName {
+    request: *mut ngx_http_request_t,
+    group: NonNull<Group>,
+    slot: usize,
+    generation: u32,
+    on_trial: bool,
+    /// The attempts of this choice are those from here ..
+    from: usize,
+    /// .. to here: an internal redirect may choose anew.
+    to: Cell<usize>,
+}
+
+/// The slot for the request; `None` if the pool is exhausted.
+///
+/// nginx evaluates a variable twice, first to know how long its value is (ngx_http_script_complex_value_code): both must see
+/// the same slot. So a choice stands until an attempt was made by it.
+pub(crate) fn slot(r: &mut ngx_http_request_t, group: &Group) -> Option<usize> {
+    let from = states(r).len();
+    let before = latest(r);
+    match before {
+        Some(before) if before.from == from && ptr::eq(before.group.as_ptr(), group) => Some(before.slot),
+        _ => {
+            if let Some(before) = before {
+                before.to.set(from);
+            }
+            let choice = super::choose(r, group);
+            remember(r, group, choice, from)?;
+            Some(choice.slot)
+        }
+    }
+}
+
+fn remember(r: &mut ngx_http_request_t, group: &Group, choice: Choice, from: usize) -> Option<()> {
+    // SAFETY: the pool is the request's.
+    let entry = unsafe { ngx_pool_cleanup_add(r.pool, size_of::<ByName>()) };
+    // SAFETY: an entry of the pool, or null.
+    let entry = unsafe { entry.as_mut() }?;
+    let choice = ByName {
+        request: r,
+        group: group.into(),
+        slot: choice.slot,
+        generation: choice.generation,
+        on_trial: choice.on_trial,
+        from,
+        to: Cell::new(usize::MAX),
+    };
+    if let Some(shard) = group.shard(choice.slot) {
+        shard.hold();
+    }
+    // SAFETY: nginx allocated the size of it there, aligned for any type.
+    unsafe { entry.data.cast::<ByName>().write(choice) };
+    entry.handler = Some(ENDED);
+    Some(())
+}
+
+/// A static, because a function named twice may have two addresses.
+static ENDED: unsafe extern "C" fn(*mut c_void) = ended;
+
+/// The choice before, if the request itself (not a subrequest) had one.
+fn latest<'a>(r: &ngx_http_request_t) -> Option<&'a ByName> {
+    // SAFETY: a request's pool lives as long as the request.
+    let mut next: *mut ngx_pool_cleanup_t = unsafe { (*r.pool).cleanup };
+    loop {
+        // SAFETY: nginx links the entries of the pool, latest first, and ends them with null.
+        let entry = unsafe { next.as_ref() }?;
+        next = entry.next;
+        if entry.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, ENDED)) {
+            // SAFETY: only `remember` uses this handler, with such data.
+            let choice = unsafe { entry.data.cast::<ByName>().as_ref() }?;
+            if ptr::eq(choice.request, r) {
+                return Some(choice);
+            }
+        }
+    }
+}
+
+/// An entry for each attempt; one without a peer stands between the parts of an internal redirect.
+fn states<'a>(r: &ngx_http_request_t) -> &'a [ngx_http_upstream_state_t] {
+    // SAFETY: null, or the array of the request, which holds ngx_http_upstream_state_t.
+    unsafe { elements(r.upstream_states) }
+}
+
+/// The request's pool goes away: everything about it is known.
+unsafe extern "C" fn ended(data: *mut c_void) {
+    // SAFETY: what `remember` put there, in the pool that is being destroyed.
+    let choice: &ByName = unsafe { &*data.cast() };
+    // SAFETY: nginx destroys a pool before the request in it is gone (ngx_http_free_request).
+    let request = unsafe { &*choice.request };
+    // SAFETY: the group lives as long as the cycle, which outlives the request.
+    let group = unsafe { choice.group.as_ref() };
+    let Some(shard) = group.shard(choice.slot) else { return };
+    let all = states(request);
+    let own = all.get(choice.from..choice.to.get().min(all.len())).unwrap_or_default();
+    let attempts = own.iter().filter(|state| !state.peer.is_null());
+    let Some(last) = attempts.clone().next_back() else {
+        return without_an_attempt(request, shard);
+    };
+    shard.started();
+    for state in attempts {
+        count(shard, state, ptr::eq(state, last));
+    }
+    let outcome = outcome(last);
+    shard.finished(outcome);
+    if choice.on_trial {
+        let took = milliseconds(last.header_time).map(|ms| ms.saturating_mul(1000));
+        trial::ended(group, choice.slot, choice.generation, outcome, took, connection(request).log);
+    }
+}
+
+/// Denied, redirected, or answered from a cache: the slot had no part in it. But for a balancer that found nobody there.
+fn without_an_attempt(request: &ngx_http_request_t, shard: &Shard) {
+    if request.headers_out.status == NGX_HTTP_SERVICE_UNAVAILABLE as usize {
+        shard.started();
+        shard.attempt();
+        shard.attempt_failed(Failure::NoPeer);
+        shard.finished(Outcome::Status(NGX_HTTP_SERVICE_UNAVAILABLE as u16));
+    } else {
+        shard.release();
+    }
+}
+
+fn count(shard: &Shard, state: &ngx_http_upstream_state_t, is_last: bool) {
+    shard.attempt();
+    let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+    shard.transferred(bytes(state.bytes_sent), bytes(state.bytes_received));
+    let first_byte = milliseconds(state.header_time);
+    let gone = state.status == NGX_HTTP_CLIENT_CLOSED_REQUEST as usize || state.status == 0;
+    if first_byte.is_none() && !gone {
+        let late = state.status == NGX_HTTP_GATEWAY_TIME_OUT as usize;
+        let connected = milliseconds(state.connect_time).is_some();
+        shard.attempt_failed(match (late, connected) {
+            (true, _) => Failure::Timeout,
+            (false, false) => Failure::Connect,
+            (false, true) => Failure::Answer,
+        });
+    } else if !is_last {
+        shard.attempt_failed(Failure::Status);
+    }
+    let Some(first_byte) = first_byte else { return };
+    shard.first_byte(first_byte.saturating_mul(1000));
+    if let Some(whole) = milliseconds(state.response_time).filter(|_| is_last && !is_upgrade(state)) {
+        shard.whole(whole.saturating_mul(1000));
+    }
+}
+
+fn is_upgrade(state: &ngx_http_upstream_state_t) -> bool {
+    state.status == NGX_HTTP_SWITCHING_PROTOCOLS as usize
+}
+
+fn outcome(last: &ngx_http_upstream_state_t) -> Outcome {
+    match u16::try_from(last.status) {
+        Ok(0) | Err(_) => Outcome::Aborted,
+        Ok(status) if u32::from(status) == NGX_HTTP_CLIENT_CLOSED_REQUEST => Outcome::Aborted,
+        Ok(status) => Outcome::Status(status),
+    }
+}
+
+/// nginx writes -1 where something has not happened.
+fn milliseconds(time: usize) -> Option<u64> {
+    (time != usize::MAX).then_some(time as u64)
+}
