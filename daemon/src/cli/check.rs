@@ -20,12 +20,25 @@ impl Check {
             writeln!(out, "{finding}")?;
         }
         let problems = findings.iter().filter(|finding| matches!(finding, Finding::Problem(_))).count();
-        let groups = config.group.len();
-        match problems {
-            0 => writeln!(out, "{groups} groups checked, no problem")?,
-            1 => writeln!(out, "{groups} groups checked, 1 problem")?,
-            more => writeln!(out, "{groups} groups checked, {more} problems")?,
-        }
+        writeln!(out, "{} checked, {}", counted(config.group.len(), "group"), counted(problems, "problem"))?;
         Ok(u8::from(problems > 0))
+    }
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    match number {
+        0 => format!("no {noun}"),
+        1 => format!("1 {noun}"),
+        more => format!("{more} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|number| counted(number, "group")), ["no group", "1 group", "2 groups"]);
     }
 }
