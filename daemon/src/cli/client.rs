@@ -1,5 +1,6 @@
 //! The way to the daemon.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,12 @@ pub enum ClientError {
         /// Why.
         source: HttpError,
     },
+    /// It may be there, and not for this user.
+    #[error(
+        "this user may not use the daemon's socket {}; run it as root or as the daemon's user, or see daemon.socket_mode",
+        .0.display()
+    )]
+    Closed(PathBuf),
     /// It went away while it was asked.
     #[error("the daemon went away before it had answered: {0}; see `cutover status`")]
     Lost(HttpError),
@@ -120,10 +127,13 @@ impl Client {
     }
 
     fn error(&self, source: HttpError) -> ClientError {
-        if source.is_before_sending() {
-            ClientError::Down { socket: self.socket.clone(), source }
-        } else {
-            ClientError::Lost(source)
+        let socket = self.socket.clone();
+        match source {
+            HttpError::Connect(error) if error.kind() == ErrorKind::PermissionDenied => {
+                ClientError::Closed(socket)
+            }
+            source if source.is_before_sending() => ClientError::Down { socket, source },
+            source => ClientError::Lost(source),
         }
     }
 }
@@ -161,6 +171,23 @@ impl LineStream {
                 }
                 Some(Err(error)) => return Err(ClientError::Lost(HttpError::Broken(error.to_string()))),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_not_for_this_user_is_no_daemon_that_is_down() {
+        let client = Client::new("/run/c.sock".into());
+        let said = |kind: ErrorKind| client.error(HttpError::Connect(kind.into())).to_string();
+        let closed = said(ErrorKind::PermissionDenied);
+        assert!(closed.starts_with("this user may not use the daemon's socket /run/c.sock"), "{closed}");
+        for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused] {
+            let down = said(kind);
+            assert!(down.ends_with("is `cutover serve` running?"), "{down}");
         }
     }
 }
