@@ -32,14 +32,17 @@ pub struct Arguments {
     verb: Verb,
 }
 
+/// In `--help` a verb's own options come first.
+const AFTER_OWN: usize = 100;
+
 /// Where configuration and daemon are.
 #[derive(Debug, Args)]
 struct Place {
     /// The configuration file [default: /etc/cutover/cutover.toml]
-    #[arg(long, global = true, env = "CUTOVER_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "CUTOVER_CONFIG", value_name = "FILE", display_order = AFTER_OWN)]
     config: Option<PathBuf>,
     /// The daemon's socket [default: daemon.socket of the configuration]
-    #[arg(long, global = true, env = "CUTOVER_SOCKET", value_name = "PATH")]
+    #[arg(long, global = true, env = "CUTOVER_SOCKET", value_name = "PATH", display_order = AFTER_OWN)]
     socket: Option<PathBuf>,
 }
 
@@ -53,9 +56,9 @@ enum Verb {
     Status(status::Status),
     /// Move the traffic to a slot by hand
     Switch(switch::Switch),
-    /// Bring the previous version back
+    /// Bring the previous version back; exit code 0: it has the traffic again
     Rollback(rollback::Rollback),
-    /// End the deployment that is under way and undo it
+    /// End the deployment that is under way and undo it; exit code 0: it is undone
     Abort(abort::Abort),
     /// List deployments, and switches by hand
     History(history::History),

@@ -8,8 +8,8 @@ use super::{CliError, Place};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// How the log is written; what is in it, CUTOVER_LOG says [default: info]
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    /// How the log is written; its level is that of CUTOVER_LOG, else info
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
