@@ -107,7 +107,7 @@ impl Slot {
             .iter()
             .filter(|(_, peer)| peer.health != Health::Healthy || !peer.why.is_empty())
             .map(|(address, peer)| match peer.why.as_str() {
-                "" => format!("{address}: {} good probes of {healthy} in a row", peer.good),
+                "" => format!("{address}: {} of {healthy} good probes in a row", peer.good),
                 why => format!("{address}: {why}"),
             })
             .collect();
@@ -166,6 +166,11 @@ mod tests {
         ] {
             assert_eq!(slot_after(probes).health(), health, "{probes}");
         }
+    }
+
+    #[test]
+    fn good_probes_that_are_not_enough_are_counted() {
+        assert_eq!(slot_after("+").why(), "10.0.0.1:80: 1 of 2 good probes in a row");
     }
 
     #[test]
