@@ -83,6 +83,8 @@ pub struct Truth {
     pub requests: u64,
     /// Requests by their target, without the query.
     pub targets: BTreeMap<String, u64>,
+    /// Bytes of the requests' bodies.
+    pub body_bytes: u64,
     /// Whole answers by status; 101 counts when it is sent.
     pub answered: BTreeMap<u16, u64>,
     /// Requests that were cut off on purpose.
@@ -127,8 +129,13 @@ impl Shared {
 impl Backend {
     /// A server on a free port of loopback whose answers name `slot`.
     pub async fn start(slot: &str) -> Result<Self> {
+        Self::start_at(slot, ports::free()?).await
+    }
+
+    /// A server at this address, whose answers name `slot`.
+    pub async fn start_at(slot: &str, address: SocketAddr) -> Result<Self> {
         let shared = Shared { slot: slot.to_owned(), actions: Mutex::default(), truth: Mutex::default() };
-        let mut backend = Self { address: ports::free()?, shared: Arc::new(shared), task: None };
+        let mut backend = Self { address, shared: Arc::new(shared), task: None };
         backend.resume().await?;
         Ok(backend)
     }

@@ -7,6 +7,7 @@
 //! | [`Backend`] | an HTTP server inside the test that counts what really reached it |
 //! | [`Admin`] | a client of the module's admin API |
 //! | [`Load`] | connections that check each answer, with [`Expected`] as the judge of slots |
+//! | [`Edge`] | an nginx with one group over two backends, and a [`Switcher`] of it |
 //! | [`Daemon`] | `cutover serve` and the command line beside it |
 //! | [`Site`] | all of it: nginx, the daemon, and a real shop with its database |
 //!
@@ -19,14 +20,18 @@ pub mod admin;
 pub mod backend;
 pub mod client;
 pub mod daemon;
+pub mod edge;
 pub mod expected;
 pub mod flavour;
+pub mod footprint;
 pub mod http1;
 pub mod load;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod seed;
 pub mod site;
+pub mod switcher;
 pub mod temp;
 pub mod wait;
 pub mod watch;
@@ -35,8 +40,10 @@ pub use admin::Admin;
 pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
+pub use edge::Edge;
 pub use expected::Expected;
 pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;
 pub use site::Site;
+pub use switcher::Switcher;

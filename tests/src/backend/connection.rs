@@ -50,12 +50,14 @@ impl Connection {
             *truth.targets.entry(path.to_owned()).or_default() += 1;
         }
         let _in_flight = InFlight(Arc::clone(&self.shared));
-        self.reader.body(&mut self.stream, &head).await?;
+        let body = self.reader.body(&mut self.stream, &head).await?;
+        self.shared.truth().body_bytes += body.len() as u64;
+        let checksum = crc32fast::hash(&body);
         match self.shared.action(target) {
-            Action::Answer(answer) => self.answer(&head, &answer).await,
+            Action::Answer(answer) => self.answer(&head, checksum, &answer).await,
             Action::Cut => self.cut(b"").await,
             Action::CutBody => {
-                let whole = self.message(&head, &Action::status(200));
+                let whole = self.message(&head, checksum, &Action::status(200));
                 self.cut(whole.get(..whole.len() - 10).unwrap_or_default()).await
             }
             Action::Hang => self.wait_for_close().await,
@@ -63,14 +65,14 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self, head: &Head, answer: &Answer) -> Result<bool> {
+    async fn answer(&mut self, head: &Head, checksum: u32, answer: &Answer) -> Result<bool> {
         if !answer.delay.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(answer.delay) => {}
                 _ = self.reader.fill(&mut self.stream) => return Ok(self.abandoned()),
             }
         }
-        let message = self.message(head, answer);
+        let message = self.message(head, checksum, answer);
         // Before it is sent: whoever has the answer in hand finds it in the truth.
         *self.shared.truth().answered.entry(answer.status).or_default() += 1;
         if self.stream.write_all(&message).await.is_err() {
@@ -80,13 +82,15 @@ impl Connection {
         Ok(!answer.closes && !head.closes())
     }
 
-    fn message(&self, head: &Head, answer: &Answer) -> Vec<u8> {
+    /// `checksum`: of the request's body.
+    fn message(&self, head: &Head, checksum: u32, answer: &Answer) -> Vec<u8> {
         let slot = self.shared.slot.as_str();
         let [method, target, _] = &head.line;
         let id = head.header("x-request-id").unwrap_or_default();
         let padding = "x".repeat(SIZE.fetch_add(997, Relaxed) % 9000);
         let body = serde_json::json!({
             "slot": slot, "request_id": id, "method": method, "target": target, "padding": padding,
+            "checksum": checksum,
         });
         let bodiless = method == "HEAD" || [204, 304].contains(&answer.status);
         let body = if bodiless { String::new() } else { body.to_string() };

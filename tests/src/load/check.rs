@@ -1,8 +1,8 @@
 //! What makes an answer right.
 //!
 //! A slot's own answer names the slot twice, in header `x-slot` and in its JSON body as `slot`, and the request as
-//! `request_id`: a mixture of two answers, or somebody else's, does not pass. An answer that nginx made itself is no slot's,
-//! unless the configuration adds `x-cutover-slot`.
+//! `request_id`: a mixture of two answers, or somebody else's, does not pass. Where it names a `checksum`, that is of the body
+//! that was sent. An answer that nginx made itself is no slot's, unless the configuration adds `x-cutover-slot`.
 
 use crate::http1::Head;
 
@@ -26,17 +26,24 @@ impl Outcome {
     }
 }
 
-/// Judges an answer to the request with this id.
-pub fn check(id: u64, head: &Head, body: &[u8]) -> Outcome {
+/// Judges an answer to the request with this id, which had the body `sent`.
+pub fn check(id: u64, sent: &[u8], head: &Head, body: &[u8]) -> Outcome {
     let status = head.status().ok();
     let own = head.header("x-slot");
     let slot =
         own.or_else(|| head.header("x-cutover-slot")).filter(|slot| !slot.is_empty()).map(str::to_owned);
     let version = head.header("x-version").map(str::to_owned);
-    Outcome { wrong: wrong(id, status, own, head, body), slot, status, version }
+    Outcome { wrong: wrong(id, sent, status, own, head, body), slot, status, version }
 }
 
-fn wrong(id: u64, status: Option<u16>, slot: Option<&str>, head: &Head, body: &[u8]) -> Option<String> {
+fn wrong(
+    id: u64,
+    sent: &[u8],
+    status: Option<u16>,
+    slot: Option<&str>,
+    head: &Head,
+    body: &[u8],
+) -> Option<String> {
     match status {
         Some(200 | 201) => {}
         Some(status) => return Some(format!("status {status}")),
@@ -55,6 +62,10 @@ fn wrong(id: u64, status: Option<u16>, slot: Option<&str>, head: &Head, body: &[
     }
     if named("request_id") != Some(&id) {
         return Some(format!("answer to request {:?}, not {id}", named("request_id")));
+    }
+    let checksum = body.get("checksum").and_then(serde_json::Value::as_u64);
+    if checksum.is_some_and(|checksum| checksum != u64::from(crc32fast::hash(sent))) {
+        return Some(format!("another body than the {} bytes that were sent", sent.len()));
     }
     None
 }

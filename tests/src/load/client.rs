@@ -19,7 +19,7 @@ pub(super) async fn kept_alive(shared: Arc<Shared>) {
             match connection.exchange(&shared, id, request, false).await {
                 Exchange::Answered(head, body) => {
                     kept = (!head.closes()).then_some(connection);
-                    shared.judge(sent, check::check(id, &head, &body));
+                    shared.judge(sent, check::check(id, request.body.as_bytes(), &head, &body));
                     shared.pause().await;
                     continue;
                 }
@@ -62,7 +62,7 @@ async fn once(shared: &Shared, id: u64, request: &Request, close: bool) -> Optio
     let mut connection = Connection { stream, reader: Reader::default() };
     match connection.exchange(shared, id, request, close).await {
         Exchange::Answered(head, body) => {
-            shared.judge(sent, check::check(id, &head, &body));
+            shared.judge(sent, check::check(id, request.body.as_bytes(), &head, &body));
             (!close && !head.closes()).then_some(connection)
         }
         Exchange::ClosedBefore => {

@@ -47,6 +47,15 @@ impl Nginx {
         process::gone(&[old], wait::PATIENCE).await
     }
 
+    /// The other second half: the new master ends, and the old one is in charge again. If its workers were dismissed, HUP it
+    /// before.
+    pub async fn take_back(&self, old: Pid) -> Result<()> {
+        let new = self.master()?;
+        process::signal(new, Signal::QUIT)?;
+        process::gone(&[new], wait::PATIENCE).await?;
+        wait::until("the old master's pid file", || self.master().is_ok_and(|master| master == old)).await
+    }
+
     /// SIGKILL to every process. To be expected in the log: nothing, since nobody is left to write it.
     pub async fn kill_all(&self) -> Result<()> {
         let pids = self.pids();

@@ -1,0 +1,108 @@
+//! The usual set-up: nginx with one group, `shop`, over two backends, and the judge of which of them may answer.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+
+use crate::load::{Load, Plan, Report};
+use crate::nginx::{Builder, Nginx};
+use crate::switcher::Switcher;
+use crate::{Backend, Expected};
+
+/// What [`Edge::http`] gives the slots unless a test wants something else.
+pub const UPSTREAMS: &str = "
+    upstream shop_blue { server %%blue%%; keepalive 32; }
+    upstream shop_green { server %%green%%; keepalive 32; }
+";
+
+/// What [`Edge::http`] gives the server unless a test wants something else: the load then also sees which slot was chosen.
+pub const LOCATION: &str =
+    "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
+
+/// nginx at `%%listen:main%%`, with slots `blue` and `green` of group `shop`; blue is active.
+#[derive(Debug)]
+pub struct Edge {
+    /// The server that slot `blue` leads to; `%%blue%%`.
+    pub blue: Backend,
+    /// The server that slot `green` leads to; `%%green%%`.
+    pub green: Backend,
+    /// The nginx.
+    pub nginx: Nginx,
+    /// Switches `shop`.
+    pub shop: Switcher,
+}
+
+impl Edge {
+    /// `http {}` with the group over the upstreams `shop_blue` and `shop_green`, and a server that holds `locations`.
+    pub fn http(upstreams: &str, locations: &str) -> String {
+        format!(
+            "cutover_state %%prefix%%/state;
+            {upstreams}
+            cutover shop {{ slot blue shop_blue; slot green shop_green; active blue; }}
+            proxy_http_version 1.1;
+            proxy_set_header Connection '';
+            server {{ listen %%listen:main%%; {locations} }}
+            server {{ listen %%admin%%; location / {{ cutover_api write=on; }} }}"
+        )
+    }
+
+    /// Starts it with this `http {}`.
+    pub async fn start(http: &str) -> Result<Self> {
+        Self::start_with(Nginx::builder().http(http)).await
+    }
+
+    /// Starts it with more than an `http {}`.
+    pub async fn start_with(builder: Builder) -> Result<Self> {
+        let blue = Backend::start("blue").await?;
+        let green = Backend::start("green").await?;
+        let builder = builder.set("blue", blue.address()).set("green", green.address());
+        let nginx = builder.start().await?;
+        let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
+        Ok(Self { blue, green, nginx, shop })
+    }
+
+    /// The judge.
+    pub fn expected(&self) -> &Arc<Expected> {
+        self.shop.expected()
+    }
+
+    /// What a load on this nginx sends, to be changed.
+    pub fn plan(&self) -> Result<Plan> {
+        Ok(Plan::new(self.nginx.address("main")?))
+    }
+
+    /// A load of GETs for `/`.
+    pub fn load(&self) -> Result<Load> {
+        Ok(Load::start(self.plan()?, self.expected()))
+    }
+
+    /// Runs `work`, and switches to and fro under the load until it has ended; the number of switches.
+    pub async fn switch_during(&self, load: &Load, work: impl Future<Output = Result<()>>) -> Result<u32> {
+        let ended = Cell::new(false);
+        let work = async {
+            let result = work.await;
+            ended.set(true);
+            result
+        };
+        let switching = async {
+            let mut switches = 0;
+            while !ended.get() {
+                self.shop.switch_times(load, 1).await?;
+                switches += 1;
+            }
+            anyhow::Ok(switches)
+        };
+        let (worked, switches) = tokio::join!(work, switching);
+        worked?;
+        switches
+    }
+
+    /// Demands that no answer of a load failed, and none came from the wrong slot.
+    pub fn assert_exact(&self, what: &str, report: &Report) -> Result<()> {
+        println!("{what} on {}: {report}", self.nginx.flavour());
+        ensure!(report.failed() == 0 && report.stale == 0, "{what}: {report}");
+        ensure!(report.total > 0, "{what}: nothing was sent");
+        Ok(())
+    }
+}

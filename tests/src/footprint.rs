@@ -1,0 +1,73 @@
+//! What a process holds: descriptors, mappings, memory. For tests that nothing piles up.
+
+use std::fmt;
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::process::{self, Pid};
+
+/// A look at one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Those of them that are no sockets.
+    pub files: usize,
+    /// Lines of `/proc/PID/maps`.
+    pub mappings: usize,
+    /// Those of them that are of this module's state file or counters.
+    pub own_mappings: usize,
+    /// Resident memory, in KiB.
+    pub resident: u64,
+    /// Resident memory that is no file's, in KiB: where a leak shows.
+    pub anonymous: u64,
+    /// Resident memory, shared pages divided by their users, in KiB.
+    pub proportional: u64,
+}
+
+impl Footprint {
+    /// Looks at a process that lives.
+    pub fn of(pid: Pid) -> Result<Self> {
+        let read = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            fs::read_to_string(&path).with_context(|| format!("{path}, of {:?}", process::title(pid)))
+        };
+        let maps = read("maps")?;
+        let own = |line: &&str| line.ends_with("/routes") || line.contains("memfd:cutover");
+        let memory = read("smaps_rollup")?;
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
+        let links: Vec<_> = descriptors.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+        Ok(Self {
+            descriptors: links.len(),
+            files: links.iter().filter(|link| !link.to_string_lossy().starts_with("socket:")).count(),
+            mappings: maps.lines().count(),
+            own_mappings: maps.lines().filter(own).count(),
+            resident: kib(&memory, "Rss:")?,
+            anonymous: kib(&memory, "Anonymous:")?,
+            proportional: kib(&memory, "Pss:")?,
+        })
+    }
+}
+
+impl fmt::Display for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} descriptors ({} files), {} mappings ({} own), {} KiB resident, {} anonymous, {} proportional",
+            self.descriptors,
+            self.files,
+            self.mappings,
+            self.own_mappings,
+            self.resident,
+            self.anonymous,
+            self.proportional
+        )
+    }
+}
+
+fn kib(memory: &str, key: &str) -> Result<u64> {
+    let line = memory.lines().find_map(|line| line.strip_prefix(key));
+    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("no {key} in {memory}"))
+}
