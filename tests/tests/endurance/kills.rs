@@ -1,0 +1,128 @@
+//! Workers, the master, or all of nginx are killed at random instants of a switch: a switch that was acknowledged holds, and
+//! one that was not has happened or not, but never leads elsewhere.
+
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::load::Report;
+use cutover_tests::process::{self, Pid, Signal};
+use cutover_tests::seed::Chance;
+use cutover_tests::{Load, Nginx, wait};
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    OneWorker,
+    AllWorkers,
+    Master,
+    Everything,
+}
+
+const VICTIMS: [Victim; 4] = [Victim::OneWorker, Victim::AllWorkers, Victim::Master, Victim::Everything];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_amid_switches() {
+    kill_amid_switches(10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn two_hundred_kills_amid_switches() {
+    kill_amid_switches(200).await;
+}
+
+async fn kill_amid_switches(rounds: u32) {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let mut chance = Chance::from_env().unwrap();
+    let plan = edge.plan().unwrap().connections(3, 2).pause(std::time::Duration::from_millis(1));
+    let load = Load::start(plan, edge.expected());
+    let (mut acknowledged, mut taken) = (0, 0);
+    for round in 0..rounds {
+        let victim = *chance.pick(&VICTIMS).unwrap();
+        let doomed = doomed(&edge.nginx, victim);
+        let to = edge.shop.next();
+        let call = edge.expected().announce(&to);
+        let admin = edge.nginx.admin();
+        let switch = tokio::spawn({
+            let to = to.clone();
+            async move {
+                match admin.switch("shop", &to).await {
+                    Ok(_) => {
+                        call.acknowledge();
+                        None
+                    }
+                    Err(_) => Some(call),
+                }
+            }
+        });
+        // Not a wait for anything: it is the instant that is chosen.
+        for _ in 0..chance.below(1000) {
+            tokio::task::yield_now().await;
+        }
+        doomed.iter().for_each(|pid| process::signal(*pid, Signal::KILL).unwrap());
+        come_back(&edge.nginx, victim, &doomed).await;
+        let unacknowledged = switch.await.unwrap();
+        let active = edge.nginx.admin().group("shop").await.unwrap().route.active;
+        match unacknowledged {
+            None => {
+                acknowledged += 1;
+                assert_eq!(active, to, "round {round}: acknowledged, then {victim:?} was killed");
+            }
+            Some(call) => {
+                taken += u32::from(active == to);
+                call.withdraw(&active);
+            }
+        }
+        load.answers(30).await.unwrap();
+    }
+    let report = load.stop().await;
+    println!(
+        "{rounds} kills on {}: {acknowledged} switches acknowledged, {} not, of which {taken} had happened; {} requests, {} lost, {} stale",
+        edge.nginx.flavour(),
+        rounds - acknowledged,
+        report.total,
+        report.failed(),
+        report.stale
+    );
+    assert_only_lost(&report);
+    let idle = async || {
+        let group = edge.nginx.admin().group("shop").await.unwrap();
+        group.slots.iter().all(|slot| slot.counters.in_flight == 0)
+    };
+    wait::until_async(wait::PATIENCE, "no request in flight", idle).await.unwrap();
+}
+
+/// The master first: it would start others for its workers.
+fn doomed(nginx: &Nginx, victim: Victim) -> Vec<Pid> {
+    let master = nginx.master().unwrap();
+    let workers = nginx.workers();
+    match victim {
+        Victim::OneWorker => workers.into_iter().take(1).collect(),
+        Victim::AllWorkers => workers,
+        Victim::Master => vec![master],
+        Victim::Everything => std::iter::once(master).chain(workers).collect(),
+    }
+}
+
+/// Lets nginx come back: by itself, or as whoever supervises it would do it.
+async fn come_back(nginx: &Nginx, victim: Victim, killed: &[Pid]) {
+    process::gone(killed, wait::PATIENCE).await.unwrap();
+    if let Victim::OneWorker | Victim::AllWorkers = victim {
+        nginx.expect_in_log("exited on signal 9");
+        let replaced =
+            || nginx.workers().len() == 2 && !nginx.workers().iter().any(|pid| killed.contains(pid));
+        wait::until("workers in place of the killed ones", replaced).await.unwrap();
+        return;
+    }
+    if let Victim::Master = victim {
+        // Its workers serve on, and can be asked.
+        nginx.admin().group("shop").await.unwrap();
+        let orphans = nginx.workers();
+        orphans.iter().for_each(|orphan| process::signal(*orphan, Signal::KILL).unwrap());
+        process::gone(&orphans, wait::PATIENCE).await.unwrap();
+    }
+    nginx.start().await.unwrap();
+}
+
+/// A kill takes connections with it. Whatever was answered is right.
+fn assert_only_lost(report: &Report) {
+    assert_eq!(report.stale, 0, "{report}");
+    assert!(report.failures.iter().all(|failure| failure.outcome.status.is_none()), "{report}");
+}

@@ -1,0 +1,94 @@
+//! A binary upgrade that is taken back: the new master ends, the old one goes on as if nothing had been.
+
+use anyhow::Result;
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::footprint::Footprint;
+use cutover_tests::process::{self, Signal};
+use cutover_tests::wait;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_is_taken_back_under_load() {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let master = edge.nginx.master().unwrap();
+    let before = Footprint::of(master).unwrap();
+    let load = edge.load().unwrap();
+    let work = async {
+        for _ in 0..3 {
+            // While the old workers still take connections.
+            let old = edge.nginx.begin_upgrade().await?;
+            load.answers(300).await?;
+            edge.nginx.take_back(old).await?;
+            load.answers(100).await?;
+            // When they have been told to go: they are started again first, as nginx's manual says.
+            let old = edge.nginx.begin_upgrade().await?;
+            dismiss_workers_of(&edge, old).await?;
+            load.answers(300).await?;
+            process::signal(old, Signal::HUP)?;
+            wait::until("workers of both masters", || edge.nginx.workers().len() == 4).await?;
+            edge.nginx.take_back(old).await?;
+            load.answers(100).await?;
+        }
+        Ok(())
+    };
+    let switches = edge.switch_during(&load, work).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact(&format!("6 upgrades taken back, {switches} switches"), &report).unwrap();
+
+    assert_eq!(edge.nginx.master().unwrap(), master);
+    assert_counted(&edge, report.total).await;
+    let after = Footprint::of(master).unwrap();
+    println!("before: {before}\nafter: {after}");
+    assert_eq!((after.descriptors, after.own_mappings), (before.descriptors, before.own_mappings));
+    // And forward for good.
+    edge.nginx.upgrade().await.unwrap();
+    edge.shop.assert_settled().await.unwrap();
+    edge.shop.switch().await.unwrap();
+    edge.nginx.kill_all().await.unwrap();
+    edge.nginx.start().await.unwrap();
+    edge.shop.assert_settled().await.unwrap();
+}
+
+/// The new master dies without a word, its workers are told to finish: the old master has not lost the lock or the route.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_new_master_leaves_the_old_one_in_charge() {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let load = edge.load().unwrap();
+    let work = async {
+        for _ in 0..3 {
+            let old_workers = edge.nginx.workers();
+            let old = edge.nginx.begin_upgrade().await?;
+            edge.nginx.kill_master().await?;
+            load.answers(100).await?;
+            let orphans: Vec<_> =
+                edge.nginx.workers().into_iter().filter(|worker| !old_workers.contains(worker)).collect();
+            orphans.iter().try_for_each(|orphan| process::signal(*orphan, Signal::QUIT))?;
+            process::gone(&orphans, wait::PATIENCE).await?;
+            wait::until("the old master's pid file", || edge.nginx.master().is_ok_and(|now| now == old))
+                .await?;
+            load.answers(100).await?;
+        }
+        Ok(())
+    };
+    edge.nginx.expect_in_log("exited on signal 9");
+    let switches = edge.switch_during(&load, work).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact(&format!("3 new masters killed, {switches} switches"), &report).unwrap();
+    assert_counted(&edge, report.total).await;
+    edge.nginx.reload().await.unwrap();
+    edge.shop.assert_settled().await.unwrap();
+}
+
+async fn dismiss_workers_of(edge: &Edge, old: process::Pid) -> Result<()> {
+    process::signal(old, Signal::WINCH)?;
+    wait::until("the new workers alone", || edge.nginx.workers().len() == 2).await
+}
+
+/// Each request was counted once, whichever master's worker it met.
+async fn assert_counted(edge: &Edge, requests: u64) {
+    let counted = async || {
+        let group = edge.nginx.admin().group("shop").await.unwrap();
+        group.slots.iter().map(|slot| slot.counters.responses.success).sum::<u64>() == requests
+            && group.slots.iter().all(|slot| slot.counters.in_flight == 0)
+    };
+    wait::until_async(wait::PATIENCE, "all requests in the counters", counted).await.unwrap();
+}
