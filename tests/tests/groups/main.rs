@@ -1,0 +1,7 @@
+//! Groups in every shape: sharing peers and upstreams, with one slot and with eight, and none at all.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod shared;
+mod sizes;
+mod unused;

@@ -1,0 +1,76 @@
+//! The module is loaded and has nothing to do, or has nothing to do any more.
+
+use std::fs;
+
+use cutover_tests::edge::{Edge, UPSTREAMS};
+use cutover_tests::{Backend, Expected, Load, Nginx, Plan, client};
+
+const PLAIN: &str = "
+    upstream shop { server %%blue%%; keepalive 8; }
+    server { listen %%listen:main%%; location / { proxy_pass http://shop; } }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_directive_of_ours() {
+    let blue = Backend::start("blue").await.unwrap();
+    let nginx = Nginx::builder().set("blue", blue.address()).http(PLAIN).start().await.unwrap();
+    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &Expected::new("blue"));
+    for _ in 0..3 {
+        load.answers(100).await.unwrap();
+        nginx.reload().await.unwrap();
+    }
+    let old = nginx.begin_upgrade().await.unwrap();
+    load.answers(100).await.unwrap();
+    nginx.take_back(old).await.unwrap();
+    nginx.upgrade().await.unwrap();
+    load.answers(100).await.unwrap();
+    let report = load.stop().await;
+    assert_eq!((report.failed(), report.stale), (0, 0), "{report}");
+    assert_eq!(blue.truth().requests, report.total);
+    nginx.kill_worker().await.unwrap();
+    nginx.kill_all().await.unwrap();
+    assert_eq!(fs::read_dir(nginx.prefix().join("state")).unwrap().count(), 0, "nobody asked for a file");
+    nginx.start().await.unwrap();
+    assert_eq!(client::get(nginx.address("main").unwrap(), "/").await.unwrap().status, 200);
+    nginx.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_http_at_all() {
+    let text = "load_module %%module%%; user www-data; worker_processes 2;
+        pid %%prefix%%/nginx.pid; error_log %%prefix%%/error.log info; events {}";
+    let nginx = Nginx::builder().whole(text).start().await.unwrap();
+    nginx.reload().await.unwrap();
+    nginx.kill_worker().await.unwrap();
+    nginx.upgrade().await.unwrap();
+    // The first reload that has one.
+    nginx.write_http("server { listen %%listen:main%%; location / { return 204; } }").unwrap();
+    nginx.reload().await.unwrap();
+    assert_eq!(client::get(nginx.address("main").unwrap(), "/").await.unwrap().status, 204);
+    nginx.stop().await.unwrap();
+}
+
+/// A configuration without the group and the state, and then with them again: the route is where it was left.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_go_and_come_back() {
+    let with = Edge::http(UPSTREAMS, "location / { proxy_pass http://shop; }");
+    let edge = Edge::start(&with).await.unwrap();
+    let load = edge.load().unwrap();
+    for number in 0..4 {
+        edge.shop.switch_times(&load, 5).await.unwrap();
+        // What an operator would do who gives up the group: straight to the slot that has the traffic.
+        let settled = edge.expected().settled();
+        edge.nginx.write_http(&PLAIN.replace("%%blue%%", &format!("%%{settled}%%"))).unwrap();
+        edge.nginx.reload().await.unwrap();
+        load.answers(200).await.unwrap();
+        edge.nginx.write_http(&with).unwrap();
+        if number % 2 == 0 {
+            edge.nginx.reload().await.unwrap();
+        } else {
+            edge.nginx.upgrade().await.unwrap();
+        }
+        edge.shop.assert_settled().await.unwrap();
+    }
+    let report = load.stop().await;
+    edge.assert_exact("groups that go and come back", &report).unwrap();
+}
