@@ -149,6 +149,11 @@ impl Names {
         SlotId::all().find(|id| self.slot(*id) == Some(slot))
     }
 
+    /// The slots of the configuration that runs.
+    pub fn configured(&self) -> Vec<SlotId> {
+        SlotId::all().filter(|id| self.configured & configured_mask(&[*id]) != 0).collect()
+    }
+
     /// The same names, with these slots as those of the configuration that runs.
     pub fn with_configured(&self, slots: &[SlotId]) -> Self {
         Self { configured: configured_mask(slots), ..self.clone() }

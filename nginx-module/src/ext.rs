@@ -163,6 +163,13 @@ pub(crate) fn is_upgrade() -> bool {
     std::env::var_os("NGINX").is_some()
 }
 
+/// The same, and that master is still there: this process's parent has not changed (as nginx's ngx_signal_handler asks).
+pub(crate) fn is_upgrade_of_living_master() -> bool {
+    // SAFETY: set at the begin of main.
+    let parent = unsafe { ngx::ffi::ngx_parent };
+    is_upgrade() && u32::try_from(parent).is_ok_and(|parent| parent == std::os::unix::process::parent_id())
+}
+
 /// Whether this process only brings a signal to a running nginx (`nginx -s reload`).
 pub(crate) fn only_signalling() -> bool {
     // SAFETY: set while nginx reads its options, before any configuration is parsed.

@@ -90,6 +90,7 @@ pub static mut ngx_http_cutover_module: ngx_module_t = ngx_module_t {
     type_: NGX_HTTP_MODULE as usize,
     init_module: Some(process::init_module),
     init_process: Some(process::init),
+    exit_master: Some(process::exit_master),
     ..ngx_module_t::default()
 };
 

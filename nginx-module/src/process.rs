@@ -3,9 +3,8 @@
 use ngx::core::Status;
 use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_int_t, ngx_process};
 
-use crate::conf;
 use crate::state::State;
-use crate::trial;
+use crate::{conf, ext, trial};
 
 /// Called in the master when a configuration begins to run, and nothing can refuse it any more.
 pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -34,6 +33,17 @@ pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         }
     }
     Status::NGX_OK.into()
+}
+
+/// Called in a master, or in the one process, when it ends.
+pub(crate) extern "C" fn exit_master(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx passes the cycle that ends.
+    let cycle = unsafe { &*cycle };
+    if ext::is_upgrade_of_living_master()
+        && let Some((_, state)) = main_of(cycle)
+    {
+        state.give_back(cycle.log);
+    }
 }
 
 fn main_of(cycle: &ngx_cycle_t) -> Option<(&conf::Main, &State)> {

@@ -108,18 +108,26 @@ impl State {
     /// The configuration runs from now on: only its slots may be switched to. A switch that an old worker made meanwhile to a
     /// slot that is gone is taken back to where the traffic was.
     pub(crate) fn commit(&self, groups: &[Box<Group>], log: *mut ngx_log_t) {
-        let result = self.with_descriptor(|descriptor| Some(commit::write_configured(descriptor, groups)));
-        if let Some(Err(error)) = result {
+        self.write_or_log(log, |descriptor| commit::write_configured(descriptor, groups));
+        let boot = trial::boot();
+        for group in groups {
+            commit::take_back(group, log);
+            trial::begin(group, boot, self.fresh, log);
+        }
+    }
+
+    /// The master that a binary upgrade has started ends before the old one: the old one's slots may be switched to again.
+    pub(crate) fn give_back(&self, log: *mut ngx_log_t) {
+        self.write_or_log(log, commit::give_back);
+    }
+
+    fn write_or_log(&self, log: *mut ngx_log_t, write: impl FnOnce(&OwnedFd) -> io::Result<()>) {
+        if let Some(Err(error)) = self.with_descriptor(|descriptor| Some(write(descriptor))) {
             ext::log(
                 NGX_LOG_CRIT,
                 log,
                 format_args!("cutover_state: writing \"{}\" failed: {error}", self.path.display()),
             );
-        }
-        let boot = trial::boot();
-        for group in groups {
-            commit::take_back(group, log);
-            trial::begin(group, boot, self.fresh, log);
         }
     }
 }

@@ -8,33 +8,74 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use cutover_core::event::Kind;
 use cutover_core::route::{Reading, SlotId};
-use cutover_core::state_file::{NAMES_OFFSET, NAMES_SIZE, Names, record_offset};
+use cutover_core::state_file::{HEADER_SIZE, NAMES_OFFSET, NAMES_SIZE, Names, RECORD_SIZE, record_offset};
 use ngx::ffi::{NGX_LOG_ALERT, ngx_log_t};
 
 use crate::ext;
 use crate::group::Group;
 use crate::trial;
 
+/// What the records said when this process, started by a binary upgrade, began: the old master's configuration.
+static BEFORE_UPGRADE: OnceLock<Vec<Configured>> = OnceLock::new();
+
+/// Which slots of a record the configuration that runs has.
+type Configured = (u32, Vec<SlotId>);
+
 /// Writes into each group's record which slots it has.
 pub(super) fn write_configured(descriptor: &OwnedFd, groups: &[Box<Group>]) -> io::Result<()> {
     let file = File::from(descriptor.try_clone()?);
+    if ext::is_upgrade() && BEFORE_UPGRADE.get().is_none() {
+        let _ = BEFORE_UPGRADE.set(read_configured(&file)?);
+    }
+    let configured = groups.iter().map(|group| {
+        (group.record.get(), group.slots.iter().filter_map(|slot| slot.id.get()).collect::<Vec<_>>())
+    });
+    write(&file, configured)
+}
+
+/// Makes the records say again what they said before the binary upgrade.
+pub(super) fn give_back(descriptor: &OwnedFd) -> io::Result<()> {
+    let before = BEFORE_UPGRADE.get().map_or(&[][..], Vec::as_slice);
+    write(&File::from(descriptor.try_clone()?), before.iter().cloned())
+}
+
+fn read_configured(file: &File) -> io::Result<Vec<Configured>> {
+    let capacity = (file.metadata()?.len().saturating_sub(HEADER_SIZE as u64)) / RECORD_SIZE as u64;
+    let mut all = Vec::new();
+    for record in 0..u32::try_from(capacity).unwrap_or(u32::MAX) {
+        match read_names(file, record)? {
+            Some(names) if !names.group.is_empty() => all.push((record, names.configured())),
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+fn write(file: &File, configured: impl Iterator<Item = Configured>) -> io::Result<()> {
     let mut written = false;
-    for group in groups {
-        let place = (record_offset(group.record.get()) + NAMES_OFFSET) as u64;
-        let mut stored = [0; NAMES_SIZE];
-        file.read_exact_at(&mut stored, place)?;
-        let Some(names) = Names::decode(&stored) else { continue };
-        let ids: Vec<SlotId> = group.slots.iter().filter_map(|slot| slot.id.get()).collect();
+    for (record, ids) in configured {
+        let Some(names) = read_names(file, record)? else { continue };
         let now = names.with_configured(&ids);
         if now != names {
-            file.write_all_at(&now.encode(), place)?;
+            file.write_all_at(&now.encode(), names_offset(record))?;
             written = true;
         }
     }
     if written { file.sync_all() } else { Ok(()) }
+}
+
+fn read_names(file: &File, record: u32) -> io::Result<Option<Names>> {
+    let mut stored = [0; NAMES_SIZE];
+    file.read_exact_at(&mut stored, names_offset(record))?;
+    Ok(Names::decode(&stored))
+}
+
+fn names_offset(record: u32) -> u64 {
+    (record_offset(record) + NAMES_OFFSET) as u64
 }
 
 /// Takes back a switch to a slot that this configuration does not have.

@@ -78,6 +78,28 @@ async fn a_killed_new_master_leaves_the_old_one_in_charge() {
     edge.shop.assert_settled().await.unwrap();
 }
 
+/// What the new configuration has dropped or added is the old one's again, or not its business.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_way_back_the_old_configurations_slots_count() {
+    let http = "
+        cutover_state %%prefix%%/state;
+        upstream b { server %%blue%%; } upstream g { server %%green%%; } upstream r { server 127.0.0.1:1; }
+        cutover shop { slot blue b; slot %%second%%; active blue; }
+        server { listen %%listen:main%%; location / { proxy_pass http://shop; } }
+        server { listen %%admin%%; location / { cutover_api write=on; } }
+    ";
+    let edge =
+        Edge::start_with(cutover_tests::Nginx::builder().set("second", "green g").http(http)).await.unwrap();
+    edge.nginx.set("second", "red r");
+    edge.nginx.write_http(http).unwrap();
+    let old = edge.nginx.begin_upgrade().await.unwrap();
+    edge.nginx.take_back(old).await.unwrap();
+    let load = edge.load().unwrap();
+    edge.shop.switch_times(&load, 10).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact("slots of the old configuration", &report).unwrap();
+}
+
 async fn dismiss_workers_of(edge: &Edge, old: process::Pid) -> Result<()> {
     process::signal(old, Signal::WINCH)?;
     wait::until("the new workers alone", || edge.nginx.workers().len() == 2).await
