@@ -216,8 +216,7 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Res
     write(&path, &file, records.len() as u32, &plan)?;
 
     let size = state_file::file_size(plan.capacity) as usize;
-    let map_error = |error| file::failed("mapping", &path, error);
-    let routes = Mapping::shared(&file, size).map_err(map_error)?;
+    let routes = map(&path, &file, size)?;
     let identity = file::identity(&file).map_err(|error| file::failed("reading", &path, error))?;
     let wanted = wanted_cells(groups, &plan, &records);
     let (counters, cells) = Counters::open(identity, &wanted, origin).map_err(StateError::Counters)?;
@@ -267,6 +266,18 @@ fn write(path: &Path, file: &File, capacity: u32, plan: &Plan) -> Result<(), Sta
         file.sync_all().map_err(failed)?;
     }
     Ok(())
+}
+
+/// Maps another opening of the file: a mapping keeps what it was made of open, in every process that inherits it, and a worker
+/// that outlives its master must not hold the lock.
+fn map(path: &Path, file: &File, size: usize) -> Result<Mapping, StateError> {
+    let failed = |error| file::failed("mapping", path, error);
+    let again = file::open_existing(path, file::Access::Write)?;
+    let again = again.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    if file::identity(&again).map_err(failed)? != file::identity(file).map_err(failed)? {
+        return Err(StateError::Replaced { path: path.to_owned(), held: "the old file".to_owned() });
+    }
+    Mapping::shared(&again, size).map_err(failed)
 }
 
 /// Points each group at its record, and each slot at its counters.

@@ -1,0 +1,6 @@
+//! What runs beside the module in one nginx: the processes of a cache, and other dynamic modules.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cache_processes;
+mod debian_modules;
