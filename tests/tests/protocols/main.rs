@@ -1,10 +1,12 @@
-//! Promise 1 over the other protocols: HTTP/2 from the client, and gRPC, FastCGI, uwsgi and WebSocket handshakes to the slots.
-//! Each under switches to and fro, with every answer checked.
+//! Promise 1 over the other protocols: HTTP/2 from the client, and gRPC, FastCGI, uwsgi, SCGI and WebSocket handshakes to the
+//! slots. Each under switches to and fro, with every answer checked.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod echo;
 mod grpc;
 mod packets;
+mod streams;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -105,6 +107,13 @@ async fn fastcgi_to_the_slots() {
 async fn uwsgi_to_the_slots() {
     let (blue, green) = (packets::uwsgi("blue").await, packets::uwsgi("green").await);
     let nginx = nginx(blue, green, "", "uwsgi_pass shop;").await;
+    assert_exact(&nginx, slot_of).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scgi_to_the_slots() {
+    let (blue, green) = (packets::scgi("blue").await, packets::scgi("green").await);
+    let nginx = nginx(blue, green, "", "scgi_pass shop;").await;
     assert_exact(&nginx, slot_of).await;
 }
 

@@ -1,4 +1,4 @@
-//! FastCGI and uwsgi servers, just enough to answer who they are.
+//! FastCGI, uwsgi and SCGI servers, just enough to answer who they are.
 
 use std::future::Future;
 use std::io::Result;
@@ -15,6 +15,11 @@ pub(crate) async fn fastcgi(slot: &'static str) -> SocketAddr {
 /// A uwsgi server on a free port.
 pub(crate) async fn uwsgi(slot: &'static str) -> SocketAddr {
     serve(move |stream| answer_uwsgi(stream, slot)).await
+}
+
+/// An SCGI server on a free port.
+pub(crate) async fn scgi(slot: &'static str) -> SocketAddr {
+    serve(move |stream| answer_scgi(stream, slot)).await
 }
 
 async fn serve<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
@@ -58,5 +63,19 @@ async fn answer_uwsgi(mut stream: TcpStream, slot: &str) -> Result<()> {
     let [_, low, high, _] = head;
     stream.read_exact(&mut vec![0; usize::from(u16::from_le_bytes([low, high]))]).await?;
     let text = format!("HTTP/1.1 200 OK\r\nX-Slot: {slot}\r\nContent-Length: {}\r\n\r\n{slot}", slot.len());
+    stream.write_all(text.as_bytes()).await
+}
+
+/// The headers as a netstring, `LENGTH:..,`, and nothing after it; the answer is that of a CGI program.
+async fn answer_scgi(mut stream: TcpStream, slot: &str) -> Result<()> {
+    let mut length = 0;
+    loop {
+        match stream.read_u8().await? {
+            b':' => break,
+            digit => length = length * 10 + usize::from(digit - b'0'),
+        }
+    }
+    stream.read_exact(&mut vec![0; length + 1]).await?;
+    let text = format!("Status: 200 OK\r\nX-Slot: {slot}\r\nContent-Length: {}\r\n\r\n{slot}", slot.len());
     stream.write_all(text.as_bytes()).await
 }

@@ -1,0 +1,82 @@
+//! gRPC streams in both directions: a service that sends back what it is sent, and its client.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use http_body_util::channel::{Channel, Sender};
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A service on a free port whose answers name `slot`: head at once, each message when it comes, status at the end.
+pub(crate) async fn serve(slot: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind(cutover_tests::ports::free().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(move |request: Request<Incoming>| async move {
+                let status =
+                    HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
+                let body = request.into_body().with_trailers(async { Some(Ok(status)) });
+                Response::builder()
+                    .header("content-type", "application/grpc")
+                    .header("x-slot", slot)
+                    .body(body)
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// One stream, on a connection of its own.
+pub(crate) struct Stream {
+    to: Sender<Bytes>,
+    from: Incoming,
+}
+
+impl Stream {
+    /// Opens one; with the slot that took it.
+    pub(crate) async fn open(address: SocketAddr) -> (String, Self) {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut connection, driver) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(driver);
+        let (to, body) = Channel::new(1);
+        let request = Request::post("http://shop.test/shop.Chat/Talk")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(body)
+            .unwrap();
+        let answer = tokio::time::timeout(LIMIT, connection.send_request(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        let slot = answer.headers().get("x-slot").unwrap().to_str().unwrap().to_owned();
+        (slot, Self { to, from: answer.into_body() })
+    }
+
+    /// Sends a message and waits until it has come back.
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.to.send_data(Bytes::copy_from_slice(text.as_bytes())).await.unwrap();
+        let mut heard = Vec::new();
+        while heard.len() < text.len() {
+            let frame = tokio::time::timeout(LIMIT, self.from.frame()).await.unwrap().unwrap().unwrap();
+            heard.extend(frame.into_data().unwrap());
+        }
+        assert_eq!(heard, text.as_bytes());
+    }
+
+    /// Says that there is no more, and demands a good end.
+    pub(crate) async fn end(self) {
+        drop(self.to);
+        let rest = tokio::time::timeout(LIMIT, self.from.collect()).await.unwrap().unwrap();
+        assert_eq!(rest.trailers().unwrap().get("grpc-status").unwrap(), "0");
+    }
+}
