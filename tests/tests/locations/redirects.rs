@@ -1,0 +1,50 @@
+//! `X-Accel-Redirect` and `error_page` back into the group: one request of a client is several of a slot, and the slot is chosen
+//! anew for each.
+
+use cutover_tests::edge::{Edge, UPSTREAMS};
+use cutover_tests::load::{Load, Request};
+use cutover_tests::{Action, Backend};
+
+const LOCATIONS: &str = "
+    location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }
+    location /kept/ { internal; proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }
+    location /broken {
+        proxy_intercept_errors on;
+        error_page 503 = /kept/excuse;
+        proxy_pass http://shop;
+    }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_internal_redirect_finds_its_slot() {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATIONS)).await.unwrap();
+    let rules = |backend: &Backend| {
+        backend.on("/file", Action::status(200).header("x-accel-redirect", "/kept/file"));
+        backend.on("/twice", Action::status(200).header("x-accel-redirect", "/kept/twice"));
+        backend.on("/kept/twice", Action::status(200).header("x-accel-redirect", "/kept/at-last"));
+        backend.on("/broken", Action::status(503));
+    };
+    rules(&edge.blue);
+    rules(&edge.green);
+    let requests = ["/file", "/twice", "/broken", "/"].map(Request::get).to_vec();
+    let load = Load::start(edge.plan().unwrap().requests(requests), edge.expected());
+    let work = async {
+        for _ in 0..3 {
+            load.answers(300).await?;
+            edge.nginx.reload().await?;
+        }
+        Ok(())
+    };
+    let switches = edge.switch_during(&load, work).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact(&format!("internal redirects, {switches} switches"), &report).unwrap();
+    let asked = |target: &str| {
+        let count = |backend: &Backend| backend.truth().targets.get(target).copied().unwrap_or(0);
+        count(&edge.blue) + count(&edge.green)
+    };
+    assert_eq!(asked("/file"), asked("/kept/file"));
+    assert_eq!(asked("/twice"), asked("/kept/twice"));
+    assert_eq!(asked("/twice"), asked("/kept/at-last"));
+    assert_eq!(asked("/broken"), asked("/kept/excuse"));
+    assert_eq!(asked("/file") + asked("/twice") + asked("/broken") + asked("/"), report.total);
+}

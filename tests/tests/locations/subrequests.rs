@@ -1,0 +1,41 @@
+//! `auth_request` and `mirror` that go to the same group as the request that they belong to.
+
+use cutover_tests::edge::{Edge, UPSTREAMS};
+use cutover_tests::load::{Load, Request};
+
+const LOCATIONS: &str = "
+    location / { auth_request /auth; mirror /mirror; proxy_pass http://shop; }
+    location = /auth {
+        internal;
+        proxy_pass_request_body off;
+        proxy_set_header Content-Length '';
+        proxy_set_header Connection '';
+        proxy_pass http://shop;
+    }
+    location = /mirror { internal; proxy_pass http://shop; }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_subrequest_finds_its_slot() {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATIONS)).await.unwrap();
+    let requests = vec![Request::get("/"), Request::post("/orders", &"x".repeat(30_000))];
+    let load = Load::start(edge.plan().unwrap().requests(requests), edge.expected());
+    let work = async {
+        for _ in 0..3 {
+            load.answers(200).await?;
+            edge.nginx.reload().await?;
+        }
+        Ok(())
+    };
+    let switches = edge.switch_during(&load, work).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact(&format!("auth_request and mirror, {switches} switches"), &report).unwrap();
+    super::counted(&edge, 3 * report.total).await;
+    let (blue, green) = (edge.blue.truth(), edge.green.truth());
+    assert_eq!(blue.requests + green.requests, 3 * report.total);
+    for target in ["/auth", "/mirror"] {
+        let asked = |targets: &std::collections::BTreeMap<String, u64>| targets.get(target).copied();
+        let (blue, green) = (asked(&blue.targets).unwrap(), asked(&green.targets).unwrap());
+        assert_eq!(blue + green, report.total, "{target}");
+    }
+}
