@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -30,6 +31,22 @@ impl Flavour {
             // Resolved, so that the processes' own idea of their program is the same path.
             Self::Debian => PathBuf::from("/usr/sbin/nginx"),
             Self::Source => self.folder().join("nginx"),
+        }
+    }
+
+    /// The version of that program: major, minor, patch.
+    pub fn version(self) -> Result<(u32, u32, u32)> {
+        let program = self.nginx();
+        let output = Command::new(&program)
+            .arg("-v")
+            .output()
+            .with_context(|| format!("failed to run {}", program.display()))?;
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let numbers =
+            text.rsplit('/').next().unwrap_or_default().split('.').map(|number| number.parse().ok());
+        match numbers.collect::<Option<Vec<u32>>>().as_deref() {
+            Some(&[major, minor, patch]) => Ok((major, minor, patch)),
+            _ => bail!("failed to find a version in {text:?}"),
         }
     }
 

@@ -18,6 +18,7 @@
 
 pub mod admin;
 pub mod backend;
+pub mod certificate;
 pub mod client;
 pub mod daemon;
 pub mod edge;

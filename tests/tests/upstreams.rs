@@ -7,7 +7,7 @@ use std::process::Command;
 
 use cutover_core::counters::Counters;
 use cutover_tests::nginx::Nginx;
-use cutover_tests::{Backend, ports, wait};
+use cutover_tests::{Backend, certificate, ports, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -312,25 +312,7 @@ async fn variables_tell_what_was_decided() {
 async fn with_certificate(http: &str) -> Nginx {
     let builder = Nginx::builder().set("cert", "cert.pem").set("key", "key.pem");
     let nginx = builder.http(http).build().unwrap();
-    let files: Vec<String> =
-        ["key.pem", "cert.pem"].iter().map(|name| nginx.prefix().join(name).display().to_string()).collect();
-    let status = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=shop.example", "-keyout", &files[0], "-out", &files[1]])
-        .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
+    certificate::make(nginx.prefix(), "shop.example").unwrap();
     nginx.start().await.unwrap();
     nginx
 }

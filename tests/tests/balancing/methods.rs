@@ -1,0 +1,89 @@
+//! Each way to choose a peer, with two peers in each slot: it chooses as it would without a group, whatever was switched.
+
+use cutover_tests::load::Request;
+use cutover_tests::{Backend, Load, Nginx, Plan, Switcher};
+
+/// Where a slot's requests must have gone.
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    /// Each peer got some.
+    Both,
+    /// All of one client's went to one peer.
+    One,
+    /// All of one key's went to one peer, and both peers have keys.
+    ByKey,
+}
+
+const KEYS: u32 = 24;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_zone() {
+    methods("").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_zone() {
+    methods("zone %%name%% 128k;").await;
+}
+
+async fn methods(zone: &str) {
+    for (method, share) in [
+        ("", Share::Both),
+        ("least_conn;", Share::Both),
+        ("random two;", Share::Both),
+        ("random two least_conn;", Share::Both),
+        ("ip_hash;", Share::One),
+        ("hash $arg_k;", Share::ByKey),
+        ("hash $arg_k consistent;", Share::ByKey),
+        ("hash $arg_k consistent; keepalive 4;", Share::ByKey),
+    ] {
+        assert_share(&format!("{zone} {method}"), share).await;
+    }
+}
+
+async fn assert_share(method: &str, share: Share) {
+    let mut builder = Nginx::builder();
+    let mut backends = Vec::new();
+    for (slot, name) in [("blue", "b1"), ("blue", "b2"), ("green", "g1"), ("green", "g2")] {
+        let backend = Backend::start(slot).await.unwrap();
+        builder = builder.set(name, backend.address());
+        backends.push(backend);
+    }
+    let upstream = |name: &str, one: &str, two: &str| {
+        let method = method.replace("%%name%%", name);
+        format!("upstream {name} {{ {method} server %%{one}%%; server %%{two}%%; }}\n")
+    };
+    let upstreams = upstream("shop_blue", "b1", "b2") + &upstream("shop_green", "g1", "g2");
+    let location = "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
+    let nginx = builder.http(&cutover_tests::Edge::http(&upstreams, location)).start().await.unwrap();
+    let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
+    let requests = (0..KEYS).map(|key| Request::get(&format!("/{key}?k={key}"))).collect();
+    let plan = Plan::new(nginx.address("main").unwrap()).requests(requests);
+    let load = Load::start(plan, shop.expected());
+    shop.switch_times(&load, 6).await.unwrap();
+    nginx.reload().await.unwrap();
+    shop.switch_times(&load, 6).await.unwrap();
+    let report = load.stop().await;
+    println!("{method:?} on {}: {report}", nginx.flavour());
+    assert_eq!((report.failed(), report.stale), (0, 0), "{method}: {report}");
+    assert_eq!(backends.iter().map(|backend| backend.truth().requests).sum::<u64>(), report.total);
+
+    for slot in backends.chunks_exact(2) {
+        let truths: Vec<_> = slot.iter().map(Backend::truth).collect();
+        let used = truths.iter().filter(|truth| truth.requests > 0).count();
+        let keys: Vec<usize> = truths.iter().map(|truth| truth.targets.len()).collect();
+        let targets: std::collections::BTreeSet<_> = truths.iter().flat_map(|t| t.targets.keys()).collect();
+        match share {
+            Share::Both => assert_eq!(used, 2, "{method}: {truths:?}"),
+            Share::One => assert_eq!(used, 1, "{method}: {truths:?}"),
+            Share::ByKey => {
+                assert_eq!(used, 2, "{method}: {truths:?}");
+                assert_eq!(
+                    keys.iter().sum::<usize>(),
+                    targets.len(),
+                    "{method}: a key at two peers: {truths:?}"
+                );
+            }
+        }
+    }
+}
