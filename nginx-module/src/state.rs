@@ -196,8 +196,14 @@ fn check(folder: &Path, groups: &[Box<Group>]) -> Result<(), StateError> {
     file::check_folder(folder)?;
     let path = file::path(folder);
     let records = match file::open_existing(&path, file::Access::Read)? {
-        Some(file) => read(&path, &file)?,
-        None => Vec::new(),
+        Some(file) => {
+            file::check_can_write(&path)?;
+            read(&path, &file)?
+        }
+        None => {
+            file::check_can_write(folder)?;
+            Vec::new()
+        }
     };
     state_file::plan(&records, &wanted(groups))?;
     Ok(())

@@ -52,6 +52,12 @@ fn trusted(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
+/// Whether a file, or what is in a folder, could be changed: not on a read-only file system, for example.
+pub(super) fn check_can_write(path: &Path) -> Result<(), StateError> {
+    let answer = rustix::fs::access(path, rustix::fs::Access::WRITE_OK);
+    answer.map_err(|error| failed("writing to", path, error.into()))
+}
+
 /// Opens the file; `None` if there is none.
 pub(super) fn open_existing(path: &Path, access: Access) -> Result<Option<File>, StateError> {
     let mut options = OpenOptions::new();
