@@ -28,6 +28,7 @@ pub use builder::Builder;
 pub struct Nginx {
     dir: TempDir,
     flavour: Flavour,
+    environment: BTreeMap<String, String>,
     variables: Mutex<BTreeMap<String, String>>,
     addresses: Mutex<BTreeMap<String, SocketAddr>>,
     expected_in_log: Mutex<Vec<String>>,
@@ -156,6 +157,7 @@ impl Nginx {
             .arg("-e")
             .arg(self.prefix().join("error.log"))
             .args(arguments)
+            .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(handle.try_clone()?)
             .stderr(handle)

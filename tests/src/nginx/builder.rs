@@ -30,6 +30,7 @@ pub(super) const WORKERS: usize = 2;
 pub struct Builder {
     flavour: Option<Flavour>,
     variables: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
     without_module: bool,
     main: String,
     http: String,
@@ -56,6 +57,12 @@ impl Builder {
     /// Gives `%%name%%` a value.
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Starts nginx with this in its environment; it keeps there only what an `env` of the configuration names.
+    pub fn environment(mut self, name: &str, value: impl ToString) -> Self {
+        self.environment.insert(name.to_owned(), value.to_string());
         self
     }
 
@@ -99,6 +106,7 @@ impl Builder {
         let nginx = Nginx {
             dir,
             flavour,
+            environment: self.environment.clone(),
             variables: Mutex::new(variables),
             addresses: Mutex::default(),
             expected_in_log: Mutex::default(),

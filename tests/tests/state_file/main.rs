@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clock;
+mod disk;
+mod disk_trouble;
+mod folder_trouble;
 mod reload;
 mod start;
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::PathBuf;
 
 use cutover_tests::nginx::Nginx;
 
+use super::disk::SmallDisk;
 use super::{HTTP, TWO, active, file, started};
 
 #[tokio::test]
@@ -151,11 +151,11 @@ async fn a_full_disk_is_refused_at_the_start() {
     nginx.expect_in_log("No space left on device");
     let answer = nginx.try_start().await.unwrap();
     assert!(!answer.ok && answer.output.contains("state/routes\" failed"), "{}", answer.output);
-    assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0, "no half-made file stays behind");
+    assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0, "no half-made file stays behind");
     small.resize("1m");
     nginx.start().await.unwrap();
     // Full again while it runs: the file's blocks are all there already.
-    fs::write(small.0.join("ballast"), vec![1; 2 << 20]).unwrap_err();
+    fs::write(small.path().join("ballast"), vec![1; 2 << 20]).unwrap_err();
     assert_eq!(nginx.admin().switch("shop", "green").await.unwrap().route.generation, 1);
     nginx.kill_all().await.unwrap();
     nginx.start().await.unwrap();
@@ -181,32 +181,4 @@ async fn refused_at_start(nginx: &Nginx, why: &str) {
     assert!(!answer.ok, "started, but expected: {why}");
     assert!(answer.output.contains(why), "expected {why:?}, got: {}", answer.output);
     assert!(!nginx.check().unwrap().ok, "nginx -t must say the same");
-}
-
-/// A tmpfs of a given size, unmounted when it goes.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf, size: &str) -> Self {
-        run(
-            "mount",
-            &["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs", &at.display().to_string()],
-        );
-        Self(at)
-    }
-
-    fn resize(&self, size: &str) {
-        run("mount", &["-o", &format!("remount,size={size}"), &self.0.display().to_string()]);
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        run("umount", &["-l", &self.0.display().to_string()]);
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let status = std::process::Command::new(program).args(arguments).status().unwrap();
-    assert!(status.success(), "{program} {arguments:?}: {status}");
 }

@@ -1,0 +1,141 @@
+//! A disk that is full, read-only or broken while nginx runs on it: traffic goes on, switches go on, and what could not be made
+//! durable is not called so.
+
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::{Nginx, wait};
+
+use super::disk::{FaultyDisk, ReadOnly, SmallDisk};
+
+/// Starts on a file system that `mount` puts at the state folder.
+async fn start<D>(mount: impl FnOnce(&Nginx) -> D) -> (Edge, D) {
+    let blue = cutover_tests::Backend::start("blue").await.unwrap();
+    let green = cutover_tests::Backend::start("green").await.unwrap();
+    let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
+    let nginx = builder.http(&Edge::http(UPSTREAMS, LOCATION)).build().unwrap();
+    let disk = mount(&nginx);
+    nginx.start().await.unwrap();
+    let shop = cutover_tests::Switcher::new(&nginx, "shop", &["blue", "green"]);
+    (Edge { blue, green, nginx, shop }, disk)
+}
+
+/// The file has its blocks from the start; only a configuration with more groups than it has room for needs new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_growth_and_nothing_else() {
+    let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "40k")).await;
+    let load = edge.load().unwrap();
+    edge.shop.switch_times(&load, 5).await.unwrap();
+    let few = Edge::http(UPSTREAMS, LOCATION);
+    let many: String = (0..100)
+        .map(|n| format!("cutover g{n} {{ slot one shop_blue; slot two shop_green; active one; }}\n"))
+        .collect();
+    edge.nginx.write_http(&(few.clone() + &many)).unwrap();
+    edge.nginx.expect_in_log("No space left on device");
+    let error = edge.nginx.reload().await.unwrap_err();
+    assert!(format!("{error:#}").contains("state/routes\" failed"), "{error:#}");
+    edge.shop.switch_times(&load, 5).await.unwrap();
+    disk.resize("1m");
+    edge.nginx.reload().await.unwrap();
+    assert_eq!(edge.nginx.admin().switch("g99", "two").await.unwrap().route.generation, 1);
+    edge.shop.switch_times(&load, 5).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact("a full disk", &report).unwrap();
+}
+
+/// What a growth that did not come to its end leaves in the file is no damage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_growth_that_failed_can_be_started_over() {
+    let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "40k")).await;
+    edge.shop.switch().await.unwrap();
+    let few = Edge::http(UPSTREAMS, LOCATION);
+    let many: String =
+        (0..100).map(|n| format!("cutover g{n} {{ slot one shop_blue; active one; }}\n")).collect();
+    edge.nginx.write_http(&(few.clone() + &many)).unwrap();
+    edge.nginx.expect_in_log("No space left on device");
+    edge.nginx.reload().await.unwrap_err();
+    edge.nginx.kill_all().await.unwrap();
+    edge.nginx.write_http(&few).unwrap();
+    edge.nginx.start().await.unwrap();
+    edge.shop.assert_settled().await.unwrap();
+    edge.shop.switch().await.unwrap();
+    edge.nginx.write_http(&(few + &many)).unwrap();
+    disk.resize("1m");
+    edge.nginx.reload().await.unwrap();
+    edge.shop.assert_settled().await.unwrap();
+    assert_eq!(edge.nginx.admin().groups().await.unwrap().groups.len(), 101);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_file_system_refuses_a_reload_and_nothing_else() {
+    let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "1m")).await;
+    let load = edge.load().unwrap();
+    edge.shop.switch_times(&load, 5).await.unwrap();
+    let read_only = ReadOnly::make(disk.path().to_owned());
+    edge.nginx.expect_in_log("Read-only file system");
+    let error = edge.nginx.reload().await.unwrap_err();
+    assert!(format!("{error:#}").contains("opening \""), "{error:#}");
+    assert!(!edge.nginx.check().unwrap().ok, "nginx -t must say the same");
+    edge.shop.switch_times(&load, 5).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact("a read-only file system", &report).unwrap();
+    edge.nginx.kill_all().await.unwrap();
+    let answer = edge.nginx.try_start().await.unwrap();
+    assert!(!answer.ok && answer.output.contains("Read-only file system"), "{}", answer.output);
+    drop(read_only);
+    edge.nginx.start().await.unwrap();
+    edge.shop.assert_settled().await.unwrap();
+}
+
+/// Not even the first start is possible there, and `nginx -t` knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_file_system_without_a_file_is_refused() {
+    let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "1m")).await;
+    edge.nginx.stop().await.unwrap();
+    std::fs::remove_file(disk.path().join("routes")).unwrap();
+    let _read_only = ReadOnly::make(disk.path().to_owned());
+    edge.nginx.expect_in_log("Read-only file system");
+    for answer in [edge.nginx.check().unwrap(), edge.nginx.try_start().await.unwrap()] {
+        assert!(!answer.ok && answer.output.contains("Read-only file system"), "{}", answer.output);
+    }
+}
+
+/// The disk finds an error and becomes read-only under the mapped file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_disk_is_told_and_traffic_still_moves() {
+    let mount =
+        |nginx: &Nginx| FaultyDisk::mount(nginx.prefix().join("disk.img"), nginx.prefix().join("state"));
+    let (edge, disk) = start(mount).await;
+    let Some(disk) = disk else {
+        println!("SKIPPED: no /dev/loop-control, so no disk that can be broken");
+        return;
+    };
+    let workers = edge.nginx.workers();
+    let load = edge.load().unwrap();
+    edge.shop.switch_times(&load, 3).await.unwrap();
+    let durable = edge.expected().settled();
+    disk.break_down();
+    for _ in 0..6 {
+        let (to, seen) = (edge.shop.next(), edge.nginx.admin().group("shop").await.unwrap());
+        let call = edge.expected().announce(&to);
+        let reply = edge.nginx.admin().switch_if("shop", &to, seen.route.generation).await.unwrap();
+        call.acknowledge();
+        assert_eq!((reply.status, reply.failure().unwrap().group.unwrap().route.active), (507, to));
+        load.answers(20).await.unwrap();
+    }
+    edge.nginx.expect_in_log("Read-only file system");
+    edge.nginx.reload().await.unwrap_err();
+    edge.shop.assert_settled().await.unwrap();
+    load.answers(50).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact("a broken disk, 9 switches", &report).unwrap();
+    assert!(edge.nginx.error_log().contains("was not flushed to disk"));
+    assert_eq!(edge.nginx.workers(), workers, "no worker has died");
+
+    edge.nginx.kill_all().await.unwrap();
+    assert!(!edge.nginx.try_start().await.unwrap().ok);
+    disk.repair();
+    edge.nginx.start().await.unwrap();
+    let active = edge.nginx.admin().group("shop").await.unwrap().route.active;
+    assert_eq!(active, durable, "the last switch that was acknowledged as durable");
+    wait::until("the workers", || edge.nginx.workers().len() == 2).await.unwrap();
+    edge.nginx.kill_all().await.unwrap();
+}
