@@ -1,0 +1,61 @@
+//! nginx with the module under valgrind: one request of each kind, reloads, and a clean end. No error may have the module in
+//! its stack, and nothing that the module allocated may be lost.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../protocols/packets.rs"]
+mod packets;
+mod requests;
+mod valgrind;
+
+use std::path::PathBuf;
+
+use cutover_tests::{Flavour, Nginx};
+use requests::Servers;
+use valgrind::Watched;
+
+/// The one process does what master and workers do otherwise. It cannot be reloaded: nginx gives the new configuration no
+/// connections then, whatever modules it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_of_each_kind() {
+    let flavour = Flavour::from_env().unwrap();
+    watch(flavour.nginx(), "master_process off;", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn master_and_workers_over_a_reload() {
+    let flavour = Flavour::from_env().unwrap();
+    watch(flavour.nginx(), "", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn master_and_workers_over_many_reloads() {
+    let flavour = Flavour::from_env().unwrap();
+    watch(flavour.nginx(), "", 10).await;
+}
+
+/// nginx gives out memory in pools, in which valgrind sees no borders. Built with NGX_DEBUG_PALLOC each piece is one of malloc.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "builds an nginx"]
+async fn each_piece_of_a_pool_by_itself() {
+    let flavour = Flavour::from_env().unwrap();
+    let Some(nginx) = valgrind::without_pools(flavour) else {
+        println!("SKIPPED: Debian's nginx comes without its sources; run it with CUTOVER_NGINX=source");
+        return;
+    };
+    watch(nginx.clone(), "master_process off;", 0).await;
+    watch(nginx, "", 3).await;
+}
+
+async fn watch(program: PathBuf, main: &str, reloads: u32) {
+    let servers = Servers::start().await;
+    let nginx = servers.describe(Nginx::builder().set("main", main)).build().unwrap();
+    let mut watched = Watched::start(&nginx, &program).await;
+    servers.ask_everything(&nginx).await;
+    for _ in 0..reloads {
+        watched.reload(&nginx).await;
+        servers.ask_everything(&nginx).await;
+    }
+    watched.end(&nginx).await;
+}
