@@ -88,12 +88,12 @@ pub fn plan(records: &[Record], wanted: &[Wanted<'_>]) -> Result<Plan, Conflict>
 impl Names {
     fn configure(&self, wanted: &Wanted<'_>, route: Reading) -> Result<Names, Conflict> {
         let too_many = || Conflict::TooManySlots { group: wanted.group.to_owned() };
-        let to = match route {
-            Reading::Set(route) => Some(route.to),
-            Reading::Unset | Reading::Damaged => None,
+        let in_use = match route {
+            Reading::Set(route) => [Some(route.to.active), route.to.split.map(Split::second)],
+            Reading::Unset | Reading::Damaged => [None, None],
         };
-        let in_use = to.map(|to| to.active).into_iter().chain(to.and_then(|to| to.split).map(Split::second));
-        let mut dropped = in_use.filter_map(|id| self.slot(id)).filter(|slot| !wanted.slots.contains(slot));
+        let in_use = in_use.into_iter().flatten().filter_map(|id| self.slot(id));
+        let mut dropped = in_use.filter(|slot| !wanted.slots.contains(slot));
         if let Some(slot) = dropped.next() {
             return Err(Conflict::DropsActive { group: wanted.group.to_owned(), slot: slot.to_owned() });
         }
