@@ -9,6 +9,7 @@ pub mod log;
 pub mod signals;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,7 +29,7 @@ pub use builder::Builder;
 pub struct Nginx {
     dir: TempDir,
     flavour: Flavour,
-    environment: BTreeMap<String, String>,
+    through: Vec<String>,
     variables: Mutex<BTreeMap<String, String>>,
     addresses: Mutex<BTreeMap<String, SocketAddr>>,
     expected_in_log: Mutex<Vec<String>>,
@@ -149,7 +150,10 @@ impl Nginx {
         let log = self.prefix().join("start.log");
         // A file, not a pipe: the daemon keeps the handle and a pipe would never end.
         let handle = std::fs::File::create(&log)?;
-        let status = Command::new(&program)
+        let words: Vec<&OsStr> = self.through.iter().map(OsStr::new).chain([program.as_os_str()]).collect();
+        let (first, rest) = words.split_first().context("no program")?;
+        let status = Command::new(first)
+            .args(rest)
             .arg("-p")
             .arg(self.prefix())
             .arg("-c")
@@ -157,7 +161,6 @@ impl Nginx {
             .arg("-e")
             .arg(self.prefix().join("error.log"))
             .args(arguments)
-            .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(handle.try_clone()?)
             .stderr(handle)

@@ -30,7 +30,7 @@ pub(super) const WORKERS: usize = 2;
 pub struct Builder {
     flavour: Option<Flavour>,
     variables: BTreeMap<String, String>,
-    environment: BTreeMap<String, String>,
+    through: Vec<String>,
     without_module: bool,
     main: String,
     http: String,
@@ -60,9 +60,9 @@ impl Builder {
         self
     }
 
-    /// Starts nginx with this in its environment; it keeps there only what an `env` of the configuration names.
-    pub fn environment(mut self, name: &str, value: impl ToString) -> Self {
-        self.environment.insert(name.to_owned(), value.to_string());
+    /// Starts nginx through another program: `env`, `prlimit`.
+    pub fn through(mut self, program: &[&str]) -> Self {
+        self.through = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -106,7 +106,7 @@ impl Builder {
         let nginx = Nginx {
             dir,
             flavour,
-            environment: self.environment.clone(),
+            through: self.through.clone(),
             variables: Mutex::new(variables),
             addresses: Mutex::default(),
             expected_in_log: Mutex::default(),

@@ -1,6 +1,7 @@
-//! Workers, the master, or all of nginx are killed at random instants of a switch: a switch that was acknowledged holds, and
-//! one that was not has happened or not, but never leads elsewhere.
+//! Workers, the master, or all of nginx are killed at random instants of a switch, half of them on trial: a switch that was
+//! acknowledged holds, and one that was not has happened or not, but never leads elsewhere.
 
+use cutover_core::api::RouteChange;
 use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::load::Report;
 use cutover_tests::process::{self, Pid, Signal};
@@ -38,12 +39,13 @@ async fn kill_amid_switches(rounds: u32) {
         let victim = *chance.pick(&VICTIMS).unwrap();
         let doomed = doomed(&edge.nginx, victim);
         let to = edge.shop.next();
+        let lease_ms = (chance.below(2) == 1).then_some(600_000);
         let call = edge.expected().announce(&to);
         let admin = edge.nginx.admin();
         let switch = tokio::spawn({
-            let to = to.clone();
+            let change = RouteChange { lease_ms, ..RouteChange::to(&to, "a test") };
             async move {
-                match admin.switch("shop", &to).await {
+                match admin.change("shop", &change).await {
                     Ok(_) => {
                         call.acknowledge();
                         None
@@ -67,6 +69,8 @@ async fn kill_amid_switches(rounds: u32) {
             }
             Some(call) => {
                 taken += u32::from(active == to);
+                // A trial that was not armed to its end will be taken back: say where the traffic shall be.
+                edge.nginx.admin().switch("shop", &active).await.unwrap();
                 call.withdraw(&active);
             }
         }

@@ -6,6 +6,7 @@
 #[path = "../protocols/packets.rs"]
 mod packets;
 mod requests;
+mod trials;
 mod valgrind;
 
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use cutover_tests::nginx::{Builder, Nginx};
 use cutover_tests::{Action, Backend, certificate, ports, temp::TempDir, wait};
 use hyper::Method;
 
-use super::packets;
+use super::{packets, trials};
 
 const WHOLE: &str = "
 %%load_module%%
@@ -71,7 +71,7 @@ http {
         location /scgi { scgi_pass scgi; scgi_param REQUEST_METHOD GET; }
     }
     server { listen %%listen:grpc%% http2; location / { grpc_pass grpc://grpc; } }
-    server { listen %%admin%%; location / { cutover_api write=on; } }
+    server { listen %%admin%%; location / { cutover_api write=on; } location = /measures { cutover_metrics; } }
 }
 ";
 
@@ -119,6 +119,7 @@ impl Servers {
         self.ask_each_protocol(nginx).await;
         self.end_early(nginx).await;
         ask_admin_api(nginx).await;
+        trials::ask(nginx).await;
     }
 
     async fn ask_each_slot(&self, nginx: &Nginx) {

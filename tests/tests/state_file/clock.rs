@@ -25,12 +25,13 @@ async fn the_clock_steps_back_and_ahead() {
         fs::rename(&new, &clock).unwrap();
     };
     set("+0d");
-    let builder = Nginx::builder()
-        .main(MAIN)
-        .environment("LD_PRELOAD", LIBRARY)
-        .environment("FAKETIME_TIMESTAMP_FILE", clock.display())
-        .environment("FAKETIME_NO_CACHE", 1)
-        .environment("FAKETIME_DONT_FAKE_MONOTONIC", 1);
+    let builder = Nginx::builder().main(MAIN).through(&[
+        "env",
+        &format!("LD_PRELOAD={LIBRARY}"),
+        &format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
+        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+    ]);
     let edge = Edge::start_with(builder.http(&Edge::http(UPSTREAMS, LOCATION))).await.unwrap();
     let load = edge.load().unwrap();
     for offset in ["+0d", "-7d", "+3650d", "-3650d", "+1d"] {

@@ -78,6 +78,16 @@ impl FaultyDisk {
         fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").unwrap();
     }
 
+    /// From now on writing waits, as while a snapshot is taken or a disk hangs, until [`thaw`](Self::thaw).
+    pub(crate) fn freeze(&self) {
+        run("fsfreeze", &["--freeze", &text(&self.at)]);
+    }
+
+    /// Lets writing go on.
+    pub(crate) fn thaw(&self) {
+        run("fsfreeze", &["--unfreeze", &text(&self.at)]);
+    }
+
     /// What an operator does: unmount, check, mount. Nobody may use it.
     pub(crate) fn repair(&self) {
         run("umount", &[&text(&self.at)]);
@@ -90,6 +100,8 @@ impl FaultyDisk {
 
 impl Drop for FaultyDisk {
     fn drop(&mut self) {
+        // If a test fails while it is frozen: nothing on it could end otherwise.
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.at).output();
         run("umount", &["-l", &text(&self.at)]);
     }
 }

@@ -139,3 +139,31 @@ async fn a_broken_disk_is_told_and_traffic_still_moves() {
     wait::until("the workers", || edge.nginx.workers().len() == 2).await.unwrap();
     edge.nginx.kill_all().await.unwrap();
 }
+
+/// A disk that hangs for a while, as under a snapshot: who asked for the switch waits, and with it the one worker that makes
+/// it; nobody is lost, and everybody else goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_holds_up_one_worker_at_most() {
+    let mount =
+        |nginx: &Nginx| FaultyDisk::mount(nginx.prefix().join("disk.img"), nginx.prefix().join("state"));
+    let (edge, disk) = start(mount).await;
+    let Some(disk) = disk else {
+        println!("SKIPPED: no /dev/loop-control, so no disk that can hang");
+        return;
+    };
+    let load = edge.load().unwrap();
+    edge.shop.switch_times(&load, 3).await.unwrap();
+    disk.freeze();
+    let switching = edge.shop.switch();
+    let meanwhile = async {
+        let answered = load.answers(1000).await;
+        disk.thaw();
+        answered
+    };
+    let (switched, answered) = tokio::join!(switching, meanwhile);
+    answered.unwrap();
+    switched.unwrap();
+    edge.shop.switch_times(&load, 3).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact("a disk that hangs", &report).unwrap();
+}

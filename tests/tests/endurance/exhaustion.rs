@@ -1,0 +1,94 @@
+//! A worker that has no descriptor, or no thread, left for a switch: it makes the switch all the same, and answers when that is
+//! on disk.
+
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::http1::{Reader, message};
+use cutover_tests::process::Pid;
+use cutover_tests::{Nginx, wait};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UnixStream};
+
+const DESCRIPTORS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_descriptor_is_left() {
+    let builder = Nginx::builder().main(&format!("worker_rlimit_nofile {DESCRIPTORS};"));
+    let edge = Edge::start_with(builder.http(&Edge::http(UPSTREAMS, LOCATION))).await.unwrap();
+    // Before the others: afterwards no connection is taken.
+    let mut door = Door::open(&edge).await;
+    let address = edge.nginx.address("main").unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..3 * DESCRIPTORS {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    let used_up = |worker: &Pid| {
+        let refusal = format!("{worker}#{worker}: accept4() failed (24: Too many open files)");
+        edge.nginx.error_log().contains(&refusal)
+    };
+    wait::until("both workers to have no descriptor left", || edge.nginx.workers().iter().all(used_up))
+        .await
+        .unwrap();
+    switch_through(&edge, &mut door).await;
+    drop(idle);
+    go_on(&edge).await;
+}
+
+/// Each thread counts as a process of the workers' user, who has more than one already.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_thread_is_left() {
+    let builder = Nginx::builder().through(&["prlimit", "--nproc=1"]);
+    let edge = Edge::start_with(builder.http(&Edge::http(UPSTREAMS, LOCATION))).await.unwrap();
+    let mut door = Door::open(&edge).await;
+    switch_through(&edge, &mut door).await;
+    go_on(&edge).await;
+}
+
+async fn switch_through(edge: &Edge, door: &mut Door) {
+    for _ in 0..5 {
+        let to = edge.shop.next();
+        let call = edge.expected().announce(&to);
+        door.switch(&to).await;
+        call.acknowledge();
+    }
+}
+
+async fn go_on(edge: &Edge) {
+    let load = edge.load().unwrap();
+    edge.shop.switch_times(&load, 10).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact("after something had run out", &report).unwrap();
+    edge.nginx.kill_all().await.unwrap();
+    edge.nginx.start().await.unwrap();
+    edge.shop.assert_settled().await.unwrap();
+}
+
+/// A kept connection to the admin API.
+struct Door {
+    stream: UnixStream,
+    reader: Reader,
+}
+
+impl Door {
+    async fn open(edge: &Edge) -> Self {
+        let stream = UnixStream::connect(edge.nginx.admin_socket()).await.unwrap();
+        let mut door = Self { stream, reader: Reader::default() };
+        // Once it is answered, a worker has taken the connection.
+        assert_eq!(door.ask("GET /v1/groups/shop HTTP/1.1", "").await.0, 200);
+        door
+    }
+
+    async fn switch(&mut self, slot: &str) {
+        let (status, body) =
+            self.ask("PUT /v1/groups/shop/route HTTP/1.1", &format!("{{\"active\":\"{slot}\"}}")).await;
+        assert_eq!(status, 200, "{body}");
+        assert!(body.contains(&format!("\"active\":\"{slot}\"")), "{body}");
+    }
+
+    async fn ask(&mut self, line: &str, body: &str) -> (u16, String) {
+        let headers = [("host", "nginx"), ("content-type", "application/json")];
+        self.stream.write_all(&message(line, &headers, body.as_bytes())).await.unwrap();
+        let head = self.reader.head(&mut self.stream).await.unwrap().unwrap();
+        let body = self.reader.body(&mut self.stream, &head).await.unwrap();
+        (head.status().unwrap(), String::from_utf8(body).unwrap())
+    }
+}
