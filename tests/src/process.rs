@@ -11,12 +11,17 @@ use crate::wait;
 
 pub use rustix::process::{Pid, Signal};
 
-/// Whether the process runs. One that ended and waits to be collected by its parent does not.
+/// Whether the process runs. One that ended and waits to be collected by its parent does not; one of which a thread has yet to
+/// end does, and holds all that it has open.
 pub fn alive(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name in brackets may hold anything: the state is what follows the last bracket.
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
+    match state {
+        None | Some('X') => false,
+        Some('Z') => fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1),
+        Some(_) => true,
+    }
 }
 
 /// The command line as `ps` shows it; nginx writes a process's role there. Empty once the process has ended.

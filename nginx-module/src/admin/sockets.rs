@@ -4,10 +4,12 @@
 //! outage, so a socket that nobody answers is removed first; any other file, and a socket that is alive, stays.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use ngx::ffi::{
     NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_t, ngx_http_conf_addr_t, ngx_http_conf_port_t,
@@ -16,6 +18,13 @@ use ngx::ffi::{
 use ngx::http::HttpModuleConfExt;
 
 use crate::ext::{self, ConfExt, elements, log, text};
+
+/// How long a server that is alive may take to show that it does not hang up. Only waited for when nginx is going to fail anyway,
+/// because the address is in use.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How often, and how long apart, somebody who is just ending is asked.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 type Server = *mut ngx_http_core_srv_conf_t;
 
@@ -55,9 +64,29 @@ fn has_sockets_already(cf: &ngx_conf_t) -> bool {
     cf.is_reload() || ext::is_upgrade()
 }
 
+/// Whether nobody listens there. Somebody who is just ending still takes connections, and closes them unanswered: then it is
+/// asked again.
 fn is_stale(path: &Path) -> bool {
-    let socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    socket && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    let is_socket = || fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    for _ in 0..ATTEMPTS {
+        match UnixStream::connect(path) {
+            Err(error) => return error.kind() == ErrorKind::ConnectionRefused && is_socket(),
+            Ok(stream) if hangs_up(&stream) => thread::sleep(PAUSE),
+            Ok(_) => return false,
+        }
+    }
+    false
+}
+
+/// Whether the other side closes a connection on which nothing has been said: a server would wait for a request.
+fn hangs_up(mut stream: &UnixStream) -> bool {
+    if stream.set_read_timeout(Some(PATIENCE)).is_err() {
+        return false;
+    }
+    match stream.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
 }
 
 /// Paths of the unix sockets that these servers listen on.

@@ -121,6 +121,20 @@ async fn a_stale_socket_never_stops_nginx() {
     assert!(nginx.error_log().contains("removed \""));
 }
 
+/// A killed nginx takes a moment to end, and until then the kernel takes connections for it.
+#[tokio::test]
+async fn a_socket_of_a_process_that_is_just_ending_never_stops_nginx() {
+    let nginx = Nginx::builder().set("slots", TWO).http(HTTP).build().unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(nginx.admin_socket()).unwrap();
+    let ending = std::thread::spawn(move || {
+        // Somebody looks whether it is alive; it still seems so, then it ends.
+        listener.accept().unwrap();
+    });
+    nginx.start().await.unwrap();
+    ending.join().unwrap();
+    assert_eq!(active(&nginx).await, ("blue".into(), 0));
+}
+
 #[tokio::test]
 async fn a_stale_socket_never_stops_an_nginx_without_groups() {
     let nginx = Nginx::builder()
