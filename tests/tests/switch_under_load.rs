@@ -24,11 +24,13 @@ async fn assert_exact(edge: &Edge, what: &str, switches: u32, report: &Report) {
 async fn switches_are_exact() {
     let edge = start().await;
     let load = edge.load().unwrap();
-    let seconds = async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+    let answers = async {
+        for _ in 0..20 {
+            load.answers(250).await?;
+        }
         Ok(())
     };
-    let switches = edge.switch_during(&load, seconds).await.unwrap();
+    let switches = edge.switch_during(&load, answers).await.unwrap();
     let report = load.stop().await;
     assert_exact(&edge, "switching", switches, &report).await;
     assert_eq!(report.reconnects, 0, "a switch closes no connection: {report}");
