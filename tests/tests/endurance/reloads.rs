@@ -11,9 +11,9 @@ const OTHER_GROUPS: usize = 40;
 /// nginx's own memory settles over its first reloads.
 const WARM_UP: u32 = 10;
 
-/// By how much the anonymous memory of a process may differ afterwards, in KiB. Over 200 reloads with 41 groups this is 16
-/// bytes a group and reload. A worker has one more of glibc's arenas once it has answered a switch.
-const TOLERANCE: u64 = 128;
+/// By how much the anonymous memory of a process may differ afterwards, in KiB: what is freed leaves gaps. Over 200 reloads with
+/// 41 groups this is 32 bytes a group and reload; valgrind finds the very same bytes in use after 5 reloads and after 45.
+const TOLERANCE: u64 = 256;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_reloads_leave_nothing_behind() {
