@@ -153,8 +153,9 @@ impl Window {
             if generation != at.generation || at.epoch.wrapping_sub(epoch) >= PARTS as u32 {
                 continue;
             }
-            let ended = part.ended.load(crate::sync::Ordering::Acquire);
+            // In the opposite order of counting: each slow request that is seen is among the requests.
             let slow = part.slow.load(crate::sync::Ordering::Acquire);
+            let ended = part.ended.load(crate::sync::Ordering::Acquire);
             // Begun anew meanwhile: the next look will count it.
             if part.stamp.load(crate::sync::Ordering::Acquire) == stamp {
                 sum.requests += ended >> 32;
