@@ -1,5 +1,7 @@
 //! What has to be written so that a file knows a configuration, and when a configuration must be refused.
 
+use std::collections::HashMap;
+
 use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE, configured_mask};
 use crate::name::FixedName;
 use crate::route::{Reading, SlotId};
@@ -62,12 +64,12 @@ pub enum Conflict {
 
 /// Finds or makes a record for each wanted group; nothing is written if any is refused.
 pub fn plan(records: &[Record], wanted: &[Wanted<'_>]) -> Result<Plan, Conflict> {
+    let by_group = by_group(records);
     let mut free = (0u32..).zip(records.iter().map(Some).chain(std::iter::repeat(None)));
     let mut plan = Plan { capacity: records.len() as u32, writes: Vec::new(), groups: Vec::new() };
     for group in wanted {
-        let known = (0u32..).zip(records).find(|(_, record)| record.names.group.as_str() == group.group);
-        let (index, old, route) = match known {
-            Some((index, record)) => (index, record.names.clone(), record.route),
+        let (index, old, route) = match by_group.get(group.group) {
+            Some((index, record)) => (*index, record.names.clone(), record.route),
             None => {
                 let next = free.find(|(_, record)| record.is_none_or(|r| r.names.group.is_empty()));
                 let (index, _) = next.filter(|(i, _)| *i < MAX_CAPACITY).ok_or(Conflict::TooManyGroups)?;
@@ -83,6 +85,15 @@ pub fn plan(records: &[Record], wanted: &[Wanted<'_>]) -> Result<Plan, Conflict>
     }
     plan.capacity = plan.capacity.max(1).next_multiple_of(CAPACITY_STEP);
     Ok(plan)
+}
+
+/// The records that are taken, by their group: one look for each of a configuration's groups, of which there may be thousands.
+fn by_group(records: &[Record]) -> HashMap<&str, (u32, &Record)> {
+    let mut known = HashMap::with_capacity(records.len());
+    for (index, record) in (0u32..).zip(records).filter(|(_, record)| !record.names.group.is_empty()) {
+        known.entry(record.names.group.as_str()).or_insert((index, record));
+    }
+    known
 }
 
 impl Names {
@@ -187,6 +198,22 @@ mod tests {
         let all: Vec<_> = names.iter().map(|name| wanted(name, &["x", "y"])).collect();
         let plan = plan(&[], &all).unwrap();
         assert_eq!(plan.groups.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn ten_thousand_groups_find_their_records() {
+        let names: Vec<String> = (0..10_000).map(|number| format!("group-{number}")).collect();
+        let mut all: Vec<_> = names.iter().map(|name| wanted(name, &["blue", "green"])).collect();
+        let first = plan(&[], &all).unwrap();
+        let taken = |(_, names): &(u32, Names)| Record { names: names.clone(), route: Reading::Unset };
+        let mut records: Vec<Record> = first.groups.iter().map(taken).collect();
+        records.resize(first.capacity as usize, Record { names: Names::FREE, route: Reading::Unset });
+
+        all.reverse();
+        all.push(wanted("another", &["blue"]));
+        let next = plan(&records, &all).unwrap();
+        assert!(next.groups.iter().map(|(index, _)| *index).eq((0..10_000).rev().chain([10_000])));
+        assert_eq!(next.writes.len(), 1);
     }
 
     #[test]
