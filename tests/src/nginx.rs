@@ -30,6 +30,7 @@ pub struct Nginx {
     dir: TempDir,
     flavour: Flavour,
     through: Vec<String>,
+    workers: usize,
     variables: Mutex<BTreeMap<String, String>>,
     addresses: Mutex<BTreeMap<String, SocketAddr>>,
     expected_in_log: Mutex<Vec<String>>,
@@ -134,12 +135,12 @@ impl Nginx {
     async fn wait_for_workers(&self, old: &[Pid], log_before: usize) -> Result<()> {
         let new = || -> Vec<Pid> { self.workers().into_iter().filter(|pid| !old.contains(pid)).collect() };
         wait::until("nginx's new workers", || {
-            new().len() >= builder::WORKERS
+            new().len() >= self.workers
                 || self.error_log().get(log_before..).is_some_and(|t| t.contains("[emerg]"))
         })
         .await
         .with_context(|| format!("the end of the error log:\n{}", self.log_tail()))?;
-        if new().len() < builder::WORKERS {
+        if new().len() < self.workers {
             bail!("nginx refused:\n{}", self.log_tail());
         }
         Ok(())

@@ -22,13 +22,14 @@ use crate::flavour::Flavour;
 use crate::ports;
 use crate::temp::TempDir;
 
-/// Workers of each nginx: two, so that what one of them knows and the other does not would show.
-pub(super) const WORKERS: usize = 2;
+/// Workers of an nginx, unless told otherwise: two, so that what one of them knows and the other does not would show.
+const WORKERS: usize = 2;
 
 /// Builds an [`Nginx`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Builder {
     flavour: Option<Flavour>,
+    workers: usize,
     variables: BTreeMap<String, String>,
     through: Vec<String>,
     without_module: bool,
@@ -39,12 +40,27 @@ pub struct Builder {
 
 impl Builder {
     pub(super) fn new() -> Self {
-        Self::default()
+        Self {
+            flavour: None,
+            workers: WORKERS,
+            variables: BTreeMap::new(),
+            through: Vec::new(),
+            without_module: false,
+            main: String::new(),
+            http: String::new(),
+            whole: None,
+        }
     }
 
     /// Another nginx than the environment asks for.
     pub fn flavour(mut self, flavour: Flavour) -> Self {
         self.flavour = Some(flavour);
+        self
+    }
+
+    /// Another number of workers than two.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
         self
     }
 
@@ -103,10 +119,12 @@ impl Builder {
             "load_module".into(),
             load.replace("%%module%%", &flavour.module().display().to_string()),
         );
+        variables.insert("workers".into(), self.workers.to_string());
         let nginx = Nginx {
             dir,
             flavour,
             through: self.through.clone(),
+            workers: self.workers,
             variables: Mutex::new(variables),
             addresses: Mutex::default(),
             expected_in_log: Mutex::default(),
@@ -189,7 +207,7 @@ impl Nginx {
 const FRAME: &str = "\
 %%load_module%%
 user www-data;
-worker_processes 2;
+worker_processes %%workers%%;
 pid %%prefix%%/nginx.pid;
 error_log %%prefix%%/error.log info;
 %%main%%
