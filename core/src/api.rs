@@ -241,7 +241,7 @@ pub struct Failure {
     pub error: ErrorBody,
     /// With [`ErrorCode::GenerationMismatch`]: the group as it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<Group>,
+    pub group: Option<Box<Group>>,
 }
 
 /// What went wrong: a word for programs and a sentence for people.

@@ -71,7 +71,7 @@ impl Draw {
     }
 
     fn scaled(random: u64) -> Self {
-        Self((u128::from(random) * u128::from(Share::WHOLE) >> u64::BITS) as u64)
+        Self(((u128::from(random) * u128::from(Share::WHOLE)) >> u64::BITS) as u64)
     }
 }
 

@@ -121,6 +121,17 @@ pub struct Trial {
     pub lease: Option<Deadline>,
 }
 
+/// What is needed to count one request of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The slot on trial.
+    pub slot: SlotId,
+    /// How far back the guard looks, in milliseconds; 0: there is no guard.
+    pub window_ms: u32,
+    /// A first byte after more microseconds than this is slow.
+    pub slow_us: u64,
+}
+
 /// The words of one group, in memory that all processes of nginx share.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -133,6 +144,8 @@ pub struct TrialWords {
 const TAG_SHIFT: u32 = 48;
 const PAYLOAD: u64 = (1 << TAG_SHIFT) - 1;
 const PHASE_SHIFT: u32 = 28;
+/// The bit for rescue among the slots.
+const RESCUE: u64 = 1 << 8;
 /// A ratio that is not asked for.
 const OFF: u64 = 0x3fff;
 
@@ -167,6 +180,46 @@ impl TrialWords {
     pub fn terms_of(&self, generation: u32) -> Option<Terms> {
         let (terms, _) = decode_terms(self.tagged(&self.terms, tag(generation))?)?;
         Some(terms)
+    }
+
+    /// Whether requests may just follow a route that is armed: nothing of its trial is due. `false`: look at it whole.
+    #[inline]
+    pub fn is_quiet(&self, route: Route, now_monotonic_ms: u64) -> bool {
+        let word = self.trial.load(Ordering::Acquire);
+        let [deadline, _] = &self.lease;
+        let deadline = deadline.load(Ordering::Acquire);
+        let armed = u64::from(route.generation) << 4 | Phase::Armed.code();
+        let ends = (deadline & PAYLOAD).wrapping_sub(1);
+        word >> PHASE_SHIFT == armed && deadline & !PAYLOAD == tag_of(route) && ends >= now_monotonic_ms
+    }
+
+    /// The slot whose failed attempts are rescued, if the trial of this generation is under way and has that.
+    #[inline]
+    pub fn rescued_slot(&self, generation: u32) -> Option<SlotId> {
+        let armed = u64::from(generation) << 4 | Phase::Armed.code();
+        let [.., slots] = &self.terms;
+        let slots = slots.load(Ordering::Acquire);
+        let ours =
+            self.trial.load(Ordering::Acquire) >> PHASE_SHIFT == armed && slots & !PAYLOAD == tag(generation);
+        if ours && slots & RESCUE != 0 { SlotId::new((slots >> 4 & 0xf) as u8) } else { None }
+    }
+
+    /// What is needed to count one request of a trial that is under way.
+    #[inline]
+    pub fn watch(&self, generation: u32) -> Option<Watch> {
+        let [_, times, slots] = &self.terms;
+        let (times, slots) = (times.load(Ordering::Acquire), slots.load(Ordering::Acquire));
+        let armed = u64::from(generation) << 4 | Phase::Armed.code();
+        let ours = times & !PAYLOAD == tag(generation) && slots & !PAYLOAD == tag(generation);
+        if !ours || self.trial.load(Ordering::Acquire) >> PHASE_SHIFT != armed {
+            return None;
+        }
+        let slow_ms = (times & PAYLOAD) >> 24;
+        Some(Watch {
+            slot: SlotId::new((slots >> 4 & 0xf) as u8)?,
+            window_ms: (times & 0xff_ffff) as u32,
+            slow_us: if slow_ms == 0 { u64::MAX } else { slow_ms * 1000 },
+        })
     }
 
     /// Ends the trial that was read in this phase. `false`: it has ended, or was renewed, meanwhile.
@@ -246,7 +299,7 @@ fn encode_terms(terms: &Terms, boot: u16) -> [u64; 3] {
             | ratio(guard.max_slow_ratio),
         u64::from(guard.slow_ms) << 24 | u64::from(guard.window_ms),
         u64::from(boot) << 32
-            | u64::from(terms.rescue) << 8
+            | if terms.rescue { RESCUE } else { 0 }
             | u64::from(terms.slot.get()) << 4
             | u64::from(terms.fallback.get()),
     ]
@@ -266,7 +319,7 @@ fn decode_terms([limits, times, slots]: [u64; 3]) -> Option<(Terms, u16)> {
         slot: SlotId::new((slots >> 4 & 0xf) as u8)?,
         fallback: SlotId::new((slots & 0xf) as u8)?,
         guard: (guard.window_ms != 0).then_some(guard),
-        rescue: slots >> 8 & 1 != 0,
+        rescue: slots & RESCUE != 0,
     };
     Some((terms, (slots >> 32) as u16))
 }
@@ -320,6 +373,33 @@ mod tests {
         assert_eq!(words.read(route(7 + 0x10000)), None, "the tag alone does not decide");
         words.arm(route(6), &terms(), None, 0);
         assert_eq!(words.read(route(6)), None, "a late writer does not bring an old trial back");
+    }
+
+    #[test]
+    fn short_questions_agree_with_a_whole_look() {
+        let words = TrialWords::default();
+        assert!(!words.is_quiet(route(3), 0), "never armed");
+        words.arm(route(3), &terms(), Some(at(500)), 0);
+        assert!(words.is_quiet(route(3), 499));
+        assert!(!words.is_quiet(route(3), 500), "the lease is over");
+        assert!(!words.is_quiet(route(4), 0));
+        assert_eq!(words.rescued_slot(3), Some(id(2)));
+        assert_eq!(words.rescued_slot(4), None);
+        let watch = words.watch(3).unwrap();
+        assert_eq!(
+            (watch.slot, watch.window_ms, watch.slow_us),
+            (id(2), Guard::MAX_MS, u64::from(Guard::MAX_MS) * 1000)
+        );
+        assert_eq!(words.watch(4), None);
+        let seen = words.read(route(3)).unwrap();
+        assert!(words.end(&seen, Phase::Tripped));
+        assert!(!words.is_quiet(route(3), 0));
+        assert_eq!((words.rescued_slot(3), words.watch(3)), (None, None));
+
+        words.arm(route(5), &Terms { guard: None, rescue: false, ..terms() }, None, 0);
+        assert!(words.is_quiet(route(5), u64::from(u32::MAX)), "no lease, no end");
+        assert_eq!(words.rescued_slot(5), None);
+        assert_eq!(words.watch(5).unwrap(), Watch { slot: id(2), window_ms: 0, slow_us: u64::MAX });
     }
 
     #[test]

@@ -75,6 +75,8 @@ pub(crate) struct Group {
     pub(crate) dice: Dice,
     /// Position of each slot by id; [`UNKNOWN`] where there is none.
     by_id: Cell<[u8; SlotId::MAX as usize]>,
+    /// The last generation in which this process has seen a request of a trial end badly.
+    bad_generation: Cell<u32>,
     /// The last slot that the route led to.
     last: Cell<usize>,
     complained: Cell<bool>,
@@ -108,6 +110,7 @@ impl Group {
             configured: Cell::new(None),
             dice: Dice::default(),
             by_id: Cell::new([UNKNOWN; SlotId::MAX as usize]),
+            bad_generation: Cell::new(0),
             last: Cell::new(0),
             complained: Cell::new(false),
         }
@@ -237,6 +240,16 @@ impl Group {
         };
         let next = if active + 1 < self.slots.len() { active + 1 } else { 0 };
         Choice { slot: second.unwrap_or(next), generation: reading.generation(), on_trial: false }
+    }
+
+    /// A request of the trial of this generation has ended badly, in this process.
+    pub(crate) fn has_seen_bad(&self, generation: u32) {
+        self.bad_generation.set(generation);
+    }
+
+    /// Whether one has.
+    pub(crate) fn bad_was_seen(&self, generation: u32) -> bool {
+        self.bad_generation.get() == generation
     }
 
     /// This process's counters of a slot.

@@ -34,14 +34,16 @@ const WINDOW_MS: u32 = 10_000;
 pub(crate) fn now() -> Deadline {
     // SAFETY: nginx updates both between two events, on this thread.
     let monotonic_ms = unsafe { ngx_current_msec } as u64;
-    // SAFETY: as above; set before any configuration is read.
-    let time = unsafe { &*ngx_cached_time.cast_const() };
+    // SAFETY: as above.
+    let time = unsafe { ngx_cached_time };
+    // SAFETY: set before any configuration is read.
+    let time = unsafe { &*time.cast_const() };
     let wall_ms = u64::try_from(time.sec).unwrap_or(0) * 1000 + time.msec as u64;
     Deadline { monotonic_ms, wall_ms }
 }
 
 /// The trial of the route that a reading means; `None`: not on trial, or not completely armed yet.
-pub(crate) fn of<'a>(group: &'a Group, reading: Reading) -> Option<(Route, Trial, &'a TrialWords)> {
+pub(crate) fn of(group: &Group, reading: Reading) -> Option<(Route, Trial, &TrialWords)> {
     match reading {
         Reading::Set(route) if route.to.armed => {
             let words = group.trial_words()?;
@@ -89,10 +91,17 @@ pub(crate) fn look(group: &Group, log: *mut ngx_log_t) -> Reading {
     group.reading()
 }
 
+/// Whether a request may follow an armed route without a [`look`].
+#[inline]
+pub(crate) fn is_quiet(group: &Group, route: Route) -> bool {
+    // SAFETY: nginx updates it between two events, on this thread.
+    let now_ms = unsafe { ngx_current_msec } as u64;
+    group.trial_words().is_some_and(|words| words.is_quiet(route, now_ms))
+}
+
 /// A request that was given to a slot while the route was on trial has ended there.
 ///
 /// `first_byte_us`: what the first byte took, in microseconds.
-#[cold]
 pub(crate) fn ended(
     group: &Group,
     slot: usize,
@@ -101,33 +110,36 @@ pub(crate) fn ended(
     first_byte_us: Option<u64>,
     log: *mut ngx_log_t,
 ) {
-    let Some((route, trial, _)) = of(group, group.reading()) else { return };
-    let id = group.slots.get(slot).and_then(|slot| slot.id.get());
-    let (Some(id), Some(shard)) = (id, group.shard(slot)) else { return };
-    if outcome == Outcome::Aborted || route.generation != generation {
+    let watch = group.trial_words().and_then(|words| words.watch(generation));
+    let (Some(watch), Some(shard)) = (watch, group.shard(slot)) else { return };
+    if outcome == Outcome::Aborted {
         return;
     }
-    let at = moment(route, &trial.terms);
-    let slow_us = trial
-        .terms
-        .guard
-        .filter(|guard| guard.max_slow_ratio.is_some())
-        .map(|guard| u64::from(guard.slow_ms) * 1000);
-    let slow = slow_us.zip(first_byte_us).is_some_and(|(limit, took)| took > limit);
-    shard.window.count(at, outcome.is_error(), slow);
-    let (Some(guard), Phase::Armed) = (trial.terms.guard, trial.phase) else { return };
-    if id != trial.terms.slot {
-        return;
+    let window_ms = if watch.window_ms == 0 { WINDOW_MS } else { watch.window_ms };
+    // SAFETY: nginx updates it between two events, on this thread.
+    let at = Moment::new(generation, unsafe { ngx_current_msec } as u64, window_ms);
+    let (error, slow) = (outcome.is_error(), first_byte_us.is_some_and(|took| took > watch.slow_us));
+    shard.window.count(at, error, slow);
+    if error || slow {
+        group.has_seen_bad(generation);
     }
     // As long as this process has seen nothing bad, it leaves the judging to those that have.
-    let mut own = Figures::default();
-    shard.window.add_to(&mut own, at);
-    if own.errors + own.slow == 0 {
+    if watch.window_ms != 0 && group.bad_was_seen(generation) && group.position_of(watch.slot) == Some(slot) {
+        judge(group, generation, log);
+    }
+}
+
+#[cold]
+fn judge(group: &Group, generation: u32, log: *mut ngx_log_t) {
+    let Some((route, trial, _)) = of(group, group.reading()) else { return };
+    let (Some(guard), Phase::Armed) = (trial.terms.guard, trial.phase) else { return };
+    if route.generation != generation {
         return;
     }
-    let figures = figures(group, route, &trial.terms, id);
+    let figures = figures(group, route, &trial.terms, trial.terms.slot);
     if let Some(breach) = guard.judge(&figures) {
-        go_back(group, route, &trial, Phase::Tripped, &reason(&guard, breach, &figures), figures, log);
+        let reason = reason(&guard, breach, &figures);
+        go_back(group, route, &trial, Phase::Tripped, &reason, figures, log);
     }
 }
 

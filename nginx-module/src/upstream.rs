@@ -159,7 +159,7 @@ fn by_route(request: &mut ngx_http_request_t, group: &Group) -> Choice {
 #[inline]
 fn reading(group: &Group, logger: *mut ngx_log_t) -> Reading {
     match group.reading() {
-        Reading::Set(route) if route.to.armed => trial::look(group, logger),
+        Reading::Set(route) if route.to.armed && !trial::is_quiet(group, route) => trial::look(group, logger),
         reading => reading,
     }
 }

@@ -64,7 +64,7 @@ impl Module {
         };
         let message = failure.error.message;
         match (failure.error.code, failure.group) {
-            (ErrorCode::GenerationMismatch, Some(group)) => SwitchError::Moved(Box::new(group)),
+            (ErrorCode::GenerationMismatch, Some(group)) => SwitchError::Moved(group),
             (ErrorCode::NotDurable, _) => SwitchError::NotDurable(message),
             (ErrorCode::Internal, _) => SwitchError::Unknown(self.alien(message)),
             _ => SwitchError::Refused(message),

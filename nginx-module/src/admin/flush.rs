@@ -202,5 +202,5 @@ fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> An
     );
     let message = format!("the route has moved, but it could not be flushed to disk: {error}");
     let failure = Failure::new(ErrorCode::NotDurable, message);
-    Answer::failure(Failure { group: Some(describe::group(group)), ..failure })
+    Answer::failure(Failure { group: Some(Box::new(describe::group(group))), ..failure })
 }

@@ -121,7 +121,7 @@ pub(super) fn check_generation(group: &Group, seen: Reading, expected: Option<u3
         group.name, now.route.generation, now.route.active
     );
     let failure = Failure::new(ErrorCode::GenerationMismatch, message);
-    Err(Answer::failure(Failure { group: Some(now), ..failure }))
+    Err(Answer::failure(Failure { group: Some(Box::new(now)), ..failure }))
 }
 
 fn dropped(group: &Group) -> Answer {

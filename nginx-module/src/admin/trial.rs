@@ -76,7 +76,7 @@ fn not_armed(group: &Group, what: &str) -> Answer {
         group.name, now.route.generation, now.route.active
     );
     let failure = Failure::new(ErrorCode::NotArmed, message);
-    Answer::failure(Failure { group: Some(now), ..failure })
+    Answer::failure(Failure { group: Some(Box::new(now)), ..failure })
 }
 
 fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial, reason: &str) {

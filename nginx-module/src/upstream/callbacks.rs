@@ -46,44 +46,63 @@ impl Callbacks {
         }
     }
 
-    /// The same code; a `false` for two copies of one function costs a little memory.
-    fn is(&self, other: &Self) -> bool {
+    /// Whether the upstream has just these; a `false` for two copies of one function costs a little memory.
+    #[inline]
+    fn are_those_of(&self, u: &ngx_http_upstream_t) -> bool {
         macro_rules! same {
-            ($($field:ident),+) => {
-                $(self.$field.map(|f| f as usize) == other.$field.map(|f| f as usize))&&+
+            ($($ours:expr, $theirs:expr;)+) => {
+                $(($ours.map(|f| f as usize) == $theirs.map(|f| f as usize)))&&+
             };
         }
-        same!(get, free, notify, set_session, save_session, process_header, reinit_request, finalize_request)
+        same! {
+            self.get, u.peer.get;
+            self.free, u.peer.free;
+            self.notify, u.peer.notify;
+            self.set_session, u.peer.set_session;
+            self.save_session, u.peer.save_session;
+            self.process_header, u.process_header;
+            self.reinit_request, u.reinit_request;
+            self.finalize_request, u.finalize_request;
+        }
     }
 
     /// Takes the callbacks of the upstream and puts ours in front. What the balancer does not have stays absent: nginx asks
     /// before it calls. `None`: the pool is exhausted.
+    #[inline]
     pub(super) fn replace<'a>(
         u: &mut ngx_http_upstream_t,
         record: &Record,
         slot: &'a Slot,
     ) -> Option<&'a Self> {
+        let kept = match slot.callbacks.get() {
+            Some(usual) if usual.are_those_of(u) => usual,
+            _ => Self::take(u, record, slot)?,
+        };
+        let peer = &mut u.peer;
+        peer.data = ptr::from_ref(record).cast_mut().cast();
+        peer.get = Some(peer::get);
+        peer.free = Some(peer::free);
+        peer.notify = kept.notify.and(Some(peer::notify));
+        peer.set_session = kept.set_session.and(Some(peer::set_session));
+        peer.save_session = kept.save_session.and(Some(peer::save_session));
+        u.process_header = kept.process_header.and(Some(protocol::process_header));
+        u.reinit_request = kept.reinit_request.and(Some(protocol::reinit_request));
+        u.finalize_request = Some(protocol::finalize_request);
+        Some(kept)
+    }
+
+    #[cold]
+    fn take<'a>(u: &ngx_http_upstream_t, record: &Record, slot: &'a Slot) -> Option<&'a Self> {
         let mut found = Self::of(u);
         if let Some(first) = record.callbacks() {
             // The request has come to a second slot: only the balancer is another one.
             found.process_header = first.process_header;
             found.reinit_request = first.reinit_request;
             found.finalize_request = first.finalize_request;
+        } else if slot.callbacks.get().is_none() {
+            return Some(slot.callbacks.get_or_init(|| found));
         }
-        let usual = slot.callbacks.get_or_init(|| found);
-        let kept = if usual.is(&found) { usual } else { Self::keep(record, found)? };
-
-        let peer = &mut u.peer;
-        peer.data = ptr::from_ref(record).cast_mut().cast();
-        peer.get = Some(peer::get);
-        peer.free = Some(peer::free);
-        peer.notify = peer.notify.and(Some(peer::notify));
-        peer.set_session = peer.set_session.and(Some(peer::set_session));
-        peer.save_session = peer.save_session.and(Some(peer::save_session));
-        u.process_header = kept.process_header.and(Some(protocol::process_header));
-        u.reinit_request = kept.reinit_request.and(Some(protocol::reinit_request));
-        u.finalize_request = Some(protocol::finalize_request);
-        Some(kept)
+        Self::keep(record, found)
     }
 
     fn keep<'a>(record: &Record, found: Self) -> Option<&'a Self> {

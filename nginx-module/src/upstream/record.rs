@@ -284,7 +284,7 @@ impl Record {
         rc
     }
 
-    #[inline]
+    #[inline(always)]
     fn enter_slot(&self) -> ngx_int_t {
         let Some((slot, target)) = self.slot().and_then(|slot| Some((slot, slot.upstream.get()?))) else {
             return Status::NGX_ERROR.into();
@@ -315,12 +315,9 @@ impl Record {
 
     /// If rescue is armed for the slot, nginx shall know of one try more: it does not even look at a bad status otherwise
     /// (ngx_http_upstream_test_next).
-    #[cold]
     fn prepare_rescue(&self) {
-        let group = self.group();
-        let id = self.slot().and_then(|slot| slot.id.get());
-        let trial = trial::of(group, group.reading()).map(|(_, trial, _)| trial);
-        if trial.is_some_and(|trial| trial.terms.rescue && id == Some(trial.terms.slot)) {
+        let rescued = self.group().trial_words().and_then(|words| words.rescued_slot(self.generation));
+        if rescued.is_some() && rescued == self.slot().and_then(|slot| slot.id.get()) {
             self.rescue.set(Rescue::Possible);
             // SAFETY: the upstream that the record was made for; it lives as long as the request.
             unsafe { (*self.upstream).peer.tries += 1 };
@@ -393,6 +390,7 @@ impl Record {
         self.attempt.set(Attempt::None);
     }
 
+    #[inline]
     fn attempt_ends(&self) {
         if self.attempt.replace(Attempt::None) == Attempt::None {
             return;
@@ -410,8 +408,10 @@ impl Record {
     /// Attempts that `proxy_next_upstream_tries` still allows.
     #[cold]
     fn tries_left(&self) -> usize {
-        // SAFETY: the upstream that the record was made for; it lives as long as the request, its configuration longer.
-        match unsafe { (*(*self.upstream).conf).next_upstream_tries } {
+        // SAFETY: the upstream that the record was made for; it lives as long as the request.
+        let conf = unsafe { (*self.upstream).conf };
+        // SAFETY: set by nginx's proxy modules; it lives as long as the configuration.
+        match unsafe { (*conf).next_upstream_tries } {
             0 => usize::MAX,
             limit => limit.saturating_sub(usize::from(self.attempts.get())),
         }
@@ -461,6 +461,24 @@ impl Record {
         if self.stage.replace(Stage::Finished) != Stage::Started {
             return;
         }
+        let answered = u.headers_in.status_n;
+        let usual = rc == Status::NGX_OK.0
+            && self.attempt.get() == Attempt::Answering
+            && (200..400).contains(&answered)
+            && hidden_by_cache(u).is_none();
+        if !usual {
+            return self.finish_otherwise(u, rc);
+        }
+        if let Some(shard) = self.shard() {
+            shard.whole(clock::micros().saturating_sub(self.began_us.get()));
+        }
+        self.attempt_ends();
+        self.leave_slot(Outcome::Status(answered as u16));
+    }
+
+    /// The same for all but a whole answer to a request that went well.
+    #[cold]
+    fn finish_otherwise(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
         // An internal redirect may follow: of an error_page, or of X-Accel-Redirect.
         if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t || rc == Status::NGX_DECLINED.0 {
             // Without an entry the variables are empty after the redirect, and nothing else.
@@ -485,17 +503,22 @@ impl Record {
         self.leave_slot(outcome);
     }
 
+    #[inline]
     fn leave_slot(&self, outcome: Outcome) {
         if let Some(shard) = self.shard() {
             shard.finished(outcome);
         }
         if self.on_trial {
-            let took = u64::from(self.first_byte_us.get());
-            // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
-            let log = connection(unsafe { &*self.request }).log;
-            let slot = usize::from(self.slot.get());
-            trial::ended(self.group(), slot, self.generation, outcome, (took != 0).then_some(took), log);
+            self.tell_trial(outcome);
         }
+    }
+
+    fn tell_trial(&self, outcome: Outcome) {
+        let took = u64::from(self.first_byte_us.get());
+        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
+        let log = connection(unsafe { &*self.request }).log;
+        let slot = usize::from(self.slot.get());
+        trial::ended(self.group(), slot, self.generation, outcome, (took != 0).then_some(took), log);
     }
 
     /// `rc` of ngx_http_upstream_finalize_request: a status when nginx answers in the slot's place, else the slot's own counts.
@@ -526,6 +549,7 @@ impl Record {
 }
 
 /// nginx counts bytes with a sign.
+#[inline]
 fn positive(bytes: i64) -> u64 {
     u64::try_from(bytes).unwrap_or(0)
 }
