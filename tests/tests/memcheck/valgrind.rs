@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const MODULE: &str = "ngx_http_cutover_module.so";
 
-/// A process under valgrind; killed when it goes.
+/// nginx under valgrind; all its processes are killed when it goes.
 pub(crate) struct Watched {
     child: Child,
     /// One for each process.
@@ -127,6 +127,8 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Their titles are valgrind's command line, which names the folder of the reports.
+        process::kill_now(&process::mentioning(&["valgrind.bin", "memcheck-amd64-"], &self.reports));
     }
 }
 
