@@ -9,16 +9,17 @@
 //!       40   lease   tag 16 | deadline in ms of the wall clock 48
 //! ```
 //!
-//! The words stand beside the route word of the group. Whoever moves the route with the bit *armed* is alone in writing
-//! them for that generation: first terms and lease, then the trial word. A tag is the low half of the generation: words
-//! that do not belong to the route's generation arm nothing.
+//! The words stand beside the route word of the group. Whoever moves the route with the bit *armed* is alone in arming
+//! that generation: first terms and lease, then the trial word. A tag is the low half of the generation: words that do not
+//! belong to the route's generation arm nothing. Somebody late damages no newer trial: a word is written by compare-and-swap,
+//! over what was there while the route was still the writer's.
 //!
 //! The trial word is the one place where a trial ends. Guard, lease and `confirm` each try to move it away from *armed* by
 //! compare-and-swap, so exactly one of them wins; what follows from it (the route goes back) anybody may finish, also after
 //! the winner was killed. A renewal counts up in the same word, so a lease that was renewed cannot expire by its old deadline.
 
 use crate::guard::Guard;
-use crate::route::{Destination, Route, SlotId};
+use crate::route::{Destination, Route, RouteWord, SlotId};
 use crate::split::Ratio;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -151,15 +152,22 @@ const OFF: u64 = 0x3fff;
 
 impl TrialWords {
     /// Arms the trial of a route that the caller has just moved, with the bit *armed*. `boot` tells one run of the system
-    /// from another.
-    pub fn arm(&self, route: Route, terms: &Terms, lease: Option<Deadline>, boot: u16) {
-        let tag = tag_of(route);
-        for (word, payload) in self.terms.iter().zip(encode_terms(terms, boot)) {
-            word.store(tag | payload, Ordering::Relaxed);
+    /// from another. `false`: the route has moved on before its trial was armed.
+    pub fn arm(
+        &self,
+        word: &RouteWord,
+        route: Route,
+        terms: &Terms,
+        lease: Option<Deadline>,
+        boot: u16,
+    ) -> bool {
+        let written = put(&self.terms, encode_terms(terms, boot), word, route)
+            && put(&self.lease, encode_lease(lease), word, route);
+        if written {
+            // Release: whoever sees this word sees the terms. Never back to an older generation, should this writer be late.
+            self.trial.fetch_max(trial_word(route.generation, Phase::Armed, 0), Ordering::AcqRel);
         }
-        self.set_lease(tag, lease);
-        // Release: whoever sees this word sees the terms. Never back to an older generation, should this writer be late.
-        self.trial.fetch_max(trial_word(route.generation, Phase::Armed, 0), Ordering::AcqRel);
+        written
     }
 
     /// The trial of this route; `None` if it was never armed, or not completely.
@@ -234,12 +242,15 @@ impl TrialWords {
         !seen.phase.goes_back() && self.replace(seen.word, next)
     }
 
-    /// Moves the end of the lease. `false`: the trial has ended, or was renewed by somebody else, meanwhile.
-    pub fn renew(&self, route: Route, seen: &Trial, lease: Deadline) -> bool {
+    /// Moves the end of the lease. `false`: the trial has ended, or was renewed by somebody else, or the route has moved,
+    /// meanwhile.
+    pub fn renew(&self, word: &RouteWord, route: Route, seen: &Trial, lease: Deadline) -> bool {
         if seen.phase != Phase::Armed {
             return false;
         }
-        self.set_lease(tag_of(route), Some(lease));
+        if !put(&self.lease, encode_lease(Some(lease)), word, route) {
+            return false;
+        }
         let next = trial_word((seen.word >> 32) as u32, Phase::Armed, renewals(seen.word) + 1);
         self.replace(seen.word, next)
     }
@@ -252,16 +263,11 @@ impl TrialWords {
         if decode_terms(words).is_none_or(|(_, armed_in)| armed_in == boot) {
             return;
         }
-        for (word, payload) in self.terms.iter().zip(encode_terms(&trial.terms, boot)) {
-            word.store(tag | payload, Ordering::Relaxed);
+        let lease = trial.lease.map(|lease| lease.rebased(now));
+        let payloads = encode_terms(&trial.terms, boot).into_iter().chain(encode_lease(lease));
+        for (place, payload) in self.terms.iter().chain(&self.lease).zip(payloads) {
+            place.store(tag | payload, Ordering::Release);
         }
-        self.set_lease(tag, trial.lease.map(|lease| lease.rebased(now)));
-    }
-
-    fn set_lease(&self, tag: u64, lease: Option<Deadline>) {
-        let [monotonic, wall] = &self.lease;
-        monotonic.store(tag | lease.map_or(0, |at| at.monotonic_ms & PAYLOAD), Ordering::Release);
-        wall.store(tag | lease.map_or(0, |at| at.wall_ms & PAYLOAD), Ordering::Release);
     }
 
     fn tagged<const N: usize>(&self, words: &[AtomicU64; N], tag: u64) -> Option<[u64; N]> {
@@ -272,6 +278,23 @@ impl TrialWords {
     fn replace(&self, seen: u64, next: u64) -> bool {
         self.trial.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
+}
+
+/// Writes words of this route's trial. `false`: the route has moved, and what is there may belong to the trial after it.
+fn put<const N: usize>(places: &[AtomicU64; N], payloads: [u64; N], word: &RouteWord, route: Route) -> bool {
+    places.iter().zip(payloads).all(|(place, payload)| {
+        loop {
+            let seen = place.load(Ordering::Acquire);
+            // A later trial is written after the route has moved: whoever has seen a word of it sees that too.
+            if word.load().generation() != route.generation {
+                return false;
+            }
+            let next = tag_of(route) | payload;
+            if place.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return true;
+            }
+        }
+    })
 }
 
 fn tag_of(route: Route) -> u64 {
@@ -305,6 +328,10 @@ fn encode_terms(terms: &Terms, boot: u16) -> [u64; 3] {
     ]
 }
 
+fn encode_lease(lease: Option<Deadline>) -> [u64; 2] {
+    lease.map_or([0; 2], |at| [at.monotonic_ms & PAYLOAD, at.wall_ms & PAYLOAD])
+}
+
 /// The terms, and the boot in which they were armed.
 fn decode_terms([limits, times, slots]: [u64; 3]) -> Option<(Terms, u16)> {
     let ratio = |bits: u64| Ratio::from_parts((bits & OFF) as u16);
@@ -336,6 +363,21 @@ mod tests {
         Route { to: Destination { active: id(2), split: None, armed: true }, generation }
     }
 
+    /// A word that reads as this route.
+    fn word(route: Route) -> RouteWord {
+        let word = RouteWord::default();
+        while word.load().generation() < route.generation {
+            word.switch(word.load(), None, route.to).unwrap();
+        }
+        word
+    }
+
+    fn armed(generation: u32, terms: &Terms, lease: Option<Deadline>, boot: u16) -> TrialWords {
+        let words = TrialWords::default();
+        assert!(words.arm(&word(route(generation)), route(generation), terms, lease, boot));
+        words
+    }
+
     fn terms() -> Terms {
         let guard = Guard {
             min_requests: Guard::MAX_REQUESTS,
@@ -356,8 +398,7 @@ mod tests {
         let all =
             [terms(), Terms { guard: None, ..terms() }, Terms { rescue: false, slot: id(15), ..terms() }];
         for (generation, terms) in (1u32..).zip(all) {
-            let words = TrialWords::default();
-            words.arm(route(generation), &terms, Some(at(5)), 77);
+            let words = armed(generation, &terms, Some(at(5)), 77);
             let trial = words.read(route(generation)).unwrap();
             assert_eq!((trial.phase, trial.terms, trial.lease), (Phase::Armed, terms, Some(at(5))));
         }
@@ -367,12 +408,13 @@ mod tests {
     fn words_of_another_generation_arm_nothing() {
         let words = TrialWords::default();
         assert_eq!(words.read(route(1)), None);
-        words.arm(route(7), &terms(), None, 0);
+        assert!(words.arm(&word(route(7)), route(7), &terms(), None, 0));
         assert!(words.read(route(7)).is_some());
         assert_eq!(words.read(route(8)), None);
         assert_eq!(words.read(route(7 + 0x10000)), None, "the tag alone does not decide");
-        words.arm(route(6), &terms(), None, 0);
+        assert!(!words.arm(&word(route(7)), route(6), &terms(), None, 0), "late");
         assert_eq!(words.read(route(6)), None, "a late writer does not bring an old trial back");
+        assert!(words.read(route(7)).is_some(), "and spoils no newer one");
     }
 
     #[test]
@@ -404,8 +446,7 @@ mod tests {
 
     #[test]
     fn only_one_ends_a_trial() {
-        let words = TrialWords::default();
-        words.arm(route(1), &terms(), Some(at(5)), 0);
+        let words = armed(1, &terms(), Some(at(5)), 0);
         let seen = words.read(route(1)).unwrap();
         assert!(words.confirm(&seen));
         assert!(!words.end(&seen, Phase::Expired));
@@ -414,30 +455,27 @@ mod tests {
 
     #[test]
     fn a_renewed_lease_does_not_expire_by_its_old_deadline() {
-        let words = TrialWords::default();
-        words.arm(route(1), &terms(), Some(at(5)), 0);
+        let words = armed(1, &terms(), Some(at(5)), 0);
         let seen = words.read(route(1)).unwrap();
-        assert!(words.renew(route(1), &seen, at(500)));
+        assert!(words.renew(&word(route(1)), route(1), &seen, at(500)));
         assert!(!words.end(&seen, Phase::Expired));
         let now = words.read(route(1)).unwrap();
         assert_eq!((now.phase, now.lease), (Phase::Armed, Some(at(500))));
         assert!(words.end(&now, Phase::Expired));
-        assert!(!words.renew(route(1), &words.read(route(1)).unwrap(), at(900)));
+        assert!(!words.renew(&word(route(1)), route(1), &words.read(route(1)).unwrap(), at(900)));
         assert!(!words.confirm(&words.read(route(1)).unwrap()), "what goes back cannot be confirmed");
     }
 
     #[test]
     fn a_held_trial_can_be_confirmed() {
-        let words = TrialWords::default();
-        words.arm(route(1), &terms(), None, 0);
+        let words = armed(1, &terms(), None, 0);
         assert!(words.end(&words.read(route(1)).unwrap(), Phase::Held));
         assert!(words.confirm(&words.read(route(1)).unwrap()));
     }
 
     #[test]
     fn after_a_reboot_the_lease_goes_on_by_the_wall_clock() {
-        let words = TrialWords::default();
-        words.arm(route(1), &terms(), Some(at(90_000)), 1);
+        let words = armed(1, &terms(), Some(at(90_000)), 1);
         words.rebase(route(1), 1, at(80_000));
         assert_eq!(words.read(route(1)).unwrap().lease, Some(at(90_000)), "the same boot: nothing to do");
         let now = Deadline { monotonic_ms: 3_000, wall_ms: at(85_000).wall_ms };

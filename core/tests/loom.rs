@@ -61,16 +61,16 @@ fn switch(head: &Head, mut seen: Reading, to: Destination) -> Route {
     }
 }
 
-fn arm(head: &Head, route: Route) {
+fn arm(head: &Head, route: Route) -> bool {
     let slot = route.active().get();
-    head.trial.arm(route, &terms(slot), Some(lease(slot)), 1);
+    head.trial.arm(&head.route, route, &terms(slot), Some(lease(slot)), 1)
 }
 
 /// A group whose route leads to this slot, on trial.
 fn on_trial(slot: u8) -> (Arc<Head>, Route) {
     let head = Arc::new(Head::default());
     let route = switch(&head, Reading::Unset, armed(slot));
-    arm(&head, route);
+    assert!(arm(&head, route));
     (head, route)
 }
 
@@ -137,7 +137,7 @@ fn a_trial_is_read_whole_or_not_at_all() {
         let (head, first) = on_trial(2);
         let operator = spawn(&head, move |head| {
             let second = head.route.switch(Reading::Set(first), Some(id(2)), armed(3)).unwrap();
-            arm(head, second);
+            assert!(arm(head, second));
         });
         let reader = spawn(&head, |head| {
             let Reading::Set(route) = head.route.load() else { unreachable!("it was set") };
@@ -179,7 +179,7 @@ fn a_renewed_lease_never_ends_by_its_old_deadline() {
         let now = lease(2).monotonic_ms;
         let renewed = spawn(&head, move |head| {
             let seen = head.trial.read(route).unwrap();
-            head.trial.renew(route, &seen, at(now + 500))
+            head.trial.renew(&head.route, route, &seen, at(now + 500))
         });
         let expired = spawn(&head, move |head| {
             let seen = head.trial.read(route).unwrap();
@@ -191,6 +191,42 @@ fn a_renewed_lease_never_ends_by_its_old_deadline() {
         if renewed {
             assert_eq!((trial.phase, trial.lease), (Phase::Armed, Some(at(now + 500))));
         }
+    });
+}
+
+/// Moves the route on and arms that, which nobody late may touch.
+fn switch_again(head: &Head, first: Route) -> Route {
+    let second = switch(head, Reading::Set(first), armed(3));
+    assert!(arm(head, second));
+    let trial = head.trial.read(second);
+    assert!(trial.is_some_and(|trial| is_whole(&trial, 3)), "{trial:?}");
+    second
+}
+
+#[test]
+fn a_late_arm_leaves_a_newer_trial_alone() {
+    loom::model(|| {
+        let head = Arc::new(Head::default());
+        let first = switch(&head, Reading::Unset, armed(2));
+        let late = spawn(&head, move |head| arm(head, first));
+        let operator = spawn(&head, move |head| switch_again(head, first));
+        late.join().unwrap();
+        let trial = head.trial.read(operator.join().unwrap());
+        assert!(trial.is_some_and(|trial| is_whole(&trial, 3)), "{trial:?}");
+        assert_eq!(head.trial.read(first), None);
+    });
+}
+
+#[test]
+fn a_late_renewal_leaves_a_newer_trial_alone() {
+    loom::model(|| {
+        let (head, first) = on_trial(2);
+        let seen = head.trial.read(first).unwrap();
+        let late = spawn(&head, move |head| head.trial.renew(&head.route, first, &seen, at(9_000)));
+        let operator = spawn(&head, move |head| switch_again(head, first));
+        late.join().unwrap();
+        let trial = head.trial.read(operator.join().unwrap());
+        assert!(trial.is_some_and(|trial| is_whole(&trial, 3)), "{trial:?}");
     });
 }
 

@@ -29,9 +29,12 @@ pub(super) fn run(
     let group = find(request, name)?;
     let expected = expected(request)?;
     let asked: RouteChange = body_of(request, call, body)?;
-    let moved = move_route(group, &asked, expected)?;
-    if let Some(moved) = moved {
+    // A change that came too late to be armed is tried again, on what is there now.
+    while let Some(moved) = move_route(group, &asked, expected)? {
         audit(request, group, &moved, &asked);
+        if moved.in_time {
+            break;
+        }
     }
     Ok(group)
 }
@@ -55,6 +58,8 @@ struct Moved {
     /// The name of the slot that had the traffic.
     from: String,
     route: Route,
+    /// Its trial, if it asks for one, is armed. Else somebody has moved the route on before that.
+    in_time: bool,
 }
 
 /// `None`: the route is as asked for already.
@@ -84,15 +89,16 @@ fn move_route(group: &Group, asked: &RouteChange, expected: Option<u32>) -> Resu
                 return Err(dropped(group));
             }
             Ok(route) => {
+                let mut in_time = true;
                 if let Some(terms) = change.terms {
                     let lease = change.lease_ms.map(|lease_ms| Deadline::after(trial::now(), lease_ms));
-                    words.arm(route, &terms, lease, trial::boot());
+                    in_time = words.arm(word, route, &terms, lease, trial::boot());
                     trial::announce(group);
                     if let Some(lease) = lease {
                         trial::wake_by(lease.monotonic_ms);
                     }
                 }
-                return Ok(Some(Moved { from, route }));
+                return Ok(Some(Moved { from, route, in_time }));
             }
             Err(other) => seen = other,
         }
@@ -136,7 +142,7 @@ pub(super) fn reason_of(reason: Option<&str>) -> String {
 }
 
 fn audit(request: &ngx_http_request_t, group: &Group, moved: &Moved, asked: &RouteChange) {
-    let Moved { from, route } = moved;
+    let Moved { from, route, .. } = moved;
     let split = route.to.split;
     let to = group.name_of(split.map_or(route.to.active, Split::second));
     let percent = split.and_then(|split| Percent::from_parts(split.share().get()));

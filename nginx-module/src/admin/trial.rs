@@ -46,13 +46,14 @@ pub(super) fn renew(
     let expected = expected(request)?;
     let asked: Renewal = body_of(request, call, body)?;
     let lease_ms = check_lease(asked.lease_ms).map_err(Answer::failure)?;
+    let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     loop {
         let (route, seen, words) = armed(group, expected)?;
         if seen.phase != Phase::Armed {
             return Err(not_armed(group, "is held: it can only be confirmed, or the traffic switched"));
         }
         let lease = Deadline::after(trial::now(), lease_ms);
-        if words.renew(route, &seen, lease) {
+        if words.renew(word, route, &seen, lease) {
             trial::announce(group);
             trial::wake_by(lease.monotonic_ms);
             return Ok(group);
