@@ -1,0 +1,195 @@
+//! Instructions that nginx spends on one proxied request: straight to an upstream, and through a group.
+//!
+//! Each way runs under callgrind twice, with few and with many requests on one connection: the difference leaves out start
+//! and stop.
+
+use anyhow::{Result, ensure};
+use cutover_tests::client::{self, Client};
+use cutover_tests::{Flavour, Nginx, wait};
+use hyper::Method;
+
+use crate::callgrind::Counted;
+use crate::features::Features;
+use crate::page::Section;
+use crate::table::{Table, count, percent, verdict};
+use crate::{Effort, machine, pinned};
+
+/// Pools of a request: nginx's default, and one in which nothing needs a second block.
+const POOLS: [&str; 2] = ["4k", "16k"];
+
+/// A way from the client to the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Group,
+    /// The same after the worker has served a change of the route: the first of many, in production.
+    Switched,
+    /// A group after a change with a guard, which is still armed.
+    Armed,
+    /// A group that sends some of its clients to the other slot, by a cookie.
+    Split,
+}
+
+impl Way {
+    /// The most that it may cost more than a plain upstream.
+    fn goal(self) -> Option<f64> {
+        match self {
+            Self::Plain | Self::Split => None,
+            Self::Group | Self::Switched => Some(0.01),
+            Self::Armed => Some(0.02),
+        }
+    }
+
+    fn is_built_into(self, features: Features) -> bool {
+        match self {
+            Self::Plain | Self::Group | Self::Switched => true,
+            Self::Armed => features.guard,
+            Self::Split => features.split,
+        }
+    }
+}
+
+pub(crate) async fn measure(effort: Effort) -> Result<Section> {
+    let mut section = Section::new(
+        "nginx runs under valgrind's callgrind, as one process, and proxies requests of one kept-alive connection to a \
+         backend that answers with two bytes, over kept-alive connections. Counted is the difference between a long and a \
+         short run, for each request. A group needs some of the request's memory pool: where that is what makes nginx take \
+         another block from the system, some 600 instructions come on top, which is why each way is also counted with \
+         `request_pool_size 16k`.",
+    );
+    let mut table = Table::new([
+        "nginx, pool of a request",
+        "plain upstream",
+        "group",
+        "group, after a switch",
+        "guard armed",
+        "split by a cookie",
+    ]);
+    let mut goals = Vec::new();
+    let mut versions = Vec::new();
+    for flavour in effort.pick(&[Flavour::Debian, Flavour::Source][..], &[Flavour::Debian]) {
+        let features = Features::of(*flavour).await?;
+        let version = machine::nginx_version(*flavour)?;
+        for pool in effort.pick(&POOLS[..], &POOLS[..1]) {
+            let plain = per_request(*flavour, Way::Plain, pool, effort).await?;
+            let mut cells = Vec::new();
+            for way in [Way::Group, Way::Switched, Way::Armed, Way::Split] {
+                if !way.is_built_into(features) {
+                    cells.push("not in this module".to_owned());
+                    continue;
+                }
+                let instructions = per_request(*flavour, way, pool, effort).await?;
+                let more = (instructions - plain) / plain;
+                cells.push(format!("{:+.0} ({})", instructions - plain, percent(more)));
+                if let Some(goal) = way.goal() {
+                    let met = verdict(more <= goal);
+                    goals.push(format!("{version} with {pool}, {way:?}, at most {}: {met}", percent(goal)));
+                }
+            }
+            let [group, switched, armed, split] = &cells[..] else { continue };
+            table.row([
+                format!("{version}, {pool}"),
+                count(plain as u64),
+                group.clone(),
+                switched.clone(),
+                armed.clone(),
+                split.clone(),
+            ]);
+        }
+        versions.push(version);
+    }
+    section.table(&table);
+    section.paragraph(&format!("Goals: {}.", goals.join("; ").to_lowercase()));
+    section.measured_with(&format!(
+        "nginx {} and valgrind {}",
+        versions.join(" and "),
+        machine::package_version("valgrind")?
+    ))
+}
+
+async fn per_request(flavour: Flavour, way: Way, pool: &str, effort: Effort) -> Result<f64> {
+    let backend = pinned::backend().await?;
+    let (few, many) = effort.pick((500, 2_500), (100, 300));
+    let short = whole_run(flavour, way, pool, &backend, few).await?;
+    let long = whole_run(flavour, way, pool, &backend, many).await?;
+    Ok((long as f64 - short as f64) / f64::from(many - few))
+}
+
+async fn whole_run(flavour: Flavour, way: Way, pool: &str, backend: &Nginx, requests: u32) -> Result<u64> {
+    let target = if way == Way::Plain { "blue" } else { "group" };
+    let split_key = if way == Way::Split { "split_key $cookie_sid;" } else { "" };
+    let nginx = Nginx::builder()
+        .flavour(flavour)
+        .set("backend", backend.address("http")?)
+        .set("pool", pool)
+        .set("target", target)
+        .set("split_key", split_key)
+        .whole(CONFIGURATION)
+        .build()?;
+    let counted = Counted::start(&nginx)?;
+    let address = nginx.address("http")?;
+    let answers = async || client::get(address, "/").await.is_ok();
+    wait::until_async(wait::PATIENCE * 4, "an answer of nginx under valgrind", answers).await?;
+    prepare(&nginx, way).await?;
+
+    let mut client = Client::connect(address).await?;
+    for number in 0..requests {
+        // The same length for each: what differs is what a split goes by.
+        let cookie = format!("sid={number:08}");
+        let answer = client.request("GET", "/", &[("cookie", &cookie)]).await?;
+        ensure!(answer.status == 200, "an answer with status {}", answer.status);
+    }
+    drop(client);
+    counted.end().await
+}
+
+/// Changes the route, where the way is about that; the guard has more to see before it decides than the run brings.
+async fn prepare(nginx: &Nginx, way: Way) -> Result<()> {
+    let change = match way {
+        Way::Plain | Way::Group => return Ok(()),
+        Way::Switched => serde_json::json!({ "active": "green" }),
+        Way::Armed => serde_json::json!({
+            "active": "green",
+            "guard": {
+                "min_requests": 1_000_000, "max_error_ratio": 0.05, "window_ms": 600_000,
+                "max_slow_ratio": 0.5, "slow_ms": 1000,
+            },
+            "lease_ms": 600_000,
+            "rescue": true,
+        }),
+        Way::Split => serde_json::json!({ "active": "green", "split": { "blue": 95, "green": 5 } }),
+    };
+    let headers = [("content-type", "application/json")];
+    let reply =
+        nginx.admin().raw(Method::PUT, "/v1/groups/group/route", &headers, &change.to_string()).await?;
+    ensure!(reply.status == 200, "the change was answered with {}: {}", reply.status, reply.body);
+    Ok(())
+}
+
+const CONFIGURATION: &str = "\
+%%load_module%%
+daemon off;
+master_process off;
+pid %%prefix%%/nginx.pid;
+error_log %%prefix%%/error.log;
+events { }
+http {
+    access_log off;
+    keepalive_requests 1000000;
+    request_pool_size %%pool%%;
+    client_body_temp_path %%prefix%%/client_body;
+    proxy_temp_path %%prefix%%/proxy;
+    fastcgi_temp_path %%prefix%%/fastcgi;
+    uwsgi_temp_path %%prefix%%/uwsgi;
+    scgi_temp_path %%prefix%%/scgi;
+    cutover_state %%prefix%%/state;
+    upstream blue { server %%backend%%; keepalive 4; keepalive_requests 1000000; }
+    upstream green { server %%backend%%; keepalive 4; keepalive_requests 1000000; }
+    cutover group { slot blue blue; slot green green; active blue; %%split_key%% }
+    server {
+        listen %%listen:http%%;
+        location / { proxy_pass http://%%target%%; proxy_http_version 1.1; proxy_set_header Connection ''; }
+    }
+    server { listen %%admin%%; location / { cutover_api write=on; } }
+}
+";

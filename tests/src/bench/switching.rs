@@ -1,0 +1,156 @@
+//! A switch, from its call to the first answer of the new slot, beside other ways to move traffic.
+//!
+//! ```text
+//! call begins          first answer of the new slot         call returns
+//! -----|---------------------------|------------------------------|--------------> time
+//!      |<-------- moved ---------->|                              |
+//!      |<----------------------- call --------------------------->|  a later request answered by the old slot: stale
+//! ```
+
+mod caddy;
+mod disk;
+mod edge;
+mod haproxy;
+mod module;
+mod poll;
+mod reload;
+mod trial;
+
+use anyhow::Result;
+use cutover_tests::{Backend, Flavour};
+
+use crate::page::Section;
+use crate::table::{Table, count, seconds, verdict};
+use crate::{Effort, machine};
+
+use edge::{Edge, Slot};
+use trial::{Traffic, Trial};
+
+pub(crate) async fn measure(effort: Effort) -> Result<Section> {
+    let blue = Backend::start(Slot::Blue.name()).await?;
+    let green = Backend::start(Slot::Green.name()).await?;
+    let slots = [blue.address(), green.address()];
+
+    let mut edges: Vec<Box<dyn Edge>> = vec![
+        Box::new(module::Module::start(slots).await?),
+        Box::new(haproxy::Haproxy::start(slots).await?),
+        Box::new(caddy::Caddy::start(slots).await?),
+        Box::new(reload::Reload::start(slots).await?),
+    ];
+    let trials = || edges.iter().map(|edge| Trial::new(&**edge)).collect::<Vec<_>>();
+    let (mut idle, mut busy) = (trials(), trials());
+    // All edges in each round: a machine that is busy with something else for a while is so for all of them.
+    for _ in 0..effort.pick(10, 1) {
+        for (traffic, trials) in [(Traffic::Idle, &mut idle), (Traffic::Busy, &mut busy)] {
+            let mut next = Vec::new();
+            for (edge, trial) in edges.into_iter().zip(trials) {
+                let switches = edge.switches_a_round();
+                next.push(trial.round(edge, traffic, switches).await?);
+            }
+            edges = next;
+        }
+    }
+    drop(edges);
+
+    let mut section = Section::new(
+        "Each edge has the same two slots behind it, and is switched to and fro. A connection asks without a pause, one \
+         request after the other, for who has the traffic: *moved* is from the begin of the call to the first answer of the \
+         new slot. *Stale* are answers of the old slot to requests that were sent after the call had returned; *failed* are \
+         requests without a whole, right answer; *closed* are kept-alive connections that the edge closed under a client, \
+         which then asked again. With load, eight more connections ask without a pause and check each answer; edge, load, \
+         slots and clock share the cores, so times are those of a saturated machine.",
+    );
+    section.paragraph(
+        "The calls: for the module, a `PUT` on a kept connection to its unix socket, which answers when the switch is on \
+         disk. For HAProxy, `set map` on a kept connection to its stats socket, which holds in memory only. For Caddy, a \
+         `PATCH` of the upstream on a kept connection to its admin API. For the reload, writing the upstream's file and \
+         `nginx -s reload`, which returns when the master has been told.",
+    );
+    section.table(&times(&idle, &busy));
+    section.paragraph(
+        "The module's acknowledgement beside a bare flush of one page of a file in the same folder, in turn:",
+    );
+    section.table(&flushes(&idle, &busy));
+    section.paragraph(&goals(&idle, &busy));
+    section.measured_with(&format!(
+        "nginx {}, HAProxy {} and Caddy {}",
+        machine::nginx_version(Flavour::Debian)?,
+        machine::package_version("haproxy")?,
+        machine::package_version("caddy")?
+    ))
+}
+
+fn times(idle: &[Trial], busy: &[Trial]) -> Table<10> {
+    let mut table = Table::new([
+        "edge",
+        "switches",
+        "call, median",
+        "call, p99",
+        "moved, median",
+        "moved, p99",
+        "answers",
+        "stale",
+        "failed",
+        "closed",
+    ]);
+    for (load, trials) in [("idle", idle), ("with load", busy)] {
+        for trial in trials {
+            table.row([
+                format!("{}, {load}", trial.name),
+                count(trial.calls().len() as u64),
+                seconds(trial.calls().median()),
+                seconds(trial.calls().percentile(0.99)),
+                seconds(trial.moved().median()),
+                seconds(trial.moved().percentile(0.99)),
+                count(trial.answers),
+                count(trial.stale),
+                count(trial.failed),
+                count(trial.closed),
+            ]);
+        }
+    }
+    table
+}
+
+fn flushes(idle: &[Trial], busy: &[Trial]) -> Table<6> {
+    let mut table = Table::new([
+        "load",
+        "call, median",
+        "call, p99",
+        "bare flush, median",
+        "bare flush, p99",
+        "call less moved, median",
+    ]);
+    for (load, trial) in [("idle", idle.first()), ("with load", busy.first())] {
+        let Some(trial) = trial else { continue };
+        table.row([
+            load.to_owned(),
+            seconds(trial.calls().median()),
+            seconds(trial.calls().percentile(0.99)),
+            seconds(trial.flushes().median()),
+            seconds(trial.flushes().percentile(0.99)),
+            seconds(trial.acknowledged_after().median()),
+        ]);
+    }
+    table
+}
+
+fn goals(idle: &[Trial], busy: &[Trial]) -> String {
+    let mut sentences = Vec::new();
+    for (load, trials) in [("idle", idle), ("with load", busy)] {
+        let [ours, haproxy, ..] = trials else { continue };
+        let moved = |trial: &Trial| trial.moved().median();
+        let late = ours.acknowledged_after().median() <= ours.flushes().median();
+        sentences.push(format!(
+            "{load}, moved in a median at or below HAProxy's ({} and {}): {}; acknowledged at most one flush after that: \
+             {}; none stale: {}; none failed: {}.",
+            seconds(moved(ours)),
+            seconds(moved(haproxy)),
+            verdict(moved(ours) <= moved(haproxy)),
+            verdict(late),
+            verdict(ours.stale == 0),
+            verdict(ours.failed == 0),
+        ));
+    }
+    format!("Goals: {}", sentences.join(" "))
+}

@@ -1,0 +1,115 @@
+//! A connection that asks without a pause who has the traffic.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::edge::Slot;
+use crate::exchange::{self, Exchange};
+
+/// One whole answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) sent: Instant,
+    pub(super) answered: Instant,
+    pub(super) slot: Slot,
+}
+
+/// What a poll has found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) answers: Vec<Seen>,
+    /// Requests without a right answer.
+    pub(super) failed: u64,
+    /// Times that the edge closed the connection before the first byte of an answer, or said that it would.
+    pub(super) closed: u64,
+}
+
+/// A running poll. Ends when it goes.
+#[derive(Debug)]
+pub(super) struct Poll {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// The slot of the latest answer, plus one.
+    latest: AtomicU8,
+    found: Mutex<Found>,
+}
+
+impl Poll {
+    pub(super) fn start(address: SocketAddr) -> Self {
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || for_thread.ask(address));
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// Whether this slot has given the latest answer.
+    pub(super) fn sees(&self, slot: Slot) -> bool {
+        self.shared.latest.load(Ordering::Acquire) == slot as u8 + 1
+    }
+
+    pub(super) fn stop(mut self) -> Found {
+        self.end();
+        self.shared.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn end(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Poll {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn ask(&self, address: SocketAddr) {
+        let request = exchange::request("GET", "shop.test", "/", None, "");
+        let mut found = Found::default();
+        let mut kept: Option<Exchange<TcpStream>> = None;
+        while !self.stop.load(Ordering::Relaxed) {
+            let reused = kept.is_some();
+            let Some(mut exchange) = kept.take().or_else(|| Exchange::tcp(address).ok()) else {
+                found.failed += 1;
+                continue;
+            };
+            let sent = Instant::now();
+            match exchange.request(&request) {
+                Ok(answer) => {
+                    let slot = [Slot::Blue, Slot::Green]
+                        .into_iter()
+                        .find(|slot| answer.status == 200 && answer.header("x-slot") == Some(slot.name()));
+                    match slot {
+                        Some(slot) => {
+                            found.answers.push(Seen { sent, answered: Instant::now(), slot });
+                            self.latest.store(slot as u8 + 1, Ordering::Release);
+                        }
+                        None => found.failed += 1,
+                    }
+                    if answer.closes() {
+                        found.closed += 1;
+                    } else {
+                        kept = Some(exchange);
+                    }
+                }
+                // As any client does: a kept connection may be closed between two requests.
+                Err(error) if reused && error.kind() == ErrorKind::ConnectionAborted => found.closed += 1,
+                Err(_) => found.failed += 1,
+            }
+        }
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+}

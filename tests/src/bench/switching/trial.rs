@@ -1,0 +1,164 @@
+//! One edge, switched to and fro.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use cutover_tests::{Expected, Load, Plan};
+
+use super::edge::{Edge, Slot};
+use super::poll::{Found, Poll, Seen};
+use crate::sample::Sample;
+
+/// What goes through the edge meanwhile, besides the poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    Idle,
+    Busy,
+}
+
+/// What has become of all switches of one edge under one kind of traffic.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    pub(super) name: &'static str,
+    calls: Vec<Duration>,
+    moved: Vec<Duration>,
+    acknowledged_after: Vec<f64>,
+    flushes: Vec<Duration>,
+    pub(super) answers: u64,
+    pub(super) stale: u64,
+    pub(super) failed: u64,
+    pub(super) closed: u64,
+}
+
+/// One call.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    begin: Instant,
+    end: Instant,
+    to: Slot,
+}
+
+/// What one round of switches has brought.
+struct Round {
+    calls: Vec<Call>,
+    flushes: Vec<Duration>,
+    found: Found,
+}
+
+/// The traffic must be there by then.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Between two switches, besides what each takes.
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Trial {
+    pub(super) fn new(edge: &dyn Edge) -> Self {
+        Self {
+            name: edge.name(),
+            calls: Vec::new(),
+            moved: Vec::new(),
+            acknowledged_after: Vec::new(),
+            flushes: Vec::new(),
+            answers: 0,
+            stale: 0,
+            failed: 0,
+            closed: 0,
+        }
+    }
+
+    pub(super) fn calls(&self) -> Sample {
+        self.calls.iter().copied().collect()
+    }
+
+    /// From the begin of a call to the first answer of the new slot.
+    pub(super) fn moved(&self) -> Sample {
+        self.moved.iter().copied().collect()
+    }
+
+    /// From there to the end of the call; negative when the call was over first.
+    pub(super) fn acknowledged_after(&self) -> Sample {
+        self.acknowledged_after.iter().copied().collect()
+    }
+
+    pub(super) fn flushes(&self) -> Sample {
+        self.flushes.iter().copied().collect()
+    }
+
+    /// Switches so many times more, there and back: an even number. Gives the edge back.
+    pub(super) async fn round(
+        &mut self,
+        edge: Box<dyn Edge>,
+        traffic: Traffic,
+        switches: usize,
+    ) -> Result<Box<dyn Edge>> {
+        let expected = Expected::new(Slot::Blue.name());
+        let load = (traffic == Traffic::Busy).then(|| Load::start(Plan::new(edge.address()), &expected));
+        if let Some(load) = &load {
+            load.answers(500).await?;
+        }
+        let switching = tokio::task::spawn_blocking(move || {
+            let mut edge = edge;
+            let round = switch_to_and_fro(&mut *edge, &expected, switches);
+            (round, edge)
+        });
+        let (round, edge) = switching.await?;
+        self.judge(&round?);
+        if let Some(load) = load {
+            let report = load.stop().await;
+            self.answers += report.total;
+            self.stale += report.stale;
+            self.failed += report.failed();
+            self.closed += report.reconnects;
+        }
+        Ok(edge)
+    }
+
+    fn judge(&mut self, round: &Round) {
+        let Round { calls, flushes, found } = round;
+        for (index, call) in calls.iter().enumerate() {
+            self.calls.push(call.end - call.begin);
+            let first = found.answers.iter().find(|seen| seen.answered >= call.begin && seen.slot == call.to);
+            if let Some(first) = first {
+                let moved = first.answered - call.begin;
+                self.moved.push(moved);
+                self.acknowledged_after.push((call.end - call.begin).as_secs_f64() - moved.as_secs_f64());
+            }
+            let next = calls.get(index + 1).map(|next| next.begin);
+            // Answered after the next call has begun, it may have come from either.
+            let stale = |seen: &&Seen| {
+                seen.slot != call.to && seen.sent >= call.end && next.is_none_or(|next| seen.answered < next)
+            };
+            self.stale += found.answers.iter().filter(stale).count() as u64;
+        }
+        self.flushes.extend(flushes);
+        self.answers += found.answers.len() as u64 + found.failed;
+        self.failed += found.failed;
+        self.closed += found.closed;
+    }
+}
+
+fn switch_to_and_fro(
+    edge: &mut dyn Edge,
+    expected: &std::sync::Arc<Expected>,
+    switches: usize,
+) -> Result<Round> {
+    let poll = Poll::start(edge.address());
+    let (mut calls, mut flushes) = (Vec::new(), Vec::new());
+    let mut to = Slot::Green;
+    for _ in 0..switches {
+        std::thread::sleep(PAUSE);
+        let announced = expected.announce(to.name());
+        let begin = Instant::now();
+        edge.switch(to)?;
+        let end = Instant::now();
+        announced.acknowledge();
+        calls.push(Call { begin, end, to });
+        while !poll.sees(to) {
+            ensure!(end.elapsed() < LIMIT, "{}: the traffic did not come to {}", edge.name(), to.name());
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        std::thread::sleep(PAUSE);
+        flushes.extend(edge.bare_flush().transpose()?);
+        to = to.other();
+    }
+    Ok(Round { calls, flushes, found: poll.stop() })
+}
