@@ -146,11 +146,11 @@ impl Page<'_> {
         for (group, slot, sum) in each_used_slot(self.groups) {
             let labels = labels.iter().map(Some).chain(std::iter::repeat(None));
             for (value, label) in values(sum).iter().zip(labels) {
-                let _ = write!(self.text, "cutover_{name}{{group=\"{group}\",slot=\"{slot}\"");
+                self.begin(name, "", group, slot);
                 if let Some((key, word)) = label {
-                    let _ = write!(self.text, ",{key}=\"{word}\"");
+                    self.put(&[",", key, "=\"", word, "\""]);
                 }
-                let _ = writeln!(self.text, "}} {value}");
+                self.end(*value);
             }
         }
     }
@@ -158,29 +158,46 @@ impl Page<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: impl Fn(&Sum) -> u64) {
         self.family(name, "gauge", help);
         for (group, slot, sum) in each_used_slot(self.groups) {
-            let _ = writeln!(self.text, "cutover_{name}{{group=\"{group}\",slot=\"{slot}\"}} {}", value(sum));
+            self.begin(name, "", group, slot);
+            self.end(value(sum));
         }
     }
 
     fn histogram(&mut self, name: &str, help: &str, of: impl for<'s> Fn(&'s Sum) -> &'s Histogram) {
         self.family(name, "histogram", help);
+        let bounds: Vec<(u64, String)> =
+            BUCKET_POWERS.map(|power| (1 << power, seconds(1 << power).to_string())).collect();
         for (group, slot, sum) in each_used_slot(self.groups) {
             let histogram = of(sum);
-            let labels = format!("group=\"{group}\",slot=\"{slot}\"");
-            for power in BUCKET_POWERS {
-                let bound = 1u64 << power;
-                let below = histogram.count_below(bound);
-                let _ = writeln!(
-                    self.text,
-                    "cutover_{name}_bucket{{{labels},le=\"{}\"}} {below}",
-                    seconds(bound)
-                );
+            for (bound, seconds) in &bounds {
+                self.begin(name, "_bucket", group, slot);
+                self.put(&[",le=\"", seconds, "\""]);
+                self.end(histogram.count_below(*bound));
             }
             let count = histogram.count();
-            let _ = writeln!(self.text, "cutover_{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
-            let _ = writeln!(self.text, "cutover_{name}_sum{{{labels}}} {}", seconds(histogram.sum_us));
-            let _ = writeln!(self.text, "cutover_{name}_count{{{labels}}} {count}");
+            self.begin(name, "_bucket", group, slot);
+            self.put(&[",le=\"+Inf\""]);
+            self.end(count);
+            self.begin(name, "_sum", group, slot);
+            let _ = writeln!(self.text, "}} {}", seconds(histogram.sum_us));
+            self.begin(name, "_count", group, slot);
+            self.end(count);
         }
+    }
+
+    // A page may have a million lines: they are put together without the formatting machinery.
+
+    fn begin(&mut self, name: &str, suffix: &str, group: &str, slot: &str) {
+        self.put(&["cutover_", name, suffix, "{group=\"", group, "\",slot=\"", slot, "\""]);
+    }
+
+    fn end(&mut self, value: u64) {
+        let mut digits = itoa::Buffer::new();
+        self.put(&["} ", digits.format(value), "\n"]);
+    }
+
+    fn put(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| self.text.push_str(part));
     }
 }
 

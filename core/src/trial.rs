@@ -212,6 +212,11 @@ impl TrialWords {
         if ours && slots & RESCUE != 0 { SlotId::new((slots >> 4 & 0xf) as u8) } else { None }
     }
 
+    /// Whether no trial was armed yet for a route of this generation that has the bit *armed*.
+    pub fn is_unfinished(&self, generation: u32) -> bool {
+        (self.trial.load(Ordering::Acquire) >> 32) as u32 != generation
+    }
+
     /// What is needed to count one request of a trial that is under way.
     #[inline]
     pub fn watch(&self, generation: u32) -> Option<Watch> {
@@ -420,8 +425,8 @@ mod tests {
     #[test]
     fn short_questions_agree_with_a_whole_look() {
         let words = TrialWords::default();
-        assert!(!words.is_quiet(route(3), 0), "never armed");
-        words.arm(route(3), &terms(), Some(at(500)), 0);
+        assert!(!words.is_quiet(route(3), 0) && words.is_unfinished(3), "never armed");
+        assert!(words.arm(&word(route(3)), route(3), &terms(), Some(at(500)), 0));
         assert!(words.is_quiet(route(3), 499));
         assert!(!words.is_quiet(route(3), 500), "the lease is over");
         assert!(!words.is_quiet(route(4), 0));
@@ -438,7 +443,8 @@ mod tests {
         assert!(!words.is_quiet(route(3), 0));
         assert_eq!((words.rescued_slot(3), words.watch(3)), (None, None));
 
-        words.arm(route(5), &Terms { guard: None, rescue: false, ..terms() }, None, 0);
+        let bare = Terms { guard: None, rescue: false, ..terms() };
+        assert!(words.arm(&word(route(5)), route(5), &bare, None, 0));
         assert!(words.is_quiet(route(5), u64::from(u32::MAX)), "no lease, no end");
         assert_eq!(words.rescued_slot(5), None);
         assert_eq!(words.watch(5).unwrap(), Watch { slot: id(2), window_ms: 0, slow_us: u64::MAX });

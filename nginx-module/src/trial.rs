@@ -8,6 +8,7 @@
 //!
 //! What is armed, and how exactly one of those who end a trial wins: [`cutover_core::trial`].
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use cutover_core::event::{Event, Kind};
@@ -276,10 +277,14 @@ pub(crate) fn begin(group: &Group, boot: u16, fresh: bool, log: *mut ngx_log_t) 
     }
 }
 
-/// Tells one run of the system from another: half of a hash of the kernel's own id.
+/// Tells one run of the system from another: half of a hash of the kernel's own id. The master reads it, workers inherit it:
+/// no file is read between the store of a route and the arming of its trial.
 pub(crate) fn boot() -> u16 {
-    let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.iter().fold(1u16, |hash, byte| hash.wrapping_mul(31).wrapping_add(u16::from(*byte)))
+    static BOOT: OnceLock<u16> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.iter().fold(1u16, |hash, byte| hash.wrapping_mul(31).wrapping_add(u16::from(*byte)))
+    })
 }
 
 /// Writes an event of the group.

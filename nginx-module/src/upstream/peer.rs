@@ -24,8 +24,13 @@ pub(super) unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c
         return get_rescued(pc, record);
     }
     let rc = ask(pc, record);
+    if rc != Status::NGX_BUSY.0 {
+        return rc;
+    }
     // Nothing was sent in this attempt, and nginx wants to make it: it may be made elsewhere.
-    if rc == Status::NGX_BUSY.0 && record.may_be_rescued() { get_rescued(pc, record) } else { rc }
+    // SAFETY: nginx passes the peer's connection.
+    record.settle_rescue(unsafe { &mut *pc });
+    if record.may_be_rescued() { get_rescued(pc, record) } else { rc }
 }
 
 /// The balancer's own get, counted.
@@ -68,6 +73,9 @@ pub(super) unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut 
     }
     // SAFETY: as above.
     let pc = unsafe { &mut *pc };
+    if why.is_some() {
+        record.settle_rescue(pc);
+    }
     // The one try that is left, if any, is the one that was added for the fallback.
     if why.is_some() && pc.tries <= 1 && record.may_be_rescued() {
         // Whether it is made is still for nginx to say (proxy_next_upstream, non_idempotent, the limits).

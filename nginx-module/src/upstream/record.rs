@@ -14,7 +14,8 @@ use ngx::ffi::{
     NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SPECIAL_RESPONSE,
     NGX_HTTP_SWITCHING_PROTOCOLS, ngx_event_get_peer_pt, ngx_http_request_t, ngx_http_upstream_state_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_palloc, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_palloc, ngx_peer_connection_t, ngx_pool_cleanup_add,
+    ngx_pool_cleanup_t, ngx_pool_t,
 };
 
 use super::{Callbacks, peer};
@@ -58,6 +59,8 @@ enum Attempt {
 enum Rescue {
     /// Not armed, or done.
     No,
+    /// The trial was just being armed when the request began: when it fails, it will be known.
+    Unclear,
     /// Armed for the slot of this request.
     Possible,
     /// The next attempt goes to the fallback.
@@ -316,11 +319,31 @@ impl Record {
     /// If rescue is armed for the slot, nginx shall know of one try more: it does not even look at a bad status otherwise
     /// (ngx_http_upstream_test_next).
     fn prepare_rescue(&self) {
-        let rescued = self.group().trial_words().and_then(|words| words.rescued_slot(self.generation));
-        if rescued.is_some() && rescued == self.slot().and_then(|slot| slot.id.get()) {
+        let Some(words) = self.group().trial_words() else { return };
+        let own = self.slot().and_then(|slot| slot.id.get());
+        let rescue = match words.rescued_slot(self.generation) {
+            rescued @ Some(_) if rescued == own => Rescue::Possible,
+            None if words.is_unfinished(self.generation) => Rescue::Unclear,
+            _ => return,
+        };
+        self.rescue.set(rescue);
+        // SAFETY: the upstream that the record was made for; it lives as long as the request.
+        unsafe { (*self.upstream).peer.tries += 1 };
+    }
+
+    /// An attempt has failed: whether the request may be rescued must be known now. If not, nginx has one try less.
+    #[cold]
+    pub(super) fn settle_rescue(&self, peer: &mut ngx_peer_connection_t) {
+        if self.rescue.get() != Rescue::Unclear {
+            return;
+        }
+        let terms = self.group().trial_words().and_then(|words| words.terms_of(self.generation));
+        let own = self.slot().and_then(|slot| slot.id.get());
+        if terms.is_some_and(|terms| terms.rescue && Some(terms.slot) == own) {
             self.rescue.set(Rescue::Possible);
-            // SAFETY: the upstream that the record was made for; it lives as long as the request.
-            unsafe { (*self.upstream).peer.tries += 1 };
+        } else {
+            self.rescue.set(Rescue::No);
+            peer.tries = peer.tries.saturating_sub(1);
         }
     }
 
