@@ -82,7 +82,6 @@ fn groups() {
             "cutover shop { slot blue b; active blue; split_key; }",
             "invalid number of arguments in \"split_key\"",
         ),
-        ("cutover shop { slot blue b; active blue; split_key $nothing; }", "unknown \"nothing\" variable"),
         ("cutover shop { backend x; backend y; slot blue b; active blue; }", "\"backend\" is duplicate"),
         (
             "cutover shop { backend x; slot blue b; active blue; } cutover blog { backend x; slot blue b; active blue; }",
