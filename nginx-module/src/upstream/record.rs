@@ -8,24 +8,19 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use cutover_core::shard::{Failure, Outcome, Shard};
+use cutover_core::shard::Shard;
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SPECIAL_RESPONSE,
-    NGX_HTTP_SWITCHING_PROTOCOLS, ngx_event_get_peer_pt, ngx_http_request_t, ngx_http_upstream_state_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_palloc, ngx_peer_connection_t, ngx_pool_cleanup_add,
-    ngx_pool_cleanup_t, ngx_pool_t,
+    ngx_event_get_peer_pt, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_palloc,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t,
 };
 
 use super::{Callbacks, peer};
-#[cfg(ngx_feature = "http_cache")]
-use ngx::ffi::NGX_HTTP_CACHE_STALE;
-
-use crate::clock;
-use crate::ext::connection;
 use crate::group::{Choice, Group, Slot};
-use crate::trial;
+
+mod attempt;
+mod ending;
+mod rescue;
 
 /// How far the request has come.
 #[repr(u8)]
@@ -275,16 +270,29 @@ impl Record {
     #[inline]
     pub(super) fn start(&self) -> ngx_int_t {
         let rc = self.enter_slot();
-        if rc == Status::NGX_OK.0 {
-            self.stage.set(Stage::Started);
-            if self.on_trial {
-                self.prepare_rescue();
-            }
-            if let Some(shard) = self.shard() {
-                shard.started();
-            }
+        if rc != Status::NGX_OK.0 {
+            self.let_go();
+            return rc;
+        }
+        self.stage.set(Stage::Started);
+        if self.on_trial {
+            self.prepare_rescue();
+        }
+        if let Some(shard) = self.shard() {
+            shard.started();
         }
         rc
+    }
+
+    /// A request that never got to its slot holds it no more.
+    #[cold]
+    fn let_go(&self) {
+        if self.stage.get() == Stage::Chosen {
+            self.stage.set(Stage::Finished);
+            if let Some(shard) = self.shard() {
+                shard.release();
+            }
+        }
     }
 
     #[inline(always)]
@@ -315,289 +323,6 @@ impl Record {
         self.callbacks.set(Some(callbacks.into()));
         rc
     }
-
-    /// If rescue is armed for the slot, nginx shall know of one try more: it does not even look at a bad status otherwise
-    /// (ngx_http_upstream_test_next).
-    fn prepare_rescue(&self) {
-        let Some(words) = self.group().trial_words() else { return };
-        let own = self.slot().and_then(|slot| slot.id.get());
-        let rescue = match words.rescued_slot(self.generation) {
-            rescued @ Some(_) if rescued == own => Rescue::Possible,
-            None if words.is_unfinished(self.generation) => Rescue::Unclear,
-            _ => return,
-        };
-        self.rescue.set(rescue);
-        // SAFETY: the upstream that the record was made for; it lives as long as the request.
-        unsafe { (*self.upstream).peer.tries += 1 };
-    }
-
-    /// An attempt has failed: whether the request may be rescued must be known now. If not, nginx has one try less.
-    #[cold]
-    pub(super) fn settle_rescue(&self, peer: &mut ngx_peer_connection_t) {
-        if self.rescue.get() != Rescue::Unclear {
-            return;
-        }
-        let terms = self.group().trial_words().and_then(|words| words.terms_of(self.generation));
-        let own = self.slot().and_then(|slot| slot.id.get());
-        if terms.is_some_and(|terms| terms.rescue && Some(terms.slot) == own) {
-            self.rescue.set(Rescue::Possible);
-        } else {
-            self.rescue.set(Rescue::No);
-            peer.tries = peer.tries.saturating_sub(1);
-        }
-    }
-
-    /// A peer is about to be tried.
-    #[inline]
-    pub(super) fn attempt_begins(&self) {
-        self.began_us.set(clock::micros());
-        self.attempt.set(Attempt::Waiting);
-        self.attempts.set(self.attempts.get().saturating_add(1));
-        if let Some(shard) = self.shard() {
-            shard.attempt();
-        }
-    }
-
-    /// Bytes of an answer have come.
-    #[inline]
-    pub(super) fn answer_begins(&self) {
-        if self.attempt.get() != Attempt::Waiting {
-            return;
-        }
-        self.attempt.set(Attempt::Answering);
-        let took = clock::micros().saturating_sub(self.began_us.get());
-        self.first_byte_us.set(u32::try_from(took).unwrap_or(u32::MAX));
-        if let Some(shard) = self.shard() {
-            shard.first_byte(took);
-        }
-    }
-
-    /// The slot has agreed to an upgrade.
-    #[cold]
-    pub(super) fn upgraded(&self) {
-        if self.attempt.replace(Attempt::Upgraded) == Attempt::Answering
-            && let Some(shard) = self.shard()
-        {
-            shard.upgraded();
-        }
-    }
-
-    /// Whether the attempt has a connection, the status that its answer began with, and the bytes that came.
-    #[cold]
-    pub(super) fn how_far(&self) -> (bool, usize, i64) {
-        let Some(state) = self.state() else { return (false, 0, 0) };
-        // nginx sets it once the connection, and TLS on it, stands (ngx_http_upstream_send_request).
-        let connected = state.connect_time != usize::MAX;
-        (connected, state.status, state.bytes_received)
-    }
-
-    fn state(&self) -> Option<&ngx_http_upstream_state_t> {
-        // SAFETY: the upstream that the record was made for; it lives as long as the request.
-        let state = unsafe { (*self.upstream).state };
-        // SAFETY: null, or the state of the attempt, in the request's pool.
-        unsafe { state.as_ref() }
-    }
-
-    /// The attempt has failed; nginx decides whether there is another one.
-    #[cold]
-    pub(super) fn attempt_failed(&self, why: Failure) {
-        self.attempt_ends();
-        if let Some(shard) = self.shard() {
-            shard.attempt_failed(why);
-        }
-    }
-
-    /// The attempt met a connection that the server had closed while it was idle: nginx makes it anew.
-    #[cold]
-    pub(super) fn attempt_did_not_count(&self) {
-        self.attempt.set(Attempt::None);
-    }
-
-    #[inline]
-    fn attempt_ends(&self) {
-        if self.attempt.replace(Attempt::None) == Attempt::None {
-            return;
-        }
-        if let (Some(shard), Some(state)) = (self.shard(), self.state()) {
-            shard.transferred(positive(state.bytes_sent), positive(state.bytes_received));
-        }
-    }
-
-    /// Whether the request may go to the fallback, and `proxy_next_upstream_tries` leaves an attempt for it.
-    pub(super) fn may_be_rescued(&self) -> bool {
-        self.rescue.get() == Rescue::Possible && self.tries_left() > 0
-    }
-
-    /// Attempts that `proxy_next_upstream_tries` still allows.
-    #[cold]
-    fn tries_left(&self) -> usize {
-        // SAFETY: the upstream that the record was made for; it lives as long as the request.
-        let conf = unsafe { (*self.upstream).conf };
-        // SAFETY: set by nginx's proxy modules; it lives as long as the configuration.
-        match unsafe { (*conf).next_upstream_tries } {
-            0 => usize::MAX,
-            limit => limit.saturating_sub(usize::from(self.attempts.get())),
-        }
-    }
-
-    pub(super) fn rescue_when_asked(&self) {
-        self.rescue.set(Rescue::Due);
-    }
-
-    #[inline]
-    pub(super) fn rescue_is_due(&self) -> bool {
-        self.rescue.get() == Rescue::Due
-    }
-
-    /// The slot on trial has failed: the request goes to its fallback. An error is what `peer.get` answers then.
-    #[cold]
-    pub(super) fn go_to_fallback(&self) -> Result<(), ngx_int_t> {
-        self.rescue.set(Rescue::No);
-        let group = self.group();
-        let fallback = group
-            .trial_words()
-            .and_then(|words| words.terms_of(self.generation))
-            .and_then(|terms| group.position_of(terms.fallback));
-        let Some(fallback) = fallback else { return Err(Status::NGX_BUSY.0) };
-        self.leave_slot(Outcome::Rescued);
-        self.slot.set(fallback as u8);
-        self.shard.set(group.shard(fallback).map(NonNull::from));
-        if let Some(shard) = self.shard() {
-            shard.hold();
-            shard.started();
-        }
-        match self.enter_slot() {
-            rc if rc == Status::NGX_OK.0 => {
-                // SAFETY: the upstream that the record was made for; the balancer has changed it meanwhile.
-                let peer = unsafe { &mut (*self.upstream).peer };
-                // As nginx does after a first peer.init (ngx_http_upstream_init_request).
-                peer.tries = peer.tries.min(self.tries_left());
-                Ok(())
-            }
-            rc => Err(rc),
-        }
-    }
-
-    /// All of the upstream request ends.
-    #[inline]
-    pub(super) fn finish(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
-        if self.stage.replace(Stage::Finished) != Stage::Started {
-            return;
-        }
-        let answered = u.headers_in.status_n;
-        let usual = rc == Status::NGX_OK.0
-            && self.attempt.get() == Attempt::Answering
-            && (200..400).contains(&answered)
-            && hidden_by_cache(u).is_none();
-        if !usual {
-            return self.finish_otherwise(u, rc);
-        }
-        if let Some(shard) = self.shard() {
-            shard.whole(clock::micros().saturating_sub(self.began_us.get()));
-        }
-        self.attempt_ends();
-        self.leave_slot(Outcome::Status(answered as u16));
-    }
-
-    /// The same for all but a whole answer to a request that went well.
-    #[cold]
-    fn finish_otherwise(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
-        // An internal redirect may follow: of an error_page, or of X-Accel-Redirect.
-        if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t || rc == Status::NGX_DECLINED.0 {
-            // Without an entry the variables are empty after the redirect, and nothing else.
-            let _ = self.remember();
-        }
-        let outcome = self.outcome(u, rc);
-        let attempt = self.attempt.get();
-        let Some(shard) = self.shard() else { return };
-        self.attempt_ends();
-        match attempt {
-            Attempt::None => {}
-            Attempt::Upgraded => shard.downgraded(),
-            Attempt::Waiting | Attempt::Answering if is_cut_off(u, rc) => {
-                let late = rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t;
-                shard.attempt_failed(if late { Failure::Timeout } else { Failure::Answer });
-            }
-            Attempt::Answering if rc == Status::NGX_OK.0 => {
-                shard.whole(clock::micros().saturating_sub(self.began_us.get()));
-            }
-            Attempt::Waiting | Attempt::Answering => {}
-        }
-        self.leave_slot(outcome);
-    }
-
-    #[inline]
-    fn leave_slot(&self, outcome: Outcome) {
-        if let Some(shard) = self.shard() {
-            shard.finished(outcome);
-        }
-        if self.on_trial {
-            self.tell_trial(outcome);
-        }
-    }
-
-    fn tell_trial(&self, outcome: Outcome) {
-        let took = u64::from(self.first_byte_us.get());
-        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
-        let log = connection(unsafe { &*self.request }).log;
-        let slot = usize::from(self.slot.get());
-        trial::ended(self.group(), slot, self.generation, outcome, (took != 0).then_some(took), log);
-    }
-
-    /// `rc` of ngx_http_upstream_finalize_request: a status when nginx answers in the slot's place, else the slot's own counts.
-    fn outcome(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) -> Outcome {
-        const GONE: ngx_int_t = NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t;
-        const SLOW_CLIENT: ngx_int_t = NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t;
-        let answered = u.headers_in.status_n;
-        if u.upgrade() != 0 {
-            // However an upgraded connection ends, also by a time-out of an idle one: the slot did its part.
-            return Outcome::Status(NGX_HTTP_SWITCHING_PROTOCOLS as u16);
-        }
-        if let Some(status) = hidden_by_cache(u) {
-            return Outcome::Status(status);
-        }
-        match rc {
-            GONE | SLOW_CLIENT => Outcome::Aborted,
-            rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => Outcome::Status(rc as u16),
-            _ if answered != 0 => Outcome::Status(answered as u16),
-            _ if rc == Status::NGX_DONE.0 || self.client_is_gone() => Outcome::Aborted,
-            _ => Outcome::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as u16),
-        }
-    }
-
-    fn client_is_gone(&self) -> bool {
-        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
-        connection(unsafe { &*self.request }).error() != 0
-    }
-}
-
-/// nginx counts bytes with a sign.
-#[inline]
-fn positive(bytes: i64) -> u64 {
-    u64::try_from(bytes).unwrap_or(0)
-}
-
-/// An answer that began and did not end well: the peer is still held, so peer.free has not been told of a failure.
-fn is_cut_off(u: &ngx_http_upstream_t, rc: ngx_int_t) -> bool {
-    let bad = rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t;
-    bad && !u.peer.sockaddr.is_null() && u.upgrade() == 0
-}
-
-/// With `proxy_cache_use_stale` nginx answers from the cache in place of a slot that failed, and reads the old status over the
-/// new one: the attempt still has it.
-#[cfg(ngx_feature = "http_cache")]
-fn hidden_by_cache(u: &ngx_http_upstream_t) -> Option<u16> {
-    if u.cache_status() != NGX_HTTP_CACHE_STALE {
-        return None;
-    }
-    // SAFETY: null, or the state of the last attempt, in the request's pool.
-    let status = unsafe { u.state.as_ref() }?.status;
-    u16::try_from(status).ok().filter(|status| *status != 0)
-}
-
-#[cfg(not(ngx_feature = "http_cache"))]
-fn hidden_by_cache(_: &ngx_http_upstream_t) -> Option<u16> {
-    None
 }
 
 /// The mark by which records are known among the entries of a pool; a static for the same reason as [`GET`].
@@ -612,9 +337,5 @@ fn is_ours(entry: &ngx_pool_cleanup_t) -> bool {
 unsafe extern "C" fn cleanup(data: *mut c_void) {
     // SAFETY: the record that `remember` put there, in the pool that is being destroyed.
     let record: &Record = unsafe { &*data.cast() };
-    if record.stage.replace(Stage::Finished) == Stage::Chosen
-        && let Some(shard) = record.shard()
-    {
-        shard.release();
-    }
+    record.let_go();
 }

@@ -1,0 +1,133 @@
+//! The end of a request: how it went, for the counters and for the trial.
+
+use cutover_core::shard::{Failure, Outcome};
+use ngx::core::Status;
+#[cfg(ngx_feature = "http_cache")]
+use ngx::ffi::NGX_HTTP_CACHE_STALE;
+use ngx::ffi::{
+    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SPECIAL_RESPONSE,
+    NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_upstream_t, ngx_int_t,
+};
+
+use super::{Attempt, Record, Stage};
+use crate::clock;
+use crate::ext::connection;
+use crate::trial;
+
+impl Record {
+    /// All of the upstream request ends.
+    #[inline]
+    pub(in crate::upstream) fn finish(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
+        if self.stage.replace(Stage::Finished) != Stage::Started {
+            return;
+        }
+        let answered = u.headers_in.status_n;
+        let usual = rc == Status::NGX_OK.0
+            && self.attempt.get() == Attempt::Answering
+            && (200..400).contains(&answered)
+            && hidden_by_cache(u).is_none();
+        if !usual {
+            return self.finish_otherwise(u, rc);
+        }
+        if let Some(shard) = self.shard() {
+            shard.whole(clock::micros().saturating_sub(self.began_us.get()));
+        }
+        self.attempt_ends();
+        self.leave_slot(Outcome::Status(answered as u16));
+    }
+
+    /// The same for all but a whole answer to a request that went well.
+    #[cold]
+    fn finish_otherwise(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
+        // An internal redirect may follow: of an error_page, or of X-Accel-Redirect.
+        if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t || rc == Status::NGX_DECLINED.0 {
+            // Without an entry the variables are empty after the redirect, and nothing else.
+            let _ = self.remember();
+        }
+        let outcome = self.outcome(u, rc);
+        let attempt = self.attempt.get();
+        let Some(shard) = self.shard() else { return };
+        self.attempt_ends();
+        match attempt {
+            Attempt::None => {}
+            Attempt::Upgraded => shard.downgraded(),
+            Attempt::Waiting | Attempt::Answering if is_cut_off(u, rc) => {
+                let late = rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t;
+                shard.attempt_failed(if late { Failure::Timeout } else { Failure::Answer });
+            }
+            Attempt::Answering if rc == Status::NGX_OK.0 => {
+                shard.whole(clock::micros().saturating_sub(self.began_us.get()));
+            }
+            Attempt::Waiting | Attempt::Answering => {}
+        }
+        self.leave_slot(outcome);
+    }
+
+    #[inline]
+    pub(super) fn leave_slot(&self, outcome: Outcome) {
+        if let Some(shard) = self.shard() {
+            shard.finished(outcome);
+        }
+        if self.on_trial {
+            self.tell_trial(outcome);
+        }
+    }
+
+    fn tell_trial(&self, outcome: Outcome) {
+        let took = u64::from(self.first_byte_us.get());
+        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
+        let log = connection(unsafe { &*self.request }).log;
+        let slot = usize::from(self.slot.get());
+        trial::ended(self.group(), slot, self.generation, outcome, (took != 0).then_some(took), log);
+    }
+
+    /// `rc` of ngx_http_upstream_finalize_request: a status when nginx answers in the slot's place, else the slot's own counts.
+    fn outcome(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) -> Outcome {
+        const GONE: ngx_int_t = NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t;
+        const SLOW_CLIENT: ngx_int_t = NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t;
+        let answered = u.headers_in.status_n;
+        if u.upgrade() != 0 {
+            // However an upgraded connection ends, also by a time-out of an idle one: the slot did its part.
+            return Outcome::Status(NGX_HTTP_SWITCHING_PROTOCOLS as u16);
+        }
+        if let Some(status) = hidden_by_cache(u) {
+            return Outcome::Status(status);
+        }
+        match rc {
+            GONE | SLOW_CLIENT => Outcome::Aborted,
+            rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => Outcome::Status(rc as u16),
+            _ if answered != 0 => Outcome::Status(answered as u16),
+            _ if rc == Status::NGX_DONE.0 || self.client_is_gone() => Outcome::Aborted,
+            _ => Outcome::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as u16),
+        }
+    }
+
+    fn client_is_gone(&self) -> bool {
+        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
+        connection(unsafe { &*self.request }).error() != 0
+    }
+}
+
+/// An answer that began and did not end well: the peer is still held, so peer.free has not been told of a failure.
+fn is_cut_off(u: &ngx_http_upstream_t, rc: ngx_int_t) -> bool {
+    let bad = rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t;
+    bad && !u.peer.sockaddr.is_null() && u.upgrade() == 0
+}
+
+/// With `proxy_cache_use_stale` nginx answers from the cache in place of a slot that failed, and reads the old status over the
+/// new one: the attempt still has it.
+#[cfg(ngx_feature = "http_cache")]
+fn hidden_by_cache(u: &ngx_http_upstream_t) -> Option<u16> {
+    if u.cache_status() != NGX_HTTP_CACHE_STALE {
+        return None;
+    }
+    // SAFETY: null, or the state of the last attempt, in the request's pool.
+    let status = unsafe { u.state.as_ref() }?.status;
+    u16::try_from(status).ok().filter(|status| *status != 0)
+}
+
+#[cfg(not(ngx_feature = "http_cache"))]
+fn hidden_by_cache(_: &ngx_http_upstream_t) -> Option<u16> {
+    None
+}

@@ -1,0 +1,96 @@
+//! Rescue: a request that the slot on trial has failed goes to the fallback.
+
+use cutover_core::shard::Outcome;
+use ngx::core::Status;
+use ngx::ffi::{ngx_int_t, ngx_peer_connection_t};
+use std::ptr::NonNull;
+
+use super::{Record, Rescue};
+
+impl Record {
+    /// If rescue is armed for the slot, nginx shall know of one try more: it does not even look at a bad status otherwise
+    /// (ngx_http_upstream_test_next).
+    pub(super) fn prepare_rescue(&self) {
+        let Some(words) = self.group().trial_words() else { return };
+        let own = self.slot().and_then(|slot| slot.id.get());
+        let rescue = match words.rescued_slot(self.generation) {
+            rescued @ Some(_) if rescued == own => Rescue::Possible,
+            None if words.is_unfinished(self.generation) => Rescue::Unclear,
+            _ => return,
+        };
+        self.rescue.set(rescue);
+        // SAFETY: the upstream that the record was made for; it lives as long as the request.
+        unsafe { (*self.upstream).peer.tries += 1 };
+    }
+
+    /// An attempt has failed: whether the request may be rescued must be known now. If not, nginx has one try less.
+    #[cold]
+    pub(in crate::upstream) fn settle_rescue(&self, peer: &mut ngx_peer_connection_t) {
+        if self.rescue.get() != Rescue::Unclear {
+            return;
+        }
+        let terms = self.group().trial_words().and_then(|words| words.terms_of(self.generation));
+        let own = self.slot().and_then(|slot| slot.id.get());
+        if terms.is_some_and(|terms| terms.rescue && Some(terms.slot) == own) {
+            self.rescue.set(Rescue::Possible);
+        } else {
+            self.rescue.set(Rescue::No);
+            peer.tries = peer.tries.saturating_sub(1);
+        }
+    }
+
+    /// Whether the request may go to the fallback, and `proxy_next_upstream_tries` leaves an attempt for it.
+    pub(in crate::upstream) fn may_be_rescued(&self) -> bool {
+        self.rescue.get() == Rescue::Possible && self.tries_left() > 0
+    }
+
+    /// Attempts that `proxy_next_upstream_tries` still allows.
+    #[cold]
+    fn tries_left(&self) -> usize {
+        // SAFETY: the upstream that the record was made for; it lives as long as the request.
+        let conf = unsafe { (*self.upstream).conf };
+        // SAFETY: set by nginx's proxy modules; it lives as long as the configuration.
+        match unsafe { (*conf).next_upstream_tries } {
+            0 => usize::MAX,
+            limit => limit.saturating_sub(usize::from(self.attempts.get())),
+        }
+    }
+
+    pub(in crate::upstream) fn rescue_when_asked(&self) {
+        self.rescue.set(Rescue::Due);
+    }
+
+    #[inline]
+    pub(in crate::upstream) fn rescue_is_due(&self) -> bool {
+        self.rescue.get() == Rescue::Due
+    }
+
+    /// The slot on trial has failed: the request goes to its fallback. An error is what `peer.get` answers then.
+    #[cold]
+    pub(in crate::upstream) fn go_to_fallback(&self) -> Result<(), ngx_int_t> {
+        self.rescue.set(Rescue::No);
+        let group = self.group();
+        let fallback = group
+            .trial_words()
+            .and_then(|words| words.terms_of(self.generation))
+            .and_then(|terms| group.position_of(terms.fallback));
+        let Some(fallback) = fallback else { return Err(Status::NGX_BUSY.0) };
+        self.leave_slot(Outcome::Rescued);
+        self.slot.set(fallback as u8);
+        self.shard.set(group.shard(fallback).map(NonNull::from));
+        if let Some(shard) = self.shard() {
+            shard.hold();
+            shard.started();
+        }
+        match self.enter_slot() {
+            rc if rc == Status::NGX_OK.0 => {
+                // SAFETY: the upstream that the record was made for; the balancer has changed it meanwhile.
+                let peer = unsafe { &mut (*self.upstream).peer };
+                // As nginx does after a first peer.init (ngx_http_upstream_init_request).
+                peer.tries = peer.tries.min(self.tries_left());
+                Ok(())
+            }
+            rc => Err(rc),
+        }
+    }
+}
