@@ -170,7 +170,7 @@ fn go_back(
     match why_not(group, route, &trial.terms) {
         Some(obstacle) => {
             if words.end(trial, Phase::Held) {
-                hold(group, route, trial, &format!("{reason}; {obstacle}"), figures, log);
+                hold(group, route, trial, phase, &format!("{reason}; {obstacle}"), figures, log);
             }
         }
         None => {
@@ -196,7 +196,15 @@ fn why_not(group: &Group, route: Route, terms: &Terms) -> Option<String> {
     })
 }
 
-fn hold(group: &Group, route: Route, trial: &Trial, reason: &str, figures: Figures, log: *mut ngx_log_t) {
+fn hold(
+    group: &Group,
+    route: Route,
+    trial: &Trial,
+    wanted: Phase,
+    reason: &str,
+    figures: Figures,
+    log: *mut ngx_log_t,
+) {
     let slot = group.name_of(trial.terms.slot);
     ext::log(
         NGX_LOG_ALERT,
@@ -206,7 +214,7 @@ fn hold(group: &Group, route: Route, trial: &Trial, reason: &str, figures: Figur
             group.name, route.generation
         ),
     );
-    record(group, Kind::Held, slot, slot, route.generation, who(trial.phase), reason, Some(figures), log);
+    record(group, Kind::Held, slot, slot, route.generation, who(wanted), reason, Some(figures), log);
 }
 
 /// The trial has ended: the route goes back, if nobody else has moved it meanwhile.

@@ -26,6 +26,9 @@ pub enum Action {
     Cut,
     /// Send the head and half of the body, then close.
     CutBody,
+    /// The first request of a kept connection's second life is cut off without a byte, as if the server had closed it while
+    /// it was idle; a first request on a connection gets this status.
+    CloseThen(u16),
     /// Never answer; ends when the other side closes.
     Hang,
     /// Answer 101 and send back whatever comes, until the other side closes.

@@ -20,6 +20,12 @@ const HTTP: &str = "
         location / { proxy_pass http://shop; }
         location /never { proxy_next_upstream off; proxy_pass http://shop; }
         location /status { proxy_next_upstream error timeout http_503; proxy_pass http://shop; }
+        location /status-twice {
+            proxy_next_upstream error timeout http_503;
+            proxy_next_upstream_tries 2;
+            proxy_pass http://shop;
+        }
+        location /missing { proxy_next_upstream http_404; proxy_pass http://shop; }
         location /once { proxy_next_upstream_tries 1; proxy_pass http://shop; }
         location /twice { proxy_next_upstream_tries 2; proxy_pass http://shop; }
         location /thrice { proxy_next_upstream_tries 3; proxy_pass http://shop; }
@@ -150,6 +156,44 @@ async fn rescue_is_off_unless_asked_for_and_ends_with_the_trial() {
     assert_eq!(edge.request("GET", "/").await, from(200, "blue"));
     assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200);
     assert_eq!(edge.request("GET", "/").await.0, 502);
+}
+
+#[tokio::test]
+async fn a_status_that_is_passed_on_is_rescued_too() {
+    let edge = Edge::start().await;
+    edge.green.on("/", Action::status(404));
+    edge.try_out("green", true).await;
+    assert_eq!(edge.request("GET", "/missing").await, from(200, "blue"));
+    assert_eq!(
+        edge.request("GET", "/").await,
+        from(404, "green"),
+        "the slot's own answer, where it is not passed on"
+    );
+    let green = edge.group().await.slot("green").unwrap().counters;
+    assert_eq!(
+        (green.attempts_failed, green.responses.rescued),
+        (0, 1),
+        "nginx does not hold it against the server"
+    );
+}
+
+/// nginx gives an attempt back that met a kept connection which the server had just closed.
+#[tokio::test]
+async fn a_closed_kept_connection_costs_no_rescue() {
+    let edge = Edge::start().await;
+    for target in ["/status", "/status-twice"] {
+        edge.green.on("/", Action::status(200));
+        edge.nginx.admin().switch("shop", "blue").await.unwrap();
+        edge.try_out("green", true).await;
+        // Each worker has kept connections to green.
+        for _ in 0..10 {
+            assert_eq!(edge.request("GET", "/").await, from(200, "green"));
+        }
+        edge.green.on("/", Action::CloseThen(503));
+        for _ in 0..10 {
+            assert_eq!(edge.request("GET", target).await, from(200, "blue"), "{target}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -112,9 +112,10 @@ fn split(
 
 /// What is on trial is the slot that the change gives traffic to.
 fn terms(asked: &RouteChange, to: Destination, before: SlotId) -> Result<Terms, Failure> {
-    let slots = match to.split {
-        Some(split) => Some((split.second(), to.active)),
-        None => (to.active != before).then_some((to.active, before)),
+    let slots = if to.active == before {
+        to.split.map(|split| (split.second(), to.active))
+    } else {
+        Some((to.active, before))
     };
     let Some((slot, fallback)) = slots else {
         return Err(bad_trial(
@@ -261,6 +262,13 @@ mod tests {
         let terms = split.terms.unwrap();
         assert_eq!((terms.slot, terms.fallback), (id("green"), id("blue")));
         assert_eq!(terms.guard.unwrap().max_error_ratio.unwrap().parts(), 500);
+        let turned = plan(r#"{"active":"green","split":{"blue":5,"green":95},"lease_ms":1000}"#).unwrap();
+        let terms = turned.terms.unwrap();
+        assert_eq!(
+            (terms.slot, terms.fallback),
+            (id("green"), id("blue")),
+            "the new active slot, not the rest"
+        );
     }
 
     #[test]

@@ -125,9 +125,19 @@ fn peer_of(connection: &ngx_connection_t) -> Option<Peer> {
             let peer = rustix::net::sockopt::socket_peercred(socket).ok()?;
             Some(Peer::Local(peer.uid.as_raw()))
         }
-        _ if is_loopback(connection.sockaddr) => Some(Peer::Loopback),
+        // Both: nginx's idea of the client may come from a header (ngx_http_realip_module), and the socket's from a proxy.
+        _ if is_loopback(connection.sockaddr) && socket_is_loopback(connection) => Some(Peer::Loopback),
         _ => Some(Peer::Remote),
     }
+}
+
+/// Who is really at the other end of the connection.
+fn socket_is_loopback(connection: &ngx_connection_t) -> bool {
+    // SAFETY: open for as long as the connection.
+    let socket = unsafe { BorrowedFd::borrow_raw(connection.fd) };
+    let peer = rustix::net::getpeername(socket).ok().flatten();
+    let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 fn is_loopback(address: *const sockaddr) -> bool {

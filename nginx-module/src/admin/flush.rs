@@ -200,7 +200,7 @@ fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> An
         logger,
         format_args!("cutover: the route of group \"{}\" was not flushed to disk: {error}", group.name),
     );
-    let message = format!("the route has moved, but it could not be flushed to disk: {error}");
+    let message = format!("the change is in force, but it could not be flushed to disk: {error}");
     let failure = Failure::new(ErrorCode::NotDurable, message);
     Answer::failure(Failure { group: Some(Box::new(describe::group(group))), ..failure })
 }

@@ -4,7 +4,7 @@ use cutover_core::api::{Call, Confirmation, ErrorCode, Failure, Renewal, check_l
 use cutover_core::event::Kind;
 use cutover_core::route::Route;
 use cutover_core::trial::{Deadline, Phase, Trial, TrialWords};
-use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
+use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
 use super::switch::{body_of, check_generation, expected, reason_of};
@@ -52,10 +52,23 @@ pub(super) fn renew(
         if seen.phase != Phase::Armed {
             return Err(not_armed(group, "is held: it can only be confirmed, or the traffic switched"));
         }
+        if seen.lease.is_none() {
+            return Err(not_armed(group, "is on trial without a lease: there is nothing to renew"));
+        }
         let lease = Deadline::after(trial::now(), lease_ms);
         if words.renew(word, route, &seen, lease) {
             trial::announce(group);
             trial::wake_by(lease.monotonic_ms);
+            log(
+                NGX_LOG_INFO,
+                connection(request).log,
+                format_args!(
+                    "cutover: the lease of group \"{}\", generation {}, renewed for {lease_ms} ms, by {}",
+                    group.name,
+                    route.generation,
+                    access::name_of(request)
+                ),
+            );
             return Ok(group);
         }
     }

@@ -17,6 +17,10 @@ use crate::group::Group;
 /// How often a worker looks whether there is a new trial, in milliseconds.
 const TICK_MS: u64 = 1000;
 
+/// How often it looks at all groups, whether or not somebody has told of a trial, in milliseconds: whoever should have may
+/// have been killed before.
+const LOOK_AT_ALL_MS: u64 = 10_000;
+
 /// The worker's timer. nginx is single-threaded; what is here belongs to the cycle that the worker serves.
 struct Timer {
     event: Cell<*mut ngx_event_t>,
@@ -24,6 +28,8 @@ struct Timer {
     ident: Cell<[usize; 4]>,
     groups: Cell<*const Main>,
     seen: Cell<Option<u32>>,
+    /// When all groups were looked at last.
+    looked_ms: Cell<u64>,
     watched: RefCell<Vec<Watched>>,
 }
 
@@ -40,6 +46,7 @@ thread_local! {
         ident: Cell::new([0, 0, 0, usize::MAX]),
         groups: Cell::new(ptr::null()),
         seen: Cell::new(None),
+        looked_ms: Cell::new(0),
         watched: RefCell::new(Vec::new()),
     } };
 }
@@ -112,8 +119,16 @@ fn look_at_all(timer: &Timer, main: &Main, log: *mut ngx_log_t) -> u64 {
     let mut watched = timer.watched.borrow_mut();
     let changes = main.groups.first().and_then(|group| group.shared()?.counters.changes());
     let changes = changes.map(|changes| changes.load(std::sync::atomic::Ordering::Acquire));
-    if timer.seen.replace(changes) != changes {
-        *watched = armed(main);
+    let now_ms = super::now().monotonic_ms;
+    let told = timer.seen.replace(changes) != changes;
+    if told || now_ms.saturating_sub(timer.looked_ms.get()) >= LOOK_AT_ALL_MS {
+        timer.looked_ms.set(now_ms);
+        let before = std::mem::replace(&mut *watched, armed(main));
+        // What was found unfinished before is not found for the first time.
+        for group in watched.iter_mut() {
+            let known = before.iter().find(|known| known.group == group.group);
+            group.unfinished = known.and_then(|known| known.unfinished);
+        }
     }
     let mut next = TICK_MS;
     watched.retain_mut(|watched| {

@@ -6,7 +6,9 @@ use std::ffi::c_void;
 
 use cutover_core::shard::Failure;
 use ngx::core::Status;
-use ngx::ffi::{NGX_PEER_FAILED, ngx_connection_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t};
+use ngx::ffi::{
+    NGX_PEER_FAILED, NGX_PEER_NEXT, ngx_connection_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
+};
 
 use super::Record;
 
@@ -60,11 +62,14 @@ pub(super) unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut 
     // SAFETY: nginx passes peer.data back.
     let record = unsafe { record(data) };
     let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+    // nginx tries another server, and does not hold it against this one (http_403, http_404 of proxy_next_upstream).
+    let passed_on = state & NGX_PEER_NEXT as ngx_uint_t != 0;
     // SAFETY: nginx passes the peer's connection.
     let why = if failed { why(unsafe { &*pc }, record) } else { None };
     match why {
         Some(why) => record.attempt_failed(why),
         None if failed => record.attempt_did_not_count(),
+        None if passed_on => record.attempt_ends(),
         None => {}
     }
     if let Some(original) = record.callbacks().and_then(|callbacks| callbacks.free) {
@@ -73,14 +78,23 @@ pub(super) unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut 
     }
     // SAFETY: as above.
     let pc = unsafe { &mut *pc };
-    if why.is_some() {
+    if failed || passed_on {
         record.settle_rescue(pc);
     }
-    // The one try that is left, if any, is the one that was added for the fallback.
-    if why.is_some() && pc.tries <= 1 && record.may_be_rescued() {
-        // Whether it is made is still for nginx to say (proxy_next_upstream, non_idempotent, the limits).
+    if !record.may_be_rescued() {
+        return;
+    }
+    if why.is_some() || passed_on {
+        // The one try that is left, if any, is the one that was added for the fallback. Whether it is made is still for nginx
+        // to say (proxy_next_upstream, non_idempotent, the limits).
+        if pc.tries <= 1 {
+            pc.tries = 1;
+            record.rescue_when_asked();
+        }
+    } else if failed && pc.tries == 0 {
+        // A balancer with one server has nothing left. nginx gives the attempt back that did not count; the one for the
+        // fallback is to stay, too.
         pc.tries = 1;
-        record.rescue_when_asked();
     }
 }
 

@@ -17,7 +17,7 @@ static SIZE: AtomicUsize = AtomicUsize::new(0);
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let stream = Counted::new(stream, Arc::clone(&shared));
-    let mut connection = Connection { stream, reader: Reader::default(), shared };
+    let mut connection = Connection { stream, reader: Reader::default(), shared, served: 0 };
     // A connection that breaks is nginx's right; what it meant for a request is in the truth.
     while let Ok(true) = connection.request().await {}
 }
@@ -26,6 +26,8 @@ struct Connection {
     stream: Counted,
     reader: Reader,
     shared: Arc<Shared>,
+    /// Requests so far.
+    served: u64,
 }
 
 /// Keeps the gauge right however the request ends, also when the whole backend dies.
@@ -53,7 +55,10 @@ impl Connection {
         let body = self.reader.body(&mut self.stream, &head).await?;
         self.shared.truth().body_bytes += body.len() as u64;
         let checksum = crc32fast::hash(&body);
+        self.served += 1;
         match self.shared.action(target) {
+            Action::CloseThen(_) if self.served > 1 => self.cut(b"").await,
+            Action::CloseThen(status) => self.answer(&head, checksum, &Action::status(status)).await,
             Action::Answer(answer) => self.answer(&head, checksum, &answer).await,
             Action::Cut => self.cut(b"").await,
             Action::CutBody => {

@@ -12,6 +12,7 @@ impl Record {
     pub(in crate::upstream) fn attempt_begins(&self) {
         self.began_us.set(clock::micros());
         self.attempt.set(Attempt::Waiting);
+        self.first_byte_us.set(0);
         self.attempts.set(self.attempts.get().saturating_add(1));
         if let Some(shard) = self.shard() {
             shard.attempt();
@@ -71,10 +72,11 @@ impl Record {
     #[cold]
     pub(in crate::upstream) fn attempt_did_not_count(&self) {
         self.attempt.set(Attempt::None);
+        self.attempts.set(self.attempts.get().saturating_sub(1));
     }
 
     #[inline]
-    pub(super) fn attempt_ends(&self) {
+    pub(in crate::upstream) fn attempt_ends(&self) {
         if self.attempt.replace(Attempt::None) == Attempt::None {
             return;
         }
