@@ -239,7 +239,7 @@ pub struct Renewal {
 pub struct Failure {
     /// What went wrong.
     pub error: ErrorBody,
-    /// With [`ErrorCode::GenerationMismatch`]: the group as it is now.
+    /// With [`ErrorCode::GenerationMismatch`], [`ErrorCode::NotArmed`] and [`ErrorCode::NotDurable`]: the group as it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Box<Group>>,
 }

@@ -19,6 +19,8 @@ pub struct GroupMetrics<'a> {
     pub generation: u32,
     /// Whether the last change is on trial.
     pub on_trial: bool,
+    /// Whether its trial is held: the traffic should have gone back, and could not.
+    pub held: bool,
     /// Its slots.
     pub slots: Vec<SlotMetrics<'a>>,
 }
@@ -47,6 +49,11 @@ pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String 
     page.by_group("trial_armed", "Whether the last change of the route is on trial.", |group| {
         u32::from(group.on_trial)
     });
+    page.by_group(
+        "trial_held",
+        "Whether the traffic should have gone back by itself, and could not: a human must look.",
+        |group| u32::from(group.held),
+    );
     page.share();
 
     page.counter("requests_total", "Requests given to the slot, subrequests included.", &[], |sum| {
@@ -235,7 +242,11 @@ mod tests {
             SlotMetrics { name: "blue", parts: 9_995, sum: Some(sum) },
             SlotMetrics { name: "green", parts: 5, sum: None },
         ];
-        render("0.1.0", "1.28.3", &[GroupMetrics { name: "shop", generation: 7, on_trial: true, slots }])
+        render(
+            "0.1.0",
+            "1.28.3",
+            &[GroupMetrics { name: "shop", generation: 7, on_trial: true, held: false, slots }],
+        )
     }
 
     #[test]
@@ -245,6 +256,7 @@ mod tests {
             "cutover_build_info{module=\"0.1.0\",nginx=\"1.28.3\"} 1",
             "cutover_route_generation{group=\"shop\"} 7",
             "cutover_trial_armed{group=\"shop\"} 1",
+            "cutover_trial_held{group=\"shop\"} 0",
             "cutover_slot_share_ratio{group=\"shop\",slot=\"blue\"} 0.9995",
             "cutover_slot_share_ratio{group=\"shop\",slot=\"green\"} 0.0005",
             "cutover_requests_total{group=\"shop\",slot=\"blue\"} 1",

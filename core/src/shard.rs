@@ -15,14 +15,17 @@ pub enum Outcome {
     Status(u16),
     /// No answer: the client went away.
     Aborted,
-    /// The slot failed, and another one was asked.
-    Rescued,
+    /// Another slot was asked.
+    Rescued {
+        /// Because this one failed; not because it gave an answer that nginx passes on without holding it against the server.
+        blame: bool,
+    },
 }
 
 impl Outcome {
     /// Whether the guard holds it against the slot.
     pub fn is_error(self) -> bool {
-        matches!(self, Self::Status(500..) | Self::Rescued)
+        matches!(self, Self::Status(500..) | Self::Rescued { blame: true })
     }
 }
 
@@ -169,7 +172,7 @@ impl Shard {
             Outcome::Status(400..500) => &self.client_error,
             Outcome::Status(status) => self.server_error(status),
             Outcome::Aborted => &self.aborted,
-            Outcome::Rescued => &self.rescued,
+            Outcome::Rescued { .. } => &self.rescued,
         };
         add(counter, 1);
         self.release();
@@ -275,7 +278,7 @@ mod tests {
             shard.started();
             shard.finished(Outcome::Status(status));
         }
-        for outcome in [Outcome::Aborted, Outcome::Rescued] {
+        for outcome in [Outcome::Aborted, Outcome::Rescued { blame: true }] {
             shard.hold();
             shard.started();
             shard.finished(outcome);

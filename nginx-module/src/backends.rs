@@ -7,13 +7,16 @@
 use std::collections::HashMap;
 
 use ngx::ffi::{
-    NGX_ERROR, ngx_conf_t, ngx_http_get_indexed_variable, ngx_http_get_variable_index, ngx_http_request_t,
-    ngx_int_t,
+    NGX_ERROR, ngx_conf_t, ngx_hash_key, ngx_http_get_indexed_variable, ngx_http_get_variable,
+    ngx_http_get_variable_index, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, ngx_str_t,
 };
 use ngx::ngx_string;
 
 use crate::ext::Logged;
 use crate::group::Group;
+
+/// Where the controller keeps the name of the backend.
+const NAME: ngx_str_t = ngx_string!("proxy_upstream_name");
 
 /// By the name of the backend: the group's position.
 #[derive(Default)]
@@ -32,7 +35,7 @@ impl Backends {
         if groups.is_empty() {
             return Ok(Self::default());
         }
-        let mut name = ngx_string!("proxy_upstream_name");
+        let mut name = NAME;
         // SAFETY: `cf` is being parsed, and the name is static.
         let current = unsafe { ngx_http_get_variable_index(cf, &mut name) };
         if current == NGX_ERROR as ngx_int_t {
@@ -44,9 +47,11 @@ impl Backends {
 
     /// The backend that the request has now; `None` if nothing names one.
     pub(crate) fn current<'a>(&self, request: &'a mut ngx_http_request_t) -> Option<&'a [u8]> {
-        let index = usize::try_from(self.current?).ok()?;
-        // SAFETY: an index of this configuration.
-        let value = unsafe { ngx_http_get_indexed_variable(request, index) };
+        let value = match self.current.and_then(|index| usize::try_from(index).ok()) {
+            // SAFETY: an index of this configuration.
+            Some(index) => unsafe { ngx_http_get_indexed_variable(request, index) },
+            None => by_name(request),
+        };
         // SAFETY: null, or a value that lives as long as the request.
         let value = unsafe { value.as_ref() }.filter(|value| value.not_found() == 0)?;
         Some(value.as_bytes())
@@ -56,4 +61,14 @@ impl Backends {
     pub(crate) fn group(&self, backend: &[u8]) -> Option<usize> {
         self.groups.get(backend).copied()
     }
+}
+
+/// Without groups of backend names the variable is looked up by its name: it must come back as it is.
+#[cold]
+fn by_name(request: &mut ngx_http_request_t) -> *mut ngx_http_variable_value_t {
+    let mut name = NAME;
+    // SAFETY: the name is static.
+    let key = unsafe { ngx_hash_key(name.data, name.len) };
+    // SAFETY: the request that is served; an unknown name gives a value that is not found.
+    unsafe { ngx_http_get_variable(request, &mut name, key) }
 }

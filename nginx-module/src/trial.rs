@@ -167,6 +167,10 @@ fn go_back(
     log: *mut ngx_log_t,
 ) {
     let Some(words) = group.trial_words() else { return };
+    if group.position_of(trial.terms.fallback).is_none() {
+        // A worker of a configuration before: it cannot tell how the slot is doing. Those that know it will look.
+        return;
+    }
     match why_not(group, route, &trial.terms) {
         Some(obstacle) => {
             if words.end(trial, Phase::Held) {
@@ -183,7 +187,7 @@ fn go_back(
 
 fn why_not(group: &Group, route: Route, terms: &Terms) -> Option<String> {
     let name = group.name_of(terms.fallback);
-    if name.is_empty() || !group.is_configured(terms.fallback) {
+    if !group.is_configured(terms.fallback) {
         return Some("the slot to go back to is no longer configured".to_owned());
     }
     let fallback = figures(group, route, terms, terms.fallback);

@@ -83,6 +83,11 @@ impl Nginx {
         self.run(&["-t"])
     }
 
+    /// `nginx -s SIGNAL` with the configuration as it is now.
+    pub fn signal(&self, signal: &str) -> Result<Answer> {
+        self.run(&["-s", signal])
+    }
+
     /// Starts it. Returns when it listens; an error with nginx's own words when it refuses.
     pub async fn start(&self) -> Result<()> {
         let answer = self.try_start().await?;

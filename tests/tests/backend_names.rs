@@ -180,6 +180,24 @@ async fn the_guard_works_for_backend_names_and_rescue_is_refused() {
     .unwrap();
 }
 
+#[tokio::test]
+async fn without_such_a_group_every_name_comes_back_as_it_is() {
+    let http = "
+        cutover_state %%prefix%%/state;
+        server {
+            listen %%listen:main%%;
+            location / {
+                set $proxy_upstream_name shop-shop-http;
+                set $proxy_upstream_name $cutover_upstream;
+                return 200 \"<$proxy_upstream_name>\";
+            }
+        }
+    ";
+    let nginx = Nginx::builder().http(http).start().await.unwrap();
+    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+    assert_eq!(client.request("GET", "/", &[]).await.unwrap().body, b"<shop-shop-http>");
+}
+
 #[test]
 fn without_the_variable_such_a_group_is_refused() {
     let http = "

@@ -143,6 +143,26 @@ async fn a_token_that_others_know_or_that_is_none_is_refused() {
     door.nginx.reload().await.unwrap();
 }
 
+/// `nginx -s` reads the configuration only to find the pid file.
+#[tokio::test]
+async fn a_bad_token_file_stops_no_signal() {
+    let door = Door::start().await;
+    door.write_token(TOKEN, 0o644);
+    let why = "can be read or written by others (mode 0644)";
+    door.nginx.expect_in_log(why);
+    assert!(!door.nginx.check().unwrap().ok);
+    let reopened = door.nginx.signal("reopen").unwrap();
+    assert!(reopened.ok, "{}", reopened.output);
+    let twice = HTTP.replace(
+        "token_file=%%prefix%%/token; } }\n    server { listen %%listen:reader",
+        "token_file=%%prefix%%/token token_file=/x; } }\n    server { listen %%listen:reader",
+    );
+    door.write_token(TOKEN, 0o600);
+    door.nginx.write_http(&twice).unwrap();
+    door.nginx.expect_in_log("\"token_file\" is duplicate in \"cutover_api\"");
+    assert!(!door.nginx.check().unwrap().ok);
+}
+
 #[tokio::test]
 async fn pages_of_browsers_are_refused_everywhere() {
     let door = Door::start().await;

@@ -162,7 +162,8 @@ async fn rescue_is_off_unless_asked_for_and_ends_with_the_trial() {
 async fn a_status_that_is_passed_on_is_rescued_too() {
     let edge = Edge::start().await;
     edge.green.on("/", Action::status(404));
-    edge.try_out("green", true).await;
+    let guarded = r#"{"active":"green","rescue":true,"guard":{"min_requests":1,"max_error_ratio":0,"window_ms":60000}}"#;
+    edge.nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
     assert_eq!(edge.request("GET", "/missing").await, from(200, "blue"));
     assert_eq!(
         edge.request("GET", "/").await,

@@ -124,10 +124,12 @@ pub(super) fn metrics<'a>(group: &'a Group, living: Option<&Living>) -> GroupMet
         }
     };
     let slots = group.slots.iter();
+    let phase = trial::of(group, reading).map(|(_, trial, _)| trial.phase);
     GroupMetrics {
         name: &group.name,
         generation: reading.generation(),
-        on_trial: trial::of(group, reading).is_some_and(|(_, trial, _)| trial.phase == Phase::Armed),
+        on_trial: phase == Some(Phase::Armed),
+        held: phase == Some(Phase::Held),
         slots: slots
             .map(|slot| SlotMetrics { name: &slot.name, parts: parts(slot), sum: sum(group, slot, living) })
             .collect(),

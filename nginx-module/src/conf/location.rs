@@ -131,6 +131,11 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
                     )));
                 }
             },
+            // Who only brings a signal to nginx must not fail on what is in the file.
+            Some(("token_file", _)) if ext::only_signalling() => return Ok(()),
+            Some(("token_file", _)) if api.token.is_some() => {
+                return Err(cf.refuse(format_args!("\"token_file\" is duplicate in \"cutover_api\"")));
+            }
             Some(("token_file", path)) => api.token = Some(read_token(cf, path)?),
             Some(("remote", "on")) => api.remote = true,
             Some(("remote", "off")) => api.remote = false,

@@ -114,7 +114,7 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     let own = all.get(choice.from..choice.to.get().min(all.len())).unwrap_or_default();
     let attempts = own.iter().filter(|state| !state.peer.is_null());
     let Some(last) = attempts.clone().next_back() else {
-        return without_an_attempt(request, shard);
+        return without_an_attempt(request, choice, group, shard);
     };
     shard.started();
     for state in attempts {
@@ -129,14 +129,17 @@ unsafe extern "C" fn ended(data: *mut c_void) {
 }
 
 /// Denied, redirected, or answered from a cache: the slot had no part in it. But for a balancer that found nobody there.
-fn without_an_attempt(request: &ngx_http_request_t, shard: &Shard) {
-    if request.headers_out.status == NGX_HTTP_SERVICE_UNAVAILABLE as usize {
-        shard.started();
-        shard.attempt();
-        shard.attempt_failed(Failure::NoPeer);
-        shard.finished(Outcome::Status(NGX_HTTP_SERVICE_UNAVAILABLE as u16));
-    } else {
-        shard.release();
+fn without_an_attempt(request: &ngx_http_request_t, choice: &ByName, group: &Group, shard: &Shard) {
+    if request.headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE as usize {
+        return shard.release();
+    }
+    let outcome = Outcome::Status(NGX_HTTP_SERVICE_UNAVAILABLE as u16);
+    shard.started();
+    shard.attempt();
+    shard.attempt_failed(Failure::NoPeer);
+    shard.finished(outcome);
+    if choice.on_trial {
+        trial::ended(group, choice.slot, choice.generation, outcome, None, connection(request).log);
     }
 }
 

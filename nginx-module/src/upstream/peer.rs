@@ -89,7 +89,7 @@ pub(super) unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut 
         // to say (proxy_next_upstream, non_idempotent, the limits).
         if pc.tries <= 1 {
             pc.tries = 1;
-            record.rescue_when_asked();
+            record.rescue_when_asked(failed);
         }
     } else if failed && pc.tries == 0 {
         // A balancer with one server has nothing left. nginx gives the attempt back that did not count; the one for the

@@ -58,8 +58,10 @@ enum Rescue {
     Unclear,
     /// Armed for the slot of this request.
     Possible,
-    /// The next attempt goes to the fallback.
+    /// The next attempt goes to the fallback: the slot has failed.
     Due,
+    /// The same, but nginx does not hold it against the slot.
+    DueWithoutBlame,
 }
 
 /// One upstream request.

@@ -56,26 +56,27 @@ impl Record {
         }
     }
 
-    pub(in crate::upstream) fn rescue_when_asked(&self) {
-        self.rescue.set(Rescue::Due);
+    /// The next attempt goes to the fallback; `blame`: because the slot has failed.
+    pub(in crate::upstream) fn rescue_when_asked(&self, blame: bool) {
+        self.rescue.set(if blame { Rescue::Due } else { Rescue::DueWithoutBlame });
     }
 
     #[inline]
     pub(in crate::upstream) fn rescue_is_due(&self) -> bool {
-        self.rescue.get() == Rescue::Due
+        matches!(self.rescue.get(), Rescue::Due | Rescue::DueWithoutBlame)
     }
 
     /// The slot on trial has failed: the request goes to its fallback. An error is what `peer.get` answers then.
     #[cold]
     pub(in crate::upstream) fn go_to_fallback(&self) -> Result<(), ngx_int_t> {
-        self.rescue.set(Rescue::No);
+        let blame = self.rescue.replace(Rescue::No) != Rescue::DueWithoutBlame;
         let group = self.group();
         let fallback = group
             .trial_words()
             .and_then(|words| words.terms_of(self.generation))
             .and_then(|terms| group.position_of(terms.fallback));
         let Some(fallback) = fallback else { return Err(Status::NGX_BUSY.0) };
-        self.leave_slot(Outcome::Rescued);
+        self.leave_slot(Outcome::Rescued { blame });
         self.slot.set(fallback as u8);
         self.shard.set(group.shard(fallback).map(NonNull::from));
         if let Some(shard) = self.shard() {
