@@ -51,7 +51,8 @@ async fn uploads(target: &str) {
     edge.assert_exact(&format!("{target} bodies, {switches} switches"), &report).unwrap();
     let (blue, green) = (edge.blue.truth(), edge.green.truth());
     assert_eq!(blue.requests + green.requests, report.total);
-    assert!(blue.body_bytes > 1_000_000 && green.body_bytes > 1_000_000, "{blue:?} {green:?}");
+    // How the large ones fall is chance; each slot has had at least one.
+    assert!(blue.body_bytes > 300_000 && green.body_bytes > 300_000, "{blue:?} {green:?}");
     super::counted(&edge, report.total).await;
 }
 
