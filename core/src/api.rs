@@ -230,7 +230,7 @@ pub struct Confirmation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Renewal {
-    /// The lease ends so many milliseconds from now, 100 to 86400000.
+    /// The lease ends so many milliseconds from now, 100 to 86400000, or when it would have, if that is later.
     pub lease_ms: u32,
 }
 

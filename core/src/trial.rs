@@ -16,7 +16,8 @@
 //!
 //! The trial word is the one place where a trial ends. Guard, lease and `confirm` each try to move it away from *armed* by
 //! compare-and-swap, so exactly one of them wins; what follows from it (the route goes back) anybody may finish, also after
-//! the winner was killed. A renewal counts up in the same word, so a lease that was renewed cannot expire by its old deadline.
+//! the winner was killed. A renewal counts up in the same word, so a lease that was renewed cannot expire by its old deadline;
+//! and it only ever moves the deadline on, so a late one does not undo another.
 
 use crate::guard::Guard;
 use crate::route::{Destination, Route, RouteWord, SlotId};
@@ -161,8 +162,9 @@ impl TrialWords {
         lease: Option<Deadline>,
         boot: u16,
     ) -> bool {
-        let written = put(&self.terms, encode_terms(terms, boot), word, route)
-            && put(&self.lease, encode_lease(lease), word, route);
+        let anew = |_, next| next;
+        let written = put(&self.terms, encode_terms(terms, boot), anew, word, route)
+            && put(&self.lease, encode_lease(lease), anew, word, route);
         if written {
             // Release: whoever sees this word sees the terms. Never back to an older generation, should this writer be late.
             self.trial.fetch_max(trial_word(route.generation, Phase::Armed, 0), Ordering::AcqRel);
@@ -247,13 +249,14 @@ impl TrialWords {
         !seen.phase.goes_back() && self.replace(seen.word, next)
     }
 
-    /// Moves the end of the lease. `false`: the trial has ended, or was renewed by somebody else, or the route has moved,
-    /// meanwhile.
+    /// Moves the end of the lease, unless it ends later already. `false`: the trial has ended, or was renewed by somebody else,
+    /// or the route has moved, meanwhile.
     pub fn renew(&self, word: &RouteWord, route: Route, seen: &Trial, lease: Deadline) -> bool {
         if seen.phase != Phase::Armed {
             return false;
         }
-        if !put(&self.lease, encode_lease(Some(lease)), word, route) {
+        // The later one: whoever is late with a renewal must not shorten one that was granted meanwhile.
+        if !put(&self.lease, encode_lease(Some(lease)), u64::max, word, route) {
             return false;
         }
         let next = trial_word((seen.word >> 32) as u32, Phase::Armed, renewals(seen.word) + 1);
@@ -286,7 +289,14 @@ impl TrialWords {
 }
 
 /// Writes words of this route's trial. `false`: the route has moved, and what is there may belong to the trial after it.
-fn put<const N: usize>(places: &[AtomicU64; N], payloads: [u64; N], word: &RouteWord, route: Route) -> bool {
+/// `choose` gets what is there and what is new.
+fn put<const N: usize>(
+    places: &[AtomicU64; N],
+    payloads: [u64; N],
+    choose: impl Fn(u64, u64) -> u64,
+    word: &RouteWord,
+    route: Route,
+) -> bool {
     places.iter().zip(payloads).all(|(place, payload)| {
         loop {
             let seen = place.load(Ordering::Acquire);
@@ -294,7 +304,7 @@ fn put<const N: usize>(places: &[AtomicU64; N], payloads: [u64; N], word: &Route
             if word.load().generation() != route.generation {
                 return false;
             }
-            let next = tag_of(route) | payload;
+            let next = choose(seen, tag_of(route) | payload);
             if place.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 return true;
             }
@@ -467,6 +477,9 @@ mod tests {
         assert!(!words.end(&seen, Phase::Expired));
         let now = words.read(route(1)).unwrap();
         assert_eq!((now.phase, now.lease), (Phase::Armed, Some(at(500))));
+        assert!(words.renew(&word(route(1)), route(1), &now, at(400)));
+        let now = words.read(route(1)).unwrap();
+        assert_eq!(now.lease, Some(at(500)), "a renewal shortens nothing");
         assert!(words.end(&now, Phase::Expired));
         assert!(!words.renew(&word(route(1)), route(1), &words.read(route(1)).unwrap(), at(900)));
         assert!(!words.confirm(&words.read(route(1)).unwrap()), "what goes back cannot be confirmed");

@@ -194,6 +194,26 @@ fn a_renewed_lease_never_ends_by_its_old_deadline() {
     });
 }
 
+#[test]
+fn a_late_renewal_does_not_shorten_one_that_was_granted() {
+    loom::model(|| {
+        let (head, route) = on_trial(2);
+        let seen = head.trial.read(route).unwrap();
+        // Was asked for a while ago: its deadline is before that of the lease.
+        let late = spawn(&head, move |head| head.trial.renew(&head.route, route, &seen, at(150)));
+        let granted = spawn(&head, move |head| {
+            let granted = head.trial.renew(&head.route, route, &seen, at(500));
+            assert!(!granted || head.trial.read(route).unwrap().lease == Some(at(500)));
+            granted
+        });
+        let (late, granted) = (late.join().unwrap(), granted.join().unwrap());
+        assert!(late ^ granted, "the other one is told, and reads again");
+        let trial = head.trial.read(route).unwrap();
+        assert!(trial.phase == Phase::Armed && trial.lease.unwrap().monotonic_ms >= 200, "{trial:?}");
+        assert!(!granted || trial.lease == Some(at(500)), "{trial:?}");
+    });
+}
+
 /// Moves the route on and arms that, which nobody late may touch.
 fn switch_again(head: &Head, first: Route) -> Route {
     let second = switch(head, Reading::Set(first), armed(3));
