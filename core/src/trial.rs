@@ -153,7 +153,7 @@ const OFF: u64 = 0x3fff;
 
 impl TrialWords {
     /// Arms the trial of a route that the caller has just moved, with the bit *armed*. `boot` tells one run of the system
-    /// from another. `false`: the route has moved on before its trial was armed.
+    /// from another. `false`: the route has moved on before its trial was armed, or is about to.
     pub fn arm(
         &self,
         word: &RouteWord,
@@ -165,11 +165,20 @@ impl TrialWords {
         let anew = |_, next| next;
         let written = put(&self.terms, encode_terms(terms, boot), anew, word, route)
             && put(&self.lease, encode_lease(lease), anew, word, route);
-        if written {
-            // Release: whoever sees this word sees the terms. Never back to an older generation, should this writer be late.
-            self.trial.fetch_max(trial_word(route.generation, Phase::Armed, 0), Ordering::AcqRel);
+        // Release: whoever sees this word sees the terms. Never back to an older generation, should this writer be late.
+        let word = trial_word(route.generation, Phase::Armed, 0);
+        written && self.trial.fetch_max(word, Ordering::AcqRel) < word
+    }
+
+    /// Nobody has lived to arm this route: from now on it is too late to. `false`: it is armed, or the route has moved.
+    pub fn give_up(&self, route: Route) -> bool {
+        let seen = self.trial.load(Ordering::Acquire);
+        if seen < trial_word(route.generation, Phase::Armed, 0) {
+            self.replace(seen, trial_word(route.generation, Phase::Expired, 0))
+        } else {
+            // Given up already, by somebody who was killed before the route went back.
+            seen == trial_word(route.generation, Phase::Expired, 0)
         }
-        written
     }
 
     /// The trial of this route; `None` if it was never armed, or not completely.
@@ -458,6 +467,18 @@ mod tests {
         assert!(words.is_quiet(route(5), u64::from(u32::MAX)), "no lease, no end");
         assert_eq!(words.rescued_slot(5), None);
         assert_eq!(words.watch(5).unwrap(), Watch { slot: id(2), window_ms: 0, slow_us: u64::MAX });
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_armed() {
+        let words = TrialWords::default();
+        assert!(words.give_up(route(1)));
+        assert!(words.give_up(route(1)), "whoever did may have been killed at it");
+        assert!(!words.arm(&word(route(1)), route(1), &terms(), None, 0));
+        let words = armed(2, &terms(), None, 0);
+        assert!(!words.give_up(route(1)), "the route has moved");
+        assert!(!words.give_up(route(2)), "it is armed");
+        assert!(words.read(route(2)).is_some());
     }
 
     #[test]

@@ -250,6 +250,25 @@ fn a_late_renewal_leaves_a_newer_trial_alone() {
     });
 }
 
+#[test]
+fn a_change_is_armed_or_taken_back_as_unfinished() {
+    loom::model(|| {
+        let head = Arc::new(Head::default());
+        let first = switch(&head, Reading::Unset, armed(2));
+        let operator = spawn(&head, move |head| arm(head, first));
+        let worker = spawn(&head, move |head| {
+            head.trial.read(first).is_none() && head.trial.give_up(first) && {
+                head.route.switch(Reading::Set(first), Some(first.active()), id(1).into()).unwrap();
+                true
+            }
+        });
+        let (armed, taken_back) = (operator.join().unwrap(), worker.join().unwrap());
+        assert!(armed ^ taken_back, "armed: {armed}, taken back: {taken_back}");
+        let trial = head.trial.read(first);
+        assert_eq!(trial.is_some_and(|trial| trial.phase == Phase::Armed && is_whole(&trial, 2)), armed);
+    });
+}
+
 /// What a worker does that finds a trial at its end: `trial::finish` of the module. How often it has moved the route.
 fn finish(head: &Head, route: Route, trial: &Trial) -> u32 {
     let back = head.route.switch(Reading::Set(route), Some(route.active()), trial.terms.way_back());

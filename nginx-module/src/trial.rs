@@ -259,6 +259,9 @@ fn who(phase: Phase) -> &'static str {
 fn take_back_unfinished(group: &Group, route: Route, log: *mut ngx_log_t) {
     let Some(word) = group.word() else { return };
     let Some(before) = word.before(route).filter(|before| group.is_configured(*before)) else { return };
+    if !group.trial_words().is_some_and(|words| words.give_up(route)) {
+        return;
+    }
     let Ok(back) = word.switch(Reading::Set(route), Some(route.to.active), before.into()) else { return };
     let (from, to) = (group.name_of(route.to.active), group.name_of(before));
     let reason = "whoever switched died before the trial was armed, and before it was acknowledged";

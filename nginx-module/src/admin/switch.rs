@@ -105,15 +105,16 @@ fn move_route(group: &Group, asked: &RouteChange, expected: Option<u32>) -> Resu
     }
 }
 
-/// Somebody who has moved the route may still be arming its trial: that takes a moment, unless they were killed at it.
+/// Somebody who has moved the route may still be arming its trial, or may have ended it and be about to move the route back:
+/// that takes a moment, unless they were killed at it.
 fn settled(group: &Group) -> Reading {
     for _ in 0..50 {
-        match group.reading() {
-            reading @ Reading::Set(route) if route.to.armed && trial::of(group, reading).is_none() => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            reading => return reading,
+        let reading = group.reading();
+        let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
+        if !on_trial || trial::of(group, reading).is_some_and(|(_, trial, _)| !trial.phase.goes_back()) {
+            return reading;
         }
+        thread::sleep(Duration::from_millis(1));
     }
     group.reading()
 }
