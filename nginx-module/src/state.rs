@@ -1,7 +1,8 @@
 //! The mapped state file: opened by the master, one cycle after the other, and inherited by every worker.
 //!
 //! The descriptor stays open across exec on purpose: the master that a binary upgrade starts finds it among its own and so
-//! shares the lock of the old master, while any other nginx is turned away. Workers close it; the mapping is all they need.
+//! shares the lock of the old master, while any other nginx is turned away. Workers close it; they have the mapping, and
+//! another opening of the file to flush it by.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -38,8 +39,17 @@ pub(crate) mod mapping;
 /// What groups point at.
 pub(crate) struct Shared {
     pub(crate) routes: Mapping,
+    /// What `routes` is a mapping of.
+    routes_file: File,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+}
+
+impl Shared {
+    /// The file with the routes, for who brings it to disk.
+    pub(crate) fn routes_file(&self) -> &File {
+        &self.routes_file
+    }
 }
 
 /// The state of one cycle.
@@ -222,14 +232,16 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Res
     write(&path, &file, records.len() as u32, &plan)?;
 
     let size = state_file::file_size(plan.capacity) as usize;
-    let routes = map(&path, &file, size)?;
+    let routes_file = open_again(&path, &file)?;
+    let routes =
+        Mapping::shared(&routes_file, size).map_err(|error| file::failed("mapping", &path, error))?;
     let identity = file::identity(&file).map_err(|error| file::failed("reading", &path, error))?;
     let wanted = wanted_cells(groups, &plan, &records);
     let (counters, cells) = Counters::open(identity, &wanted, origin).map_err(StateError::Counters)?;
     let events =
         Events::open(&folder).map_err(|error| file::failed("opening", &folder.join("events"), error))?;
     let fresh = matches!(origin, Origin::Exec) && !ext::is_upgrade();
-    let shared = Box::new(Shared { routes, counters, events });
+    let shared = Box::new(Shared { routes, routes_file, counters, events });
     attach(groups, &plan, &shared, &cells);
     Ok(State { path, identity, shared, fresh, descriptor: Cell::new(Some(file.into())) })
 }
@@ -274,16 +286,16 @@ fn write(path: &Path, file: &File, capacity: u32, plan: &Plan) -> Result<(), Sta
     Ok(())
 }
 
-/// Maps another opening of the file: a mapping keeps what it was made of open, in every process that inherits it, and a worker
-/// that outlives its master must not hold the lock.
-fn map(path: &Path, file: &File, size: usize) -> Result<Mapping, StateError> {
-    let failed = |error| file::failed("mapping", path, error);
+/// Another opening of the file, for workers: one that outlives its master must not hold the lock, and a mapping keeps open what
+/// it was made of.
+fn open_again(path: &Path, file: &File) -> Result<File, StateError> {
+    let failed = |error| file::failed("opening", path, error);
     let again = file::open_existing(path, file::Access::Write)?;
     let again = again.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     if file::identity(&again).map_err(failed)? != file::identity(file).map_err(failed)? {
         return Err(StateError::Replaced { path: path.to_owned(), held: "the old file".to_owned() });
     }
-    Mapping::shared(&again, size).map_err(failed)
+    Ok(again)
 }
 
 /// Points each group at its record, and each slot at its counters.

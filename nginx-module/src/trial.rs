@@ -15,13 +15,12 @@ use cutover_core::event::{Event, Kind};
 use cutover_core::guard::{Breach, Figures, Guard, Moment, is_failing_without_guard};
 use cutover_core::route::{Reading, Route, SlotId};
 use cutover_core::shard::Outcome;
-use cutover_core::state_file::record_offset;
 use cutover_core::trial::{Deadline, Phase, Terms, Trial, TrialWords};
 use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_WARN, ngx_cached_time, ngx_current_msec, ngx_log_t};
 
 use crate::ext;
 use crate::group::Group;
-use crate::state::flush;
+use crate::state::flush::in_background;
 
 mod timer;
 
@@ -248,7 +247,15 @@ fn finish(
         ),
     );
     record(group, kind, from, to, back.generation, who(phase), reason, Some(figures), log);
-    flush::in_background(group, record_offset(group.record.get()));
+    flush(group);
+}
+
+/// Nobody has asked for the change, so nobody waits until it is on disk.
+fn flush(group: &Group) {
+    if let Some(shared) = group.shared() {
+        in_background(shared.routes_file());
+        in_background(shared.events.file());
+    }
 }
 
 fn who(phase: Phase) -> &'static str {
@@ -274,7 +281,7 @@ fn take_back_unfinished(group: &Group, route: Route, log: *mut ngx_log_t) {
         ),
     );
     record(group, Kind::TakenBack, from, to, back.generation, "nginx", reason, None, log);
-    flush::in_background(group, record_offset(group.record.get()));
+    flush(group);
 }
 
 /// Whether a route is armed, but its trial never was.

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use cutover_core::api::ErrorCode;
 use cutover_tests::nginx::Nginx;
-use cutover_tests::{process, wait};
 use hyper::Method;
 
 const HTTP: &str = "
@@ -251,50 +250,6 @@ async fn a_client_that_leaves_early_harms_nobody() {
     nginx.reload().await.unwrap();
     let group = nginx.admin().switch("shop", "green").await.unwrap();
     assert_eq!(group.route.active, "green");
-}
-
-/// A disk so slow that nginx ends the request before the flush: the worker must live on, and end well.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flush_may_outlive_its_request() {
-    let nginx = Nginx::builder()
-        .set("uid", "daemon")
-        .main("worker_shutdown_timeout 1s;")
-        .http(HTTP)
-        .start()
-        .await
-        .unwrap();
-    let slow: Vec<_> = nginx
-        .workers()
-        .into_iter()
-        .map(|pid| {
-            let log = nginx.prefix().join(format!("strace.{pid}"));
-            Command::new("strace")
-                .args(["-f", "-e", "trace=msync", "-e", "inject=msync:delay_enter=4000000"])
-                .args(["-p", &pid.to_string()])
-                .stderr(std::fs::File::create(log).unwrap())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
-    let attached = || {
-        nginx.workers().iter().all(|pid| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
-        })
-    };
-    wait::until("strace at each worker", attached).await.unwrap();
-    let old = nginx.workers();
-    let admin = nginx.admin();
-    let call = tokio::spawn(async move { admin.switch("shop", "green").await });
-    wait::until("the switch in the log", || nginx.error_log().contains("switched from")).await.unwrap();
-    nginx.reload().await.unwrap();
-    assert!(call.await.unwrap().is_err(), "nginx has ended the request");
-    process::gone(&old, wait::PATIENCE).await.unwrap();
-    for mut child in slow {
-        child.wait().unwrap();
-    }
-    let route = nginx.admin().group("shop").await.unwrap().route;
-    assert_eq!((route.active.as_str(), route.generation), ("green", 1), "it had moved");
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use std::os::fd::BorrowedFd;
 
 use cutover_core::api::{Call, ErrorCode, Failure, MAX_BODY, parse_call};
-use cutover_core::state_file::record_offset;
 use ngx::core::Status;
 use ngx::ffi::{
     NGX_HTTP_SPECIAL_RESPONSE, ngx_buf_t, ngx_chain_t, ngx_http_finalize_request,
@@ -13,7 +12,6 @@ use ngx::ffi::{
 use super::answer::Answer;
 use super::{flush, path_in_location, switch, trial};
 use crate::ext::text;
-use crate::state::flush::page_of;
 
 /// Refuses a body that says it is too large, before any of it is read.
 pub(super) fn check_length(request: &ngx_http_request_t) -> Result<(), Answer> {
@@ -54,10 +52,7 @@ fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
         Ok(group) => group,
         Err(answer) => return Some(answer),
     };
-    match page_of(group, record_offset(group.record.get())) {
-        Some(page) => flush::then_answer(request, group, page),
-        None => Some(Answer::internal("the state file is not mapped")),
-    }
+    flush::then_answer(request, group)
 }
 
 /// Sends the answer and ends the request.

@@ -58,9 +58,9 @@ impl Events {
         decode_ring(&ring)
     }
 
-    /// For a thread that waits until what was written is on disk.
-    pub(crate) fn handle(&self) -> io::Result<File> {
-        self.0.try_clone()
+    /// For who brings to disk what was written.
+    pub(crate) fn file(&self) -> &File {
+        &self.0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -32,7 +32,7 @@ pub(super) fn share_or_lock(path: &Path, file: File, origin: Origin<'_>) -> Resu
             return Err(replaced(path, state.descriptor_number()));
         }
         Origin::Cycle(Some(state)) => state.share().map(File::from),
-        Origin::Cycle(None) | Origin::Exec => find(path, file.as_raw_fd(), origin).map(File::from),
+        Origin::Cycle(None) | Origin::Exec => find(path, origin).map(File::from),
     };
     let same = |known: &File| file::identity(known).is_ok_and(|other| other == identity);
     let file = known.filter(same).unwrap_or(file);
@@ -64,7 +64,7 @@ pub(super) fn refuse_if_held(path: &Path, origin: Origin<'_>) -> Result<(), Stat
     }
     let mut gone = path.as_os_str().to_owned();
     gone.push(" (deleted)");
-    let held = open_descriptors().find(|(_, link)| link.as_os_str() == gone);
+    let held = kept_over_exec().find(|(_, link)| link.as_os_str() == gone);
     held.map_or(Ok(()), |(fd, _)| Err(replaced(path, Some(fd))))
 }
 
@@ -78,7 +78,7 @@ fn replaced(path: &Path, held: Option<RawFd>) -> StateError {
 /// it and another nginx can have the lock.
 pub(crate) fn close_leftovers(in_use: Option<&State>) {
     let ours = |fd: RawFd| in_use.is_some_and(|state| state.uses(fd));
-    let left: Vec<RawFd> = open_descriptors()
+    let left: Vec<RawFd> = kept_over_exec()
         .filter(|(fd, link)| {
             let name = link.file_name().unwrap_or_default().to_string_lossy();
             let memory = link.to_string_lossy().starts_with("/memfd:cutover:");
@@ -96,13 +96,13 @@ pub(crate) fn close_leftovers(in_use: Option<&State>) {
 /// The descriptor of a file in memory with this name, if this process has one.
 pub(crate) fn memory_file(name: &str, origin: Origin<'_>) -> Option<OwnedFd> {
     let link = PathBuf::from(format!("/memfd:{name} (deleted)"));
-    let found = find(&link, -1, origin)?;
+    let found = find(&link, origin)?;
     keep_over_exec(&found).ok()?;
     Some(found)
 }
 
-fn find(link: &Path, except: RawFd, origin: Origin<'_>) -> Option<OwnedFd> {
-    let (fd, _) = open_descriptors().find(|(fd, known)| *fd != except && known == link)?;
+fn find(link: &Path, origin: Origin<'_>) -> Option<OwnedFd> {
+    let (fd, _) = kept_over_exec().find(|(_, known)| known == link)?;
     match origin {
         // SAFETY: came over exec, so no owner in this process knows of it.
         Origin::Exec => Some(unsafe { OwnedFd::from_raw_fd(fd) }),
@@ -111,11 +111,16 @@ fn find(link: &Path, except: RawFd, origin: Origin<'_>) -> Option<OwnedFd> {
     }
 }
 
-fn open_descriptors() -> impl Iterator<Item = (RawFd, PathBuf)> {
+/// The descriptors that an upgrade inherits, or has inherited, and what they are of. The other openings of a state file, by
+/// which it is flushed, are not among them.
+fn kept_over_exec() -> impl Iterator<Item = (RawFd, PathBuf)> {
     let entries = fs::read_dir(DESCRIPTORS).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let fd = entry.file_name().to_str()?.parse().ok()?;
-        Some((fd, fs::read_link(entry.path()).ok()?))
+        // SAFETY: the number was just read from this process's own table, and the master has one thread to close it with.
+        let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).ok()?;
+        let link = fs::read_link(entry.path()).ok()?;
+        (!flags.contains(FdFlags::CLOEXEC)).then_some((fd, link))
     })
 }
 

@@ -4,10 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
-
-/// Bytes of a page; the mapping of a file always begins on one.
-const PAGE: usize = 4096;
+use rustix::mm::{MapFlags, ProtFlags};
 
 /// A shared mapping of a file, unmapped when dropped.
 #[derive(Debug)]
@@ -16,7 +13,7 @@ pub(crate) struct Mapping {
     size: usize,
 }
 
-// SAFETY: only atomics are read and written through it, and msync may run on any thread.
+// SAFETY: only atomics are read and written through it.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -38,11 +35,6 @@ impl Mapping {
         // SAFETY: inside the mapping, as just checked.
         Some(unsafe { self.base.add(offset) })
     }
-
-    /// The page that holds a byte, for a flush on another thread.
-    pub(crate) fn page_of(&self, offset: usize) -> Option<Page> {
-        self.at(offset - offset % PAGE).map(|start| Page(start.as_ptr() as usize))
-    }
 }
 
 impl Drop for Mapping {
@@ -50,18 +42,5 @@ impl Drop for Mapping {
         // SAFETY: made by `shared` with this address and size; whoever points into it is gone, see the fields' order in
         // conf::Main. A failure leaves the memory mapped, which harms nobody.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.size) };
-    }
-}
-
-/// A mapped page.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Page(usize);
-
-impl Page {
-    /// Waits until the page is on disk.
-    pub(crate) fn flush(self) -> io::Result<()> {
-        // SAFETY: the kernel checks the address; a page that is no longer mapped is an error, not a fault.
-        unsafe { rustix::mm::msync(self.0 as *mut _, PAGE, MsyncFlags::SYNC) }?;
-        Ok(())
     }
 }

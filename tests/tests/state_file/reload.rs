@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use cutover_tests::Backend;
 use cutover_tests::nginx::Nginx;
+use cutover_tests::process::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -242,31 +243,37 @@ async fn the_file_grows_with_the_configuration() {
     assert_eq!(nginx.admin().group("g99").await.unwrap().route.active, "two");
 }
 
-/// Upgrades hand descriptors on; they must not pile up.
+/// Upgrades hand descriptors on; they must not pile up, and a worker that outlives its master must not hold the lock.
 #[tokio::test]
 async fn no_descriptor_is_left_behind() {
     let nginx = started().await;
-    let held = |nginx: &Nginx| {
-        let master = nginx.master().unwrap();
-        let links = fs::read_dir(format!("/proc/{master}/fd")).unwrap();
-        let links = links.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
-        links
-            .filter(|link| link.ends_with("routes") || link.to_string_lossy().contains("memfd:cutover"))
-            .count()
+    // What a process holds of ours: how many of the state file, how many of them with the lock, how many of the counters.
+    let held = |pid: Pid| {
+        let mut held = [0; 3];
+        for fd in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let fd = fd.unwrap();
+            let Ok(link) = fs::read_link(fd.path()) else { continue };
+            let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", fd.file_name().display()));
+            let is_routes = link.ends_with("routes");
+            held[0] += usize::from(is_routes);
+            held[1] += usize::from(is_routes && info.is_ok_and(|info| info.contains("lock:")));
+            held[2] += usize::from(link.to_string_lossy().contains("memfd:cutover"));
+        }
+        held
     };
-    assert_eq!(held(&nginx), 2);
-    for _ in 0..3 {
-        nginx.upgrade().await.unwrap();
-        nginx.reload().await.unwrap();
-        assert_eq!(held(&nginx), 2);
+    for round in 0..4 {
+        if round > 0 {
+            nginx.upgrade().await.unwrap();
+            nginx.reload().await.unwrap();
+        }
+        assert_eq!(held(nginx.master().unwrap()), [2, 1, 1], "round {round}");
+        for worker in nginx.workers() {
+            assert_eq!(held(worker), [1, 0, 0], "round {round}: only what it flushes by");
+        }
     }
     for worker in nginx.workers() {
         let maps = fs::read_to_string(format!("/proc/{worker}/maps")).unwrap();
         assert_eq!(maps.lines().filter(|line| line.ends_with("state/routes")).count(), 1);
-        let fds = fs::read_dir(format!("/proc/{worker}/fd")).unwrap();
-        let open =
-            fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).any(|link| link.ends_with("routes"));
-        assert!(!open, "a worker needs the mapping only");
     }
 }
 

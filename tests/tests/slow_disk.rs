@@ -1,0 +1,118 @@
+//! A change is answered when it is on disk, and no worker waits for that (promise 9).
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{self, File};
+use std::process::{Child, Command};
+
+use cutover_tests::nginx::Nginx;
+use cutover_tests::process::{self, Pid};
+use cutover_tests::wait;
+
+const HTTP: &str = "
+    cutover_state %%prefix%%/state;
+    upstream b { server 127.0.0.1:1; }
+    upstream g { server 127.0.0.1:2; }
+    cutover shop { slot blue b; slot green g; active blue; }
+    server { listen %%admin%%; location / { cutover_api write=on; } }
+";
+
+/// The kernel says that it has begun the flush, and never ends it.
+const NEVER_DONE: &[&str] = &["inject=io_submit:retval=1"];
+
+/// The kernel has no queue to give: `fs.aio-max-nr` is used up.
+const NO_QUEUE: &[&str] = &["inject=io_setup:error=EAGAIN"];
+
+/// The same, and a flush takes four seconds.
+const NO_QUEUE_AND_SLOW: &[&str] = &["inject=io_setup:error=EAGAIN", "inject=fdatasync:delay_enter=4000000"];
+
+async fn started() -> Nginx {
+    Nginx::builder().main("worker_shutdown_timeout 1s;").http(HTTP).start().await.unwrap()
+}
+
+/// Interferes with the system calls of every worker that runs now, until they end.
+async fn interfere(nginx: &Nginx, how: &[&str]) -> Vec<Child> {
+    let attach = |pid: Pid| {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=io_setup,io_submit,fdatasync", "-p", &pid.to_string()]);
+        strace.args(how.iter().flat_map(|how| ["-e", *how]));
+        strace.stderr(File::create(nginx.prefix().join(format!("strace.{pid}"))).unwrap()).spawn().unwrap()
+    };
+    let children = nginx.workers().into_iter().map(attach).collect();
+    let traced = |pid: &Pid| status(*pid, "TracerPid:").is_some_and(|tracer| tracer != "0");
+    wait::until("strace at each worker", || nginx.workers().iter().all(traced)).await.unwrap();
+    children
+}
+
+/// A line of `/proc/PID/status`.
+fn status(pid: Pid, name: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
+}
+
+/// nginx ends a request that waits for its flush: the call fails, the traffic has moved, and the worker ends well.
+async fn outlives_its_request(how: &[&str]) {
+    let nginx = started().await;
+    let stracers = interfere(&nginx, how).await;
+    let (old, admin) = (nginx.workers(), nginx.admin());
+    let call = tokio::spawn(async move { admin.switch("shop", "green").await });
+    wait::until("the switch in the log", || nginx.error_log().contains("switched from")).await.unwrap();
+    nginx.reload().await.unwrap();
+    assert!(call.await.unwrap().is_err(), "nginx has ended the request");
+    process::gone(&old, wait::PATIENCE).await.unwrap();
+    for mut child in stracers {
+        child.wait().unwrap();
+    }
+    let route = nginx.admin().group("shop").await.unwrap().route;
+    assert_eq!((route.active.as_str(), route.generation), ("green", 1), "it had moved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_never_ends_may_outlive_its_request() {
+    outlives_its_request(NEVER_DONE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_on_a_thread_may_outlive_its_request() {
+    outlives_its_request(NO_QUEUE_AND_SLOW).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_queue_of_the_kernel_changes_are_answered_too() {
+    let nginx = started().await;
+    let stracers = interfere(&nginx, NO_QUEUE).await;
+    for slot in ["green", "blue", "green"] {
+        nginx.admin().switch("shop", slot).await.unwrap();
+    }
+    let pids = nginx.workers();
+    nginx.stop().await.unwrap();
+    for mut child in stracers {
+        child.wait().unwrap();
+    }
+    let calls: String = pids
+        .iter()
+        .map(|pid| fs::read_to_string(nginx.prefix().join(format!("strace.{pid}"))).unwrap())
+        .collect();
+    assert!(calls.contains("fdatasync(") && !calls.contains("io_submit("), "{calls}");
+}
+
+/// A process that once had a second thread pays for it with every later request.
+#[tokio::test]
+async fn a_change_makes_no_thread() {
+    let nginx = started().await;
+    // As many calls as make each worker serve some, and each is told of while its flush may be under way.
+    for round in 0..100 {
+        let admin = nginx.admin();
+        let slot = if round % 2 == 0 { "green" } else { "blue" };
+        let mut call = std::pin::pin!(admin.switch("shop", slot));
+        loop {
+            let alone = nginx.workers().iter().all(|pid| status(*pid, "Threads:").as_deref() == Some("1"));
+            assert!(alone, "round {round}");
+            let soon = tokio::time::timeout(std::time::Duration::from_micros(50), &mut call);
+            if let Ok(switched) = soon.await {
+                switched.unwrap();
+                break;
+            }
+        }
+    }
+}
