@@ -116,7 +116,7 @@ impl Event {
         bytes
     }
 
-    /// Reads it back; `None`: never written, or damaged.
+    /// Reads it back; `None`: never written, or damaged, or nothing that [`encode`](Self::encode) makes.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() != EVENT_SIZE || !sealed(bytes) {
             return None;
@@ -132,7 +132,7 @@ impl Event {
         let to = FixedName::<SLOT_SIZE>::from_bytes(rest.take()?)?;
         let who = FixedName::<WHO_SIZE>::from_bytes(rest.take()?)?;
         let reason = FixedName::<REASON_SIZE>::from_bytes(rest.take()?)?;
-        Some(Self {
+        let event = Self {
             number,
             unix_ms,
             kind,
@@ -143,7 +143,8 @@ impl Event {
             who: who.as_str().to_owned(),
             reason: reason.as_str().to_owned(),
             figures: has_figures.then_some(figures),
-        })
+        };
+        (event.encode() == bytes).then_some(event)
     }
 }
 

@@ -2,6 +2,7 @@
 //! stale values included.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --package cutover-core --test loom`; without that nothing is here.
+#![cfg(test)]
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ fn terms(slot: u8) -> Terms {
         slow_ms: slot.into(),
         window_ms: 100 + u32::from(slot),
     };
-    Terms { slot: id(slot), fallback: id(slot - 1), guard: Some(guard), rescue: slot % 2 == 0 }
+    Terms { slot: id(slot), fallback: id(slot - 1), guard: Some(guard), rescue: slot.is_multiple_of(2) }
 }
 
 fn at(ms: u64) -> Deadline {
