@@ -13,6 +13,7 @@ const HTTP: &str = "
     upstream pair  { server %%green%% max_fails=0; server %%second%% max_fails=0; }
     upstream down  { server %%green%% down; }
     cutover shop { slot blue blue; slot green green; slot pair pair; slot down down; active blue; }
+    proxy_cache_path %%prefix%%/cache keys_zone=cache:1m;
     proxy_http_version 1.1;
     proxy_set_header Connection '';
     server {
@@ -30,6 +31,7 @@ const HTTP: &str = "
         location /twice { proxy_next_upstream_tries 2; proxy_pass http://shop; }
         location /thrice { proxy_next_upstream_tries 3; proxy_pass http://shop; }
         location /short { proxy_read_timeout 200ms; proxy_pass http://shop; }
+        location /cached { proxy_cache cache; proxy_cache_key $cutover_slot$uri; proxy_cache_valid 1h; proxy_pass http://shop; }
         location /unbuffered { proxy_request_buffering off; proxy_pass http://shop; }
     }
     server { listen %%admin%%; location / { cutover_api write=on; } }
@@ -248,4 +250,18 @@ async fn when_both_slots_fail_the_client_gets_the_error() {
     assert_eq!(group.slot("green").unwrap().counters.responses.rescued, 1);
     assert_eq!(group.slot("blue").unwrap().server_errors.bad_gateway, 1);
     assert_eq!((edge.green.truth().requests, edge.blue.truth().requests), (1, 1), "once each");
+}
+
+/// The key of the cache may name the slot: the other slot's answer must not be kept under it.
+#[tokio::test]
+async fn a_rescued_answer_is_not_cached() {
+    let edge = Edge::start().await;
+    edge.green.on("/cached", Action::Cut);
+    edge.try_out("green", true).await;
+    assert_eq!(edge.request("GET", "/cached").await, from(200, "blue"));
+    edge.green.on("/cached", Action::status(200));
+    for _ in 0..2 {
+        assert_eq!(edge.request("GET", "/cached").await, from(200, "green"));
+    }
+    assert_eq!(edge.green.truth().requests, 2, "the first was cut off, the second kept");
 }

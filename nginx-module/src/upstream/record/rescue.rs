@@ -86,9 +86,11 @@ impl Record {
         match self.enter_slot() {
             rc if rc == Status::NGX_OK.0 => {
                 // SAFETY: the upstream that the record was made for; the balancer has changed it meanwhile.
-                let peer = unsafe { &mut (*self.upstream).peer };
+                let u = unsafe { &mut *self.upstream };
                 // As nginx does after a first peer.init (ngx_http_upstream_init_request).
-                peer.tries = peer.tries.min(self.tries_left());
+                u.peer.tries = u.peer.tries.min(self.tries_left());
+                // The key of the cache was made when the request was the other slot's.
+                u.set_cacheable(0);
                 Ok(())
             }
             rc => Err(rc),
