@@ -7,14 +7,14 @@
 //!        36  from 24 | to 24 | who 32 | reason 136 | CRC-32
 //! ```
 //!
-//! Numbers begin at 1; event n of a group is at place (n - 1) mod 64 of its ring. Whoever reads skips what does not match its
-//! checksum.
+//! Numbers begin at 1; event n of a group is at place (n - 1) mod 64 of its ring. The checksum is of the event and the group's
+//! name; whoever reads skips what does not match it: what is damaged, and what belongs to a group that had the record before.
 
 use serde::{Deserialize, Serialize};
 
 use crate::guard::Figures;
 use crate::name::FixedName;
-use crate::sealed::{Reader, Writer, seal, sealed};
+use crate::sealed::{Reader, Writer, seal_for, sealed_for};
 use crate::split::Percent;
 
 /// Events that a group keeps.
@@ -95,8 +95,8 @@ pub fn place_of(number: u64) -> usize {
 }
 
 impl Event {
-    /// As stored.
-    pub fn encode(&self) -> [u8; EVENT_SIZE] {
+    /// As stored for a group.
+    pub fn encode(&self, group: &str) -> [u8; EVENT_SIZE] {
         let mut bytes = [0; EVENT_SIZE];
         let mut rest = Writer(&mut bytes);
         rest.put(&self.number.to_le_bytes());
@@ -112,13 +112,14 @@ impl Event {
         rest.put(fitted::<SLOT_SIZE>(&self.to).as_bytes());
         rest.put(fitted::<WHO_SIZE>(&self.who).as_bytes());
         rest.put(fitted::<REASON_SIZE>(&self.reason).as_bytes());
-        seal(&mut bytes);
+        seal_for(group, &mut bytes);
         bytes
     }
 
-    /// Reads it back; `None`: never written, or damaged, or nothing that [`encode`](Self::encode) makes.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != EVENT_SIZE || !sealed(bytes) {
+    /// Reads an event of a group back; `None`: never written, or damaged, or another group's, or nothing that
+    /// [`encode`](Self::encode) makes.
+    pub fn decode(bytes: &[u8], group: &str) -> Option<Self> {
+        if bytes.len() != EVENT_SIZE || !sealed_for(group, bytes) {
             return None;
         }
         let mut rest = Reader(bytes);
@@ -144,13 +145,14 @@ impl Event {
             reason: reason.as_str().to_owned(),
             figures: has_figures.then_some(figures),
         };
-        (event.encode() == bytes).then_some(event)
+        (event.encode(group) == bytes).then_some(event)
     }
 }
 
-/// The events in a group's ring, oldest first.
-pub fn decode_ring(bytes: &[u8]) -> Vec<Event> {
-    let mut events: Vec<Event> = bytes.chunks(EVENT_SIZE).filter_map(Event::decode).collect();
+/// The events of a group in its ring, oldest first.
+pub fn decode_ring(bytes: &[u8], group: &str) -> Vec<Event> {
+    let mut events: Vec<Event> =
+        bytes.chunks(EVENT_SIZE).filter_map(|bytes| Event::decode(bytes, group)).collect();
     events.sort_by_key(|event| event.number);
     events
 }
@@ -184,20 +186,25 @@ mod tests {
     fn an_event_survives_its_bytes() {
         for kind in Kind::ALL {
             let event = Event { kind, ..event(3) };
-            assert_eq!(Event::decode(&event.encode()), Some(event));
+            assert_eq!(Event::decode(&event.encode("shop"), "shop"), Some(event));
         }
         let split = Event { percent: Percent::from_parts(1), figures: None, ..event(1) };
-        assert_eq!(Event::decode(&split.encode()), Some(split));
+        assert_eq!(Event::decode(&split.encode("shop"), "shop"), Some(split));
     }
 
     #[test]
     fn damage_is_no_event() {
-        assert_eq!(Event::decode(&[0; EVENT_SIZE]), None);
+        assert_eq!(Event::decode(&[0; EVENT_SIZE], "shop"), None);
         for byte in 0..EVENT_SIZE {
-            let mut bytes = event(1).encode();
+            let mut bytes = event(1).encode("shop");
             bytes[byte] ^= 4;
-            assert_eq!(Event::decode(&bytes), None, "byte {byte}");
+            assert_eq!(Event::decode(&bytes, "shop"), None, "byte {byte}");
         }
+    }
+
+    #[test]
+    fn an_event_of_another_group_is_none_of_this() {
+        assert_eq!(Event::decode(&event(1).encode("shop"), "docs"), None);
     }
 
     #[test]
@@ -205,15 +212,15 @@ mod tests {
         let mut ring = vec![0; RING_SIZE];
         for number in 1..=100 {
             let place = place_of(number);
-            ring[place..place + EVENT_SIZE].copy_from_slice(&event(number).encode());
+            ring[place..place + EVENT_SIZE].copy_from_slice(&event(number).encode("shop"));
         }
-        let numbers: Vec<u64> = decode_ring(&ring).iter().map(|event| event.number).collect();
+        let numbers: Vec<u64> = decode_ring(&ring, "shop").iter().map(|event| event.number).collect();
         assert_eq!(numbers, (37..=100).collect::<Vec<_>>());
     }
 
     #[test]
     fn long_texts_are_cut_between_characters() {
         let long = Event { reason: "é".repeat(100), ..event(1) };
-        assert_eq!(Event::decode(&long.encode()).unwrap().reason, "é".repeat(67));
+        assert_eq!(Event::decode(&long.encode("shop"), "shop").unwrap().reason, "é".repeat(67));
     }
 }

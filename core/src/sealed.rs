@@ -45,14 +45,29 @@ const CRC_SIZE: usize = 4;
 
 /// Puts the CRC-32 of what comes before into the last four bytes.
 pub(crate) fn seal(bytes: &mut [u8]) {
-    if let Some((content, crc)) = bytes.split_last_chunk_mut::<CRC_SIZE>() {
-        *crc = crc32fast::hash(content).to_le_bytes();
-    }
+    seal_for("", bytes);
 }
 
 /// Whether the last four bytes are right.
 pub(crate) fn sealed(bytes: &[u8]) -> bool {
-    bytes
-        .split_last_chunk::<CRC_SIZE>()
-        .is_some_and(|(content, crc)| crc32fast::hash(content).to_le_bytes() == *crc)
+    sealed_for("", bytes)
+}
+
+/// The same, in the name of an owner: for another one the last four bytes are wrong.
+pub(crate) fn seal_for(owner: &str, bytes: &mut [u8]) {
+    if let Some((content, crc)) = bytes.split_last_chunk_mut::<CRC_SIZE>() {
+        *crc = checksum(owner, content);
+    }
+}
+
+/// Whether the last four bytes are right for this owner.
+pub(crate) fn sealed_for(owner: &str, bytes: &[u8]) -> bool {
+    bytes.split_last_chunk::<CRC_SIZE>().is_some_and(|(content, crc)| checksum(owner, content) == *crc)
+}
+
+fn checksum(owner: &str, content: &[u8]) -> [u8; CRC_SIZE] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(content);
+    hasher.update(owner.as_bytes());
+    hasher.finalize().to_le_bytes()
 }

@@ -157,7 +157,7 @@ pub(crate) enum StateError {
          with \"active\" of the configuration", path.display()
     )]
     Damaged { path: PathBuf, damage: Damage },
-    #[error("state file \"{}\" {why}; expected a regular file that only the user who starts nginx can write", path.display())]
+    #[error("file \"{}\" {why}; expected a regular file that only the user who starts nginx can write", path.display())]
     Unsafe { path: PathBuf, why: &'static str },
     #[error(
         "state file \"{}\" is in use by another nginx; stop that one, or give this one a folder of its own{hint}",
@@ -216,7 +216,7 @@ fn check(folder: &Path, groups: &[Box<Group>]) -> Result<(), StateError> {
         }
     };
     state_file::plan(&records, &wanted(groups))?;
-    Ok(())
+    events::check(folder)
 }
 
 fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Result<State, StateError> {
@@ -238,8 +238,7 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Res
     let identity = file::identity(&file).map_err(|error| file::failed("reading", &path, error))?;
     let wanted = wanted_cells(groups, &plan, &records);
     let (counters, cells) = Counters::open(identity, &wanted, origin).map_err(StateError::Counters)?;
-    let events =
-        Events::open(&folder).map_err(|error| file::failed("opening", &folder.join("events"), error))?;
+    let events = Events::open(&folder)?;
     let fresh = matches!(origin, Origin::Exec) && !ext::is_upgrade();
     let shared = Box::new(Shared { routes, routes_file, counters, events });
     attach(groups, &plan, &shared, &cells);

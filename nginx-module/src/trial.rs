@@ -342,10 +342,9 @@ pub(crate) fn record(
 
 /// Writes an event of the group; its number is given there.
 pub(crate) fn write_event(group: &Group, event: Event, log: *mut ngx_log_t) {
-    let record = group.record.get();
     let Some(shared) = group.shared() else { return };
-    let Some(count) = shared.counters.events(record) else { return };
-    if let Err(error) = shared.events.append(record, count, event) {
+    let Some(count) = shared.counters.events(group.record.get()) else { return };
+    if let Err(error) = shared.events.append(group, count, event) {
         ext::log(
             NGX_LOG_ERR,
             log,

@@ -206,8 +206,8 @@ pub fn event(bytes: &[u8]) {
 }
 
 fn read_event(bytes: &[u8]) {
-    if let Some(event) = Event::decode(bytes) {
-        assert!(event.encode() == bytes, "{event:?} of {bytes:?}");
+    if let Some(event) = Event::decode(bytes, "") {
+        assert!(event.encode("") == bytes, "{event:?} of {bytes:?}");
         survives(&event);
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn living(groups: &[Box<Group>]) -> Option<Living> {
 /// All that is known of one group now, with its events.
 pub(super) fn group(one: &Group) -> Described {
     let living = one.shared().map(|shared| shared.counters.living());
-    let events = one.shared().map(|shared| shared.events.read(one.record.get())).unwrap_or_default();
+    let events = one.shared().map(|shared| shared.events.read(one)).unwrap_or_default();
     Described { events, ..without_events(one, living.as_ref()) }
 }
 

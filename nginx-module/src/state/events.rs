@@ -7,20 +7,42 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cutover_core::event::{Event, RING_SIZE, decode_ring, place_of};
 use rustix::fs::OFlags;
+
+use super::StateError;
+use super::file::{self, Access, failed};
+use crate::group::Group;
 
 /// Name of the file in the folder of `cutover_state`.
 const NAME: &str = "events";
 
 pub(crate) struct Events(File);
 
+/// Where the file is.
+fn path(folder: &Path) -> PathBuf {
+    folder.join(NAME)
+}
+
+/// Refuses what [`Events::open`] would refuse; creates nothing.
+pub(super) fn check(folder: &Path) -> Result<(), StateError> {
+    let path = path(folder);
+    match file::open_existing(&path, Access::Read)? {
+        Some(_) => file::check_can_write(&path),
+        None => Ok(()),
+    }
+}
+
 impl Events {
     /// Opens the file of the folder, or makes it.
-    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path) -> Result<Self, StateError> {
+        let path = path(folder);
+        if let Some(file) = file::open_existing(&path, Access::Write)? {
+            return Ok(Self(file));
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -28,34 +50,35 @@ impl Events {
             .truncate(false)
             .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-            .open(folder.join(NAME))?;
+            .open(&path)
+            .map_err(|error| failed("creating", &path, error))?;
         Ok(Self(file))
     }
 
-    /// Adds an event of the group with this record; its number is given here. `count` is the group's count of events.
-    pub(crate) fn append(&self, record: u32, count: &AtomicU32, mut event: Event) -> io::Result<()> {
+    /// Adds an event of the group; its number is given here. `count` is the group's count of events.
+    pub(crate) fn append(&self, group: &Group, count: &AtomicU32, mut event: Event) -> io::Result<()> {
         if count.load(Ordering::Acquire) == 0 {
             // The first event since nginx started: go on where the file ends. Of two that find out at once both find the same.
-            let last = self.read(record).last().map_or(0, |event| event.number);
+            let last = self.read(group).last().map_or(0, |event| event.number);
             count.fetch_max(u32::try_from(last).unwrap_or(0), Ordering::AcqRel);
         }
         event.number = u64::from(count.fetch_add(1, Ordering::AcqRel).wrapping_add(1));
-        self.0.write_all_at(&event.encode(), place_of(event.number) as u64 + ring_offset(record))
+        self.0.write_all_at(&event.encode(&group.name), ring_offset(group) + place_of(event.number) as u64)
     }
 
-    /// The last events of the group with this record, oldest first.
-    pub(crate) fn read(&self, record: u32) -> Vec<Event> {
+    /// The last events of the group, oldest first.
+    pub(crate) fn read(&self, group: &Group) -> Vec<Event> {
         let mut ring = vec![0; RING_SIZE];
         let mut filled = 0;
         while let Some(rest) = ring.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, ring_offset(record) + filled as u64) {
+            match self.0.read_at(rest, ring_offset(group) + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Vec::new(),
             }
         }
-        decode_ring(&ring)
+        decode_ring(&ring, &group.name)
     }
 
     /// For who brings to disk what was written.
@@ -64,6 +87,6 @@ impl Events {
     }
 }
 
-fn ring_offset(record: u32) -> u64 {
-    u64::from(record) * RING_SIZE as u64
+fn ring_offset(group: &Group) -> u64 {
+    u64::from(group.record.get()) * RING_SIZE as u64
 }

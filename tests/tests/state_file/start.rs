@@ -88,6 +88,43 @@ async fn a_file_that_is_not_ours_is_refused() {
     refused_at_start(&nginx, "can be written by others").await;
 }
 
+/// The file with the events is looked at in the same way, by `nginx -t` too.
+#[tokio::test]
+async fn events_in_a_file_that_is_not_ours_are_refused() {
+    let nginx = started().await;
+    nginx.stop().await.unwrap();
+    let path = nginx.prefix().join("state/events");
+    let refused = async |why: &str| {
+        let answer = nginx.check().unwrap();
+        assert!(!answer.ok && answer.output.contains(why), "{}", answer.output);
+        refused_at_start(&nginx, why).await;
+    };
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    refused("state/events\" can be written by others").await;
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    nginx.expect_in_log("state/events\"");
+    refused("state/events\"").await;
+    fs::remove_dir(&path).unwrap();
+    assert!(nginx.check().unwrap().ok, "it is made when it is not there");
+    assert!(!path.exists(), "but not by nginx -t");
+    nginx.start().await.unwrap();
+}
+
+/// Groups find their events by the place of their record, which another group may have had.
+#[tokio::test]
+async fn a_group_never_shows_the_events_of_another() {
+    let nginx = started().await;
+    nginx.admin().switch("shop", "green").await.unwrap();
+    nginx.stop().await.unwrap();
+    fs::remove_file(file(&nginx)).unwrap();
+    nginx.write_http(&HTTP.replace("cutover shop", "cutover other")).unwrap();
+    nginx.start().await.unwrap();
+    assert_eq!(nginx.admin().group("other").await.unwrap().events, []);
+    let group = nginx.admin().switch("other", "green").await.unwrap();
+    assert_eq!(group.events.iter().map(|event| event.number).collect::<Vec<_>>(), [1]);
+}
+
 #[tokio::test]
 async fn two_nginx_never_share_a_file() {
     let first = started().await;
