@@ -42,7 +42,7 @@ const BUCKET_POWERS: std::ops::RangeInclusive<u32> = 8..=25;
 
 /// The whole page.
 pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String {
-    let mut page = Page { text: String::new(), groups };
+    let mut page = Page::new(groups);
     page.family("build_info", "gauge", "The module and the nginx that it runs in.");
     let _ = writeln!(page.text, "cutover_build_info{{module=\"{module}\",nginx=\"{nginx}\"}} 1");
     page.by_group("route_generation", "How many times the route has changed.", |group| group.generation);
@@ -56,14 +56,13 @@ pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String 
     );
     page.share();
 
-    page.counter("requests_total", "Requests given to the slot, subrequests included.", &[], |sum| {
-        [sum.counters.requests]
+    page.counter("requests_total", "Requests given to the slot, subrequests included.", |sum| {
+        sum.counters.requests
     });
-    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "rescued"];
-    page.counter(
+    page.counters(
         "responses_total",
         "Finished requests by how they ended.",
-        &classes.map(|class| ("class", class)),
+        ("class", ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "rescued"]),
         |sum| {
             let Responses {
                 informational,
@@ -77,23 +76,21 @@ pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String 
             [informational, success, redirection, client_error, server_error, aborted, rescued]
         },
     );
-    let statuses = ["500", "502", "503", "504"];
-    page.counter(
+    page.counters(
         "server_errors_total",
         "Finished requests that ended with one of these statuses.",
-        &statuses.map(|status| ("status", status)),
+        ("status", ["500", "502", "503", "504"]),
         |sum| sum.server_errors.by_status().map(|(_, count)| count),
     );
-    page.counter("attempts_total", "Tries of a server of the slot.", &[], |sum| [sum.counters.attempts]);
-    let reasons = ["connect", "timeout", "answer", "status", "no_peer"];
-    page.counter(
+    page.counter("attempts_total", "Tries of a server of the slot.", |sum| sum.counters.attempts);
+    page.counters(
         "attempts_failed_total",
         "Tries that failed, by what was wrong.",
-        &reasons.map(|reason| ("reason", reason)),
+        ("reason", ["connect", "timeout", "answer", "status", "no_peer"]),
         |sum| sum.failures.by_reason().map(|(_, count)| count),
     );
-    page.counter("sent_bytes_total", "Bytes sent to the slot.", &[], |sum| [sum.bytes.sent]);
-    page.counter("received_bytes_total", "Bytes received from the slot.", &[], |sum| [sum.bytes.received]);
+    page.counter("sent_bytes_total", "Bytes sent to the slot.", |sum| sum.bytes.sent);
+    page.counter("received_bytes_total", "Bytes received from the slot.", |sum| sum.bytes.received);
     page.gauge(
         "requests_in_flight",
         "Requests that the slot holds now, upgraded connections included.",
@@ -114,10 +111,22 @@ pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String 
 struct Page<'a> {
     text: String,
     groups: &'a [GroupMetrics<'a>],
+    /// The slots that have had a request: their labels, open for more, and what was counted.
+    used: Vec<(String, &'a Sum)>,
 }
 
 // Writing to a string cannot fail.
-impl Page<'_> {
+impl<'a> Page<'a> {
+    fn new(groups: &'a [GroupMetrics<'a>]) -> Self {
+        let used = groups.iter().flat_map(|group| {
+            group.slots.iter().filter_map(|slot| {
+                let labels = format!("{{group=\"{}\",slot=\"{}\"", group.name, slot.name);
+                Some((labels, slot.sum.as_ref()?))
+            })
+        });
+        Self { text: String::new(), groups, used: used.collect() }
+    }
+
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = write!(self.text, "# HELP cutover_{name} {help}\n# TYPE cutover_{name} {kind}\n");
     }
@@ -131,89 +140,79 @@ impl Page<'_> {
 
     fn share(&mut self) {
         self.family("slot_share_ratio", "gauge", "The slot's part of the traffic, 0 to 1.");
-        for (group, slot) in each_slot(self.groups) {
-            let ratio = f64::from(slot.parts) / f64::from(Share::WHOLE);
-            let _ = writeln!(
-                self.text,
-                "cutover_slot_share_ratio{{group=\"{group}\",slot=\"{}\"}} {ratio}",
-                slot.name
-            );
+        for group in self.groups {
+            for slot in &group.slots {
+                let ratio = f64::from(slot.parts) / f64::from(Share::WHOLE);
+                let _ = writeln!(
+                    self.text,
+                    "cutover_slot_share_ratio{{group=\"{}\",slot=\"{}\"}} {ratio}",
+                    group.name, slot.name
+                );
+            }
         }
     }
 
-    /// A counter with one value, or one for each pair of a label and its value.
-    fn counter<const N: usize>(
+    /// A counter with one value.
+    fn counter(&mut self, name: &str, help: &str, value: impl Fn(&Sum) -> u64) {
+        self.family(name, "counter", help);
+        self.series(name, value);
+    }
+
+    /// A counter with one value for each word of a label.
+    fn counters<const N: usize>(
         &mut self,
         name: &str,
         help: &str,
-        labels: &[(&str, &str)],
+        (label, words): (&str, [&str; N]),
         values: impl Fn(&Sum) -> [u64; N],
     ) {
         self.family(name, "counter", help);
-        for (group, slot, sum) in each_used_slot(self.groups) {
-            let labels = labels.iter().map(Some).chain(std::iter::repeat(None));
-            for (value, label) in values(sum).iter().zip(labels) {
-                self.begin(name, "", group, slot);
-                if let Some((key, word)) = label {
-                    self.put(&[",", key, "=\"", word, "\""]);
-                }
-                self.end(*value);
+        let name = format!("cutover_{name}");
+        let ends = words.map(|word| format!(",{label}=\"{word}\"}} "));
+        for (labels, sum) in &self.used {
+            for (end, value) in ends.iter().zip(values(sum)) {
+                line(&mut self.text, &name, labels, end, value);
             }
         }
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: impl Fn(&Sum) -> u64) {
         self.family(name, "gauge", help);
-        for (group, slot, sum) in each_used_slot(self.groups) {
-            self.begin(name, "", group, slot);
-            self.end(value(sum));
+        self.series(name, value);
+    }
+
+    fn series(&mut self, name: &str, value: impl Fn(&Sum) -> u64) {
+        let name = format!("cutover_{name}");
+        for (labels, sum) in &self.used {
+            line(&mut self.text, &name, labels, "} ", value(sum));
         }
     }
 
     fn histogram(&mut self, name: &str, help: &str, of: impl for<'s> Fn(&'s Sum) -> &'s Histogram) {
         self.family(name, "histogram", help);
-        let bounds: Vec<(u64, String)> =
-            BUCKET_POWERS.map(|power| (1 << power, seconds(1 << power).to_string())).collect();
-        for (group, slot, sum) in each_used_slot(self.groups) {
-            let histogram = of(sum);
-            for (bound, seconds) in &bounds {
-                self.begin(name, "_bucket", group, slot);
-                self.put(&[",le=\"", seconds, "\""]);
-                self.end(histogram.count_below(*bound));
+        let [bucket, sum, count] = ["bucket", "sum", "count"].map(|part| format!("cutover_{name}_{part}"));
+        let ends: Vec<(u64, String)> =
+            BUCKET_POWERS.map(|power| (1 << power, format!(",le=\"{}\"}} ", seconds(1 << power)))).collect();
+        for (labels, counted) in &self.used {
+            let (histogram, text) = (of(counted), &mut self.text);
+            let below = histogram.counts_below(ends.iter().map(|(bound, _)| *bound));
+            for ((_, end), below) in ends.iter().zip(below) {
+                line(text, &bucket, labels, end, below);
             }
-            let count = histogram.count();
-            self.begin(name, "_bucket", group, slot);
-            self.put(&[",le=\"+Inf\""]);
-            self.end(count);
-            self.begin(name, "_sum", group, slot);
-            let _ = writeln!(self.text, "}} {}", seconds(histogram.sum_us));
-            self.begin(name, "_count", group, slot);
-            self.end(count);
+            let all = histogram.count();
+            line(text, &bucket, labels, ",le=\"+Inf\"} ", all);
+            let _ = writeln!(text, "{sum}{labels}}} {}", seconds(histogram.sum_us));
+            line(text, &count, labels, "} ", all);
         }
     }
-
-    // A page may have a million lines: they are put together without the formatting machinery.
-
-    fn begin(&mut self, name: &str, suffix: &str, group: &str, slot: &str) {
-        self.put(&["cutover_", name, suffix, "{group=\"", group, "\",slot=\"", slot, "\""]);
-    }
-
-    fn end(&mut self, value: u64) {
-        let mut digits = itoa::Buffer::new();
-        self.put(&["} ", digits.format(value), "\n"]);
-    }
-
-    fn put(&mut self, parts: &[&str]) {
-        parts.iter().for_each(|part| self.text.push_str(part));
-    }
 }
 
-fn each_slot<'a>(groups: &'a [GroupMetrics<'a>]) -> impl Iterator<Item = (&'a str, &'a SlotMetrics<'a>)> {
-    groups.iter().flat_map(|group| group.slots.iter().map(|slot| (group.name, slot)))
-}
-
-fn each_used_slot<'a>(groups: &'a [GroupMetrics<'a>]) -> impl Iterator<Item = (&'a str, &'a str, &'a Sum)> {
-    each_slot(groups).filter_map(|(group, slot)| Some((group, slot.name, slot.sum.as_ref()?)))
+/// Adds a line. A page may have a million: they are put together without the formatting machinery.
+fn line(text: &mut String, name: &str, labels: &str, end: &str, value: u64) {
+    let mut digits = itoa::Buffer::new();
+    for part in [name, labels, end, digits.format(value), "\n"] {
+        text.push_str(part);
+    }
 }
 
 /// Microseconds as seconds.

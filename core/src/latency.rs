@@ -102,9 +102,15 @@ impl Histogram {
         bucket.map(estimate)
     }
 
-    /// How many values are below a bound in microseconds that is the lower bound of a bucket.
-    pub fn count_below(&self, bound_us: u64) -> u64 {
-        self.counts.iter().take(bucket_of(bound_us)).sum()
+    /// How many values are below each of these bounds, in microseconds: lower bounds of buckets, the smallest first.
+    pub fn counts_below(&self, bounds_us: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+        let (mut seen, mut from) = (0, 0);
+        bounds_us.map(move |bound_us| {
+            let to = bucket_of(bound_us);
+            seen += self.counts.iter().take(to).skip(from).sum::<u64>();
+            from = to;
+            seen
+        })
     }
 }
 
@@ -195,9 +201,8 @@ mod tests {
     #[test]
     fn counts_below_a_bound() {
         let histogram = histogram(&[0, 7, 8, 1023, 1024, 5_000_000]);
-        assert_eq!(histogram.count_below(8), 2);
-        assert_eq!(histogram.count_below(1024), 4);
-        assert_eq!(histogram.count_below(1 << 30), 6);
+        let below: Vec<u64> = histogram.counts_below([8, 16, 1024, 1 << 30].into_iter()).collect();
+        assert_eq!(below, [2, 3, 4, 6]);
     }
 
     proptest! {

@@ -1,10 +1,14 @@
 //! One answer of the API: status, headers and JSON, and how nginx sends it.
 
+use std::ffi::c_void;
+use std::ptr;
+
 use cutover_core::api::{ErrorCode, Failure, Group, parse_call};
 use ngx::core::Status;
 use ngx::ffi::{
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, ngx_buf_t, ngx_chain_t, ngx_http_output_filter,
-    ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_list_push, ngx_str_t, ngx_table_elt_t,
+    ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_list_push, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_str_t, ngx_table_elt_t,
 };
 use ngx::ngx_string;
 use serde::Serialize;
@@ -69,10 +73,9 @@ impl Answer {
         if self.body.last() != Some(&b'\n') {
             self.body.push(b'\n');
         }
-        let body = pool_str(request.pool, &self.body)?;
         let out = &mut request.headers_out;
         out.status = self.status as usize;
-        out.content_length_n = body.len as i64;
+        out.content_length_n = self.body.len() as i64;
         out.content_type = self.content_type;
         out.content_type_len = out.content_type.len;
         header(request, ngx_string!("Cache-Control"), b"no-store")?;
@@ -90,7 +93,7 @@ impl Answer {
         if rc == Status::NGX_ERROR.0 || rc > Status::NGX_OK.0 || request.header_only() != 0 {
             return Some(rc);
         }
-        send_body(request, body)
+        send_body(request, self.body)
     }
 }
 
@@ -123,15 +126,34 @@ fn header(request: &mut ngx_http_request_t, key: ngx_str_t, value: &[u8]) -> Opt
     Some(())
 }
 
-fn send_body(request: &mut ngx_http_request_t, body: ngx_str_t) -> Option<ngx_int_t> {
+/// The pool drops the bytes with the request: a page of metrics may have many megabytes, and is not copied.
+fn give_to_pool<'a>(pool: *mut ngx_pool_t, bytes: Vec<u8>) -> Option<&'a mut Vec<u8>> {
+    unsafe extern "C" fn drop_bytes(bytes: *mut c_void) {
+        // SAFETY: written below; the pool calls this once, at its end.
+        unsafe { ptr::drop_in_place(bytes.cast::<Vec<u8>>()) };
+    }
+    // SAFETY: callers pass the pool of the request that they serve.
+    let cleanup = unsafe { ngx_pool_cleanup_add(pool, size_of::<Vec<u8>>()) };
+    // SAFETY: null, or an entry of the pool.
+    let cleanup = unsafe { cleanup.as_mut() }?;
+    let place: *mut Vec<u8> = cleanup.data.cast();
+    // SAFETY: room for it; nginx aligns what it gives for any type.
+    unsafe { place.write(bytes) };
+    cleanup.handler = Some(drop_bytes);
+    // SAFETY: just written; it lives as long as the pool.
+    unsafe { place.as_mut() }
+}
+
+fn send_body(request: &mut ngx_http_request_t, body: Vec<u8>) -> Option<ngx_int_t> {
     // SAFETY: the pool is the request's.
     let pool = unsafe { ngx::core::Pool::from_ngx_pool(request.pool) };
+    let body = give_to_pool(request.pool, body)?;
     // SAFETY: zeroed memory of the pool, or null; zeroes are a valid buffer.
     let buffer: &mut ngx_buf_t = unsafe { pool.calloc_type::<ngx_buf_t>().as_mut() }?;
-    buffer.pos = body.data;
-    buffer.start = body.data;
-    // SAFETY: the string is that long.
-    buffer.last = unsafe { body.data.add(body.len) };
+    let bytes = body.as_mut_ptr_range();
+    buffer.pos = bytes.start;
+    buffer.start = bytes.start;
+    buffer.last = bytes.end;
     buffer.end = buffer.last;
     buffer.set_memory(1);
     buffer.set_last_buf(1);
