@@ -77,11 +77,18 @@ impl<S: Read + Write> Exchange<S> {
         let mut answer = Answer { status, head, body: Vec::new() };
         let length = answer.header("content-length").and_then(|value| value.parse::<usize>().ok());
         let length = length.ok_or(ErrorKind::InvalidData)?;
-        while self.buffer.len() < length {
-            self.fill()?;
+        if let Some(missing) = length.checked_sub(self.buffer.len()) {
+            // Straight into place: of a page with many megabytes, more would take as long as the server.
+            self.buffer.reserve_exact(missing);
+            let read = (&mut self.stream).take(missing as u64).read_to_end(&mut self.buffer)?;
+            if read < missing {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            answer.body = std::mem::take(&mut self.buffer);
+        } else {
+            let rest = self.buffer.split_off(length);
+            answer.body = std::mem::replace(&mut self.buffer, rest);
         }
-        let rest = self.buffer.split_off(length);
-        answer.body = std::mem::replace(&mut self.buffer, rest);
         Ok(answer)
     }
 
