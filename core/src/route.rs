@@ -141,7 +141,7 @@ impl Reading {
     #[inline]
     fn fields_of(word: u64) -> Option<Route> {
         let active = SlotId::new((word >> ACTIVE_SHIFT & 0xf) as u8)?;
-        let generation = (word >> GENERATION_SHIFT) as u32;
+        let generation = RouteWord::generation_of(word);
         let split = match word >> SECOND_SHIFT & 0x3_ffff {
             0 => None,
             bits => {
@@ -179,6 +179,18 @@ impl RouteWord {
     #[inline]
     pub fn load(&self) -> Reading {
         Reading::of(self.word.load(Ordering::Acquire))
+    }
+
+    /// The word itself: as long as it is the same, so is what it says.
+    #[inline]
+    pub fn bits(&self) -> u64 {
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// The generation in a word that could be read.
+    #[inline]
+    pub fn generation_of(bits: u64) -> u32 {
+        (bits >> GENERATION_SHIFT) as u32
     }
 
     /// The slot that had the traffic before this route, if that is still known.

@@ -203,13 +203,13 @@ impl TrialWords {
 
     /// Whether requests may just follow a route that is armed: nothing of its trial is due. `false`: look at it whole.
     #[inline]
-    pub fn is_quiet(&self, route: Route, now_monotonic_ms: u64) -> bool {
+    pub fn is_quiet(&self, generation: u32, now_monotonic_ms: u64) -> bool {
         let word = self.trial.load(Ordering::Acquire);
         let [deadline, _] = &self.lease;
         let deadline = deadline.load(Ordering::Acquire);
-        let armed = u64::from(route.generation) << 4 | Phase::Armed.code();
+        let armed = u64::from(generation) << 4 | Phase::Armed.code();
         let ends = (deadline & PAYLOAD).wrapping_sub(1);
-        word >> PHASE_SHIFT == armed && deadline & !PAYLOAD == tag_of(route) && ends >= now_monotonic_ms
+        word >> PHASE_SHIFT == armed && deadline & !PAYLOAD == tag(generation) && ends >= now_monotonic_ms
     }
 
     /// The slot whose failed attempts are rescued, if the trial of this generation is under way and has that.
@@ -444,11 +444,11 @@ mod tests {
     #[test]
     fn short_questions_agree_with_a_whole_look() {
         let words = TrialWords::default();
-        assert!(!words.is_quiet(route(3), 0) && words.is_unfinished(3), "never armed");
+        assert!(!words.is_quiet(3, 0) && words.is_unfinished(3), "never armed");
         assert!(words.arm(&word(route(3)), route(3), &terms(), Some(at(500)), 0));
-        assert!(words.is_quiet(route(3), 499));
-        assert!(!words.is_quiet(route(3), 500), "the lease is over");
-        assert!(!words.is_quiet(route(4), 0));
+        assert!(words.is_quiet(3, 499));
+        assert!(!words.is_quiet(3, 500), "the lease is over");
+        assert!(!words.is_quiet(4, 0));
         assert_eq!(words.rescued_slot(3), Some(id(2)));
         assert_eq!(words.rescued_slot(4), None);
         let watch = words.watch(3).unwrap();
@@ -459,12 +459,12 @@ mod tests {
         assert_eq!(words.watch(4), None);
         let seen = words.read(route(3)).unwrap();
         assert!(words.end(&seen, Phase::Tripped));
-        assert!(!words.is_quiet(route(3), 0));
+        assert!(!words.is_quiet(3, 0));
         assert_eq!((words.rescued_slot(3), words.watch(3)), (None, None));
 
         let bare = Terms { guard: None, rescue: false, ..terms() };
         assert!(words.arm(&word(route(5)), route(5), &bare, None, 0));
-        assert!(words.is_quiet(route(5), u64::from(u32::MAX)), "no lease, no end");
+        assert!(words.is_quiet(5, u64::from(u32::MAX)), "no lease, no end");
         assert_eq!(words.rescued_slot(5), None);
         assert_eq!(words.watch(5).unwrap(), Watch { slot: id(2), window_ms: 0, slow_us: u64::MAX });
     }

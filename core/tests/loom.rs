@@ -168,7 +168,10 @@ fn a_short_question_is_answered_right_or_not_at_all() {
             let whole = |watch: Watch| (watch.slot, watch.window_ms) == (slot, 100 + u32::from(slot.get()));
             assert!(watch.is_none_or(whole), "{watch:?}");
             assert_eq!(head.trial.rescued_slot(route.generation).filter(|rescued| *rescued != id(2)), None);
-            assert!(!head.trial.is_quiet(route, lease(slot.get()).monotonic_ms), "its lease is over");
+            assert!(
+                !head.trial.is_quiet(route.generation, lease(slot.get()).monotonic_ms),
+                "its lease is over"
+            );
         });
         operator.join().unwrap();
         reader.join().unwrap();

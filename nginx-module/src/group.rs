@@ -15,7 +15,7 @@ use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_WARN, ngx_http_complex_value_t, ngx_log_t}
 use crate::counters::CellId;
 use crate::ext::{self, Place};
 use crate::state::Shared;
-use crate::upstream::{Callbacks, Target};
+use crate::upstream::{Target, Usual};
 
 /// The most slots a group may have.
 pub(crate) const MAX_SLOTS: usize = 8;
@@ -34,7 +34,7 @@ pub(crate) struct Slot {
     /// Where this process counts it; found with its first request.
     shard: Cell<Option<NonNull<Shard>>>,
     /// What the balancer and the protocol of most of its requests bring.
-    pub(crate) callbacks: OnceCell<Callbacks>,
+    pub(crate) callbacks: OnceCell<Usual>,
     pub(crate) place: Place,
 }
 
@@ -79,6 +79,9 @@ pub(crate) struct Group {
     bad_generation: Cell<u32>,
     /// The last slot that the route led to.
     last: Cell<usize>,
+    /// The route's word that led there, if it leads all requests there, and whether it is on trial: most requests find the same
+    /// word.
+    decided: Cell<Option<(u64, bool)>>,
     complained: Cell<bool>,
 }
 
@@ -112,6 +115,7 @@ impl Group {
             by_id: Cell::new([UNKNOWN; SlotId::MAX as usize]),
             bad_generation: Cell::new(0),
             last: Cell::new(0),
+            decided: Cell::new(None),
             complained: Cell::new(false),
         }
     }
@@ -198,11 +202,18 @@ impl Group {
         slot.or_else(|| self.known_before(reading))?.id.get()
     }
 
+    /// What [`choose`](Self::choose) decided for the last request, if the route still says the same.
+    #[inline]
+    pub(crate) fn decided(&self) -> Option<Choice> {
+        let (word, on_trial) = self.decided.get()?;
+        let generation = RouteWord::generation_of(word);
+        (self.word()?.bits() == word).then_some(Choice { slot: self.last.get(), generation, on_trial })
+    }
+
     /// The slot that the route gives a new request; `draw` is asked when there is a split.
     ///
     /// An old worker that finishes its requests after a reload may find a slot that it does not have: it stays with the one
     /// that had the traffic before. So does any worker when the word cannot be read. Either is said once.
-    #[inline]
     pub(crate) fn choose(
         &self,
         reading: Reading,
@@ -216,15 +227,18 @@ impl Group {
             }
             _ => self.position_in(reading),
         };
-        let slot = match position {
-            Some(slot) => {
-                self.last.set(slot);
-                slot
-            }
-            None => self.complain(reading, log),
-        };
         let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
-        Choice { slot, generation: reading.generation(), on_trial }
+        let choice = |slot| Choice { slot, generation: reading.generation(), on_trial };
+        let Some(slot) = position else { return choice(self.complain(reading, log)) };
+        self.last.set(slot);
+        let word = match reading {
+            Reading::Unset => Some(0),
+            // A split is drawn for each request.
+            Reading::Set(route) => Some(route.encode()).filter(|_| route.to.split.is_none()),
+            Reading::Damaged => None,
+        };
+        self.decided.set(word.map(|word| (word, on_trial)));
+        choice(slot)
     }
 
     /// The slot that would take over: the one that has a share already, else the one after the active slot, in the order of

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use cutover_core::event::{Event, Kind};
 use cutover_core::guard::{Breach, Figures, Guard, Moment, is_failing_without_guard};
 use cutover_core::route::{Reading, Route, SlotId};
-use cutover_core::shard::Outcome;
+use cutover_core::shard::{Outcome, Shard};
 use cutover_core::trial::{Deadline, Phase, Terms, Trial, TrialWords};
 use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_WARN, ngx_cached_time, ngx_current_msec, ngx_log_t};
 
@@ -93,10 +93,10 @@ pub(crate) fn look(group: &Group, log: *mut ngx_log_t) -> Reading {
 
 /// Whether a request may follow an armed route without a [`look`].
 #[inline]
-pub(crate) fn is_quiet(group: &Group, route: Route) -> bool {
+pub(crate) fn is_quiet(group: &Group, generation: u32) -> bool {
     // SAFETY: nginx updates it between two events, on this thread.
     let now_ms = unsafe { ngx_current_msec } as u64;
-    group.trial_words().is_some_and(|words| words.is_quiet(route, now_ms))
+    group.trial_words().is_some_and(|words| words.is_quiet(generation, now_ms))
 }
 
 /// A request that was given to a slot while the route was on trial has ended there.
@@ -105,13 +105,13 @@ pub(crate) fn is_quiet(group: &Group, route: Route) -> bool {
 pub(crate) fn ended(
     group: &Group,
     slot: usize,
+    shard: &Shard,
     generation: u32,
     outcome: Outcome,
     first_byte_us: Option<u64>,
     log: *mut ngx_log_t,
 ) {
-    let watch = group.trial_words().and_then(|words| words.watch(generation));
-    let (Some(watch), Some(shard)) = (watch, group.shard(slot)) else { return };
+    let Some(watch) = group.trial_words().and_then(|words| words.watch(generation)) else { return };
     if outcome == Outcome::Aborted {
         return;
     }

@@ -38,7 +38,8 @@ mod peer;
 mod protocol;
 mod record;
 
-pub(crate) use callbacks::Callbacks;
+use callbacks::Callbacks;
+pub(crate) use callbacks::Usual;
 pub(crate) use record::Record;
 
 type Upstream = ngx_http_upstream_srv_conf_t;
@@ -150,6 +151,14 @@ pub(crate) fn choose(request: &mut ngx_http_request_t, group: &Group) -> Choice 
 
 #[inline]
 fn by_route(request: &mut ngx_http_request_t, group: &Group) -> Choice {
+    match group.decided() {
+        Some(choice) if !choice.on_trial || trial::is_quiet(group, choice.generation) => choice,
+        _ => decide(request, group),
+    }
+}
+
+#[cold]
+fn decide(request: &mut ngx_http_request_t, group: &Group) -> Choice {
     let logger = connection(request).log;
     let reading = reading(group, logger);
     group.choose(reading, logger, || draw(request, group))
@@ -159,7 +168,9 @@ fn by_route(request: &mut ngx_http_request_t, group: &Group) -> Choice {
 #[inline]
 fn reading(group: &Group, logger: *mut ngx_log_t) -> Reading {
     match group.reading() {
-        Reading::Set(route) if route.to.armed && !trial::is_quiet(group, route) => trial::look(group, logger),
+        Reading::Set(route) if route.to.armed && !trial::is_quiet(group, route.generation) => {
+            trial::look(group, logger)
+        }
         reading => reading,
     }
 }

@@ -124,7 +124,7 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     shard.finished(outcome);
     if choice.on_trial {
         let took = milliseconds(last.header_time).map(|ms| ms.saturating_mul(1000));
-        trial::ended(group, choice.slot, choice.generation, outcome, took, connection(request).log);
+        trial::ended(group, choice.slot, shard, choice.generation, outcome, took, connection(request).log);
     }
 }
 
@@ -139,7 +139,7 @@ fn without_an_attempt(request: &ngx_http_request_t, choice: &ByName, group: &Gro
     shard.attempt_failed(Failure::NoPeer);
     shard.finished(outcome);
     if choice.on_trial {
-        trial::ended(group, choice.slot, choice.generation, outcome, None, connection(request).log);
+        trial::ended(group, choice.slot, shard, choice.generation, outcome, None, connection(request).log);
     }
 }
 

@@ -18,7 +18,14 @@ use crate::group::Slot;
 type Protocol = Option<unsafe extern "C" fn(r: *mut ngx_http_request_t) -> ngx_int_t>;
 type Finalize = Option<unsafe extern "C" fn(r: *mut ngx_http_request_t, rc: ngx_int_t)>;
 
-/// The callbacks that were there before ours.
+/// What most requests of a slot bring, and what takes its place.
+#[derive(Debug)]
+pub(crate) struct Usual {
+    theirs: Callbacks,
+    ours: Callbacks,
+}
+
+/// Callbacks of one upstream request: those that were there, or those in front of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Callbacks {
     pub(super) get: ngx_event_get_peer_pt,
@@ -46,6 +53,32 @@ impl Callbacks {
         }
     }
 
+    /// Ours in front of these. What the balancer does not have stays absent: nginx asks before it calls.
+    fn wrapped(&self) -> Self {
+        Self {
+            get: Some(peer::get),
+            free: Some(peer::free),
+            notify: self.notify.and(Some(peer::notify)),
+            set_session: self.set_session.and(Some(peer::set_session)),
+            save_session: self.save_session.and(Some(peer::save_session)),
+            process_header: self.process_header.and(Some(protocol::process_header)),
+            reinit_request: self.reinit_request.and(Some(protocol::reinit_request)),
+            finalize_request: Some(protocol::finalize_request),
+        }
+    }
+
+    #[inline]
+    fn put_into(&self, u: &mut ngx_http_upstream_t) {
+        u.peer.get = self.get;
+        u.peer.free = self.free;
+        u.peer.notify = self.notify;
+        u.peer.set_session = self.set_session;
+        u.peer.save_session = self.save_session;
+        u.process_header = self.process_header;
+        u.reinit_request = self.reinit_request;
+        u.finalize_request = self.finalize_request;
+    }
+
     /// Whether the upstream has just these; a `false` for two copies of one function costs a little memory.
     #[inline]
     fn are_those_of(&self, u: &ngx_http_upstream_t) -> bool {
@@ -66,29 +99,23 @@ impl Callbacks {
         }
     }
 
-    /// Takes the callbacks of the upstream and puts ours in front. What the balancer does not have stays absent: nginx asks
-    /// before it calls. `None`: the pool is exhausted.
+    /// Takes the callbacks of the upstream and puts ours in front. `None`: the pool is exhausted.
     #[inline]
     pub(super) fn replace<'a>(
         u: &mut ngx_http_upstream_t,
         record: &Record,
         slot: &'a Slot,
     ) -> Option<&'a Self> {
-        let kept = match slot.callbacks.get() {
-            Some(usual) if usual.are_those_of(u) => usual,
-            _ => Self::take(u, record, slot)?,
-        };
-        let peer = &mut u.peer;
-        peer.data = ptr::from_ref(record).cast_mut().cast();
-        peer.get = Some(peer::get);
-        peer.free = Some(peer::free);
-        peer.notify = kept.notify.and(Some(peer::notify));
-        peer.set_session = kept.set_session.and(Some(peer::set_session));
-        peer.save_session = kept.save_session.and(Some(peer::save_session));
-        u.process_header = kept.process_header.and(Some(protocol::process_header));
-        u.reinit_request = kept.reinit_request.and(Some(protocol::reinit_request));
-        u.finalize_request = Some(protocol::finalize_request);
-        Some(kept)
+        u.peer.data = ptr::from_ref(record).cast_mut().cast();
+        if let Some(usual) = slot.callbacks.get()
+            && usual.theirs.are_those_of(u)
+        {
+            usual.ours.put_into(u);
+            return Some(&usual.theirs);
+        }
+        let theirs = Self::take(u, record, slot)?;
+        theirs.wrapped().put_into(u);
+        Some(theirs)
     }
 
     #[cold]
@@ -100,7 +127,9 @@ impl Callbacks {
             found.reinit_request = first.reinit_request;
             found.finalize_request = first.finalize_request;
         } else if slot.callbacks.get().is_none() {
-            return Some(slot.callbacks.get_or_init(|| found));
+            return Some(
+                &slot.callbacks.get_or_init(|| Usual { theirs: found, ours: found.wrapped() }).theirs,
+            );
         }
         Self::keep(record, found)
     }

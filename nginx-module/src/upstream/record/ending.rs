@@ -1,6 +1,6 @@
 //! The end of a request: how it went, for the counters and for the trial.
 
-use cutover_core::shard::{Failure, Outcome};
+use cutover_core::shard::{Failure, Outcome, Shard};
 use ngx::core::Status;
 #[cfg(ngx_feature = "http_cache")]
 use ngx::ffi::NGX_HTTP_CACHE_STALE;
@@ -66,20 +66,19 @@ impl Record {
 
     #[inline]
     pub(super) fn leave_slot(&self, outcome: Outcome) {
-        if let Some(shard) = self.shard() {
-            shard.finished(outcome);
-        }
+        let Some(shard) = self.shard() else { return };
+        shard.finished(outcome);
         if self.on_trial {
-            self.tell_trial(outcome);
+            self.tell_trial(shard, outcome);
         }
     }
 
-    fn tell_trial(&self, outcome: Outcome) {
+    fn tell_trial(&self, shard: &Shard, outcome: Outcome) {
         let took = u64::from(self.first_byte_us.get());
         // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
         let log = connection(unsafe { &*self.request }).log;
         let slot = usize::from(self.slot.get());
-        trial::ended(self.group(), slot, self.generation, outcome, (took != 0).then_some(took), log);
+        trial::ended(self.group(), slot, shard, self.generation, outcome, (took != 0).then_some(took), log);
     }
 
     /// `rc` of ngx_http_upstream_finalize_request: a status when nginx answers in the slot's place, else the slot's own counts.
