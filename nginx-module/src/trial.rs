@@ -102,6 +102,8 @@ pub(crate) fn is_quiet(group: &Group, generation: u32) -> bool {
 /// A request that was given to a slot while the route was on trial has ended there.
 ///
 /// `first_byte_us`: what the first byte took, in microseconds.
+// Always: with its seven parameters the call costs a sixth of what it does.
+#[inline(always)]
 pub(crate) fn ended(
     group: &Group,
     slot: usize,
