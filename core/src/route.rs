@@ -209,7 +209,12 @@ impl RouteWord {
         if Reading::of(current) != seen {
             return Err(Reading::of(current));
         }
-        let generation = Route::next_generation(seen.generation());
+        // A damaged word does not say what it was, but the hint beside it does.
+        let last = match seen {
+            Reading::Damaged => Self::generation_of(self.before.load(Ordering::Acquire)),
+            Reading::Unset | Reading::Set(_) => seen.generation(),
+        };
+        let generation = Route::next_generation(last);
         // First the hint, then the word that it belongs to. Whoever else leaves `seen` for this generation writes the same.
         if let Some(from) = from {
             let hint = u64::from(generation) << GENERATION_SHIFT | u64::from(from.0);
@@ -284,6 +289,15 @@ mod tests {
         let last = route(1, u32::MAX);
         let word = RouteWord { word: AtomicU64::new(last.encode()), ..RouteWord::default() };
         assert_eq!(word.switch(Reading::Set(last), None, all_to(2)).unwrap().generation, 1);
+    }
+
+    #[test]
+    fn generations_go_on_over_a_damaged_word() {
+        let word = RouteWord::default();
+        let first = word.switch(Reading::Unset, Some(id(1)), all_to(2)).unwrap();
+        let second = word.switch(Reading::Set(first), Some(id(2)), all_to(1)).unwrap();
+        word.word.store(second.encode() ^ 1, Ordering::Release);
+        assert_eq!(word.switch(Reading::Damaged, Some(id(1)), all_to(2)).unwrap().generation, 3);
     }
 
     #[test]

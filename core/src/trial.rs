@@ -134,6 +134,15 @@ pub struct Watch {
     pub slow_us: u64,
 }
 
+/// Where a request goes that a slot has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rescue {
+    /// The slot on trial.
+    pub from: SlotId,
+    /// The fallback.
+    pub to: SlotId,
+}
+
 /// The words of one group, in memory that all processes of nginx share.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -212,15 +221,19 @@ impl TrialWords {
         word >> PHASE_SHIFT == armed && deadline & !PAYLOAD == tag(generation) && ends >= now_monotonic_ms
     }
 
-    /// The slot whose failed attempts are rescued, if the trial of this generation is under way and has that.
+    /// Whose failed attempts are rescued, and where, if the trial of this generation is under way and has that.
     #[inline]
-    pub fn rescued_slot(&self, generation: u32) -> Option<SlotId> {
+    pub fn rescue(&self, generation: u32) -> Option<Rescue> {
         let armed = u64::from(generation) << 4 | Phase::Armed.code();
         let [.., slots] = &self.terms;
         let slots = slots.load(Ordering::Acquire);
         let ours =
             self.trial.load(Ordering::Acquire) >> PHASE_SHIFT == armed && slots & !PAYLOAD == tag(generation);
-        if ours && slots & RESCUE != 0 { SlotId::new((slots >> 4 & 0xf) as u8) } else { None }
+        if !ours || slots & RESCUE == 0 {
+            return None;
+        }
+        let slot = |bits: u64| SlotId::new((bits & 0xf) as u8);
+        Some(Rescue { from: slot(slots >> 4)?, to: slot(slots)? })
     }
 
     /// Whether no trial was armed yet for a route of this generation that has the bit *armed*.
@@ -449,8 +462,8 @@ mod tests {
         assert!(words.is_quiet(3, 499));
         assert!(!words.is_quiet(3, 500), "the lease is over");
         assert!(!words.is_quiet(4, 0));
-        assert_eq!(words.rescued_slot(3), Some(id(2)));
-        assert_eq!(words.rescued_slot(4), None);
+        assert_eq!(words.rescue(3), Some(Rescue { from: id(2), to: id(1) }));
+        assert_eq!(words.rescue(4), None);
         let watch = words.watch(3).unwrap();
         assert_eq!(
             (watch.slot, watch.window_ms, watch.slow_us),
@@ -460,12 +473,12 @@ mod tests {
         let seen = words.read(route(3)).unwrap();
         assert!(words.end(&seen, Phase::Tripped));
         assert!(!words.is_quiet(3, 0));
-        assert_eq!((words.rescued_slot(3), words.watch(3)), (None, None));
+        assert_eq!((words.rescue(3), words.watch(3)), (None, None));
 
         let bare = Terms { guard: None, rescue: false, ..terms() };
         assert!(words.arm(&word(route(5)), route(5), &bare, None, 0));
         assert!(words.is_quiet(5, u64::from(u32::MAX)), "no lease, no end");
-        assert_eq!(words.rescued_slot(5), None);
+        assert_eq!(words.rescue(5), None);
         assert_eq!(words.watch(5).unwrap(), Watch { slot: id(2), window_ms: 0, slow_us: u64::MAX });
     }
 

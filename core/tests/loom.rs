@@ -167,7 +167,8 @@ fn a_short_question_is_answered_right_or_not_at_all() {
             let watch = head.trial.watch(route.generation);
             let whole = |watch: Watch| (watch.slot, watch.window_ms) == (slot, 100 + u32::from(slot.get()));
             assert!(watch.is_none_or(whole), "{watch:?}");
-            assert_eq!(head.trial.rescued_slot(route.generation).filter(|rescued| *rescued != id(2)), None);
+            let rescue = head.trial.rescue(route.generation);
+            assert!(rescue.is_none_or(|rescue| (rescue.from, rescue.to) == (id(2), id(1))), "{rescue:?}");
             assert!(
                 !head.trial.is_quiet(route.generation, lease(slot.get()).monotonic_ms),
                 "its lease is over"

@@ -65,6 +65,13 @@ impl Main {
         self.by_name.get(name).and_then(|at| self.groups.get(*at)).map(|group| &**group)
     }
 
+    /// The group that stands for a host, as nginx compares hosts. None is that of backend names.
+    pub(crate) fn group_of_host(&self, host: &[u8]) -> Option<&Group> {
+        let exact = str::from_utf8(host).ok().and_then(|host| self.group(host));
+        let any_case = || self.groups.iter().find(|group| group.name.as_bytes().eq_ignore_ascii_case(host));
+        exact.or_else(|| any_case().map(|group| &**group)).filter(|group| group.backend.is_none())
+    }
+
     fn add(&mut self, group: Box<Group>) {
         self.by_name.insert(group.name.clone(), self.groups.len());
         self.groups.push(group);

@@ -168,7 +168,8 @@ fn go_back(
     log: *mut ngx_log_t,
 ) {
     let Some(words) = group.trial_words() else { return };
-    if group.position_of(trial.terms.fallback).is_none() {
+    let fallback = trial.terms.fallback;
+    if group.position_of(fallback).is_none() && group.is_configured(fallback) {
         // A worker of a configuration before: it cannot tell how the slot is doing. Those that know it will look.
         return;
     }

@@ -122,19 +122,32 @@ fn decimal(number: u32, digits: &mut [u8; DIGITS]) -> &[u8] {
 
 /// Whether the request to the upstream is being built (`proxy_set_header X-Slot $cutover_slot`).
 fn is_being_built(request: &ngx_http_request_t) -> bool {
-    let answered = request.header_sent() != 0 || request.cached() != 0;
-    !request.upstream.is_null() && !answered && !Record::exists_for_upstream(request)
+    // A request that ends before its upstream has a status then, too: nginx gives it one before it is logged.
+    let answered = request.headers_out.status != 0 || request.header_sent() != 0 || request.cached() != 0;
+    // SAFETY: null, or the upstream of the request.
+    let u = unsafe { request.upstream.as_ref() };
+    // nginx says which upstream it is, and then asks that one's balancer to begin (ngx_http_upstream_init_request).
+    u.is_some_and(|u| u.upstream.is_null()) && !answered && Record::current(request).is_none()
 }
 
-/// The slot that is named there must be the one that will be used, so it is chosen now. With a variable in `proxy_pass` the
-/// group is not known yet.
+/// The slot that is named there must be the one that will be used, so it is chosen now.
 fn decide_now<'a>(request: &mut ngx_http_request_t) -> Option<&'a Record> {
     // SAFETY: null, or the upstream that this request is about to use.
-    let u = unsafe { request.upstream.as_ref() }.filter(|u| u.resolved.is_null())?;
-    // SAFETY: set by nginx's proxy modules when they create the upstream.
-    let conf = unsafe { u.conf.as_ref() }?;
-    // SAFETY: null, or an upstream of the configuration that serves this request.
-    let group = upstream::group_of(unsafe { conf.upstream.as_ref() }?)?;
+    let u = unsafe { request.upstream.as_ref() }?;
+    // SAFETY: null, or what a `proxy_pass` with a variable has come to.
+    let group = match unsafe { u.resolved.as_ref() } {
+        Some(resolved) if resolved.no_port != 0 => {
+            // As nginx looks for an upstream of this name, whatever the case of its letters.
+            conf::main_of_request(request)?.group_of_host(resolved.host.as_bytes())?
+        }
+        Some(_) => return None,
+        None => {
+            // SAFETY: set by nginx's proxy modules when they create the upstream.
+            let conf = unsafe { u.conf.as_ref() }?;
+            // SAFETY: null, or an upstream of the configuration that serves this request.
+            upstream::group_of(unsafe { conf.upstream.as_ref() }?)?
+        }
+    };
     let choice = upstream::choose(request, group);
     Record::choose_early(request, group, choice)
 }

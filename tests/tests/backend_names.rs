@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use cutover_core::api::Slot;
-use cutover_tests::{Action, Backend, Client, Nginx, wait};
+use cutover_tests::{Action, Backend, Client, Nginx, client, wait};
 
 /// As the locations that ingress-nginx generates: a `set`, then the snippet with ours, then a proxy_pass by the variable.
 const HTTP: &str = "
@@ -21,6 +21,7 @@ const HTTP: &str = "
         active blue;
         split_key $arg_key;
     }
+    limit_req_zone $uri zone=all:1m rate=1r/m;
     proxy_http_version 1.1;
     proxy_set_header Connection '';
     server {
@@ -30,6 +31,12 @@ const HTTP: &str = "
             set $proxy_upstream_name shop-shop-http;
             set $proxy_upstream_name $cutover_upstream;
             add_header X-Backend $proxy_upstream_name;
+            proxy_pass http://$proxy_upstream_name;
+        }
+        location /limited {
+            limit_req zone=all;
+            set $proxy_upstream_name shop-shop-http;
+            set $proxy_upstream_name $cutover_upstream;
             proxy_pass http://$proxy_upstream_name;
         }
         location /blog {
@@ -212,4 +219,24 @@ fn without_the_variable_such_a_group_is_refused() {
         "{}",
         answer.output
     );
+}
+
+/// `limit_req` answers 503 by default, as a balancer does that finds nobody: the slot had no part in it.
+#[tokio::test]
+async fn what_a_limit_refuses_is_not_held_against_a_slot() {
+    let (nginx, _backends) = start().await;
+    let guarded = r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.5,"window_ms":60000}}"#;
+    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(client::get(nginx.address("main").unwrap(), "/limited").await.unwrap().status);
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 9, "{statuses:?}");
+    let settled = async || {
+        let green = nginx.admin().group("shop").await.unwrap().slot("green").unwrap().clone();
+        (green.counters.in_flight, green.counters.requests) == (0, 1)
+    };
+    wait::until_async(wait::PATIENCE, "the ten to be over", settled).await.unwrap();
+    let group = nginx.admin().group("shop").await.unwrap();
+    assert_eq!((group.route.active.as_str(), group.slot("green").unwrap().failures.no_peer), ("green", 0));
 }

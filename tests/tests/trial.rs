@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -365,4 +366,39 @@ async fn terms_that_cannot_be_are_refused_and_change_nothing() {
     assert_eq!(bad.failure().unwrap().error.code, ErrorCode::BadTrial);
     let group = edge.group().await;
     assert_eq!((group.route.generation, group.events.len()), (0, 0));
+}
+
+/// The configuration drops the slot to go back to, while the change is on trial: a human must look.
+#[tokio::test]
+async fn a_lease_whose_fallback_was_dropped_is_held() {
+    let edge = Edge::start().await;
+    edge.change(r#"{"active":"green","lease_ms":1000}"#).await;
+    edge.nginx.expect_in_log("the slot to go back to is no longer configured");
+    edge.nginx
+        .write_http(
+            &HTTP
+                .replace("slot blue blue; slot green green; active blue;", "slot green green; active green;"),
+        )
+        .unwrap();
+    edge.nginx.reload().await.unwrap();
+    let held = async || edge.group().await.route.trial.is_some_and(|trial| trial.phase == TrialPhase::Held);
+    wait::until_async(wait::PATIENCE, "the trial to be held", held).await.unwrap();
+    assert_eq!(edge.get().await, 200);
+    assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200);
+}
+
+/// Whoever switches over a damaged word decides, on trial too: the trial must not be taken for one of before.
+#[tokio::test]
+async fn a_change_over_a_damaged_route_can_be_on_trial() {
+    let edge = Edge::start().await;
+    for _ in 0..3 {
+        edge.change(r#"{"active":"green","lease_ms":600000}"#).await;
+        edge.change(r#"{"active":"blue"}"#).await;
+    }
+    let file = edge.nginx.prefix().join("state/routes");
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.write_all_at(&[0x5a; 8], 4096).unwrap();
+    let group = edge.change(r#"{"active":"green","lease_ms":600000}"#).await;
+    assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 7));
+    assert_eq!(group.route.trial.unwrap().phase, TrialPhase::Armed);
 }

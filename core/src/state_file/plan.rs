@@ -51,7 +51,7 @@ pub enum Conflict {
     },
     /// More names than the file can tell apart while old workers finish.
     #[error(
-        "group \"{group}\" replaces too many slots at once: drop the old slots, reload, then add the new ones"
+        "group \"{group}\" replaces too many slots at once: drop the old slots, confirm what is on trial, reload, then add the new ones"
     )]
     TooManySlots {
         /// The group.
@@ -111,7 +111,7 @@ impl Names {
         let mut names = self.clone();
         names.group = FixedName::<GROUP_SIZE>::new(wanted.group).ok_or_else(too_many)?;
         for slot in &wanted.slots {
-            let id = names.id_of(slot).or_else(|| names.free_id(self, wanted)).ok_or_else(too_many)?;
+            let id = names.id_of(slot).or_else(|| names.free_id(self, wanted, route)).ok_or_else(too_many)?;
             let name = FixedName::<SLOT_SIZE>::new(slot).ok_or_else(too_many)?;
             if let Some(place) = names.slots.get_mut(id.index()) {
                 *place = name;
@@ -121,10 +121,14 @@ impl Names {
     }
 
     /// An id without a name; else one whose name neither this configuration nor the one that runs has, because workers know
-    /// those.
-    fn free_id(&self, before: &Names, wanted: &Wanted<'_>) -> Option<SlotId> {
+    /// those. None of these while a change is on trial: it may go back to a slot that was dropped, and must not find another.
+    fn free_id(&self, before: &Names, wanted: &Wanted<'_>, route: Reading) -> Option<SlotId> {
         let unused = SlotId::all().find(|id| self.slot(*id).is_none());
+        let on_trial = matches!(route, Reading::Set(route) if route.to.armed);
         unused.or_else(|| {
+            if on_trial {
+                return None;
+            }
             SlotId::all().find(|id| {
                 let dropped = self.slot(*id).is_some_and(|name| !wanted.slots.contains(&name));
                 dropped && before.configured & configured_mask(&[*id]) == 0
@@ -190,6 +194,23 @@ mod tests {
             &[wanted("shop", &["blue", "green"])],
         );
         assert_eq!(back.unwrap().groups[0].0, 0);
+    }
+
+    #[test]
+    fn no_slot_gets_an_id_that_a_trial_may_go_back_to() {
+        let names: Vec<String> = (0..14).map(|n| format!("v{n}")).collect();
+        let mut plan_now = plan(&[], &[wanted("shop", &["blue"])]).unwrap();
+        let mut slots = vec!["blue"];
+        for name in &names {
+            plan_now = plan(&[record(&plan_now, &slots, 1)], &[wanted("shop", &["blue", name])]).unwrap();
+            slots = vec!["blue", name];
+        }
+        let next = [wanted("shop", &["blue", "red"])];
+        let mut record = record(&plan_now, &slots, 1);
+        assert!(plan(&[record.clone()], &next).is_ok(), "all ids are taken, and most belong to nobody");
+        let Reading::Set(route) = record.route else { unreachable!() };
+        record.route = Reading::Set(Route { to: Destination { armed: true, ..route.to }, ..route });
+        assert_eq!(plan(&[record], &next), Err(Conflict::TooManySlots { group: "shop".into() }));
     }
 
     #[test]

@@ -36,8 +36,8 @@ struct Timer {
 struct Watched {
     /// Position in the configuration.
     group: usize,
-    /// The generation that was found armed without a trial at the last look.
-    unfinished: Option<u32>,
+    /// The generation that was found armed without a trial, and when first, by the monotonic clock.
+    unfinished: Option<(u32, u64)>,
 }
 
 thread_local! {
@@ -159,10 +159,14 @@ fn look_at(group: &Group, watched: &mut Watched, next: &mut u64, log: *mut ngx_l
             watched.unfinished = None;
         }
         // Once is somebody at work; twice, a second apart, is somebody who died at it.
-        None if watched.unfinished == Some(route.generation) => {
-            super::take_back_unfinished(group, route, log);
-        }
-        None => watched.unfinished = Some(route.generation),
+        None => match watched.unfinished {
+            Some((generation, since_ms)) if generation == route.generation => {
+                if super::now().monotonic_ms.saturating_sub(since_ms) >= TICK_MS {
+                    super::take_back_unfinished(group, route, log);
+                }
+            }
+            _ => watched.unfinished = Some((route.generation, super::now().monotonic_ms)),
+        },
     }
     true
 }

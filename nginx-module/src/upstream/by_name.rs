@@ -128,9 +128,10 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     }
 }
 
-/// Denied, redirected, or answered from a cache: the slot had no part in it. But for a balancer that found nobody there.
+/// Denied, redirected, or answered from a cache: the slot had no part in it. But for a balancer that found nobody there, which
+/// says so by a 503; nginx's own limits have the same status unless told otherwise.
 fn without_an_attempt(request: &ngx_http_request_t, choice: &ByName, group: &Group, shard: &Shard) {
-    if request.headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE as usize {
+    if request.headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE as usize || is_over_a_limit(request) {
         return shard.release();
     }
     let outcome = Outcome::Status(NGX_HTTP_SERVICE_UNAVAILABLE as u16);
@@ -141,6 +142,16 @@ fn without_an_attempt(request: &ngx_http_request_t, choice: &ByName, group: &Gro
     if choice.on_trial {
         trial::ended(group, choice.slot, shard, choice.generation, outcome, None, connection(request).log);
     }
+}
+
+/// Whether `limit_req` or `limit_conn` has refused the request.
+fn is_over_a_limit(request: &ngx_http_request_t) -> bool {
+    // NGX_HTTP_LIMIT_REQ_REJECTED and NGX_HTTP_LIMIT_CONN_REJECTED, which are private to their modules.
+    const REQUESTS_REJECTED: u32 = 3;
+    const CONNECTIONS_REJECTED: u32 = 2;
+    // SAFETY: each request has a main request, itself or the one that it was made for.
+    let main = unsafe { &*request.main };
+    main.limit_req_status() == REQUESTS_REJECTED || main.limit_conn_status() == CONNECTIONS_REJECTED
 }
 
 fn count(shard: &Shard, state: &ngx_http_upstream_state_t, is_last: bool) {

@@ -15,6 +15,10 @@ use ngx::ffi::{
 use super::{Record, peer, protocol};
 use crate::group::Slot;
 
+/// A static, because a function named twice may have two addresses.
+static PROCESS_HEADER: unsafe extern "C" fn(r: *mut ngx_http_request_t) -> ngx_int_t =
+    protocol::process_header;
+
 type Protocol = Option<unsafe extern "C" fn(r: *mut ngx_http_request_t) -> ngx_int_t>;
 type Finalize = Option<unsafe extern "C" fn(r: *mut ngx_http_request_t, rc: ngx_int_t)>;
 
@@ -61,7 +65,7 @@ impl Callbacks {
             notify: self.notify.and(Some(peer::notify)),
             set_session: self.set_session.and(Some(peer::set_session)),
             save_session: self.save_session.and(Some(peer::save_session)),
-            process_header: self.process_header.and(Some(protocol::process_header)),
+            process_header: self.process_header.and(Some(PROCESS_HEADER)),
             reinit_request: self.reinit_request.and(Some(protocol::reinit_request)),
             finalize_request: Some(protocol::finalize_request),
         }
@@ -132,6 +136,23 @@ impl Callbacks {
             );
         }
         Self::keep(record, found)
+    }
+
+    /// The protocol has put another step of its own into the upstream: it is kept, and ours goes in front. If the pool is
+    /// exhausted the step runs alone, and what it finds out is not counted.
+    pub(super) fn follow(u: &mut ngx_http_upstream_t, record: &Record) {
+        let (Some(step), Some(kept)) = (u.process_header, record.callbacks()) else { return };
+        if ptr::fn_addr_eq(step, PROCESS_HEADER) {
+            return;
+        }
+        let known = kept.process_header.is_some_and(|known| ptr::fn_addr_eq(known, step));
+        if !known {
+            match Self::keep(record, Self { process_header: Some(step), ..*kept }) {
+                Some(kept) => record.keep_callbacks(kept),
+                None => return,
+            }
+        }
+        u.process_header = Some(PROCESS_HEADER);
     }
 
     fn keep<'a>(record: &Record, found: Self) -> Option<&'a Self> {

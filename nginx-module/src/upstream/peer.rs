@@ -91,7 +91,7 @@ pub(super) unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut 
             pc.tries = 1;
             record.rescue_when_asked(failed);
         }
-    } else if failed && pc.tries == 0 {
+    } else if failed && pc.tries == 0 && record.tries_left() > 1 {
         // A balancer with one server has nothing left. nginx gives the attempt back that did not count; the one for the
         // fallback is to stay, too.
         pc.tries = 1;

@@ -3,9 +3,10 @@
 use ngx::core::Status;
 use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_t, ngx_int_t};
 
-use super::Record;
+use super::{Callbacks, Record};
 
-/// Called when bytes of an answer have come, until its head is whole. Protocols replace it by their own next step.
+/// Called when bytes of an answer have come, until its head is whole. A protocol replaces it by its own next step, and goes on
+/// with that at once; when there is more to wait for, ours goes in front of it again.
 pub(super) unsafe extern "C" fn process_header(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request whose upstream has answered.
     let Some((record, u)) = Record::serving(unsafe { &*r }) else { return Status::NGX_ERROR.into() };
@@ -16,8 +17,11 @@ pub(super) unsafe extern "C" fn process_header(r: *mut ngx_http_request_t) -> ng
     // SAFETY: what nginx would have called.
     let rc = unsafe { original(r) };
     // SAFETY: the upstream of the request, as above; the protocol has changed it meanwhile.
-    if rc == Status::NGX_OK.0 && unsafe { &*u }.upgrade() != 0 {
+    let u = unsafe { &mut *u };
+    if rc == Status::NGX_OK.0 && u.upgrade() != 0 {
         record.upgraded();
+    } else if rc == Status::NGX_AGAIN.0 {
+        Callbacks::follow(u, record);
     }
     rc
 }
@@ -31,10 +35,10 @@ pub(super) unsafe extern "C" fn reinit_request(r: *mut ngx_http_request_t) -> ng
     };
     // SAFETY: what nginx would have called.
     let rc = unsafe { original(r) };
-    // The protocol begins with its first step again; ours goes in front of it.
+    // The protocol begins with its first step again; ours goes in front of it. It may be another one than was found at first:
+    // an answer from the cache has been through some steps before the balancer was asked.
     // SAFETY: the upstream of the request, as above.
-    let u = unsafe { &mut *u };
-    u.process_header = u.process_header.and(Some(process_header));
+    Callbacks::follow(unsafe { &mut *u }, record);
     rc
 }
 

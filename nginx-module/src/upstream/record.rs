@@ -7,12 +7,13 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use cutover_core::shard::Shard;
 use ngx::core::Status;
 use ngx::ffi::{
     ngx_event_get_peer_pt, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_palloc,
-    ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t,
+    ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t,
 };
 
 use super::{Callbacks, peer};
@@ -87,12 +88,17 @@ pub(crate) struct Record {
     attempt: Cell<Attempt>,
     on_trial: bool,
     rescue: Cell<Rescue>,
+    /// Position of the slot that a rescued request goes to.
+    fallback: Cell<u8>,
     /// Attempts so far, of all slots.
     attempts: Cell<u8>,
 }
 
 // A request's pool is 4 KB, and nginx itself fills most of it: what is small here saves a second block.
 const _: () = assert!(size_of::<Record>() <= 72);
+
+/// The record that enters its slot; nginx does all its work on one thread.
+static ENTERING: AtomicPtr<Record> = AtomicPtr::new(ptr::null_mut());
 
 /// The mark by which our records are known in a peer. A static, because a function named twice may have two addresses.
 static GET: ngx_event_get_peer_pt = Some(peer::get);
@@ -127,6 +133,7 @@ impl Record {
             attempt: Cell::new(Attempt::None),
             on_trial: choice.on_trial,
             rescue: Cell::new(Rescue::No),
+            fallback: Cell::new(0),
             attempts: Cell::new(0),
         };
         // SAFETY: room for a record; nginx aligns what it gives for any type.
@@ -146,14 +153,21 @@ impl Record {
     ) -> Option<&'a Self> {
         let u = r.upstream;
         let record = Self::new(r, u, group, choice)?;
-        record.remember()?;
-        if let Some(peer) = NonNull::new(u) {
-            // SAFETY: the upstream that the request has now, not in use yet.
-            let peer = unsafe { &mut (*peer.as_ptr()).peer };
-            peer.get = GET;
-            peer.data = ptr::from_ref(record).cast_mut().cast();
+        if record.remember().is_none() {
+            record.let_go();
+            return None;
+        }
+        // SAFETY: null, or the upstream that the request has now, not in use yet.
+        if let Some(u) = unsafe { u.as_mut() } {
+            record.stand_in(&mut u.peer);
         }
         Some(record)
+    }
+
+    /// The peer leads to the record, as long as no balancer has it.
+    fn stand_in(&self, peer: &mut ngx_peer_connection_t) {
+        peer.get = GET;
+        peer.data = ptr::from_ref(self).cast_mut().cast();
     }
 
     /// The record of this upstream.
@@ -180,17 +194,23 @@ impl Record {
         Some((record, record.upstream))
     }
 
-    /// Whether the upstream that the request has now has a record.
-    pub(crate) fn exists_for_upstream(r: &ngx_http_request_t) -> bool {
+    /// The record of the upstream that the request has now.
+    pub(crate) fn current<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
         // SAFETY: null, or the upstream of the request.
-        unsafe { r.upstream.as_ref() }.and_then(Self::of_upstream).is_some()
+        unsafe { r.upstream.as_ref() }.and_then(Self::of_upstream).or_else(|| Self::entering(r))
+    }
+
+    /// The record whose slot's balancer is being asked to begin: it may evaluate our variables (`hash $cutover_slot`), when
+    /// the peer is its own already and not ours yet.
+    fn entering<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
+        // SAFETY: null, or a record that is entering its slot just now.
+        let record = unsafe { ENTERING.load(Ordering::Relaxed).as_ref() }?;
+        (ptr::eq(record.request, r) && ptr::eq(record.upstream, r.upstream)).then_some(record)
     }
 
     /// The latest record of this request (not of its subrequests).
     pub(crate) fn latest<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
-        // SAFETY: null, or the upstream of the request.
-        let own = unsafe { r.upstream.as_ref() }.and_then(Self::of_upstream);
-        own.or_else(|| Self::remembered(r))
+        Self::current(r).or_else(|| Self::remembered(r))
     }
 
     /// The latest record of this request that has a clean-up entry. A pool is shared by a request and its subrequests.
@@ -257,6 +277,10 @@ impl Record {
         self.callbacks.get().map(|callbacks| unsafe { callbacks.as_ref() })
     }
 
+    pub(super) fn keep_callbacks(&self, callbacks: &Callbacks) {
+        self.callbacks.set(Some(callbacks.into()));
+    }
+
     #[inline]
     pub(super) fn balancer_data(&self) -> *mut c_void {
         self.balancer_data.get()
@@ -312,8 +336,11 @@ impl Record {
         // SAFETY: an upstream of the configuration.
         let init = unsafe { target.as_ref() }.peer.init;
         let Some(init) = init else { return Status::NGX_ERROR.into() };
+        let outer = ENTERING.load(Ordering::Relaxed);
+        ENTERING.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
         // SAFETY: nginx itself would call it with this request and this upstream.
         let rc = unsafe { init(self.request, target.as_ptr()) };
+        ENTERING.store(outer, Ordering::Relaxed);
         if rc != Status::NGX_OK.0 {
             return rc;
         }
@@ -322,7 +349,7 @@ impl Record {
         let data = u.peer.data;
         let Some(callbacks) = Callbacks::replace(u, self, slot) else { return Status::NGX_ERROR.into() };
         self.balancer_data.set(data);
-        self.callbacks.set(Some(callbacks.into()));
+        self.keep_callbacks(callbacks);
         rc
     }
 }

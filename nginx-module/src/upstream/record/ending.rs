@@ -111,7 +111,9 @@ impl Record {
 /// An answer that began and did not end well: the peer is still held, so peer.free has not been told of a failure.
 fn is_cut_off(u: &ngx_http_upstream_t, rc: ngx_int_t) -> bool {
     let bad = rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t;
-    bad && !u.peer.sockaddr.is_null() && u.upgrade() == 0
+    // With proxy_intercept_errors nginx ends a request by the slot's own status, and answers in its place.
+    let replaced = u.header_sent() == 0 && u.headers_in.status_n as ngx_int_t == rc;
+    bad && !replaced && !u.peer.sockaddr.is_null() && u.upgrade() == 0
 }
 
 /// With `proxy_cache_use_stale` nginx answers from the cache in place of a slot that failed, and reads the old status over the

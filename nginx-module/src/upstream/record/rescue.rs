@@ -1,6 +1,8 @@
 //! Rescue: a request that the slot on trial has failed goes to the fallback.
 
+use cutover_core::route::SlotId;
 use cutover_core::shard::Outcome;
+use cutover_core::trial::Terms;
 use ngx::core::Status;
 use ngx::ffi::{ngx_int_t, ngx_peer_connection_t};
 use std::ptr::NonNull;
@@ -13,14 +15,23 @@ impl Record {
     pub(super) fn prepare_rescue(&self) {
         let Some(words) = self.group().trial_words() else { return };
         let own = self.slot().and_then(|slot| slot.id.get());
-        let rescue = match words.rescued_slot(self.generation) {
-            rescued @ Some(_) if rescued == own => Rescue::Possible,
+        let rescue = match words.rescue(self.generation) {
+            Some(rescue) if Some(rescue.from) == own && self.falls_back_to(rescue.to) => Rescue::Possible,
             None if words.is_unfinished(self.generation) => Rescue::Unclear,
             _ => return,
         };
         self.rescue.set(rescue);
         // SAFETY: the upstream that the record was made for; it lives as long as the request.
         unsafe { (*self.upstream).peer.tries += 1 };
+    }
+
+    /// Keeps the fallback: another trial may have begun when the slot fails. `false`: this worker's configuration does not have it.
+    fn falls_back_to(&self, fallback: SlotId) -> bool {
+        let position = self.group().position_of(fallback);
+        if let Some(position) = position {
+            self.fallback.set(position as u8);
+        }
+        position.is_some()
     }
 
     /// An attempt has failed: whether the request may be rescued must be known now. If not, nginx has one try less.
@@ -31,7 +42,9 @@ impl Record {
         }
         let terms = self.group().trial_words().and_then(|words| words.terms_of(self.generation));
         let own = self.slot().and_then(|slot| slot.id.get());
-        if terms.is_some_and(|terms| terms.rescue && Some(terms.slot) == own) {
+        let rescued =
+            |terms: Terms| terms.rescue && Some(terms.slot) == own && self.falls_back_to(terms.fallback);
+        if terms.is_some_and(rescued) {
             self.rescue.set(Rescue::Possible);
         } else {
             self.rescue.set(Rescue::No);
@@ -46,7 +59,7 @@ impl Record {
 
     /// Attempts that `proxy_next_upstream_tries` still allows.
     #[cold]
-    fn tries_left(&self) -> usize {
+    pub(in crate::upstream) fn tries_left(&self) -> usize {
         // SAFETY: the upstream that the record was made for; it lives as long as the request.
         let conf = unsafe { (*self.upstream).conf };
         // SAFETY: set by nginx's proxy modules; it lives as long as the configuration.
@@ -70,15 +83,10 @@ impl Record {
     #[cold]
     pub(in crate::upstream) fn go_to_fallback(&self) -> Result<(), ngx_int_t> {
         let blame = self.rescue.replace(Rescue::No) != Rescue::DueWithoutBlame;
-        let group = self.group();
-        let fallback = group
-            .trial_words()
-            .and_then(|words| words.terms_of(self.generation))
-            .and_then(|terms| group.position_of(terms.fallback));
-        let Some(fallback) = fallback else { return Err(Status::NGX_BUSY.0) };
         self.leave_slot(Outcome::Rescued { blame });
-        self.slot.set(fallback as u8);
-        self.shard.set(group.shard(fallback).map(NonNull::from));
+        let fallback = self.fallback.get();
+        self.slot.set(fallback);
+        self.shard.set(self.group().shard(usize::from(fallback)).map(NonNull::from));
         if let Some(shard) = self.shard() {
             shard.hold();
             shard.started();
@@ -93,7 +101,13 @@ impl Record {
                 u.set_cacheable(0);
                 Ok(())
             }
-            rc => Err(rc),
+            _ => {
+                // nginx ends the request, and finds the record by these.
+                // SAFETY: as above.
+                let peer = unsafe { &mut (*self.upstream).peer };
+                self.stand_in(peer);
+                Err(Status::NGX_ERROR.0)
+            }
         }
     }
 }

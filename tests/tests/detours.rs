@@ -1,0 +1,249 @@
+//! Ways through nginx that few requests take: what a group makes of them must be what nginx makes of them without it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use cutover_core::api::RouteChange;
+use cutover_tests::client::{self, Client};
+use cutover_tests::{Action, Backend, Nginx, wait};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const HTTP: &str = "
+    cutover_state %%prefix%%/state;
+    proxy_cache_path %%prefix%%/cache keys_zone=answers:1m inactive=10m;
+    upstream b { server %%blue%% max_fails=0; }
+    upstream g { server %%green%% max_fails=0; keepalive 8; }
+    upstream p { server %%green%% max_fails=0; server %%second%% max_fails=0; server %%blue%% max_fails=0; keepalive 8; }
+    upstream h { hash $cutover_slot$uri consistent; server %%blue%% max_fails=0; server %%green%% max_fails=0; }
+    upstream s { server %%split%% max_fails=0; }
+    cutover shop { slot blue b; slot green g; slot split s; slot pair p; active blue; }
+    cutover hashed { slot one h; active one; }
+    map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+    log_format slot '$uri:$cutover_slot:$cutover_generation';
+    proxy_http_version 1.1;
+    proxy_set_header Connection $connection_upgrade;
+    proxy_set_header Upgrade $http_upgrade;
+    server {
+        listen %%listen:main%%;
+        access_log %%prefix%%/slots.log slot;
+        location / { proxy_pass http://shop; }
+        location /hashed { proxy_pass http://hashed; }
+        location /status { proxy_next_upstream error timeout http_503; proxy_pass http://shop; }
+        location /status-once { proxy_next_upstream error timeout http_503; proxy_next_upstream_tries 1; proxy_set_header Connection ''; proxy_pass http://shop; }
+        location /once { proxy_next_upstream_tries 1; proxy_set_header Connection ''; proxy_pass http://shop; }
+        location /variable { set $b shop; proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://$b; }
+        location /fixed { proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://shop; }
+        location /excused { proxy_intercept_errors on; error_page 502 504 =200 @excuse; proxy_pass http://shop; }
+        location @excuse { return 200 sorry; }
+        location /plain { proxy_cache answers; proxy_cache_valid 200 1h; proxy_pass http://b; }
+        location /cached { proxy_cache answers; proxy_cache_valid 200 1h; proxy_pass http://shop; }
+    }
+    server { listen %%admin%%; location / { cutover_api write=on; } }
+";
+
+struct Edge {
+    blue: Backend,
+    green: Backend,
+    second: Backend,
+    nginx: Nginx,
+}
+
+impl Edge {
+    async fn start() -> Self {
+        let blue = Backend::start("blue").await.unwrap();
+        let green = Backend::start("green").await.unwrap();
+        let second = Backend::start("second").await.unwrap();
+        let split = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = split.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = split.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    let _ = stream.read(&mut head).await;
+                    let _ = stream.set_nodelay(true);
+                    let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let _ = stream.write_all(b"connection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+                    while let Ok(read) = stream.read(&mut head).await {
+                        if read == 0 {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        let nginx = Nginx::builder()
+            .set("blue", blue.address())
+            .set("green", green.address())
+            .set("split", address)
+            .set("second", second.address())
+            .http(HTTP)
+            .start()
+            .await
+            .unwrap();
+        Self { blue, green, second, nginx }
+    }
+
+    async fn get(&self, target: &str) -> (u16, String) {
+        let answer = client::get(self.nginx.address("main").unwrap(), target).await.unwrap();
+        (answer.status, answer.head.header("x-slot").unwrap_or_default().to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_whose_head_comes_in_two_pieces_is_counted() {
+    let edge = Edge::start().await;
+    edge.nginx.admin().switch("shop", "split").await.unwrap();
+    let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    let answer = client.request("GET", "/", &[("connection", "upgrade"), ("upgrade", "echo")]).await.unwrap();
+    assert_eq!(answer.status, 101);
+    let group = edge.nginx.admin().group("shop").await.unwrap();
+    let upgraded = group.slot("split").unwrap().upgraded;
+    drop(client);
+    let over = async || {
+        let group = edge.nginx.admin().group("shop").await.unwrap();
+        group.slot("split").unwrap().counters.in_flight == 0
+    };
+    wait::until_async(wait::PATIENCE, "the connection to be over", over).await.unwrap();
+    let group = edge.nginx.admin().group("shop").await.unwrap();
+    let whole = group.slot("split").unwrap().whole.count;
+    assert_eq!((upgraded, whole), (1, 0), "upgraded connections, whole answers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_may_ask_for_the_slot() {
+    let edge = Edge::start().await;
+    for at in 0..4 {
+        assert_eq!(edge.get(&format!("/hashed/{at}")).await.0, 200);
+    }
+    let group = edge.nginx.admin().group("hashed").await.unwrap();
+    let one = group.slot("one").unwrap().counters;
+    assert_eq!((one.requests, one.in_flight), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_answer_that_nginx_replaces_is_no_failed_attempt() {
+    let edge = Edge::start().await;
+    edge.blue.on("/excused/a", Action::status(502));
+    edge.blue.on("/excused/b", Action::status(504));
+    assert_eq!(edge.get("/excused/a").await.0, 200);
+    assert_eq!(edge.get("/excused/b").await.0, 200);
+    let group = edge.nginx.admin().group("shop").await.unwrap();
+    let blue = group.slot("blue").unwrap();
+    assert_eq!((blue.failures.answer, blue.failures.timeout), (0, 0), "{:?}", blue.failures);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_rescued_also_when_another_trial_has_begun() {
+    let edge = Edge::start().await;
+    edge.green.on("/status", Action::status(503).after(Duration::from_millis(700)));
+    let change = RouteChange { lease_ms: Some(600_000), rescue: true, ..RouteChange::to("green", "a test") };
+    edge.nginx.admin().change("shop", &change).await.unwrap();
+    let address = edge.nginx.address("main").unwrap();
+    let request = tokio::spawn(client::get(address, "/status"));
+    wait::until("it is there", || edge.green.truth().requests == 1).await.unwrap();
+    edge.nginx.admin().switch("shop", "blue").await.unwrap();
+    let change = RouteChange { lease_ms: Some(600_000), ..RouteChange::to("split", "another") };
+    edge.nginx.admin().change("shop", &change).await.unwrap();
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!(
+        (answer.status, answer.head.header("x-slot").unwrap_or_default()),
+        (200, "blue"),
+        "the rescue was armed when it began"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_entry_of_the_cache_is_fetched_anew() {
+    // Straight to the upstream, too: nginx itself must be able to.
+    for target in ["/plain/x", "/cached/x"] {
+        fetch_over_damage(target).await;
+    }
+}
+
+async fn fetch_over_damage(target: &str) {
+    let edge = Edge::start().await;
+    assert_eq!(edge.get(target).await, (200, "blue".to_owned()));
+    let mut files = Vec::new();
+    let mut folders = vec![edge.nginx.prefix().join("cache")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    assert_eq!(files.len(), 1, "one answer is kept");
+    let file = files.first().unwrap();
+    let mut kept = std::fs::read(file).unwrap();
+    let at = kept.windows(7).position(|part| part == b"x-slot:").unwrap();
+    *kept.get_mut(at).unwrap() = 1;
+    std::fs::write(file, kept).unwrap();
+    assert_eq!(edge.get(target).await, (200, "blue".to_owned()), "{target}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_got_to_a_group_has_no_slot() {
+    let edge = Edge::start().await;
+    let mut stream = tokio::net::TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    stream.write_all(b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc").await.unwrap();
+    // nginx waits for the rest of the body, and there is nothing that would tell of it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(stream);
+    let log = || std::fs::read_to_string(edge.nginx.prefix().join("slots.log")).unwrap();
+    wait::until("the request in the log", || log().ends_with('\n')).await.unwrap();
+    assert_eq!(log().trim(), "/upload:-:-");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_try_stays_one_try_after_a_closed_kept_connection() {
+    let edge = Edge::start().await;
+    let rescue = RouteChange { lease_ms: Some(600_000), rescue: true, ..RouteChange::to("green", "a test") };
+    edge.nginx.admin().change("shop", &rescue).await.unwrap();
+    let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    assert_eq!(client.request("GET", "/once", &[]).await.unwrap().status, 200);
+    edge.green.on("/", Action::CloseThen(503));
+    let answer = client.request("GET", "/status-once", &[]).await.unwrap();
+    assert_eq!(
+        (answer.status, answer.head.header("x-slot").unwrap_or_default()),
+        (503, "green"),
+        "its own answer"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_try_of_two_servers_stays_one_try() {
+    let edge = Edge::start().await;
+    let rescue = RouteChange { lease_ms: Some(600_000), rescue: true, ..RouteChange::to("pair", "a test") };
+    edge.nginx.admin().change("shop", &rescue).await.unwrap();
+    let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    edge.second.on("/", Action::status(200).closing());
+    edge.blue.on("/", Action::status(200).closing());
+    // Only green keeps its connection.
+    let mut slots = Vec::new();
+    for _ in 0..3 {
+        let answer = client.request("GET", "/once", &[]).await.unwrap();
+        slots.push(answer.head.header("x-slot").unwrap_or_default().to_owned());
+    }
+    assert_eq!(slots, ["green", "second", "blue"]);
+    edge.green.on("/", Action::Cut);
+    edge.second.on("/", Action::Cut);
+    let answer = client.request("GET", "/once", &[]).await.unwrap();
+    let group = edge.nginx.admin().group("shop").await.unwrap();
+    let pair = group.slot("pair").unwrap();
+    assert_eq!(
+        answer.status, 502,
+        "one kept connection that was closed, then one try: {:?} {:?}",
+        pair.counters, pair.failures
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_names_the_slot_also_where_the_group_is_a_variable() {
+    let edge = Edge::start().await;
+    for target in ["/fixed", "/variable"] {
+        let answer = client::get(edge.nginx.address("main").unwrap(), target).await.unwrap();
+        assert_eq!(answer.head.header("x-request-id"), Some("<blue>"), "{target}");
+    }
+}
