@@ -227,6 +227,14 @@ impl RouteWord {
         }
     }
 
+    /// Writes the word as it is: a flush that failed before may have left it out of the disk's sight, and the next one would
+    /// find nothing to do.
+    pub fn touch(&self) {
+        let word = self.word.load(Ordering::Acquire);
+        // Failing means that somebody has written another one. Not `fetch_or(0)`: compilers make that a load.
+        let _ = self.word.compare_exchange(word, word, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// The trial of this route has ended and the route stays: from now on nobody needs to look. Nothing happens if the route
     /// has changed.
     pub fn disarm(&self, route: Route) {

@@ -86,7 +86,7 @@ enum Next {
 }
 
 fn route(request: &ngx_http_request_t) -> Result<Next, Answer> {
-    let api = Module::location_conf(request).and_then(|location| location.api.as_ref());
+    let api = Module::location_conf(request).and_then(|location| location.api.as_deref());
     let api = api.ok_or_else(|| Answer::internal("this location has no cutover_api"))?;
     let user = access::check(request, api)?;
 
@@ -146,7 +146,10 @@ fn path_in_location(request: &ngx_http_request_t) -> String {
         None => b"",
     };
     // `location = /v1/groups` and the like name a part of the API's own paths.
-    let own = prefix.windows(API_ROOT.len()).position(|part| part == API_ROOT).unwrap_or(prefix.len());
+    let is_root = |rest: &[u8]| {
+        rest.strip_prefix(API_ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    let own = (0..prefix.len()).find(|at| prefix.get(*at..).is_some_and(is_root)).unwrap_or(prefix.len());
     let rest = prefix.get(..own).and_then(|prefix| uri.strip_prefix(prefix)).unwrap_or(uri);
     format!("/{}", String::from_utf8_lossy(rest).trim_start_matches('/'))
 }

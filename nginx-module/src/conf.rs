@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ptr;
+use std::rc::Rc;
 
 use cutover_core::route::Reading;
 use ngx::ffi::{
@@ -56,7 +57,7 @@ pub(crate) struct Location {
     /// `cutover_slot`; null: the route decides.
     pub(crate) slot: *mut ngx_http_complex_value_t,
     /// `cutover_api`.
-    pub(crate) api: Option<admin::Api>,
+    pub(crate) api: Option<Rc<admin::Api>>,
 }
 
 impl Main {
@@ -82,6 +83,10 @@ impl Merge for Location {
     fn merge(&mut self, above: &Self) -> Result<(), MergeConfigError> {
         if self.slot.is_null() {
             self.slot = above.slot;
+        }
+        // nginx gives the handler of a location to each `if` in it, and to no other location.
+        if self.api.is_none() {
+            self.api.clone_from(&above.api);
         }
         Ok(())
     }

@@ -227,7 +227,12 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Res
     let file = file::open_or_create(&path, origin)?;
     let file = inherited::share_or_lock(&path, file, origin)?;
 
-    let records = read(&path, &file)?;
+    let mut records = read(&path, &file)?;
+    let fresh = matches!(origin, Origin::Exec) && !ext::is_upgrade();
+    if fresh {
+        // What ran before runs no more: nobody knows its slots.
+        records.iter_mut().for_each(|record| record.names = record.names.with_configured(&[]));
+    }
     let plan = state_file::plan(&records, &wanted(groups))?;
     write(&path, &file, records.len() as u32, &plan)?;
 
@@ -239,7 +244,6 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Res
     let wanted = wanted_cells(groups, &plan, &records);
     let (counters, cells) = Counters::open(identity, &wanted, origin).map_err(StateError::Counters)?;
     let events = Events::open(&folder)?;
-    let fresh = matches!(origin, Origin::Exec) && !ext::is_upgrade();
     let shared = Box::new(Shared { routes, routes_file, counters, events });
     attach(groups, &plan, &shared, &cells);
     Ok(State { path, identity, shared, fresh, descriptor: Cell::new(Some(file.into())) })

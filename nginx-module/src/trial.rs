@@ -297,7 +297,8 @@ pub(crate) fn begin(group: &Group, boot: u16, fresh: bool, log: *mut ngx_log_t) 
     let Reading::Set(route) = group.reading() else { return };
     if fresh && is_unfinished(group, route) {
         take_back_unfinished(group, route, log);
-    } else if fresh && let Some(words) = group.trial_words().filter(|_| route.to.armed) {
+    } else if let Some(words) = group.trial_words().filter(|_| route.to.armed) {
+        // Not only at a start: the group may come with a reload. Words of another boot are in nobody's use.
         words.rebase(route, boot, now());
     }
 }

@@ -73,8 +73,10 @@ impl Client {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Result<()> {
-        let mut all = vec![("host", "shop.test")];
-        all.extend_from_slice(headers);
+        let mut all = headers.to_vec();
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            all.insert(0, ("host", "shop.test"));
+        }
         let bytes = message(&format!("{method} {target} HTTP/1.1"), &all, body.as_bytes());
         self.stream.write_all(&bytes).await.context("failed to send")
     }

@@ -119,6 +119,14 @@ fn locations() {
         ("cutover_slot blue; cutover_slot green;", "\"cutover_slot\" is duplicate"),
         ("cutover_slot;", "invalid number of arguments in \"cutover_slot\""),
         ("cutover_api; cutover_api;", "\"cutover_api\" is duplicate"),
+        (
+            "cutover_metrics; cutover_metrics;",
+            "\"cutover_metrics\" in a location that has its content from another",
+        ),
+        (
+            "proxy_pass http://b; cutover_api;",
+            "\"cutover_api\" in a location that has its content from another",
+        ),
         ("cutover_api write=yes;", "invalid value \"yes\" of \"write\" in \"cutover_api\": on or off"),
         ("cutover_api uid=nobody-at-all;", "invalid value \"nobody-at-all\" of \"uid\" in \"cutover_api\""),
         ("cutover_api token_file=;", "\"token_file\" in \"cutover_api\" is empty"),

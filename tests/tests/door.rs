@@ -14,7 +14,12 @@ const HTTP: &str = "
     upstream b { server 127.0.0.1:1; }
     upstream g { server 127.0.0.1:2; }
     cutover shop { slot blue b; slot green g; active blue; }
-    server { listen %%listen:open%%; location / { cutover_api write=on; } }
+    server {
+        listen %%listen:open%%;
+        location / { cutover_api write=on; }
+        location /v10/ { cutover_api; }
+        location /if/ { cutover_api; if ($arg_x) { set $y $arg_x; } }
+    }
     server { listen %%listen:closed%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
     server { listen %%listen:reader%%; location / { cutover_api token_file=%%prefix%%/token; } }
     server { listen %%listen:remote%%; location / { cutover_api write=on remote=on token_file=%%prefix%%/token; } }
@@ -49,13 +54,21 @@ impl Door {
     }
 
     async fn get(&self, door: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
+        self.get_at(door, "/v1/groups/shop", headers).await
+    }
+
+    async fn get_at(&self, door: &str, target: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
         let mut client = Client::connect(self.nginx.address(door).unwrap()).await.unwrap();
-        answer(client.request("GET", "/v1/groups/shop", headers).await.unwrap())
+        let mut all = headers.to_vec();
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            all.push(("host", "localhost"));
+        }
+        answer(client.request("GET", target, &all).await.unwrap())
     }
 
     async fn put(&self, door: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
         let mut client = Client::connect(self.nginx.address(door).unwrap()).await.unwrap();
-        let mut all = vec![("content-type", "application/json")];
+        let mut all = vec![("content-type", "application/json"), ("host", "localhost")];
         all.extend_from_slice(headers);
         let body = r#"{"active":"green","fence":true}"#;
         answer(client.request_with("PUT", "/v1/groups/shop/route", &all, body).await.unwrap())
@@ -171,6 +184,32 @@ async fn pages_of_browsers_are_refused_everywhere() {
         assert_eq!(door.get("open", &[("origin", origin)]).await, page);
         assert_eq!(door.put("closed", &[("origin", origin), ("authorization", &bearer(TOKEN))]).await, page);
     }
+}
+
+#[tokio::test]
+async fn the_paths_begin_where_the_location_ends() {
+    let door = Door::start().await;
+    for target in ["/v1/groups", "/v10/v1/groups", "/if/v1/groups", "/if/v1/groups?x=1"] {
+        assert_eq!(door.get_at("open", target, &[]).await.0, 200, "{target}");
+    }
+    assert_eq!(door.get_at("open", "/v11/groups", &[]).await.0, 404);
+}
+
+/// A page whose own name leads to this host (DNS rebinding) sends no `Origin` when it reads.
+#[tokio::test]
+async fn without_a_token_tcp_is_asked_by_address() {
+    let door = Door::start().await;
+    for (host, status) in [
+        ("evil.test", 403),
+        ("localhost.evil.test:80", 403),
+        ("localhost", 200),
+        ("localhost:8082", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8082", 200),
+    ] {
+        assert_eq!(door.get("open", &[("host", host)]).await.0, status, "{host}");
+    }
+    assert_eq!(door.get("closed", &[("host", "edge.test"), ("authorization", &bearer(TOKEN))]).await.0, 200);
 }
 
 #[tokio::test]

@@ -402,3 +402,30 @@ async fn a_change_over_a_damaged_route_can_be_on_trial() {
     assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 7));
     assert_eq!(group.route.trial.unwrap().phase, TrialPhase::Armed);
 }
+
+/// The group comes with a reload, some time after the start that follows a reboot.
+#[tokio::test]
+async fn a_lease_goes_on_by_the_wall_clock_also_for_a_group_that_comes_later() {
+    let edge = Edge::start().await;
+    edge.change(r#"{"active":"green","lease_ms":60000}"#).await;
+    edge.nginx.kill_all().await.unwrap();
+    let file = edge.nginx.prefix().join("state/routes");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let change = |at: u64, change: &dyn Fn(u64) -> u64| {
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, at).unwrap();
+        file.write_all_at(&change(u64::from_ne_bytes(word)).to_ne_bytes(), at).unwrap();
+    };
+    // Another boot, a monotonic clock that has begun anew, and two minutes later by the wall clock.
+    change(4096 + 40, &|slots| slots ^ 0x5555 << 32);
+    change(4096 + 48, &|monotonic_ms| monotonic_ms + 30 * 86_400_000);
+    change(4096 + 56, &|wall_ms| wall_ms - 120_000);
+    let group = "cutover shop { slot blue blue; slot green green; active blue; }";
+    assert!(HTTP.contains(group));
+    edge.nginx.write_http(&HTTP.replace(group, "").replace("http://shop", "http://blue")).unwrap();
+    edge.nginx.start().await.unwrap();
+    edge.nginx.write_http(HTTP).unwrap();
+    edge.nginx.reload().await.unwrap();
+    let back = edge.until_active("blue").await;
+    assert_eq!(kinds(&back).last(), Some(&Kind::Lease));
+}

@@ -12,12 +12,14 @@
 
 use std::os::fd::BorrowedFd;
 
+use std::net::IpAddr;
+
 use cutover_core::api::{ErrorCode, Failure};
 use ngx::ffi::{NGX_LOG_WARN, ngx_connection_t, ngx_http_request_t, sockaddr, sockaddr_in, sockaddr_in6};
 
 use super::answer::Answer;
 use super::{Api, headers};
-use crate::ext::{connection, log};
+use crate::ext::{connection, log, text};
 
 /// Who sends the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,15 @@ pub(super) fn check(request: &ngx_http_request_t, api: &Api) -> Result<User, Ans
             Err(refused(request, ErrorCode::Forbidden, "a client that is not on this host", message))
         }
         Some(Peer::Remote | Peer::Loopback) if api.token.is_some() => by_token(request, api),
-        Some(Peer::Loopback) => Ok(User::Loopback),
+        Some(Peer::Loopback) if is_asked_for_by_address(request) => Ok(User::Loopback),
+        Some(Peer::Loopback) => {
+            let host = text(&request.headers_in.server);
+            let message = format!(
+                "the request is for the host \"{host}\": without a \"token_file\" this API answers to \"localhost\" and to \
+                 addresses, because a web page can give any name to this host"
+            );
+            Err(refused(request, ErrorCode::FromAPage, "perhaps a web page", message))
+        }
         _ => {
             let message = "nobody is known at the other end".to_owned();
             Err(refused(request, ErrorCode::Forbidden, "an unknown client", message))
@@ -102,6 +112,13 @@ pub(super) fn name_of(request: &ngx_http_request_t) -> String {
 fn refused(request: &ngx_http_request_t, code: ErrorCode, who: &str, message: String) -> Answer {
     log(NGX_LOG_WARN, connection(request).log, format_args!("cutover_api: {who} refused: {message}"));
     Answer::failure(Failure::new(code, message))
+}
+
+/// A page whose own name leads here (DNS rebinding) asks with that name, and without an `Origin`.
+fn is_asked_for_by_address(request: &ngx_http_request_t) -> bool {
+    let host = text(&request.headers_in.server);
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    host.is_empty() || host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 fn may_use(uid: u32, api: &Api) -> bool {

@@ -74,6 +74,8 @@ fn move_route(group: &Group, asked: &RouteChange, expected: Option<u32>) -> Resu
         let change = Change::plan(asked, group, active).map_err(Answer::failure)?;
         let same = matches!(seen, Reading::Set(route) if route.to == change.to);
         if same && !change.to.armed && !asked.fence {
+            // It is acknowledged like any other.
+            word.touch();
             return Ok(None);
         }
         let slots = [Some(change.to.active), change.to.split.map(Split::second)];
@@ -132,7 +134,10 @@ pub(super) fn check_generation(group: &Group, seen: Reading, expected: Option<u3
 }
 
 fn dropped(group: &Group) -> Answer {
-    let message = format!("the configuration of group \"{}\" no longer has this slot: ask again", group.name);
+    let message = format!(
+        "the configuration of group \"{}\" no longer has this slot: ask again; if an upgrade of nginx has just failed, reload nginx",
+        group.name
+    );
     Answer::failure(Failure::new(ErrorCode::UnknownSlot, message))
 }
 

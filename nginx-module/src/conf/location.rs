@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
+use std::rc::Rc;
 
 use cutover_core::name::RESERVED_SLOTS;
 use ngx::core::Pool;
@@ -156,7 +157,7 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
     }
     let server = take_over_location(cf, admin::handle)?;
     main_of(cf).ok_or(Logged)?.api_servers.push(server);
-    location.api = Some(api);
+    location.api = Some(Rc::new(api));
     Ok(())
 }
 
@@ -202,7 +203,14 @@ fn take_over_location(
     let server = unsafe { cf.http_server_conf_unchecked(core) };
     let (Some(mut location), Some(server)) = (location, server) else { return Err(Logged) };
     // SAFETY: belongs to the location that is being parsed.
-    unsafe { location.as_mut() }.handler = Some(handler);
+    let location = unsafe { location.as_mut() };
+    if location.handler.is_some() {
+        let directive = cf.word(0);
+        return Err(cf.refuse(format_args!(
+            "\"{directive}\" in a location that has its content from another directive already: give it a location of its own"
+        )));
+    }
+    location.handler = Some(handler);
     Ok(server.as_ptr())
 }
 

@@ -111,6 +111,22 @@ async fn events_in_a_file_that_is_not_ours_are_refused() {
     nginx.start().await.unwrap();
 }
 
+/// Nobody knows the slots of an nginx that is gone: their ids are free.
+#[tokio::test]
+async fn a_stopped_nginx_may_come_back_with_other_slots() {
+    let nginx = started().await;
+    nginx.stop().await.unwrap();
+    for letter in ["x", "y", "z"] {
+        let slots: String = (0..8).map(|n| format!("slot {letter}{n} b;")).collect();
+        let (before, rest) = HTTP.split_once("cutover shop").unwrap();
+        let rest = rest.split_once('}').unwrap().1;
+        let group = format!("{before}cutover shop {{ {slots} active {letter}0; }}{rest}");
+        nginx.write_http(&group).unwrap();
+        nginx.start().await.unwrap();
+        nginx.stop().await.unwrap();
+    }
+}
+
 /// Groups find their events by the place of their record, which another group may have had.
 #[tokio::test]
 async fn a_group_never_shows_the_events_of_another() {
