@@ -227,6 +227,22 @@ async fn bodies_come_in_every_shape() {
 }
 
 #[tokio::test]
+async fn a_body_has_64_kb_at_most() {
+    let nginx = started().await;
+    let change = r#"{"active":"green"}"#;
+    let body = |size: usize| format!("{change}{}", " ".repeat(size - change.len()));
+    for (size, status) in [(65_536, 200), (65_537, 413)] {
+        let reply = nginx.admin().raw(Method::PUT, ROUTE, &[JSON], &body(size)).await.unwrap();
+        assert_eq!(reply.status, status, "{size} bytes: {}", reply.body);
+        let head = format!("PUT {ROUTE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+        let chunk = format!("{size:x}\r\n{}\r\n0\r\n\r\n", body(size));
+        let parts = [&head, "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n", &chunk];
+        let chunked = raw_exchange(&nginx.admin_socket(), &parts).await;
+        assert!(chunked.starts_with(&format!("HTTP/1.1 {status}")), "{size} bytes in a chunk: {chunked}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_early_harms_nobody() {
     let nginx = started().await;
     for part in [

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use cutover_core::api::{ErrorCode, Failure};
 use cutover_tests::{Client, Nginx, wait};
+use hyper::Method;
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -183,6 +184,17 @@ async fn pages_of_browsers_are_refused_everywhere() {
     for origin in ["https://evil.test", "null", "http://127.0.0.1"] {
         assert_eq!(door.get("open", &[("origin", origin)]).await, page);
         assert_eq!(door.put("closed", &[("origin", origin), ("authorization", &bearer(TOKEN))]).await, page);
+        for call in ["route", "confirm", "renew"] {
+            let (path, method) =
+                (format!("/v1/groups/shop/{call}"), if call == "route" { Method::PUT } else { Method::POST });
+            let headers = [("content-type", "application/json"), ("origin", origin)];
+            let reply = door.nginx.admin().raw(method, &path, &headers, "{}").await.unwrap();
+            assert_eq!(
+                (reply.status, reply.failure().unwrap().error.code),
+                (403, ErrorCode::FromAPage),
+                "{call}"
+            );
+        }
     }
 }
 

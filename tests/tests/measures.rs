@@ -237,7 +237,8 @@ async fn the_page_of_metrics_agrees_with_the_api_and_is_lint_clean() {
     }
     edge.one.on("/", Action::status(503));
     edge.get("/").await.unwrap();
-    edge.switch("dead").await;
+    let on_trial = r#"{"active":"dead","lease_ms":600000}"#;
+    edge.nginx.admin().change("shop", &serde_json::from_str(on_trial).unwrap()).await.unwrap();
     edge.get("/").await.unwrap();
     let (blue, dead) = (edge.ended("blue", 6).await, edge.ended("dead", 1).await);
     let (page, series) = edge.metrics().await;
@@ -256,6 +257,8 @@ async fn the_page_of_metrics_agrees_with_the_api_and_is_lint_clean() {
     assert!((of("first_byte_seconds_sum", "blue", "") - blue.first_byte.sum_us as f64 / 1e6).abs() < 1e-9);
     assert_eq!((of("slot_share_ratio", "blue", ""), of("slot_share_ratio", "dead", "")), (0.0, 1.0));
     assert_eq!(series["cutover_route_generation{group=\"shop\"}"], 1.0);
+    assert_eq!(series["cutover_trial_armed{group=\"shop\"}"], 1.0);
+    assert_eq!(series["cutover_trial_held{group=\"shop\"}"], 0.0);
     assert!(
         !page.contains("cutover_requests_total{group=\"shop\",slot=\"two\"}"),
         "an idle slot costs one line"

@@ -58,6 +58,7 @@ async fn groups_that_go_and_come_back() {
     let load = edge.load().unwrap();
     for number in 0..4 {
         edge.shop.switch_times(&load, 5).await.unwrap();
+        let before = edge.nginx.admin().group("shop").await.unwrap();
         // What an operator would do who gives up the group: straight to the slot that has the traffic.
         let settled = edge.expected().settled();
         edge.nginx.write_http(&PLAIN.replace("%%blue%%", &format!("%%{settled}%%"))).unwrap();
@@ -70,7 +71,49 @@ async fn groups_that_go_and_come_back() {
             edge.nginx.upgrade().await.unwrap();
         }
         edge.shop.assert_settled().await.unwrap();
+        let after = edge.nginx.admin().group("shop").await.unwrap();
+        assert_eq!(after.events, before.events, "round {number}");
     }
     let report = load.stop().await;
     edge.assert_exact("groups that go and come back", &report).unwrap();
+}
+
+/// What was counted stays, for the group that goes and comes back and for those that do not; as long as there is one.
+#[tokio::test]
+async fn counters_outlive_a_group_that_goes_and_comes_back() {
+    let group = |name: &str| format!("cutover {name} {{ slot blue b; slot green b; active blue; }}\n");
+    let http = |groups: &[&str]| {
+        let groups: String = groups.iter().map(|name| group(name)).collect();
+        format!(
+            "cutover_state %%prefix%%/state; upstream b {{ server 127.0.0.1:1; }} {groups}
+             server {{ listen %%listen:main%%; location / {{ proxy_pass http://$arg_to; }} }}
+             server {{ listen %%admin%%; location / {{ cutover_api write=on; }} }}"
+        )
+    };
+    let nginx = Nginx::builder().http(&http(&["shop", "blog"])).start().await.unwrap();
+    let counted = async |name: &str| {
+        let group = nginx.admin().group(name).await.unwrap();
+        (group.slot("blue").unwrap().counters.requests, group.events.len())
+    };
+    for to in ["shop", "shop", "blog"] {
+        let answer = client::get(nginx.address("main").unwrap(), &format!("/?to={to}")).await.unwrap();
+        assert_eq!(answer.status, 502);
+    }
+    nginx.admin().switch("shop", "green").await.unwrap();
+    for (groups, there) in [
+        (&["blog"][..], "blog"),
+        (&["new", "blog"], "blog"),
+        (&["blog", "new", "shop"], "shop"),
+        (&["shop", "blog"], "shop"),
+    ] {
+        nginx.write_http(&http(groups)).unwrap();
+        nginx.reload().await.unwrap();
+        assert_eq!(counted("blog").await, (1, 0), "{groups:?}");
+        if there == "shop" {
+            assert_eq!(counted("shop").await, (2, 1), "{groups:?}");
+        }
+        if groups.contains(&"new") {
+            assert_eq!(counted("new").await, (0, 0), "{groups:?}");
+        }
+    }
 }
