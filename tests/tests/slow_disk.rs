@@ -1,4 +1,4 @@
-//! A change is answered when it is on disk, and no worker waits for that (promise 9).
+//! A change is answered when it is on disk, and no worker waits for that (promise 3).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
