@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ptr;
 use std::rc::Rc;
 
+use cutover_core::name::MAX_GROUP;
 use cutover_core::route::Reading;
 use ngx::ffi::{
     NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
@@ -21,7 +22,7 @@ use crate::ext::{self, ConfExt, Logged, Place};
 use crate::group::Group;
 use crate::state::inherited::{self, Origin};
 use crate::state::{self, State};
-use crate::upstream::Target;
+use crate::upstream::{self, Target};
 use crate::{Module, ngx_http_cutover_module};
 
 mod block;
@@ -66,11 +67,17 @@ impl Main {
         self.by_name.get(name).and_then(|at| self.groups.get(*at)).map(|group| &**group)
     }
 
-    /// The group that stands for a host, as nginx compares hosts. None is that of backend names.
-    pub(crate) fn group_of_host(&self, host: &[u8]) -> Option<&Group> {
-        let exact = str::from_utf8(host).ok().and_then(|host| self.group(host));
-        let any_case = || self.groups.iter().find(|group| group.name.as_bytes().eq_ignore_ascii_case(host));
-        exact.or_else(|| any_case().map(|group| &**group)).filter(|group| group.backend.is_none())
+    /// The group that stands for a host, whatever the case of its letters, as nginx compares hosts. None is that of backend
+    /// names.
+    pub(crate) fn group_of_host(&self, host: &[u8]) -> Option<&'static Group> {
+        // On the stack: a request asks.
+        let mut name = [0; MAX_GROUP];
+        let name = name.get_mut(..host.len())?;
+        name.copy_from_slice(host);
+        name.make_ascii_lowercase();
+        let upstream = self.upstreams.get()?.get(&*name)?;
+        // SAFETY: an upstream of the cycle that this configuration belongs to.
+        upstream::group_of(unsafe { upstream.as_ref() })
     }
 
     fn add(&mut self, group: Box<Group>) {

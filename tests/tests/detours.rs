@@ -33,6 +33,8 @@ const HTTP: &str = "
         location /status-once { proxy_next_upstream error timeout http_503; proxy_next_upstream_tries 1; proxy_set_header Connection ''; proxy_pass http://shop; }
         location /once { proxy_next_upstream_tries 1; proxy_set_header Connection ''; proxy_pass http://shop; }
         location /variable { set $b shop; proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://$b; }
+        location /loud { set $b SHOP; proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://$b; }
+        location /uri { proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://shop$request_uri; }
         location /fixed { proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://shop; }
         location /excused { proxy_intercept_errors on; error_page 502 504 =200 @excuse; proxy_pass http://shop; }
         location @excuse { return 200 sorry; }
@@ -242,7 +244,7 @@ async fn one_try_of_two_servers_stays_one_try() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_names_the_slot_also_where_the_group_is_a_variable() {
     let edge = Edge::start().await;
-    for target in ["/fixed", "/variable"] {
+    for target in ["/fixed", "/variable", "/loud", "/uri"] {
         let answer = client::get(edge.nginx.address("main").unwrap(), target).await.unwrap();
         assert_eq!(answer.head.header("x-request-id"), Some("<blue>"), "{target}");
     }
