@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cutover_core::api::RouteChange;
@@ -120,9 +121,12 @@ async fn a_balancer_may_ask_for_the_slot() {
     for at in 0..4 {
         assert_eq!(edge.get(&format!("/hashed/{at}")).await.0, 200);
     }
-    let group = edge.nginx.admin().group("hashed").await.unwrap();
-    let one = group.slot("one").unwrap().counters;
-    assert_eq!((one.requests, one.in_flight), (4, 0));
+    let settled = async || {
+        let group = edge.nginx.admin().group("hashed").await.unwrap();
+        let one = group.slot("one").unwrap().counters;
+        (one.requests, one.in_flight) == (4, 0)
+    };
+    wait::until_async(wait::PATIENCE, "four requests, and none in flight", settled).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,18 +169,24 @@ async fn a_damaged_entry_of_the_cache_is_fetched_anew() {
     }
 }
 
-async fn fetch_over_damage(target: &str) {
-    let edge = Edge::start().await;
-    assert_eq!(edge.get(target).await, (200, "blue".to_owned()));
-    let mut files = Vec::new();
-    let mut folders = vec![edge.nginx.prefix().join("cache")];
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
-    assert_eq!(files.len(), 1, "one answer is kept");
+    files
+}
+
+async fn fetch_over_damage(target: &str) {
+    let edge = Edge::start().await;
+    assert_eq!(edge.get(target).await, (200, "blue".to_owned()));
+    let cache = edge.nginx.prefix().join("cache");
+    // nginx puts it there when the answer is out.
+    wait::until("the answer to be kept", || files_in(&cache).len() == 1).await.unwrap();
+    let files = files_in(&cache);
     let file = files.first().unwrap();
     let mut kept = std::fs::read(file).unwrap();
     let at = kept.windows(7).position(|part| part == b"x-slot:").unwrap();
