@@ -184,7 +184,7 @@ pub struct RouteChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
     /// Percent of the traffic by slot, for two slots, 100 together. One of them is the active slot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "change::each_slot_once")]
     pub split: Option<Shares>,
     /// Puts the change on trial: the workers take it back when the slot that it gives traffic to fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]

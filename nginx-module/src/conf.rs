@@ -26,8 +26,10 @@ use crate::upstream::{self, Target};
 use crate::{Module, ngx_http_cutover_module};
 
 mod block;
+mod content;
 mod location;
 
+use content::Content;
 pub(crate) use location::AccessList;
 
 /// `http {}`: one for each cycle.
@@ -44,6 +46,8 @@ pub(crate) struct Main {
     pub(crate) upstreams: OnceCell<HashMap<Vec<u8>, Target>>,
     /// Values of `cutover_slot` without variables, to be checked against the groups.
     literals: Vec<(String, Place)>,
+    /// Locations whose content is ours.
+    contents: Vec<Content>,
     /// Servers that hold a `cutover_api`.
     pub(crate) api_servers: Vec<*mut ngx_http_core_srv_conf_t>,
     /// Groups of backend names, for `$cutover_upstream`.
@@ -186,6 +190,7 @@ pub(crate) fn main_of_cycle(cycle: &ngx_cycle_t) -> Option<&'static Main> {
 pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     let Some(main) = main_of(cf) else { return Ok(()) };
     check_literals(cf, main)?;
+    main.contents.iter().try_for_each(|content| content.check(cf))?;
     main.backends = Backends::of(cf, &main.groups)?;
     // `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
     if ext::only_signalling() {

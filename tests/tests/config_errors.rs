@@ -125,7 +125,15 @@ fn locations() {
         ),
         (
             "proxy_pass http://b; cutover_api;",
+            "\"cutover_api\" in a location that has its content from another directive too: give it a location of its own",
+        ),
+        (
+            "cutover_api; proxy_pass http://b;",
             "\"cutover_api\" in a location that has its content from another",
+        ),
+        (
+            "cutover_metrics; return 200; stub_status;",
+            "\"cutover_metrics\" in a location that has its content from another",
         ),
         ("cutover_api write=yes;", "invalid value \"yes\" of \"write\" in \"cutover_api\": on or off"),
         ("cutover_api uid=nobody-at-all;", "invalid value \"nobody-at-all\" of \"uid\" in \"cutover_api\""),

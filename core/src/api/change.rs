@@ -1,9 +1,13 @@
 //! What a change asks for, once its names are known to be those of a group.
 
+use std::fmt;
+
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
 use super::{ErrorCode, Failure, GuardTerms, RouteChange, Shares};
 use crate::guard::Guard;
 use crate::route::{Destination, SlotId};
-use crate::split::{Share, Split};
+use crate::split::{Percent, Share, Split};
 use crate::trial::Terms;
 
 /// The shortest lease, in milliseconds.
@@ -108,6 +112,36 @@ fn split(
         )),
         _ => Err(bad(format!("has {} slots: two can share the traffic", ids.len()))),
     }
+}
+
+/// Reads the shares of a split. Of a slot that is named twice no part would be sure to be the one that was meant.
+pub(super) fn each_slot_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Shares>, D::Error> {
+    struct Parts;
+
+    impl<'de> Visitor<'de> for Parts {
+        type Value = Option<Shares>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("percent by slot, as in {\"blue\":95,\"green\":5}")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut shares = Shares::new();
+            while let Some((slot, percent)) = map.next_entry::<String, Percent>()? {
+                if shares.contains_key(&slot) {
+                    return Err(A::Error::custom(format_args!("\"split\" names slot \"{slot}\" twice")));
+                }
+                shares.insert(slot, percent);
+            }
+            Ok(Some(shares))
+        }
+    }
+
+    input.deserialize_any(Parts)
 }
 
 /// What is on trial is the slot that the change gives traffic to.
@@ -249,6 +283,16 @@ mod tests {
             ErrorCode::UnknownSlot
         );
         assert_eq!(plan("{}").unwrap_err().error.code, ErrorCode::BadBody);
+    }
+
+    #[test]
+    fn a_split_names_each_slot_once() {
+        let read = serde_json::from_str::<RouteChange>;
+        let twice = read(r#"{"split":{"blue":95,"green":5,"blue":1}}"#).unwrap_err().to_string();
+        assert!(twice.starts_with("\"split\" names slot \"blue\" twice"), "{twice}");
+        let list = read(r#"{"split":[95,5]}"#).unwrap_err().to_string();
+        assert!(list.contains(r#"expected percent by slot, as in {"blue":95,"green":5}"#), "{list}");
+        assert_eq!(read(r#"{"active":"blue","split":null}"#).unwrap().split, None);
     }
 
     #[test]

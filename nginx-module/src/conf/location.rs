@@ -8,12 +8,10 @@ use cutover_core::name::RESERVED_SLOTS;
 use ngx::core::Pool;
 use ngx::ffi::{
     ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_http_compile_complex_value,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_int_t, ngx_str_t,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_str_t,
 };
-use ngx::http::HttpModuleConfExt;
 
-use super::{Location, main_of};
+use super::{Location, content, main_of};
 use crate::admin::{self, Api, Token};
 use crate::ext::{self, ConfExt, Logged, conf_status, text};
 
@@ -155,7 +153,7 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
     if api.remote && api.token.is_none() {
         return Err(cf.refuse(format_args!("\"remote=on\" in \"cutover_api\" needs a \"token_file\"")));
     }
-    let server = take_over_location(cf, admin::handle)?;
+    let server = content::take(cf, admin::handle)?;
     main_of(cf).ok_or(Logged)?.api_servers.push(server);
     location.api = Some(Rc::new(api));
     Ok(())
@@ -188,30 +186,7 @@ pub(super) extern "C" fn set_metrics(
     _conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: nginx passes the configuration that it is parsing.
-    conf_status(take_over_location(unsafe { &mut *cf }, admin::handle_metrics).map(drop))
-}
-
-/// Gives the location its content; the answer is the server that it is in.
-fn take_over_location(
-    cf: &mut ngx_conf_t,
-    handler: extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
-) -> Result<*mut ngx_http_core_srv_conf_t, Logged> {
-    let core = ext::module(&raw const ngx_http_core_module);
-    // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
-    let location = unsafe { cf.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
-    // SAFETY: the core module's server configuration is an ngx_http_core_srv_conf_t.
-    let server = unsafe { cf.http_server_conf_unchecked(core) };
-    let (Some(mut location), Some(server)) = (location, server) else { return Err(Logged) };
-    // SAFETY: belongs to the location that is being parsed.
-    let location = unsafe { location.as_mut() };
-    if location.handler.is_some() {
-        let directive = cf.word(0);
-        return Err(cf.refuse(format_args!(
-            "\"{directive}\" in a location that has its content from another directive already: give it a location of its own"
-        )));
-    }
-    location.handler = Some(handler);
-    Ok(server.as_ptr())
+    conf_status(content::take(unsafe { &mut *cf }, admin::handle_metrics).map(drop))
 }
 
 /// A number, or the name of a user of this system.
