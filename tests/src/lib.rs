@@ -7,6 +7,7 @@
 //! | [`Backend`] | an HTTP server inside the test that counts what really reached it |
 //! | [`Admin`] | a client of the module's admin API |
 //! | [`Load`] | connections that check each answer, with [`Expected`] as the judge of slots |
+//! | [`SteppingClock`] | a wall clock of nginx's own that a test sets |
 //! | [`Edge`] | an nginx with one group over two backends, and a [`Switcher`] of it |
 //! | [`Daemon`] | `cutover serve` and the command line beside it |
 //! | [`Site`] | all of it: nginx, the daemon, and a real shop with its database |
@@ -32,6 +33,7 @@ pub mod ports;
 pub mod process;
 pub mod seed;
 pub mod site;
+pub mod stepping_clock;
 pub mod switcher;
 pub mod temp;
 pub mod wait;
@@ -47,4 +49,5 @@ pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;
 pub use site::Site;
+pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;

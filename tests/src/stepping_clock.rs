@@ -1,0 +1,75 @@
+//! A wall clock of nginx's own that steps when a test says so, by libfaketime. The monotonic clock stays the system's.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use crate::client;
+use crate::nginx::{Builder, Nginx};
+use crate::temp::TempDir;
+use crate::wait;
+
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// nginx clears its environment, and a binary upgrade needs the variables again.
+const MAIN: &str =
+    "env LD_PRELOAD; env FAKETIME_TIMESTAMP_FILE; env FAKETIME_NO_CACHE; env FAKETIME_DONT_FAKE_MONOTONIC;";
+
+/// A header for the answers that [`SteppingClock::step`] looks at.
+pub const SHOWS_TIME: &str = "add_header x-now $msec always;";
+
+/// How far nginx's time may be off when it is taken for the stepped one.
+const NEAR: Duration = Duration::from_secs(60);
+
+/// What the clock of one nginx shows.
+#[derive(Debug)]
+pub struct SteppingClock {
+    folder: TempDir,
+}
+
+impl SteppingClock {
+    /// A clock that shows the system's time; `None`, and a line that says why, where there is no such library.
+    pub fn new() -> Result<Option<Self>> {
+        if !fs::exists(LIBRARY)? {
+            println!("SKIPPED: no {LIBRARY}; it is in Debian's package libfaketime, for amd64");
+            return Ok(None);
+        }
+        let clock = Self { folder: TempDir::new()? };
+        clock.set(0)?;
+        Ok(Some(clock))
+    }
+
+    /// An nginx with this clock.
+    pub fn builder(&self) -> Builder {
+        Nginx::builder().main(MAIN).through(&[
+            "env",
+            &format!("LD_PRELOAD={LIBRARY}"),
+            &format!("FAKETIME_TIMESTAMP_FILE={}", self.folder.path().join("clock").display()),
+            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        ])
+    }
+
+    /// Steps to so many seconds from the system's time.
+    pub fn set(&self, seconds: i64) -> Result<()> {
+        let new = self.folder.path().join("new");
+        fs::write(&new, format!("{seconds:+}"))?;
+        fs::rename(&new, self.folder.path().join("clock")).context("failed to set the clock")
+    }
+
+    /// Steps, and waits until nginx has seen it: `target` at `%%listen:main%%` is answered with [`SHOWS_TIME`].
+    pub async fn step(&self, seconds: i64, nginx: &Nginx, target: &str) -> Result<()> {
+        self.set(seconds)?;
+        let address = nginx.address("main")?;
+        let seen = async || {
+            let Ok(answer) = client::get(address, target).await else { return false };
+            let shown = answer.head.header("x-now").and_then(|now| now.parse::<f64>().ok());
+            let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            #[expect(clippy::cast_precision_loss, reason = "decades in seconds")]
+            let expected = system.as_secs_f64() + seconds as f64;
+            shown.is_some_and(|shown| (shown - expected).abs() < NEAR.as_secs_f64())
+        };
+        wait::until_async(wait::PATIENCE, &format!("nginx to see its clock step by {seconds} s"), seen).await
+    }
+}

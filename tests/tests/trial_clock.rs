@@ -1,0 +1,236 @@
+//! The wall clock of the host steps while a change is on trial: lease and guard go by the monotonic clock, and only after a
+//! reboot the wall clock decides.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use cutover_core::api::{Group, RouteChange};
+use cutover_core::event::Kind;
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::stepping_clock::SHOWS_TIME;
+use cutover_tests::{Action, SteppingClock, client, wait};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+const YEAR: i64 = 365 * DAY;
+
+/// Back and ahead, and back at the end: a lease by the wall clock would end too early by any of them but the last, and with that
+/// never.
+const STEPS: [i64; 6] = [-2 * HOUR, HOUR, 10 * YEAR, -10 * YEAR, 30 * DAY, -HOUR];
+
+/// nginx's clock is as old as its last look at the events, and as coarse as the kernel's ticks.
+const COARSE: Duration = Duration::from_millis(20);
+
+/// How late a busy machine may be.
+const LATE: Duration = Duration::from_secs(5);
+
+struct Stepped {
+    clock: SteppingClock,
+    edge: Edge,
+}
+
+/// When a call was made and when its answer was there: what it did was done in between.
+#[derive(Clone, Copy)]
+struct Span(Instant, Instant);
+
+impl Stepped {
+    async fn start() -> Option<Self> {
+        let clock = SteppingClock::new().unwrap()?;
+        let location = format!("{LOCATION} location = /now {{ return 204; {SHOWS_TIME} }}");
+        let builder = clock.builder().http(&Edge::http(UPSTREAMS, &location));
+        Some(Self { edge: Edge::start_with(builder).await.unwrap(), clock })
+    }
+
+    async fn step(&self, seconds: i64) {
+        self.clock.step(seconds, &self.edge.nginx, "/now").await.unwrap();
+    }
+
+    async fn get(&self) -> u16 {
+        client::get(self.edge.nginx.address("main").unwrap(), "/").await.unwrap().status
+    }
+
+    async fn group(&self) -> Group {
+        self.edge.nginx.admin().group("shop").await.unwrap()
+    }
+
+    async fn change(&self, json: &str) -> Span {
+        let change: RouteChange = serde_json::from_str(json).unwrap();
+        let called = Instant::now();
+        self.edge.nginx.admin().change("shop", &change).await.unwrap();
+        Span(called, Instant::now())
+    }
+
+    /// Waits for the end of a lease, which must not be early and not be late.
+    async fn ends_in_time(&self, armed: Span, lease: Duration) {
+        let ended = async || self.group().await.route.active == "blue";
+        wait::until_async(wait::PATIENCE, "the end of the lease", ended).await.unwrap();
+        let early = armed.0.elapsed() + COARSE < lease;
+        assert!(!early, "a lease of {lease:?} has ended after {:?}", armed.0.elapsed());
+        assert!(armed.1.elapsed() < lease + LATE, "a lease of {lease:?}: {:?}", armed.1.elapsed());
+        assert_eq!(self.group().await.events.last().unwrap().kind, Kind::Lease);
+    }
+
+    /// What is left of a lease is what the monotonic clock leaves of it.
+    async fn is_left(&self, armed: Span, lease: Duration) {
+        let asked = Instant::now();
+        let left = self.group().await.route.trial.unwrap().lease_left_ms.unwrap();
+        let most = lease.saturating_sub(asked - armed.1) + COARSE;
+        let least = lease.saturating_sub(armed.0.elapsed() + COARSE);
+        let left = Duration::from_millis(left);
+        assert!((least..=most).contains(&left), "{left:?} of {lease:?}, expected {least:?} to {most:?}");
+    }
+
+    /// Makes the state file that of another boot, in which the monotonic clock had run for a month.
+    fn reboot(&self) {
+        let path = self.edge.nginx.prefix().join("state/routes");
+        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let change = |at: u64, change: &dyn Fn(u64) -> u64| {
+            let mut word = [0; 8];
+            file.read_exact_at(&mut word, at).unwrap();
+            file.write_all_at(&change(u64::from_ne_bytes(word)).to_ne_bytes(), at).unwrap();
+        };
+        // Offsets: see `state_file` and `trial` of the core.
+        change(4096 + 40, &|slots| slots ^ 0x5555 << 32);
+        change(4096 + 48, &|monotonic_ms| monotonic_ms + 30 * 86_400_000);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_ends_when_it_should_whatever_the_wall_clock_says() {
+    let Some(stepped) = Stepped::start().await else { return };
+    let lease = Duration::from_secs(3);
+    let armed = stepped.change(r#"{"active":"green","lease_ms":3000}"#).await;
+    for (number, step) in STEPS.into_iter().enumerate() {
+        stepped.step(step).await;
+        if number == 3 {
+            stepped.edge.nginx.reload().await.unwrap();
+        }
+    }
+    stepped.ends_in_time(armed, lease).await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_lease_does_not_step_with_the_wall_clock() {
+    let Some(stepped) = Stepped::start().await else { return };
+    let lease = Duration::from_secs(600);
+    let mut armed = stepped.change(r#"{"active":"green","lease_ms":600000}"#).await;
+    for step in STEPS {
+        stepped.step(step).await;
+        stepped.is_left(armed, lease).await;
+        let called = Instant::now();
+        assert_eq!(stepped.edge.nginx.admin().renew("shop", 600_000).await.unwrap().status, 200);
+        armed = Span(called, Instant::now());
+        stepped.edge.nginx.reload().await.unwrap();
+        stepped.is_left(armed, lease).await;
+    }
+}
+
+#[tokio::test]
+async fn a_guard_remembers_failures_of_before_a_step() {
+    let Some(stepped) = Stepped::start().await else { return };
+    let guard = r#""guard":{"min_requests":10,"max_error_ratio":0.2,"window_ms":600000}"#;
+    stepped.change(&format!(r#"{{"active":"green",{guard}}}"#)).await;
+    for _ in 0..7 {
+        assert_eq!(stepped.get().await, 200);
+    }
+    stepped.edge.green.on("/", Action::status(500));
+    for (step, failed) in [(2 * HOUR, 1), (-10 * YEAR, 2)] {
+        assert_eq!(stepped.get().await, 500);
+        stepped.step(step).await;
+        stepped.edge.nginx.reload().await.unwrap();
+        let figures = stepped.group().await.route.trial.unwrap().figures;
+        assert_eq!((figures.requests, figures.errors), (7 + failed, failed), "after a step by {step} s");
+    }
+    assert_eq!(stepped.get().await, 500);
+    let back = async || stepped.group().await.route.active == "blue";
+    wait::until_async(wait::PATIENCE, "the guard to go back", back).await.unwrap();
+    let event = stepped.group().await.events.pop().unwrap();
+    assert_eq!(event.reason, "3 of 10 requests failed: 30.00 %, the limit is 20 %");
+}
+
+#[tokio::test]
+async fn a_guard_forgets_when_its_window_is_over_and_not_by_a_step() {
+    let Some(stepped) = Stepped::start().await else { return };
+    let window = Duration::from_millis(2400);
+    let guard = r#""guard":{"min_requests":4,"max_error_ratio":0.5,"window_ms":2400}"#;
+    stepped.change(&format!(r#"{{"active":"green",{guard}}}"#)).await;
+    stepped.edge.green.on("/", Action::status(500));
+    for _ in 0..2 {
+        assert_eq!(stepped.get().await, 500);
+    }
+    let called = Instant::now();
+    assert_eq!(stepped.get().await, 500);
+    let failed = Span(called, Instant::now());
+    let requests = async || stepped.group().await.route.trial.unwrap().figures.requests;
+    for step in STEPS {
+        stepped.step(step).await;
+        let seen = requests().await;
+        // The oldest eighth goes first, and with it what failed at the beginning.
+        assert!(seen > 0 || failed.0.elapsed() + COARSE >= window * 7 / 8, "after a step by {step} s");
+    }
+    wait::until_async(wait::PATIENCE, "the window to be over", async || requests().await == 0).await.unwrap();
+    assert!(failed.0.elapsed() + COARSE >= window * 7 / 8, "{:?}", failed.0.elapsed());
+    assert!(failed.1.elapsed() < window + LATE, "{:?}", failed.1.elapsed());
+    // With those of before they would be six.
+    for _ in 0..3 {
+        assert_eq!(stepped.get().await, 500);
+    }
+    assert_eq!(stepped.group().await.route.active, "green");
+}
+
+#[tokio::test]
+async fn a_lease_goes_on_by_the_monotonic_clock_over_a_restart() {
+    let Some(stepped) = Stepped::start().await else { return };
+    let lease = Duration::from_secs(600);
+    let armed = stepped.change(r#"{"active":"green","lease_ms":600000}"#).await;
+    for step in [DAY, -YEAR] {
+        stepped.edge.nginx.kill_all().await.unwrap();
+        stepped.clock.set(step).unwrap();
+        stepped.edge.nginx.start().await.unwrap();
+        assert_eq!(stepped.get().await, 200);
+        stepped.is_left(armed, lease).await;
+    }
+    stepped.change(r#"{"active":"blue"}"#).await;
+    let armed = stepped.change(r#"{"active":"green","lease_ms":1500}"#).await;
+    stepped.edge.nginx.kill_all().await.unwrap();
+    stepped.clock.set(-2 * YEAR).unwrap();
+    stepped.edge.nginx.start().await.unwrap();
+    stepped.ends_in_time(armed, Duration::from_millis(1500)).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_ended_while_nginx_was_dead_is_over_although_the_clock_stepped_back() {
+    let Some(stepped) = Stepped::start().await else { return };
+    let armed = stepped.change(r#"{"active":"green","lease_ms":300}"#).await;
+    stepped.edge.nginx.kill_all().await.unwrap();
+    stepped.clock.set(-DAY).unwrap();
+    let over = || armed.1.elapsed() > Duration::from_millis(300) + COARSE;
+    wait::until("the lease to be over", over).await.unwrap();
+    stepped.edge.nginx.start().await.unwrap();
+    assert_eq!(stepped.get().await, 200);
+    assert_eq!(stepped.edge.green.truth().requests, 0, "the very first request went back");
+    assert_eq!(stepped.group().await.events.pop().unwrap().kind, Kind::Lease);
+}
+
+#[tokio::test]
+async fn after_a_reboot_the_wall_clock_decides_what_is_left() {
+    let Some(stepped) = Stepped::start().await else { return };
+    let armed = stepped.change(r#"{"active":"green","lease_ms":600000}"#).await;
+    for (minutes_down, minutes_left) in [(4, 6), (7, 3)] {
+        stepped.edge.nginx.kill_all().await.unwrap();
+        stepped.reboot();
+        stepped.clock.set(minutes_down * 60).unwrap();
+        stepped.edge.nginx.start().await.unwrap();
+        stepped.is_left(armed, Duration::from_secs(minutes_left * 60)).await;
+    }
+    stepped.edge.nginx.kill_all().await.unwrap();
+    stepped.reboot();
+    stepped.clock.set(DAY).unwrap();
+    stepped.edge.nginx.start().await.unwrap();
+    assert_eq!(stepped.get().await, 200);
+    assert_eq!(stepped.edge.green.truth().requests, 0, "the very first request went back");
+    assert_eq!(stepped.group().await.events.pop().unwrap().kind, Kind::Lease);
+}
