@@ -1,6 +1,7 @@
-//! File systems of a test's own, unmounted when they go: a small one, and one that breaks.
+//! File systems of a test's own, unmounted when they go: a small one, one that breaks, and one that has promised too much.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -55,14 +56,28 @@ pub(crate) struct FaultyDisk {
 impl FaultyDisk {
     /// `None` where no file can be mounted as a disk.
     pub(crate) fn mount(image: PathBuf, at: PathBuf) -> Option<Self> {
+        Self::make(image, at, 8 << 20, &[])
+    }
+
+    fn make(image: PathBuf, at: PathBuf, size: u64, options: &[&str]) -> Option<Self> {
         if !Path::new("/dev/loop-control").exists() {
             return None;
         }
-        fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
-        run("mkfs.ext4", &["-q", "-E", "root_owner=0:0", &text(&image)]);
+        fs::File::create(&image).unwrap().set_len(size).unwrap();
+        run("mkfs.ext4", &[options, &["-q", "-E", "root_owner=0:0", &text(&image)]].concat());
+        Some(Self::mount_copy(image, at))
+    }
+
+    /// What [`copy_to`](Self::copy_to) has left, as it is found when the power is back.
+    pub(crate) fn mount_copy(image: PathBuf, at: PathBuf) -> Self {
         let disk = Self { image, at };
         disk.mount_again();
-        Some(disk)
+        disk
+    }
+
+    /// What a loss of power at this moment would leave: what has reached the disk, and not what only the kernel has.
+    pub(crate) fn copy_to(&self, image: &Path) {
+        fs::copy(&self.image, image).unwrap();
     }
 
     fn mount_again(&self) {
@@ -103,6 +118,63 @@ impl Drop for FaultyDisk {
         // If a test fails while it is frozen: nothing on it could end otherwise.
         let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.at).output();
         run("umount", &["-l", &text(&self.at)]);
+    }
+}
+
+/// A [`FaultyDisk`] with less behind it than it promises, as a thinly provisioned one that has a snapshot.
+pub(crate) struct ThinDisk {
+    // Unmounted first.
+    disk: FaultyDisk,
+    behind: SmallDisk,
+    /// Where on the disk nothing can be written, and what is there.
+    used_up: Option<(u64, Vec<u8>)>,
+}
+
+impl ThinDisk {
+    /// `None` where no file can be mounted as a disk.
+    pub(crate) fn mount(behind: PathBuf, at: PathBuf) -> Option<Self> {
+        fs::create_dir(&behind).unwrap();
+        let behind = SmallDisk::mount(behind, "24m");
+        // In blocks of a page, which is what can be missing behind it.
+        let disk = FaultyDisk::make(behind.path().join("disk.img"), at, 16 << 20, &["-b", "4096"])?;
+        run("fallocate", &["--length", "16m", &text(&disk.image)]);
+        Some(Self { disk, behind, used_up: None })
+    }
+
+    /// From now on nothing is left for what is written to this file: a flush says so.
+    pub(crate) fn run_out_for(&mut self, file: &Path) {
+        // "   0:        0..       8:       1291..      1299:      9:             last,eof"
+        let extents = Command::new("filefrag").args(["-e", "-b4096"]).arg(file).output().unwrap();
+        let extents = String::from_utf8(extents.stdout).unwrap();
+        let first = extents.lines().find(|line| line.trim_start().starts_with("0:")).unwrap();
+        assert!(first.contains("last,eof"), "in one piece: {extents}");
+        let physical = first.split(':').nth(2).unwrap().split("..").next().unwrap().trim();
+        let at = physical.parse::<u64>().unwrap() * 4096;
+        let mut there = vec![0; fs::metadata(file).unwrap().len() as usize];
+        let image = fs::File::open(&self.disk.image).unwrap();
+        image.read_exact_at(&mut there, at).unwrap();
+        let (offset, length) = (at.to_string(), there.len().to_string());
+        let place = ["--punch-hole", "--offset", &offset, "--length", &length];
+        run("fallocate", &[place.as_slice(), &[&text(&self.disk.image)]].concat());
+        self.used_up = Some((at, there));
+        fs::write(self.ballast(), vec![1; 24 << 20]).unwrap_err();
+    }
+
+    /// There is room again. On the disk is still what was there.
+    pub(crate) fn make_room(&mut self) {
+        fs::remove_file(self.ballast()).unwrap();
+        let (at, there) = self.used_up.take().unwrap();
+        let image = fs::OpenOptions::new().write(true).open(&self.disk.image).unwrap();
+        image.write_all_at(&there, at).unwrap();
+    }
+
+    /// See [`FaultyDisk::copy_to`].
+    pub(crate) fn copy_to(&self, image: &Path) {
+        self.disk.copy_to(image);
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.behind.path().join("ballast")
     }
 }
 

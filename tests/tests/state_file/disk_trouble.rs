@@ -7,7 +7,7 @@ use cutover_tests::{Nginx, wait};
 use super::disk::{FaultyDisk, ReadOnly, SmallDisk};
 
 /// Starts on a file system that `mount` puts at the state folder.
-async fn start<D>(mount: impl FnOnce(&Nginx) -> D) -> (Edge, D) {
+pub(super) async fn start<D>(mount: impl FnOnce(&Nginx) -> D) -> (Edge, D) {
     let blue = cutover_tests::Backend::start("blue").await.unwrap();
     let green = cutover_tests::Backend::start("green").await.unwrap();
     let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());

@@ -5,6 +5,7 @@
 mod clock;
 mod disk;
 mod disk_trouble;
+mod durable;
 mod folder_trouble;
 mod reload;
 mod start;

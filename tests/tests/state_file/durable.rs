@@ -1,0 +1,135 @@
+//! What has been acknowledged is on disk: a copy of the disk, made when the answer was there, starts another nginx with it.
+
+use std::fs;
+use std::path::Path;
+
+use cutover_core::api::{ErrorCode, RouteChange, RouteState};
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::{Nginx, client};
+
+use super::disk::{FaultyDisk, ThinDisk};
+use super::disk_trouble::start;
+use super::file;
+
+/// Changes of every kind, made again and again; each has another route than the one before.
+const CHANGES: [&str; 5] = [
+    r#"{"active":"green"}"#,
+    r#"{"split":{"green":70,"blue":30}}"#,
+    r#"{"active":"blue","lease_ms":600000}"#,
+    r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.5,"window_ms":5000},"rescue":true}"#,
+    r#"{"active":"blue"}"#,
+];
+
+const ROUNDS: usize = 15;
+
+/// An nginx with the same groups that has never run.
+fn another(of: &Edge) -> Nginx {
+    let builder = Nginx::builder().set("blue", of.blue.address()).set("green", of.green.address());
+    builder.http(&Edge::http(UPSTREAMS, LOCATION)).build().unwrap()
+}
+
+/// Makes the changes, and a copy at the moment of each answer; copies to choose from, with the route that was acknowledged.
+async fn change_and_copy(edge: &Edge, mut copy: impl FnMut(usize)) -> Vec<RouteState> {
+    let mut acknowledged = Vec::new();
+    for (round, change) in CHANGES.into_iter().cycle().take(ROUNDS).enumerate() {
+        let change: RouteChange = serde_json::from_str(change).unwrap();
+        let group = edge.nginx.admin().change("shop", &change).await.unwrap();
+        copy(round);
+        acknowledged.push(group.route);
+    }
+    acknowledged
+}
+
+/// Starts on what is in its state folder by now; a trial is there, too, with less left of its lease.
+async fn starts_with(nginx: &Nginx, acknowledged: &RouteState, round: usize) {
+    nginx.start().await.unwrap();
+    let mut route = nginx.admin().group("shop").await.unwrap().route;
+    if let (Some(trial), Some(before)) = (&mut route.trial, &acknowledged.trial) {
+        assert!(trial.lease_left_ms <= before.lease_left_ms, "round {round}");
+        trial.lease_left_ms = before.lease_left_ms;
+    }
+    assert_eq!(route, *acknowledged, "round {round}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_folder_starts_with_what_was_acknowledged() {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let state = edge.nginx.prefix().join("state");
+    let copy_of = |round: usize| edge.nginx.prefix().join(format!("copy-{round}"));
+    let copy = |round| {
+        fs::create_dir(copy_of(round)).unwrap();
+        for name in ["routes", "events"] {
+            fs::copy(state.join(name), copy_of(round).join(name)).unwrap();
+        }
+    };
+    let acknowledged = change_and_copy(&edge, copy).await;
+    for round in (1..ROUNDS).step_by(3) {
+        let nginx = another(&edge);
+        for name in ["routes", "events"] {
+            fs::copy(copy_of(round).join(name), nginx.prefix().join("state").join(name)).unwrap();
+        }
+        starts_with(&nginx, &acknowledged[round], round).await;
+        let events = nginx.admin().group("shop").await.unwrap().events;
+        let generations: Vec<_> = events.iter().map(|event| event.generation as usize).collect();
+        assert_eq!(generations, (1..=round + 1).collect::<Vec<_>>(), "what was changed is told, too");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_of_power_takes_nothing_that_was_acknowledged() {
+    let mount =
+        |nginx: &Nginx| FaultyDisk::mount(nginx.prefix().join("disk.img"), nginx.prefix().join("state"));
+    let (edge, disk) = start(mount).await;
+    let Some(disk) = disk else {
+        println!("SKIPPED: no /dev/loop-control, so no disk whose contents can be copied");
+        return;
+    };
+    let copy_of = |round: usize| edge.nginx.prefix().join(format!("copy-{round}.img"));
+    let acknowledged = change_and_copy(&edge, |round| disk.copy_to(&copy_of(round))).await;
+    for round in (0..ROUNDS).step_by(2) {
+        let nginx = another(&edge);
+        let _disk = power_returns(&nginx, &copy_of(round));
+        starts_with(&nginx, &acknowledged[round], round).await;
+        nginx.kill_all().await.unwrap();
+    }
+    edge.nginx.kill_all().await.unwrap();
+}
+
+fn power_returns(nginx: &Nginx, copy: &Path) -> FaultyDisk {
+    FaultyDisk::mount_copy(copy.to_owned(), nginx.prefix().join("state"))
+}
+
+/// Nobody can write more: the traffic moves, the answer says that this is not on disk, and whoever asks again is told when it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_that_was_not_durable_can_be_asked_for_again() {
+    let mount = |nginx: &Nginx| ThinDisk::mount(nginx.prefix().join("behind"), nginx.prefix().join("state"));
+    let (edge, disk) = start(mount).await;
+    let Some(mut disk) = disk else {
+        println!("SKIPPED: no /dev/loop-control, so no disk that has promised too much");
+        return;
+    };
+    let admin = edge.nginx.admin();
+    admin.switch("shop", "green").await.unwrap();
+    disk.run_out_for(&file(&edge.nginx));
+    for attempt in 1..=3 {
+        let reply = admin.switch_if("shop", "blue", if attempt == 1 { 1 } else { 2 }).await.unwrap();
+        assert_eq!(reply.status, 507, "attempt {attempt}: {}", reply.body);
+        let failure = reply.failure().unwrap();
+        assert_eq!(failure.error.code, ErrorCode::NotDurable);
+        let route = failure.group.unwrap().route;
+        assert_eq!((route.active.as_str(), route.generation), ("blue", 2), "attempt {attempt}");
+        let answer = client::get(edge.nginx.address("main").unwrap(), "/").await.unwrap();
+        assert_eq!(answer.head.header("x-slot"), Some("blue"), "the traffic has moved");
+    }
+    assert!(edge.nginx.error_log().contains("[crit]"));
+    disk.make_room();
+    let group = admin.switch("shop", "blue").await.unwrap();
+    assert_eq!(group.route.generation, 2, "nothing has moved by asking again");
+    let copy = edge.nginx.prefix().join("copy.img");
+    disk.copy_to(&copy);
+    let nginx = another(&edge);
+    let _disk = power_returns(&nginx, &copy);
+    starts_with(&nginx, &group.route, 0).await;
+    nginx.kill_all().await.unwrap();
+    edge.nginx.kill_all().await.unwrap();
+}
