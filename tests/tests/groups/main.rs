@@ -1,7 +1,8 @@
-//! Groups in every shape: sharing peers and upstreams, with one slot and with eight, and none at all.
+//! Groups in every shape: sharing peers and upstreams, with one slot and with eight, with the longest names, and none at all.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod names;
 mod shared;
 mod sizes;
 mod unused;

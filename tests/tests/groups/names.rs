@@ -1,0 +1,168 @@
+//! Names as long as they may be, and of every kind of character: the same in the configuration, on the wire, in the state file,
+//! in labels and in the log; and told apart by their last character.
+
+use cutover_core::api::{ErrorCode, Group, RouteChange};
+use cutover_core::event::Kind;
+use cutover_core::name::{MAX_GROUP, MAX_SLOT};
+use cutover_tests::{Action, Backend, Nginx, client, wait};
+
+/// Two groups, and two slots of each.
+const A: &str = "Shop-of_the.2nd.floor-behind_the.stairs-1234567890-ABCDEFGHIJ_a";
+const B: &str = "Shop-of_the.2nd.floor-behind_the.stairs-1234567890-ABCDEFGHIJ_b";
+const ONE: &str = "9-Slot_of.the_release-1";
+const TWO: &str = "9-Slot_of.the_release-2";
+
+const HTTP: &str = "
+    cutover_state %%prefix%%/state;
+    upstream b { server %%blue%%; }
+    upstream g { server %%green%%; }
+    cutover %%group a%% { slot %%slot 1%% b; slot %%slot 2%% g; active %%slot 1%%; }
+    cutover %%group b%% { slot %%slot 1%% b; slot %%slot 2%% g; active %%slot 1%%; }
+    add_header x-names $cutover_group/$cutover_slot always;
+    server {
+        listen %%listen:main%%;
+        location /a { proxy_pass http://%%group a%%; }
+        location /b { set $group %%group b%%; proxy_pass http://$group; }
+        location /a/fixed { cutover_slot %%slot 2%%; proxy_pass http://%%group a%%; }
+        location /a/named { cutover_slot $arg_slot; proxy_pass http://%%group a%%; }
+        location = /metrics { cutover_metrics; }
+    }
+    server { listen %%admin%%; location / { cutover_api write=on; } }
+";
+
+struct Edge {
+    #[expect(dead_code, reason = "lives as long as nginx")]
+    blue: Backend,
+    green: Backend,
+    nginx: Nginx,
+}
+
+impl Edge {
+    async fn start() -> Self {
+        let blue = Backend::start("blue").await.unwrap();
+        let green = Backend::start("green").await.unwrap();
+        let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
+        let builder = builder.set("group a", A).set("group b", B);
+        let builder = builder.set("slot 1", ONE).set("slot 2", TWO);
+        let nginx = builder.http(HTTP).start().await.unwrap();
+        Self { blue, green, nginx }
+    }
+
+    async fn group(&self, group: &str) -> Group {
+        self.nginx.admin().group(group).await.unwrap()
+    }
+
+    async fn change(&self, group: &str, json: &str) -> Group {
+        let change: RouteChange = serde_json::from_str(json).unwrap();
+        self.nginx.admin().change(group, &change).await.unwrap()
+    }
+
+    /// Demands that the target is answered by this slot of this group.
+    async fn is_answered(&self, target: &str, group: &str, slot: &str) {
+        let answer = client::get(self.nginx.address("main").unwrap(), target).await.unwrap();
+        let names = format!("{group}/{slot}");
+        assert_eq!(answer.head.header("x-names"), Some(names.as_str()), "{target}");
+        assert_eq!(
+            answer.head.header("x-slot"),
+            Some(if slot == ONE { "blue" } else { "green" }),
+            "{target}"
+        );
+    }
+
+    async fn shares(&self) -> Vec<String> {
+        let answer = client::get(self.nginx.address("main").unwrap(), "/metrics").await.unwrap();
+        let page = String::from_utf8(answer.body).unwrap();
+        let shares = page.lines().filter_map(|line| line.strip_prefix("cutover_slot_share_ratio"));
+        shares.map(str::to_owned).collect()
+    }
+}
+
+fn share(group: &str, slot: &str, share: &str) -> String {
+    format!("{{group=\"{group}\",slot=\"{slot}\"}} {share}")
+}
+
+#[tokio::test]
+async fn the_longest_names_are_switched_shown_and_remembered() {
+    assert_eq!([A, B, ONE, TWO].map(str::len), [MAX_GROUP, MAX_GROUP, MAX_SLOT, MAX_SLOT]);
+    let edge = Edge::start().await;
+    let group = edge.change(A, &format!(r#"{{"active":"{}","reason":"v2"}}"#, TWO)).await;
+    assert_eq!((group.name.as_str(), group.route.active.as_str()), (A, TWO));
+    let groups = edge.nginx.admin().groups().await.unwrap().groups;
+    assert_eq!(groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), [A, B]);
+    for _ in 0..2 {
+        edge.is_answered("/a", A, TWO).await;
+        edge.is_answered("/b", B, ONE).await;
+        edge.is_answered("/a/fixed", A, TWO).await;
+        edge.is_answered(&format!("/a/named?slot={}", ONE), A, ONE).await;
+        // One character short, and another one at the end, name nothing: the route decides.
+        edge.is_answered(&format!("/a/named?slot={}", &ONE[..MAX_SLOT - 1]), A, TWO).await;
+        edge.is_answered(&format!("/a/named?slot={}3", &ONE[..MAX_SLOT - 1]), A, TWO).await;
+        let event = edge.group(A).await.events.pop().unwrap();
+        assert_eq!((event.from.as_str(), event.to.as_str()), (ONE, TWO));
+        assert_eq!(edge.group(B).await.events, []);
+        let shares = [share(A, ONE, "0"), share(A, TWO, "1"), share(B, ONE, "1"), share(B, TWO, "0")];
+        assert_eq!(edge.shares().await, shares);
+        edge.nginx.kill_all().await.unwrap();
+        edge.nginx.start().await.unwrap();
+    }
+    let line = format!("group \"{}\" switched from \"{}\" to \"{}\", generation 1", A, ONE, TWO);
+    assert!(edge.nginx.error_log().contains(&line));
+}
+
+#[tokio::test]
+async fn the_longest_names_split_the_traffic_and_go_back_from_a_trial() {
+    let edge = Edge::start().await;
+    let split = format!(r#"{{"split":{{"{}":25,"{}":75}}}}"#, ONE, TWO);
+    edge.change(A, &split).await;
+    let terms = r#""lease_ms":600000,"guard":{"min_requests":3,"max_error_ratio":0.5,"window_ms":600000}"#;
+    edge.change(B, &format!(r#"{{"active":"{}",{terms}}}"#, TWO)).await;
+    edge.nginx.kill_all().await.unwrap();
+    edge.nginx.start().await.unwrap();
+    let shares = [share(A, ONE, "0.25"), share(A, TWO, "0.75"), share(B, ONE, "0"), share(B, TWO, "1")];
+    assert_eq!(edge.shares().await, shares);
+    let parts: Vec<_> = edge.group(A).await.route.split.unwrap().into_iter().collect();
+    let parts: Vec<_> = parts.iter().map(|(slot, percent)| (slot.as_str(), percent.parts())).collect();
+    assert_eq!(parts, [(ONE, 2_500), (TWO, 7_500)]);
+    let trial = edge.group(B).await.route.trial.unwrap();
+    assert_eq!((trial.slot.as_str(), trial.fallback.as_str()), (TWO, ONE));
+
+    edge.green.on("/b", Action::status(500));
+    let went_back = async || {
+        client::get(edge.nginx.address("main").unwrap(), "/b").await.unwrap();
+        edge.group(B).await.route.active == ONE
+    };
+    wait::until_async(wait::PATIENCE, "the guard to go back", went_back).await.unwrap();
+    let event = edge.group(B).await.events.pop().unwrap();
+    assert_eq!((event.kind, event.from.as_str(), event.to.as_str()), (Kind::Guard, TWO, ONE));
+    let line = format!("group \"{}\" went back from \"{}\" to \"{}\"", B, TWO, ONE);
+    assert!(edge.nginx.error_log().contains(&line));
+}
+
+#[tokio::test]
+async fn one_character_more_is_refused() {
+    let edge = Edge::start().await;
+    edge.nginx.admin().switch(A, TWO).await.unwrap();
+    let (long_group, long_slot) = (format!("{}x", A), format!("{}x", ONE));
+    let of_group = format!("the name of group \"{long_group}\" is longer than 63 characters");
+    let of_slot = format!("the name of slot \"{long_slot}\" of group \"{}\" is longer than 23 characters", A);
+    let of_fixed = format!("\"cutover_slot {long_slot}\": no group has a slot of that name");
+    for (from, to, why) in [
+        ("cutover %%group a%%", format!("cutover {long_group}"), of_group),
+        ("slot %%slot 1%% b", format!("slot {long_slot} b"), of_slot),
+        ("cutover_slot %%slot 2%%", format!("cutover_slot {long_slot}"), of_fixed),
+    ] {
+        edge.nginx.write_http(&HTTP.replacen(from, &to, 1)).unwrap();
+        edge.nginx.expect_in_log(&why);
+        let answer = edge.nginx.check().unwrap();
+        assert!(!answer.ok && answer.output.contains(&why), "{}", answer.output);
+        assert!(answer.output.contains("nginx.conf:"), "no place in: {}", answer.output);
+        assert!(edge.nginx.reload().await.unwrap_err().to_string().contains(&why));
+    }
+    let admin = edge.nginx.admin();
+    let change = RouteChange::to(&long_slot, "a test");
+    let reply = admin.try_change(A, &change, None).await.unwrap();
+    assert_eq!((reply.status, reply.failure().unwrap().error.code), (422, ErrorCode::UnknownSlot));
+    let reply = admin.try_change(&long_group, &change, None).await.unwrap();
+    assert_eq!((reply.status, reply.failure().unwrap().error.code), (404, ErrorCode::UnknownGroup));
+    edge.is_answered("/a", A, TWO).await;
+}
