@@ -9,6 +9,7 @@ mod durable;
 mod folder_trouble;
 mod reload;
 mod start;
+mod two_folders;
 
 use std::path::PathBuf;
 

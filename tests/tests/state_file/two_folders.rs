@@ -1,0 +1,172 @@
+//! A reload moves `cutover_state` to another folder while workers of before still serve: they stay with the routes of the old
+//! one, new workers follow the new one, and neither counts for the other.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use cutover_core::api::{Group, RouteChange};
+use cutover_core::event::Kind;
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::footprint::Footprint;
+use cutover_tests::http1::Reader;
+use cutover_tests::{Action, Client, Nginx, client, process, wait};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+const UPGRADES: &str = "location /echo {
+    proxy_pass http://shop;
+    proxy_set_header Connection upgrade;
+    proxy_set_header Upgrade $http_upgrade;
+}";
+
+fn http(folder: &str) -> String {
+    let http = Edge::http(UPSTREAMS, &format!("{LOCATION} {UPGRADES}"));
+    http.replace("%%prefix%%/state", &format!("%%prefix%%/{folder}"))
+}
+
+async fn start() -> Edge {
+    let edge = Edge::start(&http("state")).await.unwrap();
+    let other = edge.nginx.prefix().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
+    for backend in [&edge.blue, &edge.green] {
+        backend.on("/echo", Action::Upgrade);
+    }
+    edge
+}
+
+fn routes(edge: &Edge, folder: &str) -> PathBuf {
+    edge.nginx.prefix().join(folder).join("routes")
+}
+
+/// Takes the routes along, as the message of a refusal says. By rename: the file there may be in use.
+async fn move_to(edge: &Edge, from: &str, to: &str) {
+    let new = routes(edge, to).with_extension("new");
+    fs::copy(routes(edge, from), &new).unwrap();
+    fs::rename(&new, routes(edge, to)).unwrap();
+    edge.nginx.write_http(&http(to)).unwrap();
+    edge.nginx.reload().await.unwrap();
+}
+
+async fn group(edge: &Edge) -> Group {
+    edge.nginx.admin().group("shop").await.unwrap()
+}
+
+/// A connection that keeps its worker alive, until it goes.
+async fn echoing(edge: &Edge) -> Client {
+    let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    assert_eq!(client.request("GET", "/echo", &[("upgrade", "echo")]).await.unwrap().status, 101);
+    assert_eq!(client.echo(b"before").await.unwrap(), b"before");
+    client
+}
+
+/// An upload of which a worker has seen the head and waits for the body.
+async fn uploading(edge: &Edge) -> (TcpStream, Reader) {
+    let mut upload = TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    upload.write_all(head.as_bytes()).await.unwrap();
+    let mut reader = Reader::default();
+    let go_on = reader.head(&mut upload).await.unwrap().unwrap();
+    assert_eq!(go_on.status().unwrap(), 100);
+    (upload, reader)
+}
+
+/// Starts another nginx in a folder of the first one, and tells where its traffic goes.
+async fn active_in(edge: &Edge, folder: &str) -> (String, u32, Vec<Kind>) {
+    let state = edge.nginx.prefix().join(folder).display().to_string();
+    let builder = Nginx::builder().set("blue", edge.blue.address()).set("green", edge.green.address());
+    let http = http(folder).replace(&format!("%%prefix%%/{folder}"), &state);
+    let nginx = builder.http(&http).start().await.unwrap();
+    let group = nginx.admin().group("shop").await.unwrap();
+    let kinds = group.events.iter().map(|event| event.kind).collect();
+    (group.route.active, group.route.generation, kinds)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_worker_stays_with_its_folder_and_its_counters() {
+    let edge = start().await;
+    edge.nginx.admin().switch("shop", "green").await.unwrap();
+    let old = edge.nginx.workers();
+    let mut echoing = echoing(&edge).await;
+    let (mut upload, mut reader) = uploading(&edge).await;
+    move_to(&edge, "state", "other").await;
+    let before = fs::read(routes(&edge, "state")).unwrap();
+
+    let moved = group(&edge).await;
+    assert_eq!((moved.route.active.as_str(), moved.route.generation), ("green", 1));
+    let counters = |group: &Group| {
+        let slots = group.slots.iter();
+        slots.map(|slot| (slot.counters.requests, slot.counters.in_flight, slot.upgraded)).collect::<Vec<_>>()
+    };
+    assert_eq!(counters(&moved), [(0, 0, 0), (0, 0, 0)], "another file, other counters");
+    edge.nginx.admin().switch("shop", "blue").await.unwrap();
+    for _ in 0..5 {
+        let answer = client::get(edge.nginx.address("main").unwrap(), "/").await.unwrap();
+        assert_eq!(answer.head.header("x-slot"), Some("blue"));
+    }
+
+    upload.write_all(b"body").await.unwrap();
+    let answer = reader.head(&mut upload).await.unwrap().unwrap();
+    assert_eq!((answer.status().unwrap(), answer.header("x-slot")), (200, Some("green")), "the old routes");
+    assert_eq!(echoing.echo(b"after").await.unwrap(), b"after");
+    drop((echoing, upload));
+    process::gone(&old, wait::PATIENCE).await.unwrap();
+
+    let counted = async || counters(&group(&edge).await) == [(5, 0, 0), (0, 0, 0)];
+    wait::until_async(wait::PATIENCE, "what the new workers have counted", counted).await.unwrap();
+    assert_eq!(fs::read(routes(&edge, "state")).unwrap(), before, "nobody has switched there");
+    assert_eq!(active_in(&edge, "state").await, ("green".into(), 1, vec![Kind::Switch]), "and it is free");
+    edge.nginx.kill_all().await.unwrap();
+    edge.nginx.start().await.unwrap();
+    assert_eq!((group(&edge).await.route.active.as_str(), group(&edge).await.route.generation), ("blue", 2));
+}
+
+/// The trial was taken along: it ends in both, by the workers of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_taken_along_ends_in_both_folders() {
+    let edge = start().await;
+    let leased = RouteChange { lease_ms: Some(1500), ..RouteChange::to("green", "a test") };
+    edge.nginx.admin().change("shop", &leased).await.unwrap();
+    let old = edge.nginx.workers();
+    let echoing = echoing(&edge).await;
+    move_to(&edge, "state", "other").await;
+    let ended = async || group(&edge).await.route.active == "blue";
+    wait::until_async(wait::PATIENCE, "the lease to end", ended).await.unwrap();
+    let event = group(&edge).await.events.pop().unwrap();
+    assert_eq!((event.kind, event.generation), (Kind::Lease, 2));
+    // The old worker's, which writes no file of the new folder.
+    let gone_back = || edge.nginx.error_log().matches("went back from \"green\" to \"blue\"").count() == 2;
+    wait::until("the lease to end in the old folder", gone_back).await.unwrap();
+    drop(echoing);
+    process::gone(&old, wait::PATIENCE).await.unwrap();
+    assert_eq!(group(&edge).await.events.len(), 1);
+    assert_eq!(active_in(&edge, "state").await, ("blue".into(), 2, vec![Kind::Switch, Kind::Lease]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_take_turns_and_nothing_piles_up() {
+    let edge = start().await;
+    let load = edge.load().unwrap();
+    let mut first = None;
+    for (round, [from, to]) in
+        [["state", "other"], ["other", "state"]].into_iter().cycle().take(4).enumerate()
+    {
+        edge.shop.switch_times(&load, 3).await.unwrap();
+        move_to(&edge, from, to).await;
+        // A switch is not for those who stay with the other folder.
+        wait::until("the old workers to end", || edge.nginx.pids().len() == 3).await.unwrap();
+        edge.shop.assert_settled().await.unwrap();
+        edge.shop.switch_times(&load, 3).await.unwrap();
+        let held = Footprint::of(edge.nginx.master().unwrap()).unwrap();
+        let held = (held.descriptors, held.own_mappings);
+        assert_eq!(*first.get_or_insert(held), held, "round {round}");
+    }
+    let report = load.stop().await;
+    edge.assert_exact("4 moves, 24 switches", &report).unwrap();
+    // What is left behind has other routes by now.
+    edge.nginx.write_http(&http("other")).unwrap();
+    edge.nginx.expect_in_log("there the active slot of group \"shop\" is");
+    edge.nginx.reload().await.unwrap_err();
+    edge.shop.assert_settled().await.unwrap();
+}
