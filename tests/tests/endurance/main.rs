@@ -1,4 +1,4 @@
-//! Promise 3 over a long time: nothing piles up over many reloads, an upgrade can be taken back, and whoever is killed amid a
+//! Promise 3 over a long time: nothing piles up over many reloads and trials, an upgrade can be taken back, and whoever is killed amid a
 //! switch, the last acknowledged slot has the traffic; also when a worker has nothing left. All under a load that checks every
 //! answer.
 
@@ -7,4 +7,5 @@
 mod exhaustion;
 mod kills;
 mod reloads;
+mod trials;
 mod upgrade_and_back;

@@ -6,10 +6,10 @@ use cutover_tests::nginx::Nginx;
 use cutover_tests::{Backend, Expected, Load, Plan, wait};
 
 /// Beside the one under load: what leaks for each group shows forty-fold.
-const OTHER_GROUPS: usize = 40;
+pub(super) const OTHER_GROUPS: usize = 40;
 
 /// nginx's own memory settles over its first reloads.
-const WARM_UP: u32 = 10;
+pub(super) const WARM_UP: u32 = 10;
 
 /// By how much the anonymous memory of a process may differ afterwards, in KiB: what is freed leaves gaps. Over 200 reloads with
 /// 41 groups this is 32 bytes a group and reload; valgrind finds the very same bytes in use after 5 reloads and after 45.
@@ -28,18 +28,25 @@ async fn two_hundred_reloads_leave_nothing_behind() {
 }
 
 async fn leave_nothing_behind(reloads: u32) {
-    let others: String = (0..OTHER_GROUPS)
-        .map(|n| format!("cutover other{n} {{ slot one shop_blue; slot two shop_green; active two; }}\n"))
-        .collect();
-    let http = Edge::http(UPSTREAMS, LOCATION) + &others;
+    let http = Edge::http(UPSTREAMS, LOCATION) + &other_groups();
     let edge = Edge::start(&http).await.unwrap();
     reload_under_load(&edge, WARM_UP).await;
     let before = look(&edge.nginx).await;
     reload_under_load(&edge, reloads).await;
     let after = look(&edge.nginx).await;
+    assert_flat(before, after, &format!("{reloads} reloads"));
+}
 
+pub(super) fn other_groups() -> String {
+    (0..OTHER_GROUPS)
+        .map(|n| format!("cutover other{n} {{ slot one shop_blue; slot two shop_green; active two; }}\n"))
+        .collect()
+}
+
+/// Demands that the master and its worker hold what they held before.
+pub(super) fn assert_flat(before: (Footprint, Footprint), after: (Footprint, Footprint), what: &str) {
     for (role, before, after) in [("master", before.0, after.0), ("worker", before.1, after.1)] {
-        println!("{role} before: {before}\n{role} after {reloads} reloads: {after}");
+        println!("{role} before: {before}\n{role} after {what}: {after}");
         assert_eq!(after.own_mappings, 2, "the state file and the counters, once each");
         assert_eq!(after.files, before.files, "{role}: {after}");
         assert!(after.mappings <= before.mappings + 4, "{role}: {after}");
@@ -64,7 +71,7 @@ async fn reload_under_load(edge: &Edge, reloads: u32) {
 }
 
 /// The master, and the larger one of its workers, once the workers of before have ended.
-async fn look(nginx: &Nginx) -> (Footprint, Footprint) {
+pub(super) async fn look(nginx: &Nginx) -> (Footprint, Footprint) {
     wait::until("the old workers to end", || nginx.pids().len() == 3).await.unwrap();
     let workers = nginx.workers().into_iter().map(|worker| Footprint::of(worker).unwrap());
     let largest = workers.max_by_key(|worker| worker.anonymous).unwrap();

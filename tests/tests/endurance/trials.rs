@@ -1,0 +1,151 @@
+//! Many reloads with trials and splits in every state between them, and many trials without a reload: descriptors, mappings and
+//! memory stay what they were.
+
+use cutover_core::api::{Group, RouteChange, TrialPhase};
+use cutover_core::event::Kind;
+use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::{Action, client, wait};
+
+use super::reloads::{OTHER_GROUPS, WARM_UP, assert_flat, look, other_groups};
+
+/// By its path a request goes to one of the other groups, and fails.
+const BAD: &str = "location ~ ^/bad/(other[0-9]+)$ { proxy_pass http://$1; }";
+
+/// What is done to a group between two reloads.
+#[derive(Clone, Copy, Debug)]
+enum Course {
+    LeaseEnds,
+    GuardGoesBack,
+    RenewedAndConfirmed,
+    Overtaken,
+    SplitMoves,
+    LeftArmed,
+}
+
+const COURSES: [Course; 6] = [
+    Course::LeaseEnds,
+    Course::GuardGoesBack,
+    Course::RenewedAndConfirmed,
+    Course::Overtaken,
+    Course::SplitMoves,
+    Course::LeftArmed,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_reloads_amid_trials_leave_nothing_behind() {
+    leave_nothing_behind(10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn two_hundred_reloads_amid_trials_leave_nothing_behind() {
+    leave_nothing_behind(200).await;
+}
+
+async fn leave_nothing_behind(reloads: u32) {
+    let http = Edge::http(UPSTREAMS, &format!("{LOCATION} {BAD}")) + &other_groups();
+    let edge = Edge::start(&http).await.unwrap();
+    for backend in [&edge.blue, &edge.green] {
+        backend.on("/bad", Action::status(500));
+    }
+    under_load(&edge, WARM_UP, true).await;
+    let before = look(&edge.nginx).await;
+    under_load(&edge, reloads, true).await;
+    let after = look(&edge.nginx).await;
+    assert_flat(before, after, &format!("{reloads} reloads amid trials"));
+
+    // A reload begins with new workers: what they leave behind would not show.
+    under_load(&edge, WARM_UP / 2, false).await;
+    let before = look(&edge.nginx).await;
+    under_load(&edge, reloads, false).await;
+    let after = look(&edge.nginx).await;
+    assert_flat(before, after, &format!("{reloads} rounds of trials"));
+
+    let groups = edge.nginx.admin().groups().await.unwrap().groups;
+    let armed = groups.iter().filter_map(|group| group.route.trial.as_ref());
+    assert!(armed.clone().count() > 0 && armed.clone().all(|trial| trial.phase == TrialPhase::Armed));
+}
+
+async fn under_load(edge: &Edge, rounds: u32, reloads: bool) {
+    let load = edge.load().unwrap();
+    let work = async {
+        for round in 0..rounds as usize {
+            let groups = (0..COURSES.len()).map(|n| (round * COURSES.len() + n) % OTHER_GROUPS);
+            let groups: Vec<_> = groups.map(|n| format!("other{n}")).zip(COURSES).collect();
+            for (group, course) in &groups {
+                begin(edge, group, *course).await;
+            }
+            if reloads {
+                edge.nginx.reload().await?;
+            }
+            for (group, course) in &groups {
+                end(edge, group, *course).await;
+            }
+            load.answers(20).await?;
+        }
+        Ok(())
+    };
+    let switches = edge.switch_during(&load, work).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact(&format!("{rounds} rounds of trials, {switches} switches"), &report).unwrap();
+    edge.shop.assert_settled().await.unwrap();
+}
+
+async fn change(edge: &Edge, group: &str, json: &str) -> Group {
+    let change: RouteChange = serde_json::from_str(json).unwrap();
+    edge.nginx.admin().change(group, &change).await.unwrap()
+}
+
+/// Before the reload. Whatever was left of the last time ends first.
+async fn begin(edge: &Edge, group: &str, course: Course) {
+    change(edge, group, r#"{"active":"two","fence":true}"#).await;
+    let json = match course {
+        Course::LeaseEnds => r#"{"active":"one","lease_ms":100}"#,
+        Course::GuardGoesBack => {
+            r#"{"active":"one","guard":{"min_requests":2,"max_error_ratio":0.5,"window_ms":600000}}"#
+        }
+        Course::RenewedAndConfirmed => {
+            r#"{"split":{"one":20,"two":80},"lease_ms":600000,
+                "guard":{"min_requests":100,"max_slow_ratio":0.5,"slow_ms":1000,"window_ms":5000}}"#
+        }
+        Course::Overtaken => r#"{"active":"one","lease_ms":600000,"rescue":true}"#,
+        Course::SplitMoves => r#"{"split":{"one":1,"two":99}}"#,
+        Course::LeftArmed => r#"{"active":"one","lease_ms":600000,"rescue":true}"#,
+    };
+    change(edge, group, json).await;
+}
+
+/// After it.
+async fn end(edge: &Edge, group: &str, course: Course) {
+    let admin = edge.nginx.admin();
+    match course {
+        Course::LeaseEnds => gone_back(edge, group, Kind::Lease, None).await,
+        Course::GuardGoesBack => gone_back(edge, group, Kind::Guard, Some(&format!("/bad/{group}"))).await,
+        Course::RenewedAndConfirmed => {
+            assert_eq!(admin.renew(group, 700_000).await.unwrap().status, 200);
+            assert_eq!(admin.confirm(group).await.unwrap().status, 200);
+        }
+        Course::Overtaken => {
+            assert_eq!(change(edge, group, r#"{"active":"two"}"#).await.route.trial, None);
+        }
+        Course::SplitMoves => {
+            let group = change(edge, group, r#"{"split":{"one":99,"two":1}}"#).await;
+            assert_eq!(group.route.active, "two");
+        }
+        Course::LeftArmed => {
+            assert!(admin.group(group).await.unwrap().route.trial.unwrap().lease_left_ms.unwrap() > 0);
+        }
+    }
+}
+
+/// Waits until the trial has gone back in this way; `asks`: with requests.
+async fn gone_back(edge: &Edge, group: &str, how: Kind, asks: Option<&str>) {
+    let back = async || {
+        if let Some(target) = asks {
+            client::get(edge.nginx.address("main").unwrap(), target).await.unwrap();
+        }
+        let group = edge.nginx.admin().group(group).await.unwrap();
+        group.route.active == "two" && group.events.last().is_some_and(|event| event.kind == how)
+    };
+    wait::until_async(wait::PATIENCE, &format!("{group} to go back: {how:?}"), back).await.unwrap();
+}
