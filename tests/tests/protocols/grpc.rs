@@ -23,20 +23,59 @@ pub(crate) async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
 }
 
 /// One request; the slot that answered it, by its header. A gRPC call must end with its status in the trailers.
-pub(crate) async fn ask(mut connection: SendRequest<Full<Bytes>>, content_type: &'static str) -> String {
-    let request = Request::post("http://shop.test/shop.Catalogue/List")
+pub(crate) async fn ask(connection: SendRequest<Full<Bytes>>, content_type: &'static str) -> String {
+    let request = request("/shop.Catalogue/List", content_type, b"\0\0\0\0\0");
+    let answer = answer_to(connection, request).await.unwrap();
+    assert_eq!(answer.status, 200);
+    if content_type == "application/grpc" {
+        assert_eq!(answer.grpc_status.as_deref(), Some("0"));
+    }
+    answer.slot
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Of HTTP.
+    pub(crate) status: u16,
+    /// Of the head or of the trailers.
+    pub(crate) grpc_status: Option<String>,
+    /// Empty if it was none of them.
+    pub(crate) slot: String,
+    pub(crate) message: Bytes,
+}
+
+/// One gRPC call; an error if its answer breaks off.
+pub(crate) async fn call(
+    connection: &SendRequest<Full<Bytes>>,
+    path: &str,
+    message: &[u8],
+) -> Result<Answer, hyper::Error> {
+    answer_to(connection.clone(), request(path, "application/grpc", message)).await
+}
+
+pub(crate) fn request(path: &str, content_type: &str, message: &[u8]) -> Request<Full<Bytes>> {
+    Request::post(format!("http://shop.test{path}"))
         .header("content-type", content_type)
         .header("te", "trailers")
-        .body(Full::new(Bytes::from_static(b"\0\0\0\0\0")))
-        .unwrap();
-    let answer = connection.send_request(request).await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let slot = answer.headers().get("x-slot").unwrap().to_str().unwrap().to_owned();
-    let body = answer.into_body().collect().await.unwrap();
-    if content_type == "application/grpc" {
-        assert_eq!(body.trailers().unwrap().get("grpc-status").unwrap(), "0");
-    }
-    slot
+        .body(Full::new(Bytes::copy_from_slice(message)))
+        .unwrap()
+}
+
+async fn answer_to(
+    mut connection: SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, hyper::Error> {
+    let (head, body) = connection.send_request(request).await?.into_parts();
+    let body = body.collect().await?;
+    let text = |headers: &HeaderMap, name| Some(headers.get(name)?.to_str().unwrap().to_owned());
+    let in_trailers = body.trailers().and_then(|trailers| text(trailers, "grpc-status"));
+    Ok(Answer {
+        status: head.status.as_u16(),
+        grpc_status: in_trailers.or_else(|| text(&head.headers, "grpc-status")),
+        slot: text(&head.headers, "x-slot").unwrap_or_default(),
+        message: body.to_bytes(),
+    })
 }
 
 /// A gRPC service on a free port whose answers name `slot`.

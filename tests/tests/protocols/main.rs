@@ -1,10 +1,12 @@
 //! Promise 1 over the other protocols: HTTP/2 from the client, and gRPC, FastCGI, uwsgi, SCGI and WebSocket handshakes to the
-//! slots. Each under switches to and fro, with every answer checked.
+//! slots. Each under switches to and fro, with every answer checked. And what the slots' figures say of gRPC.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod echo;
+mod frames;
 mod grpc;
+mod grpc_figures;
 mod packets;
 mod streams;
 

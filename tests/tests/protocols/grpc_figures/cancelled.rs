@@ -1,0 +1,39 @@
+//! Clients that take their calls back.
+
+use cutover_core::counters::{Counters, Failures, Responses};
+use cutover_tests::wait;
+use http_body_util::BodyExt;
+
+use super::{CALL, Edge, HELLO};
+use crate::frames::Step;
+use crate::grpc;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_its_client_cancels_is_aborted() {
+    let edge = Edge::start().await;
+    let mut connection = grpc::connect(edge.nginx.address("main").unwrap()).await;
+    for (calls, steps) in [(1, &[Step::Head(200), Step::Message][..]), (2, &[])] {
+        edge.one.plays(steps);
+        let request = grpc::request(CALL, "application/grpc", HELLO);
+        let answer = connection.send_request(request);
+        if steps.is_empty() {
+            // Before there is any answer.
+            let waiting = tokio::spawn(answer);
+            wait::until("the call at its server", || edge.one.truth().calls == calls).await.unwrap();
+            edge.once("blue", "the call in flight", |now| now.in_flight == 1).await;
+            waiting.abort();
+        } else {
+            let mut body = answer.await.unwrap().into_body();
+            body.frame().await.unwrap().unwrap();
+            edge.once("blue", "the call in flight", |now| now.in_flight == 1).await;
+        }
+        edge.ended("blue", calls).await;
+    }
+    let blue = edge.slot("blue").await;
+    let responses = Responses { aborted: 2, ..Responses::default() };
+    assert_eq!(blue.counters, Counters { requests: 2, attempts: 2, responses, ..Counters::default() });
+    assert_eq!((blue.failures, blue.whole.count), (Failures::default(), 0));
+    assert_eq!(edge.nginx.error_log().matches("client canceled stream").count(), 2);
+    wait::until("nginx to hang up", || edge.one.truth().left == 2).await.unwrap();
+    edge.assert_bytes(&blue).await;
+}
