@@ -41,13 +41,14 @@ pub struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
     delay: Duration,
+    padding: Option<usize>,
     closes: bool,
 }
 
 impl Action {
     /// Answers with this status.
     pub fn status(status: u16) -> Answer {
-        Answer { status, headers: Vec::new(), delay: Duration::ZERO, closes: false }
+        Answer { status, headers: Vec::new(), delay: Duration::ZERO, padding: None, closes: false }
     }
 }
 
@@ -61,6 +62,12 @@ impl Answer {
     /// Only after a while.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// With a body of a little more than so many bytes, in place of any size.
+    pub fn large(mut self, bytes: usize) -> Self {
+        self.padding = Some(bytes);
         self
     }
 

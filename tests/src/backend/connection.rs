@@ -92,7 +92,8 @@ impl Connection {
         let slot = self.shared.slot.as_str();
         let [method, target, _] = &head.line;
         let id = head.header("x-request-id").unwrap_or_default();
-        let padding = "x".repeat(SIZE.fetch_add(997, Relaxed) % 9000);
+        let any = || SIZE.fetch_add(997, Relaxed) % 9000;
+        let padding = "x".repeat(answer.padding.unwrap_or_else(any));
         let body = serde_json::json!({
             "slot": slot, "request_id": id, "method": method, "target": target, "padding": padding,
             "checksum": checksum,

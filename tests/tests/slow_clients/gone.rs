@@ -1,0 +1,66 @@
+//! Clients that stop reading for good, or go away amid an answer.
+
+use cutover_core::counters::{Failures, Responses};
+use cutover_tests::{Edge, wait};
+
+use super::{Client, PAUSE, bytes, counts, ended, one, seen, start};
+
+const ABORTED: Responses = Responses {
+    informational: 0,
+    success: 0,
+    redirection: 0,
+    client_error: 0,
+    server_error: 0,
+    aborted: 1,
+    rescued: 0,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_reading_is_aborted() {
+    let edge = start().await;
+    let (mut client, head) = Client::begin(&edge, "/impatient/unbuffered").await;
+    assert_aborted(&edge, "/impatient/unbuffered").await;
+    assert!(client.finish(&head).await.is_err(), "nginx has given it up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_amid_the_answer_is_aborted() {
+    for target in ["/unbuffered", "/buffers"] {
+        let edge = start().await;
+        let (client, _) = Client::begin(&edge, target).await;
+        // Until nginx has nothing to do but wait for it.
+        tokio::time::sleep(PAUSE).await;
+        drop(client);
+        assert_aborted(&edge, target).await;
+    }
+}
+
+/// One request is, that had an attempt which got a first byte and did not fail.
+async fn assert_aborted(edge: &Edge, target: &str) {
+    let blue = ended(edge, 1).await;
+    assert_eq!(blue.counters, one(ABORTED), "{target}");
+    assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (1, 0)), "{target}");
+    wait::until("the slot to be left alone", || edge.blue.truth().in_flight == 0).await.unwrap();
+    let ((sent, received), (got, gave)) = (bytes(&blue), seen(&edge.blue.truth()));
+    // What nginx has not read is in the sockets between them.
+    assert!(sent == got && received > 0 && received < gave, "{target}: {received} of {gave}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_or_goes_away_after_nginx_has_the_answer_is_none_of_the_slot() {
+    for target in ["/file", "/impatient/file"] {
+        let edge = start().await;
+        let (mut client, head) = Client::begin(&edge, target).await;
+        let blue = ended(&edge, 1).await;
+        assert_eq!(blue.counters, one(Responses { success: 1, ..Responses::default() }), "{target}");
+        assert_eq!((counts(&blue), bytes(&blue)), ((1, 1), seen(&edge.blue.truth())), "{target}");
+        if target == "/file" {
+            drop(client);
+            super::logged(&edge, "while sending to client").await;
+        } else {
+            super::logged(&edge, "client timed out").await;
+            assert!(client.finish(&head).await.is_err(), "nginx has given it up");
+        }
+        assert_eq!(super::blue(&edge).await, blue, "{target}");
+    }
+}

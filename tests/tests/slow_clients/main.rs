@@ -1,0 +1,164 @@
+//! Clients that are slow to send a body, slow to read an answer, stop amid one, or go away: what the slot is charged with.
+//!
+//! A pause of such a client is what is tested, not a wait for something: see [`PAUSE`].
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod downloads;
+mod gone;
+mod uploads;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cutover_core::api::Slot;
+use cutover_core::counters::{Counters, Responses};
+use cutover_tests::backend::Truth;
+use cutover_tests::edge::{Edge, UPSTREAMS};
+use cutover_tests::http1::{Head, Reader};
+use cutover_tests::{Action, wait};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// How long a slow client does nothing; far more than the slot takes, and less than any time limit.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// Bytes of a large answer: more than nginx and the sockets to its client hold, where nothing goes into a file.
+const LARGE: usize = 2_000_000;
+
+const LOCATIONS: &str = "
+    client_body_buffer_size 8k;
+    client_max_body_size 4m;
+    proxy_buffers 4 4k;
+    proxy_busy_buffers_size 8k;
+    access_log %%prefix%%/access.log;
+    location / { proxy_pass http://shop; }
+    location /passed-on { proxy_request_buffering off; proxy_pass http://shop; }
+
+    # Answers: kept in a file, kept in a few buffers, not kept.
+    location /file { proxy_pass http://shop; }
+    location /buffers { proxy_max_temp_file_size 0; proxy_pass http://shop; }
+    location /unbuffered { proxy_buffering off; proxy_pass http://shop; }
+    location /file/at-a-rate { limit_rate 100k; proxy_pass http://shop; }
+    location /buffers/at-a-rate { limit_rate 100k; proxy_max_temp_file_size 0; proxy_pass http://shop; }
+
+    # The same, and not patient.
+    location /impatient { client_body_timeout 500ms; proxy_pass http://shop; }
+    location /impatient/passed-on {
+        client_body_timeout 500ms;
+        proxy_request_buffering off;
+        proxy_pass http://shop;
+    }
+    location /impatient/file { send_timeout 500ms; proxy_pass http://shop; }
+    location /impatient/buffers { send_timeout 500ms; proxy_max_temp_file_size 0; proxy_pass http://shop; }
+    location /impatient/unbuffered { send_timeout 500ms; proxy_buffering off; proxy_pass http://shop; }
+";
+
+/// nginx with small socket buffers to its clients: else they hold megabytes.
+async fn start() -> Edge {
+    let http = Edge::http(UPSTREAMS, LOCATIONS);
+    let edge = Edge::start(&http.replace("%%listen:main%%", "%%listen:main%% sndbuf=16k")).await.unwrap();
+    for place in ["/file", "/buffers", "/unbuffered", "/impatient"] {
+        edge.blue.on(place, Action::status(200).large(LARGE));
+    }
+    edge
+}
+
+async fn blue(edge: &Edge) -> Slot {
+    edge.nginx.admin().group("shop").await.unwrap().slot("blue").unwrap().clone()
+}
+
+/// The slot once all of so many requests have ended: a moment after their clients have the last byte.
+async fn ended(edge: &Edge, requests: u64) -> Slot {
+    let what = format!("the end of {requests} requests");
+    wait::until_async(wait::PATIENCE, &what, async || {
+        let now = blue(edge).await.counters;
+        now.responses.total() == requests && now.in_flight == 0
+    })
+    .await
+    .unwrap();
+    blue(edge).await
+}
+
+/// Waits until nginx holds this many requests for the slot.
+async fn in_flight(edge: &Edge, requests: u64) {
+    let what = format!("{requests} in flight");
+    let check = async || blue(edge).await.counters.in_flight == requests;
+    wait::until_async(wait::PATIENCE, &what, check).await.unwrap();
+}
+
+async fn logged(edge: &Edge, text: &str) {
+    wait::until(&format!("{text:?} in the log"), || edge.nginx.error_log().contains(text)).await.unwrap();
+}
+
+/// Waits until nginx has ended a request with this status, which its client need not have seen.
+async fn ended_with(edge: &Edge, status: u16) {
+    let log = || std::fs::read_to_string(edge.nginx.prefix().join("access.log")).unwrap();
+    let what = format!("a request that ends with {status}");
+    wait::until(&what, || log().contains(&format!("HTTP/1.1\" {status} "))).await.unwrap();
+}
+
+/// What one request leaves that had one attempt, and did not fail.
+fn one(responses: Responses) -> Counters {
+    Counters { requests: 1, attempts: 1, responses, ..Counters::default() }
+}
+
+/// Sent and received, as the slot counts them.
+fn bytes(slot: &Slot) -> (u64, u64) {
+    (slot.bytes.sent, slot.bytes.received)
+}
+
+/// The same as the server of the slot counts them.
+fn seen(truth: &Truth) -> (u64, u64) {
+    (truth.bytes_received, truth.bytes_sent)
+}
+
+/// The counts of the histograms: of `first_byte` and `whole`.
+fn counts(slot: &Slot) -> (u64, u64) {
+    (slot.first_byte.count, slot.whole.count)
+}
+
+/// A client that sends and reads when it is told to, and has little room for what it has not read.
+struct Client {
+    stream: TcpStream,
+    reader: Reader,
+}
+
+impl Client {
+    async fn connect(edge: &Edge) -> Self {
+        let address: SocketAddr = edge.nginx.address("main").unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, reader: Reader::default() }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Asks for an answer, and reads no more than its head and what comes with it.
+    async fn begin(edge: &Edge, target: &str) -> (Self, Head) {
+        let mut client = Self::connect(edge).await;
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: shop.test\r\n\r\n").as_bytes()).await;
+        let head = client.head().await;
+        (client, head)
+    }
+
+    async fn head(&mut self) -> Head {
+        self.head_or_end().await.unwrap()
+    }
+
+    /// Nothing if nginx closes the connection.
+    async fn head_or_end(&mut self) -> Option<Head> {
+        let head = tokio::time::timeout(wait::PATIENCE, self.reader.head(&mut self.stream));
+        head.await.unwrap().unwrap()
+    }
+
+    /// Reads on to the end; the length of the body, or what is wrong with it.
+    async fn finish(&mut self, head: &Head) -> anyhow::Result<usize> {
+        let body = tokio::time::timeout(wait::PATIENCE, self.reader.body(&mut self.stream, head));
+        Ok(body.await??.len())
+    }
+}
