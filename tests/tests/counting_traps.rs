@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use cutover_core::counters::Counters;
+use cutover_core::counters::{Counters, Responses};
 use cutover_tests::client::{self, Client};
 use cutover_tests::{Action, Backend, Nginx, wait};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -20,6 +22,7 @@ const HTTP: &str = "
     server {
         listen %%listen:main%%;
         location / { proxy_pass http://shop; }
+        location /unbuffered { proxy_buffering off; proxy_pass http://shop; }
         location /stale {
             proxy_cache answers;
             proxy_cache_valid 200 1s;
@@ -143,4 +146,25 @@ async fn a_kept_connection_that_the_server_closed_is_no_failure() {
     let counters = edge.counters("blue").await;
     assert_eq!((counters.attempts, counters.attempts_failed), (3, 1), "{counters:?}");
     assert_eq!(edge.blue.truth().cut, 2);
+}
+
+/// nginx ends a request with `NGX_ERROR` when it cannot read on in a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_stops_making_sense_is_cut_off() {
+    for place in ["/", "/unbuffered"] {
+        let mut edge = Edge::start().await;
+        let address = edge.green.address();
+        edge.green.stop().await;
+        let listener = TcpListener::bind(address).await.unwrap();
+        edge.nginx.admin().switch("shop", "green").await.unwrap();
+        let answer = tokio::spawn(client::get(edge.nginx.address("main").unwrap(), place));
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nno chunk\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert!(answer.await.unwrap().is_err(), "{place}");
+        edge.wait_for("green", "its end", |now| now.responses.total() == 1).await;
+        let counters = edge.counters("green").await;
+        let responses = Responses { server_error: 1, ..Responses::default() };
+        assert_eq!((counters.responses, counters.attempts_failed), (responses, 1), "{place}");
+    }
 }

@@ -1,5 +1,6 @@
 //! gRPC streams in both directions: a service that sends back what it is sent, and its client.
 
+use std::io::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub(crate) async fn serve(slot: &'static str) -> SocketAddr {
 
 /// One stream, on a connection of its own.
 pub(crate) struct Stream {
-    to: Sender<Bytes>,
+    to: Sender<Bytes, Error>,
     from: Incoming,
 }
 
@@ -78,5 +79,10 @@ impl Stream {
         drop(self.to);
         let rest = tokio::time::timeout(LIMIT, self.from.collect()).await.unwrap().unwrap();
         assert_eq!(rest.trailers().unwrap().get("grpc-status").unwrap(), "0");
+    }
+
+    /// Takes the call back, by `RST_STREAM`.
+    pub(crate) fn cancel(self) {
+        self.to.abort(Error::other("not wanted any more"));
     }
 }

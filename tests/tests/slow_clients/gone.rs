@@ -3,7 +3,7 @@
 use cutover_core::counters::{Failures, Responses};
 use cutover_tests::{Edge, wait};
 
-use super::{Client, PAUSE, bytes, counts, ended, one, seen, start};
+use super::{Client, PAUSE, bytes, counts, ended, in_flight, one, seen, start};
 
 const ABORTED: Responses = Responses {
     informational: 0,
@@ -21,6 +21,27 @@ async fn a_client_that_stops_reading_is_aborted() {
     let (mut client, head) = Client::begin(&edge, "/impatient/unbuffered").await;
     assert_aborted(&edge, "/impatient/unbuffered").await;
     assert!(client.finish(&head).await.is_err(), "nginx has given it up");
+}
+
+/// nginx ends such a request with `NGX_ERROR`, not with 408 (`ngx_http_upstream_process_downstream`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_reading_what_is_buffered_is_aborted() {
+    let edge = start().await;
+    let (mut client, head) = Client::begin(&edge, "/impatient/buffers").await;
+    assert_aborted(&edge, "/impatient/buffers").await;
+    assert!(client.finish(&head).await.is_err(), "nginx has given it up");
+}
+
+/// Not by reading from it, which is a 499: then nginx ends the request with `NGX_ERROR`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_found_gone_by_writing_to_it_is_aborted() {
+    for target in ["/unbuffered/blindly", "/buffers/blindly"] {
+        let edge = start().await;
+        let (client, _) = Client::begin(&edge, target).await;
+        in_flight(&edge, 1).await;
+        drop(client);
+        assert_aborted(&edge, target).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,9 @@ const LOCATIONS: &str = "
     location /file { proxy_pass http://shop; }
     location /buffers { proxy_max_temp_file_size 0; proxy_pass http://shop; }
     location /unbuffered { proxy_buffering off; proxy_pass http://shop; }
+    # Clients that are gone are found out by writing to them.
+    location /unbuffered/blindly { proxy_ignore_client_abort on; proxy_buffering off; proxy_pass http://shop; }
+    location /buffers/blindly { proxy_ignore_client_abort on; proxy_max_temp_file_size 0; proxy_pass http://shop; }
     location /file/at-a-rate { limit_rate 100k; proxy_pass http://shop; }
     location /buffers/at-a-rate { limit_rate 100k; proxy_max_temp_file_size 0; proxy_pass http://shop; }
 

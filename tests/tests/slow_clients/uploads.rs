@@ -97,3 +97,15 @@ async fn a_client_that_goes_away_while_its_body_is_buffered_never_meets_the_slot
     logged(&edge, "client prematurely closed connection").await;
     assert_eq!((blue(&edge).await.counters, edge.blue.truth()), (Counters::default(), Truth::default()));
 }
+
+/// nginx itself calls it a bad request (`ngx_http_do_read_client_request_body`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_while_its_body_is_passed_on_is_aborted() {
+    let edge = start().await;
+    let client = first_half(&edge, "/passed-on").await;
+    wait::until("the head at the slot", || edge.blue.truth().in_flight == 1).await.unwrap();
+    drop(client);
+    let blue = ended(&edge, 1).await;
+    assert_eq!(blue.counters, one(Responses { aborted: 1, ..Responses::default() }));
+    assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (0, 0)));
+}

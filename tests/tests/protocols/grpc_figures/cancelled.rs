@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 
 use super::{CALL, Edge, HELLO};
 use crate::frames::Step;
-use crate::grpc;
+use crate::{echo, grpc};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_its_client_cancels_is_aborted() {
@@ -35,5 +35,22 @@ async fn a_call_that_its_client_cancels_is_aborted() {
     assert_eq!((blue.failures, blue.whole.count), (Failures::default(), 0));
     assert_eq!(edge.nginx.error_log().matches("client canceled stream").count(), 2);
     wait::until("nginx to hang up", || edge.one.truth().left == 2).await.unwrap();
+    edge.assert_bytes(&blue).await;
+}
+
+/// While it may still send messages nginx reads its body, and tells of the end by another way: by 400
+/// (`ngx_http_v2_read_unbuffered_request_body`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talk_that_its_client_cancels_is_aborted() {
+    let edge = Edge::start().await;
+    edge.one.plays(&[Step::Talk, Step::Trailers(0)]);
+    let (_, mut stream) = echo::Stream::open(edge.nginx.address("main").unwrap()).await;
+    stream.say("hello").await;
+    stream.cancel();
+    let blue = edge.ended("blue", 1).await;
+    assert!(edge.nginx.error_log().contains("client terminated stream"));
+    let responses = Responses { aborted: 1, ..Responses::default() };
+    assert_eq!(blue.counters, Counters { requests: 1, attempts: 1, responses, ..Counters::default() });
+    assert_eq!((blue.failures, blue.whole.count), (Failures::default(), 0));
     edge.assert_bytes(&blue).await;
 }

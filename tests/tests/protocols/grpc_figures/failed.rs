@@ -56,6 +56,22 @@ async fn a_connection_that_closes_amid_an_answer_cuts_it_off() {
     edge.assert_bytes(&blue).await;
 }
 
+/// nginx ends such a request with `NGX_ERROR`, not with 502 (`ngx_http_grpc_filter`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_reset_or_makes_no_sense_amid_an_answer_cuts_it_off() {
+    for last in [Step::Reset, Step::Head(200)] {
+        let edge = Edge::start().await;
+        edge.one.plays(&[Step::Head(200), Step::Message, last]);
+        assert!(edge.call(CALL).await.is_none());
+        let blue = edge.ended("blue", 1).await;
+        let responses = Responses { server_error: 1, ..Responses::default() };
+        assert_eq!(blue.counters.responses, responses, "{last:?}");
+        assert_eq!(blue.failures, Failures { answer: 1, ..Failures::default() }, "{last:?}");
+        assert_eq!((blue.counters.attempts_failed, counts(&blue)), (1, (1, 0)), "{last:?}");
+        edge.assert_bytes(&blue).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_is_tried_again_on_another_server() {
     let edge = Edge::start().await;
@@ -104,4 +120,24 @@ async fn the_whole_answer_takes_as_long_as_its_server() {
     assert_eq!(counts(&blue), (1, 1));
     let (first_byte, whole) = (blue.first_byte.sum_us, blue.whole.sum_us);
     assert!(Duration::from_micros(whole) >= PAUSE && first_byte < whole, "{first_byte}, {whole}");
+}
+
+/// A server begins each connection with its settings: they are no answer to a call.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_no_first_byte() {
+    let edge = Edge::start().await;
+    edge.one.plays(&[Step::Wait(PAUSE), Step::Head(200), Step::Message, Step::Trailers(0)]);
+    edge.call(CALL).await.unwrap();
+    let blue = edge.ended("blue", 1).await;
+    assert_eq!(counts(&blue), (1, 1));
+    let first_byte = Duration::from_micros(blue.first_byte.sum_us);
+    assert!(first_byte >= PAUSE, "{first_byte:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_with_settings_and_no_answer_has_no_latency() {
+    let edge = Edge::start().await;
+    edge.one.plays(&[]);
+    assert_eq!(edge.call("/short").await.unwrap().status, 504);
+    assert_eq!(counts(&edge.ended("blue", 1).await), (0, 0));
 }
