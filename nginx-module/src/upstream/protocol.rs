@@ -10,7 +10,7 @@ use super::{Callbacks, Record};
 pub(super) unsafe extern "C" fn process_header(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request whose upstream has answered.
     let Some((record, u)) = Record::serving(unsafe { &*r }) else { return Status::NGX_ERROR.into() };
-    record.answer_begins();
+    let first_bytes = record.first_bytes();
     let Some(original) = record.callbacks().and_then(|callbacks| callbacks.process_header) else {
         return Status::NGX_ERROR.into();
     };
@@ -18,12 +18,25 @@ pub(super) unsafe extern "C" fn process_header(r: *mut ngx_http_request_t) -> ng
     let rc = unsafe { original(r) };
     // SAFETY: the upstream of the request, as above; the protocol has changed it meanwhile.
     let u = unsafe { &mut *u };
+    if let Some(at_us) = first_bytes
+        && (rc != Status::NGX_AGAIN.0 || !begins_with_settings(u))
+    {
+        record.answer_began(at_us);
+    }
     if rc == Status::NGX_OK.0 && u.upgrade() != 0 {
         record.upgraded();
     } else if rc == Status::NGX_AGAIN.0 {
         Callbacks::follow(u, record);
     }
     rc
+}
+
+/// A gRPC server sends its settings as soon as there is a connection: until the head of an answer is whole, what has come may
+/// be those, and only the protocol knows.
+#[cold]
+fn begins_with_settings(u: &ngx_http_upstream_t) -> bool {
+    // SAFETY: set by nginx's proxy modules; it lives as long as the configuration.
+    unsafe { &*u.conf }.module.as_bytes() == b"grpc"
 }
 
 /// Called before the request is sent again, and before an answer is read from the cache.

@@ -19,14 +19,17 @@ impl Record {
         }
     }
 
-    /// Bytes of an answer have come.
+    /// When bytes came, in microseconds of the monotonic clock, if they may be the first of an answer.
     #[inline]
-    pub(in crate::upstream) fn answer_begins(&self) {
-        if self.attempt.get() != Attempt::Waiting {
-            return;
-        }
+    pub(in crate::upstream) fn first_bytes(&self) -> Option<u64> {
+        (self.attempt.get() == Attempt::Waiting).then(clock::micros)
+    }
+
+    /// They were.
+    #[inline]
+    pub(in crate::upstream) fn answer_began(&self, at_us: u64) {
         self.attempt.set(Attempt::Answering);
-        let took = clock::micros().saturating_sub(self.began_us.get());
+        let took = at_us.saturating_sub(self.began_us.get());
         self.first_byte_us.set(u32::try_from(took).unwrap_or(u32::MAX));
         if let Some(shard) = self.shard() {
             shard.first_byte(took);

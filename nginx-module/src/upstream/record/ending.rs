@@ -5,9 +5,9 @@ use ngx::core::Status;
 #[cfg(ngx_feature = "http_cache")]
 use ngx::ffi::NGX_HTTP_CACHE_STALE;
 use ngx::ffi::{
-    NGX_HTTP_BAD_GATEWAY, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SPECIAL_RESPONSE,
-    NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_upstream_t, ngx_int_t,
+    NGX_ERROR, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_BAD_REQUEST, NGX_HTTP_CLIENT_CLOSED_REQUEST,
+    NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_REQUEST_TIME_OUT,
+    NGX_HTTP_SPECIAL_RESPONSE, NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_upstream_t, ngx_int_t,
 };
 
 use super::{Attempt, Record, Stage};
@@ -52,7 +52,7 @@ impl Record {
         match attempt {
             Attempt::None => {}
             Attempt::Upgraded => shard.downgraded(),
-            Attempt::Waiting | Attempt::Answering if is_cut_off(u, rc) => {
+            Attempt::Waiting | Attempt::Answering if self.is_cut_off(u, rc) => {
                 let late = rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t;
                 shard.attempt_failed(if late { Failure::Timeout } else { Failure::Answer });
             }
@@ -85,6 +85,8 @@ impl Record {
     fn outcome(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) -> Outcome {
         const GONE: ngx_int_t = NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t;
         const SLOW_CLIENT: ngx_int_t = NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t;
+        const BAD_BODY: ngx_int_t = NGX_HTTP_BAD_REQUEST as ngx_int_t;
+        const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
         let answered = u.headers_in.status_n;
         if u.upgrade() != 0 {
             // However an upgraded connection ends, also by a time-out of an idle one: the slot did its part.
@@ -95,25 +97,39 @@ impl Record {
         }
         match rc {
             GONE | SLOW_CLIENT => Outcome::Aborted,
+            // nginx finds out that the client is gone while it passes the client's body on, or the answer.
+            BAD_BODY | ERROR if self.client_is_gone(u) => Outcome::Aborted,
+            // nginx cannot read on in the answer: a chunk or a frame makes no sense, or a stream was reset.
+            ERROR if answered != 0 => Outcome::Status(NGX_HTTP_BAD_GATEWAY as u16),
             rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => Outcome::Status(rc as u16),
             _ if answered != 0 => Outcome::Status(answered as u16),
-            _ if rc == Status::NGX_DONE.0 || self.client_is_gone() => Outcome::Aborted,
+            _ if rc == Status::NGX_DONE.0 || self.client_is_gone(u) => Outcome::Aborted,
             _ => Outcome::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as u16),
         }
     }
 
-    fn client_is_gone(&self) -> bool {
+    /// Or takes too long to read on.
+    fn client_is_gone(&self, u: &ngx_http_upstream_t) -> bool {
         // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
-        connection(unsafe { &*self.request }).error() != 0
+        let client = connection(unsafe { &*self.request });
+        // SAFETY: null unless the answer is buffered; in the request's pool.
+        let pipe = unsafe { u.pipe.as_ref() };
+        client.error() != 0 || client.timedout() != 0 || pipe.is_some_and(|pipe| pipe.downstream_error() != 0)
     }
-}
 
-/// An answer that began and did not end well: the peer is still held, so peer.free has not been told of a failure.
-fn is_cut_off(u: &ngx_http_upstream_t, rc: ngx_int_t) -> bool {
-    let bad = rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t;
-    // With proxy_intercept_errors nginx ends a request by the slot's own status, and answers in its place.
-    let replaced = u.header_sent() == 0 && u.headers_in.status_n as ngx_int_t == rc;
-    bad && !replaced && !u.peer.sockaddr.is_null() && u.upgrade() == 0
+    /// An answer that began and did not end well: the peer is still held, so peer.free has not been told of a failure.
+    fn is_cut_off(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) -> bool {
+        let answered = u.headers_in.status_n;
+        let bad = match rc {
+            rc if rc == Status::NGX_ERROR.0 => answered != 0 && !self.client_is_gone(u),
+            // With proxy_intercept_errors nginx ends a request by the slot's own status, and answers in its place.
+            rc if rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t => {
+                u.header_sent() != 0 || answered as ngx_int_t != rc
+            }
+            _ => false,
+        };
+        bad && !u.peer.sockaddr.is_null() && u.upgrade() == 0
+    }
 }
 
 /// With `proxy_cache_use_stale` nginx answers from the cache in place of a slot that failed, and reads the old status over the
