@@ -36,7 +36,7 @@ pub struct Responses {
     /// Status 500-599, from the slot or from nginx because the slot gave no good answer.
     #[serde(rename = "5xx")]
     pub server_error: u64,
-    /// Ended without an answer because the client went away.
+    /// Ended because the client went away, or was too slow.
     pub aborted: u64,
     /// Failed here, and were tried again on the fallback of a change on trial.
     #[serde(default)]

@@ -3,6 +3,7 @@
 //! The trial of a group is in a few words beside its route word, see [`TrialWords`]. Guard, lease and `confirm` each try to end
 //! it, and exactly one of them does.
 
+use crate::api::MAX_LEASE_MS;
 use crate::guard::Guard;
 use crate::route::{Destination, SlotId};
 
@@ -54,9 +55,10 @@ impl Deadline {
         self.monotonic_ms.saturating_sub(now_monotonic_ms)
     }
 
-    /// The same moment for a clock that has begun anew.
+    /// The same moment for a clock that has begun anew. No longer off than the longest lease: the other clock may be wrong.
     fn rebased(&self, now: Deadline) -> Self {
-        Self { monotonic_ms: now.monotonic_ms + self.wall_ms.saturating_sub(now.wall_ms), ..*self }
+        let left = self.wall_ms.saturating_sub(now.wall_ms).min(u64::from(MAX_LEASE_MS));
+        Self { monotonic_ms: now.monotonic_ms + left, ..*self }
     }
 }
 

@@ -188,3 +188,21 @@ async fn a_reason_that_is_not_text_is_refused() {
     let group = nginx.admin().group("shop").await.unwrap();
     assert_eq!((group.route.generation, group.events.len()), (0, 0));
 }
+
+/// docs/module.md, Events: "`reason`: as it was given, or what broke; at most 135 bytes".
+#[tokio::test]
+async fn the_event_has_the_reason_as_it_was_given() {
+    let nginx = started().await;
+    let mut wrong = Vec::new();
+    for reason in ["don't", "with \"quotes\"", "two\nlines", "C:\\path", "e\u{301}", "नमस्ते"] {
+        logged(&nginx, reason).await;
+        let event = nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
+        if event.reason != reason {
+            wrong.push((reason, event.reason));
+        }
+    }
+    // 135 bytes are kept: 120 apostrophes fit.
+    logged(&nginx, &"'".repeat(120)).await;
+    let event = nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
+    assert_eq!((wrong, event.reason), (vec![], "'".repeat(120)));
+}

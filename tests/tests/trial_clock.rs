@@ -234,3 +234,16 @@ async fn after_a_reboot_the_wall_clock_decides_what_is_left() {
     assert_eq!(stepped.edge.green.truth().requests, 0, "the very first request went back");
     assert_eq!(stepped.group().await.events.pop().unwrap().kind, Kind::Lease);
 }
+
+/// A lease is a day at most: a clock that is behind after a reboot must not make it longer than it was.
+#[tokio::test]
+async fn a_clock_that_is_behind_after_a_reboot_makes_no_lease_longer_than_a_day() {
+    let Some(stepped) = Stepped::start().await else { return };
+    stepped.change(r#"{"active":"green","lease_ms":60000}"#).await;
+    stepped.edge.nginx.kill_all().await.unwrap();
+    stepped.reboot();
+    stepped.clock.set(-10 * YEAR).unwrap();
+    stepped.edge.nginx.start().await.unwrap();
+    let left = stepped.group().await.route.trial.unwrap().lease_left_ms.unwrap();
+    assert!(left <= 86_400_000, "{left} ms of 60000 are left");
+}

@@ -141,9 +141,13 @@ fn dropped(group: &Group) -> Answer {
     Answer::failure(Failure::new(ErrorCode::UnknownSlot, message))
 }
 
-/// A reason as it is kept.
-pub(super) fn reason_of(reason: Option<&str>) -> String {
-    let reason = reason.unwrap_or("none given");
+/// A reason as it is kept with the event.
+pub(super) fn reason_of(reason: Option<&str>) -> &str {
+    reason.unwrap_or("none given")
+}
+
+/// The same as it is logged: nobody may forge a line.
+pub(super) fn one_line(reason: &str) -> String {
     reason.chars().take(MAX_REASON).flat_map(char::escape_debug).collect()
 }
 
@@ -163,10 +167,11 @@ fn audit(request: &ngx_http_request_t, group: &Group, moved: &Moved, asked: &Rou
         NGX_LOG_NOTICE,
         logger,
         format_args!(
-            "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {reason}",
+            "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {}",
             group.name,
             with.concat(),
             route.generation,
+            one_line(reason),
         ),
     );
     let event = Event {
@@ -178,7 +183,7 @@ fn audit(request: &ngx_http_request_t, group: &Group, moved: &Moved, asked: &Rou
         percent,
         generation: route.generation,
         who,
-        reason,
+        reason: reason.to_owned(),
         figures: None,
     };
     trial::write_event(group, event, logger);

@@ -7,7 +7,7 @@ use cutover_core::trial::{Deadline, Phase, Trial, TrialWords};
 use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::switch::{body_of, check_generation, expected, reason_of};
+use super::switch::{body_of, check_generation, expected, one_line, reason_of};
 use super::{access, describe, find};
 use crate::ext::{connection, log};
 use crate::group::Group;
@@ -29,7 +29,7 @@ pub(super) fn confirm(
             if let Some(word) = group.word() {
                 word.disarm(route);
             }
-            audit(request, group, route, &seen, &reason_of(asked.reason.as_deref()));
+            audit(request, group, route, &seen, reason_of(asked.reason.as_deref()));
             return Ok(group);
         }
     }
@@ -100,8 +100,10 @@ fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial
         NGX_LOG_NOTICE,
         logger,
         format_args!(
-            "cutover: group \"{}\" confirmed on \"{slot}\", generation {}, by {who}, reason: {reason}",
-            group.name, route.generation
+            "cutover: group \"{}\" confirmed on \"{slot}\", generation {}, by {who}, reason: {}",
+            group.name,
+            route.generation,
+            one_line(reason)
         ),
     );
     let figures = trial::figures(group, route, &seen.terms, seen.terms.slot);

@@ -156,7 +156,8 @@ async fn a_disk_that_hangs_holds_up_one_worker_at_most() {
     disk.freeze();
     let switching = edge.shop.switch();
     let meanwhile = async {
-        let answered = load.answers(1000).await;
+        // Most connections may be with the worker that hangs.
+        let answered = load.answers(100).await;
         disk.thaw();
         answered
     };
