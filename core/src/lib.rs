@@ -10,6 +10,7 @@ pub mod counters;
 pub mod deployment;
 pub mod event;
 pub mod exposition;
+pub mod flush;
 pub mod guard;
 pub mod latency;
 pub mod name;

@@ -1,7 +1,10 @@
 //! What each process of nginx does when it starts.
 
 use ngx::core::Status;
-use ngx::ffi::{NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_cycle_t, ngx_int_t, ngx_process};
+use ngx::ffi::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_int_t,
+    ngx_process,
+};
 
 use crate::state::State;
 use crate::{conf, ext, trial};
@@ -11,6 +14,7 @@ pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that begins.
     let cycle = unsafe { &*cycle };
     if let Some((main, state)) = main_of(cycle) {
+        state.open_for_workers(workers(cycle), cycle.log);
         state.commit(&main.groups, cycle.log);
     }
     trial::follow_cycle(cycle);
@@ -44,6 +48,18 @@ pub(crate) extern "C" fn exit_master(cycle: *mut ngx_cycle_t) {
     {
         state.give_back(cycle.log);
     }
+}
+
+/// `worker_processes`.
+fn workers(cycle: &ngx_cycle_t) -> usize {
+    let core = ext::module(&raw const ngx_core_module).index;
+    // SAFETY: conf_ctx has a place for each module's index.
+    let place = unsafe { cycle.conf_ctx.add(core) };
+    // SAFETY: the same.
+    let core: *const ngx_core_conf_t = unsafe { *place }.cast();
+    // SAFETY: null, or the core module's configuration.
+    let workers = unsafe { core.as_ref() }.map_or(0, |core| core.worker_processes);
+    usize::try_from(workers).unwrap_or(0)
 }
 
 fn main_of(cycle: &ngx_cycle_t) -> Option<(&conf::Main, &State)> {

@@ -1,10 +1,10 @@
 //! The mapped state file: opened by the master, one cycle after the other, and inherited by every worker.
 //!
 //! The descriptor stays open across exec on purpose: the master that a binary upgrade starts finds it among its own and so
-//! shares the lock of the old master, while any other nginx is turned away. Workers close it; they have the mapping, and
-//! another opening of the file to flush it by.
+//! shares the lock of the old master, while any other nginx is turned away. Workers close it; they have the mapping, and each
+//! has an opening of the file of its own to flush it by.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -19,7 +19,7 @@ use cutover_core::state_file::{
     self, CONFIGURED_OFFSET, Conflict, Damage, Head, NAMES_OFFSET, Plan, RECORD_SIZE, Record, Wanted,
     record_offset,
 };
-use ngx::ffi::{NGX_LOG_CRIT, ngx_conf_t, ngx_log_t};
+use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_WARN, ngx_conf_t, ngx_log_t, ngx_worker};
 
 use crate::counters::{CellId, Counters, WantedCell};
 use crate::ext::{self, ConfExt, Logged, Place};
@@ -41,14 +41,18 @@ pub(crate) struct Shared {
     pub(crate) routes: Mapping,
     /// What `routes` is a mapping of.
     routes_file: File,
+    /// One more opening for each worker.
+    for_workers: Cell<Vec<File>>,
+    /// That of this worker.
+    own: OnceCell<File>,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
 }
 
 impl Shared {
-    /// The file with the routes, for who brings it to disk.
+    /// The file with the routes, for who brings it to disk. The kernel tells each opening once of what it could not write.
     pub(crate) fn routes_file(&self) -> &File {
-        &self.routes_file
+        self.own.get().unwrap_or(&self.routes_file)
     }
 }
 
@@ -67,6 +71,12 @@ pub(crate) struct State {
 impl State {
     /// Begins to count as this process.
     pub(crate) fn enter_worker(&self, groups: &[Box<Group>], log: *mut ngx_log_t) {
+        let mut openings = self.shared.for_workers.take();
+        // SAFETY: nginx sets it before it calls init_process.
+        let worker = unsafe { ngx_worker };
+        if worker < openings.len() {
+            let _ = self.shared.own.set(openings.swap_remove(worker));
+        }
         self.shared.counters.enter_worker(groups, log);
         // The keys come from the system, but before the fork: the id makes them this process's own.
         let keys = RandomState::new();
@@ -113,6 +123,17 @@ impl State {
         let result = use_it(&descriptor);
         self.descriptor.set(Some(descriptor));
         result
+    }
+
+    /// Opens the file once more for each worker, which a worker itself may not.
+    pub(crate) fn open_for_workers(&self, workers: usize, log: *mut ngx_log_t) {
+        let opened: Result<Vec<File>, StateError> =
+            (0..workers).map(|_| open_again(&self.path, &self.shared.routes_file)).collect();
+        match opened {
+            Ok(files) => self.shared.for_workers.set(files),
+            // They go by the opening that they have in common.
+            Err(error) => ext::log(NGX_LOG_WARN, log, format_args!("cutover_state: {error}")),
+        }
     }
 
     /// The configuration runs from now on: only its slots may be switched to. A switch that an old worker made meanwhile to a
@@ -244,7 +265,14 @@ fn open_and_map(folder: &Path, groups: &[Box<Group>], origin: Origin<'_>) -> Res
     let wanted = wanted_cells(groups, &plan, &records);
     let (counters, cells) = Counters::open(identity, &wanted, origin).map_err(StateError::Counters)?;
     let events = Events::open(&folder)?;
-    let shared = Box::new(Shared { routes, routes_file, counters, events });
+    let shared = Box::new(Shared {
+        routes,
+        routes_file,
+        for_workers: Cell::default(),
+        own: OnceCell::new(),
+        counters,
+        events,
+    });
     attach(groups, &plan, &shared, &cells);
     Ok(State { path, identity, shared, fresh, descriptor: Cell::new(Some(file.into())) })
 }

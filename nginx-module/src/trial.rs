@@ -20,7 +20,7 @@ use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_WARN, ngx_cached_time, ngx_cu
 
 use crate::ext;
 use crate::group::Group;
-use crate::state::flush::in_background;
+use crate::state::flush::{in_background, routes_in_background};
 
 mod timer;
 
@@ -256,7 +256,7 @@ fn finish(
 /// Nobody has asked for the change, so nobody waits until it is on disk.
 fn flush(group: &Group) {
     if let Some(shared) = group.shared() {
-        in_background(shared.routes_file());
+        routes_in_background(shared.routes_file());
         in_background(shared.events.file());
     }
 }

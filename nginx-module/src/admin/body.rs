@@ -12,6 +12,7 @@ use ngx::ffi::{
 use super::answer::Answer;
 use super::{flush, path_in_location, switch, trial};
 use crate::ext::text;
+use crate::state;
 
 /// Refuses a body that says it is too large, before any of it is read.
 pub(super) fn check_length(request: &ngx_http_request_t) -> Result<(), Answer> {
@@ -41,6 +42,7 @@ unsafe extern "C" fn complete(r: *mut ngx_http_request_t) {
 /// Does what the request asks for. `None`: the answer follows when it is on disk.
 fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
     let path = path_in_location(request);
+    let ticket = state::flush::ticket();
     let done = match parse_call(&text(&request.method_name), &path) {
         Ok(call @ Call::Switch(name)) => switch::run(request, &call, name, body),
         Ok(call @ Call::Confirm(name)) => trial::confirm(request, &call, name, body),
@@ -52,7 +54,7 @@ fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
         Ok(group) => group,
         Err(answer) => return Some(answer),
     };
-    flush::then_answer(request, group)
+    flush::then_answer(request, group, ticket)
 }
 
 /// Sends the answer and ends the request.

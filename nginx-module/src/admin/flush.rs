@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use cutover_core::api::{ErrorCode, Failure};
+use cutover_core::flush::Ticket;
 use ngx::core::Status;
 use ngx::ffi::{
     NGX_LOG_CRIT, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_actions,
@@ -26,13 +27,18 @@ use crate::state::flush::{self, Bell};
 /// leaving before the answer is out.
 const LOOK_AGAIN: usize = 1000;
 
-/// Flushes the route of a group and then answers with the group. `Some`: it could not wait; this is the answer.
-pub(super) fn then_answer(request: &mut ngx_http_request_t, group: &'static Group) -> Option<Answer> {
+/// Flushes the route of a group and then answers with the group; the ticket was taken before the route was changed. `Some`: it
+/// could not wait; this is the answer.
+pub(super) fn then_answer(
+    request: &mut ngx_http_request_t,
+    group: &'static Group,
+    ticket: Ticket,
+) -> Option<Answer> {
     let logger = connection(request).log;
     let Some(file) = group.shared().map(|shared| shared.routes_file()) else {
         return Some(Answer::internal("the state file is not mapped"));
     };
-    let bell = Bell::new().and_then(|bell| {
+    let bell = Bell::new(ticket).and_then(|bell| {
         listen(request, group, &bell)?;
         Ok(bell)
     });

@@ -133,3 +133,28 @@ async fn a_switch_that_was_not_durable_can_be_asked_for_again() {
     nginx.kill_all().await.unwrap();
     edge.nginx.kill_all().await.unwrap();
 }
+
+/// Two groups in one page of the file: the one flush that fails must not be told to one of the two only.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_switches_at_once_are_both_told_that_they_are_not_durable() {
+    let blue = cutover_tests::Backend::start("blue").await.unwrap();
+    let green = cutover_tests::Backend::start("green").await.unwrap();
+    let blog = "cutover blog { slot blue shop_blue; slot green shop_green; active blue; }";
+    let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
+    let nginx = builder.http(&(Edge::http(UPSTREAMS, LOCATION) + blog)).build().unwrap();
+    let Some(mut disk) = ThinDisk::mount(nginx.prefix().join("behind"), nginx.prefix().join("state")) else {
+        return;
+    };
+    nginx.start().await.unwrap();
+    let admin = nginx.admin();
+    admin.switch("shop", "green").await.unwrap();
+    admin.switch("blog", "green").await.unwrap();
+    disk.run_out_for(&file(&nginx));
+    let mut answers = Vec::new();
+    for round in 1..=40 {
+        let to = if round % 2 == 1 { "blue" } else { "green" };
+        let (one, two) = tokio::join!(admin.switch_if("shop", to, round), admin.switch_if("blog", to, round));
+        answers.push((one.unwrap().status, two.unwrap().status));
+    }
+    assert!(answers.iter().all(|both| *both == (507, 507)), "{answers:?}");
+}
