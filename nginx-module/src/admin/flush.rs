@@ -34,12 +34,29 @@ pub(super) fn then_answer(
     group: &'static Group,
     ticket: Ticket,
 ) -> Option<Answer> {
+    flush(request, group, ticket, Try::First)
+}
+
+/// The kernel tells each opening of a file what it could not write, also long ago when another worker was told of it. So what
+/// fails is written once more, and what becomes of that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Try {
+    First,
+    Last,
+}
+
+fn flush(
+    request: &mut ngx_http_request_t,
+    group: &'static Group,
+    ticket: Ticket,
+    which: Try,
+) -> Option<Answer> {
     let logger = connection(request).log;
     let Some(file) = group.shared().map(|shared| shared.routes_file()) else {
         return Some(Answer::internal("the state file is not mapped"));
     };
     let bell = Bell::new(ticket).and_then(|bell| {
-        listen(request, group, &bell)?;
+        listen(request, group, &bell, which)?;
         Ok(bell)
     });
     match bell {
@@ -59,12 +76,18 @@ struct Waiting {
     cleanup: NonNull<ngx_http_cleanup_t>,
     group: &'static Group,
     bell: Arc<Bell>,
+    which: Try,
     /// The bell's connection.
     ear: NonNull<ngx_connection_t>,
 }
 
 /// Makes the bell a connection of the event loop, whose read event is its ringing.
-fn listen(request: &mut ngx_http_request_t, group: &'static Group, bell: &Arc<Bell>) -> io::Result<()> {
+fn listen(
+    request: &mut ngx_http_request_t,
+    group: &'static Group,
+    bell: &Arc<Bell>,
+    which: Try,
+) -> io::Result<()> {
     let fd = bell.ear()?.into_raw_fd();
     // The client's log would go with the client.
     // SAFETY: set before the worker serves, for as long as it lives.
@@ -94,7 +117,7 @@ fn listen(request: &mut ngx_http_request_t, group: &'static Group, bell: &Arc<Be
         unsafe { close(ear) };
         return Err(io::ErrorKind::OutOfMemory.into());
     };
-    let waiting = Waiting { request: request.into(), cleanup, group, bell: Arc::clone(bell), ear };
+    let waiting = Waiting { request: request.into(), cleanup, group, bell: Arc::clone(bell), which, ear };
     let waiting = Box::into_raw(Box::new(waiting));
     c.data = waiting.cast();
     // SAFETY: in the request's pool, and the request is alive.
@@ -142,7 +165,11 @@ fn finish(mut waiting: Waiting) {
     let request = unsafe { waiting.request.as_mut() };
     let client = request.connection;
     if let Some(outcome) = waiting.bell.outcome() {
-        let answer = answer(waiting.group, outcome, connection(request).log);
+        let answer = match outcome {
+            Err(_) if waiting.which == Try::First => write_again(request, waiting.group),
+            outcome => Some(answer(waiting.group, outcome, connection(request).log)),
+        };
+        let Some(answer) = answer else { return };
         body::finish(request, answer);
         // SAFETY: nginx keeps a connection's structure for as long as the worker lives; posted requests run now, as after any
         // event of the client.
@@ -152,6 +179,15 @@ fn finish(mut waiting: Waiting) {
     if let Some(shared) = waiting.group.shared() {
         flush::in_background(shared.events.file());
     }
+}
+
+/// After a failed write the kernel takes the page for clean.
+fn write_again(request: &mut ngx_http_request_t, group: &'static Group) -> Option<Answer> {
+    let ticket = flush::ticket();
+    if let Some(word) = group.word() {
+        word.touch();
+    }
+    flush(request, group, ticket, Try::Last)
 }
 
 /// Closes the bell's connection. The event loop is told: the eventfd itself may live on in the bell, and would stay registered.
