@@ -26,6 +26,7 @@ mod switch;
 mod token;
 mod trial;
 
+pub(crate) use flush::{follow as follow_cycle, start as start_waiting};
 pub(crate) use sockets::remove_stale as remove_stale_sockets;
 
 use answer::Answer;

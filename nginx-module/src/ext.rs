@@ -5,8 +5,8 @@ use std::fmt;
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_connection_t, ngx_cycle_t,
-    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_module_t, ngx_pool_t, ngx_str_t,
+    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_connection_t, ngx_cycle_t, ngx_event_t,
+    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_module_t, ngx_pid_t, ngx_pool_t, ngx_str_t,
 };
 use ngx::{ngx_conf_log_error, ngx_log_error};
 
@@ -150,6 +150,27 @@ pub(crate) unsafe fn elements<'a, T>(array: *const ngx_array_t) -> &'a [T] {
         Some(array) => unsafe { array.as_slice() },
         None => &[],
     }
+}
+
+/// The id of this process: of a worker, after its master has forked it. Costs no system call.
+pub(crate) fn pid() -> ngx_pid_t {
+    // SAFETY: set at the begin of main and after each fork, before anything else of the process runs.
+    unsafe { ngx::ffi::ngx_pid }
+}
+
+/// A timer that is not set yet, for as long as the process lives: nginx keeps pointers to it.
+pub(crate) fn timer(
+    handler: unsafe extern "C" fn(*mut ngx_event_t),
+    log: *mut ngx_log_t,
+) -> *mut ngx_event_t {
+    /// What nginx logs of an event whose data it takes for a connection (ngx_event_ident): the number is the fourth word.
+    static IDENT: [usize; 4] = [0, 0, 0, usize::MAX];
+    // SAFETY: plain data for which zeroes mean "not set", as nginx makes its own events.
+    let mut event: ngx_event_t = unsafe { std::mem::zeroed() };
+    event.handler = Some(handler);
+    event.log = log;
+    event.data = (&raw const IDENT).cast_mut().cast();
+    Box::into_raw(Box::new(event))
 }
 
 /// Whether this process only checks the configuration (`nginx -t`): it must change nothing.

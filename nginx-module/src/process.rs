@@ -7,7 +7,7 @@ use ngx::ffi::{
 };
 
 use crate::state::State;
-use crate::{conf, ext, trial};
+use crate::{admin, conf, ext, trial};
 
 /// Called in the master when a configuration begins to run, and nothing can refuse it any more.
 pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -18,6 +18,7 @@ pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         state.commit(&main.groups, cycle.log);
     }
     trial::follow_cycle(cycle);
+    admin::follow_cycle(cycle);
     Status::NGX_OK.into()
 }
 
@@ -34,6 +35,7 @@ pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         if process == NGX_PROCESS_WORKER || process == NGX_PROCESS_SINGLE {
             state.enter_worker(&main.groups, cycle.log);
             trial::start_timer(cycle);
+            admin::start_waiting(cycle);
         }
     }
     Status::NGX_OK.into()

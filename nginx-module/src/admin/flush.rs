@@ -1,40 +1,61 @@
 //! Answering when a change is on disk, without making the worker's other requests wait.
 //!
-//! The [`Bell`] of the flush is a connection of the worker's event loop.
+//! The eventfd that rings when a flush has ended ([`state::flush::bell`](flush::bell)) is an event of the worker's loop.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::ptr::NonNull;
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use cutover_core::api::{ErrorCode, Failure};
 use cutover_core::flush::Ticket;
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_LOG_CRIT, ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_actions,
-    ngx_event_t, ngx_get_connection, ngx_handle_read_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_log_t,
+    NGX_LOG_CRIT, NGX_LOG_ERR, ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_del_timer,
+    ngx_event_t, ngx_free_connection, ngx_get_connection, ngx_handle_read_event, ngx_http_cleanup_add,
+    ngx_http_cleanup_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_log_t,
 };
 
 use super::answer::Answer;
 use super::{body, describe};
-use crate::ext::{connection, log};
+use crate::ext::{self, connection, log};
 use crate::group::Group;
-use crate::state::flush::{self, Bell};
+use crate::state::flush::{self, Flush};
 
-/// How often a waiting worker looks again, in milliseconds. The timer is also what keeps a worker that shuts down from
-/// leaving before the answer is out.
+/// How often a worker looks by itself while requests wait, in milliseconds. The timer is also what keeps a worker that shuts
+/// down from leaving before the answers are out.
 const LOOK_AGAIN: usize = 1000;
 
-/// Flushes the route of a group and then answers with the group; the ticket was taken before the route was changed. `Some`: it
-/// could not wait; this is the answer.
-pub(super) fn then_answer(
-    request: &mut ngx_http_request_t,
+/// The requests of this worker that wait for the disk. nginx is single-threaded.
+struct Waiters {
+    /// The bell's connection, or null.
+    ear: Cell<*mut ngx_connection_t>,
+    /// Set while somebody waits; null where none was started.
+    timer: Cell<*mut ngx_event_t>,
+    waiting: RefCell<Vec<Waiting>>,
+    /// How many have waited.
+    count: Cell<usize>,
+}
+
+thread_local! {
+    static WAITERS: Waiters = const { Waiters {
+        ear: Cell::new(ptr::null_mut()),
+        timer: Cell::new(ptr::null_mut()),
+        waiting: RefCell::new(Vec::new()),
+        count: Cell::new(0),
+    } };
+}
+
+struct Waiting {
+    number: usize,
+    request: NonNull<ngx_http_request_t>,
+    /// Tells when nginx ends the request meanwhile (`worker_shutdown_timeout`, an error of the client's connection).
+    cleanup: NonNull<ngx_http_cleanup_t>,
     group: &'static Group,
-    ticket: Ticket,
-) -> Option<Answer> {
-    flush(request, group, ticket, Try::First)
+    flush: Arc<Flush>,
+    which: Try,
 }
 
 /// The kernel tells each opening of a file what it could not write, also long ago when another worker was told of it. So what
@@ -45,165 +66,208 @@ enum Try {
     Last,
 }
 
+/// Begins to listen, in a worker.
+pub(crate) fn start(cycle: &ngx_cycle_t) {
+    WAITERS.with(|waiters| {
+        waiters.timer.set(ext::timer(look, cycle.log));
+        if let Err(error) = hear(waiters, cycle) {
+            // It is tried again when it is needed.
+            let message = format_args!("cutover: no eventfd to wait for the disk with: {error}");
+            log(NGX_LOG_ERR, cycle.log, message);
+        }
+    });
+}
+
+/// The same process serves another cycle from now on (`master_process off`). Nothing happens where nothing was started.
+pub(crate) fn follow(cycle: &ngx_cycle_t) {
+    WAITERS.with(|waiters| {
+        // SAFETY: null, or made by `start`.
+        if let Some(timer) = unsafe { waiters.timer.get().as_mut() } {
+            timer.log = cycle.log;
+        }
+        // SAFETY: null, or a connection of this process.
+        if let Some(ear) = unsafe { waiters.ear.get().as_mut() } {
+            set_log(ear, cycle.log);
+        }
+    });
+}
+
+fn set_log(ear: &mut ngx_connection_t, log: *mut ngx_log_t) {
+    ear.log = log;
+    for event in [ear.read, ear.write] {
+        // SAFETY: each connection has its events for as long as the process lives.
+        unsafe { &mut *event }.log = log;
+    }
+}
+
+/// Makes the bell a connection of the event loop, as nginx does with the channel to its master.
+fn hear(waiters: &Waiters, cycle: &ngx_cycle_t) -> io::Result<()> {
+    if !waiters.ear.get().is_null() {
+        return Ok(());
+    }
+    // SAFETY: an open descriptor, and the log of the cycle that this process serves.
+    let ear = unsafe { ngx_get_connection(flush::bell()?, cycle.log) };
+    // SAFETY: null, or a free connection of this process.
+    let c = unsafe { ear.as_mut() }.ok_or(io::ErrorKind::ResourceBusy)?;
+    set_log(c, cycle.log);
+    // SAFETY: each connection has its events for as long as the process lives.
+    let read = unsafe { &mut *c.read };
+    read.handler = Some(rung);
+    // A worker that ends takes it for what is meant to stay open.
+    read.set_channel(1);
+    // SAFETY: an event of this process, with a handler.
+    if unsafe { ngx_handle_read_event(read, 0) } != Status::NGX_OK.0 {
+        let error = io::Error::last_os_error();
+        // SAFETY: got above, and in nobody else's hands. The bell itself is not closed.
+        unsafe { ngx_free_connection(c) };
+        c.fd = -1;
+        return Err(error);
+    }
+    waiters.ear.set(ear);
+    Ok(())
+}
+
+/// Flushes the route of a group and then answers with the group; the ticket was taken before the route was changed. `Some`: it
+/// need not wait; this is the answer.
+pub(super) fn then_answer(
+    request: &mut ngx_http_request_t,
+    group: &'static Group,
+    ticket: Ticket,
+) -> Option<Answer> {
+    flush(request, group, ticket, Try::First)
+}
+
 fn flush(
     request: &mut ngx_http_request_t,
     group: &'static Group,
     ticket: Ticket,
     which: Try,
 ) -> Option<Answer> {
-    let logger = connection(request).log;
-    let Some(file) = group.shared().map(|shared| shared.routes_file()) else {
-        return Some(Answer::internal("the state file is not mapped"));
-    };
-    let bell = Bell::new(ticket).and_then(|bell| {
-        listen(request, group, &bell, which)?;
-        Ok(bell)
-    });
-    match bell {
-        Ok(bell) => {
-            flush::begin(file, &bell);
-            None
-        }
-        // No descriptor or connection to be had: late is better than not durable.
-        Err(_) => Some(answer(group, &file.sync_data(), logger)),
+    let Some(shared) = group.shared() else { return Some(Answer::internal("the state file is not mapped")) };
+    // SAFETY: set before the worker serves, by this thread.
+    let cycle = unsafe { ngx_cycle };
+    // SAFETY: as above.
+    let cycle = unsafe { &*cycle };
+    let hears = WAITERS.with(|waiters| hear(waiters, cycle)).is_ok();
+    // Late is better than not durable.
+    let begin = if hears { flush::begin } else { flush::at_once };
+    let flush = begin(shared.routes_file(), ticket);
+    match flush.outcome() {
+        Some(outcome) => conclude(request, group, outcome, which),
+        None => wait(request, group, flush, which),
     }
 }
 
-/// A request that waits for the bell.
-struct Waiting {
-    request: NonNull<ngx_http_request_t>,
-    /// Tells when nginx ends the request meanwhile (`worker_shutdown_timeout`, an error of the client's connection).
-    cleanup: NonNull<ngx_http_cleanup_t>,
-    group: &'static Group,
-    bell: Arc<Bell>,
-    which: Try,
-    /// The bell's connection.
-    ear: NonNull<ngx_connection_t>,
-}
-
-/// Makes the bell a connection of the event loop, whose read event is its ringing.
-fn listen(
+fn wait(
     request: &mut ngx_http_request_t,
     group: &'static Group,
-    bell: &Arc<Bell>,
+    flush: Arc<Flush>,
     which: Try,
-) -> io::Result<()> {
-    let fd = bell.ear()?.into_raw_fd();
-    // The client's log would go with the client.
-    // SAFETY: set before the worker serves, for as long as it lives.
-    let cycle = unsafe { ngx_cycle };
-    // SAFETY: as above.
-    let logger = unsafe { (*cycle).log };
-    // SAFETY: an open descriptor that the connection owns from now on.
-    let Some(mut ear) = NonNull::new(unsafe { ngx_get_connection(fd, logger) }) else {
-        // SAFETY: nobody else has taken it.
-        drop(unsafe { OwnedFd::from_raw_fd(fd) });
-        return Err(io::ErrorKind::ResourceBusy.into());
-    };
-    // SAFETY: a free connection of this worker.
-    let c = unsafe { ear.as_mut() };
-    // SAFETY: each connection has its events for as long as the worker lives.
-    let read = unsafe { &mut *c.read };
-    read.handler = Some(rung);
-    read.log = logger;
-    // SAFETY: as above.
-    unsafe { &mut *c.write }.log = logger;
-    // SAFETY: an event of this worker, with a handler.
-    let listens = unsafe { ngx_handle_read_event(read, 0) } == Status::NGX_OK.0;
+) -> Option<Answer> {
     // SAFETY: the request that is served.
-    let cleanup = NonNull::new(unsafe { ngx_http_cleanup_add(request, 0) });
-    let Some(mut cleanup) = cleanup.filter(|_| listens) else {
-        // SAFETY: got above, and in nobody else's hands.
-        unsafe { close(ear) };
-        return Err(io::ErrorKind::OutOfMemory.into());
+    let Some(mut place) = NonNull::new(unsafe { ngx_http_cleanup_add(request, 0) }) else {
+        let error = Err(io::ErrorKind::OutOfMemory.into());
+        return Some(answer(group, &error, connection(request).log));
     };
-    let waiting = Waiting { request: request.into(), cleanup, group, bell: Arc::clone(bell), which, ear };
-    let waiting = Box::into_raw(Box::new(waiting));
-    c.data = waiting.cast();
-    // SAFETY: in the request's pool, and the request is alive.
-    let cleanup = unsafe { cleanup.as_mut() };
-    cleanup.handler = Some(request_ended);
-    cleanup.data = waiting.cast();
-    // SAFETY: an event of this worker.
-    unsafe { ngx_add_timer(read, LOOK_AGAIN) };
-    Ok(())
+    WAITERS.with(|waiters| {
+        let number = waiters.count.get().wrapping_add(1);
+        waiters.count.set(number);
+        // SAFETY: in the request's pool, and the request is alive.
+        let cleanup = unsafe { place.as_mut() };
+        cleanup.handler = Some(request_ended);
+        cleanup.data = ptr::without_provenance_mut(number);
+        let request = request.into();
+        waiters.waiting.borrow_mut().push(Waiting { number, request, cleanup: place, group, flush, which });
+        set_timer(waiters);
+    });
+    None
+}
+
+fn set_timer(waiters: &Waiters) {
+    // SAFETY: null, or made by `start`.
+    let Some(timer) = (unsafe { waiters.timer.get().as_mut() }) else { return };
+    match (waiters.waiting.borrow().is_empty(), timer.timer_set() != 0) {
+        // SAFETY: an event of this process, not set.
+        (false, false) => unsafe { ngx_add_timer(timer, LOOK_AGAIN) },
+        // SAFETY: the same, set.
+        (true, true) => unsafe { ngx_del_timer(timer) },
+        _ => {}
+    }
 }
 
 /// nginx ends the request before its answer: the flush goes on, and nobody listens.
 unsafe extern "C" fn request_ended(data: *mut c_void) {
-    // SAFETY: the box that `listen` made; `rung` takes this handler away before it takes the box.
-    let waiting = unsafe { Box::from_raw(data.cast::<Waiting>()) };
-    // SAFETY: the connection of `listen`, which nobody knows of any more.
-    unsafe { close(waiting.ear) };
+    WAITERS.with(|waiters| {
+        waiters.waiting.borrow_mut().retain(|waiting| waiting.number != data.addr());
+        set_timer(waiters);
+    });
 }
 
-/// The bell, or the timer.
 unsafe extern "C" fn rung(event: *mut ngx_event_t) {
-    // SAFETY: nginx passes the event whose handler this is; its data is the connection of `listen`.
-    let connection: *mut ngx_connection_t = unsafe { (*event).data }.cast();
-    // SAFETY: as above.
-    let data: *mut Waiting = unsafe { (*connection).data }.cast();
-    // SAFETY: the box that `listen` left there; it is taken back below, once.
-    if unsafe { &*data }.bell.outcome().is_none() {
-        // SAFETY: nginx passes the event whose handler this is.
-        unsafe { (*event).set_timedout(0) };
-        // SAFETY: as above.
-        unsafe { ngx_add_timer(event, LOOK_AGAIN) };
-        return;
+    // SAFETY: nginx passes the event whose handler this is.
+    let ear = unsafe { (*event).data }.cast::<ngx_connection_t>();
+    // SAFETY: an event's data is its connection: the one that `hear` got.
+    let ear = unsafe { &*ear };
+    // SAFETY: the bell stays open for as long as the process lives.
+    let bell = unsafe { BorrowedFd::borrow_raw(ear.fd) };
+    // Nothing is said of who rings, but what is not read away rings for ever where nginx is told so (`use poll`).
+    let _ = rustix::io::read(bell, &mut [0; 8]);
+    answer_known();
+}
+
+unsafe extern "C" fn look(_: *mut ngx_event_t) {
+    answer_known();
+}
+
+/// Answers those of whose flush it is known how it went.
+fn answer_known() {
+    flush::collect();
+    // One after the other: an answer can end other requests.
+    while let Some(waiting) = WAITERS.with(next_to_answer) {
+        finish(waiting);
     }
-    // SAFETY: made by Box::into_raw in `listen`; `finish` takes the clean-up handler away, the other way to it.
-    let waiting = unsafe { Box::from_raw(data) };
-    // SAFETY: the connection of `listen`, and this is its last event.
-    unsafe { close(waiting.ear) };
-    finish(*waiting);
+    WAITERS.with(set_timer);
+}
+
+fn next_to_answer(waiters: &Waiters) -> Option<Waiting> {
+    let mut waiting = waiters.waiting.borrow_mut();
+    let at = waiting.iter().position(|waiting| waiting.flush.outcome().is_some())?;
+    Some(waiting.remove(at))
 }
 
 fn finish(mut waiting: Waiting) {
-    // SAFETY: in the pool of the request, which has not ended, or `request_ended` would have taken the box.
+    // SAFETY: in the pool of the request, which has not ended, or `request_ended` would have taken this out.
     unsafe { waiting.cleanup.as_mut() }.handler = None;
     // SAFETY: the same.
     let request = unsafe { waiting.request.as_mut() };
     let client = request.connection;
-    if let Some(outcome) = waiting.bell.outcome() {
-        let answer = match outcome {
-            Err(_) if waiting.which == Try::First => write_again(request, waiting.group),
-            outcome => Some(answer(waiting.group, outcome, connection(request).log)),
-        };
-        let Some(answer) = answer else { return };
-        body::finish(request, answer);
-        // SAFETY: nginx keeps a connection's structure for as long as the worker lives; posted requests run now, as after any
-        // event of the client.
-        unsafe { ngx_http_run_posted_requests(client) };
-    }
+    let Some(outcome) = waiting.flush.outcome() else { return };
+    let Some(answer) = conclude(request, waiting.group, outcome, waiting.which) else { return };
+    body::finish(request, answer);
+    // SAFETY: nginx keeps a connection's structure for as long as the worker lives; posted requests run now, as after any
+    // event of the client.
+    unsafe { ngx_http_run_posted_requests(client) };
     // The event that tells of the change comes after the answer: it is a record for people, and nobody waits for it.
     if let Some(shared) = waiting.group.shared() {
         flush::in_background(shared.events.file());
     }
 }
 
-/// After a failed write the kernel takes the page for clean.
-fn write_again(request: &mut ngx_http_request_t, group: &'static Group) -> Option<Answer> {
+/// The answer, unless it has to wait again. After a failed write the kernel takes the page for clean: it is written once more.
+fn conclude(
+    request: &mut ngx_http_request_t,
+    group: &'static Group,
+    outcome: &io::Result<()>,
+    which: Try,
+) -> Option<Answer> {
+    if outcome.is_ok() || which == Try::Last {
+        return Some(answer(group, outcome, connection(request).log));
+    }
     let ticket = flush::ticket();
     if let Some(word) = group.word() {
         word.touch();
     }
     flush(request, group, ticket, Try::Last)
-}
-
-/// Closes the bell's connection. The event loop is told: the eventfd itself may live on in the bell, and would stay registered.
-///
-/// # Safety
-/// The connection must be one of `listen`, and nobody may use it afterwards.
-unsafe fn close(ear: NonNull<ngx_connection_t>) {
-    // SAFETY: filled in by the event module before the worker serves.
-    let actions = unsafe { ngx_event_actions };
-    // Where the event module has no such call, it forgets a connection when that is closed.
-    if let Some(del) = actions.del_conn {
-        // SAFETY: the caller vouches for the connection.
-        unsafe { del(ear.as_ptr(), 0) };
-    }
-    // SAFETY: as above.
-    unsafe { ngx_close_connection(ear.as_ptr()) };
 }
 
 fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> Answer {

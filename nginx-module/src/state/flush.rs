@@ -7,58 +7,35 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
-use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use cutover_core::flush::{Ledger, Ticket};
+use ngx::ffi::ngx_pid_t;
 use rustix::event::EventfdFlags;
 
+use crate::ext;
 use aio::Queue;
 
 mod aio;
 
-/// A flush of the routes: how it went, and an eventfd that says when.
-pub(crate) struct Bell {
+/// A flush of the routes.
+pub(crate) struct Flush {
     ticket: Ticket,
-    /// Given when the flush begins.
-    number: OnceLock<u64>,
+    number: u64,
     /// How the kernel, or the thread, has ended it.
     ended: OnceLock<io::Result<()>>,
     /// What may be told of it.
     outcome: OnceLock<io::Result<()>>,
-    eventfd: OwnedFd,
 }
 
-impl Bell {
-    /// For a change that is made after its ticket was taken.
-    pub(crate) fn new(ticket: Ticket) -> io::Result<Arc<Self>> {
-        let eventfd = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Arc::new(Self {
-            ticket,
-            number: OnceLock::new(),
-            ended: OnceLock::new(),
-            outcome: OnceLock::new(),
-            eventfd,
-        }))
-    }
-
-    /// Another descriptor of the eventfd.
-    pub(crate) fn ear(&self) -> io::Result<OwnedFd> {
-        self.eventfd.try_clone()
-    }
-
-    /// How the flush went; `None`: it is not known yet. To be asked again when the bell rings.
+impl Flush {
+    /// How it went; `None`: that is not known yet. To be asked again when the bell has rung, after [`collect`].
     pub(crate) fn outcome(&self) -> Option<&io::Result<()>> {
-        collect();
         self.outcome.get()
-    }
-
-    fn ring(&self) {
-        // An eventfd takes many rings at once.
-        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 
     fn settle(&self, on_disk: bool) {
@@ -67,7 +44,6 @@ impl Bell {
             _ if on_disk => Ok(()),
             _ => Err(io::Error::other("another flush at the same time failed")),
         });
-        self.ring();
     }
 }
 
@@ -77,10 +53,12 @@ fn copy(error: &io::Error) -> io::Error {
 
 /// The flushes of this process. After a fork the parent's are none of the child's.
 struct Flushes {
-    process: u32,
-    ledger: Ledger<Arc<Bell>>,
+    process: ngx_pid_t,
+    /// An eventfd that rings whenever a flush of the routes has ended.
+    bell: Option<Arc<OwnedFd>>,
+    ledger: Ledger<Arc<Flush>>,
     /// Those that a thread waits for.
-    on_threads: Vec<Arc<Bell>>,
+    on_threads: Vec<Arc<Flush>>,
 }
 
 thread_local! {
@@ -89,14 +67,27 @@ thread_local! {
 }
 
 fn of_this_process<R>(work: impl FnOnce(&mut Flushes) -> R) -> R {
-    let process = std::process::id();
+    let process = ext::pid();
     FLUSHES.with_borrow_mut(|flushes| {
         drop(flushes.take_if(|flushes| flushes.process != process));
         work(flushes.get_or_insert_with(|| Flushes {
             process,
+            bell: None,
             ledger: Ledger::default(),
             on_threads: Vec::new(),
         }))
+    })
+}
+
+/// The eventfd that rings, from the first call on, whenever a flush of the routes has ended. It stays open for as long as the
+/// process lives.
+pub(crate) fn bell() -> io::Result<RawFd> {
+    of_this_process(|flushes| {
+        if let Some(bell) = &flushes.bell {
+            return Ok(bell.as_raw_fd());
+        }
+        let bell = rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(flushes.bell.insert(Arc::new(bell)).as_raw_fd())
     })
 }
 
@@ -106,22 +97,26 @@ pub(crate) fn ticket() -> Ticket {
     of_this_process(|flushes| flushes.ledger.ticket())
 }
 
-/// Begins to bring the routes to disk; the bell rings when they are there, or cannot be.
-pub(crate) fn begin(routes: &File, bell: &Arc<Bell>) {
-    if start(routes, bell).is_err() {
-        // No thread or no descriptor to be had: late is better than not durable.
-        number(bell);
-        let _ = bell.ended.set(routes.sync_data());
-        end(bell);
+/// Begins to bring the routes to disk, for a change that was made after its ticket was taken.
+pub(crate) fn begin(routes: &File, ticket: Ticket) -> Arc<Flush> {
+    let flush = new(ticket);
+    if queue(routes, &flush).is_err() && wait_on_a_thread(routes, &flush).is_err() {
+        wait_here(routes, &flush);
     }
+    flush
 }
 
-/// Brings the routes to disk when it can: nobody waits for it. What cannot be flushed so the kernel writes by itself, a little
-/// later. Whoever waits for another flush at the same time is told if this one fails.
+/// Brings the routes to disk while everything waits: for who has no bell.
+pub(crate) fn at_once(routes: &File, ticket: Ticket) -> Arc<Flush> {
+    let flush = new(ticket);
+    wait_here(routes, &flush);
+    flush
+}
+
+/// Brings the routes to disk when it can: nobody waits for it. Whoever waits for another flush at the same time is told if
+/// this one fails.
 pub(crate) fn routes_in_background(routes: &File) {
-    if let Ok(bell) = Bell::new(ticket()) {
-        let _ = start(routes, &bell);
-    }
+    begin(routes, ticket());
 }
 
 /// The same for another file, of which nobody is ever told.
@@ -136,64 +131,69 @@ pub(crate) fn in_background(file: &File) {
     }
 }
 
-fn start(routes: &File, bell: &Arc<Bell>) -> io::Result<()> {
-    if queue(routes, bell).is_err() {
-        let (file, for_thread) = (routes.try_clone()?, Arc::clone(bell));
-        on_a_thread(move || {
-            let _ = for_thread.ended.set(file.sync_data());
-            for_thread.ring();
-        })?;
-        of_this_process(|flushes| flushes.on_threads.push(Arc::clone(bell)));
-    }
-    number(bell);
-    Ok(())
+fn new(ticket: Ticket) -> Arc<Flush> {
+    let number = of_this_process(|flushes| flushes.ledger.begin());
+    Arc::new(Flush { ticket, number, ended: OnceLock::new(), outcome: OnceLock::new() })
 }
 
-fn number(bell: &Bell) {
-    let _ = bell.number.set(of_this_process(|flushes| flushes.ledger.begin()));
-}
-
-fn queue(file: &File, bell: &Arc<Bell>) -> io::Result<()> {
+fn queue(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
     let queue = Queue::of_this_process().ok_or(io::ErrorKind::Unsupported)?;
-    collect();
+    let bell = of_this_process(|flushes| flushes.bell.clone());
     // The kernel's own: `collect` takes it back.
-    let raw = Arc::into_raw(Arc::clone(bell));
-    queue.submit(file.as_fd(), Some(bell.eventfd.as_fd()), raw.expose_provenance() as u64).inspect_err(|_| {
+    let raw = Arc::into_raw(Arc::clone(flush));
+    let bell = bell.as_ref().map(AsFd::as_fd);
+    queue.submit(routes.as_fd(), bell, raw.expose_provenance() as u64).inspect_err(|_| {
         // SAFETY: made just now, and the kernel did not take it.
         drop(unsafe { Arc::from_raw(raw) });
     })
 }
 
+fn wait_on_a_thread(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
+    let (file, for_thread) = (routes.try_clone()?, Arc::clone(flush));
+    let bell = of_this_process(|flushes| flushes.bell.clone());
+    on_a_thread(move || {
+        let _ = for_thread.ended.set(file.sync_data());
+        if let Some(bell) = bell {
+            // An eventfd takes many rings at once.
+            let _ = rustix::io::write(&bell, &1u64.to_ne_bytes());
+        }
+    })?;
+    of_this_process(|flushes| flushes.on_threads.push(Arc::clone(flush)));
+    Ok(())
+}
+
+fn wait_here(routes: &File, flush: &Arc<Flush>) {
+    let _ = flush.ended.set(routes.sync_data());
+    end(flush);
+}
+
 /// Takes the outcomes of those flushes that are done.
-fn collect() {
+pub(crate) fn collect() {
     let mut done = Vec::new();
     if let Some(queue) = Queue::of_this_process() {
         queue.collect(|data, outcome| {
-            let bell = ptr::with_exposed_provenance::<Bell>(data as usize);
-            if !bell.is_null() {
+            let flush = ptr::with_exposed_provenance::<Flush>(data as usize);
+            if !flush.is_null() {
                 // SAFETY: given to the kernel by `queue`, and the kernel gives it back once.
-                let bell = unsafe { Arc::from_raw(bell) };
-                let _ = bell.ended.set(outcome);
-                done.push(bell);
+                let flush = unsafe { Arc::from_raw(flush) };
+                let _ = flush.ended.set(outcome);
+                done.push(flush);
             }
         });
     }
     of_this_process(|flushes| {
-        let on_threads = mem::take(&mut flushes.on_threads);
-        let (ended, waiting) = on_threads.into_iter().partition(|bell| bell.ended.get().is_some());
-        flushes.on_threads = waiting;
-        done.extend::<Vec<_>>(ended);
+        done.extend(flushes.on_threads.extract_if(.., |flush| flush.ended.get().is_some()))
     });
     done.iter().for_each(end);
 }
 
 /// A flush has ended: whose outcome is known by that is told.
-fn end(bell: &Arc<Bell>) {
-    let went_well = bell.ended.get().is_some_and(Result::is_ok);
-    let number = bell.number.get().copied().unwrap_or(0);
-    let known =
-        of_this_process(|flushes| flushes.ledger.end(number, went_well, bell.ticket, Arc::clone(bell)));
-    known.iter().for_each(|(bell, on_disk)| bell.settle(*on_disk));
+fn end(flush: &Arc<Flush>) {
+    let went_well = flush.ended.get().is_some_and(Result::is_ok);
+    let known = of_this_process(|flushes| {
+        flushes.ledger.end(flush.number, went_well, flush.ticket, Arc::clone(flush))
+    });
+    known.iter().for_each(|(flush, on_disk)| flush.settle(*on_disk));
 }
 
 /// Runs `work` on a thread of its own. One for each flush: changes are rare, and a pool would be one more thing to shut down.

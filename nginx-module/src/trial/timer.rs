@@ -4,7 +4,6 @@
 //! worker does: one of them may be killed.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
 use std::ptr;
 
 use cutover_core::route::Reading;
@@ -12,6 +11,7 @@ use cutover_core::trial::Phase;
 use ngx::ffi::{ngx_add_timer, ngx_cycle_t, ngx_del_timer, ngx_event_t, ngx_log_t};
 
 use crate::conf::{self, Main};
+use crate::ext;
 use crate::group::Group;
 
 /// How often a worker looks whether there is a new trial, in milliseconds.
@@ -24,8 +24,6 @@ const LOOK_AT_ALL_MS: u64 = 10_000;
 /// The worker's timer. nginx is single-threaded; what is here belongs to the cycle that the worker serves.
 struct Timer {
     event: Cell<*mut ngx_event_t>,
-    /// What nginx logs of an event whose data it takes for a connection (ngx_event_ident): the number is the fourth word.
-    ident: Cell<[usize; 4]>,
     groups: Cell<*const Main>,
     seen: Cell<Option<u32>>,
     /// When all groups were looked at last.
@@ -43,7 +41,6 @@ struct Watched {
 thread_local! {
     static TIMER: Timer = const { Timer {
         event: Cell::new(ptr::null_mut()),
-        ident: Cell::new([0, 0, 0, usize::MAX]),
         groups: Cell::new(ptr::null()),
         seen: Cell::new(None),
         looked_ms: Cell::new(0),
@@ -53,7 +50,11 @@ thread_local! {
 
 /// Starts it, in a worker.
 pub(crate) fn start(cycle: &ngx_cycle_t) {
-    TIMER.with(|timer| timer.event.set(new_event(timer, cycle.log)));
+    let event = ext::timer(tick, cycle.log);
+    // A worker that shuts down does not wait for it.
+    // SAFETY: made just now.
+    unsafe { &mut *event }.set_cancelable(1);
+    TIMER.with(|timer| timer.event.set(event));
     follow(cycle);
 }
 
@@ -73,18 +74,6 @@ pub(crate) fn follow(cycle: &ngx_cycle_t) {
 pub(crate) fn wake_by(deadline_ms: u64) {
     let left = deadline_ms.saturating_sub(super::now().monotonic_ms);
     TIMER.with(|timer| wake(timer, left.clamp(1, TICK_MS)));
-}
-
-fn new_event(timer: &Timer, log: *mut ngx_log_t) -> *mut ngx_event_t {
-    // SAFETY: plain data for which zeroes mean "not set", as nginx makes its own events.
-    let mut event: ngx_event_t = unsafe { std::mem::zeroed() };
-    event.handler = Some(tick);
-    event.log = log;
-    event.data = timer.ident.as_ptr().cast::<c_void>();
-    // A worker that shuts down does not wait for it.
-    event.set_cancelable(1);
-    // Once in the life of a process: nginx keeps pointers to it.
-    Box::into_raw(Box::new(event))
 }
 
 /// Sets the timer, unless it is set for a sooner moment. Taken off first: nginx leaves a timer that is set where it is if the

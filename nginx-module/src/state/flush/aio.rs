@@ -8,6 +8,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use ngx::ffi::ngx_pid_t;
+
+use crate::ext;
+
 /// `IOCB_CMD_FDSYNC`: as `fdatasync(2)`. The kernel has it since 4.18.
 const FDSYNC: u16 = 3;
 
@@ -49,13 +53,13 @@ pub(super) struct Queue(c_ulong);
 
 thread_local! {
     /// The process that has opened its queue, and what came of it. nginx does all its work on one thread.
-    static QUEUE: Cell<(u32, Option<Queue>)> = const { Cell::new((0, None)) };
+    static QUEUE: Cell<(ngx_pid_t, Option<Queue>)> = const { Cell::new((0, None)) };
 }
 
 impl Queue {
     /// The queue of this process, made at its first use. `None`: there is none to be had here.
     pub(super) fn of_this_process() -> Option<Self> {
-        let pid = std::process::id();
+        let pid = ext::pid();
         let (owner, queue) = QUEUE.get();
         if owner == pid {
             return queue;
