@@ -14,6 +14,7 @@ use crate::Module;
 use crate::conf::{self, AccessList};
 use crate::ext::{self, text};
 use crate::group::Group;
+use crate::later;
 
 mod access;
 mod answer;
@@ -53,6 +54,8 @@ pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     let request = unsafe { &mut *r };
     // If-Match is ours: nginx's own filter would compare it with the answer's ETag.
     request.set_disable_not_modified(1);
+    // Nobody reads of a switch without its event.
+    later::catch_up();
     match route(request) {
         Ok(Next::Send(answer)) => answer.send_without_body(request),
         Ok(Next::ReadBody) => body::read(request),
@@ -96,7 +99,7 @@ fn route(request: &ngx_http_request_t) -> Result<Next, Answer> {
     match call {
         Call::Groups => Ok(Next::Send(all_groups(request))),
         Call::Metrics => Ok(Next::Send(metrics(request))),
-        Call::Group(name) => Ok(Next::Send(Answer::group(&describe::group(find(request, name)?)))),
+        Call::Group(name) => Ok(Next::Send(Answer::group(&describe::with_events(find(request, name)?)))),
         Call::Switch(name) | Call::Confirm(name) | Call::Renew(name) => {
             access::check_write(api, user)?;
             find(request, name)?;
@@ -116,7 +119,7 @@ fn all_groups(request: &ngx_http_request_t) -> Answer {
     Answer::ok(&Groups {
         module: env!("CARGO_PKG_VERSION").to_owned(),
         nginx: NGINX_VERSION.to_string_lossy().into_owned(),
-        groups: groups.iter().map(|group| describe::without_events(group, living.as_ref())).collect(),
+        groups: groups.iter().map(|group| describe::one_of_many(group, living.as_ref())).collect(),
     })
 }
 

@@ -158,8 +158,8 @@ pub(crate) fn pid() -> ngx_pid_t {
     unsafe { ngx::ffi::ngx_pid }
 }
 
-/// A timer that is not set yet, for as long as the process lives: nginx keeps pointers to it.
-pub(crate) fn timer(
+/// An event to be set as a timer, or posted. It lives as long as the process: nginx keeps pointers to it.
+pub(crate) fn event(
     handler: unsafe extern "C" fn(*mut ngx_event_t),
     log: *mut ngx_log_t,
 ) -> *mut ngx_event_t {

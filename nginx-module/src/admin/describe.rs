@@ -24,15 +24,20 @@ pub(super) fn living(groups: &[Box<Group>]) -> Option<Living> {
     Some(groups.first()?.shared()?.counters.living())
 }
 
-/// All that is known of one group now, with its events.
-pub(super) fn group(one: &Group) -> Described {
-    let living = one.shared().map(|shared| shared.counters.living());
+/// One group as it is now, with its events.
+pub(super) fn with_events(one: &Group) -> Described {
     let events = one.shared().map(|shared| shared.events.read(one)).unwrap_or_default();
-    Described { events, ..without_events(one, living.as_ref()) }
+    Described { events, ..group(one) }
 }
 
-/// All that is known of a group now, but for its events.
-pub(super) fn without_events(group: &Group, living: Option<&Living>) -> Described {
+/// One group as it is now.
+pub(super) fn group(one: &Group) -> Described {
+    let living = one.shared().map(|shared| shared.counters.living());
+    one_of_many(one, living.as_ref())
+}
+
+/// The same for a call that knows already which processes live.
+pub(super) fn one_of_many(group: &Group, living: Option<&Living>) -> Described {
     let reading = group.reading();
     let split = match reading {
         Reading::Set(route) => shares(group, route),

@@ -22,6 +22,8 @@ use super::answer::Answer;
 use super::{body, describe};
 use crate::ext::{self, connection, log};
 use crate::group::Group;
+use crate::later;
+use crate::state::Shared;
 use crate::state::flush::{self, Flush};
 
 /// How often a worker looks by itself while requests wait, in milliseconds. The timer is also what keeps a worker that shuts
@@ -54,7 +56,8 @@ struct Waiting {
     /// Tells when nginx ends the request meanwhile (`worker_shutdown_timeout`, an error of the client's connection).
     cleanup: NonNull<ngx_http_cleanup_t>,
     group: &'static Group,
-    flush: Arc<Flush>,
+    /// Once it has begun.
+    flush: Option<Arc<Flush>>,
     which: Try,
 }
 
@@ -69,7 +72,7 @@ enum Try {
 /// Begins to listen, in a worker.
 pub(crate) fn start(cycle: &ngx_cycle_t) {
     WAITERS.with(|waiters| {
-        waiters.timer.set(ext::timer(look, cycle.log));
+        waiters.timer.set(ext::event(look, cycle.log));
         if let Err(error) = hear(waiters, cycle) {
             // It is tried again when it is needed.
             let message = format_args!("cutover: no eventfd to wait for the disk with: {error}");
@@ -128,7 +131,7 @@ fn hear(waiters: &Waiters, cycle: &ngx_cycle_t) -> io::Result<()> {
 }
 
 /// Flushes the route of a group and then answers with the group; the ticket was taken before the route was changed. `Some`: it
-/// need not wait; this is the answer.
+/// cannot wait; this is the answer.
 pub(super) fn then_answer(
     request: &mut ngx_http_request_t,
     group: &'static Group,
@@ -144,62 +147,71 @@ fn flush(
     which: Try,
 ) -> Option<Answer> {
     let Some(shared) = group.shared() else { return Some(Answer::internal("the state file is not mapped")) };
+    // SAFETY: the request that is served.
+    let Some(mut cleanup) = NonNull::new(unsafe { ngx_http_cleanup_add(request, 0) }) else {
+        let outcome = flush::at_once(shared.routes_file(), ticket);
+        let unknown = Err(io::ErrorKind::OutOfMemory.into());
+        return Some(answer(group, outcome.outcome().unwrap_or(&unknown), connection(request).log));
+    };
+    let number = WAITERS.with(|waiters| waiters.count.replace(waiters.count.get().wrapping_add(1)));
+    let waiting = Waiting { number, request: request.into(), cleanup, group, flush: None, which };
+    // SAFETY: in the request's pool, and the request is alive.
+    let place = unsafe { cleanup.as_mut() };
+    place.handler = Some(request_ended);
+    place.data = ptr::without_provenance_mut(number);
+    WAITERS.with(|waiters| {
+        waiters.waiting.borrow_mut().push(waiting);
+        set_timer(waiters, LOOK_AGAIN);
+    });
+    // The kernel's own work for it often takes this processor at once.
+    later::run(move || begin(number, shared, ticket));
+    None
+}
+
+/// Begins the flush that somebody waits for.
+fn begin(number: usize, shared: &Shared, ticket: Ticket) {
     // SAFETY: set before the worker serves, by this thread.
     let cycle = unsafe { ngx_cycle };
     // SAFETY: as above.
     let cycle = unsafe { &*cycle };
-    let hears = WAITERS.with(|waiters| hear(waiters, cycle)).is_ok();
-    // Late is better than not durable.
-    let begin = if hears { flush::begin } else { flush::at_once };
-    let flush = begin(shared.routes_file(), ticket);
-    match flush.outcome() {
-        Some(outcome) => conclude(request, group, outcome, which),
-        None => wait(request, group, flush, which),
-    }
-}
-
-fn wait(
-    request: &mut ngx_http_request_t,
-    group: &'static Group,
-    flush: Arc<Flush>,
-    which: Try,
-) -> Option<Answer> {
-    // SAFETY: the request that is served.
-    let Some(mut place) = NonNull::new(unsafe { ngx_http_cleanup_add(request, 0) }) else {
-        let error = Err(io::ErrorKind::OutOfMemory.into());
-        return Some(answer(group, &error, connection(request).log));
-    };
     WAITERS.with(|waiters| {
-        let number = waiters.count.get().wrapping_add(1);
-        waiters.count.set(number);
-        // SAFETY: in the request's pool, and the request is alive.
-        let cleanup = unsafe { place.as_mut() };
-        cleanup.handler = Some(request_ended);
-        cleanup.data = ptr::without_provenance_mut(number);
-        let request = request.into();
-        waiters.waiting.borrow_mut().push(Waiting { number, request, cleanup: place, group, flush, which });
-        set_timer(waiters);
+        // Late is better than not durable.
+        let begin = if hear(waiters, cycle).is_ok() { flush::begin } else { flush::at_once };
+        let flush = begin(shared.routes_file(), ticket);
+        let is_known = flush.outcome().is_some();
+        let mut all = waiters.waiting.borrow_mut();
+        if let Some(waiting) = all.iter_mut().find(|waiting| waiting.number == number) {
+            waiting.flush = Some(flush);
+        }
+        drop(all);
+        if is_known {
+            // Not now: this may be within the work for another request.
+            set_timer(waiters, 0);
+        }
     });
-    None
 }
 
-fn set_timer(waiters: &Waiters) {
+/// Sets the timer while somebody waits.
+fn set_timer(waiters: &Waiters, after_ms: usize) {
     // SAFETY: null, or made by `start`.
     let Some(timer) = (unsafe { waiters.timer.get().as_mut() }) else { return };
-    match (waiters.waiting.borrow().is_empty(), timer.timer_set() != 0) {
-        // SAFETY: an event of this process, not set.
-        (false, false) => unsafe { ngx_add_timer(timer, LOOK_AGAIN) },
-        // SAFETY: the same, set.
-        (true, true) => unsafe { ngx_del_timer(timer) },
-        _ => {}
+    if timer.timer_set() != 0 {
+        // SAFETY: an event of this process, set. Taken off first: nginx leaves a timer where it is if the change is small.
+        unsafe { ngx_del_timer(timer) };
+    }
+    if !waiters.waiting.borrow().is_empty() {
+        // SAFETY: the same, not set.
+        unsafe { ngx_add_timer(timer, after_ms) };
     }
 }
 
 /// nginx ends the request before its answer: the flush goes on, and nobody listens.
 unsafe extern "C" fn request_ended(data: *mut c_void) {
+    // It logs with the log of the request.
+    later::catch_up();
     WAITERS.with(|waiters| {
         waiters.waiting.borrow_mut().retain(|waiting| waiting.number != data.addr());
-        set_timer(waiters);
+        set_timer(waiters, LOOK_AGAIN);
     });
 }
 
@@ -226,12 +238,13 @@ fn answer_known() {
     while let Some(waiting) = WAITERS.with(next_to_answer) {
         finish(waiting);
     }
-    WAITERS.with(set_timer);
+    WAITERS.with(|waiters| set_timer(waiters, LOOK_AGAIN));
 }
 
 fn next_to_answer(waiters: &Waiters) -> Option<Waiting> {
     let mut waiting = waiters.waiting.borrow_mut();
-    let at = waiting.iter().position(|waiting| waiting.flush.outcome().is_some())?;
+    let is_known = |waiting: &Waiting| waiting.flush.as_ref().is_some_and(|flush| flush.outcome().is_some());
+    let at = waiting.iter().position(is_known)?;
     Some(waiting.remove(at))
 }
 
@@ -241,7 +254,7 @@ fn finish(mut waiting: Waiting) {
     // SAFETY: the same.
     let request = unsafe { waiting.request.as_mut() };
     let client = request.connection;
-    let Some(outcome) = waiting.flush.outcome() else { return };
+    let Some(outcome) = waiting.flush.as_ref().and_then(|flush| flush.outcome()) else { return };
     let Some(answer) = conclude(request, waiting.group, outcome, waiting.which) else { return };
     body::finish(request, answer);
     // SAFETY: nginx keeps a connection's structure for as long as the worker lives; posted requests run now, as after any

@@ -14,7 +14,7 @@ use super::answer::Answer;
 use super::{access, describe, find, headers};
 use crate::ext::{connection, log};
 use crate::group::Group;
-use crate::trial;
+use crate::{later, trial};
 
 /// Characters of a reason that are logged.
 const MAX_REASON: usize = 200;
@@ -31,8 +31,9 @@ pub(super) fn run(
     let asked: RouteChange = body_of(request, call, body)?;
     // A change that came too late to be armed is tried again, on what is there now.
     while let Some(moved) = move_route(group, &asked, expected)? {
-        audit(request, group, &moved, &asked);
-        if moved.in_time {
+        let in_time = moved.in_time;
+        audit(request, group, moved, &asked);
+        if in_time {
             break;
         }
     }
@@ -151,40 +152,44 @@ pub(super) fn one_line(reason: &str) -> String {
     reason.chars().take(MAX_REASON).flat_map(char::escape_debug).collect()
 }
 
-fn audit(request: &ngx_http_request_t, group: &Group, moved: &Moved, asked: &RouteChange) {
-    let Moved { from, route, .. } = moved;
-    let split = route.to.split;
-    let to = group.name_of(split.map_or(route.to.active, Split::second));
-    let percent = split.and_then(|split| Percent::from_parts(split.share().get()));
-    let (who, reason) = (access::name_of(request), reason_of(asked.reason.as_deref()));
-    let mut with = Vec::new();
-    with.extend(percent.map(|percent| format!(", {percent} of the traffic")));
-    with.extend(asked.guard.map(|_| ", guarded".to_owned()));
-    with.extend(asked.lease_ms.map(|lease_ms| format!(", leased for {lease_ms} ms")));
-    with.extend(asked.rescue.then(|| ", with rescue".to_owned()));
-    let logger = connection(request).log;
-    log(
-        NGX_LOG_NOTICE,
-        logger,
-        format_args!(
-            "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {}",
-            group.name,
-            with.concat(),
-            route.generation,
-            one_line(reason),
-        ),
-    );
-    let event = Event {
-        number: 0,
-        unix_ms: trial::now().wall_ms,
-        kind: if split.is_some() { Kind::Split } else { Kind::Switch },
-        from: from.clone(),
-        to: to.to_owned(),
-        percent,
-        generation: route.generation,
-        who,
-        reason: reason.to_owned(),
-        figures: None,
-    };
-    trial::write_event(group, event, logger);
+/// Tells of the change, in the log and as an event, once the requests at hand are served.
+fn audit(request: &ngx_http_request_t, group: &'static Group, moved: Moved, asked: &RouteChange) {
+    let (who, logger) = (access::name_of(request), connection(request).log);
+    let (unix_ms, asked) = (trial::now().wall_ms, asked.clone());
+    later::run(move || {
+        let Moved { from, route, .. } = moved;
+        let split = route.to.split;
+        let to = group.name_of(split.map_or(route.to.active, Split::second));
+        let percent = split.and_then(|split| Percent::from_parts(split.share().get()));
+        let reason = reason_of(asked.reason.as_deref());
+        let mut with = Vec::new();
+        with.extend(percent.map(|percent| format!(", {percent} of the traffic")));
+        with.extend(asked.guard.map(|_| ", guarded".to_owned()));
+        with.extend(asked.lease_ms.map(|lease_ms| format!(", leased for {lease_ms} ms")));
+        with.extend(asked.rescue.then(|| ", with rescue".to_owned()));
+        log(
+            NGX_LOG_NOTICE,
+            logger,
+            format_args!(
+                "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {}",
+                group.name,
+                with.concat(),
+                route.generation,
+                one_line(reason),
+            ),
+        );
+        let event = Event {
+            number: 0,
+            unix_ms,
+            kind: if split.is_some() { Kind::Split } else { Kind::Switch },
+            from,
+            to: to.to_owned(),
+            percent,
+            generation: route.generation,
+            who,
+            reason: reason.to_owned(),
+            figures: None,
+        };
+        trial::write_event(group, event, logger);
+    });
 }

@@ -50,7 +50,7 @@ thread_local! {
 
 /// Starts it, in a worker.
 pub(crate) fn start(cycle: &ngx_cycle_t) {
-    let event = ext::timer(tick, cycle.log);
+    let event = ext::event(tick, cycle.log);
     // A worker that shuts down does not wait for it.
     // SAFETY: made just now.
     unsafe { &mut *event }.set_cancelable(1);

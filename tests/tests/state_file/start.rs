@@ -137,7 +137,8 @@ async fn a_group_never_shows_the_events_of_another() {
     nginx.write_http(&HTTP.replace("cutover shop", "cutover other")).unwrap();
     nginx.start().await.unwrap();
     assert_eq!(nginx.admin().group("other").await.unwrap().events, []);
-    let group = nginx.admin().switch("other", "green").await.unwrap();
+    nginx.admin().switch("other", "green").await.unwrap();
+    let group = nginx.admin().group("other").await.unwrap();
     assert_eq!(group.events.iter().map(|event| event.number).collect::<Vec<_>>(), [1]);
 }
 
