@@ -269,6 +269,8 @@ pub enum ErrorCode {
     BadTrial,
     /// 409: there is no trial that this could be done to.
     NotArmed,
+    /// 409: the worker goes by a state folder that nginx has left for another one.
+    LeftBehind,
     /// 405: the path exists, for another method.
     MethodNotAllowed,
     /// 400: the body is not the JSON that is expected here.
@@ -304,7 +306,7 @@ impl ErrorCode {
             Self::Forbidden | Self::FromAPage | Self::ReadOnly => 403,
             Self::NotFound | Self::UnknownGroup => 404,
             Self::MethodNotAllowed => 405,
-            Self::NotArmed => 409,
+            Self::NotArmed | Self::LeftBehind => 409,
             Self::GenerationMismatch => 412,
             Self::BodyTooLarge => 413,
             Self::BadContentType => 415,

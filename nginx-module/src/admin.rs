@@ -138,6 +138,22 @@ fn find(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answ
     })
 }
 
+/// The same for a call that changes it.
+fn find_to_change(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answer> {
+    let group = find(request, name)?;
+    check_rules(group)?;
+    Ok(group)
+}
+
+/// Answers 409 if nginx no longer goes by the routes that this worker goes by.
+fn check_rules(group: &Group) -> Result<(), Answer> {
+    if group.shared().is_some_and(|shared| shared.counters.is_left_behind()) {
+        let message = "a reload has moved cutover_state to another folder, and this worker goes by the old one: ask again";
+        return Err(Answer::failure(Failure::new(ErrorCode::LeftBehind, message)));
+    }
+    Ok(())
+}
+
 /// The API's paths begin where the location ends: `location /cutover/ { cutover_api; }` serves `/cutover/v1/groups`.
 fn path_in_location(request: &ngx_http_request_t) -> String {
     let core = ext::module(&raw const ngx_http_core_module);

@@ -1,7 +1,7 @@
 //! Counters of all groups, in memory that every process of this nginx shares.
 //!
 //! ```text
-//! page 0        process ids, one for each shard: who writes it, or wrote it last; then cells given out | changes of trials
+//! page 0        process ids, one for each shard: who writes it, or wrote it last; then cells given out | changes of trials | left
 //! directory     for each record of the state file 16 words: the cell of each slot id, and how many events the group had
 //! chunk 0       page 0: for each of 64 cells a bit for each shard: whether it has ever been written
 //!               then for each shard 64 pages: one Shard for each cell, written by the process that has claimed the shard
@@ -49,8 +49,9 @@ const CHUNKS_OFFSET: usize = DIRECTORY_OFFSET + MAX_CAPACITY as usize * ENTRY_WO
 
 const CELLS_OFFSET: usize = SHARDS * 4;
 const CHANGES_OFFSET: usize = CELLS_OFFSET + 4;
+const LEFT_OFFSET: usize = CHANGES_OFFSET + 4;
 
-const _: () = assert!(CHANGES_OFFSET + 4 <= PAGE);
+const _: () = assert!(LEFT_OFFSET + 4 <= PAGE);
 const _: () = assert!(SlotId::MAX as usize == ENTRY_WORDS - 1);
 const _: () = assert!(CHUNK_CELLS * TOUCHED_WORDS * 8 == PAGE);
 const _: () = assert!(CHUNKS_OFFSET.is_multiple_of(PAGE));
@@ -122,6 +123,18 @@ impl Counters {
     /// How many trials have begun: whoever looks after trials looks again when it has changed.
     pub(crate) fn changes(&self) -> Option<&AtomicU32> {
         self.word(CHANGES_OFFSET)
+    }
+
+    /// Tells all workers that nginx has left this state folder.
+    pub(crate) fn leave_behind(&self) {
+        if let Some(left) = self.word(LEFT_OFFSET) {
+            left.store(1, Ordering::Release);
+        }
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.word(LEFT_OFFSET).is_some_and(|left| left.load(Ordering::Acquire) != 0)
     }
 
     /// Whether this is the memory's descriptor.

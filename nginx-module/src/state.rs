@@ -147,6 +147,14 @@ impl State {
         }
     }
 
+    /// Another configuration runs from now on; unless it has the same folder, the workers of this one may change nothing more:
+    /// nobody else would go by it.
+    pub(crate) fn make_way(&self, next: Option<&Self>) {
+        if next.is_none_or(|next| next.identity != self.identity) {
+            self.shared.counters.leave_behind();
+        }
+    }
+
     /// The master that a binary upgrade has started ends before the old one: the old one's slots may be switched to again.
     pub(crate) fn give_back(&self, log: *mut ngx_log_t) {
         self.write_or_log(log, commit::give_back);

@@ -19,7 +19,7 @@ use ngx::ffi::{
 };
 
 use super::answer::Answer;
-use super::{body, describe};
+use super::{body, check_rules, describe};
 use crate::ext::{self, connection, log};
 use crate::group::Group;
 use crate::later;
@@ -284,6 +284,9 @@ fn conclude(
 }
 
 fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> Answer {
+    if let Err(refusal) = check_rules(group) {
+        return refusal;
+    }
     let Err(error) = outcome else { return Answer::group(&describe::group(group)) };
     log(
         NGX_LOG_CRIT,

@@ -11,7 +11,7 @@ use cutover_core::trial::Deadline;
 use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::{access, describe, find, headers};
+use super::{access, describe, find_to_change, headers};
 use crate::ext::{connection, log};
 use crate::group::Group;
 use crate::{later, trial};
@@ -26,7 +26,7 @@ pub(super) fn run(
     name: &str,
     body: &[u8],
 ) -> Result<&'static Group, Answer> {
-    let group = find(request, name)?;
+    let group = find_to_change(request, name)?;
     let expected = expected(request)?;
     let asked: RouteChange = body_of(request, call, body)?;
     // A change that came too late to be armed is tried again, on what is there now.

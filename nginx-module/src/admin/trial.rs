@@ -8,7 +8,7 @@ use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
 use super::switch::{body_of, check_generation, expected, one_line, reason_of};
-use super::{access, describe, find};
+use super::{access, describe, find_to_change};
 use crate::ext::{connection, log};
 use crate::group::Group;
 use crate::trial;
@@ -20,7 +20,7 @@ pub(super) fn confirm(
     name: &str,
     body: &[u8],
 ) -> Result<&'static Group, Answer> {
-    let group = find(request, name)?;
+    let group = find_to_change(request, name)?;
     let expected = expected(request)?;
     let asked: Confirmation = body_of(request, call, body)?;
     loop {
@@ -42,7 +42,7 @@ pub(super) fn renew(
     name: &str,
     body: &[u8],
 ) -> Result<&'static Group, Answer> {
-    let group = find(request, name)?;
+    let group = find_to_change(request, name)?;
     let expected = expected(request)?;
     let asked: Renewal = body_of(request, call, body)?;
     let lease_ms = check_lease(asked.lease_ms).map_err(Answer::failure)?;

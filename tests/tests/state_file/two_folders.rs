@@ -11,8 +11,8 @@ use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::footprint::Footprint;
 use cutover_tests::http1::Reader;
 use cutover_tests::{Action, Client, Nginx, client, process, wait};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 const UPGRADES: &str = "location /echo {
     proxy_pass http://shop;
@@ -120,6 +120,45 @@ async fn an_old_worker_stays_with_its_folder_and_its_counters() {
     edge.nginx.kill_all().await.unwrap();
     edge.nginx.start().await.unwrap();
     assert_eq!((group(&edge).await.route.active.as_str(), group(&edge).await.route.generation), ("blue", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_worker_changes_nothing_for_a_folder_that_is_left() {
+    let edge = start().await;
+    let leased = RouteChange { lease_ms: Some(600_000), ..RouteChange::to("green", "a test") };
+    edge.nginx.admin().change("shop", &leased).await.unwrap();
+    let old = edge.nginx.workers();
+    let calls = [
+        ("PUT", "route", r#"{"active":"blue"}"#),
+        ("POST", "renew", r#"{"lease_ms":1000}"#),
+        ("POST", "confirm", "{}"),
+    ];
+    let mut begun = Vec::new();
+    for (method, what, body) in calls {
+        let mut call = UnixStream::connect(edge.nginx.admin_socket()).await.unwrap();
+        let head = format!(
+            "{method} /v1/groups/shop/{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        call.write_all(head.as_bytes()).await.unwrap();
+        let go_on = Reader::default().head(&mut call).await.unwrap().unwrap();
+        assert_eq!(go_on.status().unwrap(), 100);
+        begun.push((call, body));
+    }
+    move_to(&edge, "state", "other").await;
+    let before = fs::read(routes(&edge, "state")).unwrap();
+    for (mut call, body) in begun {
+        call.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        call.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 409 ") && answer.contains("\"left_behind\""), "{answer}");
+    }
+    process::gone(&old, wait::PATIENCE).await.unwrap();
+    assert_eq!(fs::read(routes(&edge, "state")).unwrap(), before);
+    edge.nginx.admin().confirm("shop").await.unwrap();
+    let group = group(&edge).await;
+    assert_eq!((group.route.active.as_str(), group.route.trial), ("green", None));
 }
 
 /// The trial was taken along: it ends in both, by the workers of each.
