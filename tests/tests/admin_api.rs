@@ -75,7 +75,7 @@ async fn a_switch_is_answered_with_the_new_state() {
         line.contains("group \"shop\" switched from \"blue\" to \"green\", generation 1, by uid 0"),
         "{line}"
     );
-    assert!(line.contains(r#"reason: release 2\nwith \"quotes\""#), "{line}");
+    assert!(line.contains(r#"reason: "release 2\nwith \"quotes\"""#), "{line}");
 
     // To where it is already: nothing moves.
     let again = admin.switch("shop", "green").await.unwrap();

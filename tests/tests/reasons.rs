@@ -64,11 +64,12 @@ async fn a_reason_is_one_escaped_line_of_the_log() {
         ("\0 \u{1} \u{1b}[31mred\u{7f}", "\\0 \\u{1} \\u{1b}[31mred\\u{7f}"),
         ("\u{85}\u{2028}\u{2029}\u{202e}\u{feff}", "\\u{85}\\u{2028}\\u{2029}\\u{202e}\\u{feff}"),
         ("%s %n ${x} $request", "%s %n ${x} $request"),
+        ("x, client: 10.0.0.1, by uid 0\"", "x, client: 10.0.0.1, by uid 0\\\""),
         ("", ""),
     ] {
         let line = logged(&nginx, reason).await;
         assert!(
-            line.contains(&format!(", by uid 0, reason: {escaped}, client: unix:")),
+            line.contains(&format!(", by uid 0, reason: \"{escaped}\", client: unix:")),
             "{reason:?}: {line}"
         );
         assert!(!line.chars().any(char::is_control), "{reason:?}: {line:?}");
@@ -82,7 +83,7 @@ async fn two_hundred_characters_of_a_reason_are_logged() {
         let escaped = character.replace('\n', "\\n");
         for (characters, kept) in [(199, 199), (200, 200), (201, 200), (5_000, 200)] {
             let line = logged(&nginx, &character.repeat(characters)).await;
-            let expected = format!("reason: {}, client: unix:", escaped.repeat(kept));
+            let expected = format!("reason: \"{}\", client: unix:", escaped.repeat(kept));
             assert!(line.contains(&expected), "{characters} times {character:?}: {line}");
         }
     }

@@ -16,6 +16,8 @@ use crate::ext::{connection, log};
 use crate::group::Group;
 use crate::{later, trial};
 
+const NO_REASON: &str = "none given";
+
 /// Characters of a reason that are logged.
 const MAX_REASON: usize = 200;
 
@@ -144,12 +146,14 @@ fn dropped(group: &Group) -> Answer {
 
 /// A reason as it is kept with the event.
 pub(super) fn reason_of(reason: Option<&str>) -> &str {
-    reason.unwrap_or("none given")
+    reason.unwrap_or(NO_REASON)
 }
 
-/// The same as it is logged: nobody may forge a line.
-pub(super) fn one_line(reason: &str) -> String {
-    reason.chars().take(MAX_REASON).flat_map(char::escape_debug).collect()
+/// The same as it is logged, in quotes: nobody may forge a line, or what nginx adds to it.
+pub(super) fn quoted(reason: Option<&str>) -> String {
+    let Some(reason) = reason else { return NO_REASON.to_owned() };
+    let escaped: String = reason.chars().take(MAX_REASON).flat_map(char::escape_debug).collect();
+    format!("\"{escaped}\"")
 }
 
 /// Tells of the change, in the log and as an event, once the requests at hand are served.
@@ -161,7 +165,7 @@ fn audit(request: &ngx_http_request_t, group: &'static Group, moved: Moved, aske
         let split = route.to.split;
         let to = group.name_of(split.map_or(route.to.active, Split::second));
         let percent = split.and_then(|split| Percent::from_parts(split.share().get()));
-        let reason = reason_of(asked.reason.as_deref());
+        let reason = asked.reason.as_deref();
         let mut with = Vec::new();
         with.extend(percent.map(|percent| format!(", {percent} of the traffic")));
         with.extend(asked.guard.map(|_| ", guarded".to_owned()));
@@ -175,7 +179,7 @@ fn audit(request: &ngx_http_request_t, group: &'static Group, moved: Moved, aske
                 group.name,
                 with.concat(),
                 route.generation,
-                one_line(reason),
+                quoted(reason),
             ),
         );
         let event = Event {
@@ -187,7 +191,7 @@ fn audit(request: &ngx_http_request_t, group: &'static Group, moved: Moved, aske
             percent,
             generation: route.generation,
             who,
-            reason: reason.to_owned(),
+            reason: reason_of(reason).to_owned(),
             figures: None,
         };
         trial::write_event(group, event, logger);

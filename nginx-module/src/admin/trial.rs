@@ -7,7 +7,7 @@ use cutover_core::trial::{Deadline, Phase, Trial, TrialWords};
 use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::switch::{body_of, check_generation, expected, one_line, reason_of};
+use super::switch::{body_of, check_generation, expected, quoted, reason_of};
 use super::{access, describe, find_to_change};
 use crate::ext::{connection, log};
 use crate::group::Group;
@@ -29,7 +29,7 @@ pub(super) fn confirm(
             if let Some(word) = group.word() {
                 word.disarm(route);
             }
-            audit(request, group, route, &seen, reason_of(asked.reason.as_deref()));
+            audit(request, group, route, &seen, asked.reason.as_deref());
             return Ok(group);
         }
     }
@@ -93,7 +93,7 @@ fn not_armed(group: &Group, what: &str) -> Answer {
     Answer::failure(Failure { group: Some(Box::new(now)), ..failure })
 }
 
-fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial, reason: &str) {
+fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial, reason: Option<&str>) {
     let logger = connection(request).log;
     let (slot, who) = (group.name_of(seen.terms.slot), access::name_of(request));
     log(
@@ -103,9 +103,10 @@ fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial
             "cutover: group \"{}\" confirmed on \"{slot}\", generation {}, by {who}, reason: {}",
             group.name,
             route.generation,
-            one_line(reason)
+            quoted(reason)
         ),
     );
     let figures = trial::figures(group, route, &seen.terms, seen.terms.slot);
+    let reason = reason_of(reason);
     trial::record(group, Kind::Confirm, slot, slot, route.generation, &who, reason, Some(figures), logger);
 }
