@@ -138,13 +138,6 @@ fn find(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answ
     })
 }
 
-/// The same for a call that changes it.
-fn find_to_change(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answer> {
-    let group = find(request, name)?;
-    check_rules(group)?;
-    Ok(group)
-}
-
 /// Answers 409 if nginx no longer goes by the routes that this worker goes by.
 fn check_rules(group: &Group) -> Result<(), Answer> {
     if group.shared().is_some_and(|shared| shared.counters.is_left_behind()) {

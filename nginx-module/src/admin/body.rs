@@ -2,16 +2,18 @@
 
 use std::os::fd::BorrowedFd;
 
-use cutover_core::api::{Call, ErrorCode, Failure, MAX_BODY, parse_call};
+use cutover_core::api::{Call, ErrorCode, Failure, MAX_BODY, parse_call, parse_change, parse_if_match};
 use ngx::core::Status;
 use ngx::ffi::{
     NGX_HTTP_SPECIAL_RESPONSE, ngx_buf_t, ngx_chain_t, ngx_http_finalize_request,
     ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
 };
+use serde::de::DeserializeOwned;
 
 use super::answer::Answer;
-use super::{flush, path_in_location, switch, trial};
+use super::{check_rules, find, flush, headers, path_in_location, switch, trial};
 use crate::ext::text;
+use crate::group::Group;
 use crate::{later, state};
 
 /// Refuses a body that says it is too large, before any of it is read.
@@ -45,17 +47,40 @@ fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
     let path = path_in_location(request);
     let ticket = state::flush::ticket();
     let done = match parse_call(&text(&request.method_name), &path) {
-        Ok(call @ Call::Switch(name)) => switch::run(request, &call, name, body),
-        Ok(call @ Call::Confirm(name)) => trial::confirm(request, &call, name, body),
-        Ok(call @ Call::Renew(name)) => trial::renew(request, &call, name, body),
+        Ok(call @ Call::Switch(name)) => change(request, &call, name, body, switch::run),
+        Ok(call @ Call::Confirm(name)) => change(request, &call, name, body, trial::confirm),
+        Ok(call @ Call::Renew(name)) => change(request, &call, name, body, trial::renew),
         Ok(Call::Groups | Call::Group(_) | Call::Metrics) => Err(Answer::internal("not a change")),
         Err(failure) => Err(Answer::failure(failure)),
     };
-    let group = match done {
-        Ok(group) => group,
-        Err(answer) => return Some(answer),
-    };
-    flush::then_answer(request, group, ticket)
+    match done {
+        Ok(group) => flush::then_answer(request, group, ticket),
+        Err(answer) => Some(answer),
+    }
+}
+
+/// A change that somebody asks for.
+pub(super) struct Asked<T> {
+    pub(super) group: &'static Group,
+    /// The generation of `If-Match`.
+    pub(super) expected: Option<u32>,
+    pub(super) change: T,
+}
+
+fn change<T: DeserializeOwned>(
+    request: &ngx_http_request_t,
+    call: &Call<'_>,
+    name: &str,
+    body: &[u8],
+    make: impl FnOnce(&ngx_http_request_t, &Asked<T>) -> Result<(), Answer>,
+) -> Result<&'static Group, Answer> {
+    let group = find(request, name)?;
+    check_rules(group)?;
+    let expected = parse_if_match(headers::value(request, b"if-match")).map_err(Answer::failure)?;
+    let content_type = headers::value(request, b"content-type");
+    let change = parse_change(call, content_type, body).map_err(Answer::failure)?;
+    make(request, &Asked { group, expected, change })?;
+    Ok(group)
 }
 
 /// Sends the answer and ends the request.

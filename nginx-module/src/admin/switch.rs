@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use cutover_core::api::{Call, Change, ErrorCode, Failure, RouteChange, parse_change, parse_if_match};
+use cutover_core::api::{Change, ErrorCode, Failure, RouteChange};
 use cutover_core::event::{Event, Kind};
 use cutover_core::route::{Reading, Route, SlotId};
 use cutover_core::split::{Percent, Split};
@@ -11,7 +11,8 @@ use cutover_core::trial::Deadline;
 use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::{access, describe, find_to_change, headers};
+use super::body::Asked;
+use super::{access, describe};
 use crate::ext::{connection, log};
 use crate::group::Group;
 use crate::{later, trial};
@@ -21,39 +22,17 @@ const NO_REASON: &str = "none given";
 /// Characters of a reason that are logged.
 const MAX_REASON: usize = 200;
 
-/// Makes the change; the answer is the group, to be shown when the change is on disk.
-pub(super) fn run(
-    request: &ngx_http_request_t,
-    call: &Call<'_>,
-    name: &str,
-    body: &[u8],
-) -> Result<&'static Group, Answer> {
-    let group = find_to_change(request, name)?;
-    let expected = expected(request)?;
-    let asked: RouteChange = body_of(request, call, body)?;
+/// Makes the change.
+pub(super) fn run(request: &ngx_http_request_t, asked: &Asked<RouteChange>) -> Result<(), Answer> {
     // A change that came too late to be armed is tried again, on what is there now.
-    while let Some(moved) = move_route(group, &asked, expected)? {
+    while let Some(moved) = move_route(asked)? {
         let in_time = moved.in_time;
-        audit(request, group, moved, &asked);
+        audit(request, asked, moved);
         if in_time {
             break;
         }
     }
-    Ok(group)
-}
-
-/// The generation of `If-Match`.
-pub(super) fn expected(request: &ngx_http_request_t) -> Result<Option<u32>, Answer> {
-    parse_if_match(headers::value(request, b"if-match")).map_err(Answer::failure)
-}
-
-/// The body of a change.
-pub(super) fn body_of<T: serde::de::DeserializeOwned>(
-    request: &ngx_http_request_t,
-    call: &Call<'_>,
-    body: &[u8],
-) -> Result<T, Answer> {
-    parse_change(call, headers::value(request, b"content-type"), body).map_err(Answer::failure)
+    Ok(())
 }
 
 /// A change that was made.
@@ -66,17 +45,18 @@ struct Moved {
 }
 
 /// `None`: the route is as asked for already.
-fn move_route(group: &Group, asked: &RouteChange, expected: Option<u32>) -> Result<Option<Moved>, Answer> {
+fn move_route(asked: &Asked<RouteChange>) -> Result<Option<Moved>, Answer> {
+    let Asked { group, expected, change: wanted } = asked;
     let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     let words = group.trial_words().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     let mut seen = settled(group);
     loop {
-        check_generation(group, seen, expected)?;
+        check_generation(group, seen, *expected)?;
         let from = group.name_in(seen).to_owned();
         let active = group.active_id(seen).ok_or_else(|| Answer::internal("the group has no slots"))?;
-        let change = Change::plan(asked, group, active).map_err(Answer::failure)?;
+        let change = Change::plan(wanted, *group, active).map_err(Answer::failure)?;
         let same = matches!(seen, Reading::Set(route) if route.to == change.to);
-        if same && !change.to.armed && !asked.fence {
+        if same && !change.to.armed && !wanted.fence {
             // It is acknowledged like any other.
             word.touch();
             return Ok(None);
@@ -157,9 +137,9 @@ pub(super) fn quoted(reason: Option<&str>) -> String {
 }
 
 /// Tells of the change, in the log and as an event, once the requests at hand are served.
-fn audit(request: &ngx_http_request_t, group: &'static Group, moved: Moved, asked: &RouteChange) {
+fn audit(request: &ngx_http_request_t, asked: &Asked<RouteChange>, moved: Moved) {
     let (who, logger) = (access::name_of(request), connection(request).log);
-    let (unix_ms, asked) = (trial::now().wall_ms, asked.clone());
+    let (unix_ms, group, asked) = (trial::now().wall_ms, asked.group, asked.change.clone());
     later::run(move || {
         let Moved { from, route, .. } = moved;
         let split = route.to.split;

@@ -1,54 +1,41 @@
 //! `POST /v1/groups/NAME/confirm` and `renew`: a change on trial stays, or gets more time.
 
-use cutover_core::api::{Call, Confirmation, ErrorCode, Failure, Renewal, check_lease};
+use cutover_core::api::{Confirmation, ErrorCode, Failure, Renewal, check_lease};
 use cutover_core::event::Kind;
 use cutover_core::route::Route;
 use cutover_core::trial::{Deadline, Phase, Trial, TrialWords};
 use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::switch::{body_of, check_generation, expected, quoted, reason_of};
-use super::{access, describe, find_to_change};
+use super::body::Asked;
+use super::switch::{check_generation, quoted, reason_of};
+use super::{access, describe};
 use crate::ext::{connection, log};
 use crate::group::Group;
 use crate::trial;
 
 /// The change stays; guard, lease and rescue are done.
-pub(super) fn confirm(
-    request: &ngx_http_request_t,
-    call: &Call<'_>,
-    name: &str,
-    body: &[u8],
-) -> Result<&'static Group, Answer> {
-    let group = find_to_change(request, name)?;
-    let expected = expected(request)?;
-    let asked: Confirmation = body_of(request, call, body)?;
+pub(super) fn confirm(request: &ngx_http_request_t, asked: &Asked<Confirmation>) -> Result<(), Answer> {
+    let group = asked.group;
     loop {
-        let (route, seen, words) = armed(group, expected)?;
+        let (route, seen, words) = armed(group, asked.expected)?;
         if words.confirm(&seen) {
             if let Some(word) = group.word() {
                 word.disarm(route);
             }
-            audit(request, group, route, &seen, asked.reason.as_deref());
-            return Ok(group);
+            audit(request, group, route, &seen, asked.change.reason.as_deref());
+            return Ok(());
         }
     }
 }
 
 /// The lease ends later.
-pub(super) fn renew(
-    request: &ngx_http_request_t,
-    call: &Call<'_>,
-    name: &str,
-    body: &[u8],
-) -> Result<&'static Group, Answer> {
-    let group = find_to_change(request, name)?;
-    let expected = expected(request)?;
-    let asked: Renewal = body_of(request, call, body)?;
-    let lease_ms = check_lease(asked.lease_ms).map_err(Answer::failure)?;
+pub(super) fn renew(request: &ngx_http_request_t, asked: &Asked<Renewal>) -> Result<(), Answer> {
+    let group = asked.group;
+    let lease_ms = check_lease(asked.change.lease_ms).map_err(Answer::failure)?;
     let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     loop {
-        let (route, seen, words) = armed(group, expected)?;
+        let (route, seen, words) = armed(group, asked.expected)?;
         if seen.phase != Phase::Armed {
             return Err(not_armed(group, "is held: it can only be confirmed, or the traffic switched"));
         }
@@ -69,7 +56,7 @@ pub(super) fn renew(
                     access::name_of(request)
                 ),
             );
-            return Ok(group);
+            return Ok(());
         }
     }
 }
