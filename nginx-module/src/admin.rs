@@ -14,7 +14,6 @@ use crate::Module;
 use crate::conf::{self, AccessList};
 use crate::ext::{self, text};
 use crate::group::Group;
-use crate::later;
 
 mod access;
 mod answer;
@@ -54,8 +53,6 @@ pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     let request = unsafe { &mut *r };
     // If-Match is ours: nginx's own filter would compare it with the answer's ETag.
     request.set_disable_not_modified(1);
-    // Nobody reads of a switch without its event.
-    later::catch_up();
     match route(request) {
         Ok(Next::Send(answer)) => answer.send_without_body(request),
         Ok(Next::ReadBody) => body::read(request),

@@ -173,6 +173,22 @@ pub(crate) fn event(
     Box::into_raw(Box::new(event))
 }
 
+/// Sets a timer, unless it is set for a sooner moment. Taken off first: nginx leaves a timer that is set where it is if the
+/// change is small (NGX_TIMER_LAZY_DELAY, 300 ms).
+pub(crate) fn wake(timer: &mut ngx_event_t, after_ms: usize) {
+    // SAFETY: nginx updates it between two events, on this thread.
+    let at = unsafe { ngx::ffi::ngx_current_msec } + after_ms;
+    if timer.timer_set() != 0 {
+        if timer.timer.key <= at {
+            return;
+        }
+        // SAFETY: an event of this process, set.
+        unsafe { ngx::ffi::ngx_del_timer(timer) };
+    }
+    // SAFETY: the same, not set.
+    unsafe { ngx::ffi::ngx_add_timer(timer, after_ms) };
+}
+
 /// Whether this process only checks the configuration (`nginx -t`): it must change nothing.
 pub(crate) fn only_checking() -> bool {
     // SAFETY: set while nginx reads its options, before any configuration is parsed.

@@ -10,8 +10,7 @@
 //!  variables  $cutover_slot ..
 //!  backends   $cutover_upstream                   groups of backend names
 //!  admin/     the admin API                        GET, PUT; peer credentials; flush to disk
-//!  later      what the requests at hand need not wait for
-//!  process    what each worker does at its start and end
+//!  process    what each worker does at its start
 //! ```
 //!
 //! Each callback has three parts: trust nginx's pointers, ask safe code, answer nginx. What can be decided without nginx is
@@ -31,7 +30,6 @@ mod conf;
 mod counters;
 mod ext;
 mod group;
-mod later;
 mod process;
 mod state;
 mod trial;
@@ -92,7 +90,6 @@ pub static mut ngx_http_cutover_module: ngx_module_t = ngx_module_t {
     type_: NGX_HTTP_MODULE as usize,
     init_module: Some(process::init_module),
     init_process: Some(process::init),
-    exit_process: Some(process::exit),
     exit_master: Some(process::exit_master),
     ..ngx_module_t::default()
 };

@@ -7,7 +7,7 @@ use ngx::ffi::{
 };
 
 use crate::state::State;
-use crate::{admin, conf, ext, later, trial};
+use crate::{admin, conf, ext, trial};
 
 /// Called in the master when a configuration begins to run, and nothing can refuse it any more.
 pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -24,7 +24,6 @@ pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     }
     trial::follow_cycle(cycle);
     admin::follow_cycle(cycle);
-    later::follow(cycle);
     Status::NGX_OK.into()
 }
 
@@ -42,15 +41,9 @@ pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             state.enter_worker(&main.groups, cycle.log);
             trial::start_timer(cycle);
             admin::start_waiting(cycle);
-            later::start(cycle);
         }
     }
     Status::NGX_OK.into()
-}
-
-/// Called in each of these when it ends.
-pub(crate) extern "C" fn exit(_: *mut ngx_cycle_t) {
-    later::catch_up();
 }
 
 /// Called in a master, or in the one process, when it ends.

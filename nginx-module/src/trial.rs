@@ -20,7 +20,6 @@ use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_ERR, NGX_LOG_WARN, ngx_cached_time, ngx_cu
 
 use crate::ext;
 use crate::group::Group;
-use crate::later;
 use crate::state::flush::{in_background, routes_in_background};
 
 mod timer;
@@ -213,7 +212,6 @@ fn hold(
     log: *mut ngx_log_t,
 ) {
     let slot = group.name_of(trial.terms.slot);
-    later::catch_up();
     ext::log(
         NGX_LOG_ALERT,
         log,
@@ -241,7 +239,6 @@ fn finish(
     };
     let (from, to) = (group.name_of(trial.terms.slot), group.name_of(trial.terms.fallback));
     let kind = if phase == Phase::Expired { Kind::Lease } else { Kind::Guard };
-    later::catch_up();
     ext::log(
         NGX_LOG_WARN,
         log,
@@ -277,7 +274,6 @@ fn take_back_unfinished(group: &Group, route: Route, log: *mut ngx_log_t) {
     }
     let Ok(back) = word.switch(Reading::Set(route), Some(route.to.active), before.into()) else { return };
     let (from, to) = (group.name_of(route.to.active), group.name_of(before));
-    later::catch_up();
     let reason = "whoever switched died before the trial was armed, and before it was acknowledged";
     ext::log(
         NGX_LOG_WARN,

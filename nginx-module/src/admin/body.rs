@@ -14,7 +14,7 @@ use super::answer::Answer;
 use super::{check_rules, find, flush, headers, path_in_location, switch, trial};
 use crate::ext::text;
 use crate::group::Group;
-use crate::{later, state};
+use crate::state;
 
 /// Refuses a body that says it is too large, before any of it is read.
 pub(super) fn check_length(request: &ngx_http_request_t) -> Result<(), Answer> {
@@ -43,7 +43,6 @@ unsafe extern "C" fn complete(r: *mut ngx_http_request_t) {
 
 /// Does what the request asks for. `None`: the answer follows when it is on disk.
 fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
-    later::catch_up();
     let path = path_in_location(request);
     let ticket = state::flush::ticket();
     let done = match parse_call(&text(&request.method_name), &path) {
@@ -85,8 +84,6 @@ fn change<T: DeserializeOwned>(
 
 /// Sends the answer and ends the request.
 pub(super) fn finish(request: &mut ngx_http_request_t, answer: Answer) {
-    // It logs with the log of the request.
-    later::catch_up();
     let rc = answer.send(request);
     // SAFETY: the request whose body reading counted one more user of it, which this releases.
     unsafe { ngx_http_finalize_request(request, rc) };

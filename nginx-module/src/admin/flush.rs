@@ -13,16 +13,15 @@ use cutover_core::api::{ErrorCode, Failure};
 use cutover_core::flush::Ticket;
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_LOG_CRIT, NGX_LOG_ERR, ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_del_timer,
-    ngx_event_t, ngx_free_connection, ngx_get_connection, ngx_handle_read_event, ngx_http_cleanup_add,
-    ngx_http_cleanup_t, ngx_http_request_t, ngx_http_run_posted_requests, ngx_log_t,
+    NGX_LOG_CRIT, NGX_LOG_ERR, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_del_timer, ngx_event_t,
+    ngx_free_connection, ngx_get_connection, ngx_handle_read_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_log_t, ngx_post_event, ngx_posted_next_events,
 };
 
 use super::answer::Answer;
 use super::{body, check_rules, describe};
 use crate::ext::{self, connection, log};
 use crate::group::Group;
-use crate::later;
 use crate::state::Shared;
 use crate::state::flush::{self, Flush};
 
@@ -36,6 +35,8 @@ struct Waiters {
     ear: Cell<*mut ngx_connection_t>,
     /// Set while somebody waits; null where none was started.
     timer: Cell<*mut ngx_event_t>,
+    /// Posted while a flush is due; null where none was started.
+    due: Cell<*mut ngx_event_t>,
     waiting: RefCell<Vec<Waiting>>,
     /// How many have waited.
     count: Cell<usize>,
@@ -45,6 +46,7 @@ thread_local! {
     static WAITERS: Waiters = const { Waiters {
         ear: Cell::new(ptr::null_mut()),
         timer: Cell::new(ptr::null_mut()),
+        due: Cell::new(ptr::null_mut()),
         waiting: RefCell::new(Vec::new()),
         count: Cell::new(0),
     } };
@@ -56,9 +58,14 @@ struct Waiting {
     /// Tells when nginx ends the request meanwhile (`worker_shutdown_timeout`, an error of the client's connection).
     cleanup: NonNull<ngx_http_cleanup_t>,
     group: &'static Group,
-    /// Once it has begun.
-    flush: Option<Arc<Flush>>,
+    shared: &'static Shared,
+    flush: Stage,
     which: Try,
+}
+
+enum Stage {
+    Due(Ticket),
+    Begun(Arc<Flush>),
 }
 
 /// The kernel tells each opening of a file what it could not write, also long ago when another worker was told of it. So what
@@ -73,10 +80,10 @@ enum Try {
 pub(crate) fn start(cycle: &ngx_cycle_t) {
     WAITERS.with(|waiters| {
         waiters.timer.set(ext::event(look, cycle.log));
-        if let Err(error) = hear(waiters, cycle) {
+        waiters.due.set(ext::event(begin_due, cycle.log));
+        if let Err(error) = waiters.hear(cycle) {
             // It is tried again when it is needed.
-            let message = format_args!("cutover: no eventfd to wait for the disk with: {error}");
-            log(NGX_LOG_ERR, cycle.log, message);
+            log(NGX_LOG_ERR, cycle.log, format_args!("cutover: cannot listen for the disk: {error}"));
         }
     });
 }
@@ -84,9 +91,11 @@ pub(crate) fn start(cycle: &ngx_cycle_t) {
 /// The same process serves another cycle from now on (`master_process off`). Nothing happens where nothing was started.
 pub(crate) fn follow(cycle: &ngx_cycle_t) {
     WAITERS.with(|waiters| {
-        // SAFETY: null, or made by `start`.
-        if let Some(timer) = unsafe { waiters.timer.get().as_mut() } {
-            timer.log = cycle.log;
+        for event in [&waiters.timer, &waiters.due] {
+            // SAFETY: null, or made by `start`.
+            if let Some(event) = unsafe { event.get().as_mut() } {
+                event.log = cycle.log;
+            }
         }
         // SAFETY: null, or a connection of this process.
         if let Some(ear) = unsafe { waiters.ear.get().as_mut() } {
@@ -103,31 +112,54 @@ fn set_log(ear: &mut ngx_connection_t, log: *mut ngx_log_t) {
     }
 }
 
-/// Makes the bell a connection of the event loop, as nginx does with the channel to its master.
-fn hear(waiters: &Waiters, cycle: &ngx_cycle_t) -> io::Result<()> {
-    if !waiters.ear.get().is_null() {
-        return Ok(());
+impl Waiters {
+    /// Makes the bell a connection of the event loop, as nginx does with the channel to its master.
+    fn hear(&self, cycle: &ngx_cycle_t) -> io::Result<()> {
+        if !self.ear.get().is_null() {
+            return Ok(());
+        }
+        // SAFETY: an open descriptor, and the log of the cycle that this process serves.
+        let ear = unsafe { ngx_get_connection(flush::bell()?, cycle.log) };
+        // SAFETY: null, or a free connection of this process.
+        let c = unsafe { ear.as_mut() }.ok_or(io::ErrorKind::ResourceBusy)?;
+        set_log(c, cycle.log);
+        // SAFETY: each connection has its events for as long as the process lives.
+        let read = unsafe { &mut *c.read };
+        read.handler = Some(rung);
+        // A worker that ends takes it for what is meant to stay open.
+        read.set_channel(1);
+        // SAFETY: an event of this process, with a handler.
+        if unsafe { ngx_handle_read_event(read, 0) } != Status::NGX_OK.0 {
+            // SAFETY: got above, and in nobody else's hands. The bell itself is not closed.
+            unsafe { ngx_free_connection(c) };
+            c.fd = -1;
+            return Err(io::Error::other("the event loop does not take it"));
+        }
+        self.ear.set(ear);
+        Ok(())
     }
-    // SAFETY: an open descriptor, and the log of the cycle that this process serves.
-    let ear = unsafe { ngx_get_connection(flush::bell()?, cycle.log) };
-    // SAFETY: null, or a free connection of this process.
-    let c = unsafe { ear.as_mut() }.ok_or(io::ErrorKind::ResourceBusy)?;
-    set_log(c, cycle.log);
-    // SAFETY: each connection has its events for as long as the process lives.
-    let read = unsafe { &mut *c.read };
-    read.handler = Some(rung);
-    // A worker that ends takes it for what is meant to stay open.
-    read.set_channel(1);
-    // SAFETY: an event of this process, with a handler.
-    if unsafe { ngx_handle_read_event(read, 0) } != Status::NGX_OK.0 {
-        let error = io::Error::last_os_error();
-        // SAFETY: got above, and in nobody else's hands. The bell itself is not closed.
-        unsafe { ngx_free_connection(c) };
-        c.fd = -1;
-        return Err(error);
+
+    /// Sets the timer while somebody waits.
+    fn set_timer(&self) {
+        // SAFETY: null, or made by `start`.
+        let Some(timer) = (unsafe { self.timer.get().as_mut() }) else { return };
+        if !self.waiting.borrow().is_empty() {
+            ext::wake(timer, LOOK_AGAIN);
+        } else if timer.timer_set() != 0 {
+            // SAFETY: an event of this worker, set.
+            unsafe { ngx_del_timer(timer) };
+        }
     }
-    waiters.ear.set(ear);
-    Ok(())
+
+    /// Takes out one of whose flush it is known how it went.
+    fn next_to_answer(&self) -> Option<(Waiting, io::Result<()>)> {
+        let mut all = self.waiting.borrow_mut();
+        let (at, outcome) = all.iter().enumerate().find_map(|(at, waiting)| match &waiting.flush {
+            Stage::Begun(flush) => Some((at, flush.outcome()?)),
+            Stage::Due(_) => None,
+        })?;
+        Some((all.remove(at), outcome))
+    }
 }
 
 /// Flushes the route of a group and then answers with the group; the ticket was taken before the route was changed. `Some`: it
@@ -137,10 +169,10 @@ pub(super) fn then_answer(
     group: &'static Group,
     ticket: Ticket,
 ) -> Option<Answer> {
-    flush(request, group, ticket, Try::First)
+    wait(request, group, ticket, Try::First)
 }
 
-fn flush(
+fn wait(
     request: &mut ngx_http_request_t,
     group: &'static Group,
     ticket: Ticket,
@@ -148,70 +180,60 @@ fn flush(
 ) -> Option<Answer> {
     let Some(shared) = group.shared() else { return Some(Answer::internal("the state file is not mapped")) };
     // SAFETY: the request that is served.
-    let Some(mut cleanup) = NonNull::new(unsafe { ngx_http_cleanup_add(request, 0) }) else {
-        let outcome = flush::at_once(shared.routes_file(), ticket);
-        let unknown = Err(io::ErrorKind::OutOfMemory.into());
-        return Some(answer(group, outcome.outcome().unwrap_or(&unknown), connection(request).log));
+    let cleanup = NonNull::new(unsafe { ngx_http_cleanup_add(request, 0) });
+    // SAFETY: null, or made by `start`.
+    let due = unsafe { WAITERS.with(|waiters| waiters.due.get()).as_mut() };
+    let (Some(mut cleanup), Some(due)) = (cleanup, due) else {
+        let outcome = flush::at_once(shared.routes_file(), ticket).outcome();
+        let unknown = || Err(io::Error::other("it cannot be waited for"));
+        return Some(answer(group, &outcome.unwrap_or_else(unknown), connection(request).log));
     };
-    let number = WAITERS.with(|waiters| waiters.count.replace(waiters.count.get().wrapping_add(1)));
-    let waiting = Waiting { number, request: request.into(), cleanup, group, flush: None, which };
-    // SAFETY: in the request's pool, and the request is alive.
-    let place = unsafe { cleanup.as_mut() };
-    place.handler = Some(request_ended);
-    place.data = ptr::without_provenance_mut(number);
     WAITERS.with(|waiters| {
+        let number = waiters.count.replace(waiters.count.get().wrapping_add(1));
+        // SAFETY: in the request's pool, and the request is alive.
+        let place = unsafe { cleanup.as_mut() };
+        place.handler = Some(request_ended);
+        place.data = ptr::without_provenance_mut(number);
+        let (request, flush) = (request.into(), Stage::Due(ticket));
+        let waiting = Waiting { number, request, cleanup, group, shared, flush, which };
         waiters.waiting.borrow_mut().push(waiting);
-        set_timer(waiters, LOOK_AGAIN);
+        waiters.set_timer();
+        let queue = &raw mut ngx_posted_next_events;
+        // SAFETY: an event and a queue of this process; what is posted already is not posted again.
+        unsafe { ngx_post_event(due, queue) };
     });
-    // The kernel's own work for it often takes this processor at once.
-    later::run(move || begin(number, shared, ticket));
     None
 }
 
-/// Begins the flush that somebody waits for.
-fn begin(number: usize, shared: &Shared, ticket: Ticket) {
+/// Begins the flushes that are due, after the requests that were there when the changes were made. The kernel does its part on
+/// the processor that asks for it, at once, and meanwhile the worker does not run.
+unsafe extern "C" fn begin_due(_: *mut ngx_event_t) {
     // SAFETY: set before the worker serves, by this thread.
     let cycle = unsafe { ngx_cycle };
     // SAFETY: as above.
     let cycle = unsafe { &*cycle };
     WAITERS.with(|waiters| {
         // Late is better than not durable.
-        let begin = if hear(waiters, cycle).is_ok() { flush::begin } else { flush::at_once };
-        let flush = begin(shared.routes_file(), ticket);
-        let is_known = flush.outcome().is_some();
-        let mut all = waiters.waiting.borrow_mut();
-        if let Some(waiting) = all.iter_mut().find(|waiting| waiting.number == number) {
-            waiting.flush = Some(flush);
-        }
-        drop(all);
-        if is_known {
-            // Not now: this may be within the work for another request.
-            set_timer(waiters, 0);
+        let begin = if waiters.hear(cycle).is_ok() { flush::begin } else { flush::at_once };
+        for waiting in waiters.waiting.borrow_mut().iter_mut() {
+            if let Stage::Due(ticket) = waiting.flush {
+                waiting.flush = Stage::Begun(begin(waiting.shared.routes_file(), ticket));
+            }
         }
     });
-}
-
-/// Sets the timer while somebody waits.
-fn set_timer(waiters: &Waiters, after_ms: usize) {
-    // SAFETY: null, or made by `start`.
-    let Some(timer) = (unsafe { waiters.timer.get().as_mut() }) else { return };
-    if timer.timer_set() != 0 {
-        // SAFETY: an event of this process, set. Taken off first: nginx leaves a timer where it is if the change is small.
-        unsafe { ngx_del_timer(timer) };
-    }
-    if !waiters.waiting.borrow().is_empty() {
-        // SAFETY: the same, not set.
-        unsafe { ngx_add_timer(timer, after_ms) };
-    }
+    answer_known();
 }
 
 /// nginx ends the request before its answer: the flush goes on, and nobody listens.
 unsafe extern "C" fn request_ended(data: *mut c_void) {
-    // It logs with the log of the request.
-    later::catch_up();
     WAITERS.with(|waiters| {
-        waiters.waiting.borrow_mut().retain(|waiting| waiting.number != data.addr());
-        set_timer(waiters, LOOK_AGAIN);
+        let mut all = waiters.waiting.borrow_mut();
+        let at = all.iter().position(|waiting| waiting.number == data.addr());
+        if let Some(Waiting { shared, flush: Stage::Due(ticket), .. }) = at.map(|at| all.swap_remove(at)) {
+            flush::begin(shared.routes_file(), ticket);
+        }
+        drop(all);
+        waiters.set_timer();
     });
 }
 
@@ -224,63 +246,50 @@ unsafe extern "C" fn rung(event: *mut ngx_event_t) {
     let bell = unsafe { BorrowedFd::borrow_raw(ear.fd) };
     // Nothing is said of who rings, but what is not read away rings for ever where nginx is told so (`use poll`).
     let _ = rustix::io::read(bell, &mut [0; 8]);
+    flush::collect();
     answer_known();
 }
 
 unsafe extern "C" fn look(_: *mut ngx_event_t) {
+    flush::collect();
     answer_known();
 }
 
 /// Answers those of whose flush it is known how it went.
 fn answer_known() {
-    flush::collect();
     // One after the other: an answer can end other requests.
-    while let Some(waiting) = WAITERS.with(next_to_answer) {
-        finish(waiting);
+    while let Some((waiting, outcome)) = WAITERS.with(Waiters::next_to_answer) {
+        finish(waiting, &outcome);
     }
-    WAITERS.with(|waiters| set_timer(waiters, LOOK_AGAIN));
+    WAITERS.with(Waiters::set_timer);
 }
 
-fn next_to_answer(waiters: &Waiters) -> Option<Waiting> {
-    let mut waiting = waiters.waiting.borrow_mut();
-    let is_known = |waiting: &Waiting| waiting.flush.as_ref().is_some_and(|flush| flush.outcome().is_some());
-    let at = waiting.iter().position(is_known)?;
-    Some(waiting.remove(at))
-}
-
-fn finish(mut waiting: Waiting) {
+fn finish(mut waiting: Waiting, outcome: &io::Result<()>) {
     // SAFETY: in the pool of the request, which has not ended, or `request_ended` would have taken this out.
     unsafe { waiting.cleanup.as_mut() }.handler = None;
     // SAFETY: the same.
     let request = unsafe { waiting.request.as_mut() };
-    let client = request.connection;
-    let Some(outcome) = waiting.flush.as_ref().and_then(|flush| flush.outcome()) else { return };
-    let Some(answer) = conclude(request, waiting.group, outcome, waiting.which) else { return };
+    let (client, group) = (request.connection, waiting.group);
+    let answer = match (outcome, waiting.which) {
+        (Err(_), Try::First) => write_again(request, group),
+        _ => Some(answer(group, outcome, connection(request).log)),
+    };
+    let Some(answer) = answer else { return };
     body::finish(request, answer);
     // SAFETY: nginx keeps a connection's structure for as long as the worker lives; posted requests run now, as after any
     // event of the client.
     unsafe { ngx_http_run_posted_requests(client) };
-    // The event that tells of the change comes after the answer: it is a record for people, and nobody waits for it.
-    if let Some(shared) = waiting.group.shared() {
-        flush::in_background(shared.events.file());
-    }
+    // The event that tells of the change is brought to disk after the answer: it is a record for people, and nobody waits for it.
+    flush::in_background(waiting.shared.events.file());
 }
 
-/// The answer, unless it has to wait again. After a failed write the kernel takes the page for clean: it is written once more.
-fn conclude(
-    request: &mut ngx_http_request_t,
-    group: &'static Group,
-    outcome: &io::Result<()>,
-    which: Try,
-) -> Option<Answer> {
-    if outcome.is_ok() || which == Try::Last {
-        return Some(answer(group, outcome, connection(request).log));
-    }
+/// After a failed write the kernel takes the page for clean.
+fn write_again(request: &mut ngx_http_request_t, group: &'static Group) -> Option<Answer> {
     let ticket = flush::ticket();
     if let Some(word) = group.word() {
         word.touch();
     }
-    flush(request, group, ticket, Try::Last)
+    wait(request, group, ticket, Try::Last)
 }
 
 fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> Answer {

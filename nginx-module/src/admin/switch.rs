@@ -15,7 +15,7 @@ use super::body::Asked;
 use super::{access, describe};
 use crate::ext::{connection, log};
 use crate::group::Group;
-use crate::{later, trial};
+use crate::trial;
 
 const NO_REASON: &str = "none given";
 
@@ -26,9 +26,8 @@ const MAX_REASON: usize = 200;
 pub(super) fn run(request: &ngx_http_request_t, asked: &Asked<RouteChange>) -> Result<(), Answer> {
     // A change that came too late to be armed is tried again, on what is there now.
     while let Some(moved) = move_route(asked)? {
-        let in_time = moved.in_time;
-        audit(request, asked, moved);
-        if in_time {
+        audit(request, asked, &moved);
+        if moved.in_time {
             break;
         }
     }
@@ -136,44 +135,42 @@ pub(super) fn quoted(reason: Option<&str>) -> String {
     format!("\"{escaped}\"")
 }
 
-/// Tells of the change, in the log and as an event, once the requests at hand are served.
-fn audit(request: &ngx_http_request_t, asked: &Asked<RouteChange>, moved: Moved) {
-    let (who, logger) = (access::name_of(request), connection(request).log);
-    let (unix_ms, group, asked) = (trial::now().wall_ms, asked.group, asked.change.clone());
-    later::run(move || {
-        let Moved { from, route, .. } = moved;
-        let split = route.to.split;
-        let to = group.name_of(split.map_or(route.to.active, Split::second));
-        let percent = split.and_then(|split| Percent::from_parts(split.share().get()));
-        let reason = asked.reason.as_deref();
-        let mut with = Vec::new();
-        with.extend(percent.map(|percent| format!(", {percent} of the traffic")));
-        with.extend(asked.guard.map(|_| ", guarded".to_owned()));
-        with.extend(asked.lease_ms.map(|lease_ms| format!(", leased for {lease_ms} ms")));
-        with.extend(asked.rescue.then(|| ", with rescue".to_owned()));
-        log(
-            NGX_LOG_NOTICE,
-            logger,
-            format_args!(
-                "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {}",
-                group.name,
-                with.concat(),
-                route.generation,
-                quoted(reason),
-            ),
-        );
-        let event = Event {
-            number: 0,
-            unix_ms,
-            kind: if split.is_some() { Kind::Split } else { Kind::Switch },
-            from,
-            to: to.to_owned(),
-            percent,
-            generation: route.generation,
-            who,
-            reason: reason_of(reason).to_owned(),
-            figures: None,
-        };
-        trial::write_event(group, event, logger);
-    });
+/// Tells of the change, in the log and as an event.
+fn audit(request: &ngx_http_request_t, asked: &Asked<RouteChange>, moved: &Moved) {
+    let Asked { group, change: asked, .. } = asked;
+    let Moved { from, route, .. } = moved;
+    let split = route.to.split;
+    let to = group.name_of(split.map_or(route.to.active, Split::second));
+    let percent = split.and_then(|split| Percent::from_parts(split.share().get()));
+    let (who, reason) = (access::name_of(request), asked.reason.as_deref());
+    let mut with = Vec::new();
+    with.extend(percent.map(|percent| format!(", {percent} of the traffic")));
+    with.extend(asked.guard.map(|_| ", guarded".to_owned()));
+    with.extend(asked.lease_ms.map(|lease_ms| format!(", leased for {lease_ms} ms")));
+    with.extend(asked.rescue.then(|| ", with rescue".to_owned()));
+    let logger = connection(request).log;
+    log(
+        NGX_LOG_NOTICE,
+        logger,
+        format_args!(
+            "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {}",
+            group.name,
+            with.concat(),
+            route.generation,
+            quoted(reason),
+        ),
+    );
+    let event = Event {
+        number: 0,
+        unix_ms: trial::now().wall_ms,
+        kind: if split.is_some() { Kind::Split } else { Kind::Switch },
+        from: from.clone(),
+        to: to.to_owned(),
+        percent,
+        generation: route.generation,
+        who,
+        reason: reason_of(reason).to_owned(),
+        figures: None,
+    };
+    trial::write_event(group, event, logger);
 }

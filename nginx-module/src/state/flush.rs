@@ -25,7 +25,8 @@ mod aio;
 /// A flush of the routes.
 pub(crate) struct Flush {
     ticket: Ticket,
-    number: u64,
+    /// Given when it begins.
+    number: OnceLock<u64>,
     /// How the kernel, or the thread, has ended it.
     ended: OnceLock<io::Result<()>>,
     /// What may be told of it.
@@ -34,8 +35,8 @@ pub(crate) struct Flush {
 
 impl Flush {
     /// How it went; `None`: that is not known yet. To be asked again when the bell has rung, after [`collect`].
-    pub(crate) fn outcome(&self) -> Option<&io::Result<()>> {
-        self.outcome.get()
+    pub(crate) fn outcome(&self) -> Option<io::Result<()>> {
+        self.outcome.get().map(|outcome| outcome.as_ref().copied().map_err(copy))
     }
 
     fn settle(&self, on_disk: bool) {
@@ -100,7 +101,7 @@ pub(crate) fn ticket() -> Ticket {
 /// Begins to bring the routes to disk, for a change that was made after its ticket was taken.
 pub(crate) fn begin(routes: &File, ticket: Ticket) -> Arc<Flush> {
     let flush = new(ticket);
-    if queue(routes, &flush).is_err() && wait_on_a_thread(routes, &flush).is_err() {
+    if start(routes, &flush).is_err() {
         wait_here(routes, &flush);
     }
     flush
@@ -113,10 +114,10 @@ pub(crate) fn at_once(routes: &File, ticket: Ticket) -> Arc<Flush> {
     flush
 }
 
-/// Brings the routes to disk when it can: nobody waits for it. Whoever waits for another flush at the same time is told if
-/// this one fails.
+/// Brings the routes to disk when it can: nobody waits for it. What cannot be flushed so the kernel writes by itself, a little
+/// later. Whoever waits for another flush at the same time is told if this one fails.
 pub(crate) fn routes_in_background(routes: &File) {
-    begin(routes, ticket());
+    let _ = start(routes, &new(ticket()));
 }
 
 /// The same for another file, of which nobody is ever told.
@@ -132,8 +133,17 @@ pub(crate) fn in_background(file: &File) {
 }
 
 fn new(ticket: Ticket) -> Arc<Flush> {
-    let number = of_this_process(|flushes| flushes.ledger.begin());
-    Arc::new(Flush { ticket, number, ended: OnceLock::new(), outcome: OnceLock::new() })
+    Arc::new(Flush { ticket, number: OnceLock::new(), ended: OnceLock::new(), outcome: OnceLock::new() })
+}
+
+fn start(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
+    queue(routes, flush).or_else(|_| wait_on_a_thread(routes, flush))?;
+    number(flush);
+    Ok(())
+}
+
+fn number(flush: &Flush) {
+    let _ = flush.number.set(of_this_process(|flushes| flushes.ledger.begin()));
 }
 
 fn queue(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
@@ -163,6 +173,7 @@ fn wait_on_a_thread(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
 }
 
 fn wait_here(routes: &File, flush: &Arc<Flush>) {
+    number(flush);
     let _ = flush.ended.set(routes.sync_data());
     end(flush);
 }
@@ -190,9 +201,9 @@ pub(crate) fn collect() {
 /// A flush has ended: whose outcome is known by that is told.
 fn end(flush: &Arc<Flush>) {
     let went_well = flush.ended.get().is_some_and(Result::is_ok);
-    let known = of_this_process(|flushes| {
-        flushes.ledger.end(flush.number, went_well, flush.ticket, Arc::clone(flush))
-    });
+    let number = flush.number.get().copied().unwrap_or(0);
+    let known =
+        of_this_process(|flushes| flushes.ledger.end(number, went_well, flush.ticket, Arc::clone(flush)));
     known.iter().for_each(|(flush, on_disk)| flush.settle(*on_disk));
 }
 

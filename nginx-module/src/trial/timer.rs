@@ -8,7 +8,7 @@ use std::ptr;
 
 use cutover_core::route::Reading;
 use cutover_core::trial::Phase;
-use ngx::ffi::{ngx_add_timer, ngx_cycle_t, ngx_del_timer, ngx_event_t, ngx_log_t};
+use ngx::ffi::{ngx_cycle_t, ngx_event_t, ngx_log_t};
 
 use crate::conf::{self, Main};
 use crate::ext;
@@ -76,20 +76,11 @@ pub(crate) fn wake_by(deadline_ms: u64) {
     TIMER.with(|timer| wake(timer, left.clamp(1, TICK_MS)));
 }
 
-/// Sets the timer, unless it is set for a sooner moment. Taken off first: nginx leaves a timer that is set where it is if the
-/// change is small (NGX_TIMER_LAZY_DELAY, 300 ms).
 fn wake(timer: &Timer, after_ms: u64) {
     // SAFETY: null, or an event of this process that is never freed.
-    let Some(event) = (unsafe { timer.event.get().as_mut() }) else { return };
-    if event.timer_set() != 0 {
-        if event.timer.key as u64 <= super::now().monotonic_ms + after_ms {
-            return;
-        }
-        // SAFETY: set, as just seen.
-        unsafe { ngx_del_timer(event) };
+    if let Some(event) = unsafe { timer.event.get().as_mut() } {
+        ext::wake(event, after_ms as usize);
     }
-    // SAFETY: an event of this process, not set.
-    unsafe { ngx_add_timer(event, after_ms as usize) };
 }
 
 unsafe extern "C" fn tick(event: *mut ngx_event_t) {

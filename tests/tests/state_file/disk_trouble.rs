@@ -2,7 +2,7 @@
 //! durable is not called so.
 
 use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
-use cutover_tests::{Nginx, wait};
+use cutover_tests::{Nginx, client, wait};
 
 use super::disk::{FaultyDisk, ReadOnly, SmallDisk};
 
@@ -156,8 +156,14 @@ async fn a_disk_that_hangs_holds_up_one_worker_at_most() {
     disk.freeze();
     let switching = edge.shop.switch();
     let meanwhile = async {
-        // Most connections may be with the worker that hangs.
-        let answered = load.answers(100).await;
+        // All connections of the load may be with the worker that hangs, which accepts no new one.
+        let answered = async {
+            for _ in 0..100 {
+                client::get(edge.nginx.address("main")?, "/").await?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        let answered = answered.await;
         disk.thaw();
         answered
     };

@@ -104,22 +104,27 @@ impl Queue {
     pub(super) fn collect(self, mut each: impl FnMut(u64, io::Result<()>)) {
         let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let mut done = [const { MaybeUninit::<Done>::uninit() }; DEPTH];
-        let most = DEPTH as c_long;
-        // SAFETY: room for as many as are asked for; the kernel writes as many as it says.
-        let got = check(unsafe {
-            libc::syscall(
-                libc::SYS_io_getevents,
-                self.0,
-                0 as c_long,
-                most,
-                done.as_mut_ptr(),
-                &raw const no_time,
-            )
-        });
-        for done in done.iter().take(got.unwrap_or(0)) {
-            // SAFETY: one of those that the kernel has written.
-            let done = unsafe { done.assume_init_ref() };
-            each(done.data, outcome(done.result));
+        loop {
+            // SAFETY: room for as many as are asked for; the kernel writes as many as it says.
+            let got = check(unsafe {
+                libc::syscall(
+                    libc::SYS_io_getevents,
+                    self.0,
+                    0 as c_long,
+                    DEPTH as c_long,
+                    done.as_mut_ptr(),
+                    &raw const no_time,
+                )
+            });
+            let got = got.unwrap_or(0);
+            for done in done.iter().take(got) {
+                // SAFETY: one of those that the kernel has written.
+                let done = unsafe { done.assume_init_ref() };
+                each(done.data, outcome(done.result));
+            }
+            if got < DEPTH {
+                return;
+            }
         }
     }
 }
