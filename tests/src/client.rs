@@ -29,6 +29,18 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// The name of the backend that gave it; empty when nginx gave it by itself.
+    pub fn slot(&self) -> &str {
+        self.head.header("x-slot").unwrap_or_default()
+    }
+
+    /// Both, to be compared at once.
+    pub fn status_and_slot(&self) -> (u16, &str) {
+        (self.status, self.slot())
+    }
+}
+
 /// One GET on a connection of its own.
 pub async fn get(address: SocketAddr, target: &str) -> Result<Answer> {
     Client::connect(address).await?.request("GET", target, &[]).await

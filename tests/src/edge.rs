@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use cutover_core::api::{Group, RouteChange, Slot};
 
+use crate::client::{Answer, Client};
 use crate::load::{Load, Plan, Report};
 use crate::nginx::{Builder, Nginx};
 use crate::switcher::Switcher;
@@ -20,7 +22,8 @@ pub const UPSTREAMS: &str = "
 pub const LOCATION: &str =
     "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
 
-/// nginx at `%%listen:main%%`, with slots `blue` and `green` of group `shop`; blue is active.
+/// nginx at `%%listen:main%%`, with slots `blue` and `green` of group `shop`; blue is active. A test's own `http {}` may have
+/// more than that.
 #[derive(Debug)]
 pub struct Edge {
     /// The server that slot `blue` leads to; `%%blue%%`.
@@ -60,6 +63,38 @@ impl Edge {
         let nginx = builder.start().await?;
         let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
         Ok(Self { blue, green, nginx, shop })
+    }
+
+    /// A connection to nginx.
+    pub async fn connect(&self) -> Result<Client> {
+        Client::connect(self.nginx.address("main")?).await
+    }
+
+    /// The answer to one request on a connection of its own.
+    pub async fn request(&self, method: &str, target: &str) -> Result<Answer> {
+        self.connect().await?.request(method, target, &[]).await
+    }
+
+    /// The answer to one GET.
+    pub async fn get(&self, target: &str) -> Result<Answer> {
+        self.request("GET", target).await
+    }
+
+    /// `shop` as the admin API shows it.
+    pub async fn group(&self) -> Result<Group> {
+        self.nginx.admin().group("shop").await
+    }
+
+    /// One slot of it.
+    pub async fn slot(&self, name: &str) -> Result<Slot> {
+        let group = self.group().await?;
+        group.slot(name).cloned().with_context(|| format!("group \"shop\" has no slot {name:?}"))
+    }
+
+    /// Puts a slot of `shop` on trial for ten minutes: longer than any test. The judge is told nothing.
+    pub async fn try_out(&self, slot: &str, rescue: bool) -> Result<Group> {
+        let change = RouteChange { lease_ms: Some(600_000), rescue, ..RouteChange::to(slot, "a test") };
+        self.nginx.admin().change("shop", &change).await
     }
 
     /// The judge.

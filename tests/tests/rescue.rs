@@ -3,8 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use cutover_core::api::{Group, RouteChange};
-use cutover_tests::{Action, Backend, Client, Expected, Load, Nginx, Plan, client, wait};
+use cutover_tests::{Action, Backend, Edge, Nginx, wait};
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -37,68 +36,32 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct Edge {
-    blue: Backend,
-    green: Backend,
-    second: Backend,
-    nginx: Nginx,
+/// The edge, and the second server of slot `pair`.
+async fn start_pair() -> (Edge, Backend) {
+    let second = Backend::start("second").await.unwrap();
+    let builder = Nginx::builder().set("second", second.address()).http(HTTP);
+    (Edge::start_with(builder).await.unwrap(), second)
 }
 
-impl Edge {
-    async fn start() -> Self {
-        let blue = Backend::start("blue").await.unwrap();
-        let green = Backend::start("green").await.unwrap();
-        let second = Backend::start("second").await.unwrap();
-        let nginx = Nginx::builder()
-            .set("blue", blue.address())
-            .set("green", green.address())
-            .set("second", second.address())
-            .http(HTTP)
-            .start()
-            .await
-            .unwrap();
-        Self { blue, green, second, nginx }
-    }
-
-    async fn try_out(&self, slot: &str, rescue: bool) {
-        let change = RouteChange { lease_ms: Some(600_000), rescue, ..RouteChange::to(slot, "a test") };
-        self.nginx.admin().change("shop", &change).await.unwrap();
-    }
-
-    /// Status and the slot that answered.
-    async fn request(&self, method: &str, target: &str) -> (u16, String) {
-        let mut client = Client::connect(self.nginx.address("main").unwrap()).await.unwrap();
-        let answer = client.request(method, target, &[]).await.unwrap();
-        (answer.status, answer.head.header("x-slot").unwrap_or_default().to_owned())
-    }
-
-    async fn group(&self) -> Group {
-        self.nginx.admin().group("shop").await.unwrap()
-    }
-}
-
-fn from(status: u16, slot: &str) -> (u16, String) {
-    (status, slot.to_owned())
+/// The same for a test that sends nothing to `pair`.
+async fn start() -> Edge {
+    start_pair().await.0
 }
 
 #[tokio::test]
 async fn a_dead_release_costs_no_request_under_load() {
-    let mut edge = Edge::start().await;
-    let expected = Expected::new("blue");
-    let load = Load::start(Plan::new(edge.nginx.address("main").unwrap()), &expected);
+    let mut edge = start().await;
+    let load = edge.load().unwrap();
     load.answers(200).await.unwrap();
     edge.green.stop().await;
-    edge.try_out("green", true).await;
+    edge.try_out("green", true).await.unwrap();
     load.answers(1000).await.unwrap();
     edge.green.resume().await.unwrap();
-    let back = expected.announce("blue");
-    edge.nginx.admin().switch("shop", "blue").await.unwrap();
-    back.acknowledge();
+    edge.shop.switch_to("blue").await.unwrap();
     load.answers(200).await.unwrap();
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{report:?}");
-    let group = edge.group().await;
-    let green = group.slot("green").unwrap().counters;
+    let green = edge.slot("green").await.unwrap().counters;
     // The first of the thousand answers belong to requests that were under way before.
     assert!(green.responses.rescued >= 900, "{green:?}");
     assert_eq!(green.attempts_failed, green.responses.rescued + green.responses.server_error, "{green:?}");
@@ -107,72 +70,75 @@ async fn a_dead_release_costs_no_request_under_load() {
 
 #[tokio::test]
 async fn what_nginx_may_try_again_is_rescued() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/cut", Action::Cut);
     edge.green.on("/short/hang", Action::Hang);
     edge.green.on("/status", Action::status(503));
     edge.green.on("/plain", Action::status(503));
-    edge.try_out("green", true).await;
-    assert_eq!(edge.request("GET", "/fine").await, from(200, "green"));
-    assert_eq!(edge.request("GET", "/cut").await, from(200, "blue"));
-    assert_eq!(edge.request("PUT", "/cut").await, from(200, "blue"));
-    assert_eq!(edge.request("GET", "/short/hang").await, from(200, "blue"));
-    assert_eq!(edge.request("GET", "/status").await, from(200, "blue"));
-    let green = edge.group().await;
-    let green = green.slot("green").unwrap();
+    edge.try_out("green", true).await.unwrap();
+    assert_eq!(edge.get("/fine").await.unwrap().status_and_slot(), (200, "green"));
+    assert_eq!(edge.get("/cut").await.unwrap().status_and_slot(), (200, "blue"));
+    assert_eq!(edge.request("PUT", "/cut").await.unwrap().status_and_slot(), (200, "blue"));
+    assert_eq!(edge.get("/short/hang").await.unwrap().status_and_slot(), (200, "blue"));
+    assert_eq!(edge.get("/status").await.unwrap().status_and_slot(), (200, "blue"));
+    let green = edge.slot("green").await.unwrap();
     assert_eq!((green.counters.responses.rescued, green.counters.responses.success), (4, 1));
     assert_eq!((green.failures.answer, green.failures.timeout, green.failures.status), (2, 1, 1));
     let truth = edge.blue.truth();
     assert_eq!(truth.requests, 4);
     wait::until("the last counts", || edge.blue.truth().in_flight == 0).await.unwrap();
-    let blue = edge.group().await.slot("blue").unwrap().counters;
+    let blue = edge.slot("blue").await.unwrap().counters;
     assert_eq!((blue.requests, blue.attempts, blue.responses.success), (4, 4, 4));
 }
 
 #[tokio::test]
 async fn what_nginx_would_not_try_again_is_not_rescued() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/", Action::Cut);
     edge.green.on("/status", Action::status(503));
     edge.green.on("/plain", Action::status(503));
     edge.green.on("/half", Action::CutBody);
-    edge.try_out("green", true).await;
-    assert_eq!(edge.request("POST", "/cut").await.0, 502, "not idempotent");
-    assert_eq!(edge.request("GET", "/never").await.0, 502, "proxy_next_upstream off");
-    assert_eq!(edge.request("GET", "/plain").await, from(503, "green"), "a status is no failure by default");
-    assert_eq!(edge.request("POST", "/status").await, from(503, "green"));
-    let half = client::get(edge.nginx.address("main").unwrap(), "/half").await;
+    edge.try_out("green", true).await.unwrap();
+    assert_eq!(edge.request("POST", "/cut").await.unwrap().status, 502, "not idempotent");
+    assert_eq!(edge.get("/never").await.unwrap().status, 502, "proxy_next_upstream off");
+    assert_eq!(
+        edge.get("/plain").await.unwrap().status_and_slot(),
+        (503, "green"),
+        "a status is no failure by default"
+    );
+    assert_eq!(edge.request("POST", "/status").await.unwrap().status_and_slot(), (503, "green"));
+    let half = edge.get("/half").await;
     assert!(half.is_err(), "an answer that began cannot be taken back: {half:?}");
     assert_eq!(edge.blue.truth().requests, 0);
-    assert_eq!(edge.group().await.slot("green").unwrap().counters.responses.rescued, 0);
+    assert_eq!(edge.slot("green").await.unwrap().counters.responses.rescued, 0);
 }
 
 #[tokio::test]
 async fn rescue_is_off_unless_asked_for_and_ends_with_the_trial() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/", Action::Cut);
-    edge.try_out("green", false).await;
-    assert_eq!(edge.request("GET", "/").await.0, 502);
-    edge.nginx.admin().switch("shop", "blue").await.unwrap();
-    edge.try_out("green", true).await;
-    assert_eq!(edge.request("GET", "/").await, from(200, "blue"));
+    edge.try_out("green", false).await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status, 502);
+    edge.shop.switch_to("blue").await.unwrap();
+    edge.try_out("green", true).await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "blue"));
     assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200);
-    assert_eq!(edge.request("GET", "/").await.0, 502);
+    assert_eq!(edge.get("/").await.unwrap().status, 502);
 }
 
 #[tokio::test]
 async fn a_status_that_is_passed_on_is_rescued_too() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/", Action::status(404));
     let guarded = r#"{"active":"green","rescue":true,"guard":{"min_requests":1,"max_error_ratio":0,"window_ms":60000}}"#;
     edge.nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
-    assert_eq!(edge.request("GET", "/missing").await, from(200, "blue"));
+    assert_eq!(edge.get("/missing").await.unwrap().status_and_slot(), (200, "blue"));
     assert_eq!(
-        edge.request("GET", "/").await,
-        from(404, "green"),
+        edge.get("/").await.unwrap().status_and_slot(),
+        (404, "green"),
         "the slot's own answer, where it is not passed on"
     );
-    let green = edge.group().await.slot("green").unwrap().counters;
+    let green = edge.slot("green").await.unwrap().counters;
     assert_eq!(
         (green.attempts_failed, green.responses.rescued),
         (0, 1),
@@ -183,70 +149,73 @@ async fn a_status_that_is_passed_on_is_rescued_too() {
 /// nginx gives an attempt back that met a kept connection which the server had just closed.
 #[tokio::test]
 async fn a_closed_kept_connection_costs_no_rescue() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     for target in ["/status", "/status-twice"] {
         edge.green.on("/", Action::status(200));
-        edge.nginx.admin().switch("shop", "blue").await.unwrap();
-        edge.try_out("green", true).await;
+        edge.shop.switch_to("blue").await.unwrap();
+        edge.try_out("green", true).await.unwrap();
         // Each worker has kept connections to green.
         for _ in 0..10 {
-            assert_eq!(edge.request("GET", "/").await, from(200, "green"));
+            assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "green"));
         }
         edge.green.on("/", Action::CloseThen(503));
         for _ in 0..10 {
-            assert_eq!(edge.request("GET", target).await, from(200, "blue"), "{target}");
+            assert_eq!(edge.get(target).await.unwrap().status_and_slot(), (200, "blue"), "{target}");
         }
     }
 }
 
 #[tokio::test]
 async fn all_peers_of_the_slot_come_first() {
-    let edge = Edge::start().await;
+    let (edge, second) = start_pair().await;
     edge.green.on("/", Action::Cut);
-    edge.second.on("/", Action::Cut);
-    edge.try_out("pair", true).await;
-    assert_eq!(edge.request("GET", "/").await, from(200, "blue"));
-    assert_eq!((edge.green.truth().requests, edge.second.truth().requests), (1, 1));
-    let pair = edge.group().await.slot("pair").unwrap().counters;
+    second.on("/", Action::Cut);
+    edge.try_out("pair", true).await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "blue"));
+    assert_eq!((edge.green.truth().requests, second.truth().requests), (1, 1));
+    let pair = edge.slot("pair").await.unwrap().counters;
     assert_eq!((pair.attempts, pair.attempts_failed, pair.responses.rescued), (2, 2, 1));
 }
 
 #[tokio::test]
 async fn the_limit_of_tries_holds_for_both_slots_together() {
-    let edge = Edge::start().await;
+    let (edge, second) = start_pair().await;
     edge.green.on("/", Action::Cut);
-    edge.second.on("/", Action::Cut);
-    edge.try_out("pair", true).await;
-    assert_eq!(edge.request("GET", "/once").await.0, 502, "nginx would not try again");
+    second.on("/", Action::Cut);
+    edge.try_out("pair", true).await.unwrap();
+    assert_eq!(edge.get("/once").await.unwrap().status, 502, "nginx would not try again");
     assert_eq!(
-        edge.request("GET", "/twice").await,
-        from(200, "blue"),
+        edge.get("/twice").await.unwrap().status_and_slot(),
+        (200, "blue"),
         "one server of the slot, then the fallback"
     );
-    assert_eq!(edge.request("GET", "/thrice").await, from(200, "blue"));
-    let pair = edge.group().await.slot("pair").unwrap().counters;
+    assert_eq!(edge.get("/thrice").await.unwrap().status_and_slot(), (200, "blue"));
+    let pair = edge.slot("pair").await.unwrap().counters;
     assert_eq!((pair.attempts, pair.responses.rescued), (4, 2));
 }
 
 #[tokio::test]
 async fn a_slot_without_a_live_peer_is_rescued_at_once() {
-    let edge = Edge::start().await;
-    edge.try_out("down", true).await;
-    assert_eq!(edge.request("GET", "/").await, from(200, "blue"));
-    assert_eq!(edge.request("POST", "/").await, from(200, "blue"), "nothing was sent yet");
-    let group = edge.group().await;
-    let down = group.slot("down").unwrap();
+    let edge = start().await;
+    edge.try_out("down", true).await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "blue"));
+    assert_eq!(
+        edge.request("POST", "/").await.unwrap().status_and_slot(),
+        (200, "blue"),
+        "nothing was sent yet"
+    );
+    let down = edge.slot("down").await.unwrap();
     assert_eq!((down.failures.no_peer, down.counters.responses.rescued), (2, 2));
 }
 
 #[tokio::test]
 async fn when_both_slots_fail_the_client_gets_the_error() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/", Action::Cut);
     edge.blue.on("/", Action::Cut);
-    edge.try_out("green", true).await;
-    assert_eq!(edge.request("GET", "/").await.0, 502);
-    let group = edge.group().await;
+    edge.try_out("green", true).await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status, 502);
+    let group = edge.group().await.unwrap();
     assert_eq!(group.slot("green").unwrap().counters.responses.rescued, 1);
     assert_eq!(group.slot("blue").unwrap().server_errors.bad_gateway, 1);
     assert_eq!((edge.green.truth().requests, edge.blue.truth().requests), (1, 1), "once each");
@@ -255,16 +224,16 @@ async fn when_both_slots_fail_the_client_gets_the_error() {
 /// The key of the cache may name the slot: the other slot's answer must not be kept under it.
 #[tokio::test]
 async fn a_rescued_answer_is_not_cached() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/cached", Action::Cut);
-    edge.try_out("green", true).await;
-    assert_eq!(edge.request("GET", "/cached").await, from(200, "blue"));
+    edge.try_out("green", true).await.unwrap();
+    assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "blue"));
     edge.green.on("/cached", Action::status(200));
-    assert_eq!(edge.request("GET", "/cached").await, from(200, "green"));
+    assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "green"));
     // nginx keeps an answer when it is out.
     let kept = async || {
         let before = edge.green.truth().requests;
-        assert_eq!(edge.request("GET", "/cached").await, from(200, "green"));
+        assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "green"));
         edge.green.truth().requests == before
     };
     wait::until_async(wait::PATIENCE, "green's own answer to be kept", kept).await.unwrap();
