@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cutover_core::api::RouteChange;
-use cutover_tests::client::{self, Client};
-use cutover_tests::{Action, Backend, Nginx, wait};
+use cutover_tests::{Action, Backend, Edge, Nginx, client, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HTTP: &str = "
@@ -45,81 +44,63 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct Edge {
-    blue: Backend,
-    green: Backend,
-    second: Backend,
-    nginx: Nginx,
+/// The edge, and the server `second` of slot `pair`.
+async fn start_pair() -> (Edge, Backend) {
+    let second = Backend::start("second").await.unwrap();
+    let builder = Nginx::builder().set("second", second.address()).set("split", upgrades_in_pieces().await);
+    (Edge::start_with(builder.http(HTTP)).await.unwrap(), second)
 }
 
-impl Edge {
-    async fn start() -> Self {
-        let blue = Backend::start("blue").await.unwrap();
-        let green = Backend::start("green").await.unwrap();
-        let second = Backend::start("second").await.unwrap();
-        let split = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = split.local_addr().unwrap();
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = split.accept().await.unwrap();
-                tokio::spawn(async move {
-                    let mut head = [0; 4096];
-                    let _ = stream.read(&mut head).await;
-                    let _ = stream.set_nodelay(true);
-                    let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await;
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    let _ = stream.write_all(b"connection: upgrade\r\nupgrade: echo\r\n\r\n").await;
-                    while let Ok(read) = stream.read(&mut head).await {
-                        if read == 0 {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
-        let nginx = Nginx::builder()
-            .set("blue", blue.address())
-            .set("green", green.address())
-            .set("split", address)
-            .set("second", second.address())
-            .http(HTTP)
-            .start()
-            .await
-            .unwrap();
-        Self { blue, green, second, nginx }
-    }
+/// The same for a test that sends nothing to `pair`.
+async fn start() -> Edge {
+    start_pair().await.0
+}
 
-    async fn get(&self, target: &str) -> (u16, String) {
-        let answer = client::get(self.nginx.address("main").unwrap(), target).await.unwrap();
-        (answer.status, answer.head.header("x-slot").unwrap_or_default().to_owned())
-    }
+/// A server that upgrades each connection, with a head in two pieces.
+async fn upgrades_in_pieces() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await;
+                let _ = stream.set_nodelay(true);
+                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let _ = stream.write_all(b"connection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+                while let Ok(read) = stream.read(&mut head).await {
+                    if read == 0 {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_whose_head_comes_in_two_pieces_is_counted() {
-    let edge = Edge::start().await;
-    edge.nginx.admin().switch("shop", "split").await.unwrap();
-    let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    let edge = start().await;
+    edge.shop.switch_to("split").await.unwrap();
+    let mut client = edge.connect().await.unwrap();
     let answer = client.request("GET", "/", &[("connection", "upgrade"), ("upgrade", "echo")]).await.unwrap();
     assert_eq!(answer.status, 101);
-    let group = edge.nginx.admin().group("shop").await.unwrap();
-    let upgraded = group.slot("split").unwrap().upgraded;
+    let upgraded = edge.slot("split").await.unwrap().upgraded;
     drop(client);
-    let over = async || {
-        let group = edge.nginx.admin().group("shop").await.unwrap();
-        group.slot("split").unwrap().counters.in_flight == 0
-    };
+    let over = async || edge.slot("split").await.unwrap().counters.in_flight == 0;
     wait::until_async(wait::PATIENCE, "the connection to be over", over).await.unwrap();
-    let group = edge.nginx.admin().group("shop").await.unwrap();
-    let whole = group.slot("split").unwrap().whole.count;
+    let whole = edge.slot("split").await.unwrap().whole.count;
     assert_eq!((upgraded, whole), (1, 0), "upgraded connections, whole answers");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_balancer_may_ask_for_the_slot() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     for at in 0..4 {
-        assert_eq!(edge.get(&format!("/hashed/{at}")).await.0, 200);
+        assert_eq!(edge.get(&format!("/hashed/{at}")).await.unwrap().status, 200);
     }
     let settled = async || {
         let group = edge.nginx.admin().group("hashed").await.unwrap();
@@ -131,34 +112,27 @@ async fn a_balancer_may_ask_for_the_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_answer_that_nginx_replaces_is_no_failed_attempt() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.blue.on("/excused/a", Action::status(502));
     edge.blue.on("/excused/b", Action::status(504));
-    assert_eq!(edge.get("/excused/a").await.0, 200);
-    assert_eq!(edge.get("/excused/b").await.0, 200);
-    let group = edge.nginx.admin().group("shop").await.unwrap();
-    let blue = group.slot("blue").unwrap();
+    assert_eq!(edge.get("/excused/a").await.unwrap().status, 200);
+    assert_eq!(edge.get("/excused/b").await.unwrap().status, 200);
+    let blue = edge.slot("blue").await.unwrap();
     assert_eq!((blue.failures.answer, blue.failures.timeout), (0, 0), "{:?}", blue.failures);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_rescued_also_when_another_trial_has_begun() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/status", Action::status(503).after(Duration::from_millis(700)));
-    let change = RouteChange { lease_ms: Some(600_000), rescue: true, ..RouteChange::to("green", "a test") };
-    edge.nginx.admin().change("shop", &change).await.unwrap();
+    edge.try_out("green", true).await.unwrap();
     let address = edge.nginx.address("main").unwrap();
     let request = tokio::spawn(client::get(address, "/status"));
     wait::until("it is there", || edge.green.truth().requests == 1).await.unwrap();
-    edge.nginx.admin().switch("shop", "blue").await.unwrap();
-    let change = RouteChange { lease_ms: Some(600_000), ..RouteChange::to("split", "another") };
-    edge.nginx.admin().change("shop", &change).await.unwrap();
+    edge.shop.switch_to("blue").await.unwrap();
+    edge.try_out("split", false).await.unwrap();
     let answer = request.await.unwrap().unwrap();
-    assert_eq!(
-        (answer.status, answer.head.header("x-slot").unwrap_or_default()),
-        (200, "blue"),
-        "the rescue was armed when it began"
-    );
+    assert_eq!(answer.status_and_slot(), (200, "blue"), "the rescue was armed when it began");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,8 +155,8 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 }
 
 async fn fetch_over_damage(target: &str) {
-    let edge = Edge::start().await;
-    assert_eq!(edge.get(target).await, (200, "blue".to_owned()));
+    let edge = start().await;
+    assert_eq!(edge.get(target).await.unwrap().status_and_slot(), (200, "blue"));
     let cache = edge.nginx.prefix().join("cache");
     // nginx puts it there when the answer is out.
     wait::until("the answer to be kept", || files_in(&cache).len() == 1).await.unwrap();
@@ -192,12 +166,12 @@ async fn fetch_over_damage(target: &str) {
     let at = kept.windows(7).position(|part| part == b"x-slot:").unwrap();
     *kept.get_mut(at).unwrap() = 1;
     std::fs::write(file, kept).unwrap();
-    assert_eq!(edge.get(target).await, (200, "blue".to_owned()), "{target}");
+    assert_eq!(edge.get(target).await.unwrap().status_and_slot(), (200, "blue"), "{target}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_got_to_a_group_has_no_slot() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     let mut stream = tokio::net::TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     stream.write_all(b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc").await.unwrap();
     // nginx waits for the rest of the body, and there is nothing that would tell of it.
@@ -210,40 +184,32 @@ async fn a_request_that_never_got_to_a_group_has_no_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_try_stays_one_try_after_a_closed_kept_connection() {
-    let edge = Edge::start().await;
-    let rescue = RouteChange { lease_ms: Some(600_000), rescue: true, ..RouteChange::to("green", "a test") };
-    edge.nginx.admin().change("shop", &rescue).await.unwrap();
-    let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    let edge = start().await;
+    edge.try_out("green", true).await.unwrap();
+    let mut client = edge.connect().await.unwrap();
     assert_eq!(client.request("GET", "/once", &[]).await.unwrap().status, 200);
     edge.green.on("/", Action::CloseThen(503));
     let answer = client.request("GET", "/status-once", &[]).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.head.header("x-slot").unwrap_or_default()),
-        (503, "green"),
-        "its own answer"
-    );
+    assert_eq!(answer.status_and_slot(), (503, "green"), "its own answer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_try_of_two_servers_stays_one_try() {
-    let edge = Edge::start().await;
-    let rescue = RouteChange { lease_ms: Some(600_000), rescue: true, ..RouteChange::to("pair", "a test") };
-    edge.nginx.admin().change("shop", &rescue).await.unwrap();
-    let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
-    edge.second.on("/", Action::status(200).closing());
+    let (edge, second) = start_pair().await;
+    edge.try_out("pair", true).await.unwrap();
+    let mut client = edge.connect().await.unwrap();
+    second.on("/", Action::status(200).closing());
     edge.blue.on("/", Action::status(200).closing());
     // Only green keeps its connection.
     let mut slots = Vec::new();
     for _ in 0..3 {
-        let answer = client.request("GET", "/once", &[]).await.unwrap();
-        slots.push(answer.head.header("x-slot").unwrap_or_default().to_owned());
+        slots.push(client.request("GET", "/once", &[]).await.unwrap().slot().to_owned());
     }
     assert_eq!(slots, ["green", "second", "blue"]);
     edge.green.on("/", Action::Cut);
-    edge.second.on("/", Action::Cut);
+    second.on("/", Action::Cut);
     let answer = client.request("GET", "/once", &[]).await.unwrap();
-    let group = edge.nginx.admin().group("shop").await.unwrap();
-    let pair = group.slot("pair").unwrap();
+    let pair = edge.slot("pair").await.unwrap();
     assert_eq!(
         answer.status, 502,
         "one kept connection that was closed, then one try: {:?} {:?}",
@@ -253,9 +219,9 @@ async fn one_try_of_two_servers_stays_one_try() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_names_the_slot_also_where_the_group_is_a_variable() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     for target in ["/fixed", "/variable", "/loud", "/uri"] {
-        let answer = client::get(edge.nginx.address("main").unwrap(), target).await.unwrap();
+        let answer = edge.get(target).await.unwrap();
         assert_eq!(answer.head.header("x-request-id"), Some("<blue>"), "{target}");
     }
 }
