@@ -10,7 +10,7 @@ use crate::client::{Answer, Client};
 use crate::load::{Load, Plan, Report};
 use crate::nginx::{Builder, Nginx};
 use crate::switcher::Switcher;
-use crate::{Backend, Expected};
+use crate::{Backend, Expected, wait};
 
 /// What [`Edge::http`] gives the slots unless a test wants something else.
 pub const UPSTREAMS: &str = "
@@ -89,6 +89,33 @@ impl Edge {
     pub async fn slot(&self, name: &str) -> Result<Slot> {
         let group = self.group().await?;
         group.slot(name).cloned().with_context(|| format!("group \"shop\" has no slot {name:?}"))
+    }
+
+    /// `shop` once `check` holds; an error that names `what` when it never does. Counts and events come a moment after the
+    /// client has the last byte.
+    pub async fn until(&self, what: &str, check: impl Fn(&Group) -> bool) -> Result<Group> {
+        let mut seen = self.group().await;
+        wait::until_async(wait::PATIENCE, what, async || match &seen {
+            Ok(group) if !check(group) => {
+                seen = self.group().await;
+                false
+            }
+            _ => true,
+        })
+        .await?;
+        seen
+    }
+
+    /// `shop` once the traffic goes to this slot.
+    pub async fn until_active(&self, slot: &str) -> Result<Group> {
+        self.until(&format!("the traffic to go to {slot}"), |group| group.route.active == slot).await?;
+        // The event comes after the route.
+        self.group().await
+    }
+
+    /// Makes a change of `shop`, given as the admin API takes it. The judge is told nothing.
+    pub async fn change(&self, json: &str) -> Result<Group> {
+        self.nginx.admin().change("shop", &serde_json::from_str(json)?).await
     }
 
     /// Puts a slot of `shop` on trial for ten minutes: longer than any test. The judge is told nothing.

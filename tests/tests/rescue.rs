@@ -131,7 +131,7 @@ async fn a_status_that_is_passed_on_is_rescued_too() {
     let edge = start().await;
     edge.green.on("/", Action::status(404));
     let guarded = r#"{"active":"green","rescue":true,"guard":{"min_requests":1,"max_error_ratio":0,"window_ms":60000}}"#;
-    edge.nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    edge.change(guarded).await.unwrap();
     assert_eq!(edge.get("/missing").await.unwrap().status_and_slot(), (200, "blue"));
     assert_eq!(
         edge.get("/").await.unwrap().status_and_slot(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cutover_core::api::{ErrorCode, Group, RouteChange, TrialPhase};
 use cutover_core::event::Kind;
-use cutover_tests::{Action, Backend, Expected, Load, Nginx, Plan, client, wait};
+use cutover_tests::{Action, Edge, client, wait};
 use hyper::Method;
 
 const HTTP: &str = "
@@ -23,72 +23,39 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct Edge {
-    blue: Backend,
-    green: Backend,
-    nginx: Nginx,
-}
+const GUARD: &str = r#""guard":{"min_requests":10,"max_error_ratio":0.2,"window_ms":60000}"#;
 
-impl Edge {
-    async fn start() -> Self {
-        let blue = Backend::start("blue").await.unwrap();
-        let green = Backend::start("green").await.unwrap();
-        let nginx = Nginx::builder()
-            .set("blue", blue.address())
-            .set("green", green.address())
-            .http(HTTP)
-            .start()
-            .await
-            .unwrap();
-        Self { blue, green, nginx }
-    }
-
-    async fn get(&self) -> u16 {
-        client::get(self.nginx.address("main").unwrap(), "/").await.unwrap().status
-    }
-
-    async fn group(&self) -> Group {
-        self.nginx.admin().group("shop").await.unwrap()
-    }
-
-    async fn change(&self, json: &str) -> Group {
-        self.nginx.admin().change("shop", &change(json)).await.unwrap()
-    }
-
-    async fn until_active(&self, slot: &str) -> Group {
-        let what = format!("the traffic to go to {slot}");
-        wait::until_async(wait::PATIENCE, &what, async || self.group().await.route.active == slot)
-            .await
-            .unwrap();
-        self.group().await
-    }
+async fn start() -> Edge {
+    Edge::start(HTTP).await.unwrap()
 }
 
 fn change(json: &str) -> RouteChange {
     serde_json::from_str(json).unwrap()
 }
 
-const GUARD: &str = r#""guard":{"min_requests":10,"max_error_ratio":0.2,"window_ms":60000}"#;
-
 fn kinds(group: &Group) -> Vec<Kind> {
     group.events.iter().map(|event| event.kind).collect()
 }
 
+fn is_held(group: &Group) -> bool {
+    group.route.trial.as_ref().is_some_and(|trial| trial.phase == TrialPhase::Held)
+}
+
 #[tokio::test]
 async fn the_guard_goes_back_at_the_request_that_breaks_it() {
-    let edge = Edge::start().await;
-    edge.change(&format!(r#"{{"active":"green",{GUARD},"reason":"v2"}}"#)).await;
+    let edge = start().await;
+    edge.change(&format!(r#"{{"active":"green",{GUARD},"reason":"v2"}}"#)).await.unwrap();
     for _ in 0..7 {
-        assert_eq!(edge.get().await, 200);
+        assert_eq!(edge.get("/").await.unwrap().status, 200);
     }
     edge.green.on("/", Action::status(500));
     // 2 of 9: too few requests; 3 of 10: over a fifth.
     for bad in 1..=3 {
-        assert_eq!(edge.group().await.route.active, "green", "before {bad}");
-        assert_eq!(edge.get().await, 500);
+        assert_eq!(edge.group().await.unwrap().route.active, "green", "before {bad}");
+        assert_eq!(edge.get("/").await.unwrap().status, 500);
     }
-    let group = edge.until_active("blue").await;
-    assert_eq!(edge.get().await, 200);
+    let group = edge.until_active("blue").await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status, 200);
     assert_eq!((group.route.generation, &group.route.trial), (2, &None));
     assert_eq!(kinds(&group), [Kind::Switch, Kind::Guard]);
     let event = &group.events[1];
@@ -96,41 +63,37 @@ async fn the_guard_goes_back_at_the_request_that_breaks_it() {
     let figures = event.figures.unwrap();
     assert_eq!((figures.requests, figures.errors), (10, 3));
     assert_eq!(event.reason, "3 of 10 requests failed: 30.00 %, the limit is 20 %");
-    assert_eq!(edge.group().await.slot("green").unwrap().counters.responses.server_error, 3);
+    assert_eq!(edge.slot("green").await.unwrap().counters.responses.server_error, 3);
 }
 
 #[tokio::test]
 async fn slow_requests_break_the_guard_too() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/slow", Action::status(200).after(Duration::from_millis(120)));
-    edge.change(
-        r#"{"active":"green","guard":{"min_requests":4,"max_slow_ratio":0.5,"slow_ms":100,"window_ms":60000}}"#,
-    )
-    .await;
-    let address = edge.nginx.address("main").unwrap();
+    let guard = r#""guard":{"min_requests":4,"max_slow_ratio":0.5,"slow_ms":100,"window_ms":60000}"#;
+    edge.change(&format!(r#"{{"active":"green",{guard}}}"#)).await.unwrap();
     for target in ["/", "/slow", "/slow", "/slow"] {
-        assert_eq!(client::get(address, target).await.unwrap().status, 200);
+        assert_eq!(edge.get(target).await.unwrap().status, 200);
     }
-    let group = edge.until_active("blue").await;
+    let group = edge.until_active("blue").await.unwrap();
     assert_eq!(group.events[1].reason, "3 of 4 requests took longer than 100 ms: 75.00 %, the limit is 50 %");
 }
 
 #[tokio::test]
 async fn an_unreachable_release_costs_few_requests_under_load() {
-    let mut edge = Edge::start().await;
-    let expected = Expected::new("blue");
-    let load = Load::start(Plan::new(edge.nginx.address("main").unwrap()), &expected);
+    let mut edge = start().await;
+    let load = edge.load().unwrap();
     load.answers(200).await.unwrap();
     edge.green.stop().await;
-    let announced = expected.announce("green");
-    edge.change(&format!(r#"{{"active":"green",{GUARD}}}"#)).await;
+    let announced = edge.expected().announce("green");
+    edge.change(&format!(r#"{{"active":"green",{GUARD}}}"#)).await.unwrap();
     announced.acknowledge();
-    let back = expected.announce("blue");
-    edge.until_active("blue").await;
+    let back = edge.expected().announce("blue");
+    edge.until_active("blue").await.unwrap();
     back.acknowledge();
     load.answers(400).await.unwrap();
     let report = load.stop().await;
-    let failed = edge.group().await.slot("green").unwrap().counters.responses.server_error;
+    let failed = edge.slot("green").await.unwrap().counters.responses.server_error;
     assert!((3..60).contains(&failed), "{failed} requests failed before the guard went back");
     assert_eq!(report.failures.len() as u64, failed, "only the bad release failed requests: {report:?}");
     assert_eq!(report.stale, 0, "{report:?}");
@@ -138,18 +101,18 @@ async fn an_unreachable_release_costs_few_requests_under_load() {
 
 #[tokio::test]
 async fn the_guard_does_not_go_back_to_a_slot_that_is_failing() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.nginx.expect_in_log("stays on \"green\"");
     edge.blue.on("/", Action::status(500));
     edge.green.on("/", Action::status(500));
-    edge.change(&format!(r#"{{"split":{{"blue":50,"green":50}},{GUARD}}}"#)).await;
+    edge.change(&format!(r#"{{"split":{{"blue":50,"green":50}},{GUARD}}}"#)).await.unwrap();
     wait::until_async(wait::PATIENCE, "the trial to be held", async || {
-        edge.get().await;
-        edge.group().await.route.trial.is_some_and(|trial| trial.phase == TrialPhase::Held)
+        edge.get("/").await.unwrap();
+        is_held(&edge.group().await.unwrap())
     })
     .await
     .unwrap();
-    let group = edge.group().await;
+    let group = edge.group().await.unwrap();
     assert_eq!((group.route.generation, group.route.split.is_some()), (1, true), "it stays as it was");
     let held = group.events.last().unwrap();
     assert_eq!(held.kind, Kind::Held);
@@ -157,21 +120,21 @@ async fn the_guard_does_not_go_back_to_a_slot_that_is_failing() {
     let renewed = edge.nginx.admin().renew("shop", 1000).await.unwrap();
     assert_eq!(renewed.failure().unwrap().error.code, ErrorCode::NotArmed);
     assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200, "a human may decide to stay");
-    assert_eq!(edge.group().await.route.trial, None);
+    assert_eq!(edge.group().await.unwrap().route.trial, None);
 }
 
 #[tokio::test]
 async fn a_bad_split_is_taken_back_whole() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/", Action::Cut);
-    edge.change(&format!(r#"{{"split":{{"blue":50,"green":50}},{GUARD}}}"#)).await;
+    edge.change(&format!(r#"{{"split":{{"blue":50,"green":50}},{GUARD}}}"#)).await.unwrap();
     wait::until_async(wait::PATIENCE, "the split to be taken back", async || {
-        edge.get().await;
-        edge.group().await.route.split.is_none()
+        edge.get("/").await.unwrap();
+        edge.group().await.unwrap().route.split.is_none()
     })
     .await
     .unwrap();
-    let group = edge.group().await;
+    let group = edge.group().await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.generation), ("blue", 2));
     assert_eq!(kinds(&group), [Kind::Split, Kind::Guard]);
     assert_eq!(group.events[0].percent.unwrap().parts(), 5_000);
@@ -179,60 +142,61 @@ async fn a_bad_split_is_taken_back_whole() {
 
 #[tokio::test]
 async fn an_older_guard_judges_no_newer_route() {
-    let edge = Edge::start().await;
-    edge.change(&format!(r#"{{"active":"green",{GUARD}}}"#)).await;
+    let edge = start().await;
+    edge.change(&format!(r#"{{"active":"green",{GUARD}}}"#)).await.unwrap();
     edge.green.on("/", Action::status(500));
     for _ in 0..9 {
-        edge.get().await;
+        edge.get("/").await.unwrap();
     }
     // A switch without a guard: what was armed before is inert.
-    edge.change(r#"{"active":"green","fence":true}"#).await;
+    edge.change(r#"{"active":"green","fence":true}"#).await.unwrap();
     for _ in 0..20 {
-        assert_eq!(edge.get().await, 500);
+        assert_eq!(edge.get("/").await.unwrap().status, 500);
     }
-    assert_eq!((edge.group().await.route.active.as_str(), edge.group().await.route.generation), ("green", 2));
+    let route = edge.group().await.unwrap().route;
+    assert_eq!((route.active.as_str(), route.generation), ("green", 2));
 }
 
 #[tokio::test]
 async fn previews_are_not_judged() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     edge.green.on("/", Action::status(500));
-    edge.change(&format!(r#"{{"split":{{"blue":99.99,"green":0.01}},{GUARD}}}"#)).await;
+    edge.change(&format!(r#"{{"split":{{"blue":99.99,"green":0.01}},{GUARD}}}"#)).await.unwrap();
     for _ in 0..30 {
         assert_eq!(client::get(edge.nginx.address("preview").unwrap(), "/").await.unwrap().status, 500);
     }
-    assert!(edge.group().await.route.split.is_some());
+    assert!(edge.group().await.unwrap().route.split.is_some());
 }
 
 #[tokio::test]
 async fn a_lease_ends_without_any_traffic() {
-    let edge = Edge::start().await;
-    let armed = edge.change(r#"{"active":"green","lease_ms":400}"#).await;
+    let edge = start().await;
+    let armed = edge.change(r#"{"active":"green","lease_ms":400}"#).await.unwrap();
     let trial = armed.route.trial.unwrap();
     assert_eq!(
         (trial.slot.as_str(), trial.fallback.as_str(), trial.phase),
         ("green", "blue", TrialPhase::Armed)
     );
     assert!(trial.lease_left_ms.is_some_and(|left| left <= 400));
-    let group = edge.until_active("blue").await;
+    let group = edge.until_active("blue").await.unwrap();
     assert_eq!(kinds(&group), [Kind::Switch, Kind::Lease]);
     assert_eq!((group.events[1].who.as_str(), group.route.generation), ("lease", 2));
 }
 
 #[tokio::test]
 async fn a_renewed_lease_lives_on_and_a_confirmed_switch_stays() {
-    let edge = Edge::start().await;
-    edge.change(r#"{"active":"green","lease_ms":700}"#).await;
+    let edge = start().await;
+    edge.change(r#"{"active":"green","lease_ms":700}"#).await.unwrap();
     for _ in 0..8 {
         let renewed = edge.nginx.admin().renew("shop", 700).await.unwrap();
         assert_eq!(renewed.status, 200, "{}", renewed.body);
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    assert_eq!(edge.group().await.route.active, "green");
+    assert_eq!(edge.group().await.unwrap().route.active, "green");
     assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200);
-    assert_eq!(edge.group().await.route.trial, None);
+    assert_eq!(edge.group().await.unwrap().route.trial, None);
     tokio::time::sleep(Duration::from_millis(900)).await;
-    let group = edge.group().await;
+    let group = edge.group().await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 1));
     assert_eq!(kinds(&group), [Kind::Switch, Kind::Confirm]);
     for reply in [
@@ -245,34 +209,34 @@ async fn a_renewed_lease_lives_on_and_a_confirmed_switch_stays() {
 
 #[tokio::test]
 async fn a_lease_ends_over_a_reload_and_an_upgrade() {
-    let edge = Edge::start().await;
-    edge.change(r#"{"active":"green","lease_ms":1500}"#).await;
+    let edge = start().await;
+    edge.change(r#"{"active":"green","lease_ms":1500}"#).await.unwrap();
     edge.nginx.reload().await.unwrap();
-    edge.until_active("blue").await;
-    edge.change(r#"{"active":"green","lease_ms":2500}"#).await;
+    edge.until_active("blue").await.unwrap();
+    edge.change(r#"{"active":"green","lease_ms":2500}"#).await.unwrap();
     edge.nginx.upgrade().await.unwrap();
-    let group = edge.until_active("blue").await;
+    let group = edge.until_active("blue").await.unwrap();
     assert_eq!(kinds(&group), [Kind::Switch, Kind::Lease, Kind::Switch, Kind::Lease]);
 }
 
 #[tokio::test]
 async fn a_lease_ends_when_the_worker_that_armed_it_is_dead() {
-    let edge = Edge::start().await;
-    edge.change(r#"{"active":"green","lease_ms":1200}"#).await;
+    let edge = start().await;
+    edge.change(r#"{"active":"green","lease_ms":1200}"#).await.unwrap();
     edge.nginx.kill_worker().await.unwrap();
     edge.nginx.kill_worker().await.unwrap();
-    edge.until_active("blue").await;
+    edge.until_active("blue").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_lease_that_ended_while_nginx_was_dead_is_over_at_once() {
-    let edge = Edge::start().await;
-    edge.change(r#"{"active":"green","lease_ms":300,"reason":"v2"}"#).await;
+    let edge = start().await;
+    edge.change(r#"{"active":"green","lease_ms":300,"reason":"v2"}"#).await.unwrap();
     edge.nginx.kill_all().await.unwrap();
     tokio::time::sleep(Duration::from_millis(400)).await;
     edge.nginx.start().await.unwrap();
-    assert_eq!(edge.get().await, 200);
-    let group = edge.group().await;
+    assert_eq!(edge.get("/").await.unwrap().status, 200);
+    let group = edge.group().await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.generation), ("blue", 2));
     assert_eq!(kinds(&group), [Kind::Switch, Kind::Lease], "events are there after a restart");
     assert_eq!(edge.blue.truth().requests, 1, "the very first request went back");
@@ -280,24 +244,24 @@ async fn a_lease_that_ended_while_nginx_was_dead_is_over_at_once() {
 
 #[tokio::test]
 async fn a_guard_is_armed_still_after_a_restart() {
-    let edge = Edge::start().await;
-    edge.change(&format!(r#"{{"active":"green",{GUARD}}}"#)).await;
+    let edge = start().await;
+    edge.change(&format!(r#"{{"active":"green",{GUARD}}}"#)).await.unwrap();
     edge.nginx.kill_all().await.unwrap();
     edge.nginx.start().await.unwrap();
     edge.green.on("/", Action::status(502));
     for _ in 0..10 {
-        assert_eq!(edge.get().await, 502);
+        assert_eq!(edge.get("/").await.unwrap().status, 502);
     }
-    edge.until_active("blue").await;
+    edge.until_active("blue").await.unwrap();
 }
 
 #[tokio::test]
 async fn two_changes_at_once_never_mix_their_terms() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     let admin = Arc::new(edge.nginx.admin());
     for round in 0..40 {
-        let generation = edge.group().await.route.generation;
-        let to = if edge.group().await.route.active == "blue" { "green" } else { "blue" };
+        let route = edge.group().await.unwrap().route;
+        let (generation, to) = (route.generation, if route.active == "blue" { "green" } else { "blue" });
         let calls = (1..=4u32).map(|n| {
             let admin = Arc::clone(&admin);
             let json = format!(
@@ -316,7 +280,7 @@ async fn two_changes_at_once_never_mix_their_terms() {
             }
         }
         let n = winner.unwrap();
-        let trial = edge.group().await.route.trial.unwrap();
+        let trial = edge.group().await.unwrap().route.trial.unwrap();
         let guard = trial.guard.unwrap();
         assert_eq!((guard.min_requests, guard.window_ms), (n, n * 1000), "round {round}");
         assert_eq!(guard.max_error_ratio.unwrap().parts(), (n * 1000) as u16, "round {round}");
@@ -330,26 +294,26 @@ async fn two_changes_at_once_never_mix_their_terms() {
 
 #[tokio::test]
 async fn the_ring_keeps_the_last_sixty_four_events() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     for n in 0..70 {
         let to = if n % 2 == 0 { "green" } else { "blue" };
-        edge.change(&format!(r#"{{"active":"{to}","reason":"change {n}"}}"#)).await;
+        edge.change(&format!(r#"{{"active":"{to}","reason":"change {n}"}}"#)).await.unwrap();
     }
     edge.nginx.reload().await.unwrap();
-    let group = edge.group().await;
+    let group = edge.group().await.unwrap();
     let numbers: Vec<u64> = group.events.iter().map(|event| event.number).collect();
     assert_eq!(numbers, (7..=70).collect::<Vec<_>>());
     let last = group.events.last().unwrap();
     assert_eq!((last.reason.as_str(), last.who.as_str(), last.generation), ("change 69", "uid 0", 70));
     edge.nginx.stop().await.unwrap();
     edge.nginx.start().await.unwrap();
-    edge.change(r#"{"active":"green","reason":"after a restart"}"#).await;
-    assert_eq!(edge.group().await.events.last().unwrap().number, 71, "numbers go on");
+    edge.change(r#"{"active":"green","reason":"after a restart"}"#).await.unwrap();
+    assert_eq!(edge.group().await.unwrap().events.last().unwrap().number, 71, "numbers go on");
 }
 
 #[tokio::test]
 async fn terms_that_cannot_be_are_refused_and_change_nothing() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     for (json, code) in [
         (r#"{"active":"blue","lease_ms":1000}"#, ErrorCode::BadTrial),
         (r#"{"active":"green","lease_ms":5}"#, ErrorCode::BadTrial),
@@ -364,15 +328,15 @@ async fn terms_that_cannot_be_are_refused_and_change_nothing() {
     let headers = [("content-type", "application/json")];
     let bad = admin.raw(Method::POST, "/v1/groups/shop/renew", &headers, r#"{"lease_ms":1}"#).await.unwrap();
     assert_eq!(bad.failure().unwrap().error.code, ErrorCode::BadTrial);
-    let group = edge.group().await;
+    let group = edge.group().await.unwrap();
     assert_eq!((group.route.generation, group.events.len()), (0, 0));
 }
 
 /// The configuration drops the slot to go back to, while the change is on trial: a human must look.
 #[tokio::test]
 async fn a_lease_whose_fallback_was_dropped_is_held() {
-    let edge = Edge::start().await;
-    edge.change(r#"{"active":"green","lease_ms":1000}"#).await;
+    let edge = start().await;
+    edge.change(r#"{"active":"green","lease_ms":1000}"#).await.unwrap();
     edge.nginx.expect_in_log("the slot to go back to is no longer configured");
     edge.nginx
         .write_http(
@@ -381,24 +345,23 @@ async fn a_lease_whose_fallback_was_dropped_is_held() {
         )
         .unwrap();
     edge.nginx.reload().await.unwrap();
-    let held = async || edge.group().await.route.trial.is_some_and(|trial| trial.phase == TrialPhase::Held);
-    wait::until_async(wait::PATIENCE, "the trial to be held", held).await.unwrap();
-    assert_eq!(edge.get().await, 200);
+    edge.until("the trial to be held", is_held).await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status, 200);
     assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200);
 }
 
 /// Whoever switches over a damaged word decides, on trial too: the trial must not be taken for one of before.
 #[tokio::test]
 async fn a_change_over_a_damaged_route_can_be_on_trial() {
-    let edge = Edge::start().await;
+    let edge = start().await;
     for _ in 0..3 {
-        edge.change(r#"{"active":"green","lease_ms":600000}"#).await;
-        edge.change(r#"{"active":"blue"}"#).await;
+        edge.change(r#"{"active":"green","lease_ms":600000}"#).await.unwrap();
+        edge.change(r#"{"active":"blue"}"#).await.unwrap();
     }
     let file = edge.nginx.prefix().join("state/routes");
     let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
     file.write_all_at(&[0x5a; 8], 4096).unwrap();
-    let group = edge.change(r#"{"active":"green","lease_ms":600000}"#).await;
+    let group = edge.change(r#"{"active":"green","lease_ms":600000}"#).await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 7));
     assert_eq!(group.route.trial.unwrap().phase, TrialPhase::Armed);
 }
@@ -406,8 +369,8 @@ async fn a_change_over_a_damaged_route_can_be_on_trial() {
 /// The group comes with a reload, some time after the start that follows a reboot.
 #[tokio::test]
 async fn a_lease_goes_on_by_the_wall_clock_also_for_a_group_that_comes_later() {
-    let edge = Edge::start().await;
-    edge.change(r#"{"active":"green","lease_ms":60000}"#).await;
+    let edge = start().await;
+    edge.change(r#"{"active":"green","lease_ms":60000}"#).await.unwrap();
     edge.nginx.kill_all().await.unwrap();
     let file = edge.nginx.prefix().join("state/routes");
     let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
@@ -426,6 +389,6 @@ async fn a_lease_goes_on_by_the_wall_clock_also_for_a_group_that_comes_later() {
     edge.nginx.start().await.unwrap();
     edge.nginx.write_http(HTTP).unwrap();
     edge.nginx.reload().await.unwrap();
-    let back = edge.until_active("blue").await;
+    let back = edge.until_active("blue").await.unwrap();
     assert_eq!(kinds(&back).last(), Some(&Kind::Lease));
 }
