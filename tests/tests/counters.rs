@@ -45,13 +45,14 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct Edge {
+/// Groups `shop` and `other`: a server that both lead to, one of `other` alone, and a dead one of `shop`.
+struct TwoGroups {
     one: Backend,
     second: Backend,
     nginx: Nginx,
 }
 
-impl Edge {
+impl TwoGroups {
     async fn start() -> Self {
         let one = Backend::start("blue").await.unwrap();
         let second = Backend::start("second").await.unwrap();
@@ -122,7 +123,7 @@ fn success(number: u64) -> Counters {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_counted_by_class() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     for (status, times) in [(200, 4), (204, 1), (302, 2), (404, 3), (500, 2), (503, 1)] {
         edge.one.on("/", Action::status(status));
         for _ in 0..times {
@@ -140,7 +141,7 @@ async fn answers_are_counted_by_class() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retried_request_is_one_request_and_two_attempts() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     edge.switch("green").await;
     for _ in 0..10 {
         assert_eq!(edge.get("/").await, 200);
@@ -155,7 +156,7 @@ async fn a_retried_request_is_one_request_and_two_attempts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_that_is_retried_is_a_failed_attempt() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     edge.switch("green").await;
     edge.one.on("/retry-503", Action::status(503));
     for _ in 0..4 {
@@ -168,7 +169,7 @@ async fn a_status_that_is_retried_is_a_failed_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_slot_fails_every_attempt() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     for (slot, status) in [("dead", 502), ("down", 502)] {
         edge.switch(slot).await;
         for _ in 0..3 {
@@ -182,7 +183,7 @@ async fn a_dead_slot_fails_every_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_off_answer_is_a_failed_attempt() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     edge.one.on("/", Action::Cut);
     assert_eq!(edge.get("/").await, 502);
     edge.one.on("/", Action::CutBody);
@@ -196,7 +197,7 @@ async fn a_cut_off_answer_is_a_failed_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_internal_redirect_counts_for_both_groups() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     edge.one.on("/", Action::status(200).header("x-accel-redirect", "/kept/thing"));
     for _ in 0..3 {
         assert_eq!(edge.get("/").await, 200);
@@ -208,7 +209,7 @@ async fn an_internal_redirect_counts_for_both_groups() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_page_counts_for_the_slot_that_failed_and_the_one_that_answered() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     edge.one.on("/", Action::status(503));
     for _ in 0..3 {
         assert_eq!(edge.get("/with-error-page").await, 200);
@@ -224,7 +225,7 @@ async fn an_error_page_counts_for_the_slot_that_failed_and_the_one_that_answered
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subrequests_are_counted() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     for _ in 0..3 {
         assert_eq!(edge.get("/guarded").await, 200);
     }
@@ -248,7 +249,7 @@ async fn subrequests_are_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_is_no_answer_of_the_slot() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     edge.one.on("/", Action::Hang);
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -267,7 +268,7 @@ async fn a_client_that_goes_away_is_no_answer_of_the_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgraded_connection_stays_in_flight_over_switch_and_reload() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     edge.one.on("/", Action::Upgrade);
     let mut client = edge.connect().await;
     let headers = [("connection", "upgrade"), ("upgrade", "echo")];
@@ -287,7 +288,7 @@ async fn an_upgraded_connection_stays_in_flight_over_switch_and_reload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn totals_outlive_a_reload_and_gauges_a_killed_worker() {
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     for _ in 0..5 {
         assert_eq!(edge.get("/").await, 200);
     }
@@ -318,7 +319,7 @@ async fn sums_are_right_under_load() {
     use cutover_tests::load::Request;
     use cutover_tests::{Expected, Load, Plan};
 
-    let edge = Edge::start().await;
+    let edge = TwoGroups::start().await;
     let plan = Plan::new(edge.nginx.address("main").unwrap()).requests(vec![
         Request::get("/"),
         Request::post("/orders", "{}"),

@@ -30,14 +30,15 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct Edge {
+/// Groups [`A`] and [`B`] over the same two servers.
+struct LongNames {
     #[expect(dead_code, reason = "lives as long as nginx")]
     blue: Backend,
     green: Backend,
     nginx: Nginx,
 }
 
-impl Edge {
+impl LongNames {
     async fn start() -> Self {
         let blue = Backend::start("blue").await.unwrap();
         let green = Backend::start("green").await.unwrap();
@@ -62,11 +63,7 @@ impl Edge {
         let answer = client::get(self.nginx.address("main").unwrap(), target).await.unwrap();
         let names = format!("{group}/{slot}");
         assert_eq!(answer.head.header("x-names"), Some(names.as_str()), "{target}");
-        assert_eq!(
-            answer.head.header("x-slot"),
-            Some(if slot == ONE { "blue" } else { "green" }),
-            "{target}"
-        );
+        assert_eq!(answer.slot(), if slot == ONE { "blue" } else { "green" }, "{target}");
     }
 
     async fn shares(&self) -> Vec<String> {
@@ -84,7 +81,7 @@ fn share(group: &str, slot: &str, share: &str) -> String {
 #[tokio::test]
 async fn the_longest_names_are_switched_shown_and_remembered() {
     assert_eq!([A, B, ONE, TWO].map(str::len), [MAX_GROUP, MAX_GROUP, MAX_SLOT, MAX_SLOT]);
-    let edge = Edge::start().await;
+    let edge = LongNames::start().await;
     let group = edge.change(A, &format!(r#"{{"active":"{}","reason":"v2"}}"#, TWO)).await;
     assert_eq!((group.name.as_str(), group.route.active.as_str()), (A, TWO));
     let groups = edge.nginx.admin().groups().await.unwrap().groups;
@@ -111,7 +108,7 @@ async fn the_longest_names_are_switched_shown_and_remembered() {
 
 #[tokio::test]
 async fn the_longest_names_split_the_traffic_and_go_back_from_a_trial() {
-    let edge = Edge::start().await;
+    let edge = LongNames::start().await;
     let split = format!(r#"{{"split":{{"{}":25,"{}":75}}}}"#, ONE, TWO);
     edge.change(A, &split).await;
     let terms = r#""lease_ms":600000,"guard":{"min_requests":3,"max_error_ratio":0.5,"window_ms":600000}"#;
@@ -140,7 +137,7 @@ async fn the_longest_names_split_the_traffic_and_go_back_from_a_trial() {
 
 #[tokio::test]
 async fn one_character_more_is_refused() {
-    let edge = Edge::start().await;
+    let edge = LongNames::start().await;
     edge.nginx.admin().switch(A, TWO).await.unwrap();
     let (long_group, long_slot) = (format!("{}x", A), format!("{}x", ONE));
     let of_group = format!("the name of group \"{long_group}\" is longer than 63 characters");
