@@ -33,12 +33,12 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct Edge {
+struct OneServer {
     one: Backend,
     nginx: Nginx,
 }
 
-impl Edge {
+impl OneServer {
     async fn start() -> Self {
         let one = Backend::start("blue").await.unwrap();
         let nginx = Nginx::builder()
@@ -91,7 +91,7 @@ impl Edge {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_have_their_kind() {
-    let edge = Edge::start().await;
+    let edge = OneServer::start().await;
     edge.one.on("/cut", Action::Cut);
     edge.one.on("/half", Action::CutBody);
     edge.one.on("/short", Action::Hang);
@@ -127,7 +127,7 @@ async fn failures_have_their_kind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn server_errors_by_status() {
-    let edge = Edge::start().await;
+    let edge = OneServer::start().await;
     for (status, times) in [(500, 3), (502, 1), (503, 2), (504, 1), (507, 2)] {
         edge.one.on("/", Action::status(status));
         for _ in 0..times {
@@ -141,7 +141,7 @@ async fn server_errors_by_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_those_that_the_backend_saw() {
-    let edge = Edge::start().await;
+    let edge = OneServer::start().await;
     let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     let body = "b".repeat(300_000);
     for n in 0..20 {
@@ -163,7 +163,7 @@ async fn bytes_are_those_that_the_backend_saw() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn upgraded_connections_and_their_bytes() {
-    let edge = Edge::start().await;
+    let edge = OneServer::start().await;
     edge.one.on("/socket", Action::Upgrade);
     let mut sockets = Vec::new();
     for _ in 0..3 {
@@ -191,7 +191,7 @@ async fn upgraded_connections_and_their_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn latencies_are_those_that_the_backend_made() {
-    let edge = Edge::start().await;
+    let edge = OneServer::start().await;
     edge.one.on("/slow", Action::status(200).after(Duration::from_millis(150)));
     for n in 0..20 {
         assert_eq!(edge.get(if n < 15 { "/" } else { "/slow" }).await.unwrap().status, 200);
@@ -215,7 +215,7 @@ async fn latencies_are_those_that_the_backend_made() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_latency_of_a_retried_request_is_that_of_the_attempt_that_answered() {
-    let edge = Edge::start().await;
+    let edge = OneServer::start().await;
     edge.switch("two").await;
     for _ in 0..10 {
         assert_eq!(edge.get("/").await.unwrap().status, 200);
@@ -231,7 +231,7 @@ async fn the_latency_of_a_retried_request_is_that_of_the_attempt_that_answered()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_metrics_agrees_with_the_api_and_is_lint_clean() {
-    let edge = Edge::start().await;
+    let edge = OneServer::start().await;
     for _ in 0..5 {
         edge.get("/").await.unwrap();
     }

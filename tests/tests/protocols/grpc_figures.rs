@@ -35,13 +35,13 @@ const HTTP: &str = "
 const CALL: &str = "/shop.Catalogue/List";
 const HELLO: &[u8] = b"\0\0\0\0\x05hello";
 
-struct Edge {
+struct GrpcEdge {
     one: Server,
     other: Server,
     nginx: Nginx,
 }
 
-impl Edge {
+impl GrpcEdge {
     async fn start() -> Self {
         let (one, other) = (Server::start("blue").await, Server::start("other").await);
         let builder = Nginx::builder().set("one", one.address).set("other", other.address);
@@ -105,7 +105,7 @@ fn success(number: u64) -> Counters {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_and_their_bytes_are_those_that_the_server_saw() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     let connection = grpc::connect(edge.nginx.address("main").unwrap()).await;
     for number in 0..20 {
         // From less than a frame to more than all of nginx's buffers.
@@ -125,7 +125,7 @@ async fn calls_and_their_bytes_are_those_that_the_server_saw() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_sends_between_calls_is_not_counted() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.call(CALL).await.unwrap();
     let blue = edge.ended("blue", 1).await;
     edge.assert_bytes(&blue).await;
@@ -140,7 +140,7 @@ async fn what_the_server_sends_between_calls_is_not_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_of_grpc_is_an_answer() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     for steps in [&[Step::Head(200), Step::Trailers(14)][..], &[Step::TrailersOnly(14)]] {
         edge.one.plays(steps);
         let answer = edge.call(CALL).await.unwrap();
@@ -159,7 +159,7 @@ async fn an_error_of_grpc_is_an_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_stream_is_in_flight_over_a_switch_and_a_reload() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.one.plays(&[Step::Talk, Step::Trailers(0)]);
     let (slot, mut stream) = echo::Stream::open(edge.nginx.address("main").unwrap()).await;
     assert_eq!(slot, "blue");

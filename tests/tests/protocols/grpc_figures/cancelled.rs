@@ -4,13 +4,13 @@ use cutover_core::counters::{Counters, Failures, Responses};
 use cutover_tests::wait;
 use http_body_util::BodyExt;
 
-use super::{CALL, Edge, HELLO};
+use super::{CALL, GrpcEdge, HELLO};
 use crate::frames::Step;
 use crate::{echo, grpc};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_its_client_cancels_is_aborted() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     let mut connection = grpc::connect(edge.nginx.address("main").unwrap()).await;
     for (calls, steps) in [(1, &[Step::Head(200), Step::Message][..]), (2, &[])] {
         edge.one.plays(steps);
@@ -42,7 +42,7 @@ async fn a_call_that_its_client_cancels_is_aborted() {
 /// (`ngx_http_v2_read_unbuffered_request_body`).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_talk_that_its_client_cancels_is_aborted() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.one.plays(&[Step::Talk, Step::Trailers(0)]);
     let (_, mut stream) = echo::Stream::open(edge.nginx.address("main").unwrap()).await;
     stream.say("hello").await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cutover_core::counters::{Counters, Failures, Responses, ServerErrors};
 
-use super::{CALL, Edge, counts, success};
+use super::{CALL, GrpcEdge, counts, success};
 use crate::frames::Step;
 
 /// Of a server that is slow.
@@ -12,7 +12,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_server_in_the_slot_is_an_attempt_more() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.switch("half").await;
     for _ in 0..10 {
         assert_eq!(edge.call(CALL).await.unwrap().grpc_status.as_deref(), Some("0"));
@@ -28,7 +28,7 @@ async fn a_dead_server_in_the_slot_is_an_attempt_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_reset_or_makes_no_sense_is_a_bad_answer() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     // The last is a message without a head.
     for steps in [&[Step::Reset][..], &[Step::Close], &[Step::Message]] {
         edge.one.plays(steps);
@@ -47,7 +47,7 @@ async fn a_stream_that_is_reset_or_makes_no_sense_is_a_bad_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_closes_amid_an_answer_cuts_it_off() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.one.plays(&[Step::Head(200), Step::Message, Step::Close]);
     assert!(edge.call(CALL).await.is_none());
     let blue = edge.ended("blue", 1).await;
@@ -60,7 +60,7 @@ async fn a_connection_that_closes_amid_an_answer_cuts_it_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_reset_or_makes_no_sense_amid_an_answer_cuts_it_off() {
     for last in [Step::Reset, Step::Head(200)] {
-        let edge = Edge::start().await;
+        let edge = GrpcEdge::start().await;
         edge.one.plays(&[Step::Head(200), Step::Message, last]);
         assert!(edge.call(CALL).await.is_none());
         let blue = edge.ended("blue", 1).await;
@@ -74,7 +74,7 @@ async fn a_stream_that_is_reset_or_makes_no_sense_amid_an_answer_cuts_it_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_is_tried_again_on_another_server() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.switch("both").await;
     for step in [Step::Reset, Step::Head(503)] {
         // And no more: nginx lets go at this.
@@ -99,7 +99,7 @@ async fn what_fails_is_tried_again_on_another_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_an_answer_runs_into_its_time_limit() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.one.plays(&[]);
     assert_eq!(edge.call("/short").await.unwrap().status, 504);
     edge.one.plays(&[Step::Head(200), Step::Message]);
@@ -113,7 +113,7 @@ async fn a_call_without_an_answer_runs_into_its_time_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_answer_takes_as_long_as_its_server() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.one.plays(&[Step::Head(200), Step::Message, Step::Wait(PAUSE), Step::Trailers(0)]);
     edge.call(CALL).await.unwrap();
     let blue = edge.ended("blue", 1).await;
@@ -125,7 +125,7 @@ async fn the_whole_answer_takes_as_long_as_its_server() {
 /// A server begins each connection with its settings: they are no answer to a call.
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_are_no_first_byte() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.one.plays(&[Step::Wait(PAUSE), Step::Head(200), Step::Message, Step::Trailers(0)]);
     edge.call(CALL).await.unwrap();
     let blue = edge.ended("blue", 1).await;
@@ -136,7 +136,7 @@ async fn settings_are_no_first_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_with_settings_and_no_answer_has_no_latency() {
-    let edge = Edge::start().await;
+    let edge = GrpcEdge::start().await;
     edge.one.plays(&[]);
     assert_eq!(edge.call("/short").await.unwrap().status, 504);
     assert_eq!(counts(&edge.ended("blue", 1).await), (0, 0));
