@@ -135,13 +135,9 @@ fn find(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answ
     })
 }
 
-/// Answers 409 if nginx no longer goes by the routes that this worker goes by.
-fn check_rules(group: &Group) -> Result<(), Answer> {
-    if group.shared().is_some_and(|shared| shared.counters.is_left_behind()) {
-        let message = "a reload has moved cutover_state to another folder, and this worker goes by the old one: ask again";
-        return Err(Answer::failure(Failure::new(ErrorCode::LeftBehind, message)));
-    }
-    Ok(())
+/// Whether nginx no longer goes by the state folder that this worker goes by.
+fn is_left_behind(group: &Group) -> bool {
+    group.shared().is_some_and(|shared| shared.counters.is_left_behind())
 }
 
 /// The API's paths begin where the location ends: `location /cutover/ { cutover_api; }` serves `/cutover/v1/groups`.

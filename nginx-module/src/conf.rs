@@ -228,11 +228,13 @@ fn check_no_route_moves(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> 
     let (Some((old, _)), Some((new, place))) = (&before.state_folder, &main.state_folder) else {
         return Ok(());
     };
+    let same_file =
+        before.state.as_ref().zip(main.state.as_ref()).is_some_and(|(old, new)| old.is_same_file(new));
     for group in &main.groups {
         let Some(old_group) = before.group(&group.name) else { continue };
         let (was, is) = (old_group.active_name(), group.active_name());
         // With the same file `active` of the configuration may change, as long as nobody has switched.
-        let decided = old != new || matches!(old_group.reading(), Reading::Set(_));
+        let decided = !same_file || matches!(old_group.reading(), Reading::Set(_));
         if decided && was != is {
             return Err(cf.refuse_at(
                 place,

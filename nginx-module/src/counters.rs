@@ -1,7 +1,7 @@
 //! Counters of all groups, in memory that every process of this nginx shares.
 //!
 //! ```text
-//! page 0        process ids, one for each shard: who writes it, or wrote it last; then cells given out | changes of trials | left
+//! page 0        process ids, one for each shard: who writes it, or wrote it last; then cells given out | changes of trials | who left
 //! directory     for each record of the state file 16 words: the cell of each slot id, and how many events the group had
 //! chunk 0       page 0: for each of 64 cells a bit for each shard: whether it has ever been written
 //!               then for each shard 64 pages: one Shard for each cell, written by the process that has claimed the shard
@@ -125,16 +125,25 @@ impl Counters {
         self.word(CHANGES_OFFSET)
     }
 
-    /// Tells all workers that nginx has left this state folder.
+    /// Tells the workers of this master that it has left the state folder; those of another one, in a binary upgrade, stay.
     pub(crate) fn leave_behind(&self) {
         if let Some(left) = self.word(LEFT_OFFSET) {
-            left.store(1, Ordering::Release);
+            left.store(ext::master_pid().cast_unsigned(), Ordering::SeqCst);
         }
     }
 
-    /// Whether it has.
+    /// This master has come back to it.
+    pub(crate) fn come_back(&self) {
+        if let Some(left) = self.word(LEFT_OFFSET) {
+            let own = ext::master_pid().cast_unsigned();
+            let _ = left.compare_exchange(own, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the master of this process has left.
     pub(crate) fn is_left_behind(&self) -> bool {
-        self.word(LEFT_OFFSET).is_some_and(|left| left.load(Ordering::Acquire) != 0)
+        let own = ext::master_pid().cast_unsigned();
+        self.word(LEFT_OFFSET).is_some_and(|left| left.load(Ordering::SeqCst) == own)
     }
 
     /// Whether this is the memory's descriptor.

@@ -158,6 +158,18 @@ pub(crate) fn pid() -> ngx_pid_t {
     unsafe { ngx::ffi::ngx_pid }
 }
 
+/// The id of the master of this process; its own, if it is one or has none (`master_process off`).
+pub(crate) fn master_pid() -> ngx_pid_t {
+    // SAFETY: set before the process serves.
+    let process = unsafe { ngx::ffi::ngx_process };
+    if [ngx::ffi::NGX_PROCESS_WORKER, ngx::ffi::NGX_PROCESS_HELPER].contains(&(process as u32)) {
+        // SAFETY: as above.
+        unsafe { ngx::ffi::ngx_parent }
+    } else {
+        pid()
+    }
+}
+
 /// An event to be set as a timer, or posted. It lives as long as the process: nginx keeps pointers to it.
 pub(crate) fn event(
     handler: unsafe extern "C" fn(*mut ngx_event_t),

@@ -15,8 +15,9 @@ pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     let cycle = unsafe { &*cycle };
     // SAFETY: null, or the cycle before, which is there until this returns; the first one has a stand-in.
     let before = unsafe { cycle.old_cycle.as_ref() }.filter(|before| !before.conf_ctx.is_null());
-    if let Some((_, before)) = before.and_then(main_of) {
-        before.make_way(main_of(cycle).map(|(_, state)| state));
+    if let Some((main, state)) = before.and_then(main_of) {
+        let next = main_of(cycle).map(|(next, state)| (state, &*next.groups));
+        state.leave_to(&main.groups, next, cycle.log);
     }
     if let Some((main, state)) = main_of(cycle) {
         state.open_for_workers(workers(cycle), cycle.log);

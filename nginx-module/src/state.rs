@@ -139,6 +139,7 @@ impl State {
     /// The configuration runs from now on: only its slots may be switched to. A switch that an old worker made meanwhile to a
     /// slot that is gone is taken back to where the traffic was.
     pub(crate) fn commit(&self, groups: &[Box<Group>], log: *mut ngx_log_t) {
+        self.shared.counters.come_back();
         self.write_or_log(log, |descriptor| commit::write_configured(descriptor, groups));
         let boot = trial::boot();
         for group in groups {
@@ -147,12 +148,25 @@ impl State {
         }
     }
 
-    /// Another configuration runs from now on; unless it has the same folder, the workers of this one may change nothing more:
+    /// Whether both go by one file.
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
+    /// Another configuration runs from now on. Unless it has the same file, the workers of this one may change nothing more:
     /// nobody else would go by it.
-    pub(crate) fn make_way(&self, next: Option<&Self>) {
-        if next.is_none_or(|next| next.identity != self.identity) {
-            self.shared.counters.leave_behind();
+    pub(crate) fn leave_to(
+        &self,
+        own: &[Box<Group>],
+        next: Option<(&Self, &[Box<Group>])>,
+        log: *mut ngx_log_t,
+    ) {
+        if next.is_some_and(|(next, _)| self.is_same_file(next)) {
+            return;
         }
+        self.shared.counters.leave_behind();
+        let (_, groups) = next.unzip();
+        commit::carry_over(own, groups.unwrap_or_default(), log);
     }
 
     /// The master that a binary upgrade has started ends before the old one: the old one's slots may be switched to again.

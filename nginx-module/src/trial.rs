@@ -254,7 +254,7 @@ fn finish(
 }
 
 /// Nobody has asked for the change, so nobody waits until it is on disk.
-fn flush(group: &Group) {
+pub(crate) fn flush(group: &Group) {
     if let Some(shared) = group.shared() {
         routes_in_background(shared.routes_file());
         in_background(shared.events.file());

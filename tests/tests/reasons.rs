@@ -64,6 +64,7 @@ async fn a_reason_is_one_escaped_line_of_the_log() {
         ("\0 \u{1} \u{1b}[31mred\u{7f}", "\\0 \\u{1} \\u{1b}[31mred\\u{7f}"),
         ("\u{85}\u{2028}\u{2029}\u{202e}\u{feff}", "\\u{85}\\u{2028}\\u{2029}\\u{202e}\\u{feff}"),
         ("%s %n ${x} $request", "%s %n ${x} $request"),
+        ("it's e\u{301}te\u{301}", "it's e\u{301}te\u{301}"),
         ("x, client: 10.0.0.1, by uid 0\"", "x, client: 10.0.0.1, by uid 0\\\""),
         ("", ""),
     ] {
@@ -89,7 +90,8 @@ async fn two_hundred_characters_of_a_reason_are_logged() {
     }
     // The largest that escaping makes of a character is more than nginx has room for in a line: still one line.
     let line = logged(&nginx, &"\u{10fffe}".repeat(200)).await;
-    assert!(line.contains(&"\\u{10fffe}".repeat(150)), "{line}");
+    assert!(line.contains(&"\\u{10fffe}".repeat(149)), "{line}");
+    assert!(line.contains("..\", client: unix:"), "{line}");
 }
 
 #[tokio::test]

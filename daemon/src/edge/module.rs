@@ -66,7 +66,8 @@ impl Module {
         match (failure.error.code, failure.group) {
             (ErrorCode::GenerationMismatch, Some(group)) => SwitchError::Moved(group),
             (ErrorCode::NotDurable, _) => SwitchError::NotDurable(message),
-            (ErrorCode::Internal, _) => SwitchError::Unknown(self.alien(message)),
+            // A worker that is about to end has answered: whoever asks again gets another one.
+            (ErrorCode::Internal | ErrorCode::LeftBehind, _) => SwitchError::Unknown(self.alien(message)),
             _ => SwitchError::Refused(message),
         }
     }

@@ -11,7 +11,7 @@ use ngx::ffi::{
 use serde::de::DeserializeOwned;
 
 use super::answer::Answer;
-use super::{check_rules, find, flush, headers, path_in_location, switch, trial};
+use super::{find, flush, headers, is_left_behind, path_in_location, switch, trial};
 use crate::ext::text;
 use crate::group::Group;
 use crate::state;
@@ -74,7 +74,10 @@ fn change<T: DeserializeOwned>(
     make: impl FnOnce(&ngx_http_request_t, &Asked<T>) -> Result<(), Answer>,
 ) -> Result<&'static Group, Answer> {
     let group = find(request, name)?;
-    check_rules(group)?;
+    if is_left_behind(group) {
+        let message = "nginx has left the state folder that this worker goes by: ask again";
+        return Err(Answer::failure(Failure::new(ErrorCode::LeftBehind, message)));
+    }
     let expected = parse_if_match(headers::value(request, b"if-match")).map_err(Answer::failure)?;
     let content_type = headers::value(request, b"content-type");
     let change = parse_change(call, content_type, body).map_err(Answer::failure)?;

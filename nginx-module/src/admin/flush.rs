@@ -19,11 +19,11 @@ use ngx::ffi::{
 };
 
 use super::answer::Answer;
-use super::{body, check_rules, describe};
+use super::{body, describe, is_left_behind};
 use crate::ext::{self, connection, log};
 use crate::group::Group;
 use crate::state::Shared;
-use crate::state::flush::{self, Flush};
+use crate::state::flush::{self, Flush, Outcome};
 
 /// How often a worker looks by itself while requests wait, in milliseconds. The timer is also what keeps a worker that shuts
 /// down from leaving before the answers are out.
@@ -139,7 +139,7 @@ impl Waiters {
         Ok(())
     }
 
-    /// Sets the timer while somebody waits.
+    /// The timer runs while somebody waits.
     fn set_timer(&self) {
         // SAFETY: null, or made by `start`.
         let Some(timer) = (unsafe { self.timer.get().as_mut() }) else { return };
@@ -152,10 +152,10 @@ impl Waiters {
     }
 
     /// Takes out one of whose flush it is known how it went.
-    fn next_to_answer(&self) -> Option<(Waiting, io::Result<()>)> {
+    fn next_to_answer(&self) -> Option<(Waiting, Outcome)> {
         let mut all = self.waiting.borrow_mut();
         let (at, outcome) = all.iter().enumerate().find_map(|(at, waiting)| match &waiting.flush {
-            Stage::Begun(flush) => Some((at, flush.outcome()?)),
+            Stage::Begun(flush) => Some((at, flush.outcome()?.clone())),
             Stage::Due(_) => None,
         })?;
         Some((all.remove(at), outcome))
@@ -184,9 +184,11 @@ fn wait(
     // SAFETY: null, or made by `start`.
     let due = unsafe { WAITERS.with(|waiters| waiters.due.get()).as_mut() };
     let (Some(mut cleanup), Some(due)) = (cleanup, due) else {
-        let outcome = flush::at_once(shared.routes_file(), ticket).outcome();
-        let unknown = || Err(io::Error::other("it cannot be waited for"));
-        return Some(answer(group, &outcome.unwrap_or_else(unknown), connection(request).log));
+        let flush = flush::at_once(shared.routes_file(), ticket);
+        return Some(match flush.outcome() {
+            Some(outcome) => answer(group, outcome, connection(request).log),
+            None => Answer::internal("the change is in force, but whether it is on disk is not known yet"),
+        });
     };
     WAITERS.with(|waiters| {
         let number = waiters.count.replace(waiters.count.get().wrapping_add(1));
@@ -231,6 +233,7 @@ unsafe extern "C" fn request_ended(data: *mut c_void) {
         let at = all.iter().position(|waiting| waiting.number == data.addr());
         if let Some(Waiting { shared, flush: Stage::Due(ticket), .. }) = at.map(|at| all.swap_remove(at)) {
             flush::begin(shared.routes_file(), ticket);
+            flush::in_background(shared.events.file());
         }
         drop(all);
         waiters.set_timer();
@@ -264,7 +267,7 @@ fn answer_known() {
     WAITERS.with(Waiters::set_timer);
 }
 
-fn finish(mut waiting: Waiting, outcome: &io::Result<()>) {
+fn finish(mut waiting: Waiting, outcome: &Outcome) {
     // SAFETY: in the pool of the request, which has not ended, or `request_ended` would have taken this out.
     unsafe { waiting.cleanup.as_mut() }.handler = None;
     // SAFETY: the same.
@@ -276,8 +279,8 @@ fn finish(mut waiting: Waiting, outcome: &io::Result<()>) {
     };
     let Some(answer) = answer else { return };
     body::finish(request, answer);
-    // SAFETY: nginx keeps a connection's structure for as long as the worker lives; posted requests run now, as after any
-    // event of the client.
+    // Posted requests run now, as after any event of the client.
+    // SAFETY: a connection's structure outlives this event, and if the connection is closed by now it says so (`destroyed`).
     unsafe { ngx_http_run_posted_requests(client) };
     // The event that tells of the change is brought to disk after the answer: it is a record for people, and nobody waits for it.
     flush::in_background(waiting.shared.events.file());
@@ -292,9 +295,11 @@ fn write_again(request: &mut ngx_http_request_t, group: &'static Group) -> Optio
     wait(request, group, ticket, Try::Last)
 }
 
-fn answer(group: &Group, outcome: &io::Result<()>, logger: *mut ngx_log_t) -> Answer {
-    if let Err(refusal) = check_rules(group) {
-        return refusal;
+fn answer(group: &Group, outcome: &Outcome, logger: *mut ngx_log_t) -> Answer {
+    if is_left_behind(group) {
+        return Answer::internal(
+            "nginx has left the state folder in which the change was made: look at the group, and ask again",
+        );
     }
     let Err(error) = outcome else { return Answer::group(&describe::group(group)) };
     log(

@@ -22,6 +22,9 @@ const NO_REASON: &str = "none given";
 /// Characters of a reason that are logged.
 const MAX_REASON: usize = 200;
 
+/// Bytes of it, escaped: nginx cuts a line off at 2048 (NGX_MAX_ERROR_STR), and what it adds shall still be there.
+const MAX_QUOTED: usize = 1500;
+
 /// Makes the change.
 pub(super) fn run(request: &ngx_http_request_t, asked: &Asked<RouteChange>) -> Result<(), Answer> {
     // A change that came too late to be armed is tried again, on what is there now.
@@ -131,8 +134,16 @@ pub(super) fn reason_of(reason: Option<&str>) -> &str {
 /// The same as it is logged, in quotes: nobody may forge a line, or what nginx adds to it.
 pub(super) fn quoted(reason: Option<&str>) -> String {
     let Some(reason) = reason else { return NO_REASON.to_owned() };
-    let escaped: String = reason.chars().take(MAX_REASON).flat_map(char::escape_debug).collect();
-    format!("\"{escaped}\"")
+    let kept: String = reason.chars().take(MAX_REASON).collect();
+    // Between double quotes a single one is none.
+    let parts: Vec<_> = kept.split('\'').map(|part| part.escape_debug().to_string()).collect();
+    let mut quoted = format!("\"{}\"", parts.join("'"));
+    if quoted.len() > MAX_QUOTED {
+        let end = (0..=MAX_QUOTED).rev().find(|at| quoted.is_char_boundary(*at));
+        quoted.truncate(end.unwrap_or(0));
+        quoted.push_str("..\"");
+    }
+    quoted
 }
 
 /// Tells of the change, in the log and as an event.

@@ -4,6 +4,7 @@
 //! happen at once: each first writes its own word, then looks at the other's, so at least one of them sees both and takes the
 //! switch back.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,14 +14,15 @@ use std::sync::OnceLock;
 use cutover_core::event::Kind;
 use cutover_core::route::{Reading, SlotId};
 use cutover_core::state_file::{HEADER_SIZE, NAMES_OFFSET, NAMES_SIZE, Names, RECORD_SIZE, record_offset};
-use ngx::ffi::{NGX_LOG_ALERT, ngx_log_t};
+use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_WARN, ngx_log_t};
 
 use crate::ext;
 use crate::group::Group;
+use crate::state::{Identity, file};
 use crate::trial;
 
-/// What the records said when this process, started by a binary upgrade, began: the old master's configuration.
-static BEFORE_UPGRADE: OnceLock<Vec<Configured>> = OnceLock::new();
+/// What the records of a file said when this process, started by a binary upgrade, began: the old master's configuration.
+static BEFORE_UPGRADE: OnceLock<(Identity, Vec<Configured>)> = OnceLock::new();
 
 /// Which slots of a record the configuration that runs has.
 type Configured = (u32, Vec<SlotId>);
@@ -29,7 +31,7 @@ type Configured = (u32, Vec<SlotId>);
 pub(super) fn write_configured(descriptor: &OwnedFd, groups: &[Box<Group>]) -> io::Result<()> {
     let file = File::from(descriptor.try_clone()?);
     if ext::is_upgrade() && BEFORE_UPGRADE.get().is_none() {
-        let _ = BEFORE_UPGRADE.set(read_configured(&file)?);
+        let _ = BEFORE_UPGRADE.set((file::identity(&file)?, read_configured(&file)?));
     }
     let configured = groups.iter().map(|group| {
         (group.record.get(), group.slots.iter().filter_map(|slot| slot.id.get()).collect::<Vec<_>>())
@@ -39,8 +41,14 @@ pub(super) fn write_configured(descriptor: &OwnedFd, groups: &[Box<Group>]) -> i
 
 /// Makes the records say again what they said before the binary upgrade.
 pub(super) fn give_back(descriptor: &OwnedFd) -> io::Result<()> {
-    let before = BEFORE_UPGRADE.get().map_or(&[][..], Vec::as_slice);
-    write(&File::from(descriptor.try_clone()?), before.iter().cloned())
+    let file = File::from(descriptor.try_clone()?);
+    match BEFORE_UPGRADE.get() {
+        Some((identity, before)) if *identity == file::identity(&file)? => {
+            write(&file, before.iter().cloned())
+        }
+        // A reload has moved the new master to another file.
+        _ => Ok(()),
+    }
 }
 
 fn read_configured(file: &File) -> io::Result<Vec<Configured>> {
@@ -101,5 +109,31 @@ pub(super) fn take_back(group: &Group, log: *mut ngx_log_t) {
                 group.name, back.name
             ),
         );
+    }
+}
+
+/// Another folder takes over, whose routes were compared with these when the configuration was read. A worker may have switched
+/// since: then the traffic stays where it is. Whoever switches from now on sees that the folder is left, or is seen here.
+pub(super) fn carry_over(left: &[Box<Group>], next: &[Box<Group>], log: *mut ngx_log_t) {
+    let active: HashMap<_, _> = left.iter().map(|group| (group.name.as_str(), group.active_name())).collect();
+    for group in next {
+        let Some(was) = active.get(group.name.as_str()).copied() else { continue };
+        let (reading, word) = (group.reading(), group.word());
+        let from = group.name_in(reading);
+        let to = group.slots.iter().find(|slot| slot.name == was).and_then(|slot| slot.id.get());
+        let (Some(word), Some(to)) = (word.filter(|_| was != from), to) else { continue };
+        if let Ok(route) = word.switch(reading, group.active_id(reading), to.into()) {
+            let reason = "switched in the folder that nginx leaves, while it read the configuration";
+            trial::record(group, Kind::Switch, from, was, route.generation, "nginx", reason, None, log);
+            ext::log(
+                NGX_LOG_WARN,
+                log,
+                format_args!(
+                    "cutover: group \"{}\" was switched to \"{was}\" in the folder that nginx leaves, while it read the configuration; it goes along",
+                    group.name
+                ),
+            );
+            trial::flush(group);
+        }
     }
 }

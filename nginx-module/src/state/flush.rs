@@ -22,34 +22,33 @@ use aio::Queue;
 
 mod aio;
 
+/// How a flush went.
+pub(crate) type Outcome = Result<(), Arc<io::Error>>;
+
 /// A flush of the routes.
 pub(crate) struct Flush {
     ticket: Ticket,
     /// Given when it begins.
     number: OnceLock<u64>,
     /// How the kernel, or the thread, has ended it.
-    ended: OnceLock<io::Result<()>>,
+    ended: OnceLock<Outcome>,
     /// What may be told of it.
-    outcome: OnceLock<io::Result<()>>,
+    outcome: OnceLock<Outcome>,
 }
 
 impl Flush {
     /// How it went; `None`: that is not known yet. To be asked again when the bell has rung, after [`collect`].
-    pub(crate) fn outcome(&self) -> Option<io::Result<()>> {
-        self.outcome.get().map(|outcome| outcome.as_ref().copied().map_err(copy))
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.get()
     }
 
     fn settle(&self, on_disk: bool) {
         let _ = self.outcome.set(match self.ended.get() {
-            Some(Err(error)) => Err(copy(error)),
+            Some(Err(error)) => Err(Arc::clone(error)),
             _ if on_disk => Ok(()),
-            _ => Err(io::Error::other("another flush at the same time failed")),
+            _ => Err(Arc::new(io::Error::other("another flush at the same time failed"))),
         });
     }
-}
-
-fn copy(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// The flushes of this process. After a fork the parent's are none of the child's.
@@ -115,7 +114,7 @@ pub(crate) fn at_once(routes: &File, ticket: Ticket) -> Arc<Flush> {
 }
 
 /// Brings the routes to disk when it can: nobody waits for it. What cannot be flushed so the kernel writes by itself, a little
-/// later. Whoever waits for another flush at the same time is told if this one fails.
+/// later. If it fails, whoever waits for another flush at the same time writes once more.
 pub(crate) fn routes_in_background(routes: &File) {
     let _ = start(routes, &new(ticket()));
 }
@@ -162,7 +161,7 @@ fn wait_on_a_thread(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
     let (file, for_thread) = (routes.try_clone()?, Arc::clone(flush));
     let bell = of_this_process(|flushes| flushes.bell.clone());
     on_a_thread(move || {
-        let _ = for_thread.ended.set(file.sync_data());
+        let _ = for_thread.ended.set(file.sync_data().map_err(Arc::new));
         if let Some(bell) = bell {
             // An eventfd takes many rings at once.
             let _ = rustix::io::write(&bell, &1u64.to_ne_bytes());
@@ -174,7 +173,7 @@ fn wait_on_a_thread(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
 
 fn wait_here(routes: &File, flush: &Arc<Flush>) {
     number(flush);
-    let _ = flush.ended.set(routes.sync_data());
+    let _ = flush.ended.set(routes.sync_data().map_err(Arc::new));
     end(flush);
 }
 
@@ -187,7 +186,7 @@ pub(crate) fn collect() {
             if !flush.is_null() {
                 // SAFETY: given to the kernel by `queue`, and the kernel gives it back once.
                 let flush = unsafe { Arc::from_raw(flush) };
-                let _ = flush.ended.set(outcome);
+                let _ = flush.ended.set(outcome.map_err(Arc::new));
                 done.push(flush);
             }
         });

@@ -3,14 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cutover_core::api::{Group, RouteChange};
 use cutover_core::event::Kind;
 use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::footprint::Footprint;
 use cutover_tests::http1::Reader;
-use cutover_tests::{Action, Client, Nginx, client, process, wait};
+use cutover_tests::process::{self, Signal};
+use cutover_tests::{Action, Client, Nginx, client, wait};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -159,6 +162,69 @@ async fn an_old_worker_changes_nothing_for_a_folder_that_is_left() {
     edge.nginx.admin().confirm("shop").await.unwrap();
     let group = group(&edge).await;
     assert_eq!((group.route.active.as_str(), group.route.trial), ("green", None));
+}
+
+/// The master reads on after `http {}`, and has compared the routes of both folders by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_while_the_configuration_is_read_goes_along() {
+    let edge = start().await;
+    edge.nginx.admin().switch("shop", "green").await.unwrap();
+    edge.nginx.admin().switch("shop", "blue").await.unwrap();
+    fs::copy(routes(&edge, "state"), routes(&edge, "other")).unwrap();
+    edge.nginx.write_http(&http("other")).unwrap();
+    let gates = ["gate-1", "gate-2"].map(|name| edge.nginx.prefix().join(name));
+    let file = edge.nginx.prefix().join("nginx.conf");
+    for gate in &gates {
+        rustix::fs::mknodat(CWD, gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{text}include {};\n", gate.display())).unwrap();
+    }
+    let meanwhile = async {
+        pass(&gates[0]).await;
+        edge.nginx.admin().switch("shop", "green").await.unwrap();
+        pass(&gates[1]).await;
+    };
+    let (reloaded, ()) = tokio::join!(edge.nginx.reload(), meanwhile);
+    reloaded.unwrap();
+    let group = group(&edge).await;
+    assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 3));
+    assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "green"));
+    let event = group.events.last().unwrap();
+    assert_eq!((event.from.as_str(), event.to.as_str(), event.generation), ("blue", "green", 3));
+    assert!(edge.nginx.error_log().contains("switched to \"green\" in the folder that nginx leaves"));
+    edge.nginx.kill_all().await.unwrap();
+    edge.nginx.write_http(&http("other")).unwrap();
+    edge.nginx.start().await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "green"));
+}
+
+/// Lets a reader go on that waits for somebody to open the other end.
+async fn pass(gate: &Path) {
+    while rustix::fs::open(gate, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).is_err() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Another master has left the folder, in an upgrade that is taken back: it is not left.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_new_master_leaves_the_old_one_keeps() {
+    let edge = start().await;
+    let workers = edge.nginx.workers();
+    let old = edge.nginx.begin_upgrade().await.unwrap();
+    let new = edge.nginx.master().unwrap();
+    fs::copy(routes(&edge, "state"), routes(&edge, "other")).unwrap();
+    edge.nginx.write_http(&http("other")).unwrap();
+    let log_before = edge.nginx.error_log().len();
+    process::signal(new, Signal::HUP).unwrap();
+    let reloaded = || edge.nginx.error_log()[log_before..].contains("gracefully shutting down");
+    wait::until("the new master to reload", reloaded).await.unwrap();
+    edge.nginx.write_http(&http("state")).unwrap();
+    edge.nginx.take_back(old).await.unwrap();
+    assert_eq!(edge.nginx.workers(), workers);
+    edge.nginx.admin().switch("shop", "green").await.unwrap();
+    assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "green"));
+    edge.nginx.reload().await.unwrap();
+    edge.nginx.admin().switch("shop", "blue").await.unwrap();
 }
 
 /// The trial was taken along: it ends in both, by the workers of each.
