@@ -1,6 +1,7 @@
 //! A temporary folder that goes with its owner.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,9 +21,18 @@ pub struct TempDir {
 impl TempDir {
     /// Creates it. Short on purpose: the path of a unix socket inside it has at most 107 bytes.
     pub fn new() -> Result<Self> {
-        let name = format!("cutover-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        let path = loop {
+            let name = format!("cutover-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => break path,
+                // Left to be looked at, by an earlier process of this number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("failed to create {}", path.display()));
+                }
+            }
+        };
         // nginx's workers are another user: they must get through to their temporary folders.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         Ok(Self { path, keep: std::env::var_os("CUTOVER_KEEP").is_some() })
