@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cutover_core::api::Slot;
 use cutover_core::counters::{Counters, Failures, Responses};
 use cutover_tests::backend::Truth;
 use cutover_tests::{Edge, wait};
@@ -22,42 +23,41 @@ async fn first_half(edge: &Edge, target: &str) -> Client {
 
 const BUFFERED: &str = "a client request body is buffered to a temporary file";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_body_that_is_buffered_costs_the_slot_nothing() {
-    let edge = start().await;
-    let mut client = first_half(&edge, "/").await;
-    logged(&edge, BUFFERED).await;
-    tokio::time::sleep(PAUSE).await;
-    assert_eq!((blue(&edge).await.counters, edge.blue.truth()), (Counters::default(), Truth::default()));
-    let after_the_pause = Instant::now();
+/// Sends the rest: the request is answered, and counted with all of its body.
+async fn second_half(edge: &Edge, mut client: Client) -> Slot {
     client.send(HALF).await;
     let head = client.head().await;
     assert_eq!(head.status().unwrap(), 200);
     client.finish(&head).await.unwrap();
-    let blue = ended(&edge, 1).await;
+    let blue = ended(edge, 1).await;
     assert_eq!(blue.counters, one(Responses { success: 1, ..Responses::default() }));
     assert_eq!((bytes(&blue), edge.blue.truth().body_bytes), (seen(&edge.blue.truth()), 40_000));
     assert_eq!(counts(&blue), (1, 1));
+    blue
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_body_that_is_buffered_costs_the_slot_nothing() {
+    let edge = start().await;
+    let client = first_half(&edge, "/").await;
+    logged(&edge, BUFFERED).await;
+    tokio::time::sleep(PAUSE).await;
+    assert_eq!((blue(&edge).await.counters, edge.blue.truth()), (Counters::default(), Truth::default()));
+    let after_the_pause = Instant::now();
+    let blue = second_half(&edge, client).await;
     assert!(Duration::from_micros(blue.whole.sum_us) < after_the_pause.elapsed(), "{:?}", blue.whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_body_that_is_passed_on_holds_the_slot_from_its_first_byte() {
     let edge = start().await;
-    let mut client = first_half(&edge, "/passed-on").await;
+    let client = first_half(&edge, "/passed-on").await;
     wait::until("the head at the slot", || edge.blue.truth().in_flight == 1).await.unwrap();
     tokio::time::sleep(PAUSE).await;
     let open = blue(&edge).await;
     assert_eq!(open.counters, Counters { in_flight: 1, ..one(Responses::default()) });
     assert_eq!((bytes(&open), counts(&open)), ((0, 0), (0, 0)), "all of them come later");
-    client.send(HALF).await;
-    let head = client.head().await;
-    assert_eq!(head.status().unwrap(), 200);
-    client.finish(&head).await.unwrap();
-    let blue = ended(&edge, 1).await;
-    assert_eq!(blue.counters, one(Responses { success: 1, ..Responses::default() }));
-    assert_eq!((bytes(&blue), edge.blue.truth().body_bytes), (seen(&edge.blue.truth()), 40_000));
-    assert_eq!(counts(&blue), (1, 1));
+    let blue = second_half(&edge, client).await;
     // The attempt has begun, and the slot cannot answer what it does not have.
     assert!(Duration::from_micros(blue.first_byte.sum_us) >= PAUSE, "{:?}", blue.first_byte);
 }
