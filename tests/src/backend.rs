@@ -11,8 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tokio::net::TcpListener;
+use anyhow::Result;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ports;
@@ -176,9 +175,7 @@ impl Backend {
 
     /// Lives again, at the same address.
     pub async fn resume(&mut self) -> Result<()> {
-        let listener = TcpListener::bind(self.address)
-            .await
-            .with_context(|| format!("failed to listen on {}", self.address))?;
+        let listener = ports::listen(self.address).await?;
         let shared = Arc::clone(&self.shared);
         self.task = Some(tokio::spawn(async move {
             // Goes with this task, and takes the connections along.

@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use cutover_core::counters::{Counters, Responses};
-use cutover_tests::{Action, Client, Edge, client};
+use cutover_tests::{Action, Client, Edge, client, ports};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
 
 const UPSTREAMS: &str = "
     proxy_cache_path %%prefix%%/cache keys_zone=answers:1m inactive=10m;
@@ -136,7 +135,7 @@ async fn an_answer_that_stops_making_sense_is_cut_off() {
         let mut edge = start().await;
         let address = edge.green.address();
         edge.green.stop().await;
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = ports::listen(address).await.unwrap();
         edge.shop.switch_to("green").await.unwrap();
         let answer = tokio::spawn(client::get(edge.nginx.address("main").unwrap(), place));
         let (mut stream, _) = listener.accept().await.unwrap();

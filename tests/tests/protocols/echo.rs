@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cutover_tests::ports;
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Incoming;
@@ -12,13 +13,13 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A service on a free port whose answers name `slot`: head at once, each message when it comes, status at the end.
 pub(crate) async fn serve(slot: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind(cutover_tests::ports::free().unwrap()).await.unwrap();
+    let listener = ports::listen(ports::free().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cutover_tests::ports;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -71,7 +72,7 @@ struct Shared {
 impl Server {
     /// Answers well, and names `slot`.
     pub(crate) async fn start(slot: &'static str) -> Self {
-        let listener = TcpListener::bind(cutover_tests::ports::free().unwrap()).await.unwrap();
+        let listener = ports::listen(ports::free().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let steps = Mutex::new(vec![Step::Head(200), Step::Message, Step::Trailers(0)]);
         let shared =

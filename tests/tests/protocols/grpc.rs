@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use cutover_tests::ports;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
@@ -11,7 +12,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// An HTTP/2 connection; clones share it.
 pub(crate) async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
@@ -80,8 +81,8 @@ async fn answer_to(
 
 /// A gRPC service on a free port whose answers name `slot`.
 pub(crate) async fn serve(slot: &'static str) -> SocketAddr {
-    let address = cutover_tests::ports::free().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
+    let address = ports::free().unwrap();
+    let listener = ports::listen(address).await.unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let service = service_fn(move |request| answer(slot, request));

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::io::Result;
 use std::net::SocketAddr;
 
+use cutover_tests::ports;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// A FastCGI server on a free port.
 pub(crate) async fn fastcgi(slot: &'static str) -> SocketAddr {
@@ -26,8 +27,8 @@ async fn serve<F>(answer: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAdd
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let address = cutover_tests::ports::free().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
+    let address = ports::free().unwrap();
+    let listener = ports::listen(address).await.unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer(stream));
