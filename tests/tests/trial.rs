@@ -105,7 +105,8 @@ async fn the_guard_does_not_go_back_to_a_slot_that_is_failing() {
     edge.nginx.expect_in_log("stays on \"green\"");
     edge.blue.on("/", Action::status(500));
     edge.green.on("/", Action::status(500));
-    edge.change(&format!(r#"{{"split":{{"blue":50,"green":50}},{GUARD}}}"#)).await.unwrap();
+    // By halves green would see ten requests before blue sees the three that tell of it, twice in a hundred runs.
+    edge.change(&format!(r#"{{"split":{{"blue":90,"green":10}},{GUARD}}}"#)).await.unwrap();
     wait::until_async(wait::PATIENCE, "the trial to be held", async || {
         edge.get("/").await.unwrap();
         is_held(&edge.group().await.unwrap())
