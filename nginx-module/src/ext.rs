@@ -110,10 +110,14 @@ impl ConfExt for ngx_conf_t {
 
     fn running_cycle(&self) -> Option<&ngx_cycle_t> {
         // SAFETY: nginx sets the cycle before it parses, and it lives as long as the parsing.
-        let cycle = unsafe { &*self.cycle };
-        // SAFETY: the cycle before; the first one has an empty stand-in (ngx_is_init_cycle).
-        unsafe { cycle.old_cycle.as_ref() }.filter(|before| !before.conf_ctx.is_null())
+        cycle_before(unsafe { &*self.cycle })
     }
+}
+
+/// The cycle that another one replaces, while nginx makes or begins that one; `None` at the start.
+pub(crate) fn cycle_before(cycle: &ngx_cycle_t) -> Option<&ngx_cycle_t> {
+    // SAFETY: there until the new one has begun; the first one has an empty stand-in (ngx_is_init_cycle).
+    unsafe { cycle.old_cycle.as_ref() }.filter(|before| !before.conf_ctx.is_null())
 }
 
 /// One of nginx's own modules, for its typed configuration.

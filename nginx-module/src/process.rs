@@ -13,9 +13,7 @@ use crate::{admin, conf, ext, trial};
 pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that begins.
     let cycle = unsafe { &*cycle };
-    // SAFETY: null, or the cycle before, which is there until this returns; the first one has a stand-in.
-    let before = unsafe { cycle.old_cycle.as_ref() }.filter(|before| !before.conf_ctx.is_null());
-    if let Some((main, state)) = before.and_then(main_of) {
+    if let Some((main, state)) = ext::cycle_before(cycle).and_then(main_of) {
         let next = main_of(cycle).map(|(next, state)| (state, &*next.groups));
         state.leave_to(&main.groups, next, cycle.log);
     }
