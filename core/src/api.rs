@@ -24,9 +24,13 @@ use crate::split::{Percent, Ratio};
 
 mod call;
 mod change;
+mod shared;
+mod traffic;
 
 pub use call::{Call, parse_call, parse_change, parse_if_match};
 pub use change::{Change, MAX_LEASE_MS, MIN_LEASE_MS, SlotNames, check_lease};
+pub use shared::Shared;
+pub use traffic::{Traffic, next_standby};
 
 /// The largest request body the admin API reads, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -76,6 +80,9 @@ pub struct RouteState {
     /// The last change, while it is on trial, and how its trial ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialState>,
+    /// The slot that `cutover_slot standby` leads to; absent where there is one slot only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<String>,
 }
 
 /// Percent of the traffic by slot.
@@ -169,6 +176,9 @@ pub struct Slot {
 pub struct Peer {
     /// `IP:PORT`, `[IP6]:PORT` or `unix:PATH`.
     pub address: String,
+    /// The server as the configuration names it, as in `localhost:3000`: a name may stand for several addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// Tried only when the others are not available.
     pub backup: bool,
     /// Marked `down` in the configuration: gets no traffic.

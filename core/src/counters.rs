@@ -57,6 +57,16 @@ impl Responses {
 }
 
 impl Counters {
+    /// Requests that got an answer. One whose client went away is no success and no failure.
+    pub fn answered(&self) -> u64 {
+        self.responses.total().saturating_sub(self.responses.aborted)
+    }
+
+    /// Answers that count against the slot: 5xx, and those that another slot had to give in its place.
+    pub fn errors(&self) -> u64 {
+        self.responses.server_error.saturating_add(self.responses.rescued)
+    }
+
     /// What was added since `earlier`. A total that went backwards (nginx was restarted) counts from zero; `in_flight` is
     /// taken from `self`.
     pub fn since(&self, earlier: &Counters) -> Counters {

@@ -18,6 +18,7 @@
 //! - Traffic is never moved forward before the smoke test has passed, and never back before the old slot was verified.
 //! - A database is reverted only when `migrate` of this very deployment has succeeded: after a failed one nobody knows what a
 //!   revert would take away. Nor is it reverted out of the warm window: by then users have written what it would drop.
+//! - A soak that saw too little is no reason to leave the only version that runs: without a healthy old slot it goes on.
 //! - Someone else moving the route ends the deployment where it stands: before the switch as failed, after it as stuck.
 //! - Each step back is tried a bounded number of times, so every walk ends.
 //!
@@ -28,16 +29,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counters::Counters;
+
 mod event;
+mod marks;
 mod phase;
 mod retry;
+mod target;
 #[cfg(test)]
 mod tests;
 mod transition;
 
 pub use event::{Event, Illegal};
+pub use marks::{Marks, Now, Old, WayBack};
 pub use phase::{Cause, CauseKind, Effect, Outcome, Phase, RollbackStep, Store, TeardownStep};
 pub use retry::Retry;
+pub use target::{Known, NoTarget, Target};
 
 /// A moment, in milliseconds since the Unix epoch. Whoever brings it sees to it that it never goes back within one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,6 +90,9 @@ pub struct Plan {
     pub drain: Duration,
     /// How long the old slot stays up after that.
     pub warm: Duration,
+    /// Counters of the old slot at the start: what it does from then on is what users had.
+    #[serde(default)]
+    pub served: Counters,
 }
 
 /// Where a deployment is, and what it has done so far.
@@ -96,9 +106,17 @@ pub struct State {
     pub provisioned: bool,
     /// An abort was asked for and waits for an effect that must not be cut short.
     pub abort: Option<String>,
+    /// What was read just before the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Marks>,
 }
 
 impl State {
+    /// Whether the old slot had no healthy server just before the switch: this is a first release, or the old version was broken.
+    pub fn has_nothing_before(&self) -> bool {
+        self.marks.is_some_and(|marks| !marks.old.was_healthy())
+    }
+
     /// The effect that is due, and that is done again after a restart. `None`: the deployment has ended.
     pub fn effect(&self) -> Option<Effect> {
         self.phase.effect()

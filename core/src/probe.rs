@@ -3,9 +3,11 @@
 //! A peer that has never been probed is neither healthy nor sick. It becomes healthy after `healthy` good probes in a row and
 //! sick after `unhealthy` bad ones; between the two it stays what it was.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
+
+mod require;
+
+pub use require::{BadRequire, Require};
 
 /// Probes in a row that change what is thought of a peer. Zero means one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,38 +67,48 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub struct Slot {
     thresholds: Thresholds,
-    peers: BTreeMap<String, Peer>,
+    require: Require,
+    /// In the order of the last round. An address may be there twice: each place has results of its own.
+    peers: Vec<(String, Peer)>,
 }
 
 impl Slot {
     /// A slot that has not been probed.
-    pub fn new(thresholds: Thresholds) -> Self {
+    pub fn new(thresholds: Thresholds, require: Require) -> Self {
         let at_least_once =
             Thresholds { healthy: thresholds.healthy.max(1), unhealthy: thresholds.unhealthy.max(1) };
-        Self { thresholds: at_least_once, peers: BTreeMap::new() }
+        Self { thresholds: at_least_once, require, peers: Vec::new() }
     }
 
     /// Adds a round. Peers that are not in it have left the slot and are forgotten.
     pub fn observe(&mut self, round: impl IntoIterator<Item = (String, Result<(), String>)>) {
         let mut before = std::mem::take(&mut self.peers);
         for (address, result) in round {
-            let mut peer = before.remove(&address).unwrap_or_default();
+            // The first place of an address that is left: the second time it is the second place.
+            let place = before.iter().position(|(known, _)| *known == address);
+            let mut peer = place.map(|place| before.remove(place).1).unwrap_or_default();
             peer.observe(self.thresholds, result);
-            self.peers.insert(address, peer);
+            self.peers.push((address, peer));
         }
     }
 
-    /// Healthy when all its peers are, sick when one of them is. A slot without peers is not healthy.
+    /// Healthy when as many peers as required are, sick when no longer so many can be. A slot without peers is not healthy.
     pub fn health(&self) -> Health {
-        let mut peers = self.peers.values().map(|peer| peer.health).peekable();
-        if peers.peek().is_none() {
-            return Health::Unknown;
+        let are = |health| self.peers.iter().filter(|(_, peer)| peer.health == health).count();
+        if self.peers.is_empty() {
+            Health::Unknown
+        } else if self.require.is_met(are(Health::Healthy), self.peers.len()) {
+            Health::Healthy
+        } else if !self.require.is_met(self.peers.len() - are(Health::Sick), self.peers.len()) {
+            Health::Sick
+        } else {
+            Health::Unknown
         }
-        peers.fold(Health::Healthy, |slot, peer| match (slot, peer) {
-            (Health::Sick, _) | (_, Health::Sick) => Health::Sick,
-            (Health::Unknown, _) | (_, Health::Unknown) => Health::Unknown,
-            (Health::Healthy, Health::Healthy) => Health::Healthy,
-        })
+    }
+
+    /// Peers that are healthy.
+    pub fn healthy(&self) -> usize {
+        self.peers.iter().filter(|(_, peer)| peer.health == Health::Healthy).count()
     }
 
     /// What keeps the slot from being healthy, for people: one line.
@@ -111,28 +123,12 @@ impl Slot {
                 why => format!("{address}: {why}"),
             })
             .collect();
-        if self.peers.is_empty() { "it has no peer that is not down".to_owned() } else { troubles.join("; ") }
+        if self.peers.is_empty() { NO_PRIMARY.to_owned() } else { troubles.join("; ") }
     }
 }
 
-/// How many peers of a slot must be healthy for traffic to move there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quorum {
-    /// All: the way forward, onto a version that nobody has seen at work.
-    All,
-    /// More than half: the way back. Users are on a bad version meanwhile, and nginx passes over the peers that fail.
-    Majority,
-}
-
-impl Quorum {
-    /// Whether so many healthy peers are enough. Never without any.
-    pub fn met(self, healthy: usize, peers: usize) -> bool {
-        match self {
-            Self::All => healthy == peers && peers > 0,
-            Self::Majority => healthy.saturating_mul(2) > peers,
-        }
-    }
-}
+/// Said of a slot that has nothing to probe.
+pub const NO_PRIMARY: &str = "it has no server but backups and those that are down";
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +137,7 @@ mod tests {
     const THRESHOLDS: Thresholds = Thresholds { healthy: 2, unhealthy: 3 };
 
     fn slot_after(probes: &str) -> Slot {
-        let mut slot = Slot::new(THRESHOLDS);
+        let mut slot = Slot::new(THRESHOLDS, Require::All);
         for probe in probes.chars() {
             let result = if probe == '+' { Ok(()) } else { Err("status 503".to_owned()) };
             slot.observe([("10.0.0.1:80".to_owned(), result)]);
@@ -175,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_as_healthy_as_its_worst_peer() {
-        let mut slot = Slot::new(THRESHOLDS);
+        let mut slot = Slot::new(THRESHOLDS, Require::All);
         for _ in 0..3 {
             slot.observe([("a".to_owned(), Ok(())), ("b".to_owned(), Err("refused".to_owned()))]);
         }
@@ -185,29 +181,51 @@ mod tests {
         assert_eq!(slot.health(), Health::Healthy, "b has left");
         slot.observe([]);
         assert_eq!(slot.health(), Health::Unknown);
-        assert_eq!(slot.why(), "it has no peer that is not down");
+        assert_eq!(slot.why(), NO_PRIMARY);
     }
 
     #[test]
     fn a_threshold_of_zero_is_one() {
-        let mut slot = Slot::new(Thresholds { healthy: 0, unhealthy: 0 });
+        let mut slot = Slot::new(Thresholds { healthy: 0, unhealthy: 0 }, Require::All);
         slot.observe([("a".to_owned(), Err("refused".to_owned()))]);
         assert_eq!(slot.health(), Health::Sick);
     }
 
     #[test]
-    fn quorums() {
-        for (quorum, healthy, peers, met) in [
-            (Quorum::All, 0, 0, false),
-            (Quorum::All, 2, 2, true),
-            (Quorum::All, 1, 2, false),
-            (Quorum::Majority, 0, 0, false),
-            (Quorum::Majority, 0, 1, false),
-            (Quorum::Majority, 1, 1, true),
-            (Quorum::Majority, 1, 2, false),
-            (Quorum::Majority, 2, 3, true),
+    fn an_address_that_is_there_twice_has_results_at_each_place() {
+        let mut slot = Slot::new(THRESHOLDS, Require::All);
+        let twice = |one: Result<(), String>, other: Result<(), String>| {
+            [("a".to_owned(), one), ("b".to_owned(), Ok(())), ("a".to_owned(), other)]
+        };
+        slot.observe(twice(Ok(()), Ok(())));
+        assert_eq!(slot.health(), Health::Unknown, "one good probe of each is not two in a row");
+        slot.observe(twice(Ok(()), Ok(())));
+        assert_eq!(slot.health(), Health::Healthy);
+        for _ in 0..3 {
+            slot.observe(twice(Ok(()), Err("refused".to_owned())));
+        }
+        assert_eq!((slot.health(), slot.healthy()), (Health::Sick, 2));
+    }
+
+    #[test]
+    fn as_many_as_are_required() {
+        let probes = [("a", true), ("b", true), ("c", false)];
+        for (require, after_one, after_three) in [
+            (Require::All, Health::Unknown, Health::Sick),
+            (Require::Majority, Health::Unknown, Health::Healthy),
+            (Require::Percent(67), Health::Unknown, Health::Sick),
+            (Require::Percent(66), Health::Unknown, Health::Healthy),
+            (Require::One, Health::Unknown, Health::Healthy),
         ] {
-            assert_eq!(quorum.met(healthy, peers), met, "{quorum:?} {healthy} of {peers}");
+            let mut slot = Slot::new(THRESHOLDS, require);
+            let mut round = || {
+                let result = |good| if good { Ok(()) } else { Err("refused".to_owned()) };
+                slot.observe(probes.map(|(address, good)| (address.to_owned(), result(good))));
+                slot.health()
+            };
+            assert_eq!(round(), after_one, "{require}");
+            round();
+            assert_eq!(round(), after_three, "{require}");
         }
     }
 }

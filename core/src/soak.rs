@@ -86,8 +86,8 @@ impl Soak {
 
     /// Whether the slot is Bad already, while time remains.
     pub fn early(&self, limits: &Limits) -> Option<Verdict> {
-        let answered = self.answered();
-        let errors = self.errors();
+        let answered = self.seen.answered();
+        let errors = self.seen.errors();
         let Counters { attempts, attempts_failed, .. } = self.seen;
         if answered >= limits.first() && errors == answered {
             return Some(Verdict::Bad(format!("all of the first {answered} answers were 5xx")));
@@ -114,8 +114,8 @@ impl Soak {
         if let Some(why) = self.errors_over(limits).or_else(|| self.attempts_over(limits)) {
             return Verdict::Bad(why);
         }
-        if self.answered() < limits.min_requests {
-            let (answered, min) = (self.answered(), limits.min_requests);
+        if self.seen.answered() < limits.min_requests {
+            let (answered, min) = (self.seen.answered(), limits.min_requests);
             return Verdict::Inconclusive(format!("only {answered} answers, of {min} that prove something"));
         }
         Verdict::Good(self.figures())
@@ -124,24 +124,15 @@ impl Soak {
     /// The figures, for people.
     pub fn figures(&self) -> String {
         let Counters { attempts, attempts_failed, .. } = self.seen;
-        let errors = self.errors();
+        let errors = self.seen.errors();
         format!(
             "{} answers, {errors} of them 5xx; {attempts} attempts, {attempts_failed} of them failed",
-            self.answered()
+            self.seen.answered()
         )
     }
 
-    fn answered(&self) -> u64 {
-        self.seen.responses.total().saturating_sub(self.seen.responses.aborted)
-    }
-
-    /// A request that the module had to rescue is one that the new slot failed.
-    fn errors(&self) -> u64 {
-        self.seen.responses.server_error + self.seen.responses.rescued
-    }
-
     fn errors_over(&self, limits: &Limits) -> Option<String> {
-        over(self.errors(), self.answered(), limits.max_error_ratio, "answers were 5xx")
+        over(self.seen.errors(), self.seen.answered(), limits.max_error_ratio, "answers were 5xx")
     }
 
     fn attempts_over(&self, limits: &Limits) -> Option<String> {
@@ -322,8 +313,8 @@ mod tests {
                 let _ = soak.early(&LIMITS);
             }
             if matches!(soak.last(&LIMITS), Verdict::Good(_)) {
-                prop_assert!(soak.answered() >= LIMITS.min_requests);
-                prop_assert!(soak.seen().responses.server_error as f64 <= 0.01 * soak.answered() as f64);
+                prop_assert!(soak.seen().answered() >= LIMITS.min_requests);
+                prop_assert!(soak.seen().responses.server_error as f64 <= 0.01 * soak.seen().answered() as f64);
             }
         }
 

@@ -222,7 +222,8 @@ mod tests {
                     [group.shop.probe]\nhealthy = 4\ninterval = \"2s\"\ndeadline = \"6s\"\n";
         let world = Scripted::new();
         world.scene().sick.push("blue".to_owned());
-        world.scene().shared_peer = true;
+        let blue = world.scene().slots[0].1.clone();
+        world.scene().slots[1].1 = blue;
         let found = check(&Config::parse(text).unwrap(), &world).await;
         let found: String = found.iter().map(|finding| format!("{finding}\n")).collect();
         for said in [

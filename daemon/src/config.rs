@@ -143,6 +143,7 @@ mod tests {
         healthy = 2
         unhealthy = 3
         deadline = "60s"
+        require = "80%"
         [[group.shop.smoke]]
         name = "catalogue answers"
         path = "/products"
@@ -213,6 +214,7 @@ mod tests {
             ("[group.shop.probe]\npath = \"health\"\n", "\"health\" does not begin with \"/\""),
             ("[group.shop.probe]\ninterval = \"0s\"\n", "\"0s\" is too short"),
             ("[group.shop.probe]\nhealthy = 0\n", "0 is not a number from 1"),
+            ("[group.shop.probe]\nrequire = \"most\"\n", "\"most\" is not how many servers must be healthy"),
             ("[group.shop.soak]\nmax_error_ratio = 1.5\n", "1.5 is not a ratio from 0 to 1"),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
             ("[group.shop.soak]\ninconclusive = \"pass\"\n", "expected `rollback` or `complete`"),

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use cutover_core::api::Group as Seen;
-use cutover_core::deployment::{Effect, Event, Outcome, Phase, Plan, State};
-use cutover_core::probe::Quorum;
+use cutover_core::api::Slot;
+use cutover_core::counters::Counters;
+use cutover_core::deployment::{Effect, Event, Now, Outcome, Phase, Plan, State, WayBack};
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
@@ -13,14 +13,17 @@ use crate::clock::{Clock, rfc3339};
 use crate::config::{AdminAddress, Config, Group};
 use crate::driver::{self, Ask, Driver, Reins};
 use crate::journal::{Deployment, Entry, Journal, JournalError, KEPT, Superseded};
-use crate::probe::Prober;
+use crate::probe::{Found, Prober};
 use crate::world::World;
 
 mod by_hand;
 mod refusal;
 mod status;
+mod target;
 #[cfg(test)]
 mod tests;
+
+use target::Chosen;
 
 pub use by_hand::WantedSwitch;
 pub use refusal::Refusal;
@@ -31,7 +34,7 @@ pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 pub struct Wanted {
     /// The version; empty if the commands know it.
     pub version: String,
-    /// The slot; absent: the first one that is not active.
+    /// The slot; absent: an idle one, else the warm one.
     pub to: Option<String>,
     /// Who asks.
     pub asked_by: String,
@@ -167,12 +170,10 @@ impl<W: World> Control<W> {
         if let Some(running) = self.not_warm(&seat).await {
             return Err(running);
         }
-        let seen = self.world.group(group).await?;
-        let to = standby(&seen, wanted.to.as_deref())?;
-        let from = seen.route.active.clone();
-        let deployment = self.planned(group, config, wanted, from, to).await?;
+        let chosen = self.target(group, wanted.to.as_deref(), &seat).await?;
+        let deployment = self.planned(group, config, wanted, &chosen).await?;
         let (state, _) = deployment.plan.begin(self.clock.now());
-        let message = driver::first_message(&deployment, &state);
+        let message = driver::first_message(&deployment, &chosen.gives_up, &state);
         let deployment = self.take_over(&mut seat, deployment, &state, &message).await?;
         tracing::info!(deployment = deployment.id, group, phase = state.phase.name(), "{message}");
         let entry = Entry {
@@ -195,6 +196,7 @@ impl<W: World> Control<W> {
         if running.phase().await.outcome().is_some() {
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
         }
+        self.verify_way_back(group, running).await?;
         let why = format!("aborted by {asked_by}");
         running.ask(Event::Abort(why)).await?;
         Ok(running.id.clone())
@@ -209,8 +211,9 @@ impl<W: World> Control<W> {
             return Err(self.no_way_back(group, config).await?);
         };
         match running.phase().await {
-            Phase::Warm { .. } => self.verify_way_back(group, &running.id).await?,
-            Phase::Soaking { .. } | Phase::Draining { .. } => {}
+            Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Draining { .. } => {
+                self.verify_way_back(group, running).await?;
+            }
             Phase::Decommissioning(_) => return Err(self.no_way_back(group, config).await?),
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
                 return Err(running.refusal("it is being undone already".to_owned()).await);
@@ -277,17 +280,16 @@ impl<W: World> Control<W> {
         group: &str,
         config: &Group,
         wanted: Wanted,
-        from: String,
-        to: String,
+        Chosen { from, to, served, .. }: &Chosen,
     ) -> Result<Deployment, JournalError> {
         let started = self.clock.now();
         let stamp: String = rfc3339(started).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
         let id = self.journal.free_id(format!("{group}-{}", stamp.replace('T', "-"))).await?;
-        let previous = self.journal.version_in(group, &from).await?.unwrap_or_default();
+        let previous = self.journal.version_in(group, from).await?.unwrap_or_default();
         let plan = Plan {
             group: group.to_owned(),
-            from,
-            to,
+            from: from.clone(),
+            to: to.clone(),
             migrate: config.migrate.is_some(),
             provision: config.provision.is_some(),
             revert: None,
@@ -297,6 +299,7 @@ impl<W: World> Control<W> {
             accept_inconclusive: config.soak.accepts_inconclusive(),
             drain: config.drain.deadline.get(),
             warm: config.warm.get(),
+            served: *served,
         };
         let Wanted { version, asked_by, .. } = wanted;
         let mut deployment =
@@ -379,12 +382,35 @@ impl<W: World> Control<W> {
         Ok(begun?)
     }
 
-    async fn verify_way_back(&self, group: &str, id: &str) -> Result<(), Refusal> {
-        let Some(entry) = self.journal.entry(id).await? else { return Ok(()) };
-        let seen = self.world.group(group).await?;
-        let slot = entry.deployment.plan.from;
+    /// A refusal when traffic would have to go back and the old slot is known to be no better. What nginx cannot be asked now,
+    /// the rollback will ask it.
+    async fn verify_way_back(&self, group: &str, running: &Running) -> Result<(), Refusal> {
+        let phase = running.phase().await;
+        if !matches!(phase, Phase::Soaking { .. } | Phase::Draining { .. } | Phase::Warm { .. }) {
+            return Ok(());
+        }
+        let Some(entry) = self.journal.entry(&running.id).await? else { return Ok(()) };
+        let seen = match self.world.group(group).await {
+            Ok(seen) => seen,
+            Err(_) if matches!(phase, Phase::Soaking { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let plan = entry.deployment.plan;
         let prober = Prober { world: &*self.world, group, config: &entry.deployment.config };
-        prober.verify(&seen, &slot, Quorum::Majority).await.map_err(|why| Refusal::Sick { slot, why })
+        let new_healthy = match seen.slot(&plan.to) {
+            Some(new) => prober.found(new).await.healthy,
+            None => 0,
+        };
+        // An operator may know better than the counters which version is the worse one.
+        let now = |old_healthy| Now { old_healthy, new_healthy, new_served: Counters::default() };
+        let old = entry.state.marks.unwrap_or_default().old;
+        let is_open = |found: &Found| old.way_back(&now(found.healthy)) == WayBack::Open;
+        match prober.look(&seen, &plan.from, is_open).await {
+            Ok(found) if is_open(&found) => Ok(()),
+            Ok(Found { why, .. }) | Err(why) => {
+                Err(Refusal::NoBetter { slot: plan.from, phase: phase.name(), why })
+            }
+        }
     }
 
     /// What to do instead of a rollback: give the traffic to the slot that is still up, or deploy the version again that was live
@@ -397,10 +423,9 @@ impl<W: World> Control<W> {
             return Ok(refusal);
         };
         let prober = Prober { world: &*self.world, group, config };
-        for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
-            let round = prober.round(slot).await;
-            if Quorum::Majority.met(round.iter().filter(|(_, probed)| probed.is_ok()).count(), round.len()) {
-                *up = Some(slot.name.clone());
+        for Slot { name, .. } in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
+            if prober.verify(&seen, name).await.is_ok() {
+                *up = Some(name.clone());
             }
         }
         let all = self.journal.history(Some(group), LOOK_BACK).await?;
@@ -416,28 +441,5 @@ async fn live<'a>(seat: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Runni
     match seat.as_ref() {
         Some(running) if running.is_live().await => Some(running),
         _ => None,
-    }
-}
-
-fn standby(seen: &Seen, wanted: Option<&str>) -> Result<String, Refusal> {
-    let active = &seen.route.active;
-    match wanted {
-        Some(slot) if slot == active => {
-            Err(Refusal::Active { slot: slot.to_owned(), group: seen.name.clone() })
-        }
-        Some(slot) if seen.slot(slot).is_none() => Err(no_such_slot(seen, slot)),
-        Some(slot) => Ok(slot.to_owned()),
-        None => {
-            let other = seen.slots.iter().find(|slot| slot.name != *active);
-            other.map(|slot| slot.name.clone()).ok_or_else(|| Refusal::NoStandby(seen.name.clone()))
-        }
-    }
-}
-
-fn no_such_slot(seen: &Seen, slot: &str) -> Refusal {
-    Refusal::UnknownSlot {
-        slot: slot.to_owned(),
-        group: seen.name.clone(),
-        known: seen.slots.iter().map(|slot| slot.name.clone()).collect(),
     }
 }

@@ -22,6 +22,7 @@ use crate::world::World;
 
 mod commands;
 mod draining;
+mod obstacle;
 mod readiness;
 mod smoking;
 mod soaking;
@@ -143,7 +144,8 @@ impl<W: World> Driver<W> {
         let Self { scene, asks, state } = self;
         let begin = tokio::time::Instant::now();
         let phase = state.borrow().phase.name();
-        let doing = scene.perform(phase, &effect);
+        let before = state.borrow().clone();
+        let doing = scene.perform(&before, &effect);
         tokio::pin!(doing);
         let mut listening = true;
         loop {
@@ -271,7 +273,9 @@ impl<W: World> Scene<W> {
         }
     }
 
-    async fn perform(&self, phase: &str, effect: &Effect) -> Event {
+    async fn perform(&self, state: &State, effect: &Effect) -> Event {
+        let phase = state.phase.name();
+        let marks = state.marks.unwrap_or_default();
         if let Effect::Decommission { at }
         | Effect::VerifyOld { at }
         | Effect::SwitchBack { at }
@@ -286,13 +290,13 @@ impl<W: World> Scene<W> {
             Effect::Probe { until } => self.wait_until_ready(*until).await,
             Effect::Smoke => self.smoke().await,
             Effect::ReadRoute => self.read_route().await,
-            Effect::Switch { generation } => self.switch(*generation).await,
-            Effect::Soak { until, generation, baseline } => self.soak(*until, *generation, *baseline).await,
+            Effect::Switch => self.switch(state).await,
+            Effect::Soak { until, generation } => self.soak(*until, *generation, marks).await,
             Effect::DrainOld { until, generation } => self.drain_old(*until, *generation).await,
-            Effect::KeepWarm { until, generation } => self.keep_warm(*until, *generation).await,
+            Effect::KeepWarm { until, generation } => self.keep_warm(*until, *generation, marks.old).await,
             Effect::Decommission { .. } => self.decommission_old(phase).await,
-            Effect::VerifyOld { .. } => self.verify_old().await,
-            Effect::SwitchBack { .. } => self.switch_back().await,
+            Effect::VerifyOld { .. } => self.verify_old(state).await,
+            Effect::SwitchBack { .. } => self.switch_back(state).await,
             Effect::DrainNew { until } => self.drain_new(*until).await,
             Effect::Revert { .. } => self.revert(phase).await,
             Effect::Teardown { .. } => self.tear_down_new(phase).await,

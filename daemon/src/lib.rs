@@ -20,6 +20,7 @@ pub mod config;
 pub mod control;
 pub mod driver;
 pub mod edge;
+pub mod families;
 pub mod http;
 pub mod journal;
 pub mod metrics;

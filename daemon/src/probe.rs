@@ -1,7 +1,7 @@
 //! Probing a slot: one GET of every peer that nginx may send traffic to.
 
 use cutover_core::api::{Group as Seen, Slot};
-use cutover_core::probe::Quorum;
+use cutover_core::probe::NO_PRIMARY;
 use futures_util::future::join_all;
 
 use crate::config::Group;
@@ -22,11 +22,21 @@ pub struct Prober<'a, W> {
     pub config: &'a Group,
 }
 
+/// What one round of probes found in a slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Servers that passed.
+    pub healthy: usize,
+    /// Servers that were asked.
+    pub servers: usize,
+    /// Why the others did not pass: one line.
+    pub why: String,
+}
+
 impl<W: Peers> Prober<'_, W> {
-    /// Probes all peers of a slot at the same time. Peers that are down get no traffic and are left out.
+    /// Probes all primaries of a slot at the same time.
     pub async fn round(&self, slot: &Slot) -> Round {
-        let peers = slot.peers.iter().filter(|peer| !peer.down);
-        let probes = peers.map(async |peer| {
+        let probes = slot.primaries().map(async |peer| {
             let result = self.probe(&peer.address).await;
             metrics::probed(self.group, &slot.name, result.is_ok());
             (peer.address.clone(), result)
@@ -36,29 +46,46 @@ impl<W: Peers> Prober<'_, W> {
 
     /// Whether a slot is healthy now: one good round will do, and as many bad ones as make a peer sick will not. The error says
     /// why in one line.
-    pub async fn verify(&self, group: &Seen, slot: &str, quorum: Quorum) -> Result<(), String> {
+    pub async fn verify(&self, group: &Seen, slot: &str) -> Result<(), String> {
+        let require = self.config.probe.require;
+        let is_enough = |found: &Found| require.is_met(found.healthy, found.servers);
+        let found = self.look(group, slot, is_enough).await?;
+        if is_enough(&found) { Ok(()) } else { Err(found.why) }
+    }
+
+    /// How healthy a slot is: the first round that is enough, or the best of as many as make a peer sick.
+    pub async fn look(
+        &self,
+        group: &Seen,
+        slot: &str,
+        is_enough: impl Fn(&Found) -> bool,
+    ) -> Result<Found, String> {
         let Some(slot) = group.slot(slot) else {
             return Err(format!("group \"{}\" has no slot \"{slot}\"", group.name));
         };
-        let mut why = String::new();
-        for round in 0..self.config.probe.unhealthy.get() {
-            if round > 0 {
-                tokio::time::sleep(self.config.probe.interval.get()).await;
+        let mut best = self.found(slot).await;
+        for _ in 1..self.config.probe.unhealthy.get() {
+            if is_enough(&best) {
+                break;
             }
-            let results = self.round(slot).await;
-            let bad: Vec<String> = results
-                .iter()
-                .filter_map(|(address, result)| Some(format!("{address}: {}", result.as_ref().err()?)))
-                .collect();
-            if quorum.met(results.len() - bad.len(), results.len()) {
-                return Ok(());
+            tokio::time::sleep(self.config.probe.interval.get()).await;
+            let found = self.found(slot).await;
+            if found.healthy >= best.healthy {
+                best = found;
             }
-            why = match results.len() {
-                0 => format!("slot \"{}\" has no peer that is not down", slot.name),
-                _ => bad.join("; "),
-            };
         }
-        Err(why)
+        Ok(best)
+    }
+
+    /// One round, counted.
+    pub async fn found(&self, slot: &Slot) -> Found {
+        let results = self.round(slot).await;
+        let bad: Vec<String> = results
+            .iter()
+            .filter_map(|(address, result)| Some(format!("{address}: {}", result.as_ref().err()?)))
+            .collect();
+        let why = if results.is_empty() { NO_PRIMARY.to_owned() } else { bad.join("; ") };
+        Found { healthy: results.len() - bad.len(), servers: results.len(), why }
     }
 
     async fn probe(&self, address: &str) -> Result<(), String> {

@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cutover_core::api::{Group, Groups, Peer, RouteChange, RouteState, Slot};
+use cutover_core::api::{Group, Groups, Peer, RouteChange, RouteState, Slot, TrialState};
 use cutover_core::counters::Counters;
 use cutover_core::smoke::Answer;
+use cutover_core::split::Percent;
 use http::Request;
 use http_body_util::Full;
 
@@ -76,8 +77,18 @@ pub(crate) struct Scene {
     pub(crate) meddler: Option<(u32, String)>,
     /// Reads of the group fail from the moment the new slot has the traffic, so often.
     pub(crate) blind_after_switch: u32,
-    /// Both slots have the same server.
-    pub(crate) shared_peer: bool,
+    /// Servers of each slot, in the order of the configuration.
+    pub(crate) slots: Vec<(String, Vec<Peer>)>,
+    /// Servers that nobody listens at.
+    pub(crate) dead: Vec<String>,
+    /// A slot that has a share, and how much.
+    pub(crate) split: Option<(String, Percent)>,
+    /// The trial of the last change.
+    pub(crate) trial: Option<TrialState>,
+    /// Requests and upgraded connections that slots hold without having the traffic.
+    pub(crate) holds: BTreeMap<String, (u64, u64)>,
+    /// Other groups of this nginx.
+    pub(crate) others: Vec<Group>,
     /// Switches that are still under way, and the generations that they expect.
     late: Vec<(RouteChange, u32)>,
     counters: BTreeMap<String, Counters>,
@@ -111,7 +122,12 @@ impl Scripted {
             sick_after_switch: None,
             meddler: None,
             blind_after_switch: 0,
-            shared_peer: false,
+            slots: [("blue", 1), ("green", 2)].map(|(name, port)| (name.to_owned(), vec![peer(port)])).into(),
+            dead: Vec::new(),
+            split: None,
+            trial: None,
+            holds: BTreeMap::new(),
+            others: Vec::new(),
             late: Vec::new(),
             counters: BTreeMap::new(),
             violations: Vec::new(),
@@ -144,6 +160,8 @@ impl Scene {
 
     pub(crate) fn move_route(&mut self, to: &str) {
         self.active = to.to_owned();
+        self.split = None;
+        self.trial = None;
         self.generation += 1;
     }
 
@@ -152,6 +170,19 @@ impl Scene {
         for (change, expected) in std::mem::take(&mut self.late) {
             let _ = self.switch(&change, expected);
         }
+    }
+
+    /// Whether users' requests go to a slot, or may at any moment.
+    fn has_users(&self, slot: &str) -> bool {
+        self.active == slot
+            || self.split.as_ref().is_some_and(|(second, _)| second == slot)
+            || self.trial.as_ref().is_some_and(|trial| trial.fallback == slot)
+    }
+
+    /// Requests and upgraded connections that a slot without traffic holds. One that is stopped holds nothing.
+    fn held_by(&self, slot: &str) -> (u64, u64) {
+        let holds = self.holds.get(slot).copied().unwrap_or((self.held, 0));
+        if self.running.contains_key(slot) { holds } else { (0, 0) }
     }
 
     fn serve_users(&mut self) {
@@ -179,25 +210,34 @@ impl Scene {
             }
         }
         self.serve_users();
-        let slot = |name: &str, port: u16| Slot {
-            name: name.to_owned(),
-            upstream: format!("shop_{name}"),
-            peers: vec![Peer { address: format!("127.0.0.1:{port}"), backup: false, down: false }],
-            counters: Counters {
-                in_flight: if self.active == name { self.traffic } else { self.held },
-                ..self.counters.get(name).copied().unwrap_or_default()
-            },
-            ..Slot::default()
+        let slot = |(name, peers): &(String, Vec<Peer>)| {
+            let (held, upgraded) = self.held_by(name);
+            Slot {
+                name: name.clone(),
+                upstream: format!("shop_{name}"),
+                peers: peers.clone(),
+                counters: Counters {
+                    in_flight: if self.active == *name { self.traffic } else { held },
+                    ..self.counters.get(name).copied().unwrap_or_default()
+                },
+                upgraded,
+                ..Slot::default()
+            }
         };
+        let split = self.split.as_ref().map(|(second, percent)| {
+            let rest = Percent::from_parts(10_000 - percent.parts()).unwrap();
+            [(self.active.clone(), rest), (second.clone(), *percent)].into()
+        });
         Group {
             name: "shop".to_owned(),
             route: RouteState {
                 active: self.active.clone(),
                 generation: self.generation,
-                split: None,
-                trial: None,
+                split,
+                trial: self.trial.clone(),
+                standby: None,
             },
-            slots: vec![slot("blue", 1), slot("green", if self.shared_peer { 1 } else { 2 })],
+            slots: self.slots.iter().map(slot).collect(),
             events: Vec::new(),
         }
     }
@@ -222,7 +262,9 @@ impl Scene {
         if expected != self.generation {
             return Err(SwitchError::Moved(Box::new(self.look())));
         }
-        if self.active != to {
+        if self.active == to && (self.split.is_some() || self.trial.is_some()) {
+            self.move_route(to);
+        } else if self.active != to {
             if !self.healthy(to) {
                 self.violations.push(format!("traffic was moved to {to}, which is not healthy"));
             }
@@ -262,20 +304,20 @@ impl Scene {
                 self.database.push(job.deployment.clone());
             }
             "revert" => {
-                if self.active == slot {
-                    self.violations.push("the database was reverted under the live version".to_owned());
+                if self.has_users(&slot) || self.held_by(&slot).0 > 0 {
+                    self.violations.push("the database was reverted under a version in use".to_owned());
                 }
                 self.database.retain(|deployment| *deployment != job.deployment);
             }
             "provision" => {
-                if self.active == slot {
-                    self.violations.push("the live slot was provisioned".to_owned());
+                if self.has_users(&slot) {
+                    self.violations.push(format!("slot {slot} was started anew under its users"));
                 }
                 self.running.insert(slot, version);
             }
             "decommission" | "teardown" => {
-                if self.active == slot {
-                    self.violations.push(format!("the live slot {slot} was stopped"));
+                if self.has_users(&slot) {
+                    self.violations.push(format!("slot {slot} was stopped under its users"));
                 }
                 self.running.remove(&slot);
             }
@@ -285,6 +327,11 @@ impl Scene {
     }
 }
 
+/// A server on loopback.
+pub(crate) fn peer(port: u16) -> Peer {
+    Peer { address: format!("127.0.0.1:{port}"), server: None, backup: false, down: false }
+}
+
 fn unreachable() -> EdgeError {
     EdgeError::Unreachable { address: "unix:/nginx".to_owned(), why: "connection refused".to_owned() }
 }
@@ -292,7 +339,8 @@ fn unreachable() -> EdgeError {
 impl Edge for Scripted {
     async fn groups(&self) -> Result<Groups, EdgeError> {
         let group = self.group("shop").await?;
-        Ok(Groups { module: "0".to_owned(), nginx: "0".to_owned(), groups: vec![group] })
+        let groups = [group].into_iter().chain(self.scene().others.clone()).collect();
+        Ok(Groups { module: "0".to_owned(), nginx: "0".to_owned(), groups })
     }
 
     async fn group(&self, _: &str) -> Result<Group, EdgeError> {
@@ -311,8 +359,9 @@ impl Peers for Scripted {
     async fn ask(&self, peer: &str, request: Request<Full<Bytes>>, _: Duration) -> Result<Answer, String> {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let mut scene = self.scene();
-        let slot = if peer.ends_with(":1") { "blue" } else { "green" };
-        if !scene.running.contains_key(slot) {
+        let owner = scene.slots.iter().find(|(_, peers)| peers.iter().any(|one| one.address == peer));
+        let slot = &*owner.map(|(name, _)| name.clone()).unwrap_or_default();
+        if !scene.running.contains_key(slot) || scene.dead.iter().any(|dead| dead == peer) {
             return Err("no connection: connection refused".to_owned());
         }
         let status = match request.uri().path() {

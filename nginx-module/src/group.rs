@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use cutover_core::api::SlotNames;
+use cutover_core::api::{SlotNames, next_standby};
 use cutover_core::route::{Reading, Route, RouteWord, SlotId};
 use cutover_core::shard::Shard;
 use cutover_core::split::{Dice, Draw, Split};
@@ -241,8 +241,7 @@ impl Group {
         choice(slot)
     }
 
-    /// The slot that would take over: the one that has a share already, else the one after the active slot, in the order of
-    /// the configuration.
+    /// The slot that would take over; see [`next_standby`].
     pub(crate) fn standby(&self, reading: Reading, log: *mut ngx_log_t) -> Choice {
         let second = match reading {
             Reading::Set(route) => route.to.split.and_then(|split| self.position_of(split.second())),
@@ -252,8 +251,8 @@ impl Group {
             Some(slot) => slot,
             None => self.complain(reading, log),
         };
-        let next = if active + 1 < self.slots.len() { active + 1 } else { 0 };
-        Choice { slot: second.unwrap_or(next), generation: reading.generation(), on_trial: false }
+        let slot = next_standby(active, self.slots.len(), second, None);
+        Choice { slot, generation: reading.generation(), on_trial: false }
     }
 
     /// A request of the trial of this generation has ended badly, in this process.

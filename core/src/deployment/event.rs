@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::counters::Counters;
+use super::Marks;
 
 /// What an effect came to, or what an operator asked for. Texts are one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub enum Event {
     Provisioned,
     /// `provision` failed.
     ProvisionFailed(String),
-    /// Every peer of the new slot is healthy.
+    /// The new slot is healthy.
     Ready,
     /// Not by the deadline.
     NotReady(String),
@@ -26,13 +26,8 @@ pub enum Event {
     SmokePassed,
     /// One did not.
     SmokeFailed(String),
-    /// The route is on the old slot, with this generation.
-    RouteRead {
-        /// The generation.
-        generation: u32,
-        /// Counters of the new slot.
-        baseline: Counters,
-    },
+    /// The route is on the old slot.
+    RouteRead(Marks),
     /// The route is on the new slot: nginx has confirmed it.
     Switched {
         /// Its generation now.
@@ -42,13 +37,8 @@ pub enum Event {
     NotSwitched(String),
     /// The route may have been moved, or may move back by itself: it cannot be relied on.
     SwitchUncertain(String),
-    /// Somebody else has moved the route.
-    RouteMoved {
-        /// The slot that has the traffic.
-        active: String,
-        /// The route's generation.
-        generation: u32,
-    },
+    /// Somebody else has moved the route, or given traffic to a slot that was to be started or stopped: one sentence.
+    RouteMoved(String),
     /// The soak's time is over and its verdict is Good.
     SoakPassed,
     /// The soak's verdict is Bad.
@@ -69,6 +59,8 @@ pub enum Event {
     OldHealthy,
     /// The old slot is not healthy.
     OldSick(String),
+    /// The old slot is no better than the new one: the text completes `slot "blue" ..`.
+    OldWorse(String),
     /// The route is on the old slot.
     SwitchedBack,
     /// `revert` succeeded.

@@ -5,7 +5,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Retry, Time};
-use crate::counters::Counters;
 
 /// Where a deployment is. Each phase but the last ones is left by the event of its effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +29,6 @@ pub enum Phase {
         until: Time,
         /// The route's generation after the switch; another one means that somebody else moved it.
         generation: u32,
-        /// Counters of the new slot just before the switch.
-        baseline: Counters,
     },
     /// Requests that the old slot holds come to their end.
     Draining {
@@ -93,13 +90,8 @@ pub enum Phase {
 pub enum Store {
     /// The route is read.
     Reading,
-    /// The standby is probed once more and the route is moved, if it still has this generation.
-    Storing {
-        /// The generation that was read.
-        generation: u32,
-        /// Counters of the new slot as they were read with it.
-        baseline: Counters,
-    },
+    /// The standby is probed once more and the route is moved, if it still has the generation that was read.
+    Storing,
 }
 
 /// What is undone before the switch, in this order.
@@ -127,7 +119,7 @@ pub enum RollbackStep {
     },
     /// The database, if this deployment migrated it.
     Revert,
-    /// The new slot is stopped.
+    /// The new slot is stopped; before the database is reverted, if it still holds requests at the deadline.
     Teardown,
 }
 
@@ -178,6 +170,13 @@ pub enum CauseKind {
     Operator,
 }
 
+impl CauseKind {
+    /// Whether the new version was judged by what it did to users.
+    pub fn is_verdict(self) -> bool {
+        matches!(self, Self::Soak | Self::Inconclusive)
+    }
+}
+
 /// What the driver has to do now. Doing it twice must be the same as doing it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -193,21 +192,16 @@ pub enum Effect {
     },
     /// Run the smoke tests against the new slot.
     Smoke,
-    /// Read the route's generation and the new slot's counters.
+    /// Read the route and both slots: the [`Marks`](super::Marks).
     ReadRoute,
-    /// Probe the new slot once more, then move the route to it if it has this generation.
-    Switch {
-        /// The generation to expect.
-        generation: u32,
-    },
+    /// Probe the new slot once more, then move the route to it if it has the generation of the marks.
+    Switch,
     /// Watch the new slot.
     Soak {
         /// When the verdict is due.
         until: Time,
         /// The route's generation.
         generation: u32,
-        /// Counters of the new slot to count from.
-        baseline: Counters,
     },
     /// Wait until the old slot holds no request.
     DrainOld {
@@ -341,6 +335,17 @@ impl Phase {
         }
     }
 
+    /// Why the deployment is being undone, or was.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::TearingDown { cause, .. }
+            | Self::Failed(cause)
+            | Self::RollingBack { cause, .. }
+            | Self::RolledBack(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
     /// Whether nothing more is done.
     pub fn is_final(&self) -> bool {
         self.effect().is_none()
@@ -365,10 +370,8 @@ impl Phase {
             Self::Probing { until } => Effect::Probe { until: *until },
             Self::Smoking => Effect::Smoke,
             Self::Switching(Store::Reading) => Effect::ReadRoute,
-            Self::Switching(Store::Storing { generation, .. }) => Effect::Switch { generation: *generation },
-            Self::Soaking { until, generation, baseline } => {
-                Effect::Soak { until: *until, generation: *generation, baseline: *baseline }
-            }
+            Self::Switching(Store::Storing) => Effect::Switch,
+            Self::Soaking { until, generation } => Effect::Soak { until: *until, generation: *generation },
             Self::Draining { until, generation } => {
                 Effect::DrainOld { until: *until, generation: *generation }
             }

@@ -19,6 +19,7 @@ fn plan() -> Plan {
         accept_inconclusive: false,
         drain: Duration::from_secs(30),
         warm: Duration::from_secs(3600),
+        served: Counters::default(),
     }
 }
 
@@ -27,11 +28,17 @@ fn why() -> String {
 }
 
 fn read() -> Event {
-    Event::RouteRead { generation: 7, baseline: Counters::default() }
+    read_with_old(1)
+}
+
+/// So many servers of the old slot were healthy before the switch.
+fn read_with_old(healthy: usize) -> Event {
+    let old = Old { servers: 2, healthy, served: Counters::default() };
+    Event::RouteRead(Marks { generation: 7, baseline: Counters::default(), old })
 }
 
 fn moved() -> Event {
-    Event::RouteMoved { active: "red".to_owned(), generation: 9 }
+    Event::RouteMoved("\"red\" is active, generation 9".to_owned())
 }
 
 /// Takes a deployment through events, one minute apart, and lists the phases.
@@ -56,6 +63,12 @@ fn until_switched() -> Vec<Event> {
 
 fn with(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
     until_switched().into_iter().chain(more).collect()
+}
+
+/// The old slot had no healthy server before the switch.
+fn first_release(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    let read = |event| if matches!(event, Event::RouteRead(_)) { read_with_old(0) } else { event };
+    with(more).into_iter().map(read).collect()
 }
 
 fn back(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
@@ -112,14 +125,46 @@ fn walks() {
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
         ),
         (
-            "the drain's deadline goes on",
-            back([E::DrainTimedOut(why()), E::Reverted, E::TornDown]),
+            "what the new slot still holds at the drain's deadline is cut off before the database is reverted",
+            back([E::DrainTimedOut(why()), E::TornDown, E::Reverted]),
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
         ),
         (
             "both sick",
             with([E::SoakBad(why())].into_iter().chain(vec![E::OldSick(why()); 8])),
             "migrating provisioning probing smoking switching soaking rolling_back stuck",
+        ),
+        (
+            "the old version was worse",
+            with([E::SoakBad(why()), E::OldWorse(why())]),
+            "migrating provisioning probing smoking switching soaking rolling_back stuck",
+        ),
+        (
+            "bad, and nothing to go back to: nobody waits for it",
+            first_release([E::SoakBad(why()), E::OldSick(why())]),
+            "migrating provisioning probing smoking switching soaking rolling_back stuck",
+        ),
+        (
+            "too few requests for a first release: it stays",
+            first_release([E::SoakInconclusive(why()), E::Drained, E::WarmOver, E::Decommissioned]),
+            "migrating provisioning probing smoking switching soaking draining warm decommissioning completed",
+        ),
+        (
+            "what was broken before the switch has come back meanwhile",
+            first_release([
+                E::SoakBad(why()),
+                E::OldHealthy,
+                E::SwitchedBack,
+                E::Drained,
+                E::Reverted,
+                E::TornDown,
+            ]),
+            "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
+        ),
+        (
+            "the slot that would be started has traffic before anything was done",
+            vec![moved()],
+            "migrating failed",
         ),
         (
             "somebody else switches in the soak",
@@ -204,6 +249,11 @@ fn what_is_stuck_says_what_to_type() {
             with([Event::SoakBad(why())].into_iter().chain(vec![Event::OldSick(why()); 8])),
             "cutover switch shop --to blue",
         ),
+        (
+            first_release([Event::SoakBad(why()), Event::OldSick(why())]),
+            "cutover deploy shop --version VERSION",
+        ),
+        (with([Event::SoakBad(why()), Event::OldWorse(why())]), "cutover deploy shop --version VERSION"),
         (with([moved()]), "cutover status shop"),
         (back([Event::Drained].into_iter().chain(vec![Event::StepFailed(why()); 6])), "/bin/down"),
         (
@@ -255,12 +305,14 @@ fn phases_have_the_names_they_are_listed_with() {
 fn answers(effect: &Effect) -> Vec<Event> {
     let failed = || Event::StepFailed(why());
     match effect {
-        Effect::Migrate => vec![Event::Migrated, Event::MigratedNothing, Event::MigrateFailed(why())],
+        Effect::Migrate => {
+            vec![Event::Migrated, Event::MigratedNothing, Event::MigrateFailed(why()), moved()]
+        }
         Effect::Provision => vec![Event::Provisioned, Event::ProvisionFailed(why()), moved()],
         Effect::Probe { .. } => vec![Event::Ready, Event::NotReady(why())],
         Effect::Smoke => vec![Event::SmokePassed, Event::SmokeFailed(why())],
-        Effect::ReadRoute => vec![read(), Event::NotSwitched(why()), moved()],
-        Effect::Switch { .. } => vec![
+        Effect::ReadRoute => vec![read(), read_with_old(0), Event::NotSwitched(why()), moved()],
+        Effect::Switch => vec![
             Event::Switched { generation: 8 },
             Event::NotSwitched(why()),
             Event::SwitchUncertain(why()),
@@ -279,9 +331,18 @@ fn answers(effect: &Effect) -> Vec<Event> {
         Effect::KeepWarm { .. } => vec![Event::WarmOver, moved()],
         Effect::Decommission { .. } => vec![Event::Decommissioned, failed(), moved()],
         Effect::VerifyOld { .. } => {
-            vec![Event::OldHealthy, Event::OldSick(why()), Event::SwitchedBack, failed(), moved()]
+            vec![
+                Event::OldHealthy,
+                Event::OldSick(why()),
+                Event::OldWorse(why()),
+                Event::SwitchedBack,
+                failed(),
+                moved(),
+            ]
         }
-        Effect::SwitchBack { .. } => vec![Event::SwitchedBack, Event::OldSick(why()), failed(), moved()],
+        Effect::SwitchBack { .. } => {
+            vec![Event::SwitchedBack, Event::OldSick(why()), Event::OldWorse(why()), failed(), moved()]
+        }
         Effect::Revert { .. } => vec![Event::Reverted, failed(), moved()],
         Effect::Teardown { .. } => vec![Event::TornDown, failed(), moved()],
     }
@@ -298,8 +359,8 @@ fn every_event() -> Vec<Event> {
         Effect::Probe { until: Time(0) },
         Effect::Smoke,
         Effect::ReadRoute,
-        Effect::Switch { generation: 7 },
-        Effect::Soak { until: Time(0), generation: 8, baseline: Counters::default() },
+        Effect::Switch,
+        Effect::Soak { until: Time(0), generation: 8 },
         Effect::DrainOld { until: Time(0), generation: 8 },
         Effect::KeepWarm { until: Time(0), generation: 8 },
         Effect::Decommission { at: Time(0) },
@@ -328,7 +389,7 @@ impl Witness {
             Event::Migrated => self.migrated = true,
             Event::Switched { .. } | Event::SwitchUncertain(_) => self.switched = true,
             Event::OldHealthy => self.verified = true,
-            Event::OldSick(_) | Event::StepFailed(_) => self.verified = false,
+            Event::OldSick(_) | Event::OldWorse(_) | Event::StepFailed(_) => self.verified = false,
             Event::Drained | Event::DrainTimedOut(_) => self.drained = true,
             Event::SwitchedBack => self.drained = false,
             _ => {}
@@ -337,7 +398,7 @@ impl Witness {
 
     fn effect(&self, effect: Option<&Effect>, state: &State) -> Result<(), TestCaseError> {
         match effect {
-            Some(Effect::Switch { .. }) => prop_assert!(self.smoked, "a switch before the smoke test"),
+            Some(Effect::Switch) => prop_assert!(self.smoked, "a switch before the smoke test"),
             Some(Effect::SwitchBack { .. }) => prop_assert!(self.verified, "back to an unverified slot"),
             Some(Effect::Revert { .. }) => {
                 prop_assert!(self.migrated, "a revert of what was not migrated");

@@ -13,7 +13,8 @@ const MOST_COMMANDS: u32 = 6;
 impl Plan {
     /// How a deployment begins, and its first effect.
     pub fn begin(&self, now: Time) -> (State, Option<Effect>) {
-        let fresh = State { phase: Phase::Migrating, migrated: false, provisioned: false, abort: None };
+        let fresh =
+            State { phase: Phase::Migrating, migrated: false, provisioned: false, abort: None, marks: None };
         let state = if self.migrate { fresh } else { self.provisioning(fresh, now) };
         let effect = state.effect();
         (state, effect)
@@ -51,7 +52,7 @@ impl Plan {
         let to = |phase| Ok(State { phase, ..stay.clone() });
         match (&state.phase, event) {
             // Cutting a migration or a store short would leave behind what nobody knows: the abort waits.
-            (Phase::Migrating | Phase::Switching(Storing { .. }), Event::Abort(why)) => {
+            (Phase::Migrating | Phase::Switching(Storing), Event::Abort(why)) => {
                 Ok(State { abort: Some(why), ..stay })
             }
             (Phase::Migrating, Event::Migrated) => {
@@ -74,9 +75,9 @@ impl Plan {
             (Phase::Provisioning, Event::ProvisionFailed(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Provision, why), now))
             }
-            // The slot that would be started has the traffic: nothing is done to it, nor to the database under it.
-            (Phase::Provisioning, Event::RouteMoved { active, generation }) => {
-                to(Phase::Failed(Cause::new(Kind::RouteMoved, self.moved(&active, generation))))
+            // The slot that would be started has traffic: nothing is done to it, nor to the database under it.
+            (Phase::Migrating | Phase::Provisioning, Event::RouteMoved(moved)) => {
+                to(Phase::Failed(Cause::new(Kind::RouteMoved, moved)))
             }
             (Phase::Probing { .. }, Event::Ready) => to(Phase::Smoking),
             (Phase::Probing { .. }, Event::NotReady(why)) => {
@@ -91,26 +92,23 @@ impl Plan {
                 Event::Abort(why),
             ) => Ok(self.give_up(stay, Cause::new(Kind::Operator, why), now)),
 
-            (Phase::Switching(Reading), Event::RouteRead { generation, baseline }) => {
-                to(Phase::Switching(Storing { generation, baseline }))
+            (Phase::Switching(Reading), Event::RouteRead(marks)) => {
+                Ok(State { phase: Phase::Switching(Storing), marks: Some(marks), ..stay })
             }
             (Phase::Switching(_), Event::NotSwitched(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Switch, why), now))
             }
-            (Phase::Switching(_), Event::RouteMoved { active, generation }) => {
-                let cause = Cause::new(Kind::RouteMoved, self.moved(&active, generation));
-                Ok(self.give_up(stay, cause, now))
+            (Phase::Switching(_), Event::RouteMoved(moved)) => {
+                Ok(self.give_up(stay, Cause::new(Kind::RouteMoved, moved), now))
             }
-            (Phase::Switching(Storing { baseline, .. }), Event::Switched { generation }) => {
-                match stay.abort.clone() {
-                    Some(why) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
-                    None => {
-                        let until = now.after(self.soak);
-                        to(Phase::Soaking { until, generation, baseline: *baseline })
-                    }
+            (Phase::Switching(Storing), Event::Switched { generation }) => match stay.abort.clone() {
+                Some(why) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
+                None => {
+                    let until = now.after(self.soak);
+                    to(Phase::Soaking { until, generation })
                 }
-            }
-            (Phase::Switching(Storing { .. }), Event::SwitchUncertain(why)) => {
+            },
+            (Phase::Switching(Storing), Event::SwitchUncertain(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
             }
 
@@ -118,7 +116,7 @@ impl Plan {
                 to(Phase::Draining { until: now.after(self.drain), generation: *generation })
             }
             (Phase::Soaking { until, generation, .. }, Event::SoakInconclusive(why)) if now >= *until => {
-                if self.accept_inconclusive {
+                if self.accept_inconclusive || state.has_nothing_before() {
                     to(Phase::Draining { until: now.after(self.drain), generation: *generation })
                 } else {
                     Ok(roll_back(stay, Cause::new(Kind::Inconclusive, why), now, false))
@@ -132,8 +130,8 @@ impl Plan {
             }
             (
                 Phase::Soaking { .. } | Phase::Draining { .. } | Phase::RollingBack { .. },
-                Event::RouteMoved { active, generation },
-            ) => to(self.stuck(self.moved(&active, generation), format!("cutover status {}", self.group))),
+                Event::RouteMoved(moved),
+            ) => to(self.stuck(moved, format!("cutover status {}", self.group))),
             (Phase::Soaking { .. } | Phase::Draining { .. }, Event::Abort(why) | Event::Rollback(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false))
             }
@@ -150,8 +148,7 @@ impl Plan {
                 let note = format!("slot \"{}\" is left running", self.from);
                 to(Phase::Completed { note: Some(note) })
             }
-            (Phase::Warm { .. } | Phase::Decommissioning(_), Event::RouteMoved { active, generation }) => {
-                let moved = self.moved(&active, generation);
+            (Phase::Warm { .. } | Phase::Decommissioning(_), Event::RouteMoved(moved)) => {
                 let note = format!("{moved}; slot \"{}\" is left running", self.from);
                 to(Phase::Completed { note: Some(note) })
             }
@@ -176,13 +173,13 @@ impl Plan {
             (Phase::TearingDown { cause, step: TeardownStep::Teardown, .. }, Event::TornDown) => {
                 to(Phase::Failed(cause.clone()))
             }
-            (Phase::TearingDown { cause, step, .. }, Event::RouteMoved { active, generation }) => {
+            (Phase::TearingDown { cause, step, .. }, Event::RouteMoved(moved)) => {
                 let left = match step {
                     TeardownStep::Revert => "the database is not reverted",
                     TeardownStep::Teardown => "it is left running",
                 };
-                let moved = self.moved(&active, generation);
-                let reason = format!("{cause}; but slot \"{}\" has the traffic, so {left}: {moved}", self.to);
+                let reason =
+                    format!("{cause}; but slot \"{}\" may have traffic, so {left}: {moved}", self.to);
                 to(self.stuck(reason, format!("cutover status {}", self.group)))
             }
             (Phase::TearingDown { cause, step, retry }, Event::StepFailed(why)) => {
@@ -222,15 +219,31 @@ impl Plan {
         };
         let stuck = |reason, next| State { phase: self.stuck(reason, next), ..state.clone() };
         let again = format!("cutover switch {} --to {}", self.group, self.from);
+        let forward = format!("cutover deploy {} --version VERSION", self.group);
         Ok(match (step, event) {
             // The tries go on being counted over both steps: a slot that is healthy and sick by turns must come to an end.
             (Verify, Event::OldHealthy) => at(SwitchBack, Retry { at: now, ..retry }),
+            (Verify | SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
+                let (from, to) = (&self.from, &self.to);
+                let reason = format!(
+                    "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go back to, and traffic stays on \"{to}\"; mend the release and deploy it"
+                );
+                stuck(reason, forward)
+            }
+            (Verify | SwitchBack, Event::OldWorse(why)) => {
+                let (from, to) = (&self.from, &self.to);
+                let reason = format!(
+                    "{cause}; but slot \"{from}\" {why}; so traffic stays on \"{to}\"; mend the release and deploy it"
+                );
+                stuck(reason, forward)
+            }
             (Verify | SwitchBack, Event::OldSick(why)) => match retry.next(now, MOST_SWITCHES) {
                 Some(retry) => at(Verify, retry),
                 None => {
                     let (from, to) = (&self.from, &self.to);
-                    let reason =
-                        format!("{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}");
+                    let reason = format!(
+                        "{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}; once \"{from}\" is healthy again, go back by hand"
+                    );
                     stuck(reason, again)
                 }
             },
@@ -244,14 +257,20 @@ impl Plan {
             (Verify | SwitchBack, Event::SwitchedBack) => {
                 at(Drain { until: now.after(self.drain) }, Retry { failed: 0, at: now })
             }
-            (Drain { .. }, Event::Drained | Event::DrainTimedOut(_)) => {
-                self.after_drain(state, cause, keep_database, now)
+            (Drain { .. }, Event::Drained) => self.after_drain(state, cause, keep_database, now),
+            // The database is not changed under requests that have not ended: first they are cut off.
+            (Drain { .. }, Event::DrainTimedOut(_)) if self.decommission.is_some() => {
+                at(Teardown, Retry { failed: 0, at: now })
             }
+            (Drain { .. }, Event::DrainTimedOut(_)) => self.after_drain(state, cause, keep_database, now),
             (Revert, Event::Reverted) => {
                 let reverted = State { migrated: false, ..state.clone() };
                 self.after_drain(&reverted, cause, keep_database, now)
             }
-            (Teardown, Event::TornDown) => State { phase: Phase::RolledBack(cause.clone()), ..state.clone() },
+            (Teardown, Event::TornDown) => {
+                let stopped = State { provisioned: false, ..state.clone() };
+                self.after_drain(&stopped, cause, keep_database, now)
+            }
             (Revert | Teardown, Event::StepFailed(why)) => match retry.next(now, MOST_COMMANDS) {
                 Some(retry) => at(step, retry),
                 None => {
@@ -271,7 +290,7 @@ impl Plan {
         let retry = Retry { failed: 0, at: now };
         let step = if state.migrated && !keep_database && self.revert.is_some() {
             RollbackStep::Revert
-        } else if self.decommission.is_some() {
+        } else if self.decommission.is_some() && state.provisioned {
             RollbackStep::Teardown
         } else {
             return State { phase: Phase::RolledBack(cause.clone()), ..state.clone() };
@@ -308,13 +327,6 @@ impl Plan {
         };
         let phase = Phase::TearingDown { cause, step, retry: Retry { failed: 0, at: now } };
         State { phase, ..state }
-    }
-
-    fn moved(&self, active: &str, generation: u32) -> String {
-        format!(
-            "somebody else moved the route of group \"{}\": \"{active}\" is active, generation {generation}",
-            self.group
-        )
     }
 
     fn stuck(&self, reason: String, next: String) -> Phase {

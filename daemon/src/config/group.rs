@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 
-use cutover_core::probe::Thresholds;
+use cutover_core::probe::{Require, Thresholds};
 use cutover_core::smoke::Expectation;
 use cutover_core::soak::Limits;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -85,7 +85,7 @@ fn five_minutes() -> Duration {
     Duration::seconds(300)
 }
 
-/// `[group.NAME.probe]`: HTTP/1.1 GETs of every peer of a slot.
+/// `[group.NAME.probe]`: HTTP/1.1 GETs of every server of a slot but backups and those that are down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
@@ -104,6 +104,8 @@ pub struct Probe {
     /// The new slot must be healthy after this long.
     #[serde(deserialize_with = "not_zero")]
     pub deadline: Duration,
+    /// How many of a slot's servers must be healthy for traffic to move there.
+    pub require: Require,
 }
 
 impl Probe {
@@ -122,6 +124,7 @@ impl Default for Probe {
             healthy: Count::new(2),
             unhealthy: Count::new(3),
             deadline: Duration::seconds(60),
+            require: Require::All,
         }
     }
 }

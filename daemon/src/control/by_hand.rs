@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use cutover_core::api::{Group as Seen, RouteChange};
 use cutover_core::deployment::{Event, Phase};
-use cutover_core::probe::Quorum;
 use tokio::sync::MutexGuard;
 
-use super::{Control, Refusal, Running, SETTLING, live, no_such_slot};
+use super::{Control, Refusal, Running, SETTLING, live};
 use crate::edge::SwitchError;
 use crate::journal::Switch;
 use crate::metrics;
@@ -48,16 +47,16 @@ impl<W: World> Control<W> {
         }
         let seen = self.world.group(group).await?;
         if seen.slot(&wanted.to).is_none() {
-            return Err(no_such_slot(&seen, &wanted.to));
+            return Err(Refusal::no_such_slot(&seen, &wanted.to));
         }
         let reason = format!("{} (by {})", wanted.reason, wanted.asked_by);
         let change = RouteChange::to(&wanted.to, reason.clone());
-        if seen.route.active == wanted.to {
-            // Moves nothing, and is answered when the route is on disk.
+        if seen.route.active == wanted.to && seen.route.split.is_none() {
+            // Moves nothing, but ends a trial, and is answered when the route is on disk.
             return self.store(&seen, &wanted.to, change).await;
         }
         let prober = Prober { world: &*self.world, group, config };
-        match prober.verify(&seen, &wanted.to, Quorum::All).await {
+        match prober.verify(&seen, &wanted.to).await {
             Ok(()) => {}
             Err(why) if wanted.force => {
                 tracing::warn!(
@@ -115,7 +114,7 @@ impl<W: World> Control<W> {
         let mut why = String::new();
         for _ in 0..MOST_TRIES {
             let error = match self.world.switch(&seen.name, &change, now.route.generation).await {
-                Ok(now) if now.route.active == to => return Ok(now),
+                Ok(now) if now.route.is_all_on(to) => return Ok(now),
                 Ok(now) => {
                     let at = now.route.active;
                     return Err(Refusal::NotSwitched(format!(
@@ -134,11 +133,11 @@ impl<W: World> Control<W> {
             // Unread, it is asked for once more as it was: the generation sees to it that it is done at most once.
             let Ok(read) = self.world.group(&seen.name).await else { continue };
             now = read;
-            let done = now.route.active == to;
+            let done = now.route.is_all_on(to);
             change = RouteChange { active: Some(now.route.active.clone()), fence: !done, ..wanted.clone() };
         }
         let (slot, group) = (to.to_owned(), seen.name.clone());
-        Err(match now.route.active == to {
+        Err(match now.route.is_all_on(to) {
             true => Refusal::NotOnDisk { slot, group, why },
             false => Refusal::SwitchUnknown { group, why },
         })

@@ -1,5 +1,7 @@
 //! Why something an operator asked for is not done.
 
+use cutover_core::api::{Group, Shared, Traffic};
+
 use crate::edge::EdgeError;
 use crate::journal::JournalError;
 
@@ -23,6 +25,38 @@ pub enum Refusal {
         group: String,
         /// Names there are.
         known: Vec<String>,
+    },
+    /// In the configuration of the daemon, not in that of nginx.
+    #[error("nginx has no group \"{group}\"; it has: {}", known.join(", "))]
+    NotInNginx {
+        /// The name.
+        group: String,
+        /// Names there are.
+        known: Vec<String>,
+    },
+    /// A deployment into a slot that users' requests go to, or may at any moment.
+    #[error(
+        "slot \"{slot}\" of group \"{group}\" {traffic}, so it is not started anew; to give all traffic to the active slot, for good: {helps}"
+    )]
+    HasTraffic {
+        /// The slot.
+        slot: String,
+        /// The group.
+        group: String,
+        /// Why it has.
+        traffic: Traffic,
+        /// What to type.
+        helps: String,
+    },
+    /// A deployment into a slot whose servers have users of another group.
+    #[error("slot \"{slot}\" {shared}: to start or stop one is to start or stop both; {}", apart(helps.as_deref()))]
+    Shared {
+        /// The slot.
+        slot: String,
+        /// What it shares with whom.
+        shared: Shared,
+        /// What to type.
+        helps: Option<String>,
     },
     /// A deployment into the slot that has the traffic.
     #[error("slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another one")]
@@ -90,6 +124,18 @@ pub enum Refusal {
         /// What is wrong with it.
         why: String,
     },
+    /// Traffic would have to go back to a slot that is worse.
+    #[error(
+        "slot \"{slot}\" is not healthy, so no traffic goes back there, and the deployment stays {phase}: {why}"
+    )]
+    NoBetter {
+        /// The slot.
+        slot: String,
+        /// Where the deployment is.
+        phase: &'static str,
+        /// What is wrong with the slot.
+        why: String,
+    },
     /// Known before anything is begun.
     #[error(
         "nginx.admin \"{0}\": over TCP the admin API only reads; to deploy and switch, use \"unix:/PATH\""
@@ -143,6 +189,14 @@ fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
     }
 }
 
+fn apart(helps: Option<&str>) -> String {
+    let apart = "give each group servers of its own";
+    match helps {
+        Some(helps) => format!("move the other group away first: {helps}; or {apart}"),
+        None => apart.to_owned(),
+    }
+}
+
 impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
@@ -153,10 +207,18 @@ impl From<JournalError> for Refusal {
 }
 
 impl Refusal {
+    pub(super) fn no_such_slot(seen: &Group, slot: &str) -> Self {
+        Self::UnknownSlot {
+            slot: slot.to_owned(),
+            group: seen.name.clone(),
+            known: seen.slots.iter().map(|slot| slot.name.clone()).collect(),
+        }
+    }
+
     /// The HTTP status that goes with it.
     pub fn status(&self) -> u16 {
         match self {
-            Self::UnknownGroup { .. } | Self::UnknownDeployment(_) => 404,
+            Self::UnknownGroup { .. } | Self::NotInNginx { .. } | Self::UnknownDeployment(_) => 404,
             Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) => 422,
             Self::Busy { .. }
             | Self::Unfit { .. }
@@ -165,6 +227,9 @@ impl Refusal {
             | Self::NotSwitchedYet { .. }
             | Self::NoWayBack { .. }
             | Self::ReadsOnly(_)
+            | Self::HasTraffic { .. }
+            | Self::Shared { .. }
+            | Self::NoBetter { .. }
             | Self::Sick { .. } => 409,
             Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::Edge(_) => 502,
             Self::NotOnDisk { .. } => 507,
@@ -176,7 +241,10 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownGroup { .. } => "unknown_group",
+            Self::NotInNginx { .. } => "not_in_nginx",
             Self::UnknownSlot { .. } => "unknown_slot",
+            Self::HasTraffic { .. } => "slot_has_traffic",
+            Self::Shared { .. } => "shared_servers",
             Self::Active { .. } => "slot_is_active",
             Self::NoStandby(_) => "no_standby",
             Self::Busy { .. } => "busy",
@@ -186,6 +254,7 @@ impl Refusal {
             Self::NotSwitchedYet { .. } => "not_switched_yet",
             Self::NoWayBack { .. } => "no_way_back",
             Self::Sick { .. } => "sick",
+            Self::NoBetter { .. } => "no_better",
             Self::ReadsOnly(_) => "reads_only",
             Self::NotSwitched(_) => "not_switched",
             Self::NotOnDisk { .. } => "not_durable",

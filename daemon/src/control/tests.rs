@@ -1,5 +1,6 @@
 //! What operators may ask for, and when.
 
+use cutover_core::api::Group as Seen;
 use cutover_core::deployment::Time;
 
 use super::*;
@@ -131,7 +132,7 @@ async fn a_warm_slot_that_is_sick_is_no_way_back() {
     let two = bench.deploy("2").await.unwrap();
     bench.until(&two.id, "warm").await;
     bench.world.scene().sick.push("blue".to_owned());
-    assert!(matches!(bench.control.rollback("shop", "me").await, Err(Refusal::Sick { .. })));
+    assert!(matches!(bench.control.rollback("shop", "me").await, Err(Refusal::NoBetter { .. })));
     assert_eq!(bench.outcome(&two.id).await, Some(Outcome::Completed));
     assert_eq!(bench.world.scene().active, "green");
 }

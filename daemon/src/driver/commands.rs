@@ -1,11 +1,10 @@
 //! Effects that run a command of the operator's.
 //!
-//! Before one that starts a slot anew or takes something away, nginx is asked where the traffic is: nothing that has
-//! traffic is touched, and no database is reverted under the version that uses it.
+//! Before each, nginx is asked where the traffic is; see [`Obstacle`].
 
-use cutover_core::api::Group;
 use cutover_core::deployment::Event;
 
+use super::obstacle::Obstacle;
 use super::{Scene, story};
 use crate::command::{Failed, Job};
 use crate::config;
@@ -15,6 +14,11 @@ impl<W: World> Scene<W> {
     pub(super) async fn migrate(&self, phase: &str) -> Event {
         // A deployment keeps the configuration it began with, so what its plan has, its configuration has.
         let Some(migrate) = &self.deployment.config.migrate else { return Event::MigratedNothing };
+        match self.obstacle_patiently(&self.deployment.plan.to).await {
+            Ok(Some(Obstacle::Routed(why))) => return Event::RouteMoved(why),
+            Ok(Some(Obstacle::Held(_)) | None) => {}
+            Err(why) => return Event::MigrateFailed(format!("migrate was not begun: {why}")),
+        }
         let job = story::job_for_new(&self.deployment, "migrate", migrate);
         let done = self.world.run(&job).await;
         if let Err(Failed { code: Some(code), .. }) = &done
@@ -31,14 +35,12 @@ impl<W: World> Scene<W> {
         }
     }
 
-    /// A slot that has got the traffic meanwhile is not started anew under it.
+    /// A slot that has got traffic meanwhile is not started anew under it.
     pub(super) async fn provision(&self, phase: &str) -> Event {
-        match self.group_patiently().await {
-            Ok(group) if group.route.active == self.deployment.plan.to => {
-                let Group { route, .. } = group;
-                return Event::RouteMoved { active: route.active, generation: route.generation };
-            }
-            Ok(_) => {}
+        match self.obstacle_patiently(&self.deployment.plan.to).await {
+            Ok(Some(Obstacle::Routed(why))) => return Event::RouteMoved(why),
+            // The first line of the deployment has said what it cuts off.
+            Ok(Some(Obstacle::Held(_)) | None) => {}
             Err(why) => return Event::ProvisionFailed(why),
         }
         match self.run(phase, "provision", self.deployment.config.provision.as_ref()).await {
@@ -48,7 +50,7 @@ impl<W: World> Scene<W> {
     }
 
     pub(super) async fn decommission_old(&self, phase: &str) -> Event {
-        if let Some(event) = self.has_traffic(&self.deployment.plan.from).await {
+        if let Some(event) = self.before_stopping(phase, &self.deployment.plan.from).await {
             return event;
         }
         let jobs = story::jobs(&self.deployment);
@@ -59,7 +61,7 @@ impl<W: World> Scene<W> {
     }
 
     pub(super) async fn revert(&self, phase: &str) -> Event {
-        if let Some(event) = self.has_traffic(&self.deployment.plan.to).await {
+        if let Some(event) = self.before_reverting(&self.deployment.plan.to).await {
             return event;
         }
         match self.run(phase, "revert", self.deployment.config.revert.as_ref()).await {
@@ -69,7 +71,7 @@ impl<W: World> Scene<W> {
     }
 
     pub(super) async fn tear_down_new(&self, phase: &str) -> Event {
-        if let Some(event) = self.has_traffic(&self.deployment.plan.to).await {
+        if let Some(event) = self.before_stopping(phase, &self.deployment.plan.to).await {
             return event;
         }
         match self.run_job(phase, story::jobs(&self.deployment).tear_down_new).await {
@@ -106,14 +108,29 @@ impl<W: World> Scene<W> {
         done
     }
 
-    /// The event to give up with when a slot has the traffic, or when that cannot be known.
-    async fn has_traffic(&self, slot: &str) -> Option<Event> {
-        match self.world.group(&self.deployment.plan.group).await {
-            Ok(group) if group.route.active == slot => {
-                Some(Event::RouteMoved { active: group.route.active, generation: group.route.generation })
+    /// The event to give up with before a slot is stopped. What has outlived the drain's deadline is cut off, and that is said.
+    async fn before_stopping(&self, phase: &str, slot: &str) -> Option<Event> {
+        match self.obstacle(slot).await {
+            Ok(None) => None,
+            Ok(Some(Obstacle::Routed(why))) => Some(Event::RouteMoved(why)),
+            Ok(Some(Obstacle::Held(held))) => {
+                self.note(phase, &format!("slot \"{slot}\" {held}: stopping it cuts off what it holds"))
+                    .await;
+                None
             }
-            Ok(_) => None,
-            Err(error) => Some(Event::StepFailed(format!("nginx {error}"))),
+            Err(why) => Some(Event::StepFailed(why)),
+        }
+    }
+
+    /// The event to give up with before the database is changed back: not even under requests that have not ended.
+    async fn before_reverting(&self, slot: &str) -> Option<Event> {
+        match self.obstacle(slot).await {
+            Ok(None) => None,
+            Ok(Some(Obstacle::Routed(why))) => Some(Event::RouteMoved(why)),
+            Ok(Some(Obstacle::Held(held))) => {
+                Some(Event::StepFailed(format!("slot \"{slot}\" still {held}")))
+            }
+            Err(why) => Some(Event::StepFailed(why)),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Waiting until the new slot is healthy, and watching slots that should stay so.
 
-use cutover_core::deployment::{Event, Time};
-use cutover_core::probe::{Health, Slot};
+use cutover_core::deployment::{Event, Old, Time};
+use cutover_core::probe::{Health, Require, Slot};
 
 use super::Scene;
+use crate::families;
 use crate::probe::Prober;
 use crate::world::World;
 
@@ -13,10 +14,10 @@ impl<W: World> Scene<W> {
         Prober { world: &self.world, group: &deployment.plan.group, config: &deployment.config }
     }
 
-    /// First probe at once, then one round each interval until all peers are healthy.
+    /// First probe at once, then one round each interval until enough servers are healthy.
     pub(super) async fn wait_until_ready(&self, until: Time) -> Event {
         let slot = &self.deployment.plan.to;
-        let mut seen = Slot::new(self.deployment.config.probe.thresholds());
+        let mut seen = self.unprobed();
         let mut said = String::new();
         let rounds = async {
             loop {
@@ -36,7 +37,8 @@ impl<W: World> Scene<W> {
             () = self.clock.sleep_until(until) => {
                 let limit = self.deployment.config.probe.deadline;
                 let why = if said.is_empty() { "no probe has ended".to_owned() } else { said };
-                Event::NotReady(format!("slot \"{slot}\" was not healthy within {limit}: {why}"))
+                let hint = self.two_families(slot).await;
+                Event::NotReady(format!("slot \"{slot}\" was not healthy within {limit}: {why}{hint}"))
             }
         }
     }
@@ -44,7 +46,7 @@ impl<W: World> Scene<W> {
     /// Ends when the new slot has become sick, with the reason.
     pub(super) async fn new_slot_sick(&self) -> String {
         let slot = &self.deployment.plan.to;
-        let mut seen = Slot::new(self.deployment.config.probe.thresholds());
+        let mut seen = self.unprobed();
         loop {
             let why = self.probe_round(slot, &mut seen).await;
             if seen.health() == Health::Sick {
@@ -55,10 +57,11 @@ impl<W: World> Scene<W> {
     }
 
     /// Never ends: says when the old slot, the way back, becomes sick or healthy.
-    pub(super) async fn watch_old_slot(&self, phase: &str) {
+    pub(super) async fn watch_old_slot(&self, phase: &str, old: Old) {
         let slot = &self.deployment.plan.from;
-        let mut seen = Slot::new(self.deployment.config.probe.thresholds());
-        let mut told = Health::Healthy;
+        let mut seen = Slot::new(self.deployment.config.probe.thresholds(), Require::One);
+        // Of a slot that never was healthy nobody expects it.
+        let mut told = if old.was_healthy() { Health::Healthy } else { Health::Sick };
         loop {
             let why = self.probe_round(slot, &mut seen).await;
             match (told, seen.health()) {
@@ -69,13 +72,25 @@ impl<W: World> Scene<W> {
                     told = Health::Sick;
                 }
                 (Health::Sick, Health::Healthy) => {
-                    self.note(phase, &format!("slot \"{slot}\" is healthy again")).await;
+                    self.note(phase, &format!("slot \"{slot}\" is healthy: there is a way back")).await;
                     told = Health::Healthy;
                 }
                 _ => {}
             }
             tokio::time::sleep(self.deployment.config.probe.interval.get()).await;
         }
+    }
+
+    fn unprobed(&self) -> Slot {
+        let probe = &self.deployment.config.probe;
+        Slot::new(probe.thresholds(), probe.require)
+    }
+
+    /// What may help a slot with servers of two address families; empty if there are none.
+    async fn two_families(&self, slot: &str) -> String {
+        let group = self.world.group(&self.deployment.plan.group).await.ok();
+        let hint = group.as_ref().and_then(|group| group.slot(slot)).and_then(families::of_slot);
+        hint.map(|families| format!("; {families}")).unwrap_or_default()
     }
 
     /// One round, and what keeps the slot from being healthy. When nginx cannot be read nothing is learnt about the slot.

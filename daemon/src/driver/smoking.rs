@@ -1,14 +1,15 @@
 //! The smoke tests.
 
-use cutover_core::api::Group;
+use cutover_core::api::{Group, Slot};
 use cutover_core::deployment::Event;
+use cutover_core::probe::NO_PRIMARY;
 
 use super::Scene;
 use crate::config::{Smoke, SmokeKind, SmokeRequest};
 use crate::world::World;
 
 impl<W: World> Scene<W> {
-    /// Runs them in their order, on every peer of the new slot; the first that fails decides.
+    /// Runs them in their order, on every primary of the new slot; the first that fails decides.
     pub(super) async fn smoke(&self) -> Event {
         let group = match self.group_patiently().await {
             Ok(group) => group,
@@ -31,15 +32,14 @@ impl<W: World> Scene<W> {
             }
             SmokeKind::Request(request) => {
                 let slot = &self.deployment.plan.to;
-                let peers = group.slot(slot).map(|slot| slot.peers.as_slice()).unwrap_or_default();
                 let mut asked = false;
-                for peer in peers.iter().filter(|peer| !peer.down) {
+                for peer in group.slot(slot).into_iter().flat_map(Slot::primaries) {
                     self.smoke_peer(request, &peer.address)
                         .await
                         .map_err(|why| format!("{}: {why}", peer.address))?;
                     asked = true;
                 }
-                if asked { Ok(()) } else { Err(format!("slot \"{slot}\" has no peer that is not down")) }
+                if asked { Ok(()) } else { Err(format!("slot \"{slot}\": {NO_PRIMARY}")) }
             }
         }
     }

@@ -1,20 +1,20 @@
 //! The soak: the counters of the new slot, and probes of both.
 
 use cutover_core::counters::Counters;
-use cutover_core::deployment::{Event, Time};
+use cutover_core::deployment::{Event, Marks, Time};
 use cutover_core::soak::{Soak, Verdict};
 
 use super::Scene;
-use super::switching::PATIENCE;
+use super::switching::{PATIENCE, moved};
 use crate::world::World;
 
 impl<W: World> Scene<W> {
     /// Watches until the verdict. Users are on the new version: whichever sign is first decides.
-    pub(super) async fn soak(&self, until: Time, generation: u32, baseline: Counters) -> Event {
+    pub(super) async fn soak(&self, until: Time, generation: u32, marks: Marks) -> Event {
         tokio::select! {
-            event = self.watch_counters(until, generation, baseline) => event,
+            event = self.watch_counters(until, generation, marks.baseline) => event,
             why = self.new_slot_sick() => Event::SoakBad(why),
-            () = self.watch_old_slot("soaking") => Event::SoakBlind("the watch has ended".to_owned()),
+            () = self.watch_old_slot("soaking", marks.old) => Event::SoakBlind("the watch has ended".to_owned()),
         }
     }
 
@@ -30,10 +30,7 @@ impl<W: World> Scene<W> {
                     read = self.clock.now();
                     let route = &group.route;
                     if route.active != plan.to || route.generation != generation {
-                        return Event::RouteMoved {
-                            active: route.active.clone(),
-                            generation: route.generation,
-                        };
+                        return Event::RouteMoved(moved(&group));
                     }
                     if let Some(slot) = group.slot(&plan.to) {
                         soak.observe(&slot.counters);

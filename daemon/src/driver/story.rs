@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cutover_core::deployment::{CauseKind, Event, Phase, RollbackStep, State, Store, TeardownStep};
+use cutover_core::deployment::{
+    CauseKind, Event, Marks, Old, Phase, RollbackStep, State, Store, TeardownStep,
+};
 
 use super::Scene;
 use crate::clock::rfc3339;
@@ -56,11 +58,12 @@ fn job(deployment: &Deployment, name: &str, command: &config::Command, (slot, ve
     Job { name: name.to_owned(), deployment: deployment.id.clone(), command: command.clone(), environment }
 }
 
-/// The message of the first record.
-pub fn first_message(deployment: &Deployment, state: &State) -> String {
+/// The message of the first record. `gives_up`: what the deployment costs, a clause each.
+pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State) -> String {
     let plan = &deployment.plan;
+    let price = if gives_up.is_empty() { String::new() } else { format!("; {}", gives_up.join(", ")) };
     format!(
-        "deploying version \"{}\" to slot \"{}\" while \"{}\" has the traffic, asked by {}; {}",
+        "deploying version \"{}\" to slot \"{}\" while \"{}\" has the traffic, asked by {}{price}; {}",
         deployment.version,
         plan.to,
         plan.from,
@@ -128,7 +131,7 @@ fn begin(state: &State) -> String {
         Phase::Probing { .. } => "waiting until it is healthy",
         Phase::Smoking => "running the smoke tests",
         Phase::Switching(Store::Reading) => "reading the route",
-        Phase::Switching(Store::Storing { .. }) => "probing once more and switching",
+        Phase::Switching(Store::Storing) => "probing once more and switching",
         Phase::Soaking { .. } => "watching it under real traffic",
         Phase::Draining { .. } => "waiting for requests on the old version",
         Phase::Decommissioning(_) => "stopping the old version",
@@ -157,8 +160,17 @@ impl<W> Scene<W> {
             Event::Ready => format!("slot \"{}\" is healthy", plan.to),
             Event::SmokePassed if self.deployment.config.smoke.is_empty() => "no smoke tests".to_owned(),
             Event::SmokePassed => "smoke tests passed".to_owned(),
-            Event::RouteRead { generation, .. } => {
-                format!("slot \"{}\" has the traffic, generation {generation}", plan.from)
+            Event::RouteRead(Marks { generation, old, .. }) => {
+                let way_back = match old {
+                    Old { healthy: 0, .. } => {
+                        ", and no healthy server: there will be nothing to go back to".to_owned()
+                    }
+                    Old { healthy, servers, .. } if healthy < servers => {
+                        format!(", {healthy} of its {servers} servers healthy")
+                    }
+                    Old { .. } => String::new(),
+                };
+                format!("slot \"{}\" has the traffic, generation {generation}{way_back}", plan.from)
             }
             Event::Switched { generation } => {
                 format!("switched to slot \"{}\", generation {generation}", plan.to)
@@ -166,6 +178,9 @@ impl<W> Scene<W> {
             Event::SoakPassed => "soak passed".to_owned(),
             Event::SoakInconclusive(why) if plan.accept_inconclusive => {
                 format!("soak inconclusive, which is accepted: {why}")
+            }
+            Event::SoakInconclusive(why) if before.has_nothing_before() => {
+                format!("soak inconclusive: {why}; there is nothing to go back to, so the new version stays")
             }
             Event::Drained => "drained".to_owned(),
             Event::WarmOver => "the warm window is over".to_owned(),
@@ -175,7 +190,7 @@ impl<W> Scene<W> {
             Event::Reverted => "the database is reverted".to_owned(),
             Event::TornDown => "the new version is stopped".to_owned(),
             Event::Supersede => "another deployment or switch takes over".to_owned(),
-            Event::RouteMoved { .. } => "the route has moved".to_owned(),
+            Event::RouteMoved(_) => "the route has moved".to_owned(),
             Event::SwitchUncertain(why) => format!("the switch is not certain: {why}"),
             Event::SoakBad(why) => format!("soak failed: {why}"),
             Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
@@ -189,6 +204,7 @@ impl<W> Scene<W> {
             | Event::SoakBlind(why)
             | Event::DrainTimedOut(why)
             | Event::OldSick(why)
+            | Event::OldWorse(why)
             | Event::Abort(why)
             | Event::Rollback(why) => why.clone(),
         }

@@ -11,12 +11,13 @@
 use std::time::Duration;
 
 use cutover_core::api::{Group, RouteChange};
-use cutover_core::deployment::Event;
-use cutover_core::probe::Quorum;
+use cutover_core::counters::Counters;
+use cutover_core::deployment::{Event, Marks, Now, Old, State, WayBack};
 
 use super::Scene;
-use crate::edge::SwitchError;
+use crate::edge::{EdgeError, SwitchError};
 use crate::metrics;
+use crate::probe::Found;
 use crate::world::World;
 
 /// How long nginx may not answer before a step that needs it gives up: it may just be restarting.
@@ -25,15 +26,32 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Tries of one switch whose replies are lost.
 const MOST_TRIES: u32 = 8;
 
+/// Waits for an nginx that does not answer, for a while.
+pub(super) struct Patience(tokio::time::Instant);
+
+impl Patience {
+    pub(super) fn begin() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    /// A pause before nginx is asked again; the error once it has not answered for too long.
+    pub(super) async fn pause(&self, error: EdgeError) -> Result<(), String> {
+        if self.0.elapsed() >= PATIENCE {
+            return Err(format!("nginx {error}"));
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
+}
+
 impl<W: World> Scene<W> {
     /// Reads the group, again and again for a while if nginx does not answer.
     pub(super) async fn group_patiently(&self) -> Result<Group, String> {
-        let begin = tokio::time::Instant::now();
+        let patience = Patience::begin();
         loop {
             match self.world.group(&self.deployment.plan.group).await {
                 Ok(group) => return Ok(group),
-                Err(error) if begin.elapsed() >= PATIENCE => return Err(format!("nginx {error}")),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(error) => patience.pause(error).await?,
             }
         }
     }
@@ -41,21 +59,34 @@ impl<W: World> Scene<W> {
     /// What the switch will rest on.
     pub(super) async fn read_route(&self) -> Event {
         let plan = &self.deployment.plan;
-        match self.group_patiently().await {
-            Ok(group) if group.route.active != plan.from => moved(&group),
-            Ok(group) => match group.slot(&plan.to) {
-                Some(slot) => {
-                    Event::RouteRead { generation: group.route.generation, baseline: slot.counters }
-                }
-                None => Event::NotSwitched(format!("group \"{}\" has no slot \"{}\"", plan.group, plan.to)),
-            },
-            Err(why) => Event::NotSwitched(why),
+        let group = match self.group_patiently().await {
+            Ok(group) => group,
+            Err(why) => return Event::NotSwitched(why),
+        };
+        let is_routed = group.route.routes_to(&plan.to).is_some();
+        if group.route.active != plan.from || is_routed {
+            return Event::RouteMoved(moved(&group));
         }
+        let (Some(old), Some(new)) = (group.slot(&plan.from), group.slot(&plan.to)) else {
+            let missing = if group.slot(&plan.to).is_none() { &plan.to } else { &plan.from };
+            return Event::NotSwitched(format!("group \"{}\" has no slot \"{missing}\"", plan.group));
+        };
+        let served = old.counters.since(&plan.served);
+        let Found { healthy, servers, .. } = match self.prober().look(&group, &plan.from, is_whole).await {
+            Ok(found) => found,
+            Err(why) => return Event::NotSwitched(why),
+        };
+        Event::RouteRead(Marks {
+            generation: group.route.generation,
+            baseline: new.counters,
+            old: Old { servers, healthy, served },
+        })
     }
 
     /// The switch.
-    pub(super) async fn switch(&self, generation: u32) -> Event {
+    pub(super) async fn switch(&self, state: &State) -> Event {
         let plan = &self.deployment.plan;
+        let Marks { generation, .. } = state.marks.unwrap_or_default();
         let mut sent = false;
         let mut why = String::new();
         for _ in 0..MOST_TRIES {
@@ -67,12 +98,12 @@ impl<W: World> Scene<W> {
             let done = route.active == plan.to && route.generation == after(generation);
             let still = route.active == plan.from && route.generation == generation;
             if still {
-                if let Err(why) = self.prober().verify(&group, &plan.to, Quorum::All).await {
+                if let Err(why) = self.prober().verify(&group, &plan.to).await {
                     let why = format!("slot \"{}\" is not healthy any more: {why}", plan.to);
                     return if sent { Event::SwitchUncertain(why) } else { Event::NotSwitched(why) };
                 }
             } else if !done {
-                return moved(&group);
+                return Event::RouteMoved(moved(&group));
             }
             let expected = if done { route.generation } else { generation };
             match self.store(&plan.to, expected, false).await {
@@ -82,7 +113,7 @@ impl<W: World> Scene<W> {
                     }
                     return Event::Switched { generation: group.route.generation };
                 }
-                Ok(group) => return moved(&group),
+                Ok(group) => return Event::RouteMoved(moved(&group)),
                 Err(SwitchError::Refused(why)) if still && !sent => {
                     return Event::NotSwitched(format!("nginx refuses the switch: {why}"));
                 }
@@ -97,40 +128,51 @@ impl<W: World> Scene<W> {
     }
 
     /// Whether traffic can go back.
-    pub(super) async fn verify_old(&self) -> Event {
-        let plan = &self.deployment.plan;
-        let group = match self.world.group(&plan.group).await {
-            Ok(group) => group,
-            Err(error) => return Event::StepFailed(format!("nginx {error}")),
-        };
-        if group.route.active == plan.from {
-            return self.move_back(&group).await;
-        }
-        if group.route.active != plan.to {
-            return moved(&group);
-        }
-        match self.prober().verify(&group, &plan.from, Quorum::Majority).await {
-            Ok(()) => Event::OldHealthy,
-            Err(why) => Event::OldSick(why),
+    pub(super) async fn verify_old(&self, state: &State) -> Event {
+        match self.way_back(state).await {
+            Ok(_) => Event::OldHealthy,
+            Err(event) => event,
         }
     }
 
     /// The switch back. The old slot is probed once more: the tries may be far apart.
-    pub(super) async fn switch_back(&self) -> Event {
+    pub(super) async fn switch_back(&self, state: &State) -> Event {
+        match self.way_back(state).await {
+            Ok(group) => self.move_back(&group).await,
+            Err(event) => event,
+        }
+    }
+
+    /// The group, if its traffic is on the new slot and the old one is better; else the event that follows.
+    async fn way_back(&self, state: &State) -> Result<Group, Event> {
         let plan = &self.deployment.plan;
         let group = match self.world.group(&plan.group).await {
             Ok(group) => group,
-            Err(error) => return Event::StepFailed(format!("nginx {error}")),
+            Err(error) => return Err(Event::StepFailed(format!("nginx {error}"))),
         };
         if group.route.active == plan.from {
-            return self.move_back(&group).await;
+            return Err(self.move_back(&group).await);
         }
         if group.route.active != plan.to {
-            return moved(&group);
+            return Err(Event::RouteMoved(moved(&group)));
         }
-        match self.prober().verify(&group, &plan.from, Quorum::Majority).await {
-            Ok(()) => self.move_back(&group).await,
-            Err(why) => Event::OldSick(why),
+        let marks = state.marks.unwrap_or_default();
+        let Some(new) = group.slot(&plan.to) else { return Err(Event::RouteMoved(moved(&group))) };
+        let prober = self.prober();
+        let new_healthy = prober.found(new).await.healthy;
+        // What an operator or an uncertain switch takes back is no verdict on the new version.
+        let new_served = match state.phase.cause().is_some_and(|cause| cause.kind.is_verdict()) {
+            true => new.counters.since(&marks.baseline),
+            false => Counters::default(),
+        };
+        let judged =
+            |old: &Found| marks.old.way_back(&Now { old_healthy: old.healthy, new_healthy, new_served });
+        let looked = prober.look(&group, &plan.from, |old| judged(old) != WayBack::Sick).await;
+        let old = looked.map_err(Event::OldSick)?;
+        match judged(&old) {
+            WayBack::Open => Ok(group),
+            WayBack::Sick => Err(Event::OldSick(old.why)),
+            WayBack::Worse(why) => Err(Event::OldWorse(why)),
         }
     }
 
@@ -143,7 +185,7 @@ impl<W: World> Scene<W> {
                 }
                 Event::SwitchedBack
             }
-            Ok(group) => moved(&group),
+            Ok(group) => Event::RouteMoved(moved(&group)),
             Err(error) => Event::StepFailed(error.to_string()),
         }
     }
@@ -156,8 +198,14 @@ impl<W: World> Scene<W> {
     }
 }
 
-fn moved(group: &Group) -> Event {
-    Event::RouteMoved { active: group.route.active.clone(), generation: group.route.generation }
+/// Said of a route that is not where this deployment has left it.
+pub(super) fn moved(group: &Group) -> String {
+    format!("somebody else moved the route of group \"{}\": {}", group.name, group.route)
+}
+
+/// Whether all servers of a slot are healthy.
+fn is_whole(found: &Found) -> bool {
+    found.healthy == found.servers
 }
 
 /// As the module counts on: zero means never switched.

@@ -59,6 +59,7 @@ pub(crate) fn deployment() -> Deployment {
         accept_inconclusive: false,
         drain: config.drain.deadline.get(),
         warm: config.warm.get(),
+        served: Default::default(),
     };
     Deployment {
         id: "shop-1".to_owned(),

@@ -21,6 +21,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
         accept_inconclusive: false,
         drain: std::time::Duration::from_secs(1),
         warm: std::time::Duration::from_secs(1),
+        served: Default::default(),
     };
     Deployment {
         id: id.to_owned(),
@@ -34,7 +35,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
 }
 
 fn state(phase: Phase) -> State {
-    State { phase, migrated: false, provisioned: true, abort: None }
+    State { phase, migrated: false, provisioned: true, abort: None, marks: None }
 }
 
 /// Takes a deployment through phases.

@@ -22,7 +22,7 @@ impl Journal {
             let next = "cutover status".to_owned();
             let message = format!("stuck: {reason}; next, type: {next}");
             let phase = Phase::Stuck { reason, next };
-            let state = State { phase, migrated: false, provisioned: false, abort: None };
+            let state = State { phase, migrated: false, provisioned: false, abort: None, marks: None };
             let id = deployment.clone();
             self.blocking(move |connection| {
                 let transaction = connection.transaction()?;

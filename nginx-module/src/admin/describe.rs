@@ -1,5 +1,7 @@
 //! A group as the API shows it.
 
+use std::ptr;
+
 use cutover_core::api::{
     Group as Described, GuardTerms, Peer, RouteState, Shares, Slot as DescribedSlot, TrialPhase, TrialState,
 };
@@ -11,12 +13,12 @@ use cutover_core::split::{Percent, Share};
 use cutover_core::trial::Phase;
 use ngx::ffi::{
     ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock,
+    ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock, ngx_str_t,
 };
 
 use crate::counters::Living;
 use crate::ext::{elements, text};
-use crate::group::{Group, Slot};
+use crate::group::{Choice, Group, Slot};
 use crate::trial;
 
 /// Which processes live, for the gauges; one answer for all groups of a call.
@@ -50,10 +52,16 @@ pub(super) fn one_of_many(group: &Group, living: Option<&Living>) -> Described {
             generation: reading.generation(),
             split,
             trial: trial_state(group, reading),
+            standby: standby(group, reading),
         },
         slots: group.slots.iter().map(|one| slot(group, one, living)).collect(),
         events: Vec::new(),
     }
+}
+
+fn standby(group: &Group, reading: Reading) -> Option<String> {
+    let Choice { slot, .. } = group.standby(reading, ptr::null_mut());
+    group.slots.get(slot).filter(|_| group.slots.len() > 1).map(|slot| slot.name.clone())
 }
 
 fn shares(group: &Group, route: Route) -> Option<Shares> {
@@ -145,6 +153,11 @@ fn peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
     if upstream.shm_zone.is_null() { configured_peers(upstream) } else { shared_peers(upstream) }
 }
 
+/// What the configuration calls a server, if that is more than its address.
+fn named(server: &ngx_str_t, address: &ngx_str_t) -> Option<String> {
+    (server.as_bytes() != address.as_bytes()).then(|| text(server))
+}
+
 /// Without a zone the servers are those of the configuration.
 fn configured_peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
     // SAFETY: the servers of an upstream are ngx_http_upstream_server_t.
@@ -159,6 +172,7 @@ fn configured_peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
         };
         peers.extend(addresses.iter().map(|address| Peer {
             address: text(&address.name),
+            server: named(&server.name, &address.name),
             backup: server.backup() != 0,
             down: server.down != 0,
         }));
@@ -178,7 +192,8 @@ fn shared_peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
         let mut peer: *mut ngx_http_upstream_rr_peer_t = peers.peer;
         // SAFETY: nginx ends the list with null and does not change it while the lock is held.
         while let Some(one) = unsafe { peer.as_ref() } {
-            found.push(Peer { address: text(&one.name), backup, down: one.down != 0 });
+            let server = named(&one.server, &one.name);
+            found.push(Peer { address: text(&one.name), server, backup, down: one.down != 0 });
             peer = one.next;
         }
         // SAFETY: locked above.

@@ -1,0 +1,94 @@
+//! Names that stand for an IPv4 and an IPv6 address. An application often listens on one of the two only; nginx passes over the
+//! dead one, so users see nothing, but a slot of which all servers must be healthy never is.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use cutover_core::api::Slot;
+
+/// A server of a slot whose name has addresses of two families.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// As the configuration has it, as in `localhost:3000`.
+    pub server: String,
+    /// Its IPv4 addresses, as nginx writes them.
+    pub v4: Vec<String>,
+    /// Its IPv6 addresses, as nginx writes them.
+    pub v6: Vec<String>,
+}
+
+/// What to do about it.
+impl fmt::Display for Families {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, v4, v6 } = self;
+        write!(
+            f,
+            "\"server {server}\" stands for {} and {}: if the application listens on one of them only, write that one into \
+             nginx's configuration, as in \"server {}\", or set probe.require = \"one\"",
+            v4.join(", "),
+            v6.join(", "),
+            v4.first().map_or("", String::as_str)
+        )
+    }
+}
+
+/// The first server of a slot whose name has addresses of two families.
+pub fn of_slot(slot: &Slot) -> Option<Families> {
+    slot.primaries().filter_map(|peer| peer.server.as_deref()).find_map(|server| of_server(slot, server))
+}
+
+fn of_server(slot: &Slot, server: &str) -> Option<Families> {
+    let addresses = slot
+        .primaries()
+        .filter(|peer| peer.server.as_deref() == Some(server))
+        .filter_map(|peer| Some((peer.address.clone(), peer.address.parse::<SocketAddr>().ok()?.ip())));
+    let (v4, v6): (Vec<_>, Vec<_>) = addresses.partition(|(_, ip)| matches!(ip, IpAddr::V4(_)));
+    let names = |family: Vec<(String, IpAddr)>| family.into_iter().map(|(address, _)| address).collect();
+    (!v4.is_empty() && !v6.is_empty()).then(|| Families {
+        server: server.to_owned(),
+        v4: names(v4),
+        v6: names(v6),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::api::Peer;
+
+    use super::*;
+
+    fn slot(peers: &[(&str, Option<&str>)]) -> Slot {
+        let peer = |(address, server): &(&str, Option<&str>)| Peer {
+            address: (*address).to_owned(),
+            server: server.map(str::to_owned),
+            backup: false,
+            down: false,
+        };
+        Slot { peers: peers.iter().map(peer).collect(), ..Slot::default() }
+    }
+
+    #[test]
+    fn only_a_name_can_have_two() {
+        for (peers, found) in [
+            (vec![("127.0.0.1:1", None), ("[::1]:1", None)], false),
+            (vec![("127.0.0.1:1", Some("localhost:1")), ("[::1]:1", Some("localhost:1"))], true),
+            (vec![("127.0.0.1:1", Some("a:1")), ("[::1]:1", Some("b:1"))], false),
+            (vec![("10.0.0.1:1", Some("app:1")), ("10.0.0.2:1", Some("app:1"))], false),
+            (vec![("unix:/a", Some("app:1")), ("[::1]:1", Some("app:1"))], false),
+            (vec![], false),
+        ] {
+            assert_eq!(of_slot(&slot(&peers)).is_some(), found, "{peers:?}");
+        }
+    }
+
+    #[test]
+    fn it_says_what_to_write() {
+        let peers = [("[::1]:32021", Some("localhost:32021")), ("127.0.0.1:32021", Some("localhost:32021"))];
+        let said = of_slot(&slot(&peers)).unwrap().to_string();
+        assert!(said.contains("\"server 127.0.0.1:32021\""), "{said}");
+        assert!(
+            said.starts_with("\"server localhost:32021\" stands for 127.0.0.1:32021 and [::1]:32021"),
+            "{said}"
+        );
+    }
+}
