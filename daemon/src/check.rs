@@ -5,9 +5,11 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 
 use cutover_core::api::Group as Seen;
+use cutover_core::probe::NO_PRIMARY;
 
 use crate::config::{AdminAddress, Command, Config, Group, SmokeKind};
 use crate::edge::Edge;
+use crate::families;
 use crate::http::Address;
 use crate::probe::Prober;
 use crate::world::Peers;
@@ -19,6 +21,8 @@ pub enum Finding {
     Problem(String),
     /// A deployment may go well, and its rollback may not.
     Warning(String),
+    /// Good to know; nothing is wrong.
+    Hint(String),
 }
 
 impl fmt::Display for Finding {
@@ -26,6 +30,7 @@ impl fmt::Display for Finding {
         match self {
             Self::Problem(text) => write!(f, "problem: {text}"),
             Self::Warning(text) => write!(f, "warning: {text}"),
+            Self::Hint(text) => write!(f, "hint: {text}"),
         }
     }
 }
@@ -56,9 +61,10 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
         check_probe(name, group, &mut findings);
         let Some(seen) = &seen else { continue };
         match seen.iter().find(|seen| seen.name == name) {
-            Some(seen) => {
-                check_slots(seen, &mut findings);
-                check_active(&Prober { world: edge, group: name, config: group }, seen, &mut findings).await;
+            Some(group_seen) => {
+                check_slots(group_seen, seen, &mut findings);
+                check_active(&Prober { world: edge, group: name, config: group }, group_seen, &mut findings)
+                    .await;
             }
             None => {
                 let known: Vec<&str> = seen.iter().map(|seen| seen.name.as_str()).collect();
@@ -72,7 +78,7 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
     findings
 }
 
-fn check_slots(seen: &Seen, findings: &mut Vec<Finding>) {
+fn check_slots(seen: &Seen, all: &[Seen], findings: &mut Vec<Finding>) {
     let name = &seen.name;
     if seen.slots.len() < 2 {
         let have = seen.slots.len();
@@ -92,8 +98,22 @@ fn check_slots(seen: &Seen, findings: &mut Vec<Finding>) {
             }
         }
         let at = format!("group.{name}, slot \"{}\"", slot.name);
-        if slot.peers.iter().all(|peer| peer.down) {
-            findings.push(Finding::Problem(format!("{at}: no server that is not down")));
+        let is_active = slot.name == seen.route.active;
+        match slot.primaries().next() {
+            None if is_active => {
+                findings.push(Finding::Problem(format!("{at}: it has the traffic, and {NO_PRIMARY}")))
+            }
+            // Its name may come into being when it is started.
+            None => {
+                findings.push(Finding::Hint(format!("{at}: {NO_PRIMARY}; a deployment has to bring one")))
+            }
+            Some(_) => {}
+        }
+        if let Some(shared) = seen.shared_with(&slot.name, all) {
+            findings.push(Finding::Warning(format!("{at}: it {shared}: no deployment goes there meanwhile")));
+        }
+        if let Some(families) = families::of_slot(slot).filter(|_| !is_active) {
+            findings.push(Finding::Hint(format!("{at}: {families}")));
         }
         for peer in &slot.peers {
             if let Err(error) = Address::of_peer(&peer.address) {
@@ -106,13 +126,20 @@ fn check_slots(seen: &Seen, findings: &mut Vec<Finding>) {
 /// A probe that the version with the traffic does not pass will hardly be passed by the next one.
 async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &mut Vec<Finding>) {
     let Some(slot) = seen.slot(&seen.route.active) else { return };
-    for (_, probed) in prober.round(slot).await.into_iter() {
-        if let Err(why) = probed {
-            let (group, slot) = (&seen.name, &slot.name);
-            findings.push(Finding::Warning(format!(
-                "group.{group}, slot \"{slot}\": it has the traffic and does not pass its own probe: {why}"
-            )));
-        }
+    let at = format!("group.{}, slot \"{}\"", seen.name, slot.name);
+    let round = prober.round(slot).await;
+    let passed = round.iter().filter(|(_, probed)| probed.is_ok()).count();
+    let families = families::of_slot(slot).filter(|_| passed > 0 && passed < round.len());
+    for (address, probed) in &round {
+        let Err(why) = probed else { continue };
+        findings.push(match &families {
+            Some(families) if !prober.config.probe.require.is_met(passed, round.len()) => Finding::Problem(
+                format!("{at}: {address}: {why}; so no version there is ever healthy: {families}"),
+            ),
+            _ => Finding::Warning(format!(
+                "{at}: it has the traffic and does not pass its own probe: {address}: {why}"
+            )),
+        });
     }
 }
 
@@ -230,7 +257,7 @@ mod tests {
             "problem: nginx.admin \"http://127.0.0.1:1\": over TCP the admin API only reads",
             "problem: group.shop.probe: 4 good probes at an interval of 2s take longer than the deadline of 6s",
             "warning: group.shop: slots \"blue\" and \"green\" share the server 127.0.0.1:1",
-            "warning: group.shop, slot \"blue\": it has the traffic and does not pass its own probe: status 503",
+            "warning: group.shop, slot \"blue\": it has the traffic and does not pass its own probe: 127.0.0.1:1: status 503",
         ] {
             assert!(found.contains(said), "{said}: {found}");
         }

@@ -21,6 +21,15 @@ use crate::world::{Peers, World};
 /// For ever, as far as a test goes.
 pub(crate) const ALWAYS: u32 = u32::MAX;
 
+/// Something that a test does to the scene.
+pub(crate) struct Happening(pub(crate) Box<dyn FnOnce(&mut Scene) + Send>);
+
+impl std::fmt::Debug for Happening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Happening")
+    }
+}
+
 /// What goes wrong with a switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -89,6 +98,10 @@ pub(crate) struct Scene {
     pub(crate) holds: BTreeMap<String, (u64, u64)>,
     /// Other groups of this nginx.
     pub(crate) others: Vec<Group>,
+    /// A version that answers 500 to so many of a hundred users.
+    pub(crate) errors: Option<(String, u64)>,
+    /// What happens when a command has run.
+    pub(crate) after_command: Option<(String, Happening)>,
     /// Switches that are still under way, and the generations that they expect.
     late: Vec<(RouteChange, u32)>,
     counters: BTreeMap<String, Counters>,
@@ -128,6 +141,8 @@ impl Scripted {
             trial: None,
             holds: BTreeMap::new(),
             others: Vec::new(),
+            errors: None,
+            after_command: None,
             late: Vec::new(),
             counters: BTreeMap::new(),
             violations: Vec::new(),
@@ -193,11 +208,12 @@ impl Scene {
         let counters = self.counters.entry(self.active.clone()).or_default();
         counters.requests += self.traffic;
         counters.attempts += self.traffic;
-        if bad {
-            counters.responses.server_error += self.traffic;
-        } else {
-            counters.responses.success += self.traffic;
-        }
+        let percent =
+            self.errors.as_ref().filter(|(version, _)| self.running.get(&self.active) == Some(version));
+        let percent = if bad { 100 } else { percent.map_or(0, |(_, percent)| *percent) };
+        let errors = self.traffic * percent / 100;
+        counters.responses.server_error += errors;
+        counters.responses.success += self.traffic - errors;
     }
 
     fn look(&mut self) -> Group {
@@ -290,7 +306,8 @@ impl Scene {
     fn run(&mut self, job: &Job) -> Result<(), Failed> {
         let slot = job.environment.get("CUTOVER_SLOT").cloned().unwrap_or_default();
         let version = job.environment.get("CUTOVER_VERSION").cloned().unwrap_or_default();
-        self.commands.push(format!("{} {slot}", job.name));
+        let command = format!("{} {slot}", job.name);
+        self.commands.push(command.clone());
         assert!(!self.fails("panic"), "a bug, as a test wants it");
         if let Some(code) = self.exit_code.remove(&job.name) {
             let failed = Failed::early(format!("{} ended with exit status: {code}", job.name));
@@ -322,6 +339,9 @@ impl Scene {
                 self.running.remove(&slot);
             }
             _ => {}
+        }
+        if let Some((_, Happening(happen))) = self.after_command.take_if(|(after, _)| *after == command) {
+            happen(self);
         }
         Ok(())
     }

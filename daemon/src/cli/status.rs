@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use cutover_core::api::{Peer, Traffic};
 
 use super::{CliError, Place};
-use crate::control::GroupStatus;
+use crate::control::{GroupStatus, SlotStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -49,16 +50,13 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         (None, error) => writeln!(out, "{}: {}", status.group, error.as_deref().unwrap_or("unknown"))?,
     }
     for slot in &status.slots {
-        let role = if slot.active { "active" } else { "standby" };
-        let peers: Vec<String> = slot
-            .peers
-            .iter()
-            .map(|peer| format!("{}{}", peer.address, if peer.down { " (down)" } else { "" }))
-            .collect();
+        let role = role(slot);
+        let peers: Vec<String> =
+            slot.peers.iter().map(|peer| format!("{}{}", peer.address, note(peer))).collect();
         let version = slot.version.as_deref().filter(|version| !version.is_empty()).unwrap_or("-");
         writeln!(
             out,
-            "  {:<10} {role:<8} version {version:<12} {:>4} in flight  {}",
+            "  {:<10} {role:<10} version {version:<12} {:>4} in flight  {}",
             slot.name,
             slot.in_flight,
             peers.join(", ")
@@ -72,4 +70,23 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What a slot has to do with the traffic, in one word or two.
+fn role(slot: &SlotStatus) -> String {
+    match &slot.traffic {
+        Some(Traffic::Active) => "active".to_owned(),
+        Some(Traffic::Share { percent }) => percent.to_string(),
+        Some(Traffic::Fallback { .. }) => "fallback".to_owned(),
+        Some(Traffic::InFlight { .. }) | None if slot.standby => "standby".to_owned(),
+        Some(Traffic::InFlight { .. }) | None => "idle".to_owned(),
+    }
+}
+
+fn note(peer: &Peer) -> &'static str {
+    match peer {
+        Peer { down: true, .. } => " (down)",
+        Peer { backup: true, .. } => " (backup)",
+        Peer { .. } => "",
+    }
 }

@@ -1,6 +1,6 @@
 //! How groups and deployments stand, as the control API shows them.
 
-use cutover_core::api::{Group as Seen, Peer};
+use cutover_core::api::{Group as Seen, Peer, Traffic};
 use cutover_core::deployment::Outcome;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,10 @@ pub struct SlotStatus {
     pub name: String,
     /// Whether it has the traffic.
     pub active: bool,
+    /// Why users' requests go there, may at any moment, or have not ended; absent: nobody is hurt by what is done to it.
+    pub traffic: Option<Traffic>,
+    /// Whether it would take over: `cutover_slot standby` leads there.
+    pub standby: bool,
     /// The version that was last deployed there with success.
     pub version: Option<String>,
     /// Its servers.
@@ -196,9 +200,12 @@ impl<W: World> Control<W> {
 
     async fn slots(&self, seen: Seen) -> Result<Vec<SlotStatus>, JournalError> {
         let mut slots = Vec::new();
-        for slot in seen.slots {
+        let standby = seen.standby().map(|slot| slot.name.clone());
+        for slot in seen.slots.clone() {
             slots.push(SlotStatus {
                 active: slot.name == seen.route.active,
+                traffic: seen.has_traffic(&slot.name),
+                standby: standby.as_ref() == Some(&slot.name),
                 version: self.journal.version_in(&seen.name, &slot.name).await?,
                 in_flight: slot.counters.in_flight,
                 name: slot.name,

@@ -7,6 +7,8 @@ use super::*;
 use crate::config::Duration;
 use crate::scripted::{Fault, Scripted};
 
+mod target;
+
 struct Bench {
     control: Control<Scripted>,
     world: Arc<Scripted>,

@@ -1,22 +1,26 @@
 //! The smoke tests.
 
-use cutover_core::api::{Group, Slot};
+use cutover_core::api::Slot;
 use cutover_core::deployment::Event;
-use cutover_core::probe::NO_PRIMARY;
+use cutover_core::probe::{NO_PRIMARY, Require};
 
 use super::Scene;
 use crate::config::{Smoke, SmokeKind, SmokeRequest};
 use crate::world::World;
 
 impl<W: World> Scene<W> {
-    /// Runs them in their order, on every primary of the new slot; the first that fails decides.
+    /// Runs them in their order, on the servers of the new slot; the first that fails decides.
     pub(super) async fn smoke(&self) -> Event {
         let group = match self.group_patiently().await {
             Ok(group) => group,
             Err(why) => return Event::SmokeFailed(why),
         };
+        let servers = match group.slot(&self.deployment.plan.to) {
+            Some(slot) => self.servers_to_smoke(slot).await,
+            None => Vec::new(),
+        };
         for (number, test) in (1..).zip(&self.deployment.config.smoke) {
-            if let Err(why) = self.smoke_one(number, test, &group).await {
+            if let Err(why) = self.smoke_one(number, test, &servers).await {
                 return Event::SmokeFailed(format!("smoke \"{}\" failed: {why}", test.name));
             }
             self.note("smoking", &format!("smoke \"{}\" passed", test.name)).await;
@@ -24,22 +28,34 @@ impl<W: World> Scene<W> {
         Event::SmokePassed
     }
 
-    async fn smoke_one(&self, number: usize, test: &Smoke, group: &Group) -> Result<(), String> {
+    /// All primaries; without those that are not healthy, if the rest are as many as required.
+    async fn servers_to_smoke(&self, slot: &Slot) -> Vec<String> {
+        let all = || slot.primaries().map(|peer| peer.address.clone()).collect();
+        let require = self.deployment.config.probe.require;
+        if require == Require::All {
+            return all();
+        }
+        let round = self.prober().round(slot).await;
+        let servers = round.len();
+        let healthy: Vec<String> =
+            round.into_iter().filter_map(|(address, probed)| probed.is_ok().then_some(address)).collect();
+        if require.is_met(healthy.len(), servers) { healthy } else { all() }
+    }
+
+    async fn smoke_one(&self, number: usize, test: &Smoke, servers: &[String]) -> Result<(), String> {
         match test.kind() {
             SmokeKind::Command(command) => {
                 let name = format!("smoke-{number}");
                 self.run("smoking", &name, Some(command)).await.map_err(|failed| failed.reason)
             }
+            SmokeKind::Request(_) if servers.is_empty() => {
+                Err(format!("slot \"{}\": {NO_PRIMARY}", self.deployment.plan.to))
+            }
             SmokeKind::Request(request) => {
-                let slot = &self.deployment.plan.to;
-                let mut asked = false;
-                for peer in group.slot(slot).into_iter().flat_map(Slot::primaries) {
-                    self.smoke_peer(request, &peer.address)
-                        .await
-                        .map_err(|why| format!("{}: {why}", peer.address))?;
-                    asked = true;
+                for address in servers {
+                    self.smoke_peer(request, address).await.map_err(|why| format!("{address}: {why}"))?;
                 }
-                if asked { Ok(()) } else { Err(format!("slot \"{slot}\": {NO_PRIMARY}")) }
+                Ok(())
             }
         }
     }

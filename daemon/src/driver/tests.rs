@@ -12,6 +12,8 @@ use crate::scripted::{ALWAYS, Fault, Scripted};
 mod commands;
 mod cuts;
 mod faults;
+mod traffic;
+mod way_back;
 
 const CONFIG: &str = r#"
     [nginx]
