@@ -76,10 +76,10 @@ pub struct Plan {
     pub migrate: bool,
     /// Whether there is a command that provisions.
     pub provision: bool,
-    /// What an operator would type to revert the database; absent: there is no such command.
-    pub revert: Option<String>,
-    /// What an operator would type to stop the new slot; absent: there is no such command.
-    pub decommission: Option<String>,
+    /// Whether there is a command that reverts the database.
+    pub revert: bool,
+    /// Whether there is a command that stops a slot.
+    pub decommission: bool,
     /// How long the new slot may take to become healthy.
     pub probe_deadline: Duration,
     /// How long the new slot is watched after the switch.

@@ -6,6 +6,7 @@
 //! | `GET /v1/groups/NAME` | one of them |
 //! | `POST /v1/groups/NAME/deployments` with [`DeployRequest`] | 201, [`Accepted`] |
 //! | `POST /v1/groups/NAME/abort`, `.../rollback` | 202, [`Accepted`] |
+//! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], when the command has succeeded |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after it, as nginx shows it |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`], the last first |
 //! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`], the last first |
@@ -24,7 +25,9 @@ use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Control, DeploymentStatus, GroupStatus, Refusal, SwitchStatus, Wanted, WantedSwitch};
+use crate::control::{
+    Control, DeploymentStatus, GroupStatus, Refusal, Rerun, SwitchStatus, Wanted, WantedSwitch,
+};
 use crate::world::World;
 
 mod caller;
@@ -58,6 +61,14 @@ pub struct SwitchRequest {
     /// Although the slot is not healthy.
     #[serde(default)]
     pub force: bool,
+}
+
+/// Body of a command of the last deployment, once more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// Which.
+    pub command: Rerun,
 }
 
 /// It is under way.
@@ -131,6 +142,7 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/groups/{group}/deployments", post(deploy::<W>))
         .route("/v1/groups/{group}/abort", post(abort::<W>))
         .route("/v1/groups/{group}/rollback", post(rollback::<W>))
+        .route("/v1/groups/{group}/run", post(run::<W>))
         .route("/v1/groups/{group}/switch", post(switch::<W>))
         .route("/v1/deployments", get(history::<W>))
         .route("/v1/switches", get(switches::<W>))
@@ -191,6 +203,20 @@ async fn rollback<W: World>(
     let deployment = control.rollback(&group, &caller.to_string()).await?;
     let after = control.past_completion(&deployment, after).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
+}
+
+async fn run<W: World>(
+    State(control): State<Control<W>>,
+    Path(group): Path<String>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Body(request): Body<RunRequest>,
+) -> Result<Json<Accepted>, Refusal> {
+    let after = control.last_event(&group).await?;
+    // A caller that goes away must not cut a change of the database short.
+    let running =
+        tokio::spawn(async move { control.run(&group, request.command, &caller.to_string()).await });
+    let deployment = running.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
+    Ok(Json(Accepted { deployment, after }))
 }
 
 async fn switch<W: World>(

@@ -14,6 +14,7 @@ mod deploy;
 mod follow;
 mod history;
 mod rollback;
+mod run;
 mod serve;
 mod status;
 mod switch;
@@ -60,6 +61,8 @@ enum Verb {
     Rollback(rollback::Rollback),
     /// End the deployment that is under way and undo it; exit code 0: it is undone
     Abort(abort::Abort),
+    /// Run a command of the last deployment once more, when it is over and something was left undone
+    Run(run::Run),
     /// List deployments, and switches by hand
     History(history::History),
     /// Check the configuration against the live nginx
@@ -94,6 +97,7 @@ impl Arguments {
             Verb::Switch(verb) => verb.run(place).await,
             Verb::Rollback(verb) => verb.run(place).await,
             Verb::Abort(verb) => verb.run(place).await,
+            Verb::Run(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
             Verb::Check(verb) => verb.run(place).await,
         };

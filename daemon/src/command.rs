@@ -43,18 +43,6 @@ pub struct Job {
     pub environment: BTreeMap<String, String>,
 }
 
-impl Job {
-    /// What an operator would type to run it by hand. The group's own variables are named only: they may hold secrets, and
-    /// this text is logged.
-    pub fn typed(&self) -> String {
-        let assignments = self.environment.iter().map(|(name, value)| match name.starts_with("CUTOVER_") {
-            true => format!("{name}={} ", config::quoted(value)),
-            false => format!("{name}=\"${name}\" "),
-        });
-        format!("{}{}", assignments.collect::<String>(), self.command.command.typed())
-    }
-}
-
 /// A command that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
@@ -325,12 +313,5 @@ mod tests {
         job.command.command = serde_json::from_value(serde_json::json!(["/no/such/program"])).unwrap();
         let failed = run(&job, folder.path()).await.unwrap_err();
         assert!(failed.reason.contains("failed to start provision \"/no/such/program\""), "{failed:?}");
-    }
-
-    #[test]
-    fn what_to_type() {
-        let mut job = job("a b", "5s");
-        job.environment.insert("PASSWORD".to_owned(), "secret".to_owned());
-        assert_eq!(job.typed(), "CUTOVER_SLOT=green PASSWORD=\"$PASSWORD\" /bin/sh -c 'a b'");
     }
 }

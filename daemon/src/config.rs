@@ -12,7 +12,6 @@ mod group;
 mod value;
 
 pub use group::{Command, Drain, Group, Probe, Smoke, SmokeKind, SmokeRequest, Soak};
-pub(crate) use value::quoted;
 pub use value::{AdminAddress, Argv, Count, Duration, GroupName, Loopback, Mode, Ratio, UrlPath};
 
 /// Where the configuration is unless `--config` or `CUTOVER_CONFIG` says otherwise.

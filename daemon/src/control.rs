@@ -18,6 +18,7 @@ use crate::world::World;
 
 mod by_hand;
 mod refusal;
+mod run;
 mod status;
 mod target;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use target::Chosen;
 
 pub use by_hand::WantedSwitch;
 pub use refusal::Refusal;
+pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 
 /// What an operator wants deployed.
@@ -292,8 +294,8 @@ impl<W: World> Control<W> {
             to: to.clone(),
             migrate: config.migrate.is_some(),
             provision: config.provision.is_some(),
-            revert: None,
-            decommission: None,
+            revert: config.revert.is_some(),
+            decommission: config.decommission.is_some(),
             probe_deadline: config.probe.deadline.get(),
             soak: config.soak.duration.get(),
             accept_inconclusive: config.soak.accepts_inconclusive(),
@@ -302,12 +304,7 @@ impl<W: World> Control<W> {
             served: *served,
         };
         let Wanted { version, asked_by, .. } = wanted;
-        let mut deployment =
-            Deployment { id, version, previous, asked_by, started, plan, config: config.clone() };
-        let jobs = driver::jobs(&deployment);
-        deployment.plan.revert = jobs.revert.map(|job| job.typed());
-        deployment.plan.decommission = jobs.tear_down_new.map(|job| job.typed());
-        Ok(deployment)
+        Ok(Deployment { id, version, previous, asked_by, started, plan, config: config.clone() })
     }
 
     fn group_config(&self, group: &str) -> Result<&Group, Refusal> {

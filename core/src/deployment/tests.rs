@@ -12,8 +12,8 @@ fn plan() -> Plan {
         to: "green".to_owned(),
         migrate: true,
         provision: true,
-        revert: Some("/bin/down".to_owned()),
-        decommission: Some("/bin/stop".to_owned()),
+        revert: true,
+        decommission: true,
         probe_deadline: Duration::from_secs(60),
         soak: Duration::from_secs(60),
         accept_inconclusive: false,
@@ -209,8 +209,8 @@ fn steps_without_a_command_are_left_out() {
     let bare = Plan {
         migrate: false,
         provision: false,
-        revert: None,
-        decommission: None,
+        revert: false,
+        decommission: false,
         warm: Duration::ZERO,
         ..plan()
     };
@@ -255,10 +255,13 @@ fn what_is_stuck_says_what_to_type() {
         ),
         (with([Event::SoakBad(why()), Event::OldWorse(why())]), "cutover deploy shop --version VERSION"),
         (with([moved()]), "cutover status shop"),
-        (back([Event::Drained].into_iter().chain(vec![Event::StepFailed(why()); 6])), "/bin/down"),
+        (
+            back([Event::Drained].into_iter().chain(vec![Event::StepFailed(why()); 6])),
+            "cutover run shop revert",
+        ),
         (
             back([Event::Drained, Event::Reverted].into_iter().chain(vec![Event::StepFailed(why()); 6])),
-            "/bin/stop",
+            "cutover run shop teardown",
         ),
         (
             with([Event::SoakBad(why())].into_iter().chain(vec![Event::StepFailed(why()); 8])),
@@ -422,8 +425,8 @@ fn plans() -> impl Strategy<Value = Plan> {
     (any::<[bool; 6]>()).prop_map(|[migrate, provision, revert, decommission, accept, warm]| Plan {
         migrate,
         provision,
-        revert: revert.then(|| "/bin/down".to_owned()),
-        decommission: decommission.then(|| "/bin/stop".to_owned()),
+        revert,
+        decommission,
         accept_inconclusive: accept,
         warm: if warm { Duration::from_secs(3600) } else { Duration::ZERO },
         ..plan()

@@ -160,7 +160,11 @@ impl Plan {
                 to(match retry.next(now, MOST_COMMANDS) {
                     Some(retry) => Phase::Decommissioning(retry),
                     None => {
-                        let note = format!("slot \"{}\" could not be stopped: {why}", self.from);
+                        let note = format!(
+                            "slot \"{}\" could not be stopped: {why}; to try again, type: {}",
+                            self.from,
+                            self.rerun("decommission")
+                        );
                         Phase::Completed { note: Some(note) }
                     }
                 })
@@ -187,13 +191,11 @@ impl Plan {
                     Some(retry) => Phase::TearingDown { cause: cause.clone(), step: *step, retry },
                     None => {
                         let (what, next) = match step {
-                            TeardownStep::Revert => ("the database could not be reverted", &self.revert),
-                            TeardownStep::Teardown => {
-                                ("the new slot could not be stopped", &self.decommission)
-                            }
+                            TeardownStep::Revert => ("the database could not be reverted", "revert"),
+                            TeardownStep::Teardown => ("the new slot could not be stopped", "teardown"),
                         };
                         let reason = format!("{cause}; no traffic has moved, but {what}: {why}");
-                        self.stuck(reason, next.clone().unwrap_or_default())
+                        self.stuck(reason, self.rerun(next))
                     }
                 })
             }
@@ -259,7 +261,7 @@ impl Plan {
             }
             (Drain { .. }, Event::Drained) => self.after_drain(state, cause, keep_database, now),
             // The database is not changed under requests that have not ended: first they are cut off.
-            (Drain { .. }, Event::DrainTimedOut(_)) if self.decommission.is_some() => {
+            (Drain { .. }, Event::DrainTimedOut(_)) if self.decommission => {
                 at(Teardown, Retry { failed: 0, at: now })
             }
             (Drain { .. }, Event::DrainTimedOut(_)) => self.after_drain(state, cause, keep_database, now),
@@ -275,11 +277,11 @@ impl Plan {
                 Some(retry) => at(step, retry),
                 None => {
                     let (what, next) = match step {
-                        Revert => ("the database could not be reverted", &self.revert),
-                        _ => ("the new slot could not be stopped", &self.decommission),
+                        Revert => ("the database could not be reverted", "revert"),
+                        _ => ("the new slot could not be stopped", "teardown"),
                     };
                     let reason = format!("{cause}; traffic is back on \"{}\", but {what}: {why}", self.from);
-                    stuck(reason, next.clone().unwrap_or_default())
+                    stuck(reason, self.rerun(next))
                 }
             },
             (_, event) => return Err(illegal(&state.phase, &event)),
@@ -288,9 +290,9 @@ impl Plan {
 
     fn after_drain(&self, state: &State, cause: &Cause, keep_database: bool, now: Time) -> State {
         let retry = Retry { failed: 0, at: now };
-        let step = if state.migrated && !keep_database && self.revert.is_some() {
+        let step = if state.migrated && !keep_database && self.revert {
             RollbackStep::Revert
-        } else if self.decommission.is_some() && state.provisioned {
+        } else if self.decommission && state.provisioned {
             RollbackStep::Teardown
         } else {
             return State { phase: Phase::RolledBack(cause.clone()), ..state.clone() };
@@ -310,23 +312,28 @@ impl Plan {
 
     fn decommissioning(&self, now: Time) -> Phase {
         match self.decommission {
-            Some(_) => Phase::Decommissioning(Retry { failed: 0, at: now }),
-            None => Phase::Completed { note: None },
+            true => Phase::Decommissioning(Retry { failed: 0, at: now }),
+            false => Phase::Completed { note: None },
         }
     }
 
     /// Ends a deployment that has not moved traffic. What it has not started it does not stop: the slot may hold a version
     /// that is kept warm.
     fn give_up(&self, state: State, cause: Cause, now: Time) -> State {
-        let step = if state.migrated && self.revert.is_some() {
+        let step = if state.migrated && self.revert {
             TeardownStep::Revert
-        } else if state.provisioned && self.decommission.is_some() {
+        } else if state.provisioned && self.decommission {
             TeardownStep::Teardown
         } else {
             return State { phase: Phase::Failed(cause), ..state };
         };
         let phase = Phase::TearingDown { cause, step, retry: Retry { failed: 0, at: now } };
         State { phase, ..state }
+    }
+
+    /// What to type for a command that could not be run. Its own words stay in the configuration: they may hold secrets.
+    fn rerun(&self, command: &str) -> String {
+        format!("cutover run {} {command}", self.group)
     }
 
     fn stuck(&self, reason: String, next: String) -> Phase {

@@ -73,7 +73,7 @@ impl Client {
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call("GET", path, None).await
+        self.call("GET", path, None, LIMIT).await
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
@@ -82,7 +82,17 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| ClientError::Alien(error.to_string()))?;
-        self.call("POST", path, Some(body)).await
+        self.call("POST", path, Some(body), LIMIT).await
+    }
+
+    /// The same for what takes as long as a command of the operator's does, which has a limit of its own.
+    pub(super) async fn post_and_wait<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Alien(error.to_string()))?;
+        self.call("POST", path, Some(body), Duration::MAX).await
     }
 
     /// Opens a stream of lines.
@@ -102,9 +112,10 @@ impl Client {
         method: &str,
         path: &str,
         body: Option<Vec<u8>>,
+        limit: Duration,
     ) -> Result<T, ClientError> {
         let request = self.request(method, path, body)?;
-        let answer = http::ask(&self.address(), request, LIMIT).await.map_err(|error| self.error(error))?;
+        let answer = http::ask(&self.address(), request, limit).await.map_err(|error| self.error(error))?;
         if (200..300).contains(&answer.status) {
             return serde_json::from_slice(&answer.body)
                 .map_err(|error| ClientError::Alien(error.to_string()));

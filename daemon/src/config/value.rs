@@ -289,7 +289,7 @@ impl<'de> Deserialize<'de> for Argv {
 }
 
 /// A word as a shell would have to read it.
-pub(crate) fn quoted(word: &str) -> String {
+fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -141,6 +141,27 @@ pub enum Refusal {
         "nginx.admin \"{0}\": over TCP the admin API only reads; to deploy and switch, use \"unix:/PATH\""
     )]
     ReadsOnly(String),
+    /// A command again, of a deployment that has left nothing to do for it.
+    #[error("the last deployment of group \"{group}\" has nothing to {which}")]
+    NothingToRun {
+        /// The group.
+        group: String,
+        /// Which command.
+        which: &'static str,
+    },
+    /// A command again, on a slot that has traffic.
+    #[error("slot \"{slot}\" {traffic}, so {which} is not run")]
+    InUse {
+        /// The slot.
+        slot: String,
+        /// Which command.
+        which: &'static str,
+        /// Why it has traffic.
+        traffic: Traffic,
+    },
+    /// A command again, that did not succeed.
+    #[error("{0}")]
+    CommandFailed(String),
     /// nginx did not.
     #[error("nginx has not switched: {0}")]
     NotSwitched(String),
@@ -228,6 +249,9 @@ impl Refusal {
             | Self::NoWayBack { .. }
             | Self::ReadsOnly(_)
             | Self::HasTraffic { .. }
+            | Self::NothingToRun { .. }
+            | Self::InUse { .. }
+            | Self::CommandFailed(_)
             | Self::Shared { .. }
             | Self::NoBetter { .. }
             | Self::Sick { .. } => 409,
@@ -245,6 +269,9 @@ impl Refusal {
             Self::UnknownSlot { .. } => "unknown_slot",
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
+            Self::NothingToRun { .. } => "nothing_to_run",
+            Self::InUse { .. } => "slot_is_in_use",
+            Self::CommandFailed(_) => "command_failed",
             Self::Active { .. } => "slot_is_active",
             Self::NoStandby(_) => "no_standby",
             Self::Busy { .. } => "busy",

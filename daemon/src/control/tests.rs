@@ -7,6 +7,7 @@ use super::*;
 use crate::config::Duration;
 use crate::scripted::{Fault, Scripted};
 
+mod advice;
 mod target;
 
 struct Bench {

@@ -112,11 +112,11 @@ fn database(deployment: &Deployment, state: &State) -> String {
     if !state.migrated {
         return String::new();
     }
-    match jobs(deployment).revert {
-        Some(revert) => format!(
-            "; the database keeps its migration, since users {} with it; to revert it, type: {}",
+    match deployment.config.revert {
+        Some(_) => format!(
+            "; the database keeps its migration, since users {} with it; to revert it, type: cutover run {} revert",
             if matches!(state.phase, Phase::Failed(_)) { "may have written" } else { "have written" },
-            revert.typed()
+            deployment.plan.group
         ),
         None => "; the database keeps its migration: there is no revert command".to_owned(),
     }

@@ -1,0 +1,28 @@
+//! `cutover run GROUP COMMAND`
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::{CliError, Place};
+use crate::api::{Accepted, RunRequest};
+use crate::control::Rerun;
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The group
+    group: String,
+    /// Which command of its last deployment
+    command: Rerun,
+}
+
+impl Run {
+    pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        let client = place.client()?;
+        let request = RunRequest { command: self.command };
+        let done: Accepted =
+            client.post_and_wait(&format!("/v1/groups/{}/run", self.group), &request).await?;
+        writeln!(io::stdout(), "{} of deployment {} has succeeded", self.command.as_str(), done.deployment)?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,164 @@
+//! What messages advise to type is typed here, and helps.
+
+use super::*;
+use crate::scripted::{ALWAYS, Scene};
+
+/// Types the last `cutover ..` of a text as an operator would, with a version in place of VERSION.
+async fn type_it(bench: &Bench, text: &str) -> Result<String, Refusal> {
+    let (_, line) = text.rsplit_once("cutover ").unwrap_or_else(|| panic!("no advice in {text:?}"));
+    let words: Vec<&str> = line.split([' ', ';']).collect();
+    match words.as_slice() {
+        ["run", "shop", command, ..] => {
+            let which = <Rerun as clap::ValueEnum>::from_str(command, false).unwrap();
+            bench.control.run("shop", which, "me").await
+        }
+        ["switch", "shop", "--to", slot, ..] => bench.switch(slot, false).await.map(|seen| seen.route.active),
+        ["deploy", "shop", "--version", version, ..] => {
+            bench.deploy(&version.replace("VERSION", "4")).await.map(|begun| begun.id)
+        }
+        ["abort", "shop", ..] => bench.control.abort("shop", "me").await,
+        ["rollback", "shop", ..] => bench.control.rollback("shop", "me").await,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Deploys version 2 and waits for an end; the last thing it said.
+async fn ended(bench: &Bench, phase: &str, script: impl FnOnce(&mut Scene)) -> String {
+    script(&mut bench.world.scene());
+    let begun = bench.deploy("2").await.unwrap();
+    bench.until(&begun.id, phase).await;
+    bench.control.deployment(&begun.id).await.unwrap().message
+}
+
+fn bad(scene: &mut Scene) {
+    scene.bad_version = Some("2".to_owned());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_could_not_be_reverted() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "stuck", |scene| {
+        bad(scene);
+        scene.fail("revert", ALWAYS);
+    })
+    .await;
+    assert!(message.ends_with("next, type: cutover run shop revert"), "{message}");
+    assert_eq!(type_it(&bench, &message).await.unwrap_err().code(), "command_failed");
+    bench.world.scene().faults.clear();
+    type_it(&bench, &message).await.unwrap();
+    assert!(bench.world.scene().database.is_empty());
+    assert_eq!(type_it(&bench, &message).await.unwrap_err().code(), "nothing_to_run", "once is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_could_not_be_stopped() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "stuck", |scene| {
+        bad(scene);
+        scene.fail("teardown", 6);
+    })
+    .await;
+    assert!(message.ends_with("next, type: cutover run shop teardown"), "{message}");
+    type_it(&bench, &message).await.unwrap();
+    assert!(!bench.world.scene().running.contains_key("green"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_slot_that_could_not_be_stopped() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "completed", |scene| scene.fail("decommission", 6)).await;
+    assert!(message.ends_with("to try again, type: cutover run shop decommission"), "{message}");
+    type_it(&bench, &message).await.unwrap();
+    assert!(!bench.world.scene().running.contains_key("blue"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_migration_that_stays() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    bench.control.rollback("shop", "me").await.unwrap();
+    bench.until(&two.id, "rolled_back").await;
+    let message = bench.control.deployment(&two.id).await.unwrap().message;
+    assert!(message.ends_with("to revert it, type: cutover run shop revert"), "{message}");
+    type_it(&bench, &message).await.unwrap();
+    assert!(bench.world.scene().database.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_slots_sick() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "stuck", |scene| {
+        bad(scene);
+        scene.sick_after_switch = Some("blue".to_owned());
+    })
+    .await;
+    assert!(message.contains("once \"blue\" is healthy again, go back by hand; next, type: "), "{message}");
+    assert_eq!(type_it(&bench, &message).await.unwrap_err().code(), "sick", "it makes nothing worse");
+    bench.world.scene().sick.clear();
+    assert_eq!(type_it(&bench, &message).await.unwrap(), "blue");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_first_release() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "stuck", |scene| {
+        scene.running.clear();
+        bad(scene);
+    })
+    .await;
+    assert!(
+        message
+            .ends_with("mend the release and deploy it; next, type: cutover deploy shop --version VERSION"),
+        "{message}"
+    );
+    let id = type_it(&bench, &message).await.unwrap();
+    bench.until(&id, "completed").await;
+    assert_eq!(bench.world.scene().running.get("blue").map(String::as_str), Some("4"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_never_run_again_under_users() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "stuck", |scene| {
+        bad(scene);
+        scene.fail("revert", ALWAYS);
+    })
+    .await;
+    bench.world.scene().faults.clear();
+    bench.world.scene().holds.insert("green".to_owned(), (1, 0));
+    let refused = type_it(&bench, &message).await.unwrap_err().to_string();
+    assert_eq!(refused, "slot \"green\" holds 1 request, so revert is not run");
+    bench.switch("green", true).await.unwrap();
+    assert_eq!(bench.control.run("shop", Rerun::Teardown, "me").await.unwrap_err().code(), "slot_is_in_use");
+    assert_eq!(
+        bench.control.run("shop", Rerun::Decommission, "me").await.unwrap_err().code(),
+        "nothing_to_run"
+    );
+    assert_eq!(bench.world.scene().violations, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_run_again_while_a_deployment_is_open() {
+    let bench = Bench::with_warm(3600).await;
+    let run = || bench.control.run("shop", Rerun::Decommission, "me");
+    assert_eq!(run().await.unwrap_err().code(), "nothing_to_run");
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    assert_eq!(run().await.unwrap_err().code(), "busy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_name_the_verb_that_fits() {
+    let bench = Bench::with_warm(3600).await;
+    let two = bench.deploy("2").await.unwrap();
+    let early = bench.control.rollback("shop", "me").await.unwrap_err().to_string();
+    bench.until(&two.id, "soaking").await;
+    type_it(&bench, &early).await.unwrap();
+    bench.until(&two.id, "rolled_back").await;
+    let three = bench.deploy("3").await.unwrap();
+    bench.until(&three.id, "warm").await;
+    let late = bench.control.abort("shop", "me").await.unwrap_err().to_string();
+    type_it(&bench, &late).await.unwrap();
+    bench.until(&three.id, "rolled_back").await;
+}
