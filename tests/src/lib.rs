@@ -10,6 +10,7 @@
 //! | [`SteppingClock`] | a wall clock of nginx's own that a test sets |
 //! | [`Edge`] | an nginx with one group over two backends, and a [`Switcher`] of it |
 //! | [`Daemon`] | `cutover serve` and the command line beside it |
+//! | [`Stage`] | nginx, the daemon, and slots that are backends of the test's own |
 //! | [`Site`] | all of it: nginx, the daemon, and a real shop with its database |
 //!
 //! Every process is ended by its id when its fixture goes, also when the test panics. Waits poll a condition and end
@@ -33,6 +34,7 @@ pub mod ports;
 pub mod process;
 pub mod seed;
 pub mod site;
+pub mod stage;
 pub mod stepping_clock;
 pub mod switcher;
 pub mod temp;
@@ -49,5 +51,6 @@ pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;
 pub use site::Site;
+pub use stage::Stage;
 pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;

@@ -1,0 +1,147 @@
+//! A daemon beside an nginx whose slots are backends of the test's own: for what depends on what the slots answer, not on how
+//! they are started.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::task::JoinHandle;
+
+use crate::daemon::{Daemon, Deployed};
+use crate::nginx::{Builder, Nginx};
+use crate::{client, wait};
+
+/// The daemon's configuration: `%%folder%%` and `%%admin%%` are filled in; soak and drain are short.
+const CONFIG: &str = r#"
+    [daemon]
+    socket = "%%folder%%/cutover.sock"
+    state = "%%folder%%/daemon"
+    [nginx]
+    admin = "unix:%%admin%%"
+"#;
+
+/// `[group.NAME]` as short as a test wants it.
+pub const GROUP: &str = r#"
+    [group.shop]
+    warm = "1s"
+    [group.shop.probe]
+    interval = "100ms"
+    deadline = "3s"
+    [group.shop.soak]
+    duration = "1500ms"
+    interval = "100ms"
+    min_requests = 5
+    [group.shop.drain]
+    deadline = "1s"
+"#;
+
+/// nginx and the daemon. Both end when it goes.
+#[derive(Debug)]
+pub struct Stage {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// The nginx; `%%listen:main%%` is where users come in.
+    pub nginx: Nginx,
+}
+
+impl Stage {
+    /// Starts both. `groups` is what follows `[nginx]` in the daemon's configuration.
+    pub async fn start(nginx: Builder, groups: &str) -> Result<Self> {
+        let nginx = nginx.start().await?;
+        let config = CONFIG.replace("%%admin%%", &nginx.admin_socket().display().to_string());
+        let daemon = Daemon::start(nginx.prefix(), &format!("{config}{groups}")).await?;
+        Ok(Self { daemon, nginx })
+    }
+
+    /// Deploys to the end.
+    pub async fn deploy(&self, version: &str) -> Result<Deployed> {
+        self.daemon.deploy("shop", version).await
+    }
+
+    /// The slot that has the traffic.
+    pub async fn active(&self) -> Result<String> {
+        Ok(self.nginx.admin().group("shop").await?.route.active)
+    }
+
+    /// Types a command line, as in `cutover switch shop --to blue`; an error if that does not help.
+    pub fn type_line(&self, line: &str) -> Result<()> {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let output = self.daemon.cli(&words)?;
+        ensure!(output.status.success(), "`{line}`: {output:?}");
+        Ok(())
+    }
+
+    /// `cutover check`: its lines, and whether it was content.
+    pub fn check(&self) -> Result<(Vec<String>, bool)> {
+        let output = self.daemon.cli(&["check"])?;
+        let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        Ok((lines, output.status.success()))
+    }
+
+    /// Users: a GET of `/` each few milliseconds, until they are dropped.
+    pub fn users(&self) -> Result<Users> {
+        Users::start(self.nginx.address("main")?)
+    }
+
+    /// A file in nginx's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.nginx.prefix().join(name)
+    }
+}
+
+/// Requests that go on and on.
+#[derive(Debug)]
+pub struct Users {
+    counts: Arc<Counts>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    good: AtomicU64,
+    bad: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Users {
+    fn start(address: std::net::SocketAddr) -> Result<Self> {
+        let counts = Arc::new(Counts::default());
+        let seen = Arc::clone(&counts);
+        let task = tokio::spawn(async move {
+            while !seen.stopped.load(Ordering::Relaxed) {
+                let good = matches!(client::get(address, "/").await, Ok(answer) if answer.status == 200);
+                let counter = if good { &seen.good } else { &seen.bad };
+                counter.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        Ok(Self { counts, task })
+    }
+
+    /// Answers so far: 200, and all others.
+    pub fn answers(&self) -> (u64, u64) {
+        (self.counts.good.load(Ordering::Relaxed), self.counts.bad.load(Ordering::Relaxed))
+    }
+
+    /// Waits for so many more answers of any kind.
+    pub async fn more(&self, answers: u64) -> Result<()> {
+        let all = || self.answers().0 + self.answers().1;
+        let wanted = all() + answers;
+        wait::until("users to have more answers", || all() >= wanted).await
+    }
+
+    /// Waits for so many more good ones.
+    pub async fn more_good(&self, answers: u64) -> Result<()> {
+        let wanted = self.answers().0 + answers;
+        wait::until("users to have more good answers", || self.answers().0 >= wanted).await
+    }
+}
+
+impl Drop for Users {
+    fn drop(&mut self) {
+        self.counts.stopped.store(true, Ordering::Relaxed);
+        self.task.abort();
+    }
+}

@@ -1,0 +1,176 @@
+//! Promise 4: whatever has traffic is not touched. Not a share of a split, not the fallback of a trial, not servers with users of
+//! another group; and of several slots, the one that nobody misses.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use cutover_tests::nginx::Builder;
+use cutover_tests::stage::GROUP;
+use cutover_tests::{Action, Backend, Client, Nginx, Stage};
+use serde_json::json;
+
+/// A command that leaves a mark: what it was run for, and for which slot.
+const MARKS: &str = r#"
+    [group.shop.provision]
+    command = ["/bin/sh", "-c", "echo provision $CUTOVER_SLOT >> %%folder%%/marks"]
+    [group.shop.decommission]
+    command = ["/bin/sh", "-c", "echo decommission $CUTOVER_SLOT >> %%folder%%/marks"]
+"#;
+
+const HTTP: &str = "
+    cutover_state %%prefix%%/state;
+    upstream shop_blue { server %%blue%%; }
+    upstream shop_green { server %%green%%; }
+    upstream shop_red { server %%red%%; }
+    map $http_upgrade $conn { default ''; websocket upgrade; }
+    proxy_http_version 1.1;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $conn;
+    server { listen %%admin%%; location / { cutover_api write=on; } }
+    server {
+        listen %%listen:main%%;
+        location / { proxy_pass http://shop; }
+        location /preview { cutover_slot standby; proxy_pass http://shop; }
+    }
+";
+
+const TWO: &str = "cutover shop { slot blue shop_blue; slot green shop_green; active blue; }";
+const THREE: &str =
+    "cutover shop { slot blue shop_blue; slot green shop_green; slot red shop_red; active blue; }";
+const BLOG: &str = "cutover blog { slot blue shop_blue; slot red shop_red; active blue; }";
+
+struct Play {
+    stage: Stage,
+    backends: [Backend; 3],
+}
+
+impl Play {
+    async fn begin(groups: &str, more: &str) -> Self {
+        Self::begin_with(groups, &format!("{GROUP}{more}")).await
+    }
+
+    async fn begin_with(groups: &str, config: &str) -> Self {
+        let mut backends = Vec::new();
+        for slot in ["blue", "green", "red"] {
+            let backend = Backend::start(slot).await.unwrap();
+            backend.on("/call", Action::Upgrade);
+            backends.push(backend);
+        }
+        let backends: [Backend; 3] = backends.try_into().unwrap();
+        let [blue, green, red] = &backends;
+        let builder: Builder = Nginx::builder().http(&format!("{HTTP}{groups}"));
+        let builder =
+            builder.set("blue", blue.address()).set("green", green.address()).set("red", red.address());
+        let stage = Stage::start(builder, &format!("{MARKS}{config}")).await.unwrap();
+        Self { stage, backends }
+    }
+
+    /// What commands were run.
+    fn marks(&self) -> Vec<String> {
+        let marks = std::fs::read_to_string(self.stage.path("marks")).unwrap_or_default();
+        marks.lines().map(str::to_owned).collect()
+    }
+
+    /// Deploys, and expects a refusal.
+    async fn refused(&self) -> String {
+        let deployed = self.stage.deploy("2").await.unwrap();
+        assert_eq!((deployed.code, deployed.events.len()), (1, 0), "{deployed:#?}");
+        assert_eq!(self.marks(), [""; 0]);
+        deployed.stderr
+    }
+
+    async fn change(&self, group: &str, change: serde_json::Value) {
+        self.stage.nginx.admin().change(group, &serde_json::from_value(change).unwrap()).await.unwrap();
+    }
+
+    async fn preview(&self) -> String {
+        let address = self.stage.nginx.address("main").unwrap();
+        cutover_tests::client::get(address, "/preview").await.unwrap().slot().to_owned()
+    }
+
+    async fn call(&self) -> Client {
+        let mut client = Client::connect(self.stage.nginx.address("main").unwrap()).await.unwrap();
+        let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+        assert_eq!(client.request("GET", "/call", &upgrade).await.unwrap().status, 101);
+        client
+    }
+}
+
+/// The command line that a refusal advises.
+fn advice(text: &str) -> &str {
+    let (_, line) =
+        text.split_at(text.find("cutover switch").unwrap_or_else(|| panic!("no advice in {text:?}")));
+    line.split([';', '\n']).next().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_with_half_of_the_users_is_not_started_anew() {
+    let play = Play::begin(TWO, "").await;
+    let users = play.stage.users().unwrap();
+    play.change("shop", json!({"split": {"blue": 50, "green": 50}})).await;
+    let said = play.refused().await;
+    assert!(said.contains("slot \"green\" of group \"shop\" has 50 % of the traffic"), "{said}");
+    assert_eq!(play.preview().await, "green");
+    play.stage.type_line(advice(&said)).unwrap();
+    assert!(play.stage.nginx.admin().group("shop").await.unwrap().route.is_all_on("blue"));
+    assert_eq!(play.stage.deploy("2").await.unwrap().code, 0);
+    assert_eq!(users.answers().1, 0, "nobody was hurt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fallback_of_a_trial_is_not_started_anew() {
+    let play = Play::begin(TWO, "").await;
+    let users = play.stage.users().unwrap();
+    play.change("shop", json!({"active": "green", "lease_ms": 60_000})).await;
+    let said = play.refused().await;
+    assert!(said.contains("slot \"blue\" of group \"shop\" takes the traffic back"), "{said}");
+    play.stage.type_line(advice(&said)).unwrap();
+    assert!(play.stage.nginx.admin().group("shop").await.unwrap().route.is_all_on("green"));
+    assert_eq!(play.stage.deploy("2").await.unwrap().code, 0);
+    assert_eq!(play.stage.active().await.unwrap(), "blue");
+    assert_eq!(users.answers().1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_with_users_of_another_group_are_not_started_anew() {
+    let play =
+        Play::begin(&format!("{TWO}{}", BLOG.replace("red shop_red", "green shop_green")), "[group.blog]\n")
+            .await;
+    play.change("blog", json!({"active": "green"})).await;
+    let (lines, _) = play.stage.check().unwrap();
+    let warned = "warning: group.shop, slot \"green\": it shares the upstream shop_green with slot \"green\" of group \"blog\"";
+    assert!(lines.iter().any(|line| line.starts_with(warned)), "{lines:#?}");
+    let said = play.refused().await;
+    assert!(
+        said.contains(
+            "shares the upstream shop_green with slot \"green\" of group \"blog\", which has the traffic"
+        ),
+        "{said}"
+    );
+    play.stage.type_line(advice(&said)).unwrap();
+    let _users = play.stage.users().unwrap();
+    let deployed = play.stage.deploy("2").await.unwrap();
+    assert_eq!(deployed.code, 0, "{deployed:#?}");
+    // blog has gone to blue, which is not stopped under its users.
+    cutover_tests::wait::until("the deployment to be over", || {
+        let status = play.stage.daemon.status("shop").unwrap();
+        status["deployment"]["message"].as_str().is_some_and(|message| message.contains("is left running"))
+    })
+    .await
+    .unwrap();
+    assert_eq!(play.marks(), ["provision green"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_slots_the_one_that_nobody_misses() {
+    let play = Play::begin_with(THREE, &GROUP.replace("warm = \"1s\"", "warm = \"1h\"")).await;
+    let _users = play.stage.users().unwrap();
+    let mut call = play.call().await;
+    for (version, to) in [("2", "green"), ("3", "red")] {
+        assert_eq!(play.preview().await, to, "before version {version}");
+        let deployed = play.stage.deploy(version).await.unwrap();
+        assert_eq!(deployed.code, 0, "{deployed:#?}");
+        assert_eq!(play.stage.active().await.unwrap(), to);
+        call.echo(b"still there?").await.unwrap();
+    }
+    assert_eq!(play.backends[0].truth().in_flight, 1);
+}

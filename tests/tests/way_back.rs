@@ -1,0 +1,234 @@
+//! Servers that nginx does without, and what is worth going back to: real configurations in which a release was held up, or
+//! users were left on a bad one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+
+use cutover_tests::daemon::Deployed;
+use cutover_tests::nginx::Builder;
+use cutover_tests::stage::GROUP;
+use cutover_tests::temp::TempDir;
+use cutover_tests::{Action, Backend, Nginx, Stage, ports};
+
+/// The group over upstreams that a test brings.
+fn nginx(upstreams: &str) -> Builder {
+    Nginx::builder().http(&format!(
+        "cutover_state %%prefix%%/state;
+        {upstreams}
+        cutover shop {{ slot blue shop_blue; slot green shop_green; active blue; }}
+        server {{
+            listen %%listen:main%%;
+            location / {{
+                proxy_pass http://shop;
+                proxy_next_upstream error timeout http_500 http_502 http_503 http_504;
+                proxy_next_upstream_tries 2;
+            }}
+        }}
+        server {{ listen %%admin%%; location / {{ cutover_api write=on; }} }}"
+    ))
+}
+
+async fn backend(name: &str) -> Backend {
+    Backend::start(name).await.unwrap()
+}
+
+/// Answers every request with this status, and its health page with that one.
+fn answers(backend: &Backend, all: u16, health: u16) {
+    backend.on("/", Action::status(all));
+    backend.on("/health/ready", Action::status(health));
+}
+
+/// An address of loopback that nobody listens at.
+fn nobody() -> SocketAddr {
+    ports::free().unwrap()
+}
+
+fn assert_ended(deployed: &Deployed, outcome: &str, code: i32) {
+    assert_eq!((deployed.outcome.as_str(), deployed.code), (outcome, code), "{deployed:#?}");
+}
+
+/// The slots of 03: each is the other one's backup.
+const CROSSED: &str = "
+    upstream shop_blue  { server %%blue%% max_fails=1 fail_timeout=30s; server %%green%% backup; }
+    upstream shop_green { server %%green%% max_fails=1 fail_timeout=30s; server %%blue%% backup; }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_goes_live_although_what_it_replaces_is_its_backup_and_broken() {
+    let (blue, green) = (backend("blue").await, backend("green").await);
+    answers(&blue, 500, 500);
+    let builder = nginx(CROSSED).set("blue", blue.address()).set("green", green.address());
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let _users = stage.users().unwrap();
+    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+    assert_eq!(stage.active().await.unwrap(), "green");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smoke_test_does_not_ask_the_backup() {
+    let (blue, green) = (backend("blue").await, backend("green").await);
+    let builder = nginx(CROSSED).set("blue", blue.address()).set("green", green.address());
+    let smoke = "[[group.shop.smoke]]\nname = \"is the new version\"\npath = \"/\"\nexpect = { body_contains = \"green\" }\n";
+    let stage = Stage::start(builder, &format!("{GROUP}{smoke}")).await.unwrap();
+    let _users = stage.users().unwrap();
+    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_says_sorry_does_not_hold_users_on_a_bad_release() {
+    let (blue, green, sorry) = (backend("blue").await, backend("green").await, backend("sorry").await);
+    answers(&green, 500, 200);
+    answers(&sorry, 503, 404);
+    let builder = nginx(
+        "upstream shop_blue { server %%blue%%; server %%sorry%% backup; } upstream shop_green { server %%green%%; }",
+    );
+    let builder =
+        builder.set("blue", blue.address()).set("green", green.address()).set("sorry", sorry.address());
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let users = stage.users().unwrap();
+    users.more(15).await.unwrap();
+    assert_ended(&stage.deploy("2").await.unwrap(), "rolled_back", 4);
+    assert_eq!(stage.active().await.unwrap(), "blue");
+    assert_eq!(sorry.truth().requests, 0, "nobody has probed it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_deployment_of_all_stays() {
+    let green = backend("green").await;
+    let builder = nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; }");
+    let builder = builder.set("blue", nobody()).set("green", green.address());
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let deployed = stage.deploy("1").await.unwrap();
+    assert_ended(&deployed, "completed", 0);
+    let said: Vec<_> = deployed.events.iter().map(|event| event.message.as_str()).collect();
+    assert!(said.iter().any(|said| said.contains("there will be nothing to go back to")), "{said:#?}");
+    assert!(
+        said.iter().any(|said| said.contains("there is nothing to go back to, so the new version stays")),
+        "{said:#?}"
+    );
+    assert!(!said.iter().any(|said| said.contains("has become sick")), "it never was healthy: {said:#?}");
+    assert_eq!(stage.active().await.unwrap(), "green");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_first_deployment_stays_and_its_advice_makes_nothing_worse() {
+    let (blue_at, green) = (nobody(), backend("green").await);
+    answers(&green, 500, 200);
+    let builder = nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; }");
+    let builder = builder.set("blue", blue_at).set("green", green.address());
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let users = stage.users().unwrap();
+    let deployed = stage.deploy("1").await.unwrap();
+    assert_ended(&deployed, "stuck", 5);
+    assert_eq!(stage.active().await.unwrap(), "green", "the only version that runs");
+    let message = &deployed.events.last().unwrap().message;
+    let advice = message.rsplit_once("next, type: ").unwrap().1;
+    assert_eq!(advice, "cutover deploy shop --version VERSION");
+    // The release is mended; it goes to the slot that is free.
+    let _blue = Backend::start_at("blue", blue_at).await.unwrap();
+    users.more(15).await.unwrap();
+    stage.type_line(&advice.replace("VERSION", "2")).unwrap();
+    assert_eq!(stage.active().await.unwrap(), "blue");
+}
+
+/// One of two servers has been down for days; users never noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_slot_with_one_server_of_two_is_a_way_back() {
+    let (blue, green, green2) = (backend("blue").await, backend("green").await, backend("green").await);
+    answers(&green, 500, 200);
+    answers(&green2, 500, 200);
+    let builder = nginx(
+        "upstream shop_blue { zone b 64k; server %%blue%%; server %%dead%%; }
+        upstream shop_green { zone g 64k; server %%green%%; server %%green2%%; }",
+    );
+    let builder = builder
+        .set("blue", blue.address())
+        .set("dead", nobody())
+        .set("green", green.address())
+        .set("green2", green2.address());
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let users = stage.users().unwrap();
+    users.more(15).await.unwrap();
+    let deployed = stage.deploy("2").await.unwrap();
+    assert_ended(&deployed, "rolled_back", 4);
+    let said: Vec<_> = deployed.events.iter().map(|event| event.message.as_str()).collect();
+    assert!(said.iter().any(|said| said.contains("1 of its 2 servers healthy")), "{said:#?}");
+    users.more_good(15).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_server_twice_is_probed_at_each_place() {
+    let (blue, green) = (backend("blue").await, backend("green").await);
+    let builder = nginx(
+        "upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; server %%green%%; }",
+    );
+    let builder = builder.set("blue", blue.address()).set("green", green.address());
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let _users = stage.users().unwrap();
+    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_servers_as_are_required_are_enough() {
+    let (blue, green) = (backend("blue").await, backend("green").await);
+    let builder = nginx(
+        "upstream shop_blue { server %%blue%%; }
+        upstream shop_green { server %%green%%; server %%dead%% max_fails=1 fail_timeout=60s; }",
+    );
+    let builder = builder.set("blue", blue.address()).set("green", green.address()).set("dead", nobody());
+    let require = GROUP.replace("[group.shop.probe]", "[group.shop.probe]\nrequire = \"50%\"");
+    let attempts = require.replace("min_requests = 5", "min_requests = 5\nmax_failed_attempts_ratio = 0.9");
+    let stage = Stage::start(builder, &attempts).await.unwrap();
+    let _users = stage.users().unwrap();
+    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+}
+
+/// A name of two families, and applications that listen on one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        println!("SKIPPED: this machine has no IPv6 loopback address");
+        return;
+    }
+    let (blue, green) = (backend("blue").await, backend("green").await);
+    let (blue_port, green_port) = (blue.address().port(), green.address().port());
+    let folder = TempDir::new().unwrap();
+    let hosts = folder.path().join("hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n::1 localhost\n").unwrap();
+    let mount = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
+    let builder = nginx(
+        "upstream shop_blue { server localhost:%%blue_port%%; } upstream shop_green { server localhost:%%green_port%%; }",
+    );
+    let builder = builder.set("blue_port", blue_port).set("green_port", green_port);
+    let builder = builder.through(&["unshare", "--mount", "/bin/sh", "-c", &mount]);
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let (lines, content) = stage.check().unwrap();
+    let problem = lines.iter().find(|line| line.starts_with("problem: group.shop, slot \"blue\": [::1]:"));
+    let problem = problem.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(problem.contains(&format!("\"server 127.0.0.1:{blue_port}\"")), "{problem}");
+    assert!(!content);
+    let hint = lines.iter().find(|line| line.starts_with("hint: group.shop, slot \"green\""));
+    assert!(hint.is_some_and(|hint| hint.contains("stands for")), "{lines:#?}");
+    let failed = stage.deploy("2").await.unwrap();
+    assert_ended(&failed, "failed", 3);
+    let message = &failed.events.last().unwrap().message;
+    assert!(message.contains(&format!("\"server 127.0.0.1:{green_port}\"")), "{message}");
+    assert!(message.contains("probe.require = \"one\""), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_without_servers_is_a_hint() {
+    let blue = backend("blue").await;
+    let builder =
+        nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%% down; }");
+    let builder = builder.set("blue", blue.address()).set("green", nobody());
+    let stage = Stage::start(builder, GROUP).await.unwrap();
+    let (lines, content) = stage.check().unwrap();
+    assert!(content, "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("hint: group.shop, slot \"green\": it has no server but")),
+        "{lines:#?}"
+    );
+}
