@@ -18,6 +18,7 @@ pub mod probe;
 pub mod route;
 mod sealed;
 pub mod shard;
+pub mod shell;
 pub mod smoke;
 pub mod soak;
 pub mod split;

@@ -12,6 +12,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use cutover_core::deployment::{Effect, Event, Phase, State};
+use cutover_core::shell::quoted;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -134,7 +135,7 @@ impl<W: World> Driver<W> {
         if before.effect().is_none() {
             return Ok(());
         }
-        let next = format!("cutover status {}", self.scene.deployment.plan.group);
+        let next = format!("cutover status {}", quoted(&self.scene.deployment.plan.group));
         let phase = Phase::Stuck { reason: format!("internal error: a panic in phase {phase}"), next };
         self.scene.record(&self.state, State { phase, ..before }, String::new()).await
     }
@@ -192,7 +193,7 @@ impl<W: World> Scene<W> {
             Ok((next, _)) => next,
             Err(illegal) => {
                 tracing::error!(deployment = self.deployment.id, %illegal, "a bug: please report it");
-                let next = format!("cutover status {}", self.deployment.plan.group);
+                let next = format!("cutover status {}", quoted(&self.deployment.plan.group));
                 State { phase: Phase::Stuck { reason: format!("internal error: {illegal}"), next }, ..before }
             }
         };

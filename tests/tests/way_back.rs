@@ -14,7 +14,11 @@ use cutover_tests::{Action, Backend, Nginx, Stage, ports};
 
 /// The group over upstreams that a test brings.
 fn nginx(upstreams: &str) -> Builder {
-    Nginx::builder().http(&format!(
+    Nginx::builder().http(&http(upstreams))
+}
+
+fn http(upstreams: &str) -> String {
+    format!(
         "cutover_state %%prefix%%/state;
         {upstreams}
         cutover shop {{ slot blue shop_blue; slot green shop_green; active blue; }}
@@ -27,7 +31,7 @@ fn nginx(upstreams: &str) -> Builder {
             }}
         }}
         server {{ listen %%admin%%; location / {{ cutover_api write=on; }} }}"
-    ))
+    )
 }
 
 async fn backend(name: &str) -> Backend {
@@ -185,6 +189,11 @@ async fn as_many_servers_as_are_required_are_enough() {
     assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
 }
 
+const BY_NAME: &str = "
+    upstream shop_blue { server localhost:%%blue_port%%; }
+    upstream shop_green { server localhost:%%green_port%%; }
+";
+
 /// A name of two families, and applications that listen on one of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
@@ -198,9 +207,7 @@ async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     let hosts = folder.path().join("hosts");
     fs::write(&hosts, "127.0.0.1 localhost\n::1 localhost\n").unwrap();
     let mount = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
-    let builder = nginx(
-        "upstream shop_blue { server localhost:%%blue_port%%; } upstream shop_green { server localhost:%%green_port%%; }",
-    );
+    let builder = nginx(BY_NAME);
     let builder = builder.set("blue_port", blue_port).set("green_port", green_port);
     let builder = builder.through(&["unshare", "--mount", "/bin/sh", "-c", &mount]);
     let stage = Stage::start(builder, GROUP).await.unwrap();
@@ -216,6 +223,13 @@ async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     let message = &failed.events.last().unwrap().message;
     assert!(message.contains(&format!("\"server 127.0.0.1:{green_port}\"")), "{message}");
     assert!(message.contains("probe.require = \"one\""), "{message}");
+    // What it says is done, and helps.
+    stage.nginx.write_http(&http(&BY_NAME.replace("localhost", "127.0.0.1"))).unwrap();
+    stage.nginx.reload().await.unwrap();
+    let (lines, content) = stage.check().unwrap();
+    assert!(content && lines.iter().all(|line| !line.contains("[::1]")), "{lines:#?}");
+    let _users = stage.users().unwrap();
+    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

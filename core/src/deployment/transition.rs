@@ -5,6 +5,8 @@ use super::{
     Cause, CauseKind, Effect, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, TeardownStep, Time,
 };
 
+use crate::shell::quoted;
+
 /// Tries of a step that talks to nginx: about 35 seconds of them.
 const MOST_SWITCHES: u32 = 8;
 /// Tries of a step that runs a command, or reads nginx before it: pauses of about 15 seconds.
@@ -131,7 +133,7 @@ impl Plan {
             (
                 Phase::Soaking { .. } | Phase::Draining { .. } | Phase::RollingBack { .. },
                 Event::RouteMoved(moved),
-            ) => to(self.stuck(moved, format!("cutover status {}", self.group))),
+            ) => to(self.stuck(moved, self.status())),
             (Phase::Soaking { .. } | Phase::Draining { .. }, Event::Abort(why) | Event::Rollback(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false))
             }
@@ -184,7 +186,7 @@ impl Plan {
                 };
                 let reason =
                     format!("{cause}; but slot \"{}\" may have traffic, so {left}: {moved}", self.to);
-                to(self.stuck(reason, format!("cutover status {}", self.group)))
+                to(self.stuck(reason, self.status()))
             }
             (Phase::TearingDown { cause, step, retry }, Event::StepFailed(why)) => {
                 to(match retry.next(now, MOST_COMMANDS) {
@@ -220,8 +222,8 @@ impl Plan {
             ..state.clone()
         };
         let stuck = |reason, next| State { phase: self.stuck(reason, next), ..state.clone() };
-        let again = format!("cutover switch {} --to {}", self.group, self.from);
-        let forward = format!("cutover deploy {} --version VERSION", self.group);
+        let again = format!("cutover switch {} --to {}", quoted(&self.group), quoted(&self.from));
+        let forward = format!("cutover deploy {} --version VERSION", quoted(&self.group));
         Ok(match (step, event) {
             // The tries go on being counted over both steps: a slot that is healthy and sick by turns must come to an end.
             (Verify, Event::OldHealthy) => at(SwitchBack, Retry { at: now, ..retry }),
@@ -331,9 +333,13 @@ impl Plan {
         State { phase, ..state }
     }
 
+    fn status(&self) -> String {
+        format!("cutover status {}", quoted(&self.group))
+    }
+
     /// What to type for a command that could not be run. Its own words stay in the configuration: they may hold secrets.
     fn rerun(&self, command: &str) -> String {
-        format!("cutover run {} {command}", self.group)
+        format!("cutover run {} {command}", quoted(&self.group))
     }
 
     fn stuck(&self, reason: String, next: String) -> Phase {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use cutover_core::name;
+use cutover_core::shell::quoted;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A length of time: text, as in `"30s"`. At least a millisecond where it paces something.
@@ -285,16 +286,6 @@ impl<'de> Deserialize<'de> for Argv {
             return Err(de::Error::custom(format!("{word:?} holds a zero byte")));
         }
         Ok(Self(words))
-    }
-}
-
-/// A word as a shell would have to read it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why something an operator asked for is not done.
 
 use cutover_core::api::{Group, Shared, Traffic};
+use cutover_core::shell::quoted;
 
 use crate::edge::EdgeError;
 use crate::journal::JournalError;
@@ -91,7 +92,10 @@ pub enum Refusal {
     #[error("group \"{0}\" has no deployment under way: there is nothing to abort")]
     NothingToAbort(String),
     /// An abort after the end.
-    #[error("deployment \"{id}\" is completed; to get the version before it back: cutover rollback {group}")]
+    #[error(
+        "deployment \"{id}\" is completed; to get the version before it back: cutover rollback {}",
+        quoted(group)
+    )]
     AlreadyCompleted {
         /// Which.
         id: String,
@@ -99,7 +103,7 @@ pub enum Refusal {
         group: String,
     },
     /// A rollback before the switch.
-    #[error("deployment \"{id}\" has not moved traffic yet; to end it: cutover abort {group}")]
+    #[error("deployment \"{id}\" has not moved traffic yet; to end it: cutover abort {}", quoted(group))]
     NotSwitchedYet {
         /// Which.
         id: String,
@@ -167,7 +171,9 @@ pub enum Refusal {
     NotSwitched(String),
     /// It has switched, as far as one can see; the disk is behind.
     #[error(
-        "switched: slot \"{slot}\" of group \"{group}\" has the traffic, but the switch is not flushed to disk, so a power loss would undo it: {why}; to flush it: cutover switch {group} --to {slot}"
+        "switched: slot \"{slot}\" of group \"{group}\" has the traffic, but the switch is not flushed to disk, so a power loss would undo it: {why}; to flush it: cutover switch {} --to {}",
+        quoted(group),
+        quoted(slot)
     )]
     NotOnDisk {
         /// The slot.
@@ -178,7 +184,7 @@ pub enum Refusal {
         why: String,
     },
     /// nginx has stopped answering in the middle of it.
-    #[error("it is not known whether nginx has switched: {why}; see: cutover status {group}")]
+    #[error("it is not known whether nginx has switched: {why}; see: cutover status {}", quoted(group))]
     SwitchUnknown {
         /// The group.
         group: String,
@@ -200,12 +206,19 @@ pub enum Refusal {
 }
 
 fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
+    let group = quoted(group);
     match up {
         Some(slot) => {
-            format!("slot \"{slot}\" is healthy; to give it the traffic: cutover switch {group} --to {slot}")
+            format!(
+                "slot \"{slot}\" is healthy; to give it the traffic: cutover switch {group} --to {}",
+                quoted(slot)
+            )
         }
         None => {
-            format!("to get one back: cutover deploy {group} --version {}", previous.unwrap_or("VERSION"))
+            format!(
+                "to get one back: cutover deploy {group} --version {}",
+                previous.map_or("VERSION".to_owned(), quoted)
+            )
         }
     }
 }

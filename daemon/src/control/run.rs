@@ -1,7 +1,7 @@
 //! A command of a deployment that is over, run once more: what could not be done then, or what an operator decides now.
 
 use cutover_core::api::Traffic;
-use cutover_core::deployment::{Outcome, State};
+use cutover_core::deployment::{Outcome, Phase, State};
 
 use super::{Control, Refusal, live};
 use crate::command::Job;
@@ -52,8 +52,15 @@ impl<W: World> Control<W> {
         let seat = self.seat(group);
         let seat = seat.lock().await;
         if let Some(running) = live(&seat).await {
-            let phase = running.phase().await.name().to_owned();
-            return Err(Refusal::Busy { id: running.id.clone(), phase });
+            let phase = running.phase().await;
+            let (id, name) = (running.id.clone(), phase.name().to_owned());
+            return Err(match phase {
+                Phase::Warm { .. } => {
+                    let why = "what it has left is run when the warm window is over".to_owned();
+                    Refusal::Unfit { id, phase: name, why }
+                }
+                _ => Refusal::Busy { id, phase: name },
+            });
         }
         let entry = self.journal.history(Some(group), 1).await?.pop();
         let nothing = || Refusal::NothingToRun { group: group.to_owned(), which: which.as_str() };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cutover_core::api::{Group as Seen, Traffic};
 use cutover_core::counters::Counters;
 use cutover_core::deployment::{Known, NoTarget, Phase, Target, Time};
+use cutover_core::shell::quoted;
 use tokio::sync::MutexGuard;
 
 use super::{Control, LOOK_BACK, Refusal, Running, live};
@@ -49,7 +50,9 @@ impl<W: World> Control<W> {
             // A command that the daemon would refuse is no help.
             let helps =
                 other.filter(|other| self.config.group(&other.name).is_some()).and_then(Seen::standby);
-            let helps = helps.map(|standby| format!("cutover switch {} --to {}", shared.group, standby.name));
+            let helps = helps.map(|standby| {
+                format!("cutover switch {} --to {}", quoted(&shared.group), quoted(&standby.name))
+            });
             return Err(Refusal::Shared { slot: target.slot, shared, helps });
         }
         let from = seen.route.active.clone();
@@ -115,7 +118,7 @@ fn refusal(seen: &Seen, why: NoTarget) -> Refusal {
         NoTarget::HasTraffic(slot, Traffic::Active) => Refusal::Active { slot, group },
         NoTarget::HasTraffic(slot, traffic) => {
             // Both end with it: a split, and a trial. The slot that is active has all traffic then, for good.
-            let helps = format!("cutover switch {group} --to {}", seen.route.active);
+            let helps = format!("cutover switch {} --to {}", quoted(&group), quoted(&seen.route.active));
             Refusal::HasTraffic { slot, group, traffic, helps }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cutover_core::deployment::{
     CauseKind, Event, Marks, Old, Phase, RollbackStep, State, Store, TeardownStep,
 };
+use cutover_core::shell::quoted;
 
 use super::Scene;
 use crate::clock::rfc3339;
@@ -116,7 +117,7 @@ fn database(deployment: &Deployment, state: &State) -> String {
         Some(_) => format!(
             "; the database keeps its migration, since users {} with it; to revert it, type: cutover run {} revert",
             if matches!(state.phase, Phase::Failed(_)) { "may have written" } else { "have written" },
-            deployment.plan.group
+            quoted(&deployment.plan.group)
         ),
         None => "; the database keeps its migration: there is no revert command".to_owned(),
     }

@@ -145,7 +145,18 @@ async fn nothing_is_run_again_while_a_deployment_is_open() {
     assert_eq!(run().await.unwrap_err().code(), "nothing_to_run");
     let two = bench.deploy("2").await.unwrap();
     bench.until(&two.id, "warm").await;
-    assert_eq!(run().await.unwrap_err().code(), "busy");
+    assert_eq!(run().await.unwrap_err().code(), "unfit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_warm_and_nothing_else_is_up() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2 ; $(x)").await.unwrap();
+    bench.until(&two.id, "completed").await;
+    let three = bench.deploy("3").await.unwrap();
+    bench.until(&three.id, "completed").await;
+    let refused = bench.control.rollback("shop", "me").await.unwrap_err().to_string();
+    assert!(refused.ends_with("cutover deploy shop --version '2 ; $(x)'"), "no shell runs it: {refused}");
 }
 
 #[tokio::test(start_paused = true)]
