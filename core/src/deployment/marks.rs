@@ -4,8 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 
-/// Answers of a slot that are compared with those of the other one. Fewer say nothing.
+/// Answers of the old slot that say how it did. Fewer say nothing.
 const ENOUGH: u64 = 10;
+
+/// Errors that the new slot would have had if it were as bad as the old one: with fewer answers it may still become so (the rule
+/// of three: no error where three were to be expected happens by chance once in twenty times).
+const EXPECTED_ERRORS: u128 = 3;
 
 /// The route and both slots just before the switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,15 +81,11 @@ impl Old {
     /// at least twice as bad: small differences are chance.
     fn was_worse_than(&self, new: &Counters) -> Option<String> {
         let (old_answers, new_answers) = (self.served.answered(), new.answered());
-        if old_answers < ENOUGH || new_answers < ENOUGH {
-            return None;
-        }
         let (old_errors, new_errors) = (self.served.errors(), new.errors());
-        let (old, new) = (
-            u128::from(old_errors) * u128::from(new_answers),
-            u128::from(new_errors) * u128::from(old_answers),
-        );
-        (old_errors > 0 && old >= 2 * new).then(|| {
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        let (old, new) = (product(old_errors, new_answers), product(new_errors, old_answers));
+        let is_evident = old_answers >= ENOUGH && old >= EXPECTED_ERRORS * u128::from(old_answers);
+        (is_evident && old >= 2 * new).then(|| {
             format!(
                 "was worse before the switch: {old_errors} of its {old_answers} answers were 5xx, of the new version's {new_errors} of {new_answers}"
             )
@@ -134,9 +134,13 @@ mod tests {
             (served(100, 0), served(98, 2), false),
             (served(97, 3), served(97, 3), false),
             (served(94, 6), served(97, 3), true),
+            (served(94, 6), served(29, 1), false),
             (served(95, 5), served(97, 3), false),
             (served(0, 9), served(98, 2), false),
-            (served(0, 100), served(9, 0), false),
+            (served(0, 100), served(9, 0), true),
+            (served(0, 100), served(2, 0), false),
+            (served(97, 3), served(90, 0), false),
+            (served(97, 3), served(100, 0), true),
             (served(0, 100), served(0, 100), false),
         ] {
             let now = Now { old_healthy: 1, new_healthy: 1, new_served: new };

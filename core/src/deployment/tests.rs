@@ -140,6 +140,11 @@ fn walks() {
             "migrating provisioning probing smoking switching soaking rolling_back stuck",
         ),
         (
+            "too few requests, and the old version was worse",
+            with([E::SoakInconclusive(why()), E::OldWorse(why())]),
+            "migrating provisioning probing smoking switching soaking rolling_back completed",
+        ),
+        (
             "bad, and nothing to go back to: nobody waits for it",
             first_release([E::SoakBad(why()), E::OldSick(why())]),
             "migrating provisioning probing smoking switching soaking rolling_back stuck",

@@ -234,6 +234,11 @@ impl Plan {
                 );
                 stuck(reason, forward)
             }
+            // Not judged for want of requests, and not worse than what there was: no reason to leave it.
+            (Verify | SwitchBack, Event::OldWorse(why)) if cause.kind == CauseKind::Inconclusive => {
+                let note = format!("{cause}; slot \"{}\" {why}; so the new version stays", self.from);
+                State { phase: Phase::Completed { note: Some(note) }, ..state.clone() }
+            }
             (Verify | SwitchBack, Event::OldWorse(why)) => {
                 let (from, to) = (&self.from, &self.to);
                 let reason = format!(

@@ -74,11 +74,19 @@ pub(crate) fn deployment() -> Deployment {
     }
 }
 
-/// Begins a deployment in a new journal.
+/// Begins the usual deployment in a new journal.
 async fn begin(world: &Arc<Scripted>, folder: &Path) -> (Driver<Scripted>, Reins, Journal) {
+    begin_this(world, folder, deployment()).await
+}
+
+async fn begin_this(
+    world: &Arc<Scripted>,
+    folder: &Path,
+    deployment: Deployment,
+) -> (Driver<Scripted>, Reins, Journal) {
     let journal = Journal::open(folder).unwrap();
-    let (state, _) = deployment().plan.begin(Time(1_000));
-    let deployment = journal.begin(deployment(), &state, "begin").await.unwrap();
+    let (state, _) = deployment.plan.begin(Time(1_000));
+    let deployment = journal.begin(deployment, &state, "begin").await.unwrap();
     let clock = Clock::starting_at(Time(1_000));
     let (driver, reins) = Driver::new(Arc::clone(world), journal.clone(), clock, deployment, state);
     (driver, reins, journal)
@@ -92,10 +100,14 @@ async fn resume(world: &Arc<Scripted>, folder: &Path, now: Time) -> Option<Drive
     Some(Driver::new(Arc::clone(world), journal, clock, entry.deployment, entry.state).0)
 }
 
-/// A whole deployment.
+/// The usual deployment, whole.
 async fn run(world: &Arc<Scripted>) -> State {
+    run_this(world, deployment()).await
+}
+
+async fn run_this(world: &Arc<Scripted>, deployment: Deployment) -> State {
     let folder = tempfile::tempdir().unwrap();
-    let (driver, _reins, _) = begin(world, folder.path()).await;
+    let (driver, _reins, _) = begin_this(world, folder.path(), deployment).await;
     driver.run().await.unwrap()
 }
 

@@ -82,6 +82,24 @@ async fn nobody_is_sent_back_to_a_version_that_was_worse() {
     assert_eq!(world.scene().active, "green");
 }
 
+/// A quiet site: too few requests to judge the release, enough to see that the version before it was broken.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_is_not_judged_is_not_taken_back_to_a_broken_one() {
+    let world = Arc::new(Scripted::new());
+    world.scene().bad_version = Some("1".to_owned());
+    world.scene().traffic = 2;
+    let mut deployment = deployment();
+    deployment.config.soak =
+        serde_json::from_value(serde_json::json!({"duration": "10s", "min_requests": 1_000})).unwrap();
+    let state = run_this(&world, deployment).await;
+    let Phase::Completed { note: Some(note) } = &state.phase else { panic!("{state:?}") };
+    assert!(
+        note.contains("was worse before the switch") && note.ends_with("so the new version stays"),
+        "{note}"
+    );
+    assert_eq!(world.scene().active, "green");
+}
+
 #[tokio::test(start_paused = true)]
 async fn as_many_servers_as_are_required_are_enough() {
     for (require, end) in
@@ -90,15 +108,9 @@ async fn as_many_servers_as_are_required_are_enough() {
         let world = Arc::new(Scripted::new());
         world.scene().slots[1].1 = vec![peer(2), peer(12)];
         world.scene().dead = vec!["127.0.0.1:12".to_owned()];
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
         let mut deployment = deployment();
         deployment.config.probe.require = require.parse().unwrap();
-        let (state, _) = deployment.plan.begin(Time(1_000));
-        let deployment = journal.begin(deployment, &state, "begin").await.unwrap();
-        let clock = Clock::starting_at(Time(1_000));
-        let (driver, _reins) = Driver::new(Arc::clone(&world), journal, clock, deployment, state);
-        let state = driver.run().await.unwrap();
+        let state = run_this(&world, deployment).await;
         assert_eq!(state.phase.name(), end, "{require}: {state:?}");
     }
 }
