@@ -7,6 +7,7 @@
 //! | `PUT /v1/groups/NAME/route` with [`RouteChange`] | [`Group`] as it is after the change |
 //! | `POST /v1/groups/NAME/confirm` with [`Confirmation`] | the same: the change on trial stays |
 //! | `POST /v1/groups/NAME/renew` with [`Renewal`] | the same: its lease ends later |
+//! | `PUT /v1/groups/NAME/standby` with [`StandbyChoice`] | the same: previews reach another slot |
 //! | `GET /metrics` | Prometheus text, see [`exposition`](crate::exposition) |
 //!
 //! Each [`Group`] comes with `ETag: "GENERATION"`. A change may carry `If-Match: "GENERATION"`; when the route has moved
@@ -242,6 +243,15 @@ pub struct Confirmation {
 pub struct Renewal {
     /// The lease ends so many milliseconds from now, 100 to 86400000, or when it would have, if that is later.
     pub lease_ms: u32,
+}
+
+/// Body of `PUT /v1/groups/NAME/standby`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandbyChoice {
+    /// The slot that `cutover_slot standby` leads to from now on, as long as it is not the active one and none has a share.
+    /// Forgotten when nginx ends.
+    pub slot: String,
 }
 
 /// Body of every answer that is not a success.

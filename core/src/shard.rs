@@ -75,7 +75,7 @@ pub struct Shard {
 }
 
 /// Version of the layout of [`Shard`].
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Bytes of a [`Shard`].
 pub const SHARD_SIZE: usize = 4096;

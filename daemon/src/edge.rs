@@ -58,6 +58,9 @@ pub trait Edge: Send + Sync + 'static {
     /// One group.
     fn group(&self, name: &str) -> impl Future<Output = Result<Group, EdgeError>> + Send;
 
+    /// Lets `cutover_slot standby` lead to this slot. Moves no traffic.
+    fn stand_by(&self, group: &str, slot: &str) -> impl Future<Output = Result<(), EdgeError>> + Send;
+
     /// Moves the route of a group to a slot if its generation is the expected one. The group as it is after the store. With a
     /// fence the generation moves even if the slot is active already, so no older change can be carried out any more.
     fn switch(

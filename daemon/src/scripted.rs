@@ -94,6 +94,8 @@ pub(crate) struct Scene {
     pub(crate) split: Option<(String, Percent)>,
     /// The trial of the last change.
     pub(crate) trial: Option<TrialState>,
+    /// The slot that was chosen to stand by.
+    pub(crate) standby: Option<String>,
     /// Requests and upgraded connections that slots hold without having the traffic.
     pub(crate) holds: BTreeMap<String, (u64, u64)>,
     /// Other groups of this nginx.
@@ -139,6 +141,7 @@ impl Scripted {
             dead: Vec::new(),
             split: None,
             trial: None,
+            standby: None,
             holds: BTreeMap::new(),
             others: Vec::new(),
             errors: None,
@@ -251,7 +254,7 @@ impl Scene {
                 generation: self.generation,
                 split,
                 trial: self.trial.clone(),
-                standby: None,
+                standby: self.standby.clone().filter(|slot| *slot != self.active),
             },
             slots: self.slots.iter().map(slot).collect(),
             events: Vec::new(),
@@ -367,6 +370,11 @@ impl Edge for Scripted {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let mut scene = self.scene();
         if scene.fails("group") { Err(unreachable()) } else { Ok(scene.look()) }
+    }
+
+    async fn stand_by(&self, _: &str, slot: &str) -> Result<(), EdgeError> {
+        self.scene().standby = Some(slot.to_owned());
+        Ok(())
     }
 
     async fn switch(&self, _: &str, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {

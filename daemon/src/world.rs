@@ -63,6 +63,10 @@ impl Edge for Live {
         self.edge.group(name).await
     }
 
+    async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
+        self.edge.stand_by(group, slot).await
+    }
+
     async fn switch(&self, group: &str, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {
         self.edge.switch(group, change, expected).await
     }

@@ -22,6 +22,7 @@ mod describe;
 mod flush;
 mod headers;
 mod sockets;
+mod standby;
 mod switch;
 mod token;
 mod trial;
@@ -97,7 +98,7 @@ fn route(request: &ngx_http_request_t) -> Result<Next, Answer> {
         Call::Groups => Ok(Next::Send(all_groups(request))),
         Call::Metrics => Ok(Next::Send(metrics(request))),
         Call::Group(name) => Ok(Next::Send(Answer::group(&describe::with_events(find(request, name)?)))),
-        Call::Switch(name) | Call::Confirm(name) | Call::Renew(name) => {
+        Call::Switch(name) | Call::Confirm(name) | Call::Renew(name) | Call::Standby(name) => {
             access::check_write(api, user)?;
             find(request, name)?;
             body::check_length(request)?;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! page 0        process ids, one for each shard: who writes it, or wrote it last; then cells given out | changes of trials | who left
-//! directory     for each record of the state file 16 words: the cell of each slot id, and how many events the group had
+//! directory     for each record of the state file 32 words: the cell of each slot id, how many events the group had, and the
+//!               id of the slot that was chosen to stand by
 //! chunk 0       page 0: for each of 64 cells a bit for each shard: whether it has ever been written
 //!               then for each shard 64 pages: one Shard for each cell, written by the process that has claimed the shard
 //! chunk 1       ..
@@ -43,7 +44,9 @@ const CHUNK_CELLS: usize = 64;
 const CHUNK_SIZE: usize = PAGE + SHARDS * CHUNK_CELLS * SHARD_SIZE;
 const TOUCHED_WORDS: usize = SHARDS / 64;
 
-const ENTRY_WORDS: usize = 16;
+const ENTRY_WORDS: usize = 32;
+const EVENTS_WORD: usize = SlotId::MAX as usize;
+const STANDBY_WORD: usize = EVENTS_WORD + 1;
 const DIRECTORY_OFFSET: usize = PAGE;
 const CHUNKS_OFFSET: usize = DIRECTORY_OFFSET + MAX_CAPACITY as usize * ENTRY_WORDS * 4;
 
@@ -52,7 +55,7 @@ const CHANGES_OFFSET: usize = CELLS_OFFSET + 4;
 const LEFT_OFFSET: usize = CHANGES_OFFSET + 4;
 
 const _: () = assert!(LEFT_OFFSET + 4 <= PAGE);
-const _: () = assert!(SlotId::MAX as usize == ENTRY_WORDS - 1);
+const _: () = assert!(STANDBY_WORD < ENTRY_WORDS);
 const _: () = assert!(CHUNK_CELLS * TOUCHED_WORDS * 8 == PAGE);
 const _: () = assert!(CHUNKS_OFFSET.is_multiple_of(PAGE));
 
@@ -107,6 +110,11 @@ impl Counters {
         if known != 0 && !wanted.fresh {
             return Some(CellId(known - 1));
         }
+        if let Some(chosen) = self.word(entry_offset(wanted.record) + STANDBY_WORD * 4) {
+            // It was another slot that was chosen by this id.
+            let _ =
+                chosen.compare_exchange(u32::from(wanted.id.get()), 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
         let new = self.word(CELLS_OFFSET)?.fetch_add(1, Ordering::AcqRel);
         // Another master may have given it one meanwhile: theirs stays.
         match entry.compare_exchange(known, new + 1, Ordering::AcqRel, Ordering::Acquire) {
@@ -117,7 +125,20 @@ impl Counters {
 
     /// How many events the group of this record has had.
     pub(crate) fn events(&self, record: u32) -> Option<&AtomicU32> {
-        self.word(entry_offset(record) + (ENTRY_WORDS - 1) * 4)
+        self.word(entry_offset(record) + EVENTS_WORD * 4)
+    }
+
+    /// The slot that was chosen to stand by.
+    pub(crate) fn standby(&self, record: u32) -> Option<SlotId> {
+        let chosen = self.word(entry_offset(record) + STANDBY_WORD * 4)?.load(Ordering::Relaxed);
+        SlotId::new(u8::try_from(chosen).ok()?)
+    }
+
+    /// Chooses it.
+    pub(crate) fn choose_standby(&self, record: u32, id: SlotId) {
+        if let Some(word) = self.word(entry_offset(record) + STANDBY_WORD * 4) {
+            word.store(u32::from(id.get()), Ordering::Relaxed);
+        }
     }
 
     /// How many trials have begun: whoever looks after trials looks again when it has changed.

@@ -251,7 +251,9 @@ impl Group {
             Some(slot) => slot,
             None => self.complain(reading, log),
         };
-        let slot = next_standby(active, self.slots.len(), second, None);
+        let chosen = self.shared().and_then(|shared| shared.counters.standby(self.record.get()));
+        let chosen = chosen.and_then(|id| self.position_of(id));
+        let slot = next_standby(active, self.slots.len(), second, chosen);
         Choice { slot, generation: reading.generation(), on_trial: false }
     }
 

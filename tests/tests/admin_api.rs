@@ -320,3 +320,44 @@ async fn raw_exchange(socket: &std::path::Path, parts: &[&str]) -> String {
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
+
+#[tokio::test]
+async fn another_slot_can_be_chosen_to_stand_by() {
+    let nginx = three_slots().await;
+    let standby = async || nginx.admin().group("shop").await.unwrap().route.standby.unwrap();
+    let choose = async |slot: &str, headers: &[(&str, &str)]| {
+        let body = format!("{{\"slot\":\"{slot}\"}}");
+        let headers = [&[JSON], headers].concat();
+        nginx.admin().raw(Method::PUT, "/v1/groups/shop/standby", &headers, &body).await.unwrap().status
+    };
+    assert_eq!(standby().await, "green");
+    assert_eq!(choose("red", &[]).await, 200);
+    assert_eq!(standby().await, "red");
+    for (slot, headers, status) in [
+        ("violet", &[][..], 422),
+        ("blue", &[], 422),
+        ("green", &[("if-match", "\"7\"")], 412),
+        ("red", &[("if-match", "\"0\"")], 200),
+    ] {
+        assert_eq!(choose(slot, headers).await, status, "{slot}");
+        assert_eq!(standby().await, "red", "after {slot}");
+    }
+    nginx.reload().await.unwrap();
+    assert_eq!(standby().await, "red", "over a reload");
+    nginx.admin().switch("shop", "red").await.unwrap();
+    assert_eq!(standby().await, "blue", "what has the traffic does not stand by");
+    nginx.admin().switch("shop", "blue").await.unwrap();
+    nginx.kill_all().await.unwrap();
+    nginx.start().await.unwrap();
+    assert_eq!(standby().await, "green", "forgotten with nginx");
+}
+
+async fn three_slots() -> Nginx {
+    let http = "
+        cutover_state %%prefix%%/state;
+        upstream b { server 127.0.0.1:1; }
+        cutover shop { slot blue b; slot green b; slot red b; active blue; }
+        server { listen %%admin%%; location / { cutover_api write=on; } }
+    ";
+    Nginx::builder().http(http).start().await.unwrap()
+}

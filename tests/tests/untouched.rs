@@ -161,6 +161,28 @@ async fn servers_with_users_of_another_group_are_not_started_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_preview_of_the_standby_reaches_the_slot_of_the_deployment() {
+    let play = Play::begin(THREE, "").await;
+    assert_eq!(play.preview().await, "green");
+    play.backends[2].on("/health/ready", Action::status(503));
+    let mut command = play.stage.daemon.command(&["deploy", "shop", "--to", "red", "--json"]);
+    let deploying = tokio::task::spawn_blocking(move || command.output());
+    cutover_tests::wait::until_async(cutover_tests::wait::PATIENCE, "a preview of red", async || {
+        play.preview().await == "red"
+    })
+    .await
+    .unwrap();
+    play.stage.nginx.reload().await.unwrap();
+    assert_eq!(play.preview().await, "red", "after a reload, too");
+    assert_eq!(deploying.await.unwrap().unwrap().status.code(), Some(3));
+    let standby = |status: serde_json::Value| {
+        status["slots"].as_array().unwrap().iter().find(|slot| slot["standby"] == true).unwrap()["name"]
+            .clone()
+    };
+    assert_eq!(standby(play.stage.daemon.status("shop").unwrap()), play.preview().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_three_slots_the_one_that_nobody_misses() {
     let play = Play::begin_with(THREE, &GROUP.replace("warm = \"1s\"", "warm = \"1h\"")).await;
     let _users = play.stage.users().unwrap();

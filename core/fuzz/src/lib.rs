@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use cutover_core::api::{
     Call, Change, Confirmation, Failure, MAX_LEASE_MS, MIN_LEASE_MS, Renewal, RouteChange, SlotNames,
-    check_lease, parse_call, parse_change, parse_if_match,
+    StandbyChoice, check_lease, parse_call, parse_change, parse_if_match,
 };
 use cutover_core::event::{EVENT_SIZE, Event};
 use cutover_core::guard::Guard;
@@ -49,6 +49,9 @@ pub fn admin(bytes: &[u8]) {
         Call::Confirm(_) => {
             accepted::<Confirmation>(&call, content_type, body);
         }
+        Call::Standby(_) => {
+            accepted::<StandbyChoice>(&call, content_type, body);
+        }
         Call::Renew(_) => {
             match accepted::<Renewal>(&call, content_type, body).map(|asked| check_lease(asked.lease_ms)) {
                 Some(Ok(lease_ms)) => assert!((MIN_LEASE_MS..=MAX_LEASE_MS).contains(&lease_ms)),
@@ -66,6 +69,7 @@ fn path_of(call: &Call<'_>) -> String {
         Call::Switch(name) => format!("/v1/groups/{name}/route"),
         Call::Confirm(name) => format!("/v1/groups/{name}/confirm"),
         Call::Renew(name) => format!("/v1/groups/{name}/renew"),
+        Call::Standby(name) => format!("/v1/groups/{name}/standby"),
         Call::Metrics => "/metrics".to_owned(),
     }
 }

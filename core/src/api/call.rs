@@ -17,6 +17,8 @@ pub enum Call<'a> {
     Confirm(&'a str),
     /// `POST /v1/groups/NAME/renew`
     Renew(&'a str),
+    /// `PUT /v1/groups/NAME/standby`
+    Standby(&'a str),
     /// `GET /metrics`
     Metrics,
 }
@@ -30,12 +32,13 @@ pub fn parse_call<'a>(method: &str, path: &'a str) -> Result<Call<'a>, Failure> 
         (Some("v1"), Some("groups"), Some(name), Some("route"), None) => Call::Switch(name),
         (Some("v1"), Some("groups"), Some(name), Some("confirm"), None) => Call::Confirm(name),
         (Some("v1"), Some("groups"), Some(name), Some("renew"), None) => Call::Renew(name),
+        (Some("v1"), Some("groups"), Some(name), Some("standby"), None) => Call::Standby(name),
         (Some("metrics"), None, None, None, None) => Call::Metrics,
         _ => {
             return Err(Failure::new(
                 ErrorCode::NotFound,
                 format!(
-                    "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm and renew below it, and /metrics"
+                    "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm, renew and standby below it, and /metrics"
                 ),
             ));
         }
@@ -53,7 +56,7 @@ impl Call<'_> {
     pub fn allows(&self) -> &'static str {
         match self {
             Self::Groups | Self::Group(_) | Self::Metrics => "GET, HEAD",
-            Self::Switch(_) => "PUT",
+            Self::Switch(_) | Self::Standby(_) => "PUT",
             Self::Confirm(_) | Self::Renew(_) => "POST",
         }
     }
@@ -82,6 +85,7 @@ impl Call<'_> {
         match self {
             Self::Confirm(_) => "{} or {\"reason\": TEXT}",
             Self::Renew(_) => "{\"lease_ms\": MILLISECONDS}",
+            Self::Standby(_) => "{\"slot\": SLOT}",
             _ => {
                 "{\"active\": SLOT, \"split\": {SLOT: PERCENT, SLOT: PERCENT}, \"guard\": {..}, \"lease_ms\": \
                  MILLISECONDS, \"rescue\": true|false, \"fence\": true|false, \"reason\": TEXT}"
@@ -127,6 +131,7 @@ mod tests {
         assert_eq!(parse_call("PUT", "/v1/groups/shop/route"), Ok(Call::Switch("shop")));
         assert_eq!(parse_call("POST", "/v1/groups/shop/confirm"), Ok(Call::Confirm("shop")));
         assert_eq!(parse_call("POST", "/v1/groups/shop/renew"), Ok(Call::Renew("shop")));
+        assert_eq!(parse_call("PUT", "/v1/groups/shop/standby"), Ok(Call::Standby("shop")));
         assert_eq!(parse_call("GET", "/metrics"), Ok(Call::Metrics));
         for (method, path, code) in [
             ("GET", "/", ErrorCode::NotFound),
@@ -138,6 +143,7 @@ mod tests {
             ("DELETE", "/v1/groups/shop", ErrorCode::MethodNotAllowed),
             ("PUT", "/v1/groups/shop/confirm", ErrorCode::MethodNotAllowed),
             ("GET", "/v1/groups/shop/renew", ErrorCode::MethodNotAllowed),
+            ("POST", "/v1/groups/shop/standby", ErrorCode::MethodNotAllowed),
             ("GET", "/metrics/x", ErrorCode::NotFound),
         ] {
             assert_eq!(parse_call(method, path).unwrap_err().error.code, code, "{method} {path}");

@@ -28,16 +28,20 @@ impl<W: World> Scene<W> {
         let patience = Patience::begin();
         loop {
             match self.world.groups().await {
-                Ok(groups) => return self.obstacle_in(&groups, slot),
+                Ok(groups) => {
+                    if let Some(group) = groups.groups.iter().find(|group| self.is_of(group)) {
+                        self.stand_by(group).await;
+                    }
+                    return self.obstacle_in(&groups, slot);
+                }
                 Err(error) => patience.pause(error).await?,
             }
         }
     }
 
     fn obstacle_in(&self, groups: &Groups, slot: &str) -> Result<Option<Obstacle>, String> {
-        let name = &self.deployment.plan.group;
-        let group = groups.groups.iter().find(|group| group.name == *name);
-        let group = group.ok_or_else(|| format!("nginx has no group \"{name}\""))?;
+        let group = groups.groups.iter().find(|group| self.is_of(group));
+        let group = group.ok_or_else(|| format!("nginx has no group \"{}\"", self.deployment.plan.group))?;
         if let Some(routed) = group.route.routes_to(slot) {
             return Ok(Some(Obstacle::Routed(sentence(group, slot, &routed))));
         }
@@ -45,6 +49,25 @@ impl<W: World> Scene<W> {
             return Ok(Some(Obstacle::Routed(format!("slot \"{slot}\" {shared}"))));
         }
         Ok(group.has_traffic(slot).map(Obstacle::Held))
+    }
+}
+
+impl<W: World> Scene<W> {
+    fn is_of(&self, group: &Group) -> bool {
+        group.name == self.deployment.plan.group
+    }
+
+    /// A preview of the standby shall reach the slot of this deployment. If it does not, that is no reason to stop.
+    pub(super) async fn stand_by(&self, group: &Group) {
+        let slot = &self.deployment.plan.to;
+        if group.standby().is_some_and(|standby| standby.name == *slot)
+            || group.has_traffic(slot).is_some_and(|traffic| traffic.is_routed())
+        {
+            return;
+        }
+        if let Err(error) = self.world.stand_by(&group.name, slot).await {
+            tracing::warn!(deployment = self.deployment.id, %error, "previews of the standby reach another slot");
+        }
     }
 }
 

@@ -20,6 +20,9 @@ impl<W: World> Scene<W> {
         let mut seen = self.unprobed();
         let mut said = String::new();
         let rounds = async {
+            if let Ok(group) = self.world.group(&self.deployment.plan.group).await {
+                self.stand_by(&group).await;
+            }
             loop {
                 let why = self.probe_round(slot, &mut seen).await;
                 if seen.health() == Health::Healthy {

@@ -15,6 +15,7 @@ impl<W: World> Scene<W> {
             Ok(group) => group,
             Err(why) => return Event::SmokeFailed(why),
         };
+        self.stand_by(&group).await;
         let servers = match group.slot(&self.deployment.plan.to) {
             Some(slot) => self.servers_to_smoke(slot).await,
             None => Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutover_core::api::{ErrorCode, Failure, Group, Groups, RouteChange};
+use cutover_core::api::{ErrorCode, Failure, Group, Groups, RouteChange, StandbyChoice};
 use cutover_core::smoke::Answer;
 use serde::de::DeserializeOwned;
 
@@ -80,6 +80,18 @@ impl Edge for Module {
 
     async fn group(&self, name: &str) -> Result<Group, EdgeError> {
         self.get(&format!("/v1/groups/{name}")).await
+    }
+
+    async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
+        let body = serde_json::to_vec(&StandbyChoice { slot: slot.to_owned() })
+            .map_err(|error| EdgeError::Refused(format!("the choice is not JSON: {error}")))?;
+        let headers = [("host", "cutover"), ("content-type", "application/json")];
+        let request = http::request("PUT", &format!("/v1/groups/{group}/standby"), &headers, Some(body));
+        let answer = match request {
+            Ok(request) => http::ask(&self.address, request, LIMIT).await,
+            Err(error) => Err(error),
+        };
+        self.read::<Group>(&answer.map_err(|error| self.unreachable(&error))?).map(drop)
     }
 
     async fn switch(&self, group: &str, change: &RouteChange, expected: u32) -> Result<Group, SwitchError> {

@@ -11,7 +11,7 @@ use ngx::ffi::{
 use serde::de::DeserializeOwned;
 
 use super::answer::Answer;
-use super::{find, flush, headers, is_left_behind, path_in_location, switch, trial};
+use super::{find, flush, headers, is_left_behind, path_in_location, standby, switch, trial};
 use crate::ext::text;
 use crate::group::Group;
 use crate::state;
@@ -49,6 +49,7 @@ fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
         Ok(call @ Call::Switch(name)) => change(request, &call, name, body, switch::run),
         Ok(call @ Call::Confirm(name)) => change(request, &call, name, body, trial::confirm),
         Ok(call @ Call::Renew(name)) => change(request, &call, name, body, trial::renew),
+        Ok(call @ Call::Standby(name)) => change(request, &call, name, body, standby::choose),
         Ok(Call::Groups | Call::Group(_) | Call::Metrics) => Err(Answer::internal("not a change")),
         Err(failure) => Err(Answer::failure(failure)),
     };

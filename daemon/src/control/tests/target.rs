@@ -110,6 +110,15 @@ async fn an_empty_slot_is_taken_before_the_one_that_holds_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn previews_of_the_standby_reach_the_slot_of_the_deployment() {
+    let bench = three().await;
+    let wanted = Wanted { to: Some("red".to_owned()), ..Wanted::default() };
+    let two = bench.control.deploy("shop", wanted).await.unwrap();
+    bench.until(&two.id, "probing").await;
+    assert_eq!(bench.world.scene().standby.as_deref(), Some("red"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_two_slots_the_first_line_says_what_is_given_up() {
     let bench = Bench::with_warm(3600).await;
     let one = bench.deploy("1.2").await.unwrap();
