@@ -25,11 +25,13 @@ use crate::split::{Percent, Ratio};
 
 mod call;
 mod change;
+mod reason;
 mod shared;
 mod traffic;
 
 pub use call::{Call, parse_call, parse_change, parse_if_match};
 pub use change::{Change, MAX_LEASE_MS, MIN_LEASE_MS, SlotNames, check_lease};
+pub use reason::{MAX_REASON, kept_reason, reason_with};
 pub use shared::Shared;
 pub use traffic::{Traffic, next_standby};
 
@@ -211,7 +213,7 @@ pub struct RouteChange {
     /// know whether an earlier change of theirs is still under way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fence: bool,
-    /// Why, for the log: at most 200 characters are kept.
+    /// Why, for the log: at most [`MAX_REASON`] characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -24,4 +24,5 @@ pub mod soak;
 pub mod split;
 pub mod state_file;
 mod sync;
+pub mod token;
 pub mod trial;

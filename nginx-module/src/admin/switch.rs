@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use cutover_core::api::{Change, ErrorCode, Failure, RouteChange};
+use cutover_core::api::{Change, ErrorCode, Failure, RouteChange, kept_reason};
 use cutover_core::event::{Event, Kind};
 use cutover_core::route::{Reading, Route, SlotId};
 use cutover_core::split::{Percent, Split};
@@ -18,9 +18,6 @@ use crate::group::Group;
 use crate::trial;
 
 const NO_REASON: &str = "none given";
-
-/// Characters of a reason that are logged.
-const MAX_REASON: usize = 200;
 
 /// Bytes of it, escaped: nginx cuts a line off at 2048 (NGX_MAX_ERROR_STR), and what it adds shall still be there.
 const MAX_QUOTED: usize = 1500;
@@ -134,9 +131,8 @@ pub(super) fn reason_of(reason: Option<&str>) -> &str {
 /// The same as it is logged, in quotes: nobody may forge a line, or what nginx adds to it.
 pub(super) fn quoted(reason: Option<&str>) -> String {
     let Some(reason) = reason else { return NO_REASON.to_owned() };
-    let kept: String = reason.chars().take(MAX_REASON).collect();
     // Between double quotes a single one is none.
-    let parts: Vec<_> = kept.split('\'').map(|part| part.escape_debug().to_string()).collect();
+    let parts: Vec<_> = kept_reason(reason).split('\'').map(|part| part.escape_debug().to_string()).collect();
     let mut quoted = format!("\"{}\"", parts.join("'"));
     if quoted.len() > MAX_QUOTED {
         let end = (0..=MAX_QUOTED).rev().find(|at| quoted.is_char_boundary(*at));

@@ -6,26 +6,16 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use cutover_core::token::{self, BadFile, Facts};
 use subtle::ConstantTimeEq;
-
-/// Fewer characters can be guessed.
-const MIN_LENGTH: usize = 16;
-/// More is not a token.
-const MAX_LENGTH: usize = 4096;
 
 /// Why a file holds no token that can be used. The text follows the directive.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
-    #[error("belongs to the user with id {0}: make it root's, or that of the user who starts nginx")]
-    Owner(u32),
-    #[error(
-        "can be read or written by others (mode {0:04o}): make it 0600, or 0640 for a group that may know it"
-    )]
-    Mode(u32),
-    #[error("holds no token: expected one line of {MIN_LENGTH} to {MAX_LENGTH} visible ASCII characters")]
-    Content,
+    #[error(transparent)]
+    Bad(#[from] BadFile),
 }
 
 /// A secret.
@@ -41,23 +31,10 @@ impl Token {
     /// Reads the file's one line.
     pub(crate) fn read(path: &Path) -> Result<Self, TokenError> {
         let meta = fs::metadata(path)?;
-        if meta.uid() != 0 && meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(TokenError::Owner(meta.uid()));
-        }
-        if meta.mode() & 0o027 != 0 {
-            return Err(TokenError::Mode(meta.mode() & 0o7777));
-        }
-        if meta.len() > MAX_LENGTH as u64 + 2 {
-            return Err(TokenError::Content);
-        }
+        let facts = Facts { owner: meta.uid(), mode: meta.mode(), length: meta.len() };
+        facts.check(rustix::process::geteuid().as_raw())?;
         let content = fs::read(path)?;
-        let token = content.trim_ascii();
-        let fits = (MIN_LENGTH..=MAX_LENGTH).contains(&token.len());
-        if fits && token.iter().all(u8::is_ascii_graphic) {
-            Ok(Self(token.to_vec()))
-        } else {
-            Err(TokenError::Content)
-        }
+        Ok(Self(token::parse(&content)?.to_vec()))
     }
 
     /// Whether a value of the header `Authorization` carries it.
