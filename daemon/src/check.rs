@@ -7,12 +7,16 @@ use std::os::unix::fs::PermissionsExt;
 use cutover_core::api::Group as Seen;
 use cutover_core::probe::NO_PRIMARY;
 
-use crate::config::{AdminAddress, Command, Config, Group, SmokeKind};
+use crate::config::{Command, Config, Group, SmokeKind};
 use crate::edge::Edge;
 use crate::families;
 use crate::http::Address;
 use crate::probe::Prober;
 use crate::world::Peers;
+
+mod door;
+
+pub use door::check_door;
 
 /// Something that is wrong, or looks so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +42,6 @@ impl fmt::Display for Finding {
 /// Everything that is found, not just the first.
 pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let AdminAddress::Tcp(_) = config.nginx.admin {
-        findings.push(Finding::Problem(format!(
-            "nginx.admin \"{}\": over TCP the admin API only reads, so every deploy and switch is refused; \
-             use \"unix:/PATH\"",
-            config.nginx.admin
-        )));
-    }
     if config.group.is_empty() {
         findings.push(Finding::Warning("there is no [group.NAME]: nothing can be deployed".to_owned()));
     }
@@ -245,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_never_work_is_a_problem() {
-        let text = "[nginx]\nadmin = \"http://127.0.0.1:1\"\n\
+        let text = "[nginx]\nadmin = \"unix:/nginx\"\n\
                     [group.shop.probe]\nhealthy = 4\ninterval = \"2s\"\ndeadline = \"6s\"\n";
         let world = Scripted::new();
         world.scene().sick.push("blue".to_owned());
@@ -254,7 +251,6 @@ mod tests {
         let found = check(&Config::parse(text).unwrap(), &world).await;
         let found: String = found.iter().map(|finding| format!("{finding}\n")).collect();
         for said in [
-            "problem: nginx.admin \"http://127.0.0.1:1\": over TCP the admin API only reads",
             "problem: group.shop.probe: 4 good probes at an interval of 2s take longer than the deadline of 6s",
             "warning: group.shop: slots \"blue\" and \"green\" share the server 127.0.0.1:1",
             "warning: group.shop, slot \"blue\": it has the traffic and does not pass its own probe: 127.0.0.1:1: status 503",

@@ -65,6 +65,9 @@ impl Default for Daemon {
 pub struct Nginx {
     /// Where the module's admin API listens.
     pub admin: AdminAddress,
+    /// The file with the token that the module asks for over TCP.
+    #[serde(default, deserialize_with = "value::absolute")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Why there is no configuration.
@@ -250,6 +253,10 @@ mod tests {
             ("[nginx]\nadmin = \"/run/nginx.sock\"\n", "\"/run/nginx.sock\" is neither \"unix:/PATH\" nor"),
             ("[nginx]\nadmin = \"http://10.0.0.1:80\"\n", "not a loopback address"),
             ("[nginx]\n", "missing field `admin`"),
+            (
+                "[nginx]\nadmin = \"unix:/a\"\ntoken_file = \"token\"\n",
+                "\"token\" is not an absolute path, as in \"/etc/nginx/cutover.token\"",
+            ),
         ] {
             let error = Config::parse(wrong).unwrap_err().to_string();
             assert!(error.contains(said), "{wrong}: {error}");

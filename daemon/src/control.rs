@@ -10,8 +10,9 @@ use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, rfc3339};
-use crate::config::{AdminAddress, Config, Group};
+use crate::config::{AdminAddress, Config, Group, Nginx};
 use crate::driver::{self, Ask, Driver, Reins};
+use crate::edge::{EdgeError, TokenFile};
 use crate::journal::{Deployment, Entry, Journal, JournalError, KEPT, Superseded};
 use crate::probe::{Found, Prober};
 use crate::world::World;
@@ -166,7 +167,7 @@ impl<W: World> Control<W> {
     /// Begins a deployment.
     pub async fn deploy(&self, group: &str, wanted: Wanted) -> Result<Deployment, Refusal> {
         let config = self.group_config(group)?;
-        self.writable()?;
+        self.writable().await?;
         let seat = self.seat(group);
         let mut seat = seat.lock().await;
         if let Some(running) = self.not_warm(&seat).await {
@@ -314,10 +315,15 @@ impl<W: World> Control<W> {
         })
     }
 
-    fn writable(&self) -> Result<(), Refusal> {
-        match &self.config.nginx.admin {
-            AdminAddress::Unix(_) => Ok(()),
-            tcp @ AdminAddress::Tcp(_) => Err(Refusal::ReadsOnly(tcp.to_string())),
+    async fn writable(&self) -> Result<(), Refusal> {
+        let Nginx { admin, token_file } = &self.config.nginx;
+        match (admin, token_file) {
+            (AdminAddress::Unix(_), _) => Ok(()),
+            (AdminAddress::Tcp(_), None) => Err(Refusal::ReadsOnly(admin.to_string())),
+            // What is under way goes on with the token that nginx took last. Nothing new is begun without one.
+            (AdminAddress::Tcp(_), Some(file)) => {
+                Ok(TokenFile::new(file).check().await.map_err(EdgeError::NoToken)?)
+            }
         }
     }
 

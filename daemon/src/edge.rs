@@ -3,8 +3,10 @@
 use cutover_core::api::{Group, Groups, RouteChange};
 
 mod module;
+mod token;
 
 pub use module::Module;
+pub use token::{TokenError, TokenFile};
 
 /// Why the edge could not be read. Text completes "nginx ..".
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum EdgeError {
     /// It refused.
     #[error("refuses: {0}")]
     Refused(String),
+    /// It asks for a token, and there is none to send.
+    #[error("cannot be asked: {0}")]
+    NoToken(TokenError),
     /// It answered something else than the admin API does.
     #[error("gave an answer that is not the admin API's at {address}: {why}")]
     Alien {

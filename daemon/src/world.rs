@@ -128,7 +128,6 @@ impl World for Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AdminAddress;
 
     #[tokio::test]
     async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
@@ -139,7 +138,7 @@ mod tests {
         let deployment = crate::driver::test_deployment();
         let (state, _) = deployment.plan.begin(cutover_core::deployment::Time(0));
         journal.begin(deployment, &state, "").await.unwrap();
-        let edge = Module::new(&AdminAddress::Unix("/no/nginx".into()));
+        let edge = Module::new(&config.nginx);
         let live = Live::new(edge, journal.clone(), folder.path().to_owned());
         let mark = folder.path().join("mark");
         let mut job = Job {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::{CliError, Place};
-use crate::check::{Finding, check};
+use crate::check::{Finding, check, check_door};
 use crate::edge::Module;
 
 #[derive(Debug, Args)]
@@ -14,7 +14,9 @@ pub(super) struct Check {}
 impl Check {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let config = place.config()?;
-        let findings = check(&config, &Module::new(&config.nginx.admin)).await;
+        let module = Module::new(&config.nginx);
+        let mut findings = Vec::from_iter(check_door(&config.nginx, &module).await);
+        findings.extend(check(&config, &module).await);
         let mut out = io::stdout().lock();
         for finding in &findings {
             writeln!(out, "{finding}")?;

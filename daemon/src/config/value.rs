@@ -55,6 +55,16 @@ pub(super) fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     Ok(duration)
 }
 
+/// A path that does not depend on where the daemon was started.
+pub(super) fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    if path.is_absolute() {
+        return Ok(Some(path));
+    }
+    let path = path.display();
+    Err(de::Error::custom(format!("\"{path}\" is not an absolute path, as in \"/etc/nginx/cutover.token\"")))
+}
+
 /// A number from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -39,7 +39,7 @@ impl<W: World> Control<W> {
     /// Moves the traffic of a group by hand. The answer is the group after it, when nginx has the switch on disk.
     pub async fn switch(&self, group: &str, wanted: WantedSwitch) -> Result<Seen, Refusal> {
         let config = self.group_config(group)?;
-        self.writable()?;
+        self.writable().await?;
         let seat = self.seat(group);
         let mut seat = seat.lock().await;
         if let Some(running) = self.not_warm(&seat).await {

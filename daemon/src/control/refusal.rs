@@ -142,7 +142,7 @@ pub enum Refusal {
     },
     /// Known before anything is begun.
     #[error(
-        "nginx.admin \"{0}\": over TCP the admin API only reads; to deploy and switch, use \"unix:/PATH\""
+        "nginx.admin \"{0}\": over TCP nobody deploys or switches without a token: set nginx.token_file to the file that \"cutover_api token_file=\" names in nginx, or use \"unix:/PATH\""
     )]
     ReadsOnly(String),
     /// A command again, of a deployment that has left nothing to do for it.

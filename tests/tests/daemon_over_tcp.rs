@@ -1,0 +1,223 @@
+//! The daemon and the admin API over TCP: with a token it deploys and switches, and what is wrong with the token is said.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Output;
+
+use cutover_tests::edge::{LOCATION, UPSTREAMS};
+use cutover_tests::{Backend, Daemon, Edge, Nginx, Switcher};
+
+const TOKEN: &str = "Zm9yIHRoZSBkYWVtb24gb25seQ";
+const NEW_TOKEN: &str = "YW5vdGhlciBvbmUgYWZ0ZXIgaXQ";
+
+const DOORS: &str = "
+    server { listen %%listen:open%%; location / { cutover_api write=on; } }
+    server { listen %%listen:closed%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
+    server { listen %%listen:reader%%; location / { cutover_api token_file=%%prefix%%/token; } }
+    server { listen unix:%%prefix%%/both.sock; location / { cutover_api write=on token_file=%%prefix%%/token; } }
+";
+
+const CONFIG: &str = r#"
+[daemon]
+socket = "%%folder%%/cutover.sock"
+state = "%%folder%%/daemon"
+[nginx]
+%%nginx%%
+[group.shop]
+warm = "1h"
+[group.shop.provision]
+command = ["/bin/true"]
+[group.shop.decommission]
+command = ["/bin/true"]
+[[group.shop.smoke]]
+name = "answers"
+path = "/"
+[group.shop.probe]
+path = "/"
+interval = "20ms"
+[group.shop.soak]
+duration = "100ms"
+interval = "50ms"
+inconclusive = "complete"
+"#;
+
+struct Host {
+    edge: Edge,
+}
+
+impl Host {
+    async fn start() -> Self {
+        let http = format!("{}{DOORS}", Edge::http(UPSTREAMS, LOCATION));
+        let blue = Backend::start("blue").await.unwrap();
+        let green = Backend::start("green").await.unwrap();
+        let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
+        // nginx reads the token at its start: it must be there before.
+        let nginx = builder.http(&http).build().unwrap();
+        let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
+        let edge = Edge { blue, green, nginx, shop };
+        let host = Self { edge };
+        host.write(TOKEN);
+        host.edge.nginx.start().await.unwrap();
+        host
+    }
+
+    fn token(&self) -> PathBuf {
+        self.edge.nginx.prefix().join("token")
+    }
+
+    /// As it should be rotated: nobody ever meets half a token.
+    fn write(&self, token: &str) {
+        let new = self.edge.nginx.prefix().join("token.new");
+        fs::write(&new, format!("{token}\n")).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, self.token()).unwrap();
+    }
+
+    fn admin(&self, door: &str) -> String {
+        format!("admin = \"http://{}\"\n", self.edge.nginx.address(door).unwrap())
+    }
+
+    fn config(&self, door: &str) -> String {
+        let nginx = format!("{}token_file = \"{}\"", self.admin(door), self.token().display());
+        CONFIG.replace("%%nginx%%", &nginx)
+    }
+
+    async fn daemon(&self, config: &str) -> Daemon {
+        Daemon::start(self.edge.nginx.prefix(), config).await.unwrap()
+    }
+
+    async fn active(&self) -> String {
+        self.edge.group().await.unwrap().route.active
+    }
+}
+
+fn run(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
+    let Output { status, stdout, stderr } = daemon.cli(arguments).unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    for token in [TOKEN, NEW_TOKEN] {
+        assert!(!said.contains(&token[..8]), "{said}");
+        assert!(!daemon.log().contains(&token[..8]), "{}", daemon.log());
+    }
+    (status.code().unwrap(), said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_token_it_deploys_rolls_back_and_switches() {
+    let host = Host::start().await;
+    let daemon = host.daemon(&host.config("closed")).await;
+    assert_eq!(run(&daemon, &["check"]), (0, "1 group checked, no problem\n".to_owned()));
+    let deployed = daemon.deploy("shop", "2").await.unwrap();
+    assert_eq!((deployed.code, host.active().await.as_str()), (0, "green"), "{deployed:?}");
+    assert_eq!(run(&daemon, &["rollback", "shop"]).0, 0);
+    assert_eq!(host.active().await, "blue");
+    let (code, said) = run(&daemon, &["switch", "shop", "--to", "green"]);
+    assert_eq!((code, host.active().await.as_str()), (0, "green"), "{said}");
+    let events = host.edge.group().await.unwrap().events;
+    assert!(events.iter().all(|event| event.who == "token"), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_with_a_token_too() {
+    let host = Host::start().await;
+    let prefix = host.edge.nginx.prefix().display().to_string();
+    let nginx = format!("admin = \"unix:{prefix}/both.sock\"\ntoken_file = \"{prefix}/token\"");
+    let daemon = host.daemon(&CONFIG.replace("%%nginx%%", &nginx)).await;
+    assert_eq!(run(&daemon, &["check"]).0, 0);
+    assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0);
+    // The kernel says who asks there: going back does not hang on a file that is not needed.
+    fs::remove_file(host.token()).unwrap();
+    let mut daemon = daemon;
+    daemon.stop().await.unwrap();
+    daemon.resume().await.unwrap();
+    assert_eq!(run(&daemon, &["rollback", "shop"]).0, 0);
+    host.write(TOKEN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_token_works_without_a_restart() {
+    let host = Host::start().await;
+    let daemon = host.daemon(&host.config("closed")).await;
+    assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0);
+    host.write(NEW_TOKEN);
+    let (code, said) = run(&daemon, &["switch", "shop", "--to", "blue"]);
+    assert_eq!((code, host.active().await.as_str()), (0, "blue"), "before the reload: {said}");
+    host.edge.nginx.reload().await.unwrap();
+    let (code, said) = run(&daemon, &["switch", "shop", "--to", "green"]);
+    assert_eq!((code, host.active().await.as_str()), (0, "green"), "after it: {said}");
+    // Without the file nothing new is begun, and what is under way still goes back.
+    assert_eq!(daemon.deploy("shop", "3").await.unwrap().code, 0);
+    fs::remove_file(host.token()).unwrap();
+    let (code, said) = run(&daemon, &["deploy", "shop", "--version", "4"]);
+    let missing =
+        format!("nginx.token_file \"{}\" does not exist: it must be the file that", host.token().display());
+    assert!(code == 1 && said.contains(&missing), "{said}");
+    assert_eq!(run(&daemon, &["rollback", "shop"]).0, 0);
+    assert_eq!(host.active().await, "green");
+    host.write(NEW_TOKEN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_used_is_said_with_its_file() {
+    let host = Host::start().await;
+    let daemon = host.daemon(&host.config("closed")).await;
+    let file = format!("nginx.token_file \"{}\"", host.token().display());
+    host.write(NEW_TOKEN);
+    host.edge.nginx.reload().await.unwrap();
+    host.write("bm90IHRoZSByaWdodCBvbmU");
+    for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
+        let (code, said) = run(&daemon, verb);
+        assert!(
+            code == 1 && said.contains(&format!("the token of {file} is not the one that nginx knows")),
+            "{said}"
+        );
+        assert!(said.contains("a new token counts from the next reload of nginx on"), "{said}");
+    }
+    for (content, mode, why) in [
+        ("", 0o600, "holds no token: expected one line of 16 to 4096"),
+        (TOKEN, 0o644, "can be read or written by others (mode 0644): make it 0600"),
+    ] {
+        fs::write(host.token(), content).unwrap();
+        fs::set_permissions(host.token(), fs::Permissions::from_mode(mode)).unwrap();
+        for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
+            let (code, said) = run(&daemon, verb);
+            assert!(code == 1 && said.contains(&format!("{file} {why}")), "{said}");
+        }
+    }
+    fs::remove_file(host.token()).unwrap();
+    let (code, said) = run(&daemon, &["check"]);
+    assert!(code == 1 && said.contains(&format!("{file} does not exist")), "{said}");
+    host.write(NEW_TOKEN);
+    assert_eq!(host.active().await, "blue");
+    assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0, "it was put right: no restart is needed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_file_tcp_only_reads() {
+    let host = Host::start().await;
+    let daemon = host.daemon(&CONFIG.replace("%%nginx%%", &host.admin("open"))).await;
+    assert_eq!(daemon.status("shop").unwrap()["active"], "blue");
+    for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
+        let (code, said) = run(&daemon, verb);
+        assert!(code == 1 && said.contains("set nginx.token_file to the file that"), "{said}");
+    }
+    assert_eq!(host.edge.group().await.unwrap().route.generation, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_a_location_that_only_reads() {
+    let host = Host::start().await;
+    for (door, why) in [
+        ("reader", "this location only reads; changes need \"cutover_api write=on\""),
+        ("open", "over TCP changes need a token: give \"cutover_api\" a \"token_file\""),
+    ] {
+        let daemon = host.daemon(&host.config(door)).await;
+        let (code, said) = run(&daemon, &["check"]);
+        assert!(code == 1 && said.contains(why), "{said}");
+        assert!(said.contains("1 group checked, 1 problem\n"), "{said}");
+    }
+    assert_eq!(host.edge.group().await.unwrap().route.generation, 0);
+    assert!(host.edge.group().await.unwrap().events.is_empty(), "it has changed nothing");
+}
