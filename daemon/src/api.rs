@@ -16,7 +16,7 @@
 //! Every failure is an [`ErrorAnswer`].
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    Control, DeploymentStatus, GroupStatus, Refusal, Rerun, SwitchStatus, Wanted, WantedSwitch,
+    Control, DeploymentStatus, GroupStatus, Refusal, Rerun, SwitchStatus, Text, Wanted, WantedSwitch,
 };
 use crate::world::World;
 
@@ -34,9 +34,14 @@ mod caller;
 mod events;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use caller::Caller;
 pub use events::DeploymentEvent;
+use text::{DeploymentId, GroupName};
+
+/// The longest body that is read, in bytes: there is room for the longest version, each character escaped.
+const MAX_BODY: usize = 1024 * 1024;
 
 /// Body of a new deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -130,7 +135,14 @@ struct BadBody(JsonRejection);
 
 impl IntoResponse for BadBody {
     fn into_response(self) -> Response {
-        refused(self.0.status(), "bad_body", self.0.body_text())
+        let (status, why) = (self.0.status(), self.0.body_text());
+        let message = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                format!("the body is too large, at most {MAX_BODY} bytes are read: {why}")
+            }
+            _ => why,
+        };
+        refused(status, "bad_body", message)
     }
 }
 
@@ -156,6 +168,7 @@ pub fn router<W: World>(control: Control<W>) -> Router {
             let message = format!("{} does not go with {}", request.method(), request.uri().path());
             refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control)
 }
 
@@ -165,18 +178,20 @@ async fn status<W: World>(State(control): State<Control<W>>) -> Result<Json<Vec<
 
 async fn group<W: World>(
     State(control): State<Control<W>>,
-    Path(group): Path<String>,
+    GroupName(group): GroupName,
 ) -> Result<Json<GroupStatus>, Refusal> {
     control.group_status(&group).await.map(Json)
 }
 
 async fn deploy<W: World>(
     State(control): State<Control<W>>,
-    Path(group): Path<String>,
+    GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
     Body(request): Body<DeployRequest>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    let wanted = Wanted { version: request.version, to: request.to, asked_by: caller.to_string() };
+    let version = Text::Version.check(request.version)?;
+    let to = request.to.map(|slot| Text::Slot.check(slot)).transpose()?;
+    let wanted = Wanted { version, to, asked_by: caller.to_string() };
     // A caller that goes away must not leave a deployment half begun.
     let begun = tokio::spawn(async move { control.deploy(&group, wanted).await });
     let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
@@ -185,7 +200,7 @@ async fn deploy<W: World>(
 
 async fn abort<W: World>(
     State(control): State<Control<W>>,
-    Path(group): Path<String>,
+    GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(&group).await?;
@@ -196,7 +211,7 @@ async fn abort<W: World>(
 
 async fn rollback<W: World>(
     State(control): State<Control<W>>,
-    Path(group): Path<String>,
+    GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(&group).await?;
@@ -207,7 +222,7 @@ async fn rollback<W: World>(
 
 async fn run<W: World>(
     State(control): State<Control<W>>,
-    Path(group): Path<String>,
+    GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
     Body(request): Body<RunRequest>,
 ) -> Result<Json<Accepted>, Refusal> {
@@ -221,13 +236,13 @@ async fn run<W: World>(
 
 async fn switch<W: World>(
     State(control): State<Control<W>>,
-    Path(group): Path<String>,
+    GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
     Body(request): Body<SwitchRequest>,
 ) -> Result<Json<cutover_core::api::Group>, Refusal> {
     let wanted = WantedSwitch {
-        to: request.to,
-        reason: request.reason.unwrap_or_else(|| "by hand".to_owned()),
+        to: Text::Slot.check(request.to)?,
+        reason: Text::Reason.check(request.reason.unwrap_or_else(|| "by hand".to_owned()))?,
         force: request.force,
         asked_by: caller.to_string(),
     };
@@ -241,23 +256,29 @@ struct HistoryQuery {
     limit: Option<u32>,
 }
 
+impl HistoryQuery {
+    fn group(&self) -> Result<Option<String>, Refusal> {
+        Ok(self.group.clone().map(|group| Text::Group.check(group)).transpose()?)
+    }
+}
+
 async fn history<W: World>(
     State(control): State<Control<W>>,
     Asked(query): Asked<HistoryQuery>,
 ) -> Result<Json<Vec<DeploymentStatus>>, Refusal> {
-    control.history(query.group.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
+    control.history(query.group()?.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
 }
 
 async fn switches<W: World>(
     State(control): State<Control<W>>,
     Asked(query): Asked<HistoryQuery>,
 ) -> Result<Json<Vec<SwitchStatus>>, Refusal> {
-    control.switches(query.group.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
+    control.switches(query.group()?.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
 }
 
 async fn deployment<W: World>(
     State(control): State<Control<W>>,
-    Path(id): Path<String>,
+    DeploymentId(id): DeploymentId,
 ) -> Result<Json<DeploymentStatus>, Refusal> {
     control.deployment(&id).await.map(Json)
 }

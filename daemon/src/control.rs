@@ -24,6 +24,7 @@ mod status;
 mod target;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use target::Chosen;
 
@@ -31,6 +32,7 @@ pub use by_hand::WantedSwitch;
 pub use refusal::Refusal;
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
+pub use text::{BadText, MAX_VERSION, Text};
 
 /// What an operator wants deployed.
 #[derive(Clone, Debug, Default)]

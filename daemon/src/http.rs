@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// The longest body that is read, in bytes.
+/// The longest body of a stranger that is read, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// Where a request goes.
@@ -65,16 +65,26 @@ impl HttpError {
     }
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the whole answer, of at most 4 MiB.
 pub async fn ask(
     address: &Address,
     request: Request<Full<Bytes>>,
     limit: Duration,
 ) -> Result<Answer, HttpError> {
+    ask_for(address, request, limit, MAX_BODY).await
+}
+
+/// The same with another limit of the answer, in bytes.
+pub async fn ask_for(
+    address: &Address,
+    request: Request<Full<Bytes>>,
+    limit: Duration,
+    most: usize,
+) -> Result<Answer, HttpError> {
     let whole = async {
         let response = send(address, request).await?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await;
+        let body = Limited::new(body, most).collect().await;
         let body = body.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
         let headers = head.headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -133,6 +143,16 @@ pub fn request(
     builder.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(HttpError::Request)
 }
 
+/// A text as one segment of a path, or as a value in a query.
+pub fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'-' | b'_' | b'.' | b'~' | b'*' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +170,11 @@ mod tests {
         ] {
             assert_eq!(Address::of_peer(text).ok(), address, "{text}");
         }
+    }
+
+    #[test]
+    fn any_text_is_one_segment() {
+        assert_eq!(encoded("*.shop-1_a"), "*.shop-1_a");
+        assert_eq!(encoded("a b/c?d\né"), "a%20b%2Fc%3Fd%0A%C3%A9");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use cutover_core::deployment::Outcome;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Asked;
+use super::text::DeploymentId;
 use crate::clock::rfc3339;
 use crate::control::{Control, Refusal};
 use crate::journal::{Journal, Record};
@@ -64,7 +65,7 @@ pub(super) struct After {
 
 pub(super) async fn follow<W: World>(
     State(control): State<Control<W>>,
-    Path(id): Path<String>,
+    DeploymentId(id): DeploymentId,
     Asked(After { after }): Asked<After>,
 ) -> Result<Response, Refusal> {
     let status = control.deployment(&id).await?;

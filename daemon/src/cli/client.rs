@@ -15,6 +15,9 @@ use crate::http::{self, Address, HttpError};
 /// Limit of one call that is answered at once; a switch probes first.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// The longest answer that is read, in bytes: a long history of long versions.
+const MOST: usize = 1 << 30;
+
 /// Why the daemon did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -115,7 +118,8 @@ impl Client {
         limit: Duration,
     ) -> Result<T, ClientError> {
         let request = self.request(method, path, body)?;
-        let answer = http::ask(&self.address(), request, limit).await.map_err(|error| self.error(error))?;
+        let answer = http::ask_for(&self.address(), request, limit, MOST).await;
+        let answer = answer.map_err(|error| self.error(error))?;
         if (200..300).contains(&answer.status) {
             return serde_json::from_slice(&answer.body)
                 .map_err(|error| ClientError::Alien(error.to_string()));

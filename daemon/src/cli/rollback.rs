@@ -6,6 +6,7 @@ use cutover_core::deployment::Outcome;
 use super::follow::follow;
 use super::{CliError, Place};
 use crate::api::Accepted;
+use crate::http::encoded;
 
 #[derive(Debug, Args)]
 pub(super) struct Rollback {
@@ -19,7 +20,8 @@ pub(super) struct Rollback {
 impl Rollback {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
-        let accepted: Accepted = client.post(&format!("/v1/groups/{}/rollback", self.group), &()).await?;
+        let accepted: Accepted =
+            client.post(&format!("/v1/groups/{}/rollback", encoded(&self.group)), &()).await?;
         match follow(&client, &accepted.deployment, accepted.after, self.json).await? {
             Outcome::RolledBack => Ok(0),
             other => Ok(other.exit_code().max(1)),

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{CliError, Place};
 use crate::api::{Accepted, RunRequest};
 use crate::control::Rerun;
+use crate::http::encoded;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -21,7 +22,7 @@ impl Run {
         let client = place.client()?;
         let request = RunRequest { command: self.command };
         let done: Accepted =
-            client.post_and_wait(&format!("/v1/groups/{}/run", self.group), &request).await?;
+            client.post_and_wait(&format!("/v1/groups/{}/run", encoded(&self.group)), &request).await?;
         writeln!(io::stdout(), "{} of deployment {} has succeeded", self.command.as_str(), done.deployment)?;
         Ok(0)
     }

@@ -7,6 +7,7 @@ use cutover_core::api::{Peer, Traffic};
 
 use super::{CliError, Place};
 use crate::control::{GroupStatus, SlotStatus};
+use crate::http::encoded;
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -23,7 +24,7 @@ impl Status {
         let mut out = io::stdout().lock();
         match self.group {
             Some(group) => {
-                let status: GroupStatus = client.get(&format!("/v1/groups/{group}")).await?;
+                let status: GroupStatus = client.get(&format!("/v1/groups/{}", encoded(&group))).await?;
                 match self.json {
                     true => writeln!(out, "{}", serde_json::json!(status))?,
                     false => print(&mut out, &status)?,

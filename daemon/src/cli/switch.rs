@@ -7,6 +7,7 @@ use cutover_core::api::Group;
 
 use super::{CliError, Place};
 use crate::api::SwitchRequest;
+use crate::http::encoded;
 
 #[derive(Debug, Args)]
 pub(super) struct Switch {
@@ -34,7 +35,8 @@ impl Switch {
         }
         let client = place.client()?;
         let request = SwitchRequest { to: self.to, reason: self.reason, force: self.force };
-        let now: Group = client.post(&format!("/v1/groups/{}/switch", self.group), &request).await?;
+        let now: Group =
+            client.post(&format!("/v1/groups/{}/switch", encoded(&self.group)), &request).await?;
         writeln!(
             io::stdout(),
             "slot \"{}\" of group \"{}\" has the traffic, generation {}",

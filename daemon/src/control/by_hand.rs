@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cutover_core::api::{Group as Seen, RouteChange};
+use cutover_core::api::{Group as Seen, RouteChange, reason_with};
 use cutover_core::deployment::{Event, Phase};
 use tokio::sync::MutexGuard;
 
@@ -49,7 +49,7 @@ impl<W: World> Control<W> {
         if seen.slot(&wanted.to).is_none() {
             return Err(Refusal::no_such_slot(&seen, &wanted.to));
         }
-        let reason = format!("{} (by {})", wanted.reason, wanted.asked_by);
+        let reason = reason_with(&wanted.reason, &format!(" (by {})", wanted.asked_by));
         let change = RouteChange::to(&wanted.to, reason.clone());
         if seen.route.active == wanted.to && seen.route.split.is_none() {
             // Moves nothing, but ends a trial, and is answered when the route is on disk.

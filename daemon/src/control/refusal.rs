@@ -3,6 +3,7 @@
 use cutover_core::api::{Group, Shared, Traffic};
 use cutover_core::shell::quoted;
 
+use super::BadText;
 use crate::edge::EdgeError;
 use crate::journal::JournalError;
 
@@ -200,6 +201,9 @@ pub enum Refusal {
     /// Not a deployment.
     #[error("no deployment \"{0}\" in the journal")]
     UnknownDeployment(String),
+    /// A text that nothing could be done with.
+    #[error(transparent)]
+    BadText(#[from] BadText),
     /// The daemon gave up on the request.
     #[error("the request was not finished: {0}")]
     Interrupted(String),
@@ -253,7 +257,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownGroup { .. } | Self::NotInNginx { .. } | Self::UnknownDeployment(_) => 404,
-            Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) => 422,
+            Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) | Self::BadText(_) => 422,
             Self::Busy { .. }
             | Self::Unfit { .. }
             | Self::NothingToAbort(_)
@@ -302,6 +306,7 @@ impl Refusal {
             Self::Edge(_) => "nginx",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => "unknown_deployment",
+            Self::BadText(_) => "bad_text",
             Self::Interrupted(_) => "interrupted",
         }
     }

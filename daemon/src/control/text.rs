@@ -1,0 +1,125 @@
+//! Texts that callers give: refused before anything is begun if nothing could be done with them later.
+
+use std::fmt;
+
+use cutover_core::api::kept_reason;
+
+/// The longest version in bytes. Linux gives no program a variable of more than 128 KiB, its name and a zero byte included
+/// (MAX_ARG_STRLEN), and the version becomes `CUTOVER_PREVIOUS_VERSION` one day.
+pub const MAX_VERSION: usize = 128 * 1024 - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
+
+/// Characters of a refused text that are shown.
+const SHOWN: usize = 60;
+
+/// What a text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// The name of a group.
+    Group,
+    /// The name of a slot.
+    Slot,
+    /// The id of a deployment.
+    Deployment,
+    /// What is deployed.
+    Version,
+    /// Why.
+    Reason,
+}
+
+/// A text that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadText {
+    /// It would break lines of a log, or reach a terminal or a command that takes it for something else.
+    #[error("{what} {shown} holds a control character: expected one line of text, without tabs and escapes")]
+    ControlCharacter {
+        /// What for.
+        what: Text,
+        /// Its begin, in quotes.
+        shown: String,
+    },
+    /// No command could be told.
+    #[error(
+        "version {shown} has {length} bytes: expected at most {MAX_VERSION}, or no command can be told it"
+    )]
+    TooLong {
+        /// Its begin, in quotes.
+        shown: String,
+        /// In bytes.
+        length: usize,
+    },
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Group => "group",
+            Self::Slot => "slot",
+            Self::Deployment => "deployment",
+            Self::Version => "version",
+            Self::Reason => "reason",
+        })
+    }
+}
+
+impl Text {
+    /// The text, if it can be used. No more of a reason than is kept anywhere.
+    pub fn check(self, text: String) -> Result<String, BadText> {
+        if text.contains(char::is_control) {
+            return Err(BadText::ControlCharacter { what: self, shown: shown(&text) });
+        }
+        match self {
+            Self::Version if text.len() > MAX_VERSION => {
+                Err(BadText::TooLong { shown: shown(&text), length: text.len() })
+            }
+            Self::Reason => Ok(kept_reason(&text).to_owned()),
+            _ => Ok(text),
+        }
+    }
+}
+
+/// As much as tells which one it is.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("\"{}..\"", text.get(..end).unwrap_or_default().escape_debug()),
+        None => format!("\"{}\"", text.escape_debug()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters() {
+        for (text, shown) in [
+            ("2\0", "\"2\\0\""),
+            ("a\r\nb", "\"a\\r\\nb\""),
+            ("\u{1b}[31m", "\"\\u{1b}[31m\""),
+            ("\u{7f}", "\"\\u{7f}\""),
+            ("\u{9b}2J", "\"\\u{9b}2J\""),
+        ] {
+            for what in [Text::Group, Text::Slot, Text::Deployment, Text::Version, Text::Reason] {
+                let said = what.check(text.to_owned()).unwrap_err().to_string();
+                assert!(
+                    said.starts_with(&format!("{what} {shown} holds a control character: expected")),
+                    "{said}"
+                );
+            }
+        }
+        for text in ["", "2", "v2 \"é\" 版", "a'b", "x\u{2028}y"] {
+            assert_eq!(Text::Version.check(text.to_owned()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        let longest = "é".repeat(MAX_VERSION / 2);
+        assert_eq!(Text::Version.check(longest.clone()), Ok(longest.clone()));
+        let said = Text::Version.check(format!("{longest}x")).unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("has {} bytes: expected at most {MAX_VERSION}", MAX_VERSION + 1)),
+            "{said}"
+        );
+        assert_eq!(Text::Reason.check(longest), Ok("é".repeat(200)));
+    }
+}

@@ -1,0 +1,133 @@
+//! Versions and reasons as callers give them: too long, or with characters that no log and no command should meet.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Output;
+
+use cutover_tests::edge::{LOCATION, UPSTREAMS};
+use cutover_tests::{Daemon, Edge};
+
+const CONFIG: &str = r#"
+[daemon]
+socket = "%%folder%%/cutover.sock"
+state = "%%folder%%/daemon"
+[nginx]
+admin = "unix:%%folder%%/admin.sock"
+[group.shop]
+warm = "1h"
+[group.shop.provision]
+command = ["/bin/sh", "-c", "printf %s \"$CUTOVER_VERSION\" | wc -c > %%folder%%/told; printf %s \"$CUTOVER_PREVIOUS_VERSION\" | wc -c >> %%folder%%/told"]
+[group.shop.decommission]
+command = ["/bin/true"]
+[group.shop.probe]
+path = "/"
+interval = "20ms"
+[group.shop.soak]
+duration = "100ms"
+interval = "50ms"
+inconclusive = "complete"
+"#;
+
+/// The kernel's MAX_ARG_STRLEN is 128 KiB, and the version is told as `CUTOVER_PREVIOUS_VERSION=..` in the end.
+const LONGEST: usize = 131_072 - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
+
+async fn started() -> (Edge, Daemon) {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let daemon = Daemon::start(edge.nginx.prefix(), CONFIG).await.unwrap();
+    (edge, daemon)
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn succeeds(daemon: &Daemon, arguments: &[&str]) -> String {
+    let output = daemon.cli(arguments).unwrap();
+    let tail: String = said(&output).chars().rev().take(2000).collect();
+    assert!(output.status.success(), "{}", tail.chars().rev().collect::<String>());
+    said(&output)
+}
+
+fn refused(daemon: &Daemon, arguments: &[&str]) -> String {
+    let output = daemon.cli(arguments).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    said(&output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_version_is_deployed_and_brought_back() {
+    let (edge, daemon) = started().await;
+    let told = || {
+        let text = std::fs::read_to_string(edge.nginx.prefix().join("told")).unwrap();
+        text.lines().map(|line| line.trim().parse().unwrap()).collect::<Vec<usize>>()
+    };
+    for version in ["x".repeat(70_000), "é".repeat(LONGEST / 2)] {
+        succeeds(&daemon, &["deploy", "shop", "--version", &version]);
+        assert_eq!(told()[0], version.len());
+        assert_eq!(edge.group().await.unwrap().route.active, "green");
+        succeeds(&daemon, &["rollback", "shop"]);
+        assert_eq!(edge.group().await.unwrap().route.active, "blue");
+        let status = daemon.status("shop").unwrap();
+        assert_eq!(status["deployment"]["version"].as_str(), Some(version.as_str()));
+    }
+    // The longest is also told as the version before.
+    let longest = "y".repeat(LONGEST);
+    succeeds(&daemon, &["deploy", "shop", "--version", &longest]);
+    succeeds(&daemon, &["deploy", "shop", "--version", "2"]);
+    assert_eq!(told(), [1, LONGEST]);
+    succeeds(&daemon, &["rollback", "shop"]);
+    let history = succeeds(&daemon, &["history", "shop", "--json", "--limit", "100"]);
+    assert_eq!(history.lines().count(), 4, "a long history can be read");
+    let events = edge.group().await.unwrap().events;
+    assert!(events.iter().all(|event| event.reason.len() <= 135), "{events:?}");
+    let log = edge.nginx.error_log();
+    assert!(log.lines().all(|line| line.len() < 2048), "nginx's log has whole lines");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_reason_is_cut_and_says_who_asked() {
+    let (edge, daemon) = started().await;
+    let reason = "é".repeat(35_000);
+    succeeds(&daemon, &["switch", "shop", "--to", "green", "--reason", &reason]);
+    let log = edge.nginx.error_log();
+    let line = log.lines().find(|line| line.contains("switched from \"blue\" to \"green\"")).unwrap();
+    assert!(line.contains("é (by uid "), "{line}");
+    let history = succeeds(&daemon, &["history", "shop"]);
+    assert!(history.len() < 1000, "{}", history.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_characters_are_refused_before_anything_is_begun() {
+    let (edge, daemon) = started().await;
+    for (text, shown) in [
+        ("2\n3", "\"2\\n3\""),
+        ("2\u{7f}", "\"2\\u{7f}\""),
+        ("\u{1b}[2J", "\"\\u{1b}[2J\""),
+        ("2\u{85}", "\"2\\u{85}\""),
+        ("\t2", "\"\\t2\""),
+    ] {
+        let version = refused(&daemon, &["deploy", "shop", "--version", text]);
+        assert!(version.contains(&format!("version {shown} holds a control character")), "{version}");
+        let reason = refused(&daemon, &["switch", "shop", "--to", "green", "--reason", text]);
+        assert!(reason.contains(&format!("reason {shown} holds a control character")), "{reason}");
+        let slot = refused(&daemon, &["switch", "shop", "--to", text]);
+        assert!(slot.contains(&format!("slot {shown} holds a control character")), "{slot}");
+        for verb in ["deploy", "rollback", "abort", "status", "history"] {
+            let group = refused(&daemon, &[verb, text]);
+            assert!(group.contains(&format!("group {shown} holds a control character")), "{group}");
+        }
+    }
+    let group = refused(&daemon, &["deploy", "my shop"]);
+    assert!(group.contains("no group \"my shop\" in the configuration; it has: shop"), "{group}");
+    assert_eq!(edge.group().await.unwrap().route.generation, 0);
+    assert_eq!(succeeds(&daemon, &["history"]), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_no_command_can_be_told_is_refused() {
+    let (_edge, daemon) = started().await;
+    let version = "v".repeat(LONGEST + 1);
+    let said = refused(&daemon, &["deploy", "shop", "--version", &version]);
+    assert!(said.contains("version \"vvv") && said.contains(&format!("has {} bytes", LONGEST + 1)), "{said}");
+    assert!(said.contains(&format!("at most {LONGEST}")) && said.len() < 500, "{said}");
+}
