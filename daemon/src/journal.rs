@@ -17,6 +17,7 @@ use crate::config::Group;
 
 #[cfg(test)]
 pub(crate) mod cut;
+mod draft;
 mod prune;
 mod reserve;
 mod row;

@@ -1,18 +1,23 @@
-//! The journal's file: made once, recognised by its application id and version, and never read when it is something else.
+//! The journal's file: recognised by its application id and version, and never read when it is something else.
 
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
-use super::JournalError;
+use super::{JournalError, draft};
 
 /// "Cutv"
-const APPLICATION_ID: i32 = 0x4375_7476;
-const VERSION: i32 = 1;
+pub(super) const APPLICATION_ID: i32 = 0x4375_7476;
+pub(super) const VERSION: i32 = 1;
+/// Bytes of the header of a database.
+const HEADER: usize = 100;
+/// What it begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
     CREATE TABLE deployments (
         id        TEXT PRIMARY KEY,
         grp       TEXT NOT NULL,
@@ -90,50 +95,81 @@ pub(super) const SELECT_OLD: &str = "
            OR NOT EXISTS (SELECT 1 FROM last WHERE last.target = d.source))
 ";
 
+/// Opens the journal, or makes it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
-    let database = |source| JournalError::Database { path: path.to_owned(), source };
-    // SQLite would make it readable for all, and its companions after it: it holds the variables of commands.
-    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    made.map_err(|error| JournalError::Alien {
-        path: path.to_owned(),
-        what: format!("cannot be opened: {error}"),
-    })?;
-    let mut connection = Connection::open(path).map_err(database)?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(database)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(database)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(database)?;
-    recognise(&mut connection, path)?;
+    let alien = |what: String| JournalError::Alien { path: path.to_owned(), what };
+    match fs::metadata(path) {
+        Ok(file) if file.len() == 0 => return Err(damaged(path, "it is empty")),
+        Ok(_) if is_cut_off(path) => return Err(damaged(path, "it is cut off")),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
+            return Err(alien("is a link to a file that is not there".to_owned()));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => draft::make(path)?,
+        Err(error) => return Err(alien(format!("cannot be opened: {error}"))),
+    }
+    let connection = Connection::open(path).map_err(|source| failed(path, source))?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(|source| failed(path, source))?;
+    // Read before anything is set: a file that is damaged is left as it is.
+    recognise(&connection, path)?;
+    for (name, value) in [("journal_mode", "WAL"), ("synchronous", "FULL"), ("foreign_keys", "ON")] {
+        connection.pragma_update(None, name, value).map_err(|source| failed(path, source))?;
+    }
     Ok(connection)
 }
 
-fn recognise(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
-    let database = |source| JournalError::Database { path: path.to_owned(), source };
+/// Whether the file is shorter than it says. SQLite fills the last page up with zeros, and takes a file of one byte for a new
+/// database. While there is a write-ahead log, the missing pages may be in it.
+fn is_cut_off(path: &Path) -> bool {
+    let Ok(mut file) = File::open(path) else { return false };
+    let mut header = [0; HEADER];
+    if file.read_exact(&mut header).is_err() {
+        return true;
+    }
+    if !header.starts_with(MAGIC) {
+        return false;
+    }
+    // "Database Header Format" of SQLite: the size of a page, where 1 stands for 65536, and their number.
+    let page = header.get(16..18).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
+    let page = if page == 1 { 65536 } else { u64::from(page) };
+    let pages = header.get(28..32).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+    let has_log = fs::metadata(draft::beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    !has_log && file.metadata().is_ok_and(|file| file.len() < page * u64::from(pages))
+}
+
+fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
     let alien = |what: String| JournalError::Alien { path: path.to_owned(), what };
-    let read = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let application = read("application_id").map_err(database)?;
-    let version = read("user_version").map_err(database)?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(database)?;
-    match (application, version, tables) {
-        (0, 0, 0) => {
-            let transaction = connection.transaction().map_err(database)?;
-            transaction.execute_batch(TABLES).map_err(database)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(database)?;
-            transaction.pragma_update(None, "user_version", VERSION).map_err(database)?;
-            transaction.commit().map_err(database)?;
-        }
-        (APPLICATION_ID, VERSION, _) => {
-            let sound: String =
-                connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(database)?;
-            if sound != "ok" {
-                return Err(alien(format!("is damaged: {sound}; move it away to begin anew")));
+    let read = |name: &str| {
+        let value = connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        value.map_err(|source| failed(path, source))
+    };
+    match (read("application_id")?, read("user_version")?) {
+        (APPLICATION_ID, VERSION) => {
+            let sound: rusqlite::Result<String> =
+                connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+            match sound.map_err(|source| failed(path, source))?.as_str() {
+                "ok" => Ok(()),
+                what => Err(damaged(path, what)),
             }
         }
-        (APPLICATION_ID, other, _) => {
-            return Err(alien(format!("has format version {other}, this daemon reads version {VERSION}")));
+        (APPLICATION_ID, other) => {
+            Err(alien(format!("has format version {other}, this daemon reads version {VERSION}")))
         }
-        _ => return Err(alien("is a database, but not a journal of cutover".to_owned())),
+        _ => Err(alien("is a database, but not a journal of cutover".to_owned())),
     }
-    Ok(())
+}
+
+fn failed(path: &Path, source: rusqlite::Error) -> JournalError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(path, &source.to_string()),
+        _ => JournalError::Database { path: path.to_owned(), source },
+    }
+}
+
+fn damaged(path: &Path, why: &str) -> JournalError {
+    let what = format!(
+        "is damaged: {why}; move it away, with the files beside it that have its name and end with -wal and -shm; then put a \
+         backup in its place, or begin anew without one"
+    );
+    JournalError::Alien { path: path.to_owned(), what }
 }

@@ -6,6 +6,8 @@ use cutover_core::deployment::{Cause, CauseKind, Phase, Retry};
 
 use super::*;
 
+mod damage;
+
 fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
     let config = crate::driver::test_config().group("shop").unwrap().clone();
     let plan = Plan {

@@ -1,0 +1,76 @@
+//! Making a journal: whole under another name, then renamed.
+//!
+//! Whoever is killed meanwhile leaves a draft, which the next one writes anew. So a file of the journal's name always was a whole
+//! journal, and whatever is wrong with it is damage.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::JournalError;
+use super::schema::{APPLICATION_ID, TABLES, VERSION};
+
+/// What SQLite keeps beside a database and reads into it when it is opened.
+const COMPANIONS: [&str; 2] = ["-wal", "-journal"];
+/// What SQLite may have left beside a draft.
+const REMAINS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Makes the journal, which is not there.
+pub(super) fn make(path: &Path) -> Result<(), JournalError> {
+    let alien = |what: String| JournalError::Alien { path: path.to_owned(), what };
+    if let Some(left) = left_behind(path) {
+        return Err(alien(format!(
+            "is missing, but \"{}\" is there, with records that belong to it: put it back, or move that file away to begin anew",
+            left.display()
+        )));
+    }
+    let failed = |error: io::Error| {
+        alien(format!(
+            "cannot be made: {error}; daemon.state must be a folder that the daemon's user can write"
+        ))
+    };
+    let draft = beside(path, ".new");
+    for ending in REMAINS {
+        match fs::remove_file(beside(&draft, ending)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    // SQLite would make it readable for all, and its companions after it: it holds the variables of commands.
+    let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft).map_err(failed)?;
+    write(&draft).map_err(|source| JournalError::Database { path: draft.clone(), source })?;
+    let put_in_place = || -> io::Result<()> {
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    };
+    put_in_place().map_err(failed)
+}
+
+/// A companion that holds something. SQLite would read it into a new journal, or throw it away.
+fn left_behind(path: &Path) -> Option<PathBuf> {
+    let companions = COMPANIONS.into_iter().map(|ending| beside(path, ending));
+    companions.into_iter().find(|companion| fs::metadata(companion).is_ok_and(|file| file.len() > 0))
+}
+
+fn write(draft: &Path) -> rusqlite::Result<()> {
+    let mut connection = Connection::open(draft)?;
+    // A draft is never repaired, so it needs no file beside it.
+    connection.pragma_update(None, "journal_mode", "MEMORY")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// A file of SQLite's beside a database.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}

@@ -1,0 +1,86 @@
+//! A daemon that is killed at any instant of its first start: the next one finds no journal, or a whole one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use cutover_tests::temp::TempDir;
+use cutover_tests::{Daemon, flavour, wait};
+
+const CONFIG: &str = "
+[daemon]
+socket = \"%%folder%%/cutover.sock\"
+state = \"%%folder%%/daemon\"
+[nginx]
+admin = \"unix:%%folder%%/no-nginx.sock\"
+";
+
+/// How often it is killed.
+const TIMES: u32 = 100;
+
+struct Place {
+    folder: TempDir,
+    config: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = folder.path().join("killed.toml");
+        fs::write(&config, CONFIG.replace("%%folder%%", &folder.path().display().to_string())).unwrap();
+        Self { folder, config }
+    }
+
+    fn start(&self) -> Child {
+        let mut command = Command::new(flavour::program("cutover").unwrap());
+        command.arg("--config").arg(&self.config).arg("serve");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.folder.path().join("daemon/journal.sqlite")
+    }
+
+    /// Removes what a daemon has left, to begin anew.
+    fn clear(&self) {
+        let _ = fs::remove_dir_all(self.folder.path().join("daemon"));
+    }
+}
+
+fn kill(mut daemon: Child) {
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_whole_one() {
+    let place = Place::new();
+    let begin = Instant::now();
+    let daemon = place.start();
+    wait::until("the journal", || place.journal().exists()).await.unwrap();
+    let usual = begin.elapsed();
+    kill(daemon);
+    place.clear();
+    let (mut made, mut drafts) = (0, 0);
+    for step in 0..TIMES {
+        let daemon = place.start();
+        // Not a wait for anything: it is the instant that is chosen, from half the usual time to twice.
+        tokio::time::sleep(usual / 2 + usual * step * 3 / 2 / TIMES).await;
+        kill(daemon);
+        if let Ok(bytes) = fs::read(place.journal()) {
+            assert!(bytes.len() >= 4096 && bytes.starts_with(b"SQLite format 3\0"), "{}", bytes.len());
+            made += 1;
+            place.clear();
+        } else if place.journal().with_extension("sqlite.new").exists() {
+            drafts += 1;
+        }
+    }
+    println!(
+        "killed {TIMES} times, about {usual:?} after the start: {drafts} drafts left, {made} journals made"
+    );
+    assert!(made > 0 && made < TIMES, "{made} of {TIMES} were made: the instants are wrong");
+    drop(Daemon::start(place.folder.path(), CONFIG).await.unwrap());
+}
