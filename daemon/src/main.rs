@@ -9,7 +9,7 @@ use clap::Parser;
 use cutover::cli::Arguments;
 
 fn main() -> ExitCode {
-    if let Some(code) = cutover::command::gate::pass(std::env::args_os().skip(1)) {
+    if let Some(code) = cutover::command::stand_in(std::env::args_os().skip(1)) {
         return code;
     }
     let arguments = Arguments::parse();

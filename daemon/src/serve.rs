@@ -13,6 +13,7 @@ use rustix::fs::FlockOperation;
 
 use crate::api::{self, Caller};
 use crate::clock::Clock;
+use crate::command::Commands;
 use crate::config::Config;
 use crate::control::Control;
 use crate::edge::Module;
@@ -71,7 +72,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     let commands = state.join("deployments");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&commands).map_err(failed)?;
-    let world = Live::new(Module::new(&config.nginx), journal.clone(), commands);
+    let world = Live::new(Module::new(&config.nginx), journal.clone(), Commands::new(commands));
     let shown = config.daemon.socket.clone();
     let control = Control::resume(config, Arc::new(world), journal, Clock::start()).await?;
     let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();

@@ -1,6 +1,5 @@
 //! All that a deployment does to what is outside the daemon, behind one trait: the driver's tests put a scripted world there.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use cutover_core::smoke::Answer;
 use http::Request;
 use http_body_util::Full;
 
-use crate::command::{self, Failed, Job};
+use crate::command::{self, Commands, Failed, Job};
 use crate::edge::{Edge, EdgeError, Module, SwitchError};
 use crate::http as client;
 use crate::journal::{Journal, JournalError};
@@ -44,13 +43,13 @@ pub trait World: Edge + Peers {
 pub struct Live {
     edge: Module,
     journal: Journal,
-    folder: PathBuf,
+    commands: Commands,
 }
 
 impl Live {
-    /// Commands write their output below `folder`.
-    pub fn new(edge: Module, journal: Journal, folder: PathBuf) -> Self {
-        Self { edge, journal, folder }
+    /// The journal is told of each command.
+    pub fn new(edge: Module, journal: Journal, commands: Commands) -> Self {
+        Self { edge, journal, commands }
     }
 }
 
@@ -97,7 +96,7 @@ impl Peers for Live {
 
 impl World for Live {
     async fn run(&self, job: &Job) -> Result<(), Failed> {
-        let running = command::start(job, &self.folder)?;
+        let running = self.commands.start(job)?;
         let leader = running.leader.clone();
         // A command that a restarted daemon could not find again must not run: dropped here, it never has.
         if let Err(error) = self.journal.command_started(&job.deployment, &job.name, &leader).await {
@@ -120,45 +119,6 @@ impl World for Live {
     }
 
     async fn forget(&self, deployment: &str) {
-        // A deployment without commands has no folder.
-        let _ = tokio::fs::remove_dir_all(self.folder.join(deployment)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
-        let config = crate::driver::test_config();
-        let group = config.group("shop").unwrap();
-        let deployment = crate::driver::test_deployment();
-        let (state, _) = deployment.plan.begin(cutover_core::deployment::Time(0));
-        journal.begin(deployment, &state, "").await.unwrap();
-        let edge = Module::new(&config.nginx);
-        let live = Live::new(edge, journal.clone(), folder.path().to_owned());
-        let mark = folder.path().join("mark");
-        let mut job = Job {
-            name: "provision".to_owned(),
-            deployment: "shop-1".to_owned(),
-            command: group.provision.clone().unwrap(),
-            environment: [].into(),
-        };
-        let script = format!("(sleep 1; touch {}) & wait", mark.display());
-        job.command.command = serde_json::from_value(serde_json::json!(["/bin/sh", "-c", script])).unwrap();
-
-        let given_up = tokio::time::timeout(Duration::from_millis(300), live.run(&job)).await;
-        assert!(given_up.is_err());
-        let leaders = journal.commands("shop-1").await.unwrap();
-        assert_eq!(leaders.len(), 1);
-        assert!(leaders[0].is_alive());
-        live.end_commands("shop-1").await.unwrap();
-        assert!(!leaders[0].is_alive());
-        assert!(journal.commands("shop-1").await.unwrap().is_empty());
-        tokio::time::sleep(Duration::from_millis(1200)).await;
-        assert!(!mark.exists(), "a child in the background has lived on");
+        self.commands.forget(deployment).await;
     }
 }

@@ -1,0 +1,102 @@
+//! What the commands of a deployment write: bounded while it is written, and written on when the daemon is gone.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cutover_tests::edge::{LOCATION, UPSTREAMS};
+use cutover_tests::{Daemon, Edge, process, wait};
+
+const CONFIG: &str = r#"
+[daemon]
+socket = "%%folder%%/cutover.sock"
+state = "%%folder%%/daemon"
+[nginx]
+admin = "unix:%%folder%%/admin.sock"
+[group.shop]
+warm = "1h"
+[group.shop.provision]
+command = ["/bin/sh", "-c", "%%script%%"]
+[group.shop.probe]
+path = "/"
+interval = "20ms"
+[group.shop.soak]
+duration = "100ms"
+interval = "50ms"
+inconclusive = "complete"
+"#;
+
+/// The first MiB, the line that says that there was more, and the command as it was typed.
+const MOST: u64 = (1 << 20) + 200;
+
+async fn started(script: &str) -> (Edge, Daemon) {
+    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let daemon = Daemon::start(edge.nginx.prefix(), &CONFIG.replace("%%script%%", script)).await.unwrap();
+    (edge, daemon)
+}
+
+/// The output of the only deployment's `provision`, once it is there.
+async fn log(folder: &Path) -> PathBuf {
+    let deployments = folder.join("daemon/deployments");
+    wait::until_some(wait::PATIENCE, "the output of provision", || {
+        let entries = fs::read_dir(&deployments).ok()?;
+        entries.flatten().map(|entry| entry.path().join("provision.log")).find(|path| path.exists())
+    })
+    .await
+    .unwrap()
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+async fn until_longer(log: &Path) {
+    let before = length(log);
+    wait::until("the child in the background to write", || length(log) > before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_of_yes_is_a_mebibyte_at_any_instant() {
+    let (edge, daemon) = started("timeout 1 yes; true").await;
+    daemon.deploy_detached("shop", "2").unwrap();
+    let log = log(edge.nginx.prefix()).await;
+    let mut longest = 0;
+    while daemon.status("shop").unwrap()["deployment"]["phase"] == "provisioning" {
+        for _ in 0..20 {
+            longest = longest.max(length(&log));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(longest > 1 << 20 && longest < MOST, "{longest}");
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(
+        text.ends_with("\n[output cut off by cutover]\n") && text.len() as u64 == longest,
+        "{}",
+        text.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_in_the_background_goes_on_writing_when_the_daemon_is_killed() {
+    let loop_of_ticks = "while [ ! -e %%folder%%/stop ]; do echo tick; sleep 0.02; done; echo over";
+    let (edge, mut daemon) = started(&format!("({loop_of_ticks}) & true")).await;
+    let folder = edge.nginx.prefix().to_owned();
+    assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0);
+    let log = log(&folder).await;
+    until_longer(&log).await;
+    daemon.kill().unwrap();
+    until_longer(&log).await;
+    daemon.resume().await.unwrap();
+    until_longer(&log).await;
+    daemon.stop().await.unwrap();
+    until_longer(&log).await;
+    // Its program is the daemon's own, by way of /proc/self/exe.
+    assert_eq!(process::mentioning(&["exe"], &log).len(), 1, "one process copies");
+    fs::write(folder.join("stop"), "").unwrap();
+    wait::until("the end of whoever copies", || process::mentioning(&["exe"], &log).is_empty())
+        .await
+        .unwrap();
+    assert!(fs::read_to_string(&log).unwrap().ends_with("tick\nover\n"));
+}
