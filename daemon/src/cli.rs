@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod status;
 mod switch;
+mod terminal;
 
 pub use client::ClientError;
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::CliError;
 use super::client::{Client, ClientError};
+use super::terminal::plain;
 use crate::api::DeploymentEvent;
 
 /// How long the daemon may be away.
@@ -82,7 +83,8 @@ impl Printer {
         let at: Option<jiff::Timestamp> = event.time.parse().ok();
         let begin = *self.begin.get_or_insert(at.unwrap_or_default());
         let seconds = at.map_or(0.0, |at| at.duration_since(begin).as_secs_f64());
-        let mut lines = event.message.lines();
+        let message = plain(&event.message);
+        let mut lines = message.lines();
         writeln!(out, "{seconds:7.1} s  {:<15} {}", event.phase, lines.next().unwrap_or(""))?;
         for more in lines {
             writeln!(out, "{:27}| {more}", "")?;

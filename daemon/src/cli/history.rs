@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
+use super::terminal::{column, plain};
 use super::{CliError, Place};
 use crate::control::{DeploymentStatus, SwitchStatus};
 use crate::http::encoded;
@@ -50,13 +51,26 @@ fn deployment_line(one: &DeploymentStatus) -> String {
     let outcome = one.outcome.map_or("under way", |outcome| outcome.as_str());
     format!(
         "{}  {:<28} {:<12} {} -> {}  {:<11} {}",
-        one.started, one.deployment, one.version, one.from, one.to, outcome, one.message
+        one.started,
+        one.deployment,
+        column(&one.version),
+        one.from,
+        one.to,
+        outcome,
+        plain(&one.message)
     )
 }
 
 fn switch_line(one: &SwitchStatus) -> String {
     format!(
         "{}  {:<28} {:<12} {} -> {}  {:<11} {}, asked by {}",
-        one.switched, one.group, "", one.from, one.to, "by hand", one.reason, one.asked_by
+        one.switched,
+        one.group,
+        "",
+        one.from,
+        one.to,
+        "by hand",
+        plain(&one.reason),
+        one.asked_by
     )
 }

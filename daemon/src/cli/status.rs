@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use cutover_core::api::{Peer, Traffic};
 
+use super::terminal::{column, plain};
 use super::{CliError, Place};
 use crate::control::{GroupStatus, SlotStatus};
 use crate::http::encoded;
@@ -54,7 +55,8 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         let role = role(slot);
         let peers: Vec<String> =
             slot.peers.iter().map(|peer| format!("{}{}", peer.address, note(peer))).collect();
-        let version = slot.version.as_deref().filter(|version| !version.is_empty()).unwrap_or("-");
+        let version =
+            slot.version.as_deref().filter(|version| !version.is_empty()).map_or("-".to_owned(), column);
         writeln!(
             out,
             "  {:<10} {role:<10} version {version:<12} {:>4} in flight  {}",
@@ -67,7 +69,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         writeln!(
             out,
             "  deployment {} is {}: {}",
-            deployment.deployment, deployment.phase, deployment.message
+            deployment.deployment,
+            deployment.phase,
+            plain(&deployment.message)
         )?;
     }
     Ok(())

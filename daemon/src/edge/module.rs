@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::token::{Token, TokenError, TokenFile};
 use super::{Edge, EdgeError, SwitchError};
 use crate::config::{AdminAddress, Nginx};
-use crate::http::{self, Address, HttpError};
+use crate::http::{self, Address, HttpError, encoded};
 
 /// Limit of one call: nginx answers from memory, but a switch waits for a disk.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -185,7 +185,7 @@ impl Edge for Module {
     }
 
     async fn group(&self, name: &str) -> Result<Group, EdgeError> {
-        self.get(&format!("/v1/groups/{name}")).await
+        self.get(&format!("/v1/groups/{}", encoded(name))).await
     }
 
     async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
@@ -203,7 +203,7 @@ impl Edge for Module {
         let reason = change.reason.as_deref().map(|reason| kept_reason(reason).to_owned());
         let body = serde_json::to_vec(&RouteChange { reason, ..change.clone() })
             .map_err(|error| SwitchError::Refused(format!("the change is not JSON: {error}")))?;
-        let path = format!("/v1/groups/{group}/route");
+        let path = format!("/v1/groups/{}/route", encoded(group));
         match self.call("PUT", &path, &headers, Some(body)).await {
             Ok(answer) if answer.status == 200 => self.read(&answer).map_err(SwitchError::Unknown),
             Ok(answer) => Err(self.refusal(&answer)),
