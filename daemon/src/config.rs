@@ -12,7 +12,7 @@ mod group;
 mod value;
 
 pub use group::{Command, Drain, Group, Probe, Smoke, SmokeKind, SmokeRequest, Soak};
-pub use value::{AdminAddress, Argv, Count, Duration, GroupName, Loopback, Mode, Ratio, UrlPath};
+pub use value::{AdminAddress, Argv, Count, Duration, GroupName, Loopback, MAX_STRING, Mode, Ratio, UrlPath};
 
 /// Where the configuration is unless `--config` or `CUTOVER_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/cutover/cutover.toml";
@@ -196,6 +196,23 @@ mod tests {
         let json = serde_json::to_string(shop).unwrap();
         let back: Group = serde_json::from_str(&json).unwrap();
         assert_eq!(&back, shop);
+    }
+
+    #[test]
+    fn what_no_command_can_be_given() {
+        for (room, said) in [(1, None), (0, Some("131072"))] {
+            let word = "x".repeat(MAX_STRING - room);
+            let value = "x".repeat(MAX_STRING - room - "A=".len());
+            for text in [
+                format!("[group.shop]\nenv = {{ A = \"{value}\" }}\n"),
+                format!("[group.shop.migrate]\ncommand = [\"/bin/true\", \"{word}\"]\n"),
+            ] {
+                let parsed = Config::parse(&format!("[nginx]\nadmin = \"unix:/a\"\n{text}"));
+                let error = parsed.err().map(|error| error.message().to_owned());
+                assert_eq!(error.is_some(), said.is_some(), "{error:?}");
+                assert!(error.is_none_or(|error| error.contains(said.unwrap()) && error.len() < 200));
+            }
+        }
     }
 
     #[test]

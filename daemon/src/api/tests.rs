@@ -96,6 +96,8 @@ async fn a_deployment_and_its_events() {
 #[tokio::test(start_paused = true)]
 async fn refusals_are_json() {
     let bench = Bench::new().await;
+    let long_version = json!({ "version": "v".repeat(crate::control::MAX_VERSION + 1) }).to_string();
+    let long_body = json!({ "version": "v".repeat(MAX_BODY) }).to_string();
     for (method, path, body, status, code) in [
         ("GET", "/v2", "", 404, "not_found"),
         ("PUT", "/v1/status", "", 405, "method_not_allowed"),
@@ -111,6 +113,17 @@ async fn refusals_are_json() {
         ("POST", "/v1/groups/shop/deployments", "{", 400, "bad_body"),
         ("POST", "/v1/groups/shop/switch", "{\"to\":\"green\"}", 409, "sick"),
         ("POST", "/v1/groups/shop/switch", "{\"to\":\"red\"}", 422, "unknown_slot"),
+        ("POST", "/v1/groups/shop/deployments", r#"{"version":"2\u0000"}"#, 422, "bad_text"),
+        ("POST", "/v1/groups/shop/deployments", r#"{"version":"2\n3"}"#, 422, "bad_text"),
+        ("POST", "/v1/groups/shop/deployments", r#"{"to":"green\u007f"}"#, 422, "bad_text"),
+        ("POST", "/v1/groups/shop/deployments", &long_version, 422, "bad_text"),
+        ("POST", "/v1/groups/shop/deployments", &long_body, 413, "bad_body"),
+        ("POST", "/v1/groups/shop/switch", r#"{"to":"green","reason":"a\u009bb"}"#, 422, "bad_text"),
+        ("POST", "/v1/groups/sh%0Aop/abort", "null", 422, "bad_text"),
+        ("GET", "/v1/groups/%ff", "", 400, "bad_text"),
+        ("GET", "/v1/deployments?group=%1b", "", 422, "bad_text"),
+        ("GET", "/v1/deployments/%00", "", 422, "bad_text"),
+        ("GET", "/v1/deployments/%00/events", "", 422, "bad_text"),
     ] {
         let (found, answer) = bench.json(method, path, body).await;
         assert_eq!((found, &answer["code"]), (status, &json!(code)), "{method} {path}: {answer}");

@@ -10,7 +10,7 @@ use cutover_core::smoke::Expectation;
 use cutover_core::soak::Limits;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::value::{Argv, Count, Duration, Ratio, UrlPath, not_zero};
+use super::value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath, not_zero};
 
 /// One group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -375,6 +375,12 @@ fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
         }
         if value.contains('\0') {
             return Err(de::Error::custom(format!("the value of \"{name}\" holds a zero byte")));
+        }
+        if name.len() + 1 + value.len() >= MAX_STRING {
+            return Err(de::Error::custom(format!(
+                "\"{name}\" has {} bytes with its value: no variable of a command may have {MAX_STRING}",
+                name.len() + 1 + value.len()
+            )));
         }
     }
     Ok(variables)

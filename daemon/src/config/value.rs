@@ -258,6 +258,9 @@ impl<'de> Deserialize<'de> for UrlPath {
     }
 }
 
+/// Linux gives no program an argument or a variable of so many bytes, its final zero byte left out (MAX_ARG_STRLEN).
+pub const MAX_STRING: usize = 128 * 1024;
+
 /// A program and its arguments; no shell reads them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -294,6 +297,12 @@ impl<'de> Deserialize<'de> for Argv {
         }
         if let Some(word) = words.iter().find(|word| word.contains('\0')) {
             return Err(de::Error::custom(format!("{word:?} holds a zero byte")));
+        }
+        if let Some(word) = words.iter().find(|word| word.len() >= MAX_STRING) {
+            let (begin, length) = (word.get(..20).unwrap_or_default(), word.len());
+            return Err(de::Error::custom(format!(
+                "{begin:?}.. has {length} bytes: no argument of a command may have {MAX_STRING}"
+            )));
         }
         Ok(Self(words))
     }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use cutover_core::api::kept_reason;
 
-/// The longest version in bytes. Linux gives no program a variable of more than 128 KiB, its name and a zero byte included
-/// (MAX_ARG_STRLEN), and the version becomes `CUTOVER_PREVIOUS_VERSION` one day.
-pub const MAX_VERSION: usize = 128 * 1024 - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
+use crate::config::MAX_STRING;
+
+/// The longest version in bytes: it becomes the variable `CUTOVER_PREVIOUS_VERSION` one day.
+pub const MAX_VERSION: usize = MAX_STRING - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
 
 /// Characters of a refused text that are shown.
 const SHOWN: usize = 60;

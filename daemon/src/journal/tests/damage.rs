@@ -76,6 +76,30 @@ async fn what_is_left_of_a_journal_that_is_gone_is_not_taken_for_a_new_one() {
     assert!(Journal::open(third.path()).unwrap().open_deployments().await.unwrap().is_empty());
 }
 
+/// What a power loss may take of the log was not flushed, so nothing had been done by it.
+#[tokio::test]
+async fn a_log_that_was_cut_off_leaves_an_earlier_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    for number in 0..5 {
+        let id = format!("shop-{number}");
+        tell(&journal, deployment(&id, "blue", "green", "2"), completed()).await;
+    }
+    let main = fs::read(folder.path().join("journal.sqlite")).unwrap();
+    let log = fs::read(folder.path().join("journal.sqlite-wal")).unwrap();
+    let mut seen = 0;
+    for length in (0..log.len()).step_by(997).chain([log.len()]) {
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("journal.sqlite"), &main).unwrap();
+        fs::write(elsewhere.path().join("journal.sqlite-wal"), &log[..length]).unwrap();
+        let cut = Journal::open(elsewhere.path()).unwrap();
+        let number = cut.history(None, 100).await.unwrap().len();
+        assert!(number >= seen, "{length}: {number} after {seen}");
+        seen = number;
+    }
+    assert_eq!(seen, 5);
+}
+
 #[tokio::test]
 async fn the_daemon_itself_never_leaves_half_a_journal() {
     let folder = tempfile::tempdir().unwrap();
