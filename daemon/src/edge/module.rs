@@ -191,7 +191,7 @@ impl Edge for Module {
     async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
         let body = serde_json::to_vec(&StandbyChoice { slot: slot.to_owned() })
             .map_err(|error| EdgeError::Refused(format!("the choice is not JSON: {error}")))?;
-        let path = format!("/v1/groups/{group}/standby");
+        let path = format!("/v1/groups/{}/standby", encoded(group));
         let answer = self.call("PUT", &path, &[("content-type", "application/json")], Some(body)).await;
         self.read::<Group>(&answer.map_err(|error| self.no_answer(error))?).map(drop)
     }
