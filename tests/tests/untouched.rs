@@ -97,8 +97,7 @@ impl Play {
 
 /// The command line that a refusal advises.
 fn advice(text: &str) -> &str {
-    let (_, line) =
-        text.split_at(text.find("cutover switch").unwrap_or_else(|| panic!("no advice in {text:?}")));
+    let (_, line) = text.split_at(text.find("cutover switch").unwrap());
     line.split([';', '\n']).next().unwrap()
 }
 

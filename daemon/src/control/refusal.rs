@@ -56,7 +56,7 @@ pub enum Refusal {
         /// The slot.
         slot: String,
         /// What it shares with whom.
-        shared: Shared,
+        shared: Box<Shared>,
         /// What to type.
         helps: Option<String>,
     },

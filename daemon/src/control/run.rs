@@ -98,7 +98,7 @@ impl<W: World> Control<W> {
             return Err(Refusal::NotInNginx { group: group.to_owned(), known });
         };
         if let Some(shared) = seen.shared_with(slot, &groups) {
-            return Err(Refusal::Shared { slot: slot.to_owned(), shared, helps: None });
+            return Err(Refusal::Shared { slot: slot.to_owned(), shared: shared.into(), helps: None });
         }
         match seen.has_traffic(slot) {
             None => Ok(()),

@@ -53,7 +53,7 @@ impl<W: World> Control<W> {
             let helps = helps.map(|standby| {
                 format!("cutover switch {} --to {}", quoted(&shared.group), quoted(&standby.name))
             });
-            return Err(Refusal::Shared { slot: target.slot, shared, helps });
+            return Err(Refusal::Shared { slot: target.slot, shared: shared.into(), helps });
         }
         let from = seen.route.active.clone();
         let served = seen.slot(&from).map(|slot| slot.counters).unwrap_or_default();
