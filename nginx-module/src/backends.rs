@@ -57,6 +57,11 @@ impl Backends {
         Some(value.as_bytes())
     }
 
+    /// Whether there are any.
+    pub(crate) fn are_some(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// The position of the group of this backend.
     pub(crate) fn group(&self, backend: &[u8]) -> Option<usize> {
         self.groups.get(backend).copied()

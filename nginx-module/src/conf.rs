@@ -11,7 +11,7 @@ use ngx::ffi::{
     NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_complex_value_t, ngx_http_core_srv_conf_t,
-    ngx_http_module, ngx_http_request_t,
+    ngx_http_module, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_request_t,
 };
 use ngx::http::{HttpModuleMainConf, Merge, MergeConfigError};
 use ngx::ngx_string;
@@ -192,6 +192,13 @@ pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     check_literals(cf, main)?;
     main.contents.iter().try_for_each(|content| content.check(cf))?;
     main.backends = Backends::of(cf, &main.groups)?;
+    if main.backends.are_some() {
+        ext::add_phase_handler(
+            cf,
+            ngx_http_phases_NGX_HTTP_PREACCESS_PHASE as usize,
+            upstream::by_name::before_access,
+        )?;
+    }
     // `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
     if ext::only_signalling() {
         return Ok(());

@@ -5,9 +5,11 @@ use std::fmt;
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_t, ngx_conf_t, ngx_connection_t, ngx_cycle_t, ngx_event_t,
-    ngx_http_request_t, ngx_int_t, ngx_log_t, ngx_module_t, ngx_pid_t, ngx_pool_t, ngx_str_t,
+    NGX_ERROR, NGX_LOG_EMERG, NGX_OK, ngx_array_push, ngx_array_t, ngx_conf_t, ngx_connection_t, ngx_cycle_t,
+    ngx_event_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t,
+    ngx_int_t, ngx_log_t, ngx_module_t, ngx_pid_t, ngx_pool_t, ngx_str_t,
 };
+use ngx::http::HttpModuleConfExt;
 use ngx::{ngx_conf_log_error, ngx_log_error};
 
 /// nginx was told in its log already: nothing is left to say.
@@ -124,6 +126,28 @@ pub(crate) fn cycle_before(cycle: &ngx_cycle_t) -> Option<&ngx_cycle_t> {
 pub(crate) fn module(module: *const ngx_module_t) -> &'static ngx_module_t {
     // SAFETY: callers pass the address of a module's static; nginx fills it in before any configuration is parsed.
     unsafe { &*module }
+}
+
+/// Adds a handler to one of the phases that nginx runs for each request.
+pub(crate) fn add_phase_handler(
+    cf: &mut ngx_conf_t,
+    phase: usize,
+    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+) -> Result<(), Logged> {
+    let core = module(&raw const ngx_http_core_module);
+    // SAFETY: the core module's main configuration is an ngx_http_core_main_conf_t.
+    let main = unsafe { cf.http_main_conf_unchecked::<ngx_http_core_main_conf_t>(core) };
+    // SAFETY: belongs to the configuration that is being parsed.
+    let main = main.map(|mut main| unsafe { main.as_mut() }).ok_or(Logged)?;
+    let handlers = &raw mut main.phases.get_mut(phase).ok_or(Logged)?.handlers;
+    // SAFETY: an array that nginx has made before the modules' postconfiguration (ngx_http_init_phases).
+    let place: *mut ngx_http_handler_pt = unsafe { ngx_array_push(handlers) }.cast();
+    if place.is_null() {
+        return Err(Logged);
+    }
+    // SAFETY: room for one handler, just made.
+    unsafe { place.write(Some(handler)) };
+    Ok(())
 }
 
 /// The connection of a request.

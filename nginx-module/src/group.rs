@@ -94,8 +94,46 @@ pub(crate) struct Choice {
     pub(crate) slot: usize,
     /// The route's generation when it was chosen.
     pub(crate) generation: u32,
-    /// Whether the route was on trial.
-    pub(crate) on_trial: bool,
+    pub(crate) by: By,
+    /// Whether it was made for an earlier part of the same request.
+    pub(crate) inherited: bool,
+}
+
+/// What a slot was chosen by.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The route.
+    Route,
+    /// The route while it was on trial.
+    Trial,
+    /// `cutover_slot standby`.
+    Standby,
+    /// `cutover_slot NAME`.
+    Name,
+}
+
+impl By {
+    /// Whether the request belongs to a trial: guard and rescue are for those alone.
+    #[inline]
+    pub(crate) fn is_on_trial(self) -> bool {
+        self == Self::Trial
+    }
+
+    /// Whether the route has decided, on trial or not.
+    #[inline]
+    pub(crate) fn is_route(self) -> bool {
+        matches!(self, Self::Route | Self::Trial)
+    }
+}
+
+impl Choice {
+    /// What the route says now.
+    #[inline]
+    fn by_route(slot: usize, generation: u32, on_trial: bool) -> Self {
+        let by = if on_trial { By::Trial } else { By::Route };
+        Self { slot, generation, by, inherited: false }
+    }
 }
 
 impl Group {
@@ -207,7 +245,7 @@ impl Group {
     pub(crate) fn decided(&self) -> Option<Choice> {
         let (word, on_trial) = self.decided.get()?;
         let generation = RouteWord::generation_of(word);
-        (self.word()?.bits() == word).then_some(Choice { slot: self.last.get(), generation, on_trial })
+        (self.word()?.bits() == word).then(|| Choice::by_route(self.last.get(), generation, on_trial))
     }
 
     /// The slot that the route gives a new request; `draw` is asked when there is a split.
@@ -228,7 +266,7 @@ impl Group {
             _ => self.position_in(reading),
         };
         let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
-        let choice = |slot| Choice { slot, generation: reading.generation(), on_trial };
+        let choice = |slot| Choice::by_route(slot, reading.generation(), on_trial);
         let Some(slot) = position else { return choice(self.complain(reading, log)) };
         self.last.set(slot);
         let word = match reading {
@@ -254,7 +292,7 @@ impl Group {
         let chosen = self.shared().and_then(|shared| shared.counters.standby(self.record.get()));
         let chosen = chosen.and_then(|id| self.position_of(id));
         let slot = next_standby(active, self.slots.len(), second, chosen);
-        Choice { slot, generation: reading.generation(), on_trial: false }
+        Choice { slot, generation: reading.generation(), by: By::Standby, inherited: false }
     }
 
     /// A request of the trial of this generation has ended badly, in this process.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ngx_http_upstream_init_request
-//!   -> init_peer          choose the slot, call its upstream's own peer.init, put our callbacks in front
+//!   -> init_peer          choose the slot (`choice`), call its upstream's own peer.init, put our callbacks in front
 //! ngx_http_upstream_connect
 //!   -> peer::get          count the attempt, ask the balancer
 //! ngx_http_upstream_process_header
@@ -16,30 +16,27 @@
 use std::collections::HashMap;
 use std::ptr::NonNull;
 
-use cutover_core::route::Reading;
-use cutover_core::split::Draw;
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_HTTP_UPSTREAM_CREATE, NGX_LOG_INFO, ngx_conf_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_log_t, ngx_str_t,
+    NGX_HTTP_UPSTREAM_CREATE, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_int_t,
 };
-use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
+use ngx::http::HttpModuleConfExt;
 
-use crate::Module;
 use crate::conf;
-use crate::ext::{self, ConfExt, Logged, connection, elements, log};
-use crate::group::{Choice, Group, Slot};
-use crate::trial;
+use crate::ext::{self, ConfExt, Logged, elements};
+use crate::group::{Group, Slot};
 
 pub(crate) mod by_name;
 mod callbacks;
+mod choice;
 mod peer;
 mod protocol;
 mod record;
 
 use callbacks::Callbacks;
 pub(crate) use callbacks::Usual;
+pub(crate) use choice::choose;
 pub(crate) use record::Record;
 
 type Upstream = ngx_http_upstream_srv_conf_t;
@@ -130,7 +127,7 @@ extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> 
     let record = match Record::chosen_for(unsafe { &*u }) {
         Some(record) if std::ptr::eq(record.group(), group) => record,
         _ => {
-            let choice = choose(request, group);
+            let choice = choose(request, group, Record::earlier);
             match Record::new(request, u, group, choice) {
                 Some(record) => record,
                 None => return Status::NGX_ERROR.into(),
@@ -138,81 +135,4 @@ extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> 
         }
     };
     record.start()
-}
-
-/// The slot for a request: what `cutover_slot` says, else the route.
-#[inline]
-pub(crate) fn choose(request: &mut ngx_http_request_t, group: &Group) -> Choice {
-    match Module::location_conf(request) {
-        Some(location) if !location.slot.is_null() => by_value(request, group, location.slot),
-        _ => by_route(request, group),
-    }
-}
-
-#[inline]
-fn by_route(request: &mut ngx_http_request_t, group: &Group) -> Choice {
-    match group.decided() {
-        Some(choice) if !choice.on_trial || trial::is_quiet(group, choice.generation) => choice,
-        _ => decide(request, group),
-    }
-}
-
-#[cold]
-fn decide(request: &mut ngx_http_request_t, group: &Group) -> Choice {
-    let logger = connection(request).log;
-    let reading = reading(group, logger);
-    group.choose(reading, logger, || draw(request, group))
-}
-
-/// What the route says, after a look at its trial if it has one.
-#[inline]
-fn reading(group: &Group, logger: *mut ngx_log_t) -> Reading {
-    match group.reading() {
-        Reading::Set(route) if route.to.armed && !trial::is_quiet(group, route.generation) => {
-            trial::look(group, logger)
-        }
-        reading => reading,
-    }
-}
-
-/// By the key if the group has one and it is not empty, else by chance.
-#[cold]
-fn draw(request: &mut ngx_http_request_t, group: &Group) -> Draw {
-    let mut key = ngx_str_t::empty();
-    let has_key = !group.split_key.is_null()
-        // SAFETY: compiled in the configuration that the group belongs to.
-        && unsafe { ngx_http_complex_value(request, group.split_key, &mut key) } == 0
-        && !key.is_empty();
-    if has_key { Draw::of_key(key.as_bytes()) } else { group.dice.draw() }
-}
-
-#[cold]
-fn by_value(request: &mut ngx_http_request_t, group: &Group, value: *mut ngx_http_complex_value_t) -> Choice {
-    let mut wanted = ngx_str_t::empty();
-    // SAFETY: compiled in the configuration of this request's location.
-    if unsafe { ngx_http_complex_value(request, value, &mut wanted) } != 0 {
-        return by_route(request, group);
-    }
-    let logger = connection(request).log;
-    let name = match wanted.as_bytes() {
-        b"" | b"active" => return by_route(request, group),
-        b"standby" => return group.standby(reading(group, logger), logger),
-        name => name,
-    };
-    match group.position(name) {
-        // Whoever asks for a slot by name is no judge of the one on trial.
-        Some(slot) => Choice { slot, generation: group.reading().generation(), on_trial: false },
-        None => {
-            log(
-                NGX_LOG_INFO,
-                logger,
-                format_args!(
-                    "cutover_slot: group \"{}\" has no slot \"{}\"; the route decides",
-                    group.name,
-                    name.escape_ascii()
-                ),
-            );
-            by_route(request, group)
-        }
-    }
 }

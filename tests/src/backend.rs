@@ -32,6 +32,9 @@ pub enum Action {
     Hang,
     /// Answer 101 and send back whatever comes, until the other side closes.
     Upgrade,
+    /// A file of so many bytes, each the first letter of the slot, with an `ETag` that names the slot; the part of it that
+    /// `Range` asks for.
+    File(usize),
 }
 
 /// An answer to give.
@@ -41,13 +44,21 @@ pub struct Answer {
     headers: Vec<(String, String)>,
     delay: Duration,
     padding: Option<usize>,
+    body: Option<String>,
     closes: bool,
 }
 
 impl Action {
     /// Answers with this status.
     pub fn status(status: u16) -> Answer {
-        Answer { status, headers: Vec::new(), delay: Duration::ZERO, padding: None, closes: false }
+        Answer {
+            status,
+            headers: Vec::new(),
+            delay: Duration::ZERO,
+            padding: None,
+            body: None,
+            closes: false,
+        }
     }
 }
 
@@ -67,6 +78,12 @@ impl Answer {
     /// With a body of a little more than so many bytes, in place of any size.
     pub fn large(mut self, bytes: usize) -> Self {
         self.padding = Some(bytes);
+        self
+    }
+
+    /// With this body in place of the usual one.
+    pub fn body(mut self, text: &str) -> Self {
+        self.body = Some(text.to_owned());
         self
     }
 
@@ -92,6 +109,8 @@ pub struct Truth {
     pub requests: u64,
     /// Requests by their target, without the query.
     pub targets: BTreeMap<String, u64>,
+    /// Requests by their `X-Request-Id`.
+    pub ids: BTreeMap<String, u64>,
     /// Bytes of the requests' bodies.
     pub body_bytes: u64,
     /// Whole answers by status; 101 counts when it is sent.

@@ -98,6 +98,18 @@ impl TrialWords {
         Some(Rescue { from: encoding::slot(slots)?, to: encoding::fallback(slots)? })
     }
 
+    /// The same for a trial that has ended, for a request that began before: until other terms have taken its place, and unless
+    /// it is held. `None` for one under way.
+    pub fn ended_rescue(&self, generation: u32) -> Option<Rescue> {
+        let word = self.trial.load(Ordering::Acquire);
+        let phase = encoding::phase(word).filter(|_| encoding::generation(word) == generation);
+        if matches!(phase, Some(Phase::Armed | Phase::Held)) {
+            return None;
+        }
+        let terms = self.terms_of(generation).filter(|terms| terms.rescue)?;
+        Some(Rescue { from: terms.slot, to: terms.fallback })
+    }
+
     /// Whether no trial was armed yet for a route of this generation that has the bit *armed*.
     pub fn is_unfinished(&self, generation: u32) -> bool {
         encoding::generation(self.trial.load(Ordering::Acquire)) != generation

@@ -8,12 +8,16 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
 use cutover_core::shard::{Failure, Outcome, Shard};
+use ngx::core::Status;
 use ngx::ffi::{
     NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_GATEWAY_TIME_OUT, NGX_HTTP_SERVICE_UNAVAILABLE,
-    NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_request_t, ngx_http_upstream_state_t, ngx_pool_cleanup_add,
-    ngx_pool_cleanup_t,
+    NGX_HTTP_SWITCHING_PROTOCOLS, ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t,
+    ngx_pool_cleanup_add, ngx_pool_cleanup_t,
 };
+use ngx::http::HttpModule;
 
+use super::choice::{Wanted, choose, is_main};
+use crate::Module;
 use crate::ext::{connection, elements};
 use crate::group::{Choice, Group};
 use crate::trial;
@@ -22,12 +26,12 @@ use crate::trial;
 struct ByName {
     request: *mut ngx_http_request_t,
     group: NonNull<Group>,
-    slot: usize,
-    generation: u32,
-    on_trial: bool,
+    choice: Choice,
+    /// Whether other parts of the request inherit it.
+    origin: bool,
     /// The attempts of this choice are those from here ..
     from: usize,
-    /// .. to here: an internal redirect may choose anew.
+    /// .. to here: where an internal redirect begins, or another choice.
     to: Cell<usize>,
 }
 
@@ -36,19 +40,58 @@ struct ByName {
 /// nginx evaluates a variable twice, first to know how long its value is (ngx_http_script_complex_value_code): both must see
 /// the same slot. So a choice stands until an attempt was made by it.
 pub(crate) fn slot(r: &mut ngx_http_request_t, group: &Group) -> Option<usize> {
-    let from = states(r).len();
-    let before = latest(r);
-    match before {
-        Some(before) if before.from == from && ptr::eq(before.group.as_ptr(), group) => Some(before.slot),
-        _ => {
+    close_redirected(r);
+    let from = next_part(r);
+    match latest(r) {
+        Some(before) if before.stands(from) && ptr::eq(before.group.as_ptr(), group) => {
+            Some(before.choice.slot)
+        }
+        before => {
             if let Some(before) = before {
-                before.to.set(from);
+                before.ends_at(states(r).len());
             }
-            let choice = super::choose(r, group);
+            let choice = choose(r, group, earlier);
             remember(r, group, choice, from)?;
             Some(choice.slot)
         }
     }
+}
+
+/// Runs for each request before its access is checked, and again after each internal redirect: what nginx tries from here on is no
+/// attempt of a choice that was made before the redirect.
+pub(crate) unsafe extern "C" fn before_access(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes the request whose phases it runs.
+    close_redirected(unsafe { &*r });
+    Status::NGX_DECLINED.into()
+}
+
+impl ByName {
+    /// Whether it is the choice for a part of the request that begins there.
+    fn stands(&self, from: usize) -> bool {
+        self.from == from && self.to.get() == usize::MAX
+    }
+
+    /// What comes from here on is not its.
+    fn ends_at(&self, at: usize) {
+        self.to.set(self.to.get().min(at));
+    }
+}
+
+/// Ends the part that was before an internal redirect. nginx forgets what modules know of a request then
+/// (ngx_http_internal_redirect, ngx_http_named_location).
+fn close_redirected(r: &ngx_http_request_t) {
+    if mark(r).is_some_and(|mark| mark.is_null())
+        && let Some(before) = latest(r)
+    {
+        before.ends_at(states(r).len());
+    }
+}
+
+/// This module's place among what nginx forgets with a redirect.
+fn mark(r: &ngx_http_request_t) -> Option<&mut *mut c_void> {
+    let index = Module::module().ctx_index;
+    // SAFETY: nginx gives each request a place for each HTTP module's context.
+    unsafe { r.ctx.add(index).as_mut() }
 }
 
 fn remember(r: &mut ngx_http_request_t, group: &Group, choice: Choice, from: usize) -> Option<()> {
@@ -56,12 +99,11 @@ fn remember(r: &mut ngx_http_request_t, group: &Group, choice: Choice, from: usi
     let entry = unsafe { ngx_pool_cleanup_add(r.pool, size_of::<ByName>()) };
     // SAFETY: an entry of the pool, or null.
     let entry = unsafe { entry.as_mut() }?;
-    let choice = ByName {
+    let made = ByName {
         request: r,
         group: group.into(),
-        slot: choice.slot,
-        generation: choice.generation,
-        on_trial: choice.on_trial,
+        choice,
+        origin: !choice.inherited && (is_main(r) || choice.by.is_route()),
         from,
         to: Cell::new(usize::MAX),
     };
@@ -69,52 +111,71 @@ fn remember(r: &mut ngx_http_request_t, group: &Group, choice: Choice, from: usi
         shard.hold();
     }
     // SAFETY: nginx allocated the size of it there, aligned for any type.
-    unsafe { entry.data.cast::<ByName>().write(choice) };
+    unsafe { entry.data.cast::<ByName>().write(made) };
     entry.handler = Some(ENDED);
+    if let Some(mark) = mark(r) {
+        *mark = entry.data;
+    }
     Some(())
 }
 
 /// A static, because a function named twice may have two addresses.
 static ENDED: unsafe extern "C" fn(*mut c_void) = ended;
 
-/// The choice before, if the request itself (not a subrequest) had one.
-fn latest<'a>(r: &ngx_http_request_t) -> Option<&'a ByName> {
-    // SAFETY: a request's pool lives as long as the request.
-    let mut next: *mut ngx_pool_cleanup_t = unsafe { (*r.pool).cleanup };
-    loop {
-        // SAFETY: nginx links the entries of the pool, latest first, and ends them with null.
-        let entry = unsafe { next.as_ref() }?;
-        next = entry.next;
-        if entry.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, ENDED)) {
-            // SAFETY: only `remember` uses this handler, with such data.
-            let choice = unsafe { entry.data.cast::<ByName>().as_ref() }?;
-            if ptr::eq(choice.request, r) {
-                return Some(choice);
-            }
-        }
-    }
+/// What was chosen for an earlier part of the request.
+fn earlier(r: &ngx_http_request_t, group: &Group, wanted: Wanted) -> Option<Choice> {
+    let mut origins =
+        all(r).filter(|made| made.origin && ptr::eq(made.group.as_ptr(), group) && wanted(made.choice.by));
+    origins.next().map(|made| Choice { inherited: true, ..made.choice })
 }
 
-/// An entry for each attempt; one without a peer stands between the parts of an internal redirect.
+/// The choice before, if the request itself (not a subrequest) had one.
+fn latest<'a>(r: &ngx_http_request_t) -> Option<&'a ByName> {
+    all(r).find(|made| ptr::eq(made.request, r))
+}
+
+/// All choices in the pool that a request shares with its subrequests, latest first.
+fn all<'a>(r: &ngx_http_request_t) -> impl Iterator<Item = &'a ByName> {
+    // SAFETY: a request's pool lives as long as the request.
+    let mut next: *mut ngx_pool_cleanup_t = unsafe { (*r.pool).cleanup };
+    std::iter::from_fn(move || {
+        loop {
+            // SAFETY: nginx links the entries of the pool, latest first, and ends them with null.
+            let entry = unsafe { next.as_ref() }?;
+            next = entry.next;
+            if entry.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, ENDED)) {
+                // SAFETY: only `remember` uses this handler, with such data.
+                return unsafe { entry.data.cast::<ByName>().as_ref() };
+            }
+        }
+    })
+}
+
+/// An entry for each attempt; one without a peer stands before those of each upstream request but the first.
 fn states<'a>(r: &ngx_http_request_t) -> &'a [ngx_http_upstream_state_t] {
     // SAFETY: null, or the array of the request, which holds ngx_http_upstream_state_t.
     unsafe { elements(r.upstream_states) }
 }
 
+/// Where the attempts of an upstream request would begin that began now (ngx_http_upstream_init_request).
+fn next_part(r: &ngx_http_request_t) -> usize {
+    if r.upstream_states.is_null() { 0 } else { states(r).len() + 1 }
+}
+
 /// The request's pool goes away: everything about it is known.
 unsafe extern "C" fn ended(data: *mut c_void) {
     // SAFETY: what `remember` put there, in the pool that is being destroyed.
-    let choice: &ByName = unsafe { &*data.cast() };
+    let made: &ByName = unsafe { &*data.cast() };
     // SAFETY: nginx destroys a pool before the request in it is gone (ngx_http_free_request).
-    let request = unsafe { &*choice.request };
+    let request = unsafe { &*made.request };
     // SAFETY: the group lives as long as the cycle, which outlives the request.
-    let group = unsafe { choice.group.as_ref() };
-    let Some(shard) = group.shard(choice.slot) else { return };
+    let group = unsafe { made.group.as_ref() };
+    let Some(shard) = group.shard(made.choice.slot) else { return };
     let all = states(request);
-    let own = all.get(choice.from..choice.to.get().min(all.len())).unwrap_or_default();
+    let own = all.get(made.from..made.to.get().min(all.len())).unwrap_or_default();
     let attempts = own.iter().filter(|state| !state.peer.is_null());
     let Some(last) = attempts.clone().next_back() else {
-        return without_an_attempt(request, choice, group, shard);
+        return without_an_attempt(request, made, group, shard);
     };
     shard.started();
     for state in attempts {
@@ -122,15 +183,23 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     }
     let outcome = outcome(last);
     shard.finished(outcome);
-    if choice.on_trial {
+    if made.choice.by.is_on_trial() {
         let took = milliseconds(last.header_time).map(|ms| ms.saturating_mul(1000));
-        trial::ended(group, choice.slot, shard, choice.generation, outcome, took, connection(request).log);
+        trial::ended(
+            group,
+            made.choice.slot,
+            shard,
+            made.choice.generation,
+            outcome,
+            took,
+            connection(request).log,
+        );
     }
 }
 
 /// Denied, redirected, or answered from a cache: the slot had no part in it. But for a balancer that found nobody there, which
 /// says so by a 503; nginx's own limits have the same status unless told otherwise.
-fn without_an_attempt(request: &ngx_http_request_t, choice: &ByName, group: &Group, shard: &Shard) {
+fn without_an_attempt(request: &ngx_http_request_t, made: &ByName, group: &Group, shard: &Shard) {
     if request.headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE as usize || is_over_a_limit(request) {
         return shard.release();
     }
@@ -139,8 +208,16 @@ fn without_an_attempt(request: &ngx_http_request_t, choice: &ByName, group: &Gro
     shard.attempt();
     shard.attempt_failed(Failure::NoPeer);
     shard.finished(outcome);
-    if choice.on_trial {
-        trial::ended(group, choice.slot, shard, choice.generation, outcome, None, connection(request).log);
+    if made.choice.by.is_on_trial() {
+        trial::ended(
+            group,
+            made.choice.slot,
+            shard,
+            made.choice.generation,
+            outcome,
+            None,
+            connection(request).log,
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the module remembers of one upstream request, from the choice of its slot to its end.
 //!
-//! It lives in the request's pool, and the upstream's peer leads to it. Two kinds need more, a clean-up entry of the pool:
-//! one whose slot was chosen before nginx connects, because nothing else would let go of the slot; and one that ends with an
-//! internal redirect, because that wipes the request's contexts and may give it another upstream.
+//! It lives in the request's pool, and the upstream's peer leads to it. Some need more, a clean-up entry of the pool: one whose
+//! slot was chosen before nginx connects, because nothing else would let go of the slot; one that ends with an internal
+//! redirect, because that gives the request another upstream; and those of `parts`.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -16,12 +16,15 @@ use ngx::ffi::{
     ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t, ngx_pool_t,
 };
 
-use super::{Callbacks, peer};
-use crate::group::{Choice, Group, Slot};
+use super::{Callbacks, choice, peer};
+use crate::group::{By, Choice, Group, Slot};
 
 mod attempt;
 mod ending;
+mod parts;
 mod rescue;
+
+use parts::Parts;
 
 /// How far the request has come.
 #[repr(u8)]
@@ -86,7 +89,8 @@ pub(crate) struct Record {
     slot: Cell<u8>,
     stage: Cell<Stage>,
     attempt: Cell<Attempt>,
-    on_trial: bool,
+    by: By,
+    parts: Cell<Parts>,
     rescue: Cell<Rescue>,
     /// Position of the slot that a rescued request goes to.
     fallback: Cell<u8>,
@@ -117,6 +121,7 @@ impl Record {
         if place.is_null() {
             return None;
         }
+        let main = choice::is_main(r);
         let shard = group.shard(choice.slot);
         let record = Self {
             request: r,
@@ -131,7 +136,8 @@ impl Record {
             slot: Cell::new(choice.slot as u8),
             stage: Cell::new(Stage::Chosen),
             attempt: Cell::new(Attempt::None),
-            on_trial: choice.on_trial,
+            by: choice.by,
+            parts: Cell::new(Parts::of(choice, main)),
             rescue: Cell::new(Rescue::No),
             fallback: Cell::new(0),
             attempts: Cell::new(0),
@@ -142,7 +148,12 @@ impl Record {
             shard.hold();
         }
         // SAFETY: just written; it lives as long as the request's pool.
-        unsafe { place.as_ref() }
+        let record = unsafe { place.as_ref() }?;
+        if (choice.inherited || !main) && record.join().is_none() {
+            record.let_go();
+            return None;
+        }
+        Some(record)
     }
 
     /// The same before nginx connects, perhaps never: the pool lets go of the slot, and the peer leads here already.
@@ -216,32 +227,39 @@ impl Record {
     /// The latest record of this request that has a clean-up entry. A pool is shared by a request and its subrequests.
     #[cold]
     fn remembered<'a>(r: &ngx_http_request_t) -> Option<&'a Self> {
-        // SAFETY: a request's pool lives as long as the request.
-        let mut next: *mut ngx_pool_cleanup_t = unsafe { (*r.pool).cleanup };
-        loop {
-            // SAFETY: nginx links the entries of the pool, latest first, and ends them with null.
-            let entry = unsafe { next.as_ref() }?;
-            next = entry.next;
-            if !is_ours(entry) {
-                continue;
-            }
-            // SAFETY: only `remember` uses this handler, with a record as the data.
-            let record = unsafe { entry.data.cast::<Self>().as_ref() }?;
-            if ptr::eq(record.request, r) {
-                return Some(record);
-            }
-        }
+        Self::all_remembered(r).find(|record| ptr::eq(record.request, r) && !record.upstream.is_null())
     }
 
-    /// Adds a clean-up entry; `None` if the pool is exhausted.
+    /// All records with a clean-up entry in the pool that a request shares with its subrequests, latest first.
+    fn all_remembered<'a>(r: &ngx_http_request_t) -> impl Iterator<Item = &'a Self> {
+        // SAFETY: a request's pool lives as long as the request.
+        let mut next: *mut ngx_pool_cleanup_t = unsafe { (*r.pool).cleanup };
+        std::iter::from_fn(move || {
+            loop {
+                // SAFETY: nginx links the entries of the pool, latest first, and ends them with null.
+                let entry = unsafe { next.as_ref() }?;
+                next = entry.next;
+                if is_ours(entry) {
+                    // SAFETY: only `remember` uses this handler, with a record as the data.
+                    return unsafe { entry.data.cast::<Self>().as_ref() };
+                }
+            }
+        })
+    }
+
+    /// Adds a clean-up entry, unless there is one; `None` if the pool is exhausted.
     #[cold]
     fn remember(&self) -> Option<()> {
+        if self.parts.get().is_remembered() {
+            return Some(());
+        }
         // SAFETY: the pool is the request's.
         let entry = unsafe { ngx_pool_cleanup_add(self.pool(), 0) };
         // SAFETY: an entry of the pool, or null.
         let entry = unsafe { entry.as_mut() }?;
         entry.data = ptr::from_ref(self).cast_mut().cast();
         entry.handler = Some(CLEANUP);
+        self.parts.set(self.parts.get().remembered());
         Some(())
     }
 
@@ -301,7 +319,7 @@ impl Record {
             return rc;
         }
         self.stage.set(Stage::Started);
-        if self.on_trial {
+        if self.by.is_on_trial() {
             self.prepare_rescue();
         }
         if let Some(shard) = self.shard() {
@@ -315,6 +333,7 @@ impl Record {
     fn let_go(&self) {
         if self.stage.get() == Stage::Chosen {
             self.stage.set(Stage::Finished);
+            self.parts.set(self.parts.get().not_kept());
             if let Some(shard) = self.shard() {
                 shard.release();
             }
@@ -361,10 +380,11 @@ fn is_ours(entry: &ngx_pool_cleanup_t) -> bool {
     entry.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, CLEANUP))
 }
 
-/// The pool goes away. A request whose slot was chosen early and that never got there must not stay in flight. (Of one that got
-/// there nginx has told us the end: ngx_http_upstream_cleanup.)
+/// The pool goes away. A request whose slot was chosen early and that never got there must not stay in flight, nor one that held
+/// its slot between its parts. (Of one that got there nginx has told us the end: ngx_http_upstream_cleanup.)
 unsafe extern "C" fn cleanup(data: *mut c_void) {
     // SAFETY: the record that `remember` put there, in the pool that is being destroyed.
     let record: &Record = unsafe { &*data.cast() };
     record.let_go();
+    record.keep_no_more();
 }

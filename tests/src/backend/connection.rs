@@ -50,6 +50,9 @@ impl Connection {
             truth.requests += 1;
             truth.in_flight += 1;
             *truth.targets.entry(path.to_owned()).or_default() += 1;
+            if let Some(id) = head.header("x-request-id") {
+                *truth.ids.entry(id.to_owned()).or_default() += 1;
+            }
         }
         let _in_flight = InFlight(Arc::clone(&self.shared));
         let body = self.reader.body(&mut self.stream, &head).await?;
@@ -67,7 +70,31 @@ impl Connection {
             }
             Action::Hang => self.wait_for_close().await,
             Action::Upgrade => self.upgrade().await,
+            Action::File(size) => self.file(&head, size).await,
         }
+    }
+
+    async fn file(&mut self, head: &Head, size: usize) -> Result<bool> {
+        let slot = self.shared.slot.as_str();
+        let range = head.header("range").and_then(|range| range.strip_prefix("bytes="));
+        let range = range.and_then(|range| range.split_once('-'));
+        let (first, end) = match range {
+            Some((first, last)) => (first.parse()?, last.parse().unwrap_or(size).saturating_add(1).min(size)),
+            None => (0, size),
+        };
+        let body = slot.get(..1).unwrap_or("?").repeat(end.saturating_sub(first));
+        let (etag, range) =
+            (format!("\"{slot}\""), format!("bytes {first}-{}/{size}", end.saturating_sub(1)));
+        let mut headers = vec![("x-slot", slot), ("etag", etag.as_str()), ("accept-ranges", "bytes")];
+        let whole = body.len() == size;
+        if !whole {
+            headers.push(("content-range", range.as_str()));
+        }
+        let line = if whole { "HTTP/1.1 200 Test" } else { "HTTP/1.1 206 Test" };
+        let message = message(line, &headers, body.as_bytes());
+        *self.shared.truth().answered.entry(if whole { 200 } else { 206 }).or_default() += 1;
+        self.stream.write_all(&message).await?;
+        Ok(!head.closes())
     }
 
     async fn answer(&mut self, head: &Head, checksum: u32, answer: &Answer) -> Result<bool> {
@@ -99,7 +126,8 @@ impl Connection {
             "checksum": checksum,
         });
         let bodiless = method == "HEAD" || [204, 304].contains(&answer.status);
-        let body = if bodiless { String::new() } else { body.to_string() };
+        let body =
+            if bodiless { String::new() } else { answer.body.clone().unwrap_or_else(|| body.to_string()) };
         let mut headers = vec![("content-type", "application/json"), ("x-slot", slot), ("x-request-id", id)];
         headers.extend(answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if answer.closes {

@@ -35,14 +35,19 @@ impl Record {
         }
         self.attempt_ends();
         self.leave_slot(Outcome::Status(answered as u16));
+        self.ends_before_others(answered);
     }
 
     /// The same for all but a whole answer to a request that went well.
     #[cold]
     fn finish_otherwise(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) {
-        // An internal redirect may follow: of an error_page, or of X-Accel-Redirect.
-        if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t || rc == Status::NGX_DECLINED.0 {
-            // Without an entry the variables are empty after the redirect, and nothing else.
+        // An internal redirect may follow, of an error_page or of X-Accel-Redirect; or another upstream has taken the place of this
+        // one (ngx_http_upstream_create).
+        if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t
+            || rc == Status::NGX_DECLINED.0
+            || rc == Status::NGX_DONE.0
+        {
+            // If the pool is exhausted the variables are empty after the redirect, and the slot is chosen anew.
             let _ = self.remember();
         }
         let outcome = self.outcome(u, rc);
@@ -62,13 +67,14 @@ impl Record {
             Attempt::Waiting | Attempt::Answering => {}
         }
         self.leave_slot(outcome);
+        self.ends_before_others(0);
     }
 
     #[inline]
     pub(super) fn leave_slot(&self, outcome: Outcome) {
         let Some(shard) = self.shard() else { return };
         shard.finished(outcome);
-        if self.on_trial {
+        if self.by.is_on_trial() {
             self.tell_trial(shard, outcome);
         }
     }
@@ -99,6 +105,7 @@ impl Record {
             GONE | SLOW_CLIENT => Outcome::Aborted,
             // nginx finds out that the client is gone while it passes the client's body on, or the answer.
             BAD_BODY | ERROR if self.client_is_gone(u) => Outcome::Aborted,
+            ERROR if self.is_refused_by_nginx(u) => Outcome::Status(answered as u16),
             // nginx cannot read on in the answer: a chunk or a frame makes no sense, or a stream was reset.
             ERROR if answered != 0 => Outcome::Status(NGX_HTTP_BAD_GATEWAY as u16),
             rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => Outcome::Status(rc as u16),
@@ -106,6 +113,15 @@ impl Record {
             _ if rc == Status::NGX_DONE.0 || self.client_is_gone(u) => Outcome::Aborted,
             _ => Outcome::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as u16),
         }
+    }
+
+    /// A filter of nginx's own has refused the head of a good answer, as that of `slice` does when the `ETag` is another one than the
+    /// first slice had.
+    fn is_refused_by_nginx(&self, u: &ngx_http_upstream_t) -> bool {
+        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
+        let request = unsafe { &*self.request };
+        // The head of one in memory is never sent, and its body may still break.
+        u.headers_in.status_n != 0 && u.header_sent() == 0 && request.subrequest_in_memory() == 0
     }
 
     /// Or takes too long to read on.
@@ -121,7 +137,9 @@ impl Record {
     fn is_cut_off(&self, u: &ngx_http_upstream_t, rc: ngx_int_t) -> bool {
         let answered = u.headers_in.status_n;
         let bad = match rc {
-            rc if rc == Status::NGX_ERROR.0 => answered != 0 && !self.client_is_gone(u),
+            rc if rc == Status::NGX_ERROR.0 => {
+                answered != 0 && !self.client_is_gone(u) && !self.is_refused_by_nginx(u)
+            }
             // With proxy_intercept_errors nginx ends a request by the slot's own status, and answers in its place.
             rc if rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t => {
                 u.header_sent() != 0 || answered as ngx_int_t != rc

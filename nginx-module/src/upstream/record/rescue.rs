@@ -2,7 +2,7 @@
 
 use cutover_core::route::SlotId;
 use cutover_core::shard::Outcome;
-use cutover_core::trial::Terms;
+use cutover_core::trial::{Terms, TrialWords};
 use ngx::core::Status;
 use ngx::ffi::{ngx_int_t, ngx_peer_connection_t};
 use std::ptr::NonNull;
@@ -18,11 +18,22 @@ impl Record {
         let rescue = match words.rescue(self.generation) {
             Some(rescue) if Some(rescue.from) == own && self.falls_back_to(rescue.to) => Rescue::Possible,
             None if words.is_unfinished(self.generation) => Rescue::Unclear,
+            // The request began when the rescue was armed, and this is a later part of it.
+            None if self.parts.get().is_inherited() && self.was_armed(words) => Rescue::Possible,
             _ => return,
         };
         self.rescue.set(rescue);
         // SAFETY: the upstream that the record was made for; it lives as long as the request.
         unsafe { (*self.upstream).peer.tries += 1 };
+    }
+
+    /// Whether the trial that the slot was chosen under had a rescue, and is not held.
+    #[cold]
+    fn was_armed(&self, words: &TrialWords) -> bool {
+        let own = self.slot().and_then(|slot| slot.id.get());
+        words
+            .ended_rescue(self.generation)
+            .is_some_and(|rescue| Some(rescue.from) == own && self.falls_back_to(rescue.to))
     }
 
     /// Keeps the fallback: another trial may have begun when the slot fails. `false`: this worker's configuration does not have it.
@@ -87,6 +98,7 @@ impl Record {
         let fallback = self.fallback.get();
         self.slot.set(fallback);
         self.shard.set(self.group().shard(usize::from(fallback)).map(NonNull::from));
+        self.takes_others_along(fallback);
         if let Some(shard) = self.shard() {
             shard.hold();
             shard.started();

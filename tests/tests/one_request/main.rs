@@ -1,0 +1,124 @@
+//! One request of a client is one request for a group, whatever nginx makes of it: slices, SSI, `addition`, `auth_request`,
+//! `mirror`, `error_page`, `X-Accel-Redirect`, named locations. All its parts go to one slot, as with a variable of stock nginx's
+//! `split_clients`.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod fixed;
+mod going_back;
+mod pages;
+mod parts;
+
+use std::collections::BTreeMap;
+
+use cutover_tests::{Action, Backend, Edge, Nginx};
+
+/// Bytes of the file that is fetched in slices of 1 KB.
+pub(crate) const FILE: usize = 10 * 1024 + 1;
+
+/// A location for each way that nginx makes one request of a client into several; `PASS` is the upstream.
+const LOCATIONS: &str = "
+    ssi_types *;
+    addition_types *;
+    recursive_error_pages on;
+    proxy_intercept_errors on;
+    proxy_http_version 1.1;
+    proxy_set_header Connection '';
+    proxy_set_header X-Request-Id $request_id;
+    location / { proxy_pass PASS; }
+    location /page { ssi on; proxy_pass PASS; }
+    location /static/ { ssi on; root %%prefix%%; }
+    location /added { add_before_body /part/before; add_after_body /part/after; proxy_pass PASS; }
+    location /authorized { auth_request /auth; proxy_pass PASS; }
+    location = /auth { internal; proxy_pass PASS; }
+    location /mirrored { mirror /mirror; proxy_pass PASS; }
+    location = /mirror { internal; proxy_pass PASS; }
+    location /broken { error_page 503 = @excuse; proxy_pass PASS; }
+    location @excuse { rewrite ^ /excuse break; proxy_pass PASS; }
+    location /moved { error_page 503 = /excuse; proxy_pass PASS; }
+    location /denied { auth_request /login; error_page 401 = @login; proxy_pass PASS; }
+    location = /login { internal; proxy_pass PASS; }
+    location @login { rewrite ^ /form break; proxy_pass PASS; }
+    location /accel { proxy_pass PASS; }
+    location /kept/ { internal; proxy_pass PASS; }
+    location /sliced {
+        slice 1k;
+        proxy_set_header Connection '';
+        proxy_set_header X-Request-Id $request_id;
+        proxy_set_header Range $slice_range;
+        proxy_pass PASS;
+    }
+";
+
+/// A target, and how many requests to the slots come of it.
+pub(crate) const WAYS: [(&str, u64); 11] = [
+    ("/plain", 1),
+    ("/page", 5),
+    ("/static/page.html", 2),
+    ("/added", 3),
+    ("/authorized", 2),
+    ("/mirrored", 2),
+    ("/broken", 2),
+    ("/moved", 2),
+    ("/denied", 2),
+    ("/accel/twice", 3),
+    ("/sliced", 11),
+];
+
+/// What a backend does so that each way has its parts.
+pub(crate) fn teach(backend: &Backend) {
+    let page = |text: &str| Action::status(200).body(text);
+    backend.on(
+        "/page",
+        page(
+            r#"<!--# include virtual="/part/a" wait="yes" --><!--# include virtual="/part/b" --><!--# include virtual="/page/nested" -->"#,
+        ),
+    );
+    backend.on("/page/nested", page(r#"<!--# include virtual="/part/c" -->"#));
+    backend.on("/broken", Action::status(503));
+    backend.on("/moved", Action::status(503));
+    backend.on("/login", Action::status(401));
+    backend.on("/accel/twice", Action::status(200).header("x-accel-redirect", "/kept/first"));
+    backend.on("/kept/first", Action::status(200).header("x-accel-redirect", "/kept/second"));
+    backend.on("/sliced", Action::File(FILE));
+}
+
+/// `http {}` with those locations, and more in the server, for a group.
+pub(crate) fn http(more: &str) -> String {
+    Edge::http(cutover_tests::edge::UPSTREAMS, &format!("{}{more}", LOCATIONS.replace("PASS", "http://shop")))
+        .replace("proxy_http_version 1.1;\n            proxy_set_header Connection '';", "")
+}
+
+/// The edge, with backends that know what to do.
+pub(crate) async fn start(more: &str) -> Edge {
+    let edge = start_with(Nginx::builder().http(&http(more))).await;
+    teach(&edge.blue);
+    teach(&edge.green);
+    edge
+}
+
+async fn start_with(builder: cutover_tests::nginx::Builder) -> Edge {
+    let edge = Edge::start_with(builder).await.unwrap();
+    write_static(&edge.nginx);
+    edge
+}
+
+/// A page that no slot has a part in, but for what it includes.
+fn write_static(nginx: &Nginx) {
+    let folder = nginx.prefix().join("static");
+    std::fs::create_dir(&folder).unwrap();
+    let page = r#"<!--# include virtual="/part/a" wait="yes" --><!--# include virtual="/part/b" -->"#;
+    std::fs::write(folder.join("page.html"), page).unwrap();
+}
+
+/// How many requests with each id came to each of the two.
+pub(crate) fn by_id(blue: &Backend, green: &Backend) -> BTreeMap<String, (u64, u64)> {
+    let mut ids: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (id, count) in blue.truth().ids {
+        ids.entry(id).or_default().0 += count;
+    }
+    for (id, count) in green.truth().ids {
+        ids.entry(id).or_default().1 += count;
+    }
+    ids
+}

@@ -1,0 +1,100 @@
+//! A switch between two parts of a request, at a known moment.
+
+use std::time::Duration;
+
+use cutover_tests::{Action, Edge, client, wait};
+
+use super::{FILE, start};
+
+/// Sends a request, switches to green when blue has been asked for `first`, and gives blue's and green's requests for
+/// `second`.
+async fn switched_between(edge: &Edge, target: &str, first: &str, second: &str) -> (u64, u64) {
+    edge.blue.on(first, Action::status(200).after(Duration::from_millis(400)));
+    let address = edge.nginx.address("main").unwrap();
+    let request = tokio::spawn({
+        let target = target.to_owned();
+        async move { client::get(address, &target).await }
+    });
+    let asked = |backend: &cutover_tests::Backend, target: &str| {
+        backend.truth().targets.get(target).copied().unwrap_or(0)
+    };
+    wait::until(first, || asked(&edge.blue, first) == 1).await.unwrap();
+    edge.shop.switch_to("green").await.unwrap();
+    assert_eq!(request.await.unwrap().unwrap().status, 200);
+    (asked(&edge.blue, second), asked(&edge.green, second))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_began_before_a_switch_is_of_one_version() {
+    let edge = start("").await;
+    assert_eq!(switched_between(&edge, "/page", "/part/a", "/part/b").await, (1, 0));
+    let green = client::get(edge.nginx.address("main").unwrap(), "/page").await.unwrap();
+    assert_eq!(green.slot(), "green", "a page that begins later");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_page_gets_its_parts_from_one_version() {
+    let edge = start("").await;
+    assert_eq!(switched_between(&edge, "/static/page.html", "/part/a", "/part/b").await, (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authorization_and_its_request_are_of_one_version() {
+    let edge = start("").await;
+    assert_eq!(switched_between(&edge, "/authorized", "/auth", "/authorized").await, (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_page_is_of_the_version_that_failed() {
+    let edge = start("").await;
+    edge.blue.on("/broken", Action::status(503).after(Duration::from_millis(400)));
+    let address = edge.nginx.address("main").unwrap();
+    let request = tokio::spawn(client::get(address, "/broken"));
+    wait::until("/broken", || edge.blue.truth().requests == 1).await.unwrap();
+    edge.shop.switch_to("green").await.unwrap();
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!(answer.status_and_slot(), (200, "blue"));
+}
+
+/// The client takes the first bytes, and the rest when another slot has the traffic: nothing is in flight meanwhile, and yet
+/// the slot is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_download_in_slices_holds_its_slot() {
+    const LARGE: usize = 40 << 20;
+    let more = "location /large {
+        slice 8m;
+        proxy_set_header Range $slice_range;
+        proxy_set_header X-Request-Id $request_id;
+        proxy_pass http://shop;
+    }";
+    let edge = start(more).await;
+    edge.blue.on("/large", Action::File(LARGE));
+    edge.green.on("/large", Action::File(LARGE));
+    let mut slow = edge.connect().await.unwrap();
+    slow.send("GET", "/large", &[]).await.unwrap();
+    let idle = || edge.blue.truth().requests >= 1 && edge.blue.truth().in_flight == 0;
+    wait::until("the first slice", idle).await.unwrap();
+    edge.shop.switch_to("green").await.unwrap();
+    assert_eq!(edge.slot("blue").await.unwrap().counters.in_flight, 1, "the download is not over");
+    let answer = slow.answer().await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (200, LARGE));
+    assert!(answer.body.iter().all(|byte| *byte == b'b'), "one version");
+    edge.until("the slot to be free", |group| group.slot("blue").unwrap().counters.in_flight == 0)
+        .await
+        .unwrap();
+    assert_eq!(edge.green.truth().requests, 0);
+    assert_eq!(edge.slot("blue").await.unwrap().counters.responses.server_error, 0);
+    assert_eq!(
+        client::get(edge.nginx.address("main").unwrap(), "/sliced").await.unwrap().body,
+        "g".repeat(FILE).as_bytes()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_of_a_kept_connection_is_chosen_anew() {
+    let edge = start("").await;
+    let mut client = edge.connect().await.unwrap();
+    assert_eq!(client.request("GET", "/page", &[]).await.unwrap().slot(), "blue");
+    edge.shop.switch_to("green").await.unwrap();
+    assert_eq!(client.request("GET", "/page", &[]).await.unwrap().slot(), "green");
+}

@@ -1,0 +1,114 @@
+//! Every way, under a split by chance and under switches to and fro.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use cutover_tests::{Backend, Nginx, client, wait};
+
+use super::{FILE, LOCATIONS, WAYS, by_id, start, teach, write_static};
+
+const TIMES: u64 = 12;
+
+/// What stock nginx does: the upstream is the value of a variable that is drawn once for each request.
+const STOCK: &str = "
+    upstream shop_blue { server %%blue%%; keepalive 32; }
+    upstream shop_green { server %%green%%; keepalive 32; }
+    split_clients $request_id $slot { 50% shop_blue; * shop_green; }
+";
+
+/// Asks `times` in each way; demands that answers are whole, that all parts were asked for, and each request's in one slot.
+async fn ask(address: SocketAddr, blue: &Backend, green: &Backend, times: u64) {
+    let mut slots = [0, 0];
+    for (target, parts) in WAYS {
+        let before = by_id(blue, green);
+        for _ in 0..times {
+            let answer = client::get(address, target).await.unwrap();
+            assert_eq!(answer.status, 200, "{target}");
+            if target == "/sliced" {
+                assert_eq!(answer.body.len(), FILE, "{target}");
+                assert!(answer.body.iter().all(|byte| *byte == answer.body[0]), "one version");
+            }
+        }
+        let new = || -> BTreeMap<String, (u64, u64)> {
+            by_id(blue, green).into_iter().filter(|(id, _)| !before.contains_key(id)).collect()
+        };
+        let all = || new().values().map(|(blue, green)| blue + green).sum::<u64>() == times * parts;
+        // Those of a mirror come when the client has its answer.
+        wait::until(&format!("{times} times {parts} parts of {target}"), all).await.unwrap();
+        let new = new();
+        assert_eq!(new.len() as u64, times, "{target}");
+        for (id, (blue, green)) in new {
+            assert!(blue == 0 || green == 0, "{target} {id}: {blue} parts from blue, {green} from green");
+            slots[0] += u64::from(blue > 0);
+            slots[1] += u64::from(green > 0);
+        }
+    }
+    assert!(slots.iter().all(|count| *count > 0), "{slots:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_nginx_keeps_a_request_together() {
+    let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
+    teach(&blue);
+    teach(&green);
+    let server =
+        format!("server {{ listen %%listen:main%%; {} }}", LOCATIONS.replace("PASS", "http://$slot"));
+    let nginx = Nginx::builder()
+        .without_module()
+        .set("blue", blue.address())
+        .set("green", green.address())
+        .http(&format!("{STOCK}{server}"))
+        .start()
+        .await
+        .unwrap();
+    write_static(&nginx);
+    ask(nginx.address("main").unwrap(), &blue, &green, TIMES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_keeps_a_request_together() {
+    let edge = start("").await;
+    edge.change(r#"{"split":{"blue":50,"green":50}}"#).await.unwrap();
+    ask(edge.nginx.address("main").unwrap(), &edge.blue, &edge.green, TIMES).await;
+    in_order(&edge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switches_keep_a_request_together() {
+    let edge = start("").await;
+    let address = edge.nginx.address("main").unwrap();
+    let asking = async {
+        for _ in 0..3 {
+            ask(address, &edge.blue, &edge.green, TIMES).await;
+        }
+    };
+    let mut asking = std::pin::pin!(asking);
+    let mut switches = 0;
+    loop {
+        tokio::select! {
+            () = &mut asking => break,
+            () = async {} => {}
+        }
+        edge.shop.switch().await.unwrap();
+        switches += 1;
+    }
+    println!("{switches} switches");
+    assert!(switches > 50, "{switches} switches");
+    in_order(&edge).await;
+}
+
+/// Nothing has failed, and nothing is held for ever.
+async fn in_order(edge: &cutover_tests::Edge) {
+    let group = edge
+        .until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
+        .await
+        .unwrap();
+    let asked: u64 = group.slots.iter().map(|slot| slot.counters.requests).sum();
+    assert_eq!(asked, edge.blue.truth().requests + edge.green.truth().requests);
+    for slot in &group.slots {
+        let responses = slot.counters.responses;
+        // The 503 of /broken and /moved are the slots' own.
+        assert_eq!(responses.server_error, slot.server_errors.unavailable, "{}", slot.name);
+        assert_eq!((responses.aborted, slot.counters.attempts_failed), (0, 0), "{}", slot.name);
+    }
+}
