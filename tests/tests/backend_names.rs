@@ -50,6 +50,34 @@ const HTTP: &str = "
             set $proxy_upstream_name $cutover_upstream;
             proxy_pass http://$proxy_upstream_name;
         }
+        location /intercepted {
+            set $proxy_upstream_name shop-shop-http;
+            set $proxy_upstream_name $cutover_upstream;
+            proxy_intercept_errors on;
+            error_page 502 503 @errors;
+            proxy_pass http://$proxy_upstream_name;
+        }
+        location @errors { proxy_pass http://blog-blog-http; }
+        location /renamed {
+            limit_req zone=all;
+            set $proxy_upstream_name shop-shop-http;
+            set $proxy_upstream_name $cutover_upstream;
+            error_page 502 503 = /error-page;
+            proxy_pass http://$proxy_upstream_name;
+        }
+        location = /error-page { proxy_pass http://blog-blog-http; }
+        location /accel {
+            set $proxy_upstream_name shop-shop-http;
+            set $proxy_upstream_name $cutover_upstream;
+            proxy_pass http://$proxy_upstream_name;
+        }
+        location /page {
+            ssi on;
+            ssi_types *;
+            set $proxy_upstream_name shop-shop-http;
+            set $proxy_upstream_name $cutover_upstream;
+            proxy_pass http://$proxy_upstream_name;
+        }
         location /none {
             set $proxy_upstream_name $cutover_upstream;
             return 200 \"<$proxy_upstream_name>\";
@@ -239,4 +267,80 @@ async fn what_a_limit_refuses_is_not_held_against_a_slot() {
     wait::until_async(wait::PATIENCE, "the ten to be over", settled).await.unwrap();
     let group = nginx.admin().group("shop").await.unwrap();
     assert_eq!((group.route.active.as_str(), group.slot("green").unwrap().failures.no_peer), ("green", 0));
+}
+
+/// As `custom-http-errors` of ingress-nginx makes it: the attempts of the page for errors are not the slot's.
+#[tokio::test]
+async fn the_attempts_after_an_internal_redirect_are_not_the_slots() {
+    let (nginx, mut backends) = start().await;
+    backends[1].stop().await;
+    backends[2].on("/", Action::status(404));
+    let guarded =
+        r#"{"active":"green","guard":{"min_requests":100,"max_error_ratio":0.5,"window_ms":60000}}"#;
+    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    let address = nginx.address("main").unwrap();
+    for _ in 0..40 {
+        assert_eq!(client::get(address, "/intercepted").await.unwrap().slot(), "other");
+    }
+    let green = counted(&nginx, "green", 40).await;
+    assert_eq!((green.counters.responses.server_error, green.server_errors.bad_gateway), (40, 40));
+    assert_eq!((green.counters.attempts, green.counters.attempts_failed), (40, 40));
+    assert_eq!((green.failures.connect, green.first_byte.count, green.counters.in_flight), (40, 0, 0));
+    let trial = nginx.admin().group("shop").await.unwrap().route.trial.unwrap();
+    assert_eq!((trial.figures.requests, trial.figures.errors), (40, 40));
+
+    let guarded = r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.5,"window_ms":60000}}"#;
+    nginx.admin().switch("shop", "blue").await.unwrap();
+    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    for _ in 0..5 {
+        client::get(address, "/intercepted").await.unwrap();
+    }
+    wait::until_async(wait::PATIENCE, "the guard to go back", async || {
+        nginx.admin().group("shop").await.unwrap().route.active == "blue"
+    })
+    .await
+    .unwrap();
+}
+
+/// A request that is redirected before the slot is tried has nothing to do with it.
+#[tokio::test]
+async fn a_request_that_is_redirected_before_an_attempt_is_none_of_the_slots() {
+    let (nginx, backends) = start().await;
+    let address = nginx.address("main").unwrap();
+    let mut slots = Vec::new();
+    for _ in 0..4 {
+        slots.push(client::get(address, "/renamed").await.unwrap().slot().to_owned());
+    }
+    assert_eq!(slots, ["blue", "other", "other", "other"]);
+    let blue = counted(&nginx, "blue", 1).await;
+    assert_eq!((blue.counters.requests, blue.counters.attempts, blue.counters.in_flight), (1, 1, 0));
+    assert_eq!(backends[2].truth().requests, 3);
+}
+
+/// Each part of a request goes to the same slot, and is counted.
+#[tokio::test]
+async fn the_parts_of_a_request_have_one_slot() {
+    let (nginx, backends) = start().await;
+    for backend in &backends {
+        let page = r#"<!--# include virtual="/shop/a" wait="yes" --><!--# include virtual="/shop/b" -->"#;
+        backend.on("/page", Action::status(200).body(page));
+        backend.on("/accel", Action::status(200).header("x-accel-redirect", "/shop/kept"));
+    }
+    let change = serde_json::from_str(r#"{"split":{"blue":50,"green":50}}"#).unwrap();
+    nginx.admin().change("shop", &change).await.unwrap();
+    let address = nginx.address("main").unwrap();
+    for _ in 0..20 {
+        for target in ["/page", "/accel"] {
+            let before = [backends[0].truth().requests, backends[1].truth().requests];
+            client::get(address, target).await.unwrap();
+            let asked = [0, 1].map(|at| backends[at].truth().requests - before[at]);
+            assert!(asked.contains(&0), "{target}: {asked:?}");
+        }
+    }
+    let all = async || {
+        let group = nginx.admin().group("shop").await.unwrap();
+        let sum = |count: fn(&Slot) -> u64| group.slots.iter().map(count).sum::<u64>();
+        (sum(|slot| slot.counters.requests), sum(|slot| slot.counters.in_flight)) == (100, 0)
+    };
+    wait::until_async(wait::PATIENCE, "a hundred parts", all).await.unwrap();
 }
