@@ -1,6 +1,6 @@
 //! The configuration: what is parsed, and what must hold once all of it is read.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::ptr;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use crate::group::Group;
 use crate::state::inherited::{self, Origin};
 use crate::state::{self, State};
 use crate::upstream::{self, Target};
-use crate::{Module, ngx_http_cutover_module};
+use crate::{Module, ngx_http_cutover_module, variables};
 
 mod block;
 mod content;
@@ -46,6 +46,8 @@ pub(crate) struct Main {
     pub(crate) upstreams: OnceCell<HashMap<Vec<u8>, Target>>,
     /// Values of `cutover_slot` without variables, to be checked against the groups.
     literals: Vec<(String, Place)>,
+    /// Values of `cutover_group`, to be found among the groups.
+    named: Vec<Rc<NamedGroup>>,
     /// Locations whose content is ours.
     contents: Vec<Content>,
     /// Servers that hold a `cutover_api`.
@@ -61,8 +63,20 @@ pub(crate) struct Main {
 pub(crate) struct Location {
     /// `cutover_slot`; null: the route decides.
     pub(crate) slot: *mut ngx_http_complex_value_t,
+    /// `cutover_group`.
+    pub(crate) group: Option<Rc<NamedGroup>>,
     /// `cutover_api`.
     pub(crate) api: Option<Rc<admin::Api>>,
+}
+
+/// The group of a location's variables.
+#[derive(Debug)]
+pub(crate) struct NamedGroup {
+    /// Empty: none.
+    name: String,
+    place: Place,
+    /// Position in [`Main::groups`], once all of them are known.
+    at: Cell<Option<usize>>,
 }
 
 impl Main {
@@ -84,6 +98,25 @@ impl Main {
         upstream::group_of(unsafe { upstream.as_ref() })
     }
 
+    /// The group that `cutover_group` names.
+    pub(crate) fn named(&self, named: &NamedGroup) -> Option<&Group> {
+        self.groups.get(named.at.get()?).map(|group| &**group)
+    }
+
+    /// The group of this name, whatever the case of its letters, as nginx takes the names of variables.
+    pub(crate) fn group_of_variable(&self, name: &[u8]) -> Option<&Group> {
+        self.groups
+            .iter()
+            .find(|group| group.name.as_bytes().eq_ignore_ascii_case(name))
+            .map(|group| &**group)
+    }
+
+    /// The names of all groups, for messages.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<String> = self.groups.iter().map(|group| format!("\"{}\"", group.name)).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
     fn add(&mut self, group: Box<Group>) {
         self.by_name.insert(group.name.clone(), self.groups.len());
         self.groups.push(group);
@@ -95,6 +128,9 @@ impl Merge for Location {
         if self.slot.is_null() {
             self.slot = above.slot;
         }
+        if self.group.is_none() {
+            self.group.clone_from(&above.group);
+        }
         // nginx gives the handler of a location to each `if` in it, and to no other location.
         if self.api.is_none() {
             self.api.clone_from(&above.api);
@@ -104,7 +140,7 @@ impl Merge for Location {
 }
 
 /// The directives, in the order of the documentation.
-pub(crate) static mut COMMANDS: [ngx_command_t; 6] = [
+pub(crate) static mut COMMANDS: [ngx_command_t; 7] = [
     ngx_command_t {
         name: ngx_string!("cutover_state"),
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1) as usize,
@@ -129,6 +165,18 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 6] = [
             | NGX_HTTP_LIF_CONF
             | NGX_CONF_TAKE1) as usize,
         set: Some(location::set_slot),
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+    ngx_command_t {
+        name: ngx_string!("cutover_group"),
+        type_: (NGX_HTTP_MAIN_CONF
+            | NGX_HTTP_SRV_CONF
+            | NGX_HTTP_LOC_CONF
+            | NGX_HTTP_LIF_CONF
+            | NGX_CONF_TAKE1) as usize,
+        set: Some(location::set_group),
         conf: NGX_HTTP_LOC_CONF_OFFSET,
         offset: 0,
         post: ptr::null_mut(),
@@ -190,6 +238,8 @@ pub(crate) fn main_of_cycle(cycle: &ngx_cycle_t) -> Option<&'static Main> {
 pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     let Some(main) = main_of(cf) else { return Ok(()) };
     check_literals(cf, main)?;
+    find_named(cf, main)?;
+    variables::check(cf, main)?;
     main.contents.iter().try_for_each(|content| content.check(cf))?;
     main.backends = Backends::of(cf, &main.groups)?;
     if main.backends.are_some() {
@@ -251,6 +301,24 @@ fn check_no_route_moves(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> 
                 ),
             ));
         }
+    }
+    Ok(())
+}
+
+/// Finds the groups that `cutover_group` names.
+fn find_named(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> {
+    for named in main.named.iter().filter(|named| !named.name.is_empty()) {
+        let Some(at) = main.by_name.get(&named.name) else {
+            return Err(cf.refuse_at(
+                &named.place,
+                format_args!(
+                    "\"cutover_group {}\": there is no group of that name; the groups are {}",
+                    named.name,
+                    main.names()
+                ),
+            ));
+        };
+        named.at.set(Some(*at));
     }
     Ok(())
 }

@@ -1,16 +1,24 @@
-//! `$cutover_group`, `$cutover_slot` and `$cutover_generation`: what was decided for the request.
+//! `$cutover_group`, `$cutover_slot` and `$cutover_generation`: what was decided for the request; and `$cutover_slot_of_NAME`: the
+//! slot that it has, or gets, of a group.
 //!
-//! Before a request has met a group they are empty. A request that meets several (internal redirects) shows the latest.
+//! Before a request has met a group the first three are those of `cutover_group`, or else empty. A request that meets several
+//! (internal redirects) shows the latest.
+
+use std::ptr;
 
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_request_t,
+    NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, ngx_conf_t, ngx_http_add_variable,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_request_t, ngx_http_variable_t,
     ngx_http_variable_value_t, ngx_int_t, ngx_str_t,
 };
+use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
 use ngx::ngx_string;
 
+use crate::Module;
 use crate::conf;
-use crate::ext::{Logged, pool_str};
+use crate::ext::{self, ConfExt, Logged, pool_str};
+use crate::group::{Choice, Group};
 use crate::upstream::{self, Record};
 
 #[derive(Clone, Copy)]
@@ -25,7 +33,40 @@ pub(crate) fn add(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     add_one(cf, ngx_string!("cutover_group"), Variable::Group)?;
     add_one(cf, ngx_string!("cutover_slot"), Variable::Slot)?;
     add_one(cf, ngx_string!("cutover_generation"), Variable::Generation)?;
-    add_with(cf, ngx_string!("cutover_upstream"), get_upstream, 0)
+    add_with(cf, ngx_string!("cutover_upstream"), get_upstream, 0)?;
+    add_flagged(cf, SLOT_OF, get_slot_of, 0, NGX_HTTP_VAR_PREFIX)
+}
+
+/// What a variable's name begins with that goes on with the name of a group.
+const SLOT_OF: ngx_str_t = ngx_string!("cutover_slot_of_");
+
+/// Refuses a configuration that asks for the slot of a group which it does not have. All variables are known now.
+pub(crate) fn check(cf: &mut ngx_conf_t, main: &conf::Main) -> Result<(), Logged> {
+    let core = ext::module(&raw const ngx_http_core_module);
+    // SAFETY: the core module's main configuration is an ngx_http_core_main_conf_t.
+    let known = unsafe { cf.http_main_conf_unchecked::<ngx_http_core_main_conf_t>(core) };
+    // SAFETY: belongs to the configuration that is being parsed.
+    let Some(known) = known.map(|known| unsafe { known.as_ref() }) else { return Ok(()) };
+    // SAFETY: an array of variables.
+    let used: &[ngx_http_variable_t] = unsafe { ext::elements(&raw const known.variables) };
+    for variable in used {
+        let name = variable.name.as_bytes();
+        let Some(group) = group_in(name) else { continue };
+        if main.group_of_variable(group).is_none() {
+            return Err(cf.refuse(format_args!(
+                "unknown group in variable \"${}\": the groups are {}; for one whose name has other characters than those of variables there is \"cutover_group NAME;\"",
+                name.escape_ascii(),
+                main.names()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The name of the group that a variable asks for.
+fn group_in(variable: &[u8]) -> Option<&[u8]> {
+    let (prefix, group) = variable.split_at_checked(SLOT_OF.len)?;
+    prefix.eq_ignore_ascii_case(SLOT_OF.as_bytes()).then_some(group)
 }
 
 fn add_one(cf: &mut ngx_conf_t, name: ngx_str_t, which: Variable) -> Result<(), Logged> {
@@ -34,9 +75,20 @@ fn add_one(cf: &mut ngx_conf_t, name: ngx_str_t, which: Variable) -> Result<(), 
 
 type Get = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_variable_value_t, usize) -> ngx_int_t;
 
-fn add_with(cf: &mut ngx_conf_t, mut name: ngx_str_t, get: Get, data: usize) -> Result<(), Logged> {
+fn add_with(cf: &mut ngx_conf_t, name: ngx_str_t, get: Get, data: usize) -> Result<(), Logged> {
+    add_flagged(cf, name, get, data, 0)
+}
+
+fn add_flagged(
+    cf: &mut ngx_conf_t,
+    mut name: ngx_str_t,
+    get: Get,
+    data: usize,
+    flags: u32,
+) -> Result<(), Logged> {
+    let flags = (NGX_HTTP_VAR_NOCACHEABLE | flags) as usize;
     // SAFETY: `cf` is being parsed, and the name is static.
-    let variable = unsafe { ngx_http_add_variable(cf, &mut name, NGX_HTTP_VAR_NOCACHEABLE as usize) };
+    let variable = unsafe { ngx_http_add_variable(cf, &mut name, flags) };
     // SAFETY: a variable of this configuration, or null when nginx has logged why not.
     let variable = unsafe { variable.as_mut() }.ok_or(Logged)?;
     variable.get_handler = Some(get);
@@ -54,17 +106,62 @@ unsafe extern "C" fn get(
     // SAFETY: nginx passes the place for the value.
     let value = unsafe { &mut *value };
     let record = if is_being_built(request) { decide_now(request) } else { Record::latest(request) };
-    let Some(record) = record else {
+    let decided = match record {
+        Some(record) => Some((record.group(), record.slot_name(), record.generation())),
+        None => of_location(request),
+    };
+    let Some((group, slot, generation)) = decided else {
         value.set_not_found(1);
         return Status::NGX_OK.into();
     };
     let mut digits = [0; DIGITS];
     let text = match data {
-        group if group == Variable::Group as usize => record.group().name.as_bytes(),
-        slot if slot == Variable::Slot as usize => record.slot_name().as_bytes(),
-        _ => decimal(record.generation(), &mut digits),
+        which if which == Variable::Group as usize => group.name.as_bytes(),
+        which if which == Variable::Slot as usize => slot.as_bytes(),
+        _ => decimal(generation, &mut digits),
     };
     give(request, value, text)
+}
+
+/// Group, slot and generation of the location's `cutover_group`.
+fn of_location<'a>(request: &mut ngx_http_request_t) -> Option<(&'a Group, &'a str, u32)> {
+    let named = Module::location_conf(request)?.group.as_ref()?;
+    let group = conf::main_of_request(request)?.named(named)?;
+    let choice = slot_of(request, group)?;
+    Some((group, group.slots.get(choice.slot)?.name.as_str(), choice.generation))
+}
+
+/// The slot that the request has for the group, or gets now.
+fn slot_of(request: &mut ngx_http_request_t, group: &Group) -> Option<Choice> {
+    match group.backend {
+        None => Record::slot_without_upstream(request, group),
+        Some(_) => upstream::by_name::slot_without_upstream(request, group),
+    }
+}
+
+/// `$cutover_slot_of_NAME`.
+unsafe extern "C" fn get_slot_of(
+    r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: nginx passes the request that is served.
+    let request = unsafe { &mut *r };
+    // SAFETY: nginx passes the place for the value.
+    let value = unsafe { &mut *value };
+    // SAFETY: of a variable that is known by its prefix nginx passes the whole name, which outlives the call.
+    let name = unsafe { &*ptr::with_exposed_provenance::<ngx_str_t>(data) };
+    let main = conf::main_of_request(request);
+    let group = main.zip(group_in(name.as_bytes())).and_then(|(main, group)| main.group_of_variable(group));
+    let Some(group) = group else {
+        // Only a name that is not in the configuration gets here, by SSI for example.
+        value.set_not_found(1);
+        return Status::NGX_OK.into();
+    };
+    match slot_of(request, group).and_then(|choice| group.slots.get(choice.slot)) {
+        Some(slot) => give(request, value, slot.name.as_bytes()),
+        None => Status::NGX_ERROR.into(),
+    }
 }
 
 /// Copies the text: nginx's variables are not bound to the life of a group.

@@ -28,6 +28,62 @@ fn with_state(http: &str, why: &str) {
 }
 
 #[test]
+fn groups_that_are_named() {
+    const SHOP: &str =
+        "cutover shop { slot blue b; active blue; } cutover blog { slot blue b; active blue; }";
+    for (http, why) in [
+        (
+            "server { location / { cutover_group shop; cutover_group blog; } }",
+            "\"cutover_group\" is duplicate",
+        ),
+        (
+            "server { location / { cutover_group shoop; } }",
+            "\"cutover_group shoop\": there is no group of that name; the groups are \"shop\", \"blog\"",
+        ),
+    ] {
+        with_state(&format!("{SHOP}{http}"), why);
+    }
+    let variable = "server { location / { root /srv/$cutover_slot_of_shoop; } }";
+    let why = "unknown group in variable \"$cutover_slot_of_shoop\": the groups are \"shop\", \"blog\"";
+    with_state(&format!("{SHOP}{variable}"), why);
+}
+
+#[test]
+fn files_in_a_group() {
+    let start = |lines: &str, more: &str| {
+        let http = format!(
+            "{UPSTREAMS} cutover_state %%prefix%%/state;
+            cutover shop {{ include %%prefix%%/slots/*.conf; include %%prefix%%/active.conf; {more} }}"
+        );
+        let nginx = Nginx::builder().http(&http).build().unwrap();
+        fs::create_dir(nginx.prefix().join("slots")).unwrap();
+        for (file, line) in [("a", "slot blue b;"), ("b", lines)] {
+            fs::write(nginx.prefix().join(format!("slots/{file}.conf")), line).unwrap();
+        }
+        fs::write(nginx.prefix().join("active.conf"), "active green;").unwrap();
+        nginx
+    };
+    let nginx = start("slot green g;", "");
+    let answer = nginx.check().unwrap();
+    assert!(answer.ok, "{}", answer.output);
+    for (lines, more, why) in [
+        ("slot green nowhere;", "", "unknown upstream \"nowhere\" for slot \"green\" of group \"shop\""),
+        ("slot blue g;", "", "duplicate slot \"blue\" in group \"shop\" in"),
+        ("slot green g;", "active blue;", "\"active\" is duplicate in group \"shop\""),
+        ("slot green g;", "include a b;", "invalid number of arguments in \"include\" of group \"shop\""),
+        ("server 127.0.0.1;", "", "unknown directive \"server\" in group \"shop\""),
+    ] {
+        let nginx = start(lines, more);
+        nginx.expect_in_log(why);
+        let answer = nginx.check().unwrap();
+        assert!(!answer.ok && answer.output.contains(why), "{}", answer.output);
+    }
+    let nginx = start("slot green nowhere;", "");
+    nginx.expect_in_log("unknown upstream");
+    assert!(nginx.check().unwrap().output.contains("slots/b.conf:1"), "the place in the file");
+}
+
+#[test]
 fn groups() {
     for (http, why) in [
         (

@@ -1,4 +1,4 @@
-//! `cutover NAME { slot NAME UPSTREAM; .. active SLOT; }`: a group, which is an upstream.
+//! `cutover NAME { slot NAME UPSTREAM; .. active SLOT; }`: a group, which is an upstream. Lines may come from files (`include`).
 //!
 //! With `backend NAME;` it is a group of backend names instead: no upstream, but a place in `$cutover_upstream`.
 
@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 
 use cutover_core::name;
 use ngx::ffi::{
-    NGX_HTTP_UPSTREAM_CREATE, ngx_array_create, ngx_command_t, ngx_conf_parse, ngx_conf_t,
+    NGX_HTTP_UPSTREAM_CREATE, ngx_array_create, ngx_command_t, ngx_conf_include, ngx_conf_parse, ngx_conf_t,
     ngx_http_upstream_add, ngx_http_upstream_server_t, ngx_str_t, ngx_url_t,
 };
 
@@ -137,7 +137,16 @@ extern "C" fn line(cf: *mut ngx_conf_t, _command: *mut ngx_command_t, conf: *mut
     let cf = unsafe { &mut *cf };
     // SAFETY: nginx passes back the handler_conf that parse_lines set; the block outlives the parsing.
     let block: &mut Block<'_> = unsafe { &mut *conf.cast() };
+    if is_include(cf) {
+        // As ngx_http_map_module does. Our handler stays in place, and is called for the lines of the file.
+        // SAFETY: `cf` is being parsed; ngx_conf_include makes no use of the command and of what it belongs to.
+        return unsafe { ngx_conf_include(cf, std::ptr::null_mut(), std::ptr::null_mut()) };
+    }
     conf_status(parse_line(cf, block))
+}
+
+fn is_include(cf: &ngx_conf_t) -> bool {
+    matches!(cf.words(), [directive, _] if directive.as_bytes() == b"include")
 }
 
 fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> {
@@ -170,6 +179,10 @@ fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> 
             "invalid number of arguments in \"{directive}\" of group \"{}\": write \"{directive} VALUE;\"",
             group.name
         ))),
+        ("include", _) => Err(cf.refuse(format_args!(
+            "invalid number of arguments in \"include\" of group \"{}\": write \"include FILE;\"",
+            group.name
+        ))),
         ("slot", _) => Err(cf.refuse(format_args!(
             "invalid number of arguments in \"slot\" of group \"{}\": write \"slot NAME UPSTREAM;\"",
             group.name
@@ -179,7 +192,7 @@ fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> 
             group.name
         ))),
         _ => Err(cf.refuse(format_args!(
-            "unknown directive \"{directive}\" in group \"{}\": there are \"slot\", \"active\", \"split_key\" and \"backend\"",
+            "unknown directive \"{directive}\" in group \"{}\": there are \"slot\", \"active\", \"split_key\", \"backend\" and \"include\"",
             group.name
         ))),
     }

@@ -1,5 +1,6 @@
-//! `cutover_state`, `cutover_slot`, `cutover_api` and `cutover_metrics`.
+//! `cutover_state`, `cutover_slot`, `cutover_group`, `cutover_api` and `cutover_metrics`.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use ngx::ffi::{
     ngx_http_compile_complex_value_t, ngx_http_complex_value_t, ngx_str_t,
 };
 
-use super::{Location, content, main_of};
+use super::{Location, NamedGroup, content, main_of};
 use crate::admin::{self, Api, Token};
 use crate::ext::{self, ConfExt, Logged, conf_status, text};
 
@@ -66,6 +67,27 @@ fn parse_slot(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged
         let place = cf.place();
         main_of(cf).ok_or(Logged)?.literals.push((word, place));
     }
+    Ok(())
+}
+
+pub(super) extern "C" fn set_group(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it is parsing.
+    let cf = unsafe { &mut *cf };
+    // SAFETY: nginx passes the configuration that create_loc_conf made for this location.
+    conf_status(name_group(cf, unsafe { &mut *conf.cast() }))
+}
+
+fn name_group(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged> {
+    if location.group.is_some() {
+        return Err(cf.refuse(format_args!("\"cutover_group\" is duplicate")));
+    }
+    let named = Rc::new(NamedGroup { name: cf.word(1), place: cf.place(), at: Cell::new(None) });
+    main_of(cf).ok_or(Logged)?.named.push(Rc::clone(&named));
+    location.group = Some(named);
     Ok(())
 }
 

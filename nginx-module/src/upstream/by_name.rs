@@ -22,6 +22,9 @@ use crate::ext::{connection, elements};
 use crate::group::{Choice, Group};
 use crate::trial;
 
+/// Where the attempts begin of a choice that none is made by.
+const NOWHERE: usize = usize::MAX;
+
 /// One choice for one request, in a clean-up entry of its pool.
 struct ByName {
     request: *mut ngx_http_request_t,
@@ -51,10 +54,23 @@ pub(crate) fn slot(r: &mut ngx_http_request_t, group: &Group) -> Option<usize> {
                 before.ends_at(states(r).len());
             }
             let choice = choose(r, group, earlier);
-            remember(r, group, choice, from)?;
+            let made = remember(r, group, choice, from)?;
+            if let Some(mark) = mark(r) {
+                *mark = ptr::from_ref(made).cast_mut().cast();
+            }
             Some(choice.slot)
         }
     }
+}
+
+/// The slot that the request has for the group, chosen now if it has none; whatever is tried is none of this choice's attempts.
+/// `None` if the pool is exhausted.
+pub(crate) fn slot_without_upstream(r: &mut ngx_http_request_t, group: &Group) -> Option<Choice> {
+    let choice = choose(r, group, earlier);
+    if !choice.inherited && (is_main(r) || choice.by.is_route()) {
+        remember(r, group, choice, NOWHERE)?;
+    }
+    Some(choice)
 }
 
 /// Runs for each request before its access is checked, and again after each internal redirect: what nginx tries from here on is no
@@ -69,6 +85,11 @@ impl ByName {
     /// Whether it is the choice for a part of the request that begins there.
     fn stands(&self, from: usize) -> bool {
         self.from == from && self.to.get() == usize::MAX
+    }
+
+    /// Whether no upstream request was meant to come of it.
+    fn is_for_a_variable(&self) -> bool {
+        self.from == NOWHERE
     }
 
     /// What comes from here on is not its.
@@ -94,7 +115,12 @@ fn mark(r: &ngx_http_request_t) -> Option<&mut *mut c_void> {
     unsafe { r.ctx.add(index).as_mut() }
 }
 
-fn remember(r: &mut ngx_http_request_t, group: &Group, choice: Choice, from: usize) -> Option<()> {
+fn remember<'a>(
+    r: &mut ngx_http_request_t,
+    group: &Group,
+    choice: Choice,
+    from: usize,
+) -> Option<&'a ByName> {
     // SAFETY: the pool is the request's.
     let entry = unsafe { ngx_pool_cleanup_add(r.pool, size_of::<ByName>()) };
     // SAFETY: an entry of the pool, or null.
@@ -113,10 +139,8 @@ fn remember(r: &mut ngx_http_request_t, group: &Group, choice: Choice, from: usi
     // SAFETY: nginx allocated the size of it there, aligned for any type.
     unsafe { entry.data.cast::<ByName>().write(made) };
     entry.handler = Some(ENDED);
-    if let Some(mark) = mark(r) {
-        *mark = entry.data;
-    }
-    Some(())
+    // SAFETY: just written; it lives as long as the request's pool.
+    unsafe { entry.data.cast::<ByName>().as_ref() }
 }
 
 /// A static, because a function named twice may have two addresses.
@@ -131,7 +155,7 @@ fn earlier(r: &ngx_http_request_t, group: &Group, wanted: Wanted) -> Option<Choi
 
 /// The choice before, if the request itself (not a subrequest) had one.
 fn latest<'a>(r: &ngx_http_request_t) -> Option<&'a ByName> {
-    all(r).find(|made| ptr::eq(made.request, r))
+    all(r).find(|made| ptr::eq(made.request, r) && !made.is_for_a_variable())
 }
 
 /// All choices in the pool that a request shares with its subrequests, latest first.
@@ -200,7 +224,11 @@ unsafe extern "C" fn ended(data: *mut c_void) {
 /// Denied, redirected, or answered from a cache: the slot had no part in it. But for a balancer that found nobody there, which
 /// says so by a 503; nginx's own limits have the same status unless told otherwise.
 fn without_an_attempt(request: &ngx_http_request_t, made: &ByName, group: &Group, shard: &Shard) {
-    if request.headers_out.status != NGX_HTTP_SERVICE_UNAVAILABLE as usize || is_over_a_limit(request) {
+    // After a redirect the answer is somebody else's; what led to it is left where `error_page` keeps the status.
+    let redirected = made.to.get() != usize::MAX;
+    let status = if redirected { request.err_status } else { request.headers_out.status };
+    let nobody = status == NGX_HTTP_SERVICE_UNAVAILABLE as usize;
+    if made.is_for_a_variable() || !nobody || is_over_a_limit(request) {
         return shard.release();
     }
     let outcome = Outcome::Status(NGX_HTTP_SERVICE_UNAVAILABLE as u16);

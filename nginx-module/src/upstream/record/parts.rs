@@ -13,7 +13,7 @@ use ngx::ffi::{NGX_HTTP_PARTIAL_CONTENT, ngx_http_request_t};
 
 use super::{Record, Stage};
 use crate::group::{By, Choice, Group};
-use crate::upstream::choice::{Wanted, is_main};
+use crate::upstream::choice::{Wanted, choose, is_main};
 
 /// What a record is for the other parts of its request.
 ///
@@ -84,6 +84,27 @@ impl Record {
         let origin = Self::origin(r, group, wanted)?;
         let slot = usize::from(origin.parts.get().slot());
         Some(Choice { slot, generation: origin.generation, by: origin.by, inherited: true })
+    }
+
+    /// The slot that the request has for the group, chosen now if it has none, for as long as the request takes: without an
+    /// upstream. `None` if the pool is exhausted.
+    pub(crate) fn slot_without_upstream(r: &mut ngx_http_request_t, group: &Group) -> Option<Choice> {
+        if let Some(own) = Self::current(r).filter(|own| ptr::eq(own.group.as_ptr(), group)) {
+            let slot = usize::from(own.slot.get());
+            return Some(Choice { slot, generation: own.generation, by: own.by, inherited: true });
+        }
+        let choice = choose(r, group, Self::earlier);
+        if !choice.inherited && (is_main(r) || choice.by.is_route()) {
+            let record = Self::new(r, ptr::null_mut(), group, choice)?;
+            if record.remember().is_none() {
+                record.let_go();
+                return None;
+            }
+            // It holds its slot, and was never given to it: like the origin of a request between two parts.
+            record.stage.set(Stage::Finished);
+            record.parts.set(Parts(record.parts.get().0 | KEPT));
+        }
+        Some(choice)
     }
 
     /// The record of the first part. What the main request does now comes first: it may have been redirected to a location that
