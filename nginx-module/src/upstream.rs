@@ -36,7 +36,7 @@ mod record;
 
 use callbacks::Callbacks;
 pub(crate) use callbacks::Usual;
-pub(crate) use choice::choose;
+use choice::choose;
 pub(crate) use record::Record;
 
 type Upstream = ngx_http_upstream_srv_conf_t;

@@ -245,6 +245,5 @@ fn decide_now<'a>(request: &mut ngx_http_request_t) -> Option<&'a Record> {
             upstream::group_of(unsafe { conf.upstream.as_ref() }?)?
         }
     };
-    let choice = upstream::choose(request, group, Record::earlier);
-    Record::choose_early(request, group, choice)
+    Record::choose_early(request, group)
 }

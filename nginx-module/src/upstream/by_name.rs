@@ -53,7 +53,7 @@ pub(crate) fn slot(r: &mut ngx_http_request_t, group: &Group) -> Option<usize> {
             if let Some(before) = before {
                 before.ends_at(states(r).len());
             }
-            let choice = choose(r, group, earlier);
+            let choice = choice(r, group);
             let made = remember(r, group, choice, from)?;
             if let Some(mark) = mark(r) {
                 *mark = ptr::from_ref(made).cast_mut().cast();
@@ -66,7 +66,7 @@ pub(crate) fn slot(r: &mut ngx_http_request_t, group: &Group) -> Option<usize> {
 /// The slot that the request has for the group, chosen now if it has none; whatever is tried is none of this choice's attempts.
 /// `None` if the pool is exhausted.
 pub(crate) fn slot_without_upstream(r: &mut ngx_http_request_t, group: &Group) -> Option<Choice> {
-    let choice = choose(r, group, earlier);
+    let choice = choice(r, group);
     if !choice.inherited && (is_main(r) || choice.by.is_route()) {
         remember(r, group, choice, NOWHERE)?;
     }
@@ -145,6 +145,10 @@ fn remember<'a>(
 
 /// A static, because a function named twice may have two addresses.
 static ENDED: unsafe extern "C" fn(*mut c_void) = ended;
+
+fn choice(r: &mut ngx_http_request_t, group: &Group) -> Choice {
+    choose(r, group, earlier)
+}
 
 /// What was chosen for an earlier part of the request.
 fn earlier(r: &ngx_http_request_t, group: &Group, wanted: Wanted) -> Option<Choice> {

@@ -30,8 +30,9 @@ use crate::trial;
 pub(crate) type Wanted = fn(By) -> bool;
 
 /// The slot for a request; `earlier` finds what was chosen for an earlier part of it.
-#[inline]
-pub(crate) fn choose(
+// Always: the usual request pays for no call.
+#[inline(always)]
+pub(super) fn choose(
     request: &mut ngx_http_request_t,
     group: &Group,
     earlier: impl Fn(&ngx_http_request_t, &Group, Wanted) -> Option<Choice>,
@@ -48,7 +49,7 @@ pub(super) fn is_main(request: &ngx_http_request_t) -> bool {
     std::ptr::eq(request.main, request)
 }
 
-#[inline]
+#[inline(always)]
 fn by_route(request: &mut ngx_http_request_t, group: &Group) -> Choice {
     match group.decided() {
         Some(choice) if !choice.by.is_on_trial() || trial::is_quiet(group, choice.generation) => choice,

@@ -109,7 +109,8 @@ static GET: ngx_event_get_peer_pt = Some(peer::get);
 
 impl Record {
     /// Makes a record for the upstream that the request has now; `None` if the pool is exhausted.
-    #[inline]
+    // Always: the usual request pays for no call. Others go by `new_early`.
+    #[inline(always)]
     pub(super) fn new<'a>(
         r: &mut ngx_http_request_t,
         u: *mut ngx_http_upstream_t,
@@ -156,18 +157,27 @@ impl Record {
         Some(record)
     }
 
-    /// The same before nginx connects, perhaps never: the pool lets go of the slot, and the peer leads here already.
-    pub(crate) fn choose_early<'a>(
+    /// The same for a request that is not given to its slot yet, and perhaps never will be: the pool lets go of the slot.
+    #[cold]
+    fn new_early<'a>(
         r: &mut ngx_http_request_t,
+        u: *mut ngx_http_upstream_t,
         group: &Group,
         choice: Choice,
     ) -> Option<&'a Self> {
-        let u = r.upstream;
         let record = Self::new(r, u, group, choice)?;
         if record.remember().is_none() {
             record.let_go();
             return None;
         }
+        Some(record)
+    }
+
+    /// The slot for a request, chosen before nginx connects: the peer leads to the record already.
+    pub(crate) fn choose_early<'a>(r: &mut ngx_http_request_t, group: &Group) -> Option<&'a Self> {
+        let u = r.upstream;
+        let choice = Self::choice(r, group);
+        let record = Self::new_early(r, u, group, choice)?;
         // SAFETY: null, or the upstream that the request has now, not in use yet.
         if let Some(u) = unsafe { u.as_mut() } {
             record.stand_in(&mut u.peer);

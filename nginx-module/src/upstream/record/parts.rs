@@ -86,6 +86,12 @@ impl Record {
         Some(Choice { slot, generation: origin.generation, by: origin.by, inherited: true })
     }
 
+    /// The slot for a request.
+    #[cold]
+    pub(super) fn choice(r: &mut ngx_http_request_t, group: &Group) -> Choice {
+        choose(r, group, Self::earlier)
+    }
+
     /// The slot that the request has for the group, chosen now if it has none, for as long as the request takes: without an
     /// upstream. `None` if the pool is exhausted.
     pub(crate) fn slot_without_upstream(r: &mut ngx_http_request_t, group: &Group) -> Option<Choice> {
@@ -93,13 +99,9 @@ impl Record {
             let slot = usize::from(own.slot.get());
             return Some(Choice { slot, generation: own.generation, by: own.by, inherited: true });
         }
-        let choice = choose(r, group, Self::earlier);
+        let choice = Self::choice(r, group);
         if !choice.inherited && (is_main(r) || choice.by.is_route()) {
-            let record = Self::new(r, ptr::null_mut(), group, choice)?;
-            if record.remember().is_none() {
-                record.let_go();
-                return None;
-            }
+            let record = Self::new_early(r, ptr::null_mut(), group, choice)?;
             // It holds its slot, and was never given to it: like the origin of a request between two parts.
             record.stage.set(Stage::Finished);
             record.parts.set(Parts(record.parts.get().0 | KEPT));
