@@ -13,9 +13,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::guard::Figures;
-use crate::name::FixedName;
+use crate::name::{self, FixedName};
 use crate::sealed::{Reader, Writer, seal_for, sealed_for};
 use crate::split::Percent;
+use crate::state_file::is_stored_slot;
 
 /// Events that a group keeps.
 pub const KEPT: u64 = 64;
@@ -71,9 +72,9 @@ pub struct Event {
     pub unix_ms: u64,
     /// What.
     pub kind: Kind,
-    /// The slot that had the traffic before.
+    /// The slot that had the traffic before. A long name is read back as it is stored (see `name::stored`).
     pub from: String,
-    /// The slot that has it after.
+    /// The slot that has it after; the same.
     pub to: String,
     /// With [`Kind::Split`]: how much of the traffic goes to `to`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,12 +109,23 @@ impl Event {
         for figure in [figures.requests, figures.errors, figures.slow] {
             rest.put(&u32::try_from(figure).unwrap_or(u32::MAX).to_le_bytes());
         }
-        rest.put(fitted::<SLOT_SIZE>(&self.from).as_bytes());
-        rest.put(fitted::<SLOT_SIZE>(&self.to).as_bytes());
+        rest.put(name::stored::<SLOT_SIZE>(&self.from).as_bytes());
+        rest.put(name::stored::<SLOT_SIZE>(&self.to).as_bytes());
         rest.put(fitted::<WHO_SIZE>(&self.who).as_bytes());
         rest.put(fitted::<REASON_SIZE>(&self.reason).as_bytes());
         seal_for(group, &mut bytes);
         bytes
+    }
+
+    /// The same with the names of slots for people: whole if the group still has the slot.
+    pub fn with_names<'a>(mut self, slots: impl Iterator<Item = &'a str> + Clone) -> Self {
+        for stored in [&mut self.from, &mut self.to] {
+            *stored = match slots.clone().find(|slot| is_stored_slot(stored, slot)) {
+                Some(slot) => slot.to_owned(),
+                None => name::shown(stored),
+            };
+        }
+        self
     }
 
     /// Reads an event of a group back; `None`: never written, or damaged, or another group's, or nothing that
@@ -190,6 +202,15 @@ mod tests {
         }
         let split = Event { percent: Percent::from_parts(1), figures: None, ..event(1) };
         assert_eq!(Event::decode(&split.encode("shop"), "shop"), Some(split));
+    }
+
+    #[test]
+    fn long_slots_get_their_names_back() {
+        let slots = ["release-20241129-canary-a", "release-20241129-canary-b"];
+        let long = Event { from: slots[0].into(), to: "release-20241129-canary-c".into(), ..event(1) };
+        let read = Event::decode(&long.encode("shop"), "shop").unwrap().with_names(slots.into_iter());
+        assert_eq!((read.from.as_str(), read.to.as_str()), (slots[0], "releas.."));
+        assert_eq!(event(1).with_names(slots.into_iter()), event(1));
     }
 
     #[test]

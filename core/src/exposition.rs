@@ -3,6 +3,7 @@
 //! Every series is labelled by group, and by slot where it is one's. A slot that has never had a request shows only its share,
 //! so that thousands of idle groups cost little; its other series begin with its first request.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::counters::Responses;
@@ -13,7 +14,7 @@ use crate::split::Share;
 /// What there is to say of a group.
 #[derive(Clone, Debug)]
 pub struct GroupMetrics<'a> {
-    /// Its name: letters, digits, `-`, `_` and `.`.
+    /// Its name.
     pub name: &'a str,
     /// The route's generation.
     pub generation: u32,
@@ -28,7 +29,7 @@ pub struct GroupMetrics<'a> {
 /// What there is to say of a slot.
 #[derive(Clone, Debug)]
 pub struct SlotMetrics<'a> {
-    /// Its name: letters, digits, `-`, `_` and `.`.
+    /// Its name.
     pub name: &'a str,
     /// Its part of the traffic, in 1/10000.
     pub parts: u16,
@@ -120,7 +121,7 @@ impl<'a> Page<'a> {
     fn new(groups: &'a [GroupMetrics<'a>]) -> Self {
         let used = groups.iter().flat_map(|group| {
             group.slots.iter().filter_map(|slot| {
-                let labels = format!("{{group=\"{}\",slot=\"{}\"", group.name, slot.name);
+                let labels = format!("{{group=\"{}\",slot=\"{}\"", label(group.name), label(slot.name));
                 Some((labels, slot.sum.as_ref()?))
             })
         });
@@ -134,7 +135,7 @@ impl<'a> Page<'a> {
     fn by_group(&mut self, name: &str, help: &str, value: impl Fn(&GroupMetrics<'_>) -> u32) {
         self.family(name, "gauge", help);
         for group in self.groups {
-            let _ = writeln!(self.text, "cutover_{name}{{group=\"{}\"}} {}", group.name, value(group));
+            let _ = writeln!(self.text, "cutover_{name}{{group=\"{}\"}} {}", label(group.name), value(group));
         }
     }
 
@@ -146,7 +147,8 @@ impl<'a> Page<'a> {
                 let _ = writeln!(
                     self.text,
                     "cutover_slot_share_ratio{{group=\"{}\",slot=\"{}\"}} {ratio}",
-                    group.name, slot.name
+                    label(group.name),
+                    label(slot.name)
                 );
             }
         }
@@ -204,6 +206,15 @@ impl<'a> Page<'a> {
             let _ = writeln!(text, "{sum}{labels}}} {}", seconds(histogram.sum_us));
             line(text, &count, labels, "} ", all);
         }
+    }
+}
+
+/// The value of a label, between its quotes.
+fn label(name: &str) -> Cow<'_, str> {
+    if name.contains(['\\', '"', '\n']) {
+        name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
+    } else {
+        name.into()
     }
 }
 
@@ -277,6 +288,12 @@ mod tests {
             !page.contains("requests_total{group=\"shop\",slot=\"green\"}"),
             "an idle slot costs one line"
         );
+    }
+
+    #[test]
+    fn names_do_not_end_their_label() {
+        assert_eq!(label("*.example.com"), "*.example.com");
+        assert_eq!(label("a\"b\\c"), "a\\\"b\\\\c");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Names of groups and slots: short, and the same on the wire, in the state file and in labels.
+//! Names of groups and slots: whatever an upstream may be called, on the wire, in the state file, in addresses and in labels.
 
 use std::fmt;
 
@@ -8,49 +8,89 @@ pub enum BadName {
     /// No characters at all.
     #[error("is empty")]
     Empty,
-    /// More bytes than the state file has room for.
-    #[error("is longer than {0} characters")]
-    TooLong(usize),
+    /// More bytes than a name may have.
+    #[error("is longer than {MAX_NAME} bytes")]
+    TooLong,
     /// A character that is not allowed.
-    #[error("may only hold letters, digits, \"-\", \"_\" and \".\", and begins with a letter or digit")]
+    #[error("must be UTF-8 without control characters and \"/\"")]
     BadCharacter,
+    /// What means a folder in an address.
+    #[error("is what means a folder in an address: choose another")]
+    Folder,
     /// A word that means something else where a slot is named.
     #[error("is a word with a meaning of its own where a slot is named: choose another")]
     Reserved,
 }
 
-/// The longest group name, in bytes.
-pub const MAX_GROUP: usize = 63;
-
-/// The longest slot name, in bytes.
-pub const MAX_SLOT: usize = 23;
+/// The longest name, in bytes.
+pub const MAX_NAME: usize = 255;
 
 /// Words that `cutover_slot` gives a meaning of their own.
 pub const RESERVED_SLOTS: [&str; 2] = ["active", "standby"];
 
 /// Checks a group's name.
 pub fn check_group(name: &[u8]) -> Result<&str, BadName> {
-    check(name, MAX_GROUP)
+    check(name)
 }
 
 /// Checks a slot's name.
 pub fn check_slot(name: &[u8]) -> Result<&str, BadName> {
-    let name = check(name, MAX_SLOT)?;
+    let name = check(name)?;
     if RESERVED_SLOTS.contains(&name) { Err(BadName::Reserved) } else { Ok(name) }
 }
 
-fn check(name: &[u8], max: usize) -> Result<&str, BadName> {
-    let Some((first, _)) = name.split_first() else {
+/// No request can be sent to an upstream whose name holds a slash, so nothing is lost without it.
+fn check(name: &[u8]) -> Result<&str, BadName> {
+    if name.is_empty() {
         return Err(BadName::Empty);
-    };
-    if name.len() > max {
-        return Err(BadName::TooLong(max));
     }
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if !first.is_ascii_alphanumeric() || !name.iter().all(allowed) {
+    if name.len() > MAX_NAME {
+        return Err(BadName::TooLong);
+    }
+    let text = str::from_utf8(name).map_err(|_| BadName::BadCharacter)?;
+    if text.chars().any(|character| character.is_control() || character == '/') {
         return Err(BadName::BadCharacter);
     }
-    str::from_utf8(name).map_err(|_| BadName::BadCharacter)
+    if text == "." || text == ".." { Err(BadName::Folder) } else { Ok(text) }
+}
+
+/// The name as a part of a path of an address: percent-encoded.
+pub fn in_path(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Stands between the beginning of a stored name and its hash; no name holds it.
+const CUT: char = '\u{1}';
+
+/// The name as it is stored in `N` bytes: whole if it fits; else its beginning, a mark, and a hash of all of it.
+///
+/// So files need no other layout for long names, and a module that knows only short ones reads them. Names that begin alike are
+/// told apart by the 64 bits of the hash; [`Names`](crate::state_file::Names) never holds more than 15 of a group.
+pub fn stored<const N: usize>(name: &str) -> FixedName<N> {
+    if let Some(whole) = FixedName::new(name) {
+        return whole;
+    }
+    let hash = format!("{CUT}{:016x}", xxhash_rust::xxh3::xxh3_64(name.as_bytes()));
+    let room = N.saturating_sub(1 + hash.len());
+    let end = (0..=room.min(name.len())).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+    let short = name.get(..end).unwrap_or_default().to_owned() + &hash;
+    FixedName::new(&short).unwrap_or(FixedName::EMPTY)
+}
+
+/// A stored name for people: a cut one ends with dots.
+pub fn shown(stored: &str) -> String {
+    match stored.split_once(CUT) {
+        Some((beginning, _)) => format!("{beginning}.."),
+        None => stored.to_owned(),
+    }
 }
 
 /// A name in a fixed number of bytes: its length, the text, zeroes. `N` is at most 256.
@@ -110,21 +150,56 @@ mod tests {
 
     #[test]
     fn names() {
-        for good in ["shop", "shop-2", "a.b_c", "9", &"x".repeat(MAX_GROUP)] {
+        let longest = "x".repeat(MAX_NAME);
+        for good in [
+            "shop",
+            "a.b_c",
+            "9",
+            "_Site_A",
+            "*.example.com",
+            "-",
+            "sh op",
+            "sh\"op",
+            "café",
+            "...",
+            &longest,
+        ] {
             assert_eq!(check_group(good.as_bytes()), Ok(good));
         }
         for (bad, why) in [
             ("", BadName::Empty),
-            ("-shop", BadName::BadCharacter),
-            ("sh op", BadName::BadCharacter),
-            ("sh\"op", BadName::BadCharacter),
-            ("café", BadName::BadCharacter),
-            (&"x".repeat(MAX_GROUP + 1), BadName::TooLong(MAX_GROUP)),
+            ("a/b", BadName::BadCharacter),
+            ("a\nb", BadName::BadCharacter),
+            ("a\u{1}b", BadName::BadCharacter),
+            ("a\u{85}b", BadName::BadCharacter),
+            (".", BadName::Folder),
+            ("..", BadName::Folder),
+            (&"x".repeat(MAX_NAME + 1), BadName::TooLong),
         ] {
             assert_eq!(check_group(bad.as_bytes()), Err(why), "{bad}");
         }
+        assert_eq!(check_group(b"caf\xe9"), Err(BadName::BadCharacter));
         assert_eq!(check_slot(b"standby"), Err(BadName::Reserved));
         assert_eq!(check_slot(b"blue"), Ok("blue"));
+    }
+
+    #[test]
+    fn names_in_a_path() {
+        assert_eq!(in_path("shop-2.a_b~"), "shop-2.a_b~");
+        assert_eq!(in_path("*.ex?a%m#é "), "%2A.ex%3Fa%25m%23%C3%A9%20");
+    }
+
+    #[test]
+    fn long_names_are_told_apart_where_they_are_stored() {
+        assert_eq!(stored::<24>("a-name-of-twenty-three-").as_str(), "a-name-of-twenty-three-");
+        let (a, b) = (stored::<24>("release-20241129-canary-a"), stored::<24>("release-20241129-canary-b"));
+        assert_ne!(a, b);
+        assert_eq!((a.as_str().len(), shown(a.as_str())), (23, "releas..".to_owned()));
+        assert_eq!(a, stored("release-20241129-canary-a"), "the same each time");
+        assert_eq!(FixedName::from_bytes(*a.as_bytes()), Some(a));
+        assert_eq!(shown(stored::<24>("éééééééééééééé").as_str()), "ééé..", "whole characters");
+        assert_eq!(shown(stored::<64>(&"x".repeat(MAX_NAME)).as_str()).len(), 48);
+        assert!(check_slot(a.as_str().as_bytes()).is_err(), "nobody's own name");
     }
 
     #[test]

@@ -11,11 +11,13 @@
 //!          64   names: group 64 | 15 slots of 24 | ids that run 2 | reserved 18 | CRC-32    written by the master
 //! ```
 //!
+//! Names that do not fit are cut, with a hash (see `name::stored`).
+//!
 //! A record is one disk sector and its names never share a page boundary, so neither a kill nor a power loss leaves half of
 //! them. Records are never removed: a group that comes back finds its route. This module only reads and makes bytes; the
 //! nginx module does the input and output.
 
-use crate::name::FixedName;
+use crate::name::{self, FixedName};
 use crate::route::{Reading, Route, RouteWord, SlotId};
 use crate::sealed::{Reader, Writer, seal, sealed};
 use crate::split::Split;
@@ -139,14 +141,20 @@ impl Names {
     pub const FREE: Self =
         Self { group: FixedName::EMPTY, slots: [FixedName::EMPTY; SlotId::MAX as usize], configured: 0 };
 
-    /// The name of the slot with this id, if it has been given to one.
+    /// The name of the slot with this id as it is stored, if it has been given to one.
     pub fn slot(&self, id: SlotId) -> Option<&str> {
         self.slots.get(id.index()).map(FixedName::as_str).filter(|name| !name.is_empty())
     }
 
+    /// Whether the id is that of the slot of this name.
+    pub fn is_slot(&self, id: SlotId, name: &str) -> bool {
+        self.slot(id).is_some_and(|known| is_stored_slot(known, name))
+    }
+
     /// The id of the slot of this name.
     pub fn id_of(&self, slot: &str) -> Option<SlotId> {
-        SlotId::all().find(|id| self.slot(*id) == Some(slot))
+        let stored = name::stored::<SLOT_SIZE>(slot);
+        SlotId::all().find(|id| self.slot(*id) == Some(stored.as_str()))
     }
 
     /// The slots of the configuration that runs.
@@ -193,6 +201,11 @@ impl Names {
     }
 }
 
+/// Whether a slot's name, as it is stored here and with events, is that of this slot.
+pub fn is_stored_slot(stored: &str, slot: &str) -> bool {
+    name::stored::<SLOT_SIZE>(slot).as_str() == stored
+}
+
 /// Where in a record the mask of the slots that the running configuration has is stored: a little-endian `u16`, bit n for
 /// id n.
 pub const CONFIGURED_OFFSET: usize = NAMES_OFFSET + GROUP_SIZE + SLOT_SIZE * SlotId::MAX as usize;
@@ -234,7 +247,7 @@ fn decode_record(index: u32, bytes: &[u8]) -> Result<Record, Damage> {
         Reading::Damaged => false,
     };
     if !readable {
-        let group = Some(names.group.as_str().to_owned()).filter(|name| !name.is_empty());
+        let group = Some(name::shown(names.group.as_str())).filter(|name| !name.is_empty());
         return Err(Damage::Record { index, group, what: "the route" });
     }
     Ok(Record { names, route })

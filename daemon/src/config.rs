@@ -223,7 +223,7 @@ mod tests {
             ("[daemon]\nsocket_mode = \"abc\"\n", "\"abc\" is not a mode, as in \"0600\""),
             ("[daemon]\nmetrics = \"0.0.0.0:9119\"\n", "\"0.0.0.0:9119\" is not a loopback address"),
             ("[group.shop]\nwarm = \"1 parsec\"\n", "\"1 parsec\" is not a duration, as in \"30s\""),
-            ("[group.\"-shop\"]\n", "group \"-shop\" may only hold letters"),
+            ("[group.\"sh/op\"]\n", "group \"sh/op\" must be UTF-8 without control characters and"),
             (
                 "[group.shop.revert]\ncommand = [\"/r\"]\nnothing_applied = 10\n",
                 "\"nothing_applied\" goes with migrate only",

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ptr;
 use std::rc::Rc;
 
-use cutover_core::name::MAX_GROUP;
+use cutover_core::name::MAX_NAME;
 use cutover_core::route::Reading;
 use ngx::ffi::{
     NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF,
@@ -89,7 +89,7 @@ impl Main {
     /// names.
     pub(crate) fn group_of_host(&self, host: &[u8]) -> Option<&'static Group> {
         // On the stack: a request asks.
-        let mut name = [0; MAX_GROUP];
+        let mut name = [0; MAX_NAME];
         let name = name.get_mut(..host.len())?;
         name.copy_from_slice(host);
         name.make_ascii_lowercase();

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU16;
 
 use cutover_core::route::SlotId;
 use cutover_core::state_file::{
-    self, CONFIGURED_OFFSET, Conflict, Damage, Head, NAMES_OFFSET, Plan, RECORD_SIZE, Record, Wanted,
+    self, CONFIGURED_OFFSET, Conflict, Damage, Head, NAMES_OFFSET, Names, Plan, RECORD_SIZE, Record, Wanted,
     record_offset,
 };
 use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_WARN, ngx_conf_t, ngx_log_t, ngx_worker};
@@ -306,8 +306,8 @@ fn wanted_cells(groups: &[Box<Group>], plan: &Plan, records: &[Record]) -> Vec<W
         let before = records.get(*record as usize).map(|record| &record.names);
         for slot in &group.slots {
             let Some(id) = names.id_of(&slot.name) else { continue };
-            let had = before.and_then(|names| names.slot(id));
-            wanted.push(WantedCell { record: *record, id, fresh: had.is_some_and(|had| had != slot.name) });
+            let another = |names: &Names| names.slot(id).is_some() && !names.is_slot(id, &slot.name);
+            wanted.push(WantedCell { record: *record, id, fresh: before.is_some_and(another) });
         }
     }
     wanted

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use cutover_core::api::{Confirmation, Failure, Group, Groups, Renewal, RouteChange};
+use cutover_core::name::in_path;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
@@ -61,7 +62,7 @@ impl Admin {
 
     /// `GET /v1/groups/NAME`.
     pub async fn group(&self, name: &str) -> Result<Group> {
-        self.ok(self.raw(Method::GET, &format!("/v1/groups/{name}"), &[], "").await?)
+        self.ok(self.raw(Method::GET, &format!("/v1/groups/{}", in_path(name)), &[], "").await?)
     }
 
     /// Moves the route, whatever its generation; an error when the API refuses.
@@ -86,17 +87,24 @@ impl Admin {
         change: &RouteChange,
         generation: Option<u32>,
     ) -> Result<Reply> {
-        self.send(Method::PUT, &format!("/v1/groups/{group}/route"), change, generation).await
+        self.send(Method::PUT, &format!("/v1/groups/{}/route", in_path(group)), change, generation).await
     }
 
     /// Confirms the change that is on trial.
     pub async fn confirm(&self, group: &str) -> Result<Reply> {
-        self.send(Method::POST, &format!("/v1/groups/{group}/confirm"), &Confirmation::default(), None).await
+        self.send(
+            Method::POST,
+            &format!("/v1/groups/{}/confirm", in_path(group)),
+            &Confirmation::default(),
+            None,
+        )
+        .await
     }
 
     /// Renews the lease of the change that is on trial.
     pub async fn renew(&self, group: &str, lease_ms: u32) -> Result<Reply> {
-        self.send(Method::POST, &format!("/v1/groups/{group}/renew"), &Renewal { lease_ms }, None).await
+        self.send(Method::POST, &format!("/v1/groups/{}/renew", in_path(group)), &Renewal { lease_ms }, None)
+            .await
     }
 
     async fn put_route(&self, group: &str, to: &str, generation: Option<u32>) -> Result<Reply> {

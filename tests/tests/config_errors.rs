@@ -143,15 +143,21 @@ fn groups() {
             "cutover shop { backend x; slot blue b; active blue; } cutover blog { backend x; slot blue b; active blue; }",
             "\"backend x\" is that of group \"shop\" already",
         ),
-        ("cutover sh/op { slot blue b; active blue; }", "the name of group \"sh/op\" may only hold letters"),
+        (
+            "cutover sh/op { slot blue b; active blue; }",
+            "the name of group \"sh/op\" must be UTF-8 without control characters and",
+        ),
         (
             "cutover shop { slot standby b; active standby; }",
             "the name of slot \"standby\" of group \"shop\" is a word with a meaning",
         ),
-        ("cutover shop { slot a-very-long-name-of-a-slot b; active x; }", "is longer than 23 characters"),
+        ("cutover .. { slot blue b; active blue; }", "the name of group \"..\" is what means a folder"),
+        ("cutover \"\" { slot blue b; active blue; }", "the name of group \"\" is empty"),
     ] {
         with_state(http, why);
     }
+    let long = "x".repeat(256);
+    with_state(&format!("cutover shop {{ slot {long} b; active x; }}"), "is longer than 255 bytes");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE, configured_mask};
-use crate::name::FixedName;
+use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE, configured_mask, is_stored_slot};
+use crate::name;
 use crate::route::{Reading, SlotId};
 use crate::split::Split;
 
@@ -23,6 +23,13 @@ pub struct Wanted<'a> {
     pub group: &'a str,
     /// The checked names of its slots.
     pub slots: Vec<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Whether one of its slots has this stored name.
+    fn has(&self, stored: &str) -> bool {
+        self.slots.iter().any(|slot| is_stored_slot(stored, slot))
+    }
 }
 
 /// What to do so that the file knows the configuration.
@@ -68,7 +75,8 @@ pub fn plan(records: &[Record], wanted: &[Wanted<'_>]) -> Result<Plan, Conflict>
     let mut free = (0u32..).zip(records.iter().map(Some).chain(std::iter::repeat(None)));
     let mut plan = Plan { capacity: records.len() as u32, writes: Vec::new(), groups: Vec::new() };
     for group in wanted {
-        let (index, old, route) = match by_group.get(group.group) {
+        let stored = name::stored::<GROUP_SIZE>(group.group);
+        let (index, old, route) = match by_group.get(stored.as_str()) {
             Some((index, record)) => (*index, record.names.clone(), record.route),
             None => {
                 let next = free.find(|(_, record)| record.is_none_or(|r| r.names.group.is_empty()));
@@ -104,17 +112,16 @@ impl Names {
             Reading::Unset | Reading::Damaged => [None, None],
         };
         let in_use = in_use.into_iter().flatten().filter_map(|id| self.slot(id));
-        let mut dropped = in_use.filter(|slot| !wanted.slots.contains(slot));
+        let mut dropped = in_use.filter(|slot| !wanted.has(slot));
         if let Some(slot) = dropped.next() {
-            return Err(Conflict::DropsActive { group: wanted.group.to_owned(), slot: slot.to_owned() });
+            return Err(Conflict::DropsActive { group: wanted.group.to_owned(), slot: name::shown(slot) });
         }
         let mut names = self.clone();
-        names.group = FixedName::<GROUP_SIZE>::new(wanted.group).ok_or_else(too_many)?;
+        names.group = name::stored::<GROUP_SIZE>(wanted.group);
         for slot in &wanted.slots {
             let id = names.id_of(slot).or_else(|| names.free_id(self, wanted, route)).ok_or_else(too_many)?;
-            let name = FixedName::<SLOT_SIZE>::new(slot).ok_or_else(too_many)?;
             if let Some(place) = names.slots.get_mut(id.index()) {
-                *place = name;
+                *place = name::stored::<SLOT_SIZE>(slot);
             }
         }
         Ok(names)
@@ -130,7 +137,7 @@ impl Names {
                 return None;
             }
             SlotId::all().find(|id| {
-                let dropped = self.slot(*id).is_some_and(|name| !wanted.slots.contains(&name));
+                let dropped = self.slot(*id).is_some_and(|name| !wanted.has(name));
                 dropped && before.configured & configured_mask(&[*id]) == 0
             })
         })
@@ -181,6 +188,33 @@ mod tests {
         assert!(
             plan(&[record(&first, &["blue", "green"], 0)], &[wanted("shop", &["red"])]).is_ok(),
             "never switched"
+        );
+    }
+
+    #[test]
+    fn long_names_find_their_records_and_ids() {
+        let group = "g".repeat(255);
+        let other = format!("{}h", "g".repeat(254));
+        let slots = ["release-20241129-canary-a", "release-20241129-canary-b"];
+        let first = plan(&[], &[wanted(&group, &slots), wanted(&other, &slots)]).unwrap();
+        let records: Vec<Record> = first
+            .groups
+            .iter()
+            .map(|(_, names)| Record {
+                names: Names::decode(&names.encode()).unwrap(),
+                route: Reading::Unset,
+            })
+            .collect();
+        let again = plan(&records, &[wanted(&other, &slots), wanted(&group, &slots)]).unwrap();
+        assert_eq!(again.groups.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1, 0]);
+        let names = &again.groups[0].1;
+        let ids = slots.map(|slot| names.id_of(slot).unwrap());
+        assert_ne!(ids[0], ids[1]);
+        assert!(names.is_slot(ids[0], slots[0]) && !names.is_slot(ids[0], slots[1]));
+        let active = record(&first, &slots, 2);
+        assert_eq!(
+            plan(&[active], &[wanted(&group, &slots[..1])]),
+            Err(Conflict::DropsActive { group, slot: "releas..".into() })
         );
     }
 

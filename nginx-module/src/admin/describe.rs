@@ -29,6 +29,8 @@ pub(super) fn living(groups: &[Box<Group>]) -> Option<Living> {
 /// One group as it is now, with its events.
 pub(super) fn with_events(one: &Group) -> Described {
     let events = one.shared().map(|shared| shared.events.read(one)).unwrap_or_default();
+    let slots = one.slots.iter().map(|slot| slot.name.as_str());
+    let events = events.into_iter().map(|event| event.with_names(slots.clone())).collect();
     Described { events, ..group(one) }
 }
 

@@ -1,16 +1,16 @@
-//! Names as long as they may be, and of every kind of character: the same in the configuration, on the wire, in the state file,
+//! Names as long as they may be, of every kind of character, and whatever else an upstream may be called: the same in the configuration, on the wire, in the state file,
 //! in labels and in the log; and told apart by their last character.
 
 use cutover_core::api::{ErrorCode, Group, RouteChange};
 use cutover_core::event::Kind;
-use cutover_core::name::{MAX_GROUP, MAX_SLOT};
+use cutover_core::name::MAX_NAME;
 use cutover_tests::{Action, Backend, Nginx, client, wait};
 
 /// Two groups, and two slots of each.
-const A: &str = "Shop-of_the.2nd.floor-behind_the.stairs-1234567890-ABCDEFGHIJ_a";
-const B: &str = "Shop-of_the.2nd.floor-behind_the.stairs-1234567890-ABCDEFGHIJ_b";
-const ONE: &str = "9-Slot_of.the_release-1";
-const TWO: &str = "9-Slot_of.the_release-2";
+const A: &str = "_Shop-of_the.2nd.floor-behind_the.stairs-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-123_a";
+const B: &str = "_Shop-of_the.2nd.floor-behind_the.stairs-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-123_b";
+const ONE: &str = "*-Slot_of.the_release-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890--1";
+const TWO: &str = "*-Slot_of.the_release-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890-1234567890--2";
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -80,7 +80,7 @@ fn share(group: &str, slot: &str, share: &str) -> String {
 
 #[tokio::test]
 async fn the_longest_names_are_switched_shown_and_remembered() {
-    assert_eq!([A, B, ONE, TWO].map(str::len), [MAX_GROUP, MAX_GROUP, MAX_SLOT, MAX_SLOT]);
+    assert_eq!([A, B, ONE, TWO].map(str::len), [MAX_NAME; 4]);
     let edge = LongNames::start().await;
     let group = edge.change(A, &format!(r#"{{"active":"{}","reason":"v2"}}"#, TWO)).await;
     assert_eq!((group.name.as_str(), group.route.active.as_str()), (A, TWO));
@@ -92,8 +92,8 @@ async fn the_longest_names_are_switched_shown_and_remembered() {
         edge.is_answered("/a/fixed", A, TWO).await;
         edge.is_answered(&format!("/a/named?slot={}", ONE), A, ONE).await;
         // One character short, and another one at the end, name nothing: the route decides.
-        edge.is_answered(&format!("/a/named?slot={}", &ONE[..MAX_SLOT - 1]), A, TWO).await;
-        edge.is_answered(&format!("/a/named?slot={}3", &ONE[..MAX_SLOT - 1]), A, TWO).await;
+        edge.is_answered(&format!("/a/named?slot={}", &ONE[..MAX_NAME - 1]), A, TWO).await;
+        edge.is_answered(&format!("/a/named?slot={}3", &ONE[..MAX_NAME - 1]), A, TWO).await;
         let event = edge.group(A).await.events.pop().unwrap();
         assert_eq!((event.from.as_str(), event.to.as_str()), (ONE, TWO));
         assert_eq!(edge.group(B).await.events, []);
@@ -140,8 +140,8 @@ async fn one_character_more_is_refused() {
     let edge = LongNames::start().await;
     edge.nginx.admin().switch(A, TWO).await.unwrap();
     let (long_group, long_slot) = (format!("{}x", A), format!("{}x", ONE));
-    let of_group = format!("the name of group \"{long_group}\" is longer than 63 characters");
-    let of_slot = format!("the name of slot \"{long_slot}\" of group \"{}\" is longer than 23 characters", A);
+    let of_group = format!("the name of group \"{long_group}\" is longer than 255 bytes");
+    let of_slot = format!("the name of slot \"{long_slot}\" of group \"{}\" is longer than 255 bytes", A);
     let of_fixed = format!("\"cutover_slot {long_slot}\": no group has a slot of that name");
     for (from, to, why) in [
         ("cutover %%group a%%", format!("cutover {long_group}"), of_group),
@@ -161,5 +161,80 @@ async fn one_character_more_is_refused() {
     assert_eq!((reply.status, reply.failure().unwrap().error.code), (422, ErrorCode::UnknownSlot));
     let reply = admin.try_change(&long_group, &change, None).await.unwrap();
     assert_eq!((reply.status, reply.failure().unwrap().error.code), (404, ErrorCode::UnknownGroup));
+    edge.is_answered("/a", A, TWO).await;
+}
+
+/// Names that people give to upstreams.
+const ODD: [&str; 7] = [
+    "_Test_Site_A",
+    "*.example.com",
+    "production-portal-ingress-www.portal.example.com-portal-frontend-svc-443",
+    "~shop",
+    "a%b#café",
+    "two words",
+    "say 'hello'",
+];
+
+/// For each name: the group replaces an upstream of this name, and nothing else in the configuration changes.
+#[tokio::test]
+async fn a_group_may_have_any_name_that_an_upstream_has() {
+    let blue = Backend::start("blue").await.unwrap();
+    let green = Backend::start("green").await.unwrap();
+    let mut http = "cutover_state %%prefix%%/state;
+        upstream b { server %%blue%%; }
+        upstream g { server %%green%%; }
+        server { listen %%admin%%; location / { cutover_api write=on; } }
+        proxy_set_header X-Request-Id $cutover_group;
+    "
+    .to_owned();
+    let mut locations = "location = /metrics { cutover_metrics; }".to_owned();
+    for (at, name) in ODD.iter().enumerate() {
+        let slots = format!("slot \"{name}\" b; slot \"{name}2\" g; active \"{name}\";");
+        http.push_str(&format!("cutover \"{name}\" {{ {slots} }}\n"));
+        locations.push_str(&format!(
+            "location /{at} {{ set $group \"{name}\"; proxy_pass http://$group; }}
+            location /{at}/named {{ cutover_group \"{name}\"; return 200 $cutover_slot; }}\n"
+        ));
+    }
+    let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
+    let http = format!("{http} server {{ listen %%listen:main%%; {locations} }}");
+    let nginx = builder.http(&http).start().await.unwrap();
+    let address = nginx.address("main").unwrap();
+    let get = async |target: &str| client::get(address, target).await.unwrap();
+    for (at, name) in ODD.iter().enumerate() {
+        let other = format!("{name}2");
+        let before = get(&format!("/{at}")).await;
+        assert_eq!(before.status_and_slot(), (200, "blue"), "{name}");
+        assert_eq!(before.head.header("x-request-id"), Some(*name));
+        let group = nginx.admin().switch(name, &other).await.unwrap();
+        assert_eq!((group.name.as_str(), group.route.active.as_str()), (*name, other.as_str()));
+        assert_eq!(get(&format!("/{at}")).await.slot(), "green");
+        assert_eq!(get(&format!("/{at}/named")).await.body, other.as_bytes());
+        let event = nginx.admin().group(name).await.unwrap().events.pop().unwrap();
+        assert_eq!((event.from.as_str(), event.to.as_str()), (*name, other.as_str()));
+        let reply = nginx.admin().confirm(name).await.unwrap();
+        assert_eq!(reply.failure().unwrap().error.code, ErrorCode::NotArmed, "{name}");
+    }
+    let page = String::from_utf8(get("/metrics").await.body).unwrap();
+    for name in ODD {
+        assert!(page.contains(&format!("cutover_route_generation{{group=\"{name}\"}} 1")), "{page}");
+    }
+    nginx.kill_all().await.unwrap();
+    nginx.start().await.unwrap();
+    for (at, name) in ODD.iter().enumerate() {
+        assert_eq!(get(&format!("/{at}")).await.slot(), "green", "{name}");
+    }
+}
+
+/// A drop of the slot that has the traffic is refused also when its name does not fit into the file.
+#[tokio::test]
+async fn a_long_slot_that_has_the_traffic_cannot_be_dropped() {
+    let edge = LongNames::start().await;
+    edge.nginx.admin().switch(A, TWO).await.unwrap();
+    let without = HTTP.replacen("slot %%slot 2%% g;", "", 1);
+    edge.nginx.write_http(&without).unwrap();
+    let why = "has no slot \"*-Slot..\", which is active now";
+    edge.nginx.expect_in_log(why);
+    assert!(edge.nginx.reload().await.unwrap_err().to_string().contains(why));
     edge.is_answered("/a", A, TWO).await;
 }
