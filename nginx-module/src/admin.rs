@@ -21,6 +21,7 @@ mod body;
 mod describe;
 mod flush;
 mod headers;
+mod patience;
 mod sockets;
 mod standby;
 mod switch;

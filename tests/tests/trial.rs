@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use cutover_core::api::{ErrorCode, Group, RouteChange, TrialPhase};
 use cutover_core::event::Kind;
-use cutover_tests::{Action, Edge, client, wait};
+use cutover_core::route::{Destination, Route, SlotId};
+use cutover_tests::{Action, Backend, Client, Edge, Nginx, client, wait};
 use hyper::Method;
 
 const HTTP: &str = "
@@ -365,6 +366,30 @@ async fn a_change_over_a_damaged_route_can_be_on_trial() {
     let group = edge.change(r#"{"active":"green","lease_ms":600000}"#).await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 7));
     assert_eq!(group.route.trial.unwrap().phase, TrialPhase::Armed);
+}
+
+/// A route that is on trial while nobody has armed it yet: whoever changes it waits for that, and nobody else does.
+#[tokio::test]
+async fn a_change_that_waits_for_another_one_keeps_no_request_waiting() {
+    let blue = Backend::start("blue").await.unwrap();
+    let green = Backend::start("green").await.unwrap();
+    let builder = Nginx::builder().workers(1).set("blue", blue.address()).set("green", green.address());
+    let nginx = builder.http(HTTP).start().await.unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(nginx.prefix().join("state/routes")).unwrap();
+    let to = Destination { active: SlotId::new(2).unwrap(), split: None, armed: true };
+    let word = Route { to, generation: 7 }.encode();
+    file.write_all_at(&word.to_ne_bytes(), 4096).unwrap();
+    let admin = nginx.admin();
+    let change = tokio::spawn(async move { admin.switch("shop", "blue").await });
+    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+    let mut answers = 0;
+    while !change.is_finished() {
+        client.request("GET", "/", &[]).await.unwrap();
+        answers += 1;
+    }
+    let group = change.await.unwrap().unwrap();
+    assert_eq!((group.route.active.as_str(), group.route.generation), ("blue", 8));
+    assert!(answers >= 5, "{answers} answers while the change waited");
 }
 
 /// The group comes with a reload, some time after the start that follows a reboot.

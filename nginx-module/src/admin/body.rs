@@ -11,6 +11,7 @@ use ngx::ffi::{
 use serde::de::DeserializeOwned;
 
 use super::answer::Answer;
+use super::patience::Patience;
 use super::{find, flush, headers, is_left_behind, path_in_location, standby, switch, trial};
 use crate::ext::text;
 use crate::group::Group;
@@ -31,9 +32,13 @@ pub(super) fn read(request: &mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn complete(r: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the request whose body has been read.
-    let request = unsafe { &mut *r };
+    go_on(unsafe { &mut *r }, Patience::WHOLE);
+}
+
+/// Does what the request asks for, at once or when it need not wait for others any more.
+pub(super) fn go_on(request: &mut ngx_http_request_t, patience: Patience) {
     let done = match bytes(request) {
-        Ok(body) => run(request, &body),
+        Ok(body) => run(request, &body, patience),
         Err(answer) => Some(answer),
     };
     if let Some(answer) = done {
@@ -41,12 +46,14 @@ unsafe extern "C" fn complete(r: *mut ngx_http_request_t) {
     }
 }
 
-/// Does what the request asks for. `None`: the answer follows when it is on disk.
-fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
+/// `None`: the answer follows, when it is on disk or when others are done.
+fn run(request: &mut ngx_http_request_t, body: &[u8], patience: Patience) -> Option<Answer> {
     let path = path_in_location(request);
     let ticket = state::flush::ticket();
     let done = match parse_call(&text(&request.method_name), &path) {
-        Ok(call @ Call::Switch(name)) => change(request, &call, name, body, switch::run),
+        Ok(call @ Call::Switch(name)) => change(request, &call, name, body, |request, asked| {
+            switch::run(request, asked, patience.is_left())
+        }),
         Ok(call @ Call::Confirm(name)) => change(request, &call, name, body, trial::confirm),
         Ok(call @ Call::Renew(name)) => change(request, &call, name, body, trial::renew),
         Ok(call @ Call::Standby(name)) => change(request, &call, name, body, standby::choose),
@@ -54,9 +61,22 @@ fn run(request: &mut ngx_http_request_t, body: &[u8]) -> Option<Answer> {
         Err(failure) => Err(Answer::failure(failure)),
     };
     match done {
-        Ok(group) => flush::then_answer(request, group, ticket),
+        Ok((group, Step::Made)) => flush::then_answer(request, group, ticket),
+        Ok((_, Step::NotYet)) => match patience.pause(request) {
+            Some(()) => None,
+            None => Some(Answer::internal("no memory to wait until another change is complete: ask again")),
+        },
         Err(answer) => Some(answer),
     }
+}
+
+/// How far a change has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It is made, or need not be.
+    Made,
+    /// Somebody else is amid one: it shall be tried again in a moment.
+    NotYet,
 }
 
 /// A change that somebody asks for.
@@ -72,8 +92,8 @@ fn change<T: DeserializeOwned>(
     call: &Call<'_>,
     name: &str,
     body: &[u8],
-    make: impl FnOnce(&ngx_http_request_t, &Asked<T>) -> Result<(), Answer>,
-) -> Result<&'static Group, Answer> {
+    make: impl FnOnce(&ngx_http_request_t, &Asked<T>) -> Result<Step, Answer>,
+) -> Result<(&'static Group, Step), Answer> {
     let group = find(request, name)?;
     if is_left_behind(group) {
         let message = "nginx has left the state folder that this worker goes by: ask again";
@@ -82,8 +102,8 @@ fn change<T: DeserializeOwned>(
     let expected = parse_if_match(headers::value(request, b"if-match")).map_err(Answer::failure)?;
     let content_type = headers::value(request, b"content-type");
     let change = parse_change(call, content_type, body).map_err(Answer::failure)?;
-    make(request, &Asked { group, expected, change })?;
-    Ok(group)
+    let step = make(request, &Asked { group, expected, change })?;
+    Ok((group, step))
 }
 
 /// Sends the answer and ends the request.

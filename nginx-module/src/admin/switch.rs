@@ -1,8 +1,5 @@
 //! `PUT /v1/groups/NAME/route`: moves the route.
 
-use std::thread;
-use std::time::Duration;
-
 use cutover_core::api::{Change, ErrorCode, Failure, RouteChange, kept_reason};
 use cutover_core::event::{Event, Kind};
 use cutover_core::route::{Reading, Route, SlotId};
@@ -11,7 +8,7 @@ use cutover_core::trial::Deadline;
 use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::body::Asked;
+use super::body::{Asked, Step};
 use super::{access, describe};
 use crate::ext::{connection, log};
 use crate::group::Group;
@@ -22,16 +19,23 @@ const NO_REASON: &str = "none given";
 /// Bytes of it, escaped: nginx cuts a line off at 2048 (NGX_MAX_ERROR_STR), and what it adds shall still be there.
 const MAX_QUOTED: usize = 1500;
 
-/// Makes the change.
-pub(super) fn run(request: &ngx_http_request_t, asked: &Asked<RouteChange>) -> Result<(), Answer> {
-    // A change that came too late to be armed is tried again, on what is there now.
-    while let Some(moved) = move_route(asked)? {
-        audit(request, asked, &moved);
-        if moved.in_time {
-            break;
-        }
+/// Makes the change; `may_wait` for one that somebody else is amid.
+pub(super) fn run(
+    request: &ngx_http_request_t,
+    asked: &Asked<RouteChange>,
+    may_wait: bool,
+) -> Result<Step, Answer> {
+    if may_wait && !is_settled(asked.group) {
+        return Ok(Step::NotYet);
     }
-    Ok(())
+    let Some(moved) = move_route(asked)? else { return Ok(Step::Made) };
+    audit(request, asked, &moved);
+    match (moved.in_time, may_wait) {
+        (true, _) => Ok(Step::Made),
+        // It is tried again, on what is there then.
+        (false, true) => Ok(Step::NotYet),
+        (false, false) => Err(Answer::internal("others change this route at the same time: ask again")),
+    }
 }
 
 /// A change that was made.
@@ -48,7 +52,7 @@ fn move_route(asked: &Asked<RouteChange>) -> Result<Option<Moved>, Answer> {
     let Asked { group, expected, change: wanted } = asked;
     let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     let words = group.trial_words().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
-    let mut seen = settled(group);
+    let mut seen = group.reading();
     loop {
         check_generation(group, seen, *expected)?;
         let from = group.name_in(seen).to_owned();
@@ -91,16 +95,10 @@ fn move_route(asked: &Asked<RouteChange>) -> Result<Option<Moved>, Answer> {
 
 /// Somebody who has moved the route may still be arming its trial, or may have ended it and be about to move the route back:
 /// that takes a moment, unless they were killed at it.
-fn settled(group: &Group) -> Reading {
-    for _ in 0..50 {
-        let reading = group.reading();
-        let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
-        if !on_trial || trial::of(group, reading).is_some_and(|(_, trial, _)| !trial.phase.goes_back()) {
-            return reading;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    group.reading()
+fn is_settled(group: &Group) -> bool {
+    let reading = group.reading();
+    let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
+    !on_trial || trial::of(group, reading).is_some_and(|(_, trial, _)| !trial.phase.goes_back())
 }
 
 /// Answers 412 if the caller expects another generation.

@@ -7,7 +7,7 @@ use cutover_core::trial::{Deadline, Phase, Trial, TrialWords};
 use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::body::Asked;
+use super::body::{Asked, Step};
 use super::switch::{check_generation, quoted, reason_of};
 use super::{access, describe};
 use crate::ext::{connection, log};
@@ -15,7 +15,7 @@ use crate::group::Group;
 use crate::trial;
 
 /// The change stays; guard, lease and rescue are done.
-pub(super) fn confirm(request: &ngx_http_request_t, asked: &Asked<Confirmation>) -> Result<(), Answer> {
+pub(super) fn confirm(request: &ngx_http_request_t, asked: &Asked<Confirmation>) -> Result<Step, Answer> {
     let group = asked.group;
     loop {
         let (route, seen, words) = armed(group, asked.expected)?;
@@ -24,13 +24,13 @@ pub(super) fn confirm(request: &ngx_http_request_t, asked: &Asked<Confirmation>)
                 word.disarm(route);
             }
             audit(request, group, route, &seen, asked.change.reason.as_deref());
-            return Ok(());
+            return Ok(Step::Made);
         }
     }
 }
 
 /// The lease ends later.
-pub(super) fn renew(request: &ngx_http_request_t, asked: &Asked<Renewal>) -> Result<(), Answer> {
+pub(super) fn renew(request: &ngx_http_request_t, asked: &Asked<Renewal>) -> Result<Step, Answer> {
     let group = asked.group;
     let lease_ms = check_lease(asked.change.lease_ms).map_err(Answer::failure)?;
     let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
@@ -56,7 +56,7 @@ pub(super) fn renew(request: &ngx_http_request_t, asked: &Asked<Renewal>) -> Res
                     access::name_of(request)
                 ),
             );
-            return Ok(());
+            return Ok(Step::Made);
         }
     }
 }
