@@ -17,6 +17,11 @@ const MORE: &str = "
     location /fixed { cutover_slot green; return 200 $cutover_slot_of_shop; }
     location /none { cutover_group ''; return 200 <$cutover_slot>; }
     location /loop { cutover_slot $cutover_slot_of_shop; proxy_pass http://shop; }
+    location /rooted {
+        root /srv/$cutover_slot_of_shop;
+        proxy_set_header X-Request-Id $document_root/index.php;
+        proxy_pass http://shop;
+    }
     location /other { cutover_group shop; proxy_set_header X-Request-Id $cutover_slot; proxy_pass http://shop_green; }
     location /redirected { cutover_group shop; error_page 404 @application; return 404; }
 ";
@@ -70,6 +75,9 @@ async fn the_slot_that_was_named_is_the_one_that_is_used() {
         let both = edge.get("/both").await.unwrap();
         assert_eq!(both.head.header("x-said"), Some(both.slot()));
         slots.insert(both.slot().to_owned());
+        let rooted = edge.get("/rooted").await.unwrap();
+        let script = format!("/srv/{}/index.php", rooted.slot());
+        assert_eq!(rooted.head.header("x-request-id"), Some(script.as_str()));
         let said = text(&edge, "/said").await;
         assert!(["blue/blue/blue//", "green/green/green//"].contains(&said.as_str()), "{said}");
     }
