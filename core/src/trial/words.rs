@@ -264,6 +264,27 @@ mod tests {
     }
 
     #[test]
+    fn a_rescue_outlives_its_trial_for_what_began_under_it() {
+        let rescue = Some(Rescue { from: id(2), to: id(1) });
+        for phase in [Phase::Tripped, Phase::Expired, Phase::Confirmed] {
+            let words = armed(7, &terms(), None, 0);
+            assert_eq!((words.rescue(7), words.ended_rescue(7)), (rescue, None));
+            let trial = words.read(route(7)).unwrap();
+            assert!(words.end(&trial, phase));
+            assert_eq!((words.rescue(7), words.ended_rescue(7)), (None, rescue), "{phase:?}");
+            assert_eq!(words.ended_rescue(6), None);
+            assert!(words.arm(&word(route(8)), route(8), &terms(), None, 0));
+            assert_eq!(words.ended_rescue(7), None, "other terms have taken their place");
+        }
+        let held = armed(7, &terms(), None, 0);
+        assert!(held.end(&held.read(route(7)).unwrap(), Phase::Held));
+        assert_eq!(held.ended_rescue(7), None, "at rest");
+        let without = armed(7, &Terms { rescue: false, ..terms() }, None, 0);
+        assert!(without.end(&without.read(route(7)).unwrap(), Phase::Tripped));
+        assert_eq!(without.ended_rescue(7), None);
+    }
+
+    #[test]
     fn words_of_another_generation_arm_nothing() {
         let words = TrialWords::default();
         assert_eq!(words.read(route(1)), None);

@@ -65,6 +65,10 @@ http {
             proxy_cache answers; proxy_cache_valid 200 1m; proxy_cache_lock on;
             proxy_cache_key $uri$cutover_slot; proxy_pass http://shop;
         }
+        location /page { ssi on; ssi_types *; proxy_pass http://shop; }
+        location /sliced { slice 1k; proxy_set_header Range $slice_range; proxy_pass http://shop; }
+        location /files { root %%prefix%%/$cutover_slot_of_shop; try_files $uri @excuse; }
+        location /told { cutover_group shop; return 200 $cutover_slot/$cutover_slot_of_scgi; }
         location /tls { proxy_pass https://tls; }
         location /fastcgi { fastcgi_pass fastcgi; fastcgi_param REQUEST_METHOD GET; }
         location /uwsgi { uwsgi_pass uwsgi; uwsgi_param REQUEST_METHOD GET; }
@@ -89,6 +93,10 @@ impl Servers {
         let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
         for backend in [&blue, &green] {
             backend.on("/file", Action::status(200).header("x-accel-redirect", "/kept/file"));
+            let page = r#"<!--# include virtual="/a" wait="yes" --><!--# include virtual="/page/b" --><!--# include virtual="/c" -->"#;
+            backend.on("/page", Action::status(200).body(page));
+            backend.on("/page/b", Action::status(200));
+            backend.on("/sliced", Action::File(5000));
             backend.on("/upgrade", Action::Upgrade);
             backend.on("/hang", Action::Hang);
             backend.on("/cut", Action::Cut);
@@ -136,7 +144,17 @@ impl Servers {
             assert_eq!(client::get(address, "/excused").await.unwrap().status, 200);
         }
         nginx.admin().switch("shop", "blue").await.unwrap();
-        for target in ["/?slot=green", "/?slot=standby", "/?slot=none", "/standby"] {
+        for target in [
+            "/?slot=green",
+            "/?slot=standby",
+            "/?slot=none",
+            "/standby",
+            "/page",
+            "/page?slot=standby",
+            "/sliced",
+            "/files",
+            "/told",
+        ] {
             assert_eq!(client::get(address, target).await.unwrap().status, 200, "{target}");
         }
     }

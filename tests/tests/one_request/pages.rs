@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use cutover_tests::{Action, Edge, client, wait};
+use cutover_core::api::Group;
+use cutover_tests::{Action, Edge, Nginx, client, wait};
 
-use super::{FILE, start};
+use super::{FILE, http, start, start_with};
 
 /// Sends a request, switches to green when blue has been asked for `first`, and gives blue's and green's requests for
 /// `second`.
@@ -88,6 +89,47 @@ async fn a_slow_download_in_slices_holds_its_slot() {
         client::get(edge.nginx.address("main").unwrap(), "/sliced").await.unwrap().body,
         "g".repeat(FILE).as_bytes()
     );
+}
+
+/// Two locations fix two slots for one download, whose files differ: nginx cuts it, and no slot has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_nginx_cuts_is_not_held_against_a_slot() {
+    let more = "location /mixed {
+        slice 1k;
+        cutover_slot $slot_of_slice;
+        proxy_set_header Range $slice_range;
+        proxy_pass http://shop;
+    }";
+    let map = "map $slice_range $slot_of_slice { volatile; default blue; bytes=1024-2047 green; }";
+    let edge = start_with(Nginx::builder().http(&format!("{map}{}", http(more)))).await;
+    edge.blue.on("/mixed", Action::File(FILE));
+    edge.green.on("/mixed", Action::File(FILE));
+    edge.get("/mixed").await.unwrap_err();
+    let counted = |group: &Group| group.slot("green").unwrap().counters.responses.total() == 1;
+    let group = edge.until("green's part to be counted", counted).await.unwrap();
+    for slot in ["blue", "green"] {
+        let slot = group.slot(slot).unwrap();
+        assert_eq!(
+            (slot.counters.responses.success, slot.counters.responses.total()),
+            (1, 1),
+            "{}",
+            slot.name
+        );
+        assert_eq!((slot.counters.attempts_failed, slot.counters.in_flight), (0, 0), "{}", slot.name);
+    }
+}
+
+/// A part that nginx keeps in memory, whose answer breaks off, is one that the slot has failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_in_memory_that_breaks_off_is_held_against_the_slot() {
+    let edge = start("").await;
+    edge.blue.on("/page", Action::status(200).body(r#"<!--# include virtual="/half" set="half" -->"#));
+    edge.blue.on("/half", Action::CutBody);
+    edge.get("/page").await.unwrap();
+    let counted = |group: &Group| group.slot("blue").unwrap().counters.responses.total() == 2;
+    let group = edge.until("two parts to be counted", counted).await.unwrap();
+    let blue = group.slot("blue").unwrap();
+    assert_eq!((blue.counters.responses.server_error, blue.failures.answer), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,7 +106,7 @@ impl Record {
             GONE | SLOW_CLIENT => Outcome::Aborted,
             // nginx finds out that the client is gone while it passes the client's body on, or the answer.
             BAD_BODY | ERROR if self.client_is_gone(u) => Outcome::Aborted,
-            ERROR if self.is_refused_by_nginx(u) => Outcome::Status(answered as u16),
+            ERROR if is_refused_by_nginx(u) => Outcome::Status(answered as u16),
             // nginx cannot read on in the answer: a chunk or a frame makes no sense, or a stream was reset.
             ERROR if answered != 0 => Outcome::Status(NGX_HTTP_BAD_GATEWAY as u16),
             rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => Outcome::Status(rc as u16),
@@ -114,15 +114,6 @@ impl Record {
             _ if rc == Status::NGX_DONE.0 || self.client_is_gone(u) => Outcome::Aborted,
             _ => Outcome::Status(NGX_HTTP_INTERNAL_SERVER_ERROR as u16),
         }
-    }
-
-    /// A filter of nginx's own has refused the head of a good answer, as that of `slice` does when the `ETag` is another one than the
-    /// first slice had.
-    fn is_refused_by_nginx(&self, u: &ngx_http_upstream_t) -> bool {
-        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
-        let request = unsafe { &*self.request };
-        // The head of one in memory is never sent, and its body may still break.
-        u.headers_in.status_n != 0 && u.header_sent() == 0 && request.subrequest_in_memory() == 0
     }
 
     /// Or takes too long to read on.
@@ -139,7 +130,7 @@ impl Record {
         let answered = u.headers_in.status_n;
         let bad = match rc {
             rc if rc == Status::NGX_ERROR.0 => {
-                answered != 0 && !self.client_is_gone(u) && !self.is_refused_by_nginx(u)
+                answered != 0 && !self.client_is_gone(u) && !is_refused_by_nginx(u)
             }
             // With proxy_intercept_errors nginx ends a request by the slot's own status, and answers in its place.
             rc if rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t => {
@@ -149,6 +140,12 @@ impl Record {
         };
         bad && !u.peer.sockaddr.is_null() && u.upgrade() == 0
     }
+}
+
+/// A filter of nginx's own has refused the head of a good answer, as that of `slice` does when the `ETag` is another one than the
+/// first slice had.
+fn is_refused_by_nginx(u: &ngx_http_upstream_t) -> bool {
+    u.headers_in.status_n != 0 && u.header_sent() == 0
 }
 
 /// With `proxy_cache_use_stale` nginx answers from the cache in place of a slot that failed, and reads the old status over the
