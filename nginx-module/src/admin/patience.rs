@@ -25,7 +25,7 @@ pub(super) struct Patience(Option<NonNull<Pause>>);
 struct Pause {
     ident: [usize; 4],
     event: ngx_event_t,
-    request: NonNull<ngx_http_request_t>,
+    request: *mut ngx_http_request_t,
     left: u32,
 }
 
@@ -60,12 +60,11 @@ impl Pause {
         let cleanup = unsafe { ngx_http_cleanup_add(request, 0) };
         // SAFETY: an entry of the request, or null.
         let cleanup = unsafe { cleanup.as_mut() }?;
-        // SAFETY: the pool is the request's. Zeroes are an event that is not set, as nginx makes its own.
+        // SAFETY: the pool is the request's.
         let place = NonNull::new(unsafe { ngx_pcalloc(request.pool, size_of::<Self>()) })?.cast::<Self>();
-        // SAFETY: zeroes are a value of each other field but the pointer, which is written first.
-        unsafe { (&raw mut (*place.as_ptr()).request).write(request.into()) };
-        // SAFETY: just filled; it lives as long as the request's pool.
+        // SAFETY: zeroes are a value of each field, an event that is not set among them; it lives as long as the request's pool.
         let pause = unsafe { &mut *place.as_ptr() };
+        pause.request = request;
         pause.ident = [0, 0, 0, usize::MAX];
         pause.event.handler = Some(ended);
         pause.event.log = connection(request).log;
@@ -82,9 +81,9 @@ unsafe extern "C" fn ended(event: *mut ngx_event_t) {
     let data = unsafe { (*event).data }.cast::<Pause>();
     let Some(pause) = NonNull::new(data) else { return };
     // SAFETY: the event's data is its pause, in the pool of a request that has not ended: that takes the timer off.
-    let mut request = unsafe { pause.as_ref() }.request;
+    let request = unsafe { pause.as_ref() }.request;
     // SAFETY: as above.
-    let request = unsafe { request.as_mut() };
+    let Some(request) = (unsafe { request.as_mut() }) else { return };
     let client = request.connection;
     body::go_on(request, Patience(Some(pause)));
     // SAFETY: a connection's structure outlives this event, and if the connection is closed by now it says so (`destroyed`).

@@ -56,7 +56,7 @@ pub(crate) fn slot(r: &mut ngx_http_request_t, group: &Group) -> Option<usize> {
             let choice = choice(r, group);
             let made = remember(r, group, choice, from)?;
             if let Some(mark) = mark(r) {
-                *mark = ptr::from_ref(made).cast_mut().cast();
+                mark.set(ptr::from_ref(made).cast_mut().cast());
             }
             Some(choice.slot)
         }
@@ -101,7 +101,7 @@ impl ByName {
 /// Ends the part that was before an internal redirect. nginx forgets what modules know of a request then
 /// (ngx_http_internal_redirect, ngx_http_named_location).
 fn close_redirected(r: &ngx_http_request_t) {
-    if mark(r).is_some_and(|mark| mark.is_null())
+    if mark(r).is_some_and(|mark| mark.get().is_null())
         && let Some(before) = latest(r)
     {
         before.ends_at(states(r).len());
@@ -109,10 +109,12 @@ fn close_redirected(r: &ngx_http_request_t) {
 }
 
 /// This module's place among what nginx forgets with a redirect.
-fn mark(r: &ngx_http_request_t) -> Option<&mut *mut c_void> {
+fn mark(r: &ngx_http_request_t) -> Option<&Cell<*mut c_void>> {
     let index = Module::module().ctx_index;
     // SAFETY: nginx gives each request a place for each HTTP module's context.
-    unsafe { r.ctx.add(index).as_mut() }
+    let place = unsafe { r.ctx.add(index) };
+    // SAFETY: the same; nobody else uses this module's place, and a cell of a pointer is laid out as the pointer.
+    unsafe { place.cast::<Cell<*mut c_void>>().as_ref() }
 }
 
 fn remember<'a>(
