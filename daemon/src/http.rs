@@ -143,16 +143,6 @@ pub fn request(
     builder.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(HttpError::Request)
 }
 
-/// A text as one segment of a path, or as a value in a query.
-pub fn encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'-' | b'_' | b'.' | b'~' | b'*' => char::from(byte).to_string(),
-        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,11 +160,5 @@ mod tests {
         ] {
             assert_eq!(Address::of_peer(text).ok(), address, "{text}");
         }
-    }
-
-    #[test]
-    fn any_text_is_one_segment() {
-        assert_eq!(encoded("*.shop-1_a"), "*.shop-1_a");
-        assert_eq!(encoded("a b/c?d\né"), "a%20b%2Fc%3Fd%0A%C3%A9");
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::follow::follow;
 use super::{CliError, Place};
 use crate::api::{Accepted, DeployRequest};
-use crate::http::encoded;
+use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct Deploy {
@@ -31,7 +31,7 @@ impl Deploy {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
         let request = DeployRequest { version: self.version, to: self.to };
-        let path = format!("/v1/groups/{}/deployments", encoded(&self.group));
+        let path = format!("/v1/groups/{}/deployments", in_path(&self.group));
         let accepted: Accepted = client.post(&path, &request).await?;
         if self.detach {
             let mut out = io::stdout().lock();

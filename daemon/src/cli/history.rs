@@ -7,7 +7,7 @@ use clap::Args;
 use super::terminal::{column, plain};
 use super::{CliError, Place};
 use crate::control::{DeploymentStatus, SwitchStatus};
-use crate::http::encoded;
+use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct History {
@@ -23,7 +23,7 @@ pub(super) struct History {
 
 impl History {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
-        let group = self.group.map(|group| format!("&group={}", encoded(&group))).unwrap_or_default();
+        let group = self.group.map(|group| format!("&group={}", in_path(&group))).unwrap_or_default();
         let client = place.client()?;
         let query = format!("limit={}{group}", self.limit);
         let deployments: Vec<DeploymentStatus> = client.get(&format!("/v1/deployments?{query}")).await?;

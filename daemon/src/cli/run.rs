@@ -7,7 +7,7 @@ use clap::Args;
 use super::{CliError, Place};
 use crate::api::{Accepted, RunRequest};
 use crate::control::Rerun;
-use crate::http::encoded;
+use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -22,7 +22,7 @@ impl Run {
         let client = place.client()?;
         let request = RunRequest { command: self.command };
         let done: Accepted =
-            client.post_and_wait(&format!("/v1/groups/{}/run", encoded(&self.group)), &request).await?;
+            client.post_and_wait(&format!("/v1/groups/{}/run", in_path(&self.group)), &request).await?;
         writeln!(io::stdout(), "{} of deployment {} has succeeded", self.command.as_str(), done.deployment)?;
         Ok(0)
     }

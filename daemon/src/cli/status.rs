@@ -8,7 +8,7 @@ use cutover_core::api::{Peer, Traffic};
 use super::terminal::{column, plain};
 use super::{CliError, Place};
 use crate::control::{GroupStatus, SlotStatus};
-use crate::http::encoded;
+use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -25,7 +25,7 @@ impl Status {
         let mut out = io::stdout().lock();
         match self.group {
             Some(group) => {
-                let status: GroupStatus = client.get(&format!("/v1/groups/{}", encoded(&group))).await?;
+                let status: GroupStatus = client.get(&format!("/v1/groups/{}", in_path(&group))).await?;
                 match self.json {
                     true => writeln!(out, "{}", serde_json::json!(status))?,
                     false => print(&mut out, &status)?,

@@ -7,7 +7,7 @@ use cutover_core::api::Group;
 
 use super::{CliError, Place};
 use crate::api::SwitchRequest;
-use crate::http::encoded;
+use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct Switch {
@@ -36,7 +36,7 @@ impl Switch {
         let client = place.client()?;
         let request = SwitchRequest { to: self.to, reason: self.reason, force: self.force };
         let now: Group =
-            client.post(&format!("/v1/groups/{}/switch", encoded(&self.group)), &request).await?;
+            client.post(&format!("/v1/groups/{}/switch", in_path(&self.group)), &request).await?;
         writeln!(
             io::stdout(),
             "slot \"{}\" of group \"{}\" has the traffic, generation {}",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use cutover_core::api::{
     ErrorBody, ErrorCode, Failure, Group, Groups, RouteChange, StandbyChoice, kept_reason,
 };
+use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::token::{Token, TokenError, TokenFile};
 use super::{Edge, EdgeError, SwitchError};
 use crate::config::{AdminAddress, Nginx};
-use crate::http::{self, Address, HttpError, encoded};
+use crate::http::{self, Address, HttpError};
 
 /// Limit of one call: nginx answers from memory, but a switch waits for a disk.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -185,13 +186,13 @@ impl Edge for Module {
     }
 
     async fn group(&self, name: &str) -> Result<Group, EdgeError> {
-        self.get(&format!("/v1/groups/{}", encoded(name))).await
+        self.get(&format!("/v1/groups/{}", in_path(name))).await
     }
 
     async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
         let body = serde_json::to_vec(&StandbyChoice { slot: slot.to_owned() })
             .map_err(|error| EdgeError::Refused(format!("the choice is not JSON: {error}")))?;
-        let path = format!("/v1/groups/{}/standby", encoded(group));
+        let path = format!("/v1/groups/{}/standby", in_path(group));
         let answer = self.call("PUT", &path, &[("content-type", "application/json")], Some(body)).await;
         self.read::<Group>(&answer.map_err(|error| self.no_answer(error))?).map(drop)
     }
@@ -203,7 +204,7 @@ impl Edge for Module {
         let reason = change.reason.as_deref().map(|reason| kept_reason(reason).to_owned());
         let body = serde_json::to_vec(&RouteChange { reason, ..change.clone() })
             .map_err(|error| SwitchError::Refused(format!("the change is not JSON: {error}")))?;
-        let path = format!("/v1/groups/{}/route", encoded(group));
+        let path = format!("/v1/groups/{}/route", in_path(group));
         match self.call("PUT", &path, &headers, Some(body)).await {
             Ok(answer) if answer.status == 200 => self.read(&answer).map_err(SwitchError::Unknown),
             Ok(answer) => Err(self.refusal(&answer)),

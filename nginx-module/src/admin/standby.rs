@@ -5,12 +5,12 @@ use ngx::ffi::{NGX_LOG_INFO, ngx_http_request_t};
 
 use super::access;
 use super::answer::Answer;
-use super::body::Asked;
+use super::body::{Asked, Step};
 use super::switch::check_generation;
 use crate::ext::{connection, log};
 
 /// Remembers the choice until nginx ends. It moves no traffic, and no generation.
-pub(super) fn choose(request: &ngx_http_request_t, asked: &Asked<StandbyChoice>) -> Result<(), Answer> {
+pub(super) fn choose(request: &ngx_http_request_t, asked: &Asked<StandbyChoice>) -> Result<Step, Answer> {
     let Asked { group, expected, change: StandbyChoice { slot } } = asked;
     let reading = group.reading();
     check_generation(group, reading, *expected)?;
@@ -36,5 +36,5 @@ pub(super) fn choose(request: &ngx_http_request_t, asked: &Asked<StandbyChoice>)
             access::name_of(request)
         ),
     );
-    Ok(())
+    Ok(Step::Made)
 }
