@@ -14,6 +14,7 @@ use crate::Module;
 use crate::conf::{self, AccessList};
 use crate::ext::{self, text};
 use crate::group::Group;
+use crate::layout::bits;
 
 mod access;
 mod answer;
@@ -54,7 +55,7 @@ pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request that is served.
     let request = unsafe { &mut *r };
     // If-Match is ours: nginx's own filter would compare it with the answer's ETag.
-    request.set_disable_not_modified(1);
+    bits::ngx_http_request_t::DISABLE_NOT_MODIFIED.set(request, true);
     match route(request) {
         Ok(Next::Send(answer)) => answer.send_without_body(request),
         Ok(Next::ReadBody) => body::read(request),

@@ -14,6 +14,7 @@ use ngx::ngx_string;
 
 use crate::ext::Logged;
 use crate::group::Group;
+use crate::layout::bits;
 
 /// Where the controller keeps the name of the backend.
 const NAME: ngx_str_t = ngx_string!("proxy_upstream_name");
@@ -53,7 +54,8 @@ impl Backends {
             None => by_name(request),
         };
         // SAFETY: null, or a value that lives as long as the request.
-        let value = unsafe { value.as_ref() }.filter(|value| value.not_found() == 0)?;
+        let value =
+            unsafe { value.as_ref() }.filter(|value| !bits::ngx_variable_value_t::NOT_FOUND.is_set(value))?;
         Some(value.as_bytes())
     }
 

@@ -12,6 +12,8 @@ use ngx::ffi::{
 use ngx::http::HttpModuleConfExt;
 use ngx::{ngx_conf_log_error, ngx_log_error};
 
+use crate::layout::bits;
+
 /// nginx was told in its log already: nothing is left to say.
 #[derive(Debug)]
 pub(crate) struct Logged;
@@ -213,20 +215,40 @@ pub(crate) fn event(
     Box::into_raw(Box::new(event))
 }
 
-/// Sets a timer, unless it is set for a sooner moment. Taken off first: nginx leaves a timer that is set where it is if the
-/// change is small (NGX_TIMER_LAZY_DELAY, 300 ms).
+/// Sets a timer, unless it is set for a sooner moment. Unlike nginx's ngx_event_add_timer it moves the timer however small the
+/// change is (NGX_TIMER_LAZY_DELAY, 300 ms).
 pub(crate) fn wake(timer: &mut ngx_event_t, after_ms: usize) {
     // SAFETY: nginx updates it between two events, on this thread.
-    let at = unsafe { ngx::ffi::ngx_current_msec } + after_ms;
-    if timer.timer_set() != 0 {
-        if timer.timer.key <= at {
-            return;
-        }
-        // SAFETY: an event of this process, set.
-        unsafe { ngx::ffi::ngx_del_timer(timer) };
+    let at = unsafe { ngx::ffi::ngx_current_msec }.wrapping_add(after_ms);
+    if bits::ngx_event_t::TIMER_SET.is_set(timer) && timer.timer.key <= at {
+        return;
     }
-    // SAFETY: the same, not set.
-    unsafe { ngx::ffi::ngx_add_timer(timer, after_ms) };
+    rest(timer);
+    timer.timer.key = at;
+    let tree = &raw mut ngx::ffi::ngx_event_timer_rbtree;
+    // SAFETY: the tree of this process's timers, and a node that is not in it (ngx_event_add_timer).
+    unsafe { ngx::ffi::ngx_rbtree_insert(tree, &mut timer.timer) };
+    bits::ngx_event_t::TIMER_SET.set(timer, true);
+}
+
+/// Takes a timer back, if it is set.
+pub(crate) fn rest(timer: &mut ngx_event_t) {
+    if bits::ngx_event_t::TIMER_SET.is_set(timer) {
+        let tree = &raw mut ngx::ffi::ngx_event_timer_rbtree;
+        // SAFETY: the tree of this process's timers, and a node that is in it (ngx_event_del_timer).
+        unsafe { ngx::ffi::ngx_rbtree_delete(tree, &mut timer.timer) };
+        bits::ngx_event_t::TIMER_SET.set(timer, false);
+    }
+}
+
+/// Lets the event happen in the next turn of the event loop; what is posted already is not posted again.
+pub(crate) fn post_next(event: &mut ngx_event_t) {
+    if !bits::ngx_event_t::POSTED.is_set(event) {
+        bits::ngx_event_t::POSTED.set(event, true);
+        let queue = &raw mut ngx::ffi::ngx_posted_next_events;
+        // SAFETY: a queue of this process, and a link that is in none (ngx_post_event).
+        unsafe { ngx::ffi::ngx_queue_insert_before(queue, &mut event.queue) };
+    }
 }
 
 /// Whether this process only checks the configuration (`nginx -t`): it must change nothing.

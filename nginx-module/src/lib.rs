@@ -30,6 +30,7 @@ mod conf;
 mod counters;
 mod ext;
 mod group;
+mod layout;
 mod process;
 mod state;
 mod trial;

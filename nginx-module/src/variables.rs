@@ -19,6 +19,7 @@ use crate::Module;
 use crate::conf;
 use crate::ext::{self, ConfExt, Logged, pool_str};
 use crate::group::{Choice, Group};
+use crate::layout::bits;
 use crate::upstream::{self, Record};
 
 #[derive(Clone, Copy)]
@@ -111,7 +112,7 @@ unsafe extern "C" fn get(
         None => of_location(request),
     };
     let Some((group, slot, generation)) = decided else {
-        value.set_not_found(1);
+        bits::ngx_variable_value_t::NOT_FOUND.set(value, true);
         return Status::NGX_OK.into();
     };
     let mut digits = [0; DIGITS];
@@ -155,7 +156,7 @@ unsafe extern "C" fn get_slot_of(
     let group = main.zip(group_in(name.as_bytes())).and_then(|(main, group)| main.group_of_variable(group));
     let Some(group) = group else {
         // Only a name that is not in the configuration gets here, by SSI for example.
-        value.set_not_found(1);
+        bits::ngx_variable_value_t::NOT_FOUND.set(value, true);
         return Status::NGX_OK.into();
     };
     match slot_of(request, group).and_then(|choice| group.slots.get(choice.slot)) {
@@ -168,9 +169,9 @@ unsafe extern "C" fn get_slot_of(
 fn give(request: &ngx_http_request_t, value: &mut ngx_http_variable_value_t, text: &[u8]) -> ngx_int_t {
     let Some(copy) = pool_str(request.pool, text) else { return Status::NGX_ERROR.into() };
     value.data = copy.data;
-    value.set_len(copy.len as u32);
-    value.set_valid(1);
-    value.set_not_found(0);
+    bits::ngx_variable_value_t::LEN.set(value, copy.len as u32);
+    bits::ngx_variable_value_t::VALID.set(value, true);
+    bits::ngx_variable_value_t::NOT_FOUND.set(value, false);
     Status::NGX_OK.into()
 }
 
@@ -187,7 +188,7 @@ unsafe extern "C" fn get_upstream(
     let Some(main) = conf::main_of_request(request) else { return Status::NGX_ERROR.into() };
     // SAFETY: the same request; the value of its variable lives as long.
     let Some(current) = main.backends.current(unsafe { &mut *r }) else {
-        value.set_not_found(1);
+        bits::ngx_variable_value_t::NOT_FOUND.set(value, true);
         return Status::NGX_OK.into();
     };
     let group = main.backends.group(current).and_then(|at| main.groups.get(at));
@@ -220,7 +221,9 @@ fn decimal(number: u32, digits: &mut [u8; DIGITS]) -> &[u8] {
 /// Whether the request to the upstream is being built (`proxy_set_header X-Slot $cutover_slot`).
 fn is_being_built(request: &ngx_http_request_t) -> bool {
     // A request that ends before its upstream has a status then, too: nginx gives it one before it is logged.
-    let answered = request.headers_out.status != 0 || request.header_sent() != 0 || request.cached() != 0;
+    let answered = request.headers_out.status != 0
+        || bits::ngx_http_request_t::HEADER_SENT.is_set(request)
+        || bits::ngx_http_request_t::CACHED.is_set(request);
     // SAFETY: null, or the upstream of the request.
     let u = unsafe { request.upstream.as_ref() };
     // nginx says which upstream it is, and then asks that one's balancer to begin (ngx_http_upstream_init_request).

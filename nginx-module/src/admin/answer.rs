@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::path_in_location;
 use crate::ext::pool_str;
+use crate::layout::bits;
 
 /// What a request is answered with.
 pub(super) struct Answer {
@@ -90,7 +91,10 @@ impl Answer {
         }
         // SAFETY: the request that is served, whose headers are complete.
         let rc = unsafe { ngx_http_send_header(request) };
-        if rc == Status::NGX_ERROR.0 || rc > Status::NGX_OK.0 || request.header_only() != 0 {
+        if rc == Status::NGX_ERROR.0
+            || rc > Status::NGX_OK.0
+            || bits::ngx_http_request_t::HEADER_ONLY.is_set(request)
+        {
             return Some(rc);
         }
         send_body(request, self.body)
@@ -155,9 +159,9 @@ fn send_body(request: &mut ngx_http_request_t, body: Vec<u8>) -> Option<ngx_int_
     buffer.start = bytes.start;
     buffer.last = bytes.end;
     buffer.end = buffer.last;
-    buffer.set_memory(1);
-    buffer.set_last_buf(1);
-    buffer.set_last_in_chain(1);
+    bits::ngx_buf_t::MEMORY.set(buffer, true);
+    bits::ngx_buf_t::LAST_BUF.set(buffer, true);
+    bits::ngx_buf_t::LAST_IN_CHAIN.set(buffer, true);
     let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
     // SAFETY: nginx copies the links it keeps; the buffer lives in the request's pool.
     Some(unsafe { ngx_http_output_filter(request, &mut chain) })

@@ -15,6 +15,7 @@ use super::patience::Patience;
 use super::{find, flush, headers, is_left_behind, path_in_location, standby, switch, trial};
 use crate::ext::text;
 use crate::group::Group;
+use crate::layout::bits;
 use crate::state;
 
 /// Refuses a body that says it is too large, before any of it is read.
@@ -24,7 +25,7 @@ pub(super) fn check_length(request: &ngx_http_request_t) -> Result<(), Answer> {
 
 /// Reads the body, then goes on with [`run`]; gives back what a content handler returns.
 pub(super) fn read(request: &mut ngx_http_request_t) -> ngx_int_t {
-    request.set_request_body_in_single_buf(1);
+    bits::ngx_http_request_t::REQUEST_BODY_IN_SINGLE_BUF.set(request, true);
     // SAFETY: the request that is served; nginx calls `complete` when all of the body is there.
     let rc = unsafe { ngx_http_read_client_request_body(request, Some(complete)) };
     if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { rc } else { Status::NGX_DONE.into() }
@@ -132,7 +133,7 @@ fn bytes(request: &ngx_http_request_t) -> Result<Vec<u8>, Answer> {
 }
 
 fn length(buffer: &ngx_buf_t) -> usize {
-    if buffer.in_file() != 0 {
+    if bits::ngx_buf_t::IN_FILE.is_set(buffer) {
         (buffer.file_last - buffer.file_pos) as usize
     } else {
         (buffer.last as usize).saturating_sub(buffer.pos as usize)
@@ -142,7 +143,7 @@ fn length(buffer: &ngx_buf_t) -> usize {
 /// nginx keeps what does not fit `client_body_buffer_size` in a file.
 fn append(buffer: &ngx_buf_t, bytes: &mut Vec<u8>) -> rustix::io::Result<()> {
     let length = length(buffer);
-    if buffer.in_file() == 0 {
+    if !bits::ngx_buf_t::IN_FILE.is_set(buffer) {
         // SAFETY: a buffer in memory holds the bytes from `pos` to `last`.
         bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(buffer.pos, length) });
         return Ok(());

@@ -19,6 +19,7 @@ use ngx::ffi::{
 use crate::counters::Living;
 use crate::ext::{elements, text};
 use crate::group::{Choice, Group, Slot};
+use crate::layout::bits;
 use crate::trial;
 
 /// Which processes live, for the gauges; one answer for all groups of a call.
@@ -175,7 +176,7 @@ fn configured_peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
         peers.extend(addresses.iter().map(|address| Peer {
             address: text(&address.name),
             server: named(&server.name, &address.name),
-            backup: server.backup() != 0,
+            backup: bits::ngx_http_upstream_server_t::BACKUP.is_set(server),
             down: server.down != 0,
         }));
     }

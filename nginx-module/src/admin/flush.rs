@@ -13,15 +13,16 @@ use cutover_core::api::{ErrorCode, Failure};
 use cutover_core::flush::Ticket;
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_LOG_CRIT, NGX_LOG_ERR, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_del_timer, ngx_event_t,
-    ngx_free_connection, ngx_get_connection, ngx_handle_read_event, ngx_http_cleanup_add, ngx_http_cleanup_t,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_log_t, ngx_post_event, ngx_posted_next_events,
+    NGX_LOG_CRIT, NGX_LOG_ERR, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_free_connection,
+    ngx_get_connection, ngx_handle_read_event, ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_log_t,
 };
 
 use super::answer::Answer;
 use super::{body, describe, is_left_behind};
 use crate::ext::{self, connection, log};
 use crate::group::Group;
+use crate::layout::bits;
 use crate::state::Shared;
 use crate::state::flush::{self, Flush, Outcome};
 
@@ -127,7 +128,7 @@ impl Waiters {
         let read = unsafe { &mut *c.read };
         read.handler = Some(rung);
         // A worker that ends takes it for what is meant to stay open.
-        read.set_channel(1);
+        bits::ngx_event_t::CHANNEL.set(read, true);
         // SAFETY: an event of this process, with a handler.
         if unsafe { ngx_handle_read_event(read, 0) } != Status::NGX_OK.0 {
             // SAFETY: got above, and in nobody else's hands. The bell itself is not closed.
@@ -145,9 +146,8 @@ impl Waiters {
         let Some(timer) = (unsafe { self.timer.get().as_mut() }) else { return };
         if !self.waiting.borrow().is_empty() {
             ext::wake(timer, LOOK_AGAIN);
-        } else if timer.timer_set() != 0 {
-            // SAFETY: an event of this worker, set.
-            unsafe { ngx_del_timer(timer) };
+        } else {
+            ext::rest(timer);
         }
     }
 
@@ -200,9 +200,7 @@ fn wait(
         let waiting = Waiting { number, request, cleanup, group, shared, flush, which };
         waiters.waiting.borrow_mut().push(waiting);
         waiters.set_timer();
-        let queue = &raw mut ngx_posted_next_events;
-        // SAFETY: an event and a queue of this process; what is posted already is not posted again.
-        unsafe { ngx_post_event(due, queue) };
+        ext::post_next(due);
     });
     None
 }

@@ -4,12 +4,11 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use ngx::ffi::{
-    ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_http_cleanup_add, ngx_http_request_t,
-    ngx_http_run_posted_requests, ngx_pcalloc,
+    ngx_event_t, ngx_http_cleanup_add, ngx_http_request_t, ngx_http_run_posted_requests, ngx_pcalloc,
 };
 
 use super::body;
-use crate::ext::connection;
+use crate::ext::{self, connection};
 
 /// How often a request looks, a millisecond apart. Whoever needs longer was killed.
 const LOOKS: u32 = 50;
@@ -48,8 +47,7 @@ impl Patience {
         // SAFETY: in the pool of the request that is served; nobody else holds it now.
         let pause = unsafe { pause.as_mut() };
         pause.left = pause.left.saturating_sub(1);
-        // SAFETY: an event of this request that is not set: it was just made, or its timer has just ended.
-        unsafe { ngx_add_timer(&mut pause.event, 1) };
+        ext::wake(&mut pause.event, 1);
         Some(())
     }
 }
@@ -94,8 +92,5 @@ unsafe extern "C" fn ended(event: *mut ngx_event_t) {
 unsafe extern "C" fn request_ended(data: *mut c_void) {
     // SAFETY: the pause that this entry was made for, in the request's pool.
     let pause = unsafe { &mut *data.cast::<Pause>() };
-    if pause.event.timer_set() != 0 {
-        // SAFETY: an event of this process, set.
-        unsafe { ngx_del_timer(&mut pause.event) };
-    }
+    ext::rest(&mut pause.event);
 }

@@ -14,6 +14,7 @@ use super::location::compile;
 use super::{Main, main_of};
 use crate::ext::{ConfExt, Logged, Place, conf_status};
 use crate::group::{Group, MAX_SLOTS, Slot};
+use crate::layout::bits;
 use crate::upstream;
 
 pub(super) extern "C" fn set_group(
@@ -54,8 +55,8 @@ fn add_upstream(cf: &mut ngx_conf_t, host: ngx_str_t, group: &Group) -> Result<(
     // SAFETY: an ngx_url_t is plain data for which zeroes mean "nothing"; nginx's own callers clear it the same way.
     let mut url: ngx_url_t = unsafe { std::mem::zeroed() };
     url.host = host;
-    url.set_no_resolve(1);
-    url.set_no_port(1);
+    bits::ngx_url_t::NO_RESOLVE.set(&mut url, true);
+    bits::ngx_url_t::NO_PORT.set(&mut url, true);
     // SAFETY: `cf` is being parsed and `url` lives through the call; nginx logs what it refuses ("duplicate upstream").
     let upstream = unsafe { ngx_http_upstream_add(cf, &mut url, NGX_HTTP_UPSTREAM_CREATE as usize) };
     // SAFETY: nginx returns an upstream of this cycle, or null.

@@ -13,6 +13,7 @@ use ngx::ffi::{ngx_cycle_t, ngx_event_t, ngx_log_t};
 use crate::conf::{self, Main};
 use crate::ext;
 use crate::group::Group;
+use crate::layout::bits;
 
 /// How often a worker looks whether there is a new trial, in milliseconds.
 const TICK_MS: u64 = 1000;
@@ -53,7 +54,7 @@ pub(crate) fn start(cycle: &ngx_cycle_t) {
     let event = ext::event(tick, cycle.log);
     // A worker that shuts down does not wait for it.
     // SAFETY: made just now.
-    unsafe { &mut *event }.set_cancelable(1);
+    bits::ngx_event_t::CANCELABLE.set(unsafe { &mut *event }, true);
     TIMER.with(|timer| timer.event.set(event));
     follow(cycle);
 }

@@ -20,6 +20,7 @@ use super::choice::{Wanted, choose, is_main};
 use crate::Module;
 use crate::ext::{connection, elements};
 use crate::group::{Choice, Group};
+use crate::layout::bits;
 use crate::trial;
 
 /// Where the attempts begin of a choice that none is made by.
@@ -262,7 +263,8 @@ fn is_over_a_limit(request: &ngx_http_request_t) -> bool {
     const CONNECTIONS_REJECTED: u32 = 2;
     // SAFETY: each request has a main request, itself or the one that it was made for.
     let main = unsafe { &*request.main };
-    main.limit_req_status() == REQUESTS_REJECTED || main.limit_conn_status() == CONNECTIONS_REJECTED
+    bits::ngx_http_request_t::LIMIT_REQ_STATUS.get(main) == REQUESTS_REJECTED
+        || bits::ngx_http_request_t::LIMIT_CONN_STATUS.get(main) == CONNECTIONS_REJECTED
 }
 
 fn count(shard: &Shard, state: &ngx_http_upstream_state_t, is_last: bool) {

@@ -11,6 +11,7 @@ use ngx::ffi::{
 };
 
 use super::Record;
+use crate::layout::bits;
 
 /// # Safety
 /// `data` must be what [`Callbacks::replace`](super::Callbacks::replace) put into `peer.data`.
@@ -105,7 +106,7 @@ fn why(pc: &ngx_peer_connection_t, record: &Record) -> Option<Failure> {
     let connection = unsafe { pc.connection.as_ref() };
     let timed_out = connection.is_some_and(timed_out);
     let (connected, status, received) = record.how_far();
-    if connection.is_some() && pc.cached() != 0 && !timed_out && received == 0 {
+    if connection.is_some() && bits::ngx_peer_connection_t::CACHED.is_set(pc) && !timed_out && received == 0 {
         None
     } else if timed_out {
         Some(Failure::Timeout)
@@ -123,7 +124,7 @@ fn timed_out(connection: &ngx_connection_t) -> bool {
     let read = unsafe { &*connection.read };
     // SAFETY: as above.
     let write = unsafe { &*connection.write };
-    read.timedout() != 0 || write.timedout() != 0
+    bits::ngx_event_t::TIMEDOUT.is_set(read) || bits::ngx_event_t::TIMEDOUT.is_set(write)
 }
 
 pub(super) unsafe extern "C" fn notify(pc: *mut ngx_peer_connection_t, data: *mut c_void, kind: ngx_uint_t) {

@@ -4,6 +4,7 @@ use ngx::core::Status;
 use ngx::ffi::{ngx_http_request_t, ngx_http_upstream_t, ngx_int_t};
 
 use super::{Callbacks, Record};
+use crate::layout::bits;
 
 /// Called when bytes of an answer have come, until its head is whole. A protocol replaces it by its own next step, and goes on
 /// with that at once; when there is more to wait for, ours goes in front of it again.
@@ -23,7 +24,7 @@ pub(super) unsafe extern "C" fn process_header(r: *mut ngx_http_request_t) -> ng
     {
         record.answer_began(at_us);
     }
-    if rc == Status::NGX_OK.0 && u.upgrade() != 0 {
+    if rc == Status::NGX_OK.0 && bits::ngx_http_upstream_t::UPGRADE.is_set(u) {
         record.upgraded();
     } else if rc == Status::NGX_AGAIN.0 {
         Callbacks::follow(u, record);

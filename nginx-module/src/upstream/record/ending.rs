@@ -13,6 +13,7 @@ use ngx::ffi::{
 use super::{Attempt, Record, Stage};
 use crate::clock;
 use crate::ext::connection;
+use crate::layout::bits;
 use crate::trial;
 
 impl Record {
@@ -95,7 +96,7 @@ impl Record {
         const BAD_BODY: ngx_int_t = NGX_HTTP_BAD_REQUEST as ngx_int_t;
         const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
         let answered = u.headers_in.status_n;
-        if u.upgrade() != 0 {
+        if bits::ngx_http_upstream_t::UPGRADE.is_set(u) {
             // However an upgraded connection ends, also by a time-out of an idle one: the slot did its part.
             return Outcome::Status(NGX_HTTP_SWITCHING_PROTOCOLS as u16);
         }
@@ -122,7 +123,9 @@ impl Record {
         let client = connection(unsafe { &*self.request });
         // SAFETY: null unless the answer is buffered; in the request's pool.
         let pipe = unsafe { u.pipe.as_ref() };
-        client.error() != 0 || client.timedout() != 0 || pipe.is_some_and(|pipe| pipe.downstream_error() != 0)
+        bits::ngx_connection_t::ERROR.is_set(client)
+            || bits::ngx_connection_t::TIMEDOUT.is_set(client)
+            || pipe.is_some_and(|pipe| bits::ngx_event_pipe_t::DOWNSTREAM_ERROR.is_set(pipe))
     }
 
     /// An answer that began and did not end well: the peer is still held, so peer.free has not been told of a failure.
@@ -134,25 +137,25 @@ impl Record {
             }
             // With proxy_intercept_errors nginx ends a request by the slot's own status, and answers in its place.
             rc if rc == NGX_HTTP_BAD_GATEWAY as ngx_int_t || rc == NGX_HTTP_GATEWAY_TIME_OUT as ngx_int_t => {
-                u.header_sent() != 0 || answered as ngx_int_t != rc
+                bits::ngx_http_upstream_t::HEADER_SENT.is_set(u) || answered as ngx_int_t != rc
             }
             _ => false,
         };
-        bad && !u.peer.sockaddr.is_null() && u.upgrade() == 0
+        bad && !u.peer.sockaddr.is_null() && !bits::ngx_http_upstream_t::UPGRADE.is_set(u)
     }
 }
 
 /// A filter of nginx's own has refused the head of a good answer, as that of `slice` does when the `ETag` is another one than the
 /// first slice had.
 fn is_refused_by_nginx(u: &ngx_http_upstream_t) -> bool {
-    u.headers_in.status_n != 0 && u.header_sent() == 0
+    u.headers_in.status_n != 0 && !bits::ngx_http_upstream_t::HEADER_SENT.is_set(u)
 }
 
 /// With `proxy_cache_use_stale` nginx answers from the cache in place of a slot that failed, and reads the old status over the
 /// new one: the attempt still has it.
 #[cfg(ngx_feature = "http_cache")]
 fn hidden_by_cache(u: &ngx_http_upstream_t) -> Option<u16> {
-    if u.cache_status() != NGX_HTTP_CACHE_STALE {
+    if bits::ngx_http_upstream_t::CACHE_STATUS.get(u) != NGX_HTTP_CACHE_STALE {
         return None;
     }
     // SAFETY: null, or the state of the last attempt, in the request's pool.

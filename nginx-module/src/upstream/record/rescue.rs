@@ -8,6 +8,7 @@ use ngx::ffi::{ngx_int_t, ngx_peer_connection_t};
 use std::ptr::NonNull;
 
 use super::{Record, Rescue};
+use crate::layout::bits;
 
 impl Record {
     /// If rescue is armed for the slot, nginx shall know of one try more: it does not even look at a bad status otherwise
@@ -110,7 +111,7 @@ impl Record {
                 // As nginx does after a first peer.init (ngx_http_upstream_init_request).
                 u.peer.tries = u.peer.tries.min(self.tries_left());
                 // The key of the cache was made when the request was the other slot's.
-                u.set_cacheable(0);
+                bits::ngx_http_upstream_t::CACHEABLE.set(u, false);
                 Ok(())
             }
             _ => {
