@@ -3,25 +3,39 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-/// One of the nginx builds that every test must hold on.
+/// One of the nginx builds that the module must work with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// The nginx of the Debian package.
     Debian,
+    /// The one of Debian 13.
+    Debian13,
     /// A recent nginx, built from its sources.
     Source,
+    /// The newest one that Debian has.
+    Sid,
+    /// Somebody's own build, in a folder that `scripts/build-module --out` has filled. It may have the module linked in.
+    Own(&'static Path),
 }
 
 impl Flavour {
-    /// From `CUTOVER_NGINX=debian|source`; Debian's when it is not set.
+    /// From `CUTOVER_NGINX`: `debian`, `debian13`, `source`, `sid`, or the absolute path of a folder with an own build;
+    /// Debian's when it is not set.
     pub fn from_env() -> Result<Self> {
         match std::env::var("CUTOVER_NGINX").as_deref() {
             Err(_) | Ok("" | "debian") => Ok(Self::Debian),
+            Ok("debian13") => Ok(Self::Debian13),
             Ok("source") => Ok(Self::Source),
-            Ok(other) => bail!("failed to read CUTOVER_NGINX={other:?}: it is `debian` or `source`"),
+            Ok("sid") => Ok(Self::Sid),
+            Ok(folder) if folder.starts_with('/') => Ok(Self::Own(own(folder))),
+            Ok(other) => bail!(
+                "failed to read CUTOVER_NGINX={other:?}: it is `debian`, `debian13`, `source`, `sid`, or the absolute path \
+                 of a folder with `nginx` and the module"
+            ),
         }
     }
 
@@ -30,7 +44,7 @@ impl Flavour {
         match self {
             // Resolved, so that the processes' own idea of their program is the same path.
             Self::Debian => PathBuf::from("/usr/sbin/nginx"),
-            Self::Source => self.folder().join("nginx"),
+            _ => self.folder().join("nginx"),
         }
     }
 
@@ -55,12 +69,17 @@ impl Flavour {
         self.folder().join("ngx_http_cutover_module.so")
     }
 
+    /// Whether the module is a part of the program, and has no file.
+    pub fn has_module_linked_in(self) -> bool {
+        matches!(self, Self::Own(_)) && !self.module().exists()
+    }
+
     /// The folder that `scripts/build-module` fills for it.
     pub fn folder(self) -> PathBuf {
-        build().join(match self {
-            Self::Debian => "debian",
-            Self::Source => "source",
-        })
+        match self {
+            Self::Own(folder) => folder.to_owned(),
+            _ => build().join(self.to_string()),
+        }
     }
 }
 
@@ -68,9 +87,18 @@ impl fmt::Display for Flavour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Debian => "debian",
+            Self::Debian13 => "debian13",
             Self::Source => "source",
+            Self::Sid => "sid",
+            Self::Own(folder) => return write!(f, "{}", folder.display()),
         })
     }
+}
+
+/// It is one for the whole process.
+fn own(folder: &str) -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| PathBuf::from(folder))
 }
 
 /// What `scripts/build-module` fills: `CUTOVER_BUILD`, or `build/` at the root of the repository.

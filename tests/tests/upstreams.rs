@@ -65,6 +65,8 @@ async fn tls_upstreams_with_session_reuse() {
         cutover shop {{ slot blue b; slot green g; active blue; }}
         server {{
             listen %%listen:main%%;
+            # A session is asked for by each connection, and newer nginx keeps connections unless it is told not to.
+            proxy_set_header Connection close;
             location / {{ proxy_ssl_server_name on; proxy_ssl_name shop.example; proxy_pass https://shop; }}
         }}
         server {{ listen %%admin%%; location / {{ cutover_api write=on; }} }}"

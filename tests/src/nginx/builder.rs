@@ -103,7 +103,8 @@ impl Builder {
     /// Creates the folder and writes the configuration; nginx does not run yet.
     pub fn build(self) -> Result<Nginx> {
         let flavour = self.flavour.map_or_else(Flavour::from_env, Ok)?;
-        if !self.without_module && !flavour.module().is_file() {
+        let linked_in = flavour.has_module_linked_in();
+        if !self.without_module && !linked_in && !flavour.module().is_file() {
             bail!("failed to find {}: run scripts/build-module", flavour.module().display());
         }
         let dir = TempDir::new()?;
@@ -114,7 +115,7 @@ impl Builder {
         variables.insert("prefix".into(), dir.path().display().to_string());
         variables.insert("admin".into(), format!("unix:{}", dir.path().join("admin.sock").display()));
         variables.insert("module".into(), flavour.module().display().to_string());
-        let load = if self.without_module { "" } else { "load_module %%module%%;" };
+        let load = if self.without_module || linked_in { "" } else { "load_module %%module%%;" };
         variables.insert(
             "load_module".into(),
             load.replace("%%module%%", &flavour.module().display().to_string()),
