@@ -37,9 +37,6 @@ mod trial;
 mod upstream;
 mod variables;
 
-use std::ffi::c_char;
-use std::ptr;
-
 use ngx::ffi::{NGX_HTTP_MODULE, ngx_http_module_t, ngx_module_t};
 use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
 
@@ -95,16 +92,22 @@ pub static mut ngx_http_cutover_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-// The three tables that nginx looks up in a dynamic module's file (ngx_load_module).
+/// The three tables that nginx looks up in a dynamic module's file (ngx_load_module).
+#[cfg(feature = "loadable")]
+mod loadable {
+    use std::ffi::c_char;
+    use std::ptr;
 
-#[unsafe(no_mangle)]
-#[expect(missing_docs, reason = "nginx's own symbol")]
-pub static mut ngx_modules: [*const ngx_module_t; 2] = [&raw const ngx_http_cutover_module, ptr::null()];
+    use ngx::ffi::ngx_module_t;
 
-#[unsafe(no_mangle)]
-#[expect(missing_docs, reason = "nginx's own symbol")]
-pub static mut ngx_module_names: [*const c_char; 2] = [c"ngx_http_cutover_module".as_ptr(), ptr::null()];
+    use super::ngx_http_cutover_module;
 
-#[unsafe(no_mangle)]
-#[expect(missing_docs, reason = "nginx's own symbol")]
-pub static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+    #[unsafe(no_mangle)]
+    static mut ngx_modules: [*const ngx_module_t; 2] = [&raw const ngx_http_cutover_module, ptr::null()];
+
+    #[unsafe(no_mangle)]
+    static mut ngx_module_names: [*const c_char; 2] = [c"ngx_http_cutover_module".as_ptr(), ptr::null()];
+
+    #[unsafe(no_mangle)]
+    static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+}

@@ -33,6 +33,7 @@ mod choice;
 mod peer;
 mod protocol;
 mod record;
+mod sessions;
 
 use callbacks::Callbacks;
 pub(crate) use callbacks::Usual;

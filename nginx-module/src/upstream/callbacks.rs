@@ -7,11 +7,11 @@ use std::ffi::c_void;
 use std::ptr;
 
 use ngx::ffi::{
-    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_event_save_peer_session_pt,
-    ngx_event_set_peer_session_pt, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_palloc,
-    ngx_peer_connection_t,
+    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_http_request_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_palloc, ngx_peer_connection_t,
 };
 
+use super::sessions::Sessions;
 use super::{Record, peer, protocol};
 use crate::group::Slot;
 
@@ -35,8 +35,7 @@ pub(crate) struct Callbacks {
     pub(super) get: ngx_event_get_peer_pt,
     pub(super) free: ngx_event_free_peer_pt,
     pub(super) notify: ngx_event_notify_peer_pt,
-    pub(super) set_session: ngx_event_set_peer_session_pt,
-    pub(super) save_session: ngx_event_save_peer_session_pt,
+    pub(super) sessions: Sessions,
     pub(super) process_header: Protocol,
     pub(super) reinit_request: Protocol,
     pub(super) finalize_request: Finalize,
@@ -49,8 +48,7 @@ impl Callbacks {
             get: u.peer.get,
             free: u.peer.free,
             notify: u.peer.notify,
-            set_session: u.peer.set_session,
-            save_session: u.peer.save_session,
+            sessions: Sessions::of(&u.peer),
             process_header: u.process_header,
             reinit_request: u.reinit_request,
             finalize_request: u.finalize_request,
@@ -63,8 +61,7 @@ impl Callbacks {
             get: Some(peer::get),
             free: Some(peer::free),
             notify: self.notify.and(Some(peer::notify)),
-            set_session: self.set_session.and(Some(peer::set_session)),
-            save_session: self.save_session.and(Some(peer::save_session)),
+            sessions: self.sessions.wrapped(),
             process_header: self.process_header.and(Some(PROCESS_HEADER)),
             reinit_request: self.reinit_request.and(Some(protocol::reinit_request)),
             finalize_request: Some(protocol::finalize_request),
@@ -76,8 +73,7 @@ impl Callbacks {
         u.peer.get = self.get;
         u.peer.free = self.free;
         u.peer.notify = self.notify;
-        u.peer.set_session = self.set_session;
-        u.peer.save_session = self.save_session;
+        self.sessions.put_into(&mut u.peer);
         u.process_header = self.process_header;
         u.reinit_request = self.reinit_request;
         u.finalize_request = self.finalize_request;
@@ -91,16 +87,15 @@ impl Callbacks {
                 $(($ours.map(|f| f as usize) == $theirs.map(|f| f as usize)))&&+
             };
         }
-        same! {
+        let same = same! {
             self.get, u.peer.get;
             self.free, u.peer.free;
             self.notify, u.peer.notify;
-            self.set_session, u.peer.set_session;
-            self.save_session, u.peer.save_session;
             self.process_header, u.process_header;
             self.reinit_request, u.reinit_request;
             self.finalize_request, u.finalize_request;
-        }
+        };
+        same && self.sessions.are_those_of(&u.peer)
     }
 
     /// Takes the callbacks of the upstream and puts ours in front. `None`: the pool is exhausted.
@@ -171,7 +166,6 @@ impl Callbacks {
     pub(super) fn clear(peer: &mut ngx_peer_connection_t) {
         peer.data = ptr::null_mut::<c_void>();
         peer.notify = None;
-        peer.set_session = None;
-        peer.save_session = None;
+        Sessions::clear(peer);
     }
 }

@@ -15,7 +15,7 @@ use crate::layout::bits;
 
 /// # Safety
 /// `data` must be what [`Callbacks::replace`](super::Callbacks::replace) put into `peer.data`.
-unsafe fn record<'a>(data: *mut c_void) -> &'a Record {
+pub(super) unsafe fn record<'a>(data: *mut c_void) -> &'a Record {
     // SAFETY: the caller vouches for it; the record lives in the request's pool, which outlives the peer.
     unsafe { &*data.cast() }
 }
@@ -133,24 +133,5 @@ pub(super) unsafe extern "C" fn notify(pc: *mut ngx_peer_connection_t, data: *mu
     if let Some(original) = record.callbacks().and_then(|callbacks| callbacks.notify) {
         // SAFETY: what nginx would have called, with what it would have passed.
         unsafe { original(pc, record.balancer_data(), kind) };
-    }
-}
-
-pub(super) unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx passes peer.data back.
-    let record = unsafe { record(data) };
-    match record.callbacks().and_then(|callbacks| callbacks.set_session) {
-        // SAFETY: what nginx would have called, with what it would have passed.
-        Some(original) => unsafe { original(pc, record.balancer_data()) },
-        None => Status::NGX_OK.into(),
-    }
-}
-
-pub(super) unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
-    // SAFETY: nginx passes peer.data back.
-    let record = unsafe { record(data) };
-    if let Some(original) = record.callbacks().and_then(|callbacks| callbacks.save_session) {
-        // SAFETY: what nginx would have called, with what it would have passed.
-        unsafe { original(pc, record.balancer_data()) };
     }
 }
