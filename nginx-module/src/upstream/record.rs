@@ -326,6 +326,8 @@ impl Record {
         let rc = self.enter_slot();
         if rc != Status::NGX_OK.0 {
             self.let_go();
+            // An error page may be the next part of the request. nginx will not tell of the end of this one.
+            let _ = self.remember();
             return rc;
         }
         self.stage.set(Stage::Started);

@@ -1,5 +1,4 @@
-//! `X-Accel-Redirect` and `error_page` back into the group: one request of a client is several of a slot, and the slot is chosen
-//! anew for each.
+//! `X-Accel-Redirect` and `error_page` back into the group: one request of a client is several of one slot.
 
 use cutover_tests::edge::{Edge, UPSTREAMS};
 use cutover_tests::load::{Load, Request};
