@@ -91,7 +91,6 @@ pub struct Plan {
     /// How long the old slot stays up after that.
     pub warm: Duration,
     /// Counters of the old slot at the start: what it does from then on is what users had.
-    #[serde(default)]
     pub served: Counters,
 }
 
@@ -112,9 +111,10 @@ pub struct State {
 }
 
 impl State {
-    /// Whether the old slot had no healthy server just before the switch: this is a first release, or the old version was broken.
+    /// Whether the old slot was nothing to go back to just before the switch: no healthy server, and no good answer to a user. It is
+    /// so with a first release, and when the old version was broken.
     pub fn has_nothing_before(&self) -> bool {
-        self.marks.is_some_and(|marks| !marks.old.was_healthy())
+        self.marks.is_some_and(|marks| !marks.old.was_there())
     }
 
     /// The effect that is due, and that is done again after a restart. `None`: the deployment has ended.

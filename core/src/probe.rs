@@ -94,12 +94,11 @@ impl Slot {
 
     /// Healthy when as many peers as required are, sick when no longer so many can be. A slot without peers is not healthy.
     pub fn health(&self) -> Health {
-        let are = |health| self.peers.iter().filter(|(_, peer)| peer.health == health).count();
         if self.peers.is_empty() {
             Health::Unknown
-        } else if self.require.is_met(are(Health::Healthy), self.peers.len()) {
+        } else if self.require.is_met(self.healthy(), self.peers.len()) {
             Health::Healthy
-        } else if !self.require.is_met(self.peers.len() - are(Health::Sick), self.peers.len()) {
+        } else if !self.require.is_met(self.not_sick(), self.peers.len()) {
             Health::Sick
         } else {
             Health::Unknown
@@ -108,7 +107,21 @@ impl Slot {
 
     /// Peers that are healthy.
     pub fn healthy(&self) -> usize {
-        self.peers.iter().filter(|(_, peer)| peer.health == Health::Healthy).count()
+        self.count(Health::Healthy)
+    }
+
+    /// Peers that are not known to be sick.
+    pub fn not_sick(&self) -> usize {
+        self.peers.len() - self.count(Health::Sick)
+    }
+
+    /// Peers of the last round.
+    pub fn servers(&self) -> usize {
+        self.peers.len()
+    }
+
+    fn count(&self, health: Health) -> usize {
+        self.peers.iter().filter(|(_, peer)| peer.health == health).count()
     }
 
     /// What keeps the slot from being healthy, for people: one line.

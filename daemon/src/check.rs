@@ -59,7 +59,7 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
         let Some(seen) = &seen else { continue };
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
-                check_slots(group_seen, seen, &mut findings);
+                check_slots(group_seen, seen, group, &mut findings);
                 check_active(&Prober { world: edge, group: name, config: group }, group_seen, &mut findings)
                     .await;
             }
@@ -75,7 +75,7 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
     findings
 }
 
-fn check_slots(seen: &Seen, all: &[Seen], findings: &mut Vec<Finding>) {
+fn check_slots(seen: &Seen, all: &[Seen], config: &Group, findings: &mut Vec<Finding>) {
     let name = &seen.name;
     if seen.slots.len() < 2 {
         let have = seen.slots.len();
@@ -85,13 +85,18 @@ fn check_slots(seen: &Seen, all: &[Seen], findings: &mut Vec<Finding>) {
     }
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for slot in &seen.slots {
-        for peer in &slot.peers {
-            match owners.insert(&peer.address, &slot.name) {
-                Some(other) if other != slot.name => findings.push(Finding::Warning(format!(
-                    "group.{name}: slots \"{other}\" and \"{}\" share the server {}: to stop one is to stop both",
-                    slot.name, peer.address
-                ))),
-                _ => {}
+        for peer in slot.primaries() {
+            if let Some(other) = owners.insert(&peer.address, &slot.name).filter(|other| *other != slot.name)
+            {
+                let (slot, address) = (&slot.name, &peer.address);
+                let share =
+                    format!("group.{name}: slots \"{other}\" and \"{slot}\" share the server {address}");
+                findings.push(match config.starts_or_stops() {
+                    true => Finding::Problem(format!(
+                        "{share}: to start or stop one is to start or stop both, so no deployment goes to either"
+                    )),
+                    false => Finding::Warning(format!("{share}: what is done to one is done to both")),
+                });
             }
         }
         let at = format!("group.{name}, slot \"{}\"", slot.name);
@@ -106,7 +111,9 @@ fn check_slots(seen: &Seen, all: &[Seen], findings: &mut Vec<Finding>) {
             }
             Some(_) => {}
         }
-        if let Some(shared) = seen.shared_with(&slot.name, all) {
+        if let Some(shared) =
+            seen.shared_with(&slot.name, all).filter(|shared| !is_active && shared.traffic.is_routed())
+        {
             findings.push(Finding::Warning(format!("{at}: it {shared}: no deployment goes there meanwhile")));
         }
         if let Some(families) = families::of_slot(slot).filter(|_| !is_active) {
@@ -126,7 +133,9 @@ async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &
     let at = format!("group.{}, slot \"{}\"", seen.name, slot.name);
     let round = prober.round(slot).await;
     let passed = round.iter().filter(|(_, probed)| probed.is_ok()).count();
+    let answering = round.iter().filter(|(_, probed)| probed.is_ok()).map(|(address, _)| address.as_str());
     let families = families::of_slot(slot).filter(|_| passed > 0 && passed < round.len());
+    let families = families.map(|families| families.answering(answering));
     for (address, probed) in &round {
         let Err(why) = probed else { continue };
         findings.push(match &families {

@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(config.daemon.socket_mode.bits(), 0o600);
         assert_eq!(shop.probe.path.as_str(), "/health/ready");
         assert_eq!(shop.probe.thresholds().healthy, 2);
-        assert_eq!(shop.soak.limits().min_requests, 50);
+        assert_eq!(shop.soak.limits(shop.probe.require).min_requests, 50);
         assert!(!shop.soak.accepts_inconclusive());
     }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use cutover_core::api::Slot;
-use cutover_core::counters::Counters;
-use cutover_core::deployment::{Effect, Event, Now, Outcome, Phase, Plan, State, WayBack};
+use cutover_core::deployment::{Effect, Event, Phase, Plan};
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
@@ -13,19 +11,21 @@ use crate::clock::{Clock, rfc3339};
 use crate::config::{AdminAddress, Config, Group, Nginx};
 use crate::driver::{self, Ask, Driver, Reins};
 use crate::edge::{EdgeError, TokenFile};
-use crate::journal::{Deployment, Entry, Journal, JournalError, KEPT, Superseded};
-use crate::probe::{Found, Prober};
+use crate::journal::{Deployment, Entry, Journal, JournalError, KEPT};
 use crate::world::World;
 
 mod by_hand;
 mod refusal;
 mod run;
 mod status;
+mod takeover;
 mod target;
 #[cfg(test)]
 mod tests;
 mod text;
+mod way_back;
 
+use run::Rerunning;
 use target::Chosen;
 
 pub use by_hand::WantedSwitch;
@@ -53,6 +53,7 @@ pub struct Control<W> {
     journal: Journal,
     clock: Clock,
     seats: Arc<std::sync::Mutex<BTreeMap<String, Arc<Seat>>>>,
+    reruns: Arc<std::sync::Mutex<BTreeMap<String, Rerunning>>>,
 }
 
 impl<W> Clone for Control<W> {
@@ -63,6 +64,7 @@ impl<W> Clone for Control<W> {
             journal: self.journal.clone(),
             clock: self.clock,
             seats: Arc::clone(&self.seats),
+            reruns: Arc::clone(&self.reruns),
         }
     }
 }
@@ -137,9 +139,22 @@ impl<W: World> Control<W> {
         journal: Journal,
         clock: Clock,
     ) -> Result<Self, JournalError> {
-        let control = Self { config: Arc::new(config), world, journal, clock, seats: Arc::default() };
+        let control = Self {
+            config: Arc::new(config),
+            world,
+            journal,
+            clock,
+            seats: Arc::default(),
+            reruns: Arc::default(),
+        };
         for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
             tracing::error!(deployment, why, "it cannot be read, so it is stuck");
+            if let Err(error) = control.world.end_commands(&deployment).await {
+                tracing::warn!(deployment, %error, "failed to end its commands");
+            }
+        }
+        // What a command of a deployment that is over has left is not followed up by a driver.
+        for deployment in control.journal.deployments_with_commands().await? {
             if let Err(error) = control.world.end_commands(&deployment).await {
                 tracing::warn!(deployment, %error, "failed to end its commands");
             }
@@ -158,6 +173,9 @@ impl<W: World> Control<W> {
             let seat = control.seat(&group);
             *seat.lock().await = Some(control.drive(entry));
         }
+        for group in control.config.group.keys() {
+            control.stand_by(group.as_str()).await;
+        }
         Ok(control)
     }
 
@@ -172,10 +190,11 @@ impl<W: World> Control<W> {
         self.writable().await?;
         let seat = self.seat(group);
         let mut seat = seat.lock().await;
+        self.nothing_reruns(group)?;
         if let Some(running) = self.not_warm(&seat).await {
             return Err(running);
         }
-        let chosen = self.target(group, wanted.to.as_deref(), &seat).await?;
+        let chosen = self.target(group, config, wanted.to.as_deref(), &seat).await?;
         let deployment = self.planned(group, config, wanted, &chosen).await?;
         let (state, _) = deployment.plan.begin(self.clock.now());
         let message = driver::first_message(&deployment, &chosen.gives_up, &state);
@@ -246,6 +265,7 @@ impl<W: World> Control<W> {
                 let _ = running.task.await;
             }
         }
+        self.end_reruns(patience).await;
         for entry in self.journal.open_deployments().await.unwrap_or_default() {
             if let Err(error) = self.world.end_commands(&entry.deployment.id).await {
                 tracing::warn!(deployment = entry.deployment.id, %error, "failed to end its commands");
@@ -271,11 +291,19 @@ impl<W: World> Control<W> {
         let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
         let (driver, reins) = Driver::new(world, journal, self.clock, entry.deployment, entry.state);
         let (name, control) = (id.clone(), self.clone());
+        let mut state = reins.state.clone();
+        let (live, live_group) = (self.clone(), group.clone());
+        tokio::spawn(async move {
+            if state.wait_for(|state| matches!(state.phase, Phase::Warm { .. })).await.is_ok() {
+                live.stand_by(&live_group).await;
+            }
+        });
         let task = tokio::spawn(async move {
             if let Err(error) = driver.run().await {
                 tracing::error!(deployment = name, %error, "stopped: the journal cannot be written");
             }
             control.prune(&group).await;
+            control.stand_by(&group).await;
         });
         Running { id, reins, task }
     }
@@ -329,6 +357,10 @@ impl<W: World> Control<W> {
         }
     }
 
+    fn reruns(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Rerunning>> {
+        self.reruns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn seat(&self, group: &str) -> Arc<Seat> {
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(seats.entry(group.to_owned()).or_default())
@@ -340,105 +372,6 @@ impl<W: World> Control<W> {
         let phase = running.phase().await;
         (!matches!(phase, Phase::Warm { .. }))
             .then(|| Refusal::Busy { id: running.id.clone(), phase: phase.name().to_owned() })
-    }
-
-    /// Ends the warm window of the deployment before, if there is one.
-    async fn supersede(&self, seat: &mut MutexGuard<'_, Option<Running>>) -> Result<(), Refusal> {
-        if let Some(running) = live(seat).await {
-            running.ask(Event::Supersede).await?;
-        }
-        if let Some(running) = seat.take() {
-            let _ = running.task.await;
-        }
-        Ok(())
-    }
-
-    /// Begins a deployment and ends the warm window of the one before, both or neither.
-    async fn take_over(
-        &self,
-        seat: &mut MutexGuard<'_, Option<Running>>,
-        deployment: Deployment,
-        state: &State,
-        message: &str,
-    ) -> Result<Deployment, Refusal> {
-        if live(seat).await.is_none() {
-            return Ok(self.journal.begin(deployment, state, message).await?);
-        }
-        let Some(running) = seat.take() else { return Err(Refusal::NothingToAbort(deployment.plan.group)) };
-        let before = match self.journal.entry(&running.id).await {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Err(Refusal::UnknownDeployment(running.id)),
-            Err(error) => {
-                **seat = Some(running);
-                return Err(error.into());
-            }
-        };
-        // It only watches: nothing is cut short. Should it have gone on meanwhile, the journal does not take the new one.
-        running.task.abort();
-        let _ = running.task.await;
-        let begun = match Superseded::of(&before, self.clock.now()) {
-            Some(superseded) => self.journal.begin_after(superseded, deployment, state, message).await,
-            None => Err(JournalError::Open(running.id.clone())),
-        };
-        if begun.is_err() {
-            let now = self.journal.entry(&running.id).await.ok().flatten();
-            **seat = Some(self.drive(now.unwrap_or(before)));
-        }
-        Ok(begun?)
-    }
-
-    /// A refusal when traffic would have to go back and the old slot is known to be no better. What nginx cannot be asked now,
-    /// the rollback will ask it.
-    async fn verify_way_back(&self, group: &str, running: &Running) -> Result<(), Refusal> {
-        let phase = running.phase().await;
-        if !matches!(phase, Phase::Soaking { .. } | Phase::Draining { .. } | Phase::Warm { .. }) {
-            return Ok(());
-        }
-        let Some(entry) = self.journal.entry(&running.id).await? else { return Ok(()) };
-        let seen = match self.world.group(group).await {
-            Ok(seen) => seen,
-            Err(_) if matches!(phase, Phase::Soaking { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let plan = entry.deployment.plan;
-        let prober = Prober { world: &*self.world, group, config: &entry.deployment.config };
-        let new_healthy = match seen.slot(&plan.to) {
-            Some(new) => prober.found(new).await.healthy,
-            None => 0,
-        };
-        // An operator may know better than the counters which version is the worse one.
-        let now = |old_healthy| Now { old_healthy, new_healthy, new_served: Counters::default() };
-        let old = entry.state.marks.unwrap_or_default().old;
-        let is_open = |found: &Found| old.way_back(&now(found.healthy)) == WayBack::Open;
-        match prober.look(&seen, &plan.from, is_open).await {
-            Ok(found) if is_open(&found) => Ok(()),
-            Ok(Found { why, .. }) | Err(why) => {
-                Err(Refusal::NoBetter { slot: plan.from, phase: phase.name(), why })
-            }
-        }
-    }
-
-    /// What to do instead of a rollback: give the traffic to the slot that is still up, or deploy the version again that was live
-    /// before the one that is.
-    async fn no_way_back(&self, group: &str, config: &Group) -> Result<Refusal, JournalError> {
-        let mut refusal = Refusal::NoWayBack { group: group.to_owned(), previous: None, up: None };
-        let (Ok(seen), Refusal::NoWayBack { previous, up, .. }) =
-            (self.world.group(group).await, &mut refusal)
-        else {
-            return Ok(refusal);
-        };
-        let prober = Prober { world: &*self.world, group, config };
-        for Slot { name, .. } in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
-            if prober.verify(&seen, name).await.is_ok() {
-                *up = Some(name.clone());
-            }
-        }
-        let all = self.journal.history(Some(group), LOOK_BACK).await?;
-        let live = all.into_iter().find(|entry| {
-            entry.deployment.plan.to == seen.route.active && entry.outcome == Some(Outcome::Completed)
-        });
-        *previous = live.map(|entry| entry.deployment.previous).filter(|version| !version.is_empty());
-        Ok(refusal)
     }
 }
 

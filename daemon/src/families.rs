@@ -1,5 +1,5 @@
-//! Names that stand for an IPv4 and an IPv6 address. An application often listens on one of the two only; nginx passes over the
-//! dead one, so users see nothing, but a slot of which all servers must be healthy never is.
+//! Names that stand for an IPv4 and an IPv6 address. An application often listens on one of the two only. nginx passes over the dead
+//! one, so users see nothing; but a slot never becomes healthy if all its servers must be.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -15,19 +15,32 @@ pub struct Families {
     pub v4: Vec<String>,
     /// Its IPv6 addresses, as nginx writes them.
     pub v6: Vec<String>,
+    /// One of them that answers, if that is known.
+    pub answers: Option<String>,
+}
+
+impl Families {
+    /// With an address that answers.
+    pub fn answering<'a>(mut self, mut addresses: impl Iterator<Item = &'a str>) -> Self {
+        self.answers = addresses
+            .find(|address| self.v4.iter().chain(&self.v6).any(|known| known == address))
+            .map(str::to_owned);
+        self
+    }
 }
 
 /// What to do about it.
 impl fmt::Display for Families {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server, v4, v6 } = self;
+        let Self { server, v4, v6, answers } = self;
+        let example = answers.as_ref().or(v4.first());
         write!(
             f,
             "\"server {server}\" stands for {} and {}: if the application listens on one of them only, write that one into \
              nginx's configuration, as in \"server {}\", or set probe.require = \"one\"",
             v4.join(", "),
             v6.join(", "),
-            v4.first().map_or("", String::as_str)
+            example.map_or("", String::as_str)
         )
     }
 }
@@ -48,6 +61,7 @@ fn of_server(slot: &Slot, server: &str) -> Option<Families> {
         server: server.to_owned(),
         v4: names(v4),
         v6: names(v6),
+        answers: None,
     })
 }
 
@@ -84,6 +98,8 @@ mod tests {
     #[test]
     fn it_says_what_to_write() {
         let peers = [("[::1]:32021", Some("localhost:32021")), ("127.0.0.1:32021", Some("localhost:32021"))];
+        let only_v6 = of_slot(&slot(&peers)).unwrap().answering(["[::1]:32021"].into_iter()).to_string();
+        assert!(only_v6.contains("as in \"server [::1]:32021\""), "{only_v6}");
         let said = of_slot(&slot(&peers)).unwrap().to_string();
         assert!(said.contains("\"server 127.0.0.1:32021\""), "{said}");
         assert!(

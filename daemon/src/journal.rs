@@ -384,6 +384,16 @@ impl Journal {
         .await
     }
 
+    /// Deployments with commands that are not known to have ended.
+    pub async fn deployments_with_commands(&self) -> Result<Vec<String>, JournalError> {
+        self.blocking(|connection| {
+            let mut select = connection.prepare("SELECT DISTINCT deployment FROM commands")?;
+            let rows = select.query_map([], |row| row.get(0))?;
+            rows.collect()
+        })
+        .await
+    }
+
     /// Commands of a deployment that are not known to have ended.
     pub async fn commands(&self, id: &str) -> Result<Vec<Leader>, JournalError> {
         let id = id.to_owned();

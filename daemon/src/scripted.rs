@@ -102,6 +102,10 @@ pub(crate) struct Scene {
     pub(crate) others: Vec<Group>,
     /// A version that answers 500 to so many of a hundred users.
     pub(crate) errors: Option<(String, u64)>,
+    /// A version that answers 500 to all users once it has answered so many.
+    pub(crate) bad_after: Option<(String, u64)>,
+    /// Servers that die when green gets the traffic.
+    pub(crate) dead_after_switch: Vec<String>,
     /// What happens when a command has run.
     pub(crate) after_command: Option<(String, Happening)>,
     /// Switches that are still under way, and the generations that they expect.
@@ -145,6 +149,8 @@ impl Scripted {
             holds: BTreeMap::new(),
             others: Vec::new(),
             errors: None,
+            bad_after: None,
+            dead_after_switch: Vec::new(),
             after_command: None,
             late: Vec::new(),
             counters: BTreeMap::new(),
@@ -209,6 +215,10 @@ impl Scene {
             None => true,
         };
         let counters = self.counters.entry(self.active.clone()).or_default();
+        let turned = self.bad_after.as_ref().is_some_and(|(version, answers)| {
+            self.running.get(&self.active) == Some(version) && counters.requests >= *answers
+        });
+        let bad = bad || turned;
         counters.requests += self.traffic;
         counters.attempts += self.traffic;
         let percent =
@@ -293,6 +303,7 @@ impl Scene {
                 if let Some(slot) = self.sick_after_switch.take() {
                     self.sick.push(slot);
                 }
+                self.dead.append(&mut self.dead_after_switch);
                 let blind = std::mem::take(&mut self.blind_after_switch);
                 self.fail("group", blind);
             }

@@ -179,12 +179,11 @@ async fn as_many_servers_as_are_required_are_enough() {
     let (blue, green) = (backend("blue").await, backend("green").await);
     let builder = nginx(
         "upstream shop_blue { server %%blue%%; }
-        upstream shop_green { server %%green%%; server %%dead%% max_fails=1 fail_timeout=60s; }",
+        upstream shop_green { server %%green%%; server %%dead%%; }",
     );
     let builder = builder.set("blue", blue.address()).set("green", green.address()).set("dead", nobody());
     let require = GROUP.replace("[group.shop.probe]", "[group.shop.probe]\nrequire = \"50%\"");
-    let attempts = require.replace("min_requests = 5", "min_requests = 5\nmax_failed_attempts_ratio = 0.9");
-    let stage = Stage::start(builder, &attempts).await.unwrap();
+    let stage = Stage::start(builder, &require).await.unwrap();
     let _users = stage.users().unwrap();
     assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
 }

@@ -1,17 +1,17 @@
-//! Slots of several groups that lead to the same servers.
+//! Slots that lead to the same servers.
 
 use std::fmt;
 
-use super::{Group, Traffic};
+use super::{Group, Slot, Traffic};
 
-/// A slot of another group that has traffic at servers of ours. Text completes `slot "green" ..`.
+/// A slot that has traffic at servers of another one. Text completes `slot "green" ..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
-    /// The other group.
+    /// The group of that slot.
     pub group: String,
-    /// Its slot.
+    /// The slot.
     pub slot: String,
-    /// Why that slot has traffic.
+    /// Why it has traffic.
     pub traffic: Traffic,
     /// What both have, as in `server 127.0.0.1:3000` or `upstream shop_green`.
     pub what: String,
@@ -25,26 +25,36 @@ impl fmt::Display for Shared {
 }
 
 impl Group {
-    /// The first slot of another group that users' requests go to, or may at any moment, and that has an upstream or a server in
-    /// common with one of ours: what is done to ours is done to its users.
+    /// The slot of another group that has traffic, and an upstream or a server in common with one of ours: what is done to ours is
+    /// done to its users. One that users' requests go to comes before one that only has some to finish.
     pub fn shared_with(&self, slot: &str, groups: &[Self]) -> Option<Shared> {
         let ours = self.slot(slot)?;
         let others = groups.iter().filter(|other| other.name != self.name);
-        others.flat_map(|other| other.slots.iter().map(move |theirs| (other, theirs))).find_map(
-            |(other, theirs)| {
-                let what = if !ours.upstream.is_empty() && ours.upstream == theirs.upstream {
-                    format!("upstream {}", ours.upstream)
-                } else {
-                    let both = ours
-                        .primaries()
-                        .find(|peer| theirs.primaries().any(|their| their.address == peer.address))?;
-                    format!("server {}", both.address)
-                };
-                let traffic = other.route.routes_to(&theirs.name)?;
-                Some(Shared { group: other.name.clone(), slot: theirs.name.clone(), traffic, what })
-            },
-        )
+        let theirs = others.flat_map(|other| other.slots.iter().map(move |slot| (other, slot)));
+        theirs
+            .filter_map(|(other, theirs)| shared(ours, other, theirs))
+            .min_by_key(|shared| !shared.traffic.is_routed())
     }
+
+    /// The same for the other slots of our own group.
+    pub fn shared_within(&self, slot: &str) -> Option<Shared> {
+        let ours = self.slot(slot)?;
+        let others = self.slots.iter().filter(|other| other.name != slot);
+        others
+            .filter_map(|theirs| shared(ours, self, theirs))
+            .min_by_key(|shared| !shared.traffic.is_routed())
+    }
+}
+
+fn shared(ours: &Slot, other: &Group, theirs: &Slot) -> Option<Shared> {
+    let what = if !ours.upstream.is_empty() && ours.upstream == theirs.upstream {
+        format!("upstream {}", ours.upstream)
+    } else {
+        let is_theirs = |address: &str| theirs.primaries().any(|peer| peer.address == address);
+        format!("server {}", ours.primaries().find(|peer| is_theirs(&peer.address))?.address)
+    };
+    let traffic = other.has_traffic(&theirs.name)?;
+    Some(Shared { group: other.name.clone(), slot: theirs.name.clone(), traffic, what })
 }
 
 #[cfg(test)]
@@ -96,6 +106,25 @@ mod tests {
             let found = shop.shared_with("green", &[shop.clone(), blog]);
             assert_eq!(found.as_ref().map(|found| found.what.as_str()), shared, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_shared_within_the_group() {
+        let shop = group("shop", "blue", &[("blue", "sb", "a:1", false), ("green", "sg", "a:1", false)]);
+        assert_eq!(shop.shared_within("green").unwrap().what, "server a:1");
+        assert_eq!(shop.shared_within("blue"), None, "green has no traffic");
+        let crossed = group("shop", "blue", &[("blue", "sb", "a:1", false), ("green", "sg", "a:1", true)]);
+        assert_eq!(crossed.shared_within("green"), None, "a backup is no part of it");
+    }
+
+    #[test]
+    fn requests_of_another_group_are_traffic_too() {
+        let shop = group("shop", "blue", &[("green", "sg", "a:2", false)]);
+        let mut blog = group("blog", "y", &[("x", "bx", "a:2", false), ("y", "by", "b:1", false)]);
+        assert_eq!(shop.shared_with("green", std::slice::from_ref(&blog)), None);
+        blog.slots[0].counters.in_flight = 2;
+        let traffic = shop.shared_with("green", &[blog]).unwrap().traffic;
+        assert_eq!(traffic, Traffic::InFlight { requests: 2, upgraded: 0 });
     }
 
     #[test]

@@ -40,6 +40,14 @@ impl Traffic {
     pub fn is_routed(&self) -> bool {
         !matches!(self, Self::InFlight { .. })
     }
+
+    /// What is cut off if the slot is stopped, as in `2 requests and 1 connection`; `None`: it has more than that.
+    pub fn held(&self) -> Option<String> {
+        match self {
+            Self::InFlight { requests, upgraded } => Some(held(*requests, *upgraded)),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Traffic {
@@ -51,14 +59,14 @@ impl fmt::Display for Traffic {
                 write!(f, "takes the traffic back when the trial of slot \"{trial}\" ends badly")
             }
             Self::InFlight { requests, upgraded } => {
-                write!(f, "holds {}", requests_and_connections(*requests, *upgraded))
+                write!(f, "holds {}", held(*requests, *upgraded))
             }
         }
     }
 }
 
 /// As in `3 connections`, `1 request` or `2 requests and 1 connection`.
-fn requests_and_connections(in_flight: u64, upgraded: u64) -> String {
+fn held(in_flight: u64, upgraded: u64) -> String {
     let counted = |number: u64, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     match (in_flight.saturating_sub(upgraded), upgraded) {
         (requests, 0) => counted(requests, "request"),

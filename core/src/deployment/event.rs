@@ -67,6 +67,8 @@ pub enum Event {
     Reverted,
     /// The new slot is stopped.
     TornDown,
+    /// The database is not reverted while the slot holds requests.
+    Held(String),
     /// The step could not be done this time.
     StepFailed(String),
     /// The operator wants the deployment to end, and what it did undone.

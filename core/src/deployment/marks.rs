@@ -7,6 +7,9 @@ use crate::counters::Counters;
 /// Answers of the old slot that say how it did. Fewer say nothing.
 const ENOUGH: u64 = 10;
 
+/// One answer of so many must have been an error for a version to be called broken.
+const BROKEN: u64 = 10;
+
 /// Errors that the new slot would have had if it were as bad as the old one: with fewer answers it may still become so (the rule
 /// of three: no error where three were to be expected happens by chance once in twenty times).
 const EXPECTED_ERRORS: u128 = 3;
@@ -16,6 +19,8 @@ const EXPECTED_ERRORS: u128 = 3;
 pub struct Marks {
     /// The route's generation: the switch expects it.
     pub generation: u32,
+    /// The generation after the switch.
+    pub switched: Option<u32>,
     /// Counters of the new slot: the soak counts from here.
     pub baseline: Counters,
     /// The old slot.
@@ -36,12 +41,34 @@ pub struct Old {
 /// Both slots now that the traffic should go back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Primaries of the old slot that pass their probe.
+    /// Primaries that the old slot has now.
+    pub old_servers: usize,
+    /// Those of them that pass their probe.
     pub old_healthy: usize,
-    /// The same of the new slot.
+    /// Primaries of the new slot that pass their probe.
     pub new_healthy: usize,
-    /// What the new slot has done since the switch.
-    pub new_served: Counters,
+    /// What the new slot has done since the switch; absent: it was not judged by what it did to users.
+    pub since_switch: Option<Counters>,
+    /// What it has done in the last moments: good minutes before them are no comfort.
+    pub lately: Option<Counters>,
+}
+
+impl Now {
+    /// Servers of the new slot that are any good to users: what is healthy for a probe and fails users counts by its good answers.
+    fn new_servers(&self) -> usize {
+        let lately = self.lately.filter(says_something);
+        let Some(seen) = lately.or(self.since_switch) else { return self.new_healthy };
+        match seen.answered() {
+            // Requests that nobody has answered, or none.
+            0 if seen.requests > 0 => 0,
+            0 => self.new_healthy,
+            answered => {
+                let good = u128::from(answered.saturating_sub(seen.errors()));
+                let servers = (self.new_healthy as u128 * good).div_ceil(u128::from(answered));
+                usize::try_from(servers).unwrap_or(self.new_healthy)
+            }
+        }
+    }
 }
 
 /// Whether the old slot is better than what users have.
@@ -57,40 +84,63 @@ pub enum WayBack {
 
 impl Old {
     /// Whether there is something to go back to. A first release has no version before it.
-    pub fn was_healthy(&self) -> bool {
-        self.healthy > 0
+    pub fn was_there(&self) -> bool {
+        self.healthy > 0 || self.good_answers() > 0
+    }
+
+    /// Answers to users that were no errors.
+    pub fn good_answers(&self) -> u64 {
+        self.served.answered().saturating_sub(self.served.errors())
+    }
+
+    /// Whether so many healthy servers are like before: at least half of those that were healthy, or of those that the slot has now.
+    pub fn is_as_before(&self, healthy: usize, servers: usize) -> bool {
+        healthy > 0 && healthy.saturating_mul(2) >= self.healthy.min(servers)
     }
 
     /// Whether traffic shall go back.
     ///
     /// The measure is what users had and what they have now, not what the configuration lists: a slot that served them with one
-    /// server of two is a way back while that one is healthy. At least half of the servers that were healthy must be so still,
-    /// or more than the new slot has.
+    /// server of two is a way back while that one is healthy. The old slot must be as before, or have more than the new one.
     pub fn way_back(&self, now: &Now) -> WayBack {
-        let as_before = now.old_healthy.saturating_mul(2) >= self.healthy;
-        if now.old_healthy == 0 || !(as_before || now.old_healthy > now.new_healthy) {
+        let is_better = now.old_healthy > now.new_servers();
+        if now.old_healthy == 0 || !(is_better || self.is_as_before(now.old_healthy, now.old_servers)) {
             return WayBack::Sick;
         }
-        match self.was_worse_than(&now.new_served) {
+        match self.was_worse(now) {
             Some(why) => WayBack::Worse(why),
             None => WayBack::Open,
         }
     }
 
-    /// A release that mends a broken version may have errors of its own and still be the better one. The old slot must have been
-    /// at least twice as bad: small differences are chance.
-    fn was_worse_than(&self, new: &Counters) -> Option<String> {
-        let (old_answers, new_answers) = (self.served.answered(), new.answered());
-        let (old_errors, new_errors) = (self.served.errors(), new.errors());
-        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
-        let (old, new) = (product(old_errors, new_answers), product(new_errors, old_answers));
-        let is_evident = old_answers >= ENOUGH && old >= EXPECTED_ERRORS * u128::from(old_answers);
-        (is_evident && old >= 2 * new).then(|| {
+    /// A release that mends a broken version may have errors of its own and still be the better one. The old version must have been
+    /// broken, and at least twice as bad, since the switch and lately: small differences are chance.
+    fn was_worse(&self, now: &Now) -> Option<String> {
+        let new = now.since_switch.filter(|_| now.new_healthy > 0)?;
+        let lately = now.lately.filter(says_something);
+        let (errors, answers) = (self.served.errors(), self.served.answered());
+        let is_broken = answers >= ENOUGH && errors.saturating_mul(BROKEN) >= answers;
+        let is_evident = product(errors, new.answered()) >= EXPECTED_ERRORS * u128::from(answers);
+        let is_twice_as_bad_as = |new: &Counters| {
+            new.answered() > 0 && product(errors, new.answered()) >= 2 * product(new.errors(), answers)
+        };
+        let is_worse = is_twice_as_bad_as(&new) && lately.is_none_or(|lately| is_twice_as_bad_as(&lately));
+        (is_broken && is_evident && is_worse).then(|| {
             format!(
-                "was worse before the switch: {old_errors} of its {old_answers} answers were 5xx, of the new version's {new_errors} of {new_answers}"
+                "was worse before the switch: {errors} of its {answers} answers were 5xx, of the new version's {} of {}",
+                new.errors(),
+                new.answered()
             )
         })
     }
+}
+
+fn says_something(seen: &Counters) -> bool {
+    seen.requests > 0 || seen.answered() > 0
+}
+
+fn product(a: u64, b: u64) -> u128 {
+    u128::from(a) * u128::from(b)
 }
 
 #[cfg(test)]
@@ -107,58 +157,91 @@ mod tests {
 
     #[test]
     fn as_many_as_served_before_are_enough() {
-        for (healthy, old_healthy, new_healthy, open) in [
-            (2, 2, 2, true),
-            (1, 1, 2, true),
-            (1, 0, 2, false),
-            (2, 1, 2, true),
-            (3, 1, 3, false),
-            (3, 1, 0, true),
-            (10, 4, 10, false),
-            (10, 5, 10, true),
-            (10, 4, 3, true),
-            (0, 0, 1, false),
-            (0, 1, 1, true),
+        for (healthy, old_healthy, old_servers, new_healthy, open) in [
+            (2, 2, 2, 2, true),
+            (1, 1, 2, 2, true),
+            (1, 0, 2, 2, false),
+            (2, 1, 2, 2, true),
+            (3, 1, 3, 3, false),
+            (3, 1, 3, 0, true),
+            (10, 4, 10, 10, false),
+            (10, 5, 10, 10, true),
+            (10, 4, 10, 3, true),
+            (10, 3, 3, 10, true),
+            (0, 0, 1, 1, false),
+            (0, 1, 1, 1, true),
         ] {
             let old = Old { servers: 10, healthy, served: Counters::default() };
-            let now = Now { old_healthy, new_healthy, new_served: Counters::default() };
+            let now = Now { old_healthy, old_servers, new_healthy, ..Now::default() };
             let found = old.way_back(&now) == WayBack::Open;
-            assert_eq!(found, open, "{healthy} before, {old_healthy} now, {new_healthy} of the new slot");
+            assert_eq!(
+                found, open,
+                "{healthy} before, {old_healthy} of {old_servers} now, {new_healthy} of the new slot"
+            );
+        }
+    }
+
+    #[test]
+    fn servers_that_fail_users_do_not_count_however_healthy_their_page_is() {
+        let old = Old { servers: 3, healthy: 3, served: served(100, 0) };
+        let now = Now { old_healthy: 1, old_servers: 3, new_healthy: 3, ..Now::default() };
+        let unanswered = Counters { requests: 5, ..Counters::default() };
+        for (since_switch, lately, open) in [
+            (served(0, 100), None, true),
+            (served(98, 2), None, false),
+            (served(1_000, 11), Some(served(0, 20)), true),
+            (served(1_000, 11), Some(unanswered), true),
+            (served(1_000, 11), Some(served(20, 0)), false),
+            (served(0, 100), Some(Counters::default()), true),
+        ] {
+            let found = old.way_back(&Now { since_switch: Some(since_switch), lately, ..now });
+            assert_eq!(found == WayBack::Open, open, "{since_switch:?} {lately:?}");
         }
     }
 
     #[test]
     fn a_version_that_was_worse_is_no_way_back() {
-        for (old, new, worse) in [
-            (served(0, 100), served(98, 2), true),
-            (served(100, 0), served(98, 2), false),
-            (served(97, 3), served(97, 3), false),
-            (served(94, 6), served(97, 3), true),
-            (served(94, 6), served(29, 1), false),
-            (served(95, 5), served(97, 3), false),
-            (served(0, 9), served(98, 2), false),
-            (served(0, 100), served(9, 0), true),
-            (served(0, 100), served(2, 0), false),
-            (served(97, 3), served(90, 0), false),
-            (served(97, 3), served(100, 0), true),
-            (served(0, 100), served(0, 100), false),
+        let unanswered = Counters { requests: 5, ..Counters::default() };
+        for (old, new, lately, worse) in [
+            (served(0, 100), served(98, 2), None, true),
+            (served(100, 0), served(98, 2), None, false),
+            (served(97, 3), served(100, 0), None, false),
+            (served(80, 20), served(80, 20), None, false),
+            (served(80, 20), served(90, 10), None, true),
+            (served(80, 20), served(85, 15), None, false),
+            (served(0, 9), served(98, 2), None, false),
+            (served(0, 100), served(9, 0), None, true),
+            (served(0, 100), served(2, 0), None, false),
+            (served(0, 100), served(0, 100), None, false),
+            (served(0, 100), served(1_000, 20), Some(served(0, 20)), false),
+            (served(0, 100), served(1_000, 20), Some(unanswered), false),
+            (served(0, 100), served(1_000, 20), Some(served(20, 1)), true),
+            (served(0, 100), served(9, 0), Some(Counters::default()), true),
         ] {
-            let now = Now { old_healthy: 1, new_healthy: 1, new_served: new };
-            let found = Old { servers: 1, healthy: 1, served: old }.way_back(&now);
-            assert_eq!(matches!(found, WayBack::Worse(_)), worse, "{old:?} {new:?}");
+            let now = Now { old_healthy: 1, old_servers: 1, new_healthy: 1, since_switch: Some(new), lately };
+            let before = Old { servers: 1, healthy: 1, served: old };
+            assert_eq!(
+                matches!(before.way_back(&now), WayBack::Worse(_)),
+                worse,
+                "{old:?} {new:?} {lately:?}"
+            );
+            let dead = before.way_back(&Now { new_healthy: 0, ..now });
+            assert_eq!(dead, WayBack::Open, "the new slot is dead: {old:?} {new:?}");
         }
     }
 
     #[test]
     fn what_was_worse_has_its_figures() {
-        let now = Now { old_healthy: 1, new_healthy: 1, new_served: served(98, 2) };
-        let WayBack::Worse(why) = (Old { servers: 1, healthy: 1, served: served(0, 100) }).way_back(&now)
-        else {
-            panic!()
+        let now = Now {
+            old_healthy: 1,
+            old_servers: 1,
+            new_healthy: 1,
+            since_switch: Some(served(98, 2)),
+            lately: None,
         };
-        assert_eq!(
-            why,
-            "was worse before the switch: 100 of its 100 answers were 5xx, of the new version's 2 of 100"
-        );
+        let old = Old { servers: 1, healthy: 1, served: served(0, 100) };
+        let expected =
+            "was worse before the switch: 100 of its 100 answers were 5xx, of the new version's 2 of 100";
+        assert_eq!(old.way_back(&now), WayBack::Worse(expected.to_owned()));
     }
 }

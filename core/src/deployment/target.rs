@@ -25,13 +25,15 @@ pub enum NoTarget {
     HasTraffic(String, Traffic),
 }
 
-/// What is known of the slots beside what nginx says.
+/// What is known of the slots beside what nginx says of the group.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'a, F> {
+pub struct Known<'a, F, G> {
     /// The slot that is kept warm as the way back.
     pub warm: Option<&'a str>,
     /// When a deployment or a switch last had to do with a slot; never: zero.
     pub last_used: F,
+    /// Whether a slot shares servers with one that users' requests go to.
+    pub is_shared: G,
 }
 
 impl Target {
@@ -40,7 +42,7 @@ impl Target {
     pub fn choose(
         group: &Group,
         wanted: Option<&str>,
-        known: &Known<'_, impl Fn(&str) -> Time>,
+        known: &Known<'_, impl Fn(&str) -> Time, impl Fn(&str) -> bool>,
     ) -> Result<Self, NoTarget> {
         let slot = match wanted {
             Some(name) => group.slot(name).ok_or_else(|| NoTarget::Unknown(name.to_owned()))?,
@@ -58,16 +60,20 @@ impl Target {
 }
 
 /// If all have traffic, the one that has the least to do with it: its refusal says more than that of the active one.
-fn best<'a>(group: &'a Group, known: &Known<'_, impl Fn(&str) -> Time>) -> Option<&'a Slot> {
+fn best<'a>(
+    group: &'a Group,
+    known: &Known<'_, impl Fn(&str) -> Time, impl Fn(&str) -> bool>,
+) -> Option<&'a Slot> {
     let active = group.slots.iter().position(|slot| slot.name == group.route.active).unwrap_or(0);
     let slots = group.slots.len();
     let others = group.slots.iter().enumerate().filter(|(_, slot)| slot.name != group.route.active);
     let best = others.min_by_key(|(at, slot)| {
         let traffic = group.has_traffic(&slot.name);
         let is_routed = traffic.as_ref().is_some_and(Traffic::is_routed);
+        let is_taken = is_routed || (known.is_shared)(&slot.name);
         let is_warm = known.warm == Some(slot.name.as_str());
         let after_active = (at + slots - active) % slots.max(1);
-        (is_routed, is_warm, traffic.is_some(), (known.last_used)(&slot.name), after_active)
+        (is_taken, is_warm, traffic.is_some(), (known.last_used)(&slot.name), after_active)
     });
     best.map(|(_, slot)| slot)
 }
@@ -116,7 +122,7 @@ mod tests {
             let place = used.iter().position(|known| *known == slot);
             Time(place.map_or(0, |place| place as u64 + 1))
         };
-        Target::choose(group, wanted, &Known { warm, last_used })
+        Target::choose(group, wanted, &Known { warm, last_used, is_shared: |slot: &str| slot == "shared" })
     }
 
     #[test]
@@ -130,6 +136,9 @@ mod tests {
             (vec![("c", 9), ("a", 0), ("b", 0)], None, vec!["b", "a", "c"], "b"),
             (vec![("c", 9), ("a", 5), ("b", 0)], None, vec!["a", "b", "c"], "b"),
             (vec![("b", 9), ("a", 3)], Some("a"), vec!["a", "b"], "a"),
+            (vec![("a", 9), ("shared", 0), ("c", 0)], Some("c"), vec![], "c"),
+            (vec![("a", 9), ("shared", 0)], None, vec![], "shared"),
+            (vec![("red", 9), ("blue", 0), ("green", 0)], Some("blue"), vec!["red"], "green"),
         ] {
             let found = choose(&group(&slots), None, warm, &used).unwrap();
             assert_eq!(found.slot, chosen, "{slots:?} warm {warm:?} used {used:?}");

@@ -34,7 +34,7 @@ fn read() -> Event {
 /// So many servers of the old slot were healthy before the switch.
 fn read_with_old(healthy: usize) -> Event {
     let old = Old { servers: 2, healthy, served: Counters::default() };
-    Event::RouteRead(Marks { generation: 7, baseline: Counters::default(), old })
+    Event::RouteRead(Marks { generation: 7, switched: None, baseline: Counters::default(), old })
 }
 
 fn moved() -> Event {
@@ -100,6 +100,19 @@ fn walks() {
             "migrating provisioning probing smoking tearing_down failed",
         ),
         (
+            "a preview holds the new slot: it is stopped before the database is reverted",
+            vec![
+                E::Migrated,
+                E::Provisioned,
+                E::Ready,
+                E::SmokeFailed(why()),
+                E::Held(why()),
+                E::TornDown,
+                E::Reverted,
+            ],
+            "migrating provisioning probing smoking tearing_down failed",
+        ),
+        (
             "an abort waits for the migration",
             [E::Abort(why()), E::Migrated, E::Reverted].into_iter().collect(),
             "migrating tearing_down failed",
@@ -141,8 +154,14 @@ fn walks() {
         ),
         (
             "too few requests, and the old version was worse",
-            with([E::SoakInconclusive(why()), E::OldWorse(why())]),
-            "migrating provisioning probing smoking switching soaking rolling_back completed",
+            with([
+                E::SoakInconclusive(why()),
+                E::OldWorse(why()),
+                E::Drained,
+                E::WarmOver,
+                E::Decommissioned,
+            ]),
+            "migrating provisioning probing smoking switching soaking rolling_back draining warm decommissioning completed",
         ),
         (
             "bad, and nothing to go back to: nobody waits for it",
@@ -259,6 +278,7 @@ fn what_is_stuck_says_what_to_type() {
             "cutover deploy shop --version VERSION",
         ),
         (with([Event::SoakBad(why()), Event::OldWorse(why())]), "cutover deploy shop --version VERSION"),
+        (first_release([Event::SoakBlind(why()), Event::OldSick(why())]), "cutover switch shop --to green"),
         (with([moved()]), "cutover status shop"),
         (
             back([Event::Drained].into_iter().chain(vec![Event::StepFailed(why()); 6])),
@@ -351,7 +371,7 @@ fn answers(effect: &Effect) -> Vec<Event> {
         Effect::SwitchBack { .. } => {
             vec![Event::SwitchedBack, Event::OldSick(why()), Event::OldWorse(why()), failed(), moved()]
         }
-        Effect::Revert { .. } => vec![Event::Reverted, failed(), moved()],
+        Effect::Revert { .. } => vec![Event::Reverted, Event::Held(why()), failed(), moved()],
         Effect::Teardown { .. } => vec![Event::TornDown, failed(), moved()],
     }
 }

@@ -2,12 +2,13 @@
 
 use super::phase::Store::{Reading, Storing};
 use super::{
-    Cause, CauseKind, Effect, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, TeardownStep, Time,
+    Cause, CauseKind, Effect, Event, Illegal, Marks, Phase, Plan, Retry, RollbackStep, State, TeardownStep,
+    Time,
 };
 
 use crate::shell::quoted;
 
-/// Tries of a step that talks to nginx: about 35 seconds of them.
+/// Tries of a step that talks to nginx and probes: pauses of about 35 seconds, beside the time that the probes take.
 const MOST_SWITCHES: u32 = 8;
 /// Tries of a step that runs a command, or reads nginx before it: pauses of about 15 seconds.
 const MOST_COMMANDS: u32 = 6;
@@ -103,13 +104,17 @@ impl Plan {
             (Phase::Switching(_), Event::RouteMoved(moved)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::RouteMoved, moved), now))
             }
-            (Phase::Switching(Storing), Event::Switched { generation }) => match stay.abort.clone() {
-                Some(why) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
-                None => {
-                    let until = now.after(self.soak);
-                    to(Phase::Soaking { until, generation })
-                }
-            },
+            (Phase::Switching(Storing), Event::Switched { generation }) => {
+                let marks = stay.marks.map(|marks| Marks { switched: Some(generation), ..marks });
+                let switched = State { marks, ..stay };
+                Ok(match switched.abort.clone() {
+                    Some(why) => roll_back(switched, Cause::new(Kind::Operator, why), now, false),
+                    None => {
+                        let until = now.after(self.soak);
+                        State { phase: Phase::Soaking { until, generation }, ..switched }
+                    }
+                })
+            }
             (Phase::Switching(Storing), Event::SwitchUncertain(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
             }
@@ -177,7 +182,15 @@ impl Plan {
                 Ok(self.give_up(reverted, cause.clone(), now))
             }
             (Phase::TearingDown { cause, step: TeardownStep::Teardown, .. }, Event::TornDown) => {
-                to(Phase::Failed(cause.clone()))
+                let stopped = State { provisioned: false, ..state.clone() };
+                Ok(self.give_up(stopped, cause.clone(), now))
+            }
+            // A preview holds the slot: it is stopped first, and the database reverted then.
+            (Phase::TearingDown { cause, step: TeardownStep::Revert, .. }, Event::Held(_))
+                if self.decommission && state.provisioned =>
+            {
+                let retry = Retry { failed: 0, at: now };
+                to(Phase::TearingDown { cause: cause.clone(), step: TeardownStep::Teardown, retry })
             }
             (Phase::TearingDown { cause, step, .. }, Event::RouteMoved(moved)) => {
                 let left = match step {
@@ -188,7 +201,7 @@ impl Plan {
                     format!("{cause}; but slot \"{}\" may have traffic, so {left}: {moved}", self.to);
                 to(self.stuck(reason, self.status()))
             }
-            (Phase::TearingDown { cause, step, retry }, Event::StepFailed(why)) => {
+            (Phase::TearingDown { cause, step, retry }, Event::StepFailed(why) | Event::Held(why)) => {
                 to(match retry.next(now, MOST_COMMANDS) {
                     Some(retry) => Phase::TearingDown { cause: cause.clone(), step: *step, retry },
                     None => {
@@ -223,6 +236,7 @@ impl Plan {
         };
         let stuck = |reason, next| State { phase: self.stuck(reason, next), ..state.clone() };
         let again = format!("cutover switch {} --to {}", quoted(&self.group), quoted(&self.from));
+        let here = format!("cutover switch {} --to {}", quoted(&self.group), quoted(&self.to));
         let forward = format!("cutover deploy {} --version VERSION", quoted(&self.group));
         Ok(match (step, event) {
             // The tries go on being counted over both steps: a slot that is healthy and sick by turns must come to an end.
@@ -230,14 +244,18 @@ impl Plan {
             (Verify | SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
                 let (from, to) = (&self.from, &self.to);
                 let reason = format!(
-                    "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go back to, and traffic stays on \"{to}\"; mend the release and deploy it"
+                    "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go back to, and traffic stays on \"{to}\""
                 );
-                stuck(reason, forward)
+                match cause.kind.is_verdict() {
+                    true => stuck(format!("{reason}; mend the release and deploy it"), forward),
+                    // Nothing is known against the release. The command brings the switch to disk.
+                    false => stuck(format!("{reason}; if it is good, confirm it"), here),
+                }
             }
             // Not judged for want of requests, and not worse than what there was: no reason to leave it.
-            (Verify | SwitchBack, Event::OldWorse(why)) if cause.kind == CauseKind::Inconclusive => {
-                let note = format!("{cause}; slot \"{}\" {why}; so the new version stays", self.from);
-                State { phase: Phase::Completed { note: Some(note) }, ..state.clone() }
+            (Verify | SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
+                let generation = state.marks.and_then(|marks| marks.switched).unwrap_or_default();
+                State { phase: Phase::Draining { until: now.after(self.drain), generation }, ..state.clone() }
             }
             (Verify | SwitchBack, Event::OldWorse(why)) => {
                 let (from, to) = (&self.from, &self.to);
@@ -250,10 +268,20 @@ impl Plan {
                 Some(retry) => at(Verify, retry),
                 None => {
                     let (from, to) = (&self.from, &self.to);
-                    let reason = format!(
-                        "{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}; once \"{from}\" is healthy again, go back by hand"
-                    );
-                    stuck(reason, again)
+                    let reason =
+                        format!("{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}");
+                    match state.marks.is_some_and(|marks| marks.old.healthy == 0) {
+                        true => stuck(
+                            format!(
+                                "{reason}; but before the switch it answered users, though it did not pass its probe then either: if it is there, go back without asking the probe"
+                            ),
+                            format!("{again} --force"),
+                        ),
+                        false => stuck(
+                            format!("{reason}; once \"{from}\" is healthy again, go back by hand"),
+                            again,
+                        ),
+                    }
                 }
             },
             (Verify | SwitchBack, Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
@@ -280,7 +308,12 @@ impl Plan {
                 let stopped = State { provisioned: false, ..state.clone() };
                 self.after_drain(&stopped, cause, keep_database, now)
             }
-            (Revert | Teardown, Event::StepFailed(why)) => match retry.next(now, MOST_COMMANDS) {
+            (Revert, Event::Held(_)) if self.decommission && state.provisioned => {
+                at(Teardown, Retry { failed: 0, at: now })
+            }
+            (Revert | Teardown, Event::StepFailed(why) | Event::Held(why)) => match retry
+                .next(now, MOST_COMMANDS)
+            {
                 Some(retry) => at(step, retry),
                 None => {
                     let (what, next) = match step {

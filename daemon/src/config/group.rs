@@ -64,6 +64,13 @@ impl Default for Group {
     }
 }
 
+impl Group {
+    /// Whether there is a command that starts or stops a slot.
+    pub fn starts_or_stops(&self) -> bool {
+        self.provision.is_some() || self.decommission.is_some()
+    }
+}
+
 /// A command: a program with its arguments and a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -288,8 +295,9 @@ pub struct Soak {
     pub min_requests: Count,
     /// 5xx / answers.
     pub max_error_ratio: Ratio,
-    /// Failed / all attempts.
-    pub max_failed_attempts_ratio: Ratio,
+    /// Failed / all attempts. Absent: 0.05 where all servers must be healthy, else none: attempts at a server that may be dead fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failed_attempts_ratio: Option<Ratio>,
     /// What too few requests lead to.
     inconclusive: Inconclusive,
 }
@@ -303,11 +311,12 @@ enum Inconclusive {
 
 impl Soak {
     /// As core judges by them.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self, require: Require) -> Limits {
+        let of_attempts = if require == Require::All { 0.05 } else { 1.0 };
         Limits {
             min_requests: u64::from(self.min_requests.get()),
             max_error_ratio: self.max_error_ratio.get(),
-            max_failed_attempts_ratio: self.max_failed_attempts_ratio.get(),
+            max_failed_attempts_ratio: self.max_failed_attempts_ratio.map_or(of_attempts, Ratio::get),
         }
     }
 
@@ -324,7 +333,7 @@ impl Default for Soak {
             interval: Duration::seconds(1),
             min_requests: Count::new(50),
             max_error_ratio: Ratio::new(0.01),
-            max_failed_attempts_ratio: Ratio::new(0.05),
+            max_failed_attempts_ratio: None,
             inconclusive: Inconclusive::Rollback,
         }
     }

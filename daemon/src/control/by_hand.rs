@@ -13,7 +13,6 @@ use super::{Control, Refusal, Running, SETTLING, live};
 use crate::edge::SwitchError;
 use crate::journal::Switch;
 use crate::metrics;
-use crate::probe::Prober;
 use crate::world::World;
 
 /// Calls of nginx until a switch is given up whose answers are lost, or that does not get on disk.
@@ -51,12 +50,12 @@ impl<W: World> Control<W> {
         }
         let reason = reason_with(&wanted.reason, &format!(" (by {})", wanted.asked_by));
         let change = RouteChange::to(&wanted.to, reason.clone());
-        if seen.route.active == wanted.to && seen.route.split.is_none() {
-            // Moves nothing, but ends a trial, and is answered when the route is on disk.
+        if seen.route.is_all_on(&wanted.to) {
+            // Moves nothing, and is answered when the route is on disk.
             return self.store(&seen, &wanted.to, change).await;
         }
-        let prober = Prober { world: &*self.world, group, config };
-        match prober.verify(&seen, &wanted.to).await {
+        self.nothing_reruns_on(group, &wanted.to)?;
+        match self.is_fit(&seen, &wanted.to, config).await {
             Ok(()) => {}
             Err(why) if wanted.force => {
                 tracing::warn!(
@@ -91,6 +90,7 @@ impl<W: World> Control<W> {
                 // It sees for itself that the route has moved, should it not get to hear this.
                 let _ = tokio::time::timeout(SETTLING, running.ask(Event::Supersede)).await;
             }
+            self.stand_by_for(group, &seat).await;
         }
         stored
     }

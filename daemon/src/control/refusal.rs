@@ -37,9 +37,7 @@ pub enum Refusal {
         known: Vec<String>,
     },
     /// A deployment into a slot that users' requests go to, or may at any moment.
-    #[error(
-        "slot \"{slot}\" of group \"{group}\" {traffic}, so it is not started anew; to give all traffic to the active slot, for good: {helps}"
-    )]
+    #[error("slot \"{slot}\" of group \"{group}\" {traffic}, so it is not started anew; {helps}")]
     HasTraffic {
         /// The slot.
         slot: String,
@@ -61,12 +59,14 @@ pub enum Refusal {
         helps: Option<String>,
     },
     /// A deployment into the slot that has the traffic.
-    #[error("slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another one")]
+    #[error("slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another one{}", to_standby(group, standby.as_deref()))]
     Active {
         /// The slot.
         slot: String,
         /// The group.
         group: String,
+        /// The slot that stands by.
+        standby: Option<String>,
     },
     /// A group with one slot.
     #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
@@ -154,6 +154,14 @@ pub enum Refusal {
         /// Which command.
         which: &'static str,
     },
+    /// A command again, while one is run again.
+    #[error("{which} of group \"{group}\" is being run again: wait for its end")]
+    Rerunning {
+        /// The group.
+        group: String,
+        /// Which command.
+        which: &'static str,
+    },
     /// A command again, on a slot that has traffic.
     #[error("slot \"{slot}\" {traffic}, so {which} is not run")]
     InUse {
@@ -227,8 +235,13 @@ fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
     }
 }
 
+fn to_standby(group: &str, standby: Option<&str>) -> String {
+    let deploy = |slot| format!(", as in: cutover deploy {} --to {}", quoted(group), quoted(slot));
+    standby.map(deploy).unwrap_or_default()
+}
+
 fn apart(helps: Option<&str>) -> String {
-    let apart = "give each group servers of its own";
+    let apart = "give each servers of its own";
     match helps {
         Some(helps) => format!("move the other group away first: {helps}; or {apart}"),
         None => apart.to_owned(),
@@ -267,6 +280,7 @@ impl Refusal {
             | Self::ReadsOnly(_)
             | Self::HasTraffic { .. }
             | Self::NothingToRun { .. }
+            | Self::Rerunning { .. }
             | Self::InUse { .. }
             | Self::CommandFailed(_)
             | Self::Shared { .. }
@@ -287,6 +301,7 @@ impl Refusal {
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
             Self::NothingToRun { .. } => "nothing_to_run",
+            Self::Rerunning { .. } => "busy",
             Self::InUse { .. } => "slot_is_in_use",
             Self::CommandFailed(_) => "command_failed",
             Self::Active { .. } => "slot_is_active",

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use cutover_core::api::{Group as Seen, Traffic};
+use cutover_core::api::{Group as Seen, Shared, Traffic};
 use cutover_core::counters::Counters;
 use cutover_core::deployment::{Known, NoTarget, Phase, Target, Time};
 use cutover_core::shell::quoted;
 use tokio::sync::MutexGuard;
 
 use super::{Control, LOOK_BACK, Refusal, Running, live};
+use crate::config::Group;
 use crate::journal::JournalError;
 use crate::world::World;
 
@@ -28,6 +29,7 @@ impl<W: World> Control<W> {
     pub(super) async fn target(
         &self,
         group: &str,
+        config: &Group,
         wanted: Option<&str>,
         seat: &MutexGuard<'_, Option<Running>>,
     ) -> Result<Chosen, Refusal> {
@@ -38,26 +40,93 @@ impl<W: World> Control<W> {
                 known: groups.into_iter().map(|seen| seen.name).collect(),
             });
         };
-        let last_used = self.last_used(group).await?;
-        let warm = self.warm(seat).await?;
-        let known = Known {
-            warm: warm.as_ref().map(|(slot, _)| slot.as_str()),
-            last_used: |slot: &str| last_used.get(slot).copied().unwrap_or_default(),
-        };
-        let target = Target::choose(seen, wanted, &known).map_err(|why| refusal(seen, why))?;
-        if let Some(shared) = seen.shared_with(&target.slot, &groups) {
-            let other = groups.iter().find(|other| other.name == shared.group);
-            // A command that the daemon would refuse is no help.
-            let helps =
-                other.filter(|other| self.config.group(&other.name).is_some()).and_then(Seen::standby);
-            let helps = helps.map(|standby| {
-                format!("cutover switch {} --to {}", quoted(&shared.group), quoted(&standby.name))
-            });
+        let target = self.choose(seen, &groups, wanted, seat).await?.map_err(|why| refusal(seen, why))?;
+        let within = seen.shared_within(&target.slot).filter(|_| config.starts_or_stops());
+        let shared = within.or_else(|| seen.shared_with(&target.slot, &groups));
+        if let Some(shared) = shared.clone().filter(|shared| shared.traffic.is_routed()) {
+            let helps = self.moves_away(seen, &target.slot, &shared, &groups).await;
             return Err(Refusal::Shared { slot: target.slot, shared: shared.into(), helps });
         }
         let from = seen.route.active.clone();
         let served = seen.slot(&from).map(|slot| slot.counters).unwrap_or_default();
-        Ok(Chosen { from, gives_up: gives_up(&target, warm.as_ref()), to: target.slot, served })
+        let warm = self.warm(seat).await?;
+        let mut gives_up = gives_up(&target, warm.as_ref(), config);
+        if let Some((shared, held)) = shared.and_then(|shared| Some((shared.group, shared.traffic.held()?))) {
+            gives_up.push(format!("{held} of group \"{shared}\" will be cut"));
+        }
+        Ok(Chosen { from, gives_up, to: target.slot, served })
+    }
+
+    /// The slot of the next deployment, as far as is known now.
+    async fn choose(
+        &self,
+        seen: &Seen,
+        groups: &[Seen],
+        wanted: Option<&str>,
+        seat: &MutexGuard<'_, Option<Running>>,
+    ) -> Result<Result<Target, NoTarget>, JournalError> {
+        let last_used = self.last_used(&seen.name).await?;
+        let warm = self.warm(seat).await?;
+        let known = Known {
+            warm: warm.as_ref().map(|(slot, _)| slot.as_str()),
+            last_used: |slot: &str| last_used.get(slot).copied().unwrap_or_default(),
+            is_shared: |slot: &str| {
+                let shared = seen.shared_with(slot, groups);
+                shared.is_some_and(|shared| shared.traffic.is_routed())
+            },
+        };
+        Ok(Target::choose(seen, wanted, &known))
+    }
+
+    /// Lets previews of the standby reach the slot of the next deployment. If that cannot be, nothing is lost. Whoever has the seat
+    /// now will do so in the end.
+    pub(super) async fn stand_by(&self, group: &str) {
+        let seat = self.seat(group);
+        if let Ok(seat) = seat.try_lock() {
+            self.stand_by_for(group, &seat).await;
+        }
+    }
+
+    /// The same for whoever has the seat.
+    pub(super) async fn stand_by_for(&self, group: &str, seat: &MutexGuard<'_, Option<Running>>) {
+        if self.not_warm(seat).await.is_some() {
+            return;
+        }
+        let Ok(groups) = self.world.groups().await else { return };
+        let Some(seen) = groups.groups.iter().find(|seen| seen.name == group) else { return };
+        let Ok(Ok(Target { slot, .. })) = self.choose(seen, &groups.groups, None, seat).await else { return };
+        if seen.standby().is_none_or(|standby| standby.name != slot)
+            && let Err(error) = self.world.stand_by(group, &slot).await
+        {
+            tracing::debug!(group, slot, %error, "previews of the standby reach another slot");
+        }
+    }
+
+    /// What to type so that the users of another group leave the servers that it shares with the target. A command that the
+    /// daemon would refuse, or that leads onto what is shared, is no help.
+    async fn moves_away(
+        &self,
+        seen: &Seen,
+        target: &str,
+        shared: &Shared,
+        groups: &[Seen],
+    ) -> Option<String> {
+        let other = groups.iter().find(|other| other.name == shared.group && other.name != seen.name)?;
+        self.config.group(&other.name)?;
+        if self.not_warm(&self.seat(&other.name).try_lock().ok()?).await.is_some() {
+            return None;
+        }
+        let is_apart = |slot: &str| !shares(seen, target, other, slot);
+        let to = match shared.slot == other.route.active {
+            // A share, or the fallback of a trial: both end when the active slot gets everything.
+            false => other.route.active.clone(),
+            true => other
+                .slots
+                .iter()
+                .map(|slot| slot.name.clone())
+                .find(|slot| *slot != shared.slot && is_apart(slot))?,
+        };
+        Some(format!("cutover switch {} --to {}", quoted(&other.name), quoted(&to)))
     }
 
     /// The slot that is kept warm, and its version.
@@ -70,7 +139,8 @@ impl<W: World> Control<W> {
             return Ok(None);
         }
         let entry = self.journal.entry(&running.id).await?;
-        Ok(entry.map(|entry| (entry.deployment.plan.from, entry.deployment.previous)))
+        let way_back = entry.filter(|entry| !entry.state.has_nothing_before());
+        Ok(way_back.map(|entry| (entry.deployment.plan.from, entry.deployment.previous)))
     }
 
     /// When a deployment or a switch by hand last had to do with a slot.
@@ -93,7 +163,7 @@ impl<W: World> Control<W> {
     }
 }
 
-fn gives_up(target: &Target, warm: Option<&(String, String)>) -> Vec<String> {
+fn gives_up(target: &Target, warm: Option<&(String, String)>, config: &Group) -> Vec<String> {
     let mut clauses = Vec::new();
     if target.ends_way_back {
         let version = warm.map(|(_, version)| version.as_str()).unwrap_or_default();
@@ -102,11 +172,8 @@ fn gives_up(target: &Target, warm: Option<&(String, String)>) -> Vec<String> {
             version => format!("the way back to version \"{version}\" ends"),
         });
     }
-    if let Some(Traffic::InFlight { requests, upgraded }) = &target.cuts {
-        let noun = if requests == upgraded { "connection" } else { "request" };
-        let plural = if *requests == 1 { "" } else { "s" };
-        clauses.push(format!("{requests} {noun}{plural} will be cut"));
-    }
+    let cuts = target.cuts.as_ref().filter(|_| config.starts_or_stops()).and_then(Traffic::held);
+    clauses.extend(cuts.map(|held| format!("{held} will be cut")));
     clauses
 }
 
@@ -115,11 +182,32 @@ fn refusal(seen: &Seen, why: NoTarget) -> Refusal {
     match why {
         NoTarget::Unknown(slot) => Refusal::no_such_slot(seen, &slot),
         NoTarget::OnlyOne => Refusal::NoStandby(group),
-        NoTarget::HasTraffic(slot, Traffic::Active) => Refusal::Active { slot, group },
+        NoTarget::HasTraffic(slot, Traffic::Active) => {
+            let standby = seen.standby().map(|standby| standby.name.clone());
+            Refusal::Active { slot, group, standby }
+        }
         NoTarget::HasTraffic(slot, traffic) => {
-            // Both end with it: a split, and a trial. The slot that is active has all traffic then, for good.
-            let helps = format!("cutover switch {} --to {}", quoted(&group), quoted(&seen.route.active));
+            let switch = |to: &str| format!("cutover switch {} --to {}", quoted(&group), quoted(to));
+            let active = &seen.route.active;
+            let helps = match &traffic {
+                // Which one is the better version nobody knows yet: that is what the trial is for.
+                Traffic::Fallback { .. } => {
+                    format!(
+                        "to end the trial: {}; or, if that is the bad one: {}",
+                        switch(active),
+                        switch(&slot)
+                    )
+                }
+                _ => format!("to give all traffic to the active slot: {}", switch(active)),
+            };
             Refusal::HasTraffic { slot, group, traffic, helps }
         }
     }
+}
+
+/// Whether two slots lead to a server or an upstream in common.
+fn shares(seen: &Seen, slot: &str, other: &Seen, theirs: &str) -> bool {
+    let (Some(ours), Some(theirs)) = (seen.slot(slot), other.slot(theirs)) else { return false };
+    ours.upstream == theirs.upstream
+        || ours.primaries().any(|peer| theirs.primaries().any(|their| their.address == peer.address))
 }

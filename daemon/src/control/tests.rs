@@ -1,10 +1,11 @@
 //! What operators may ask for, and when.
 
 use cutover_core::api::Group as Seen;
-use cutover_core::deployment::Time;
+use cutover_core::deployment::{Outcome, Time};
 
 use super::*;
 use crate::config::Duration;
+use crate::journal::Superseded;
 use crate::scripted::{Fault, Scripted};
 
 mod advice;

@@ -14,7 +14,11 @@ impl<W: World> Scene<W> {
     pub(super) async fn migrate(&self, phase: &str) -> Event {
         // A deployment keeps the configuration it began with, so what its plan has, its configuration has.
         let Some(migrate) = &self.deployment.config.migrate else { return Event::MigratedNothing };
-        match self.obstacle_patiently(&self.deployment.plan.to).await {
+        let asked = match self.nginx_answers().await {
+            Ok(()) => self.obstacle_of_database(&self.deployment.plan.to).await,
+            Err(why) => Err(why),
+        };
+        match asked {
             Ok(Some(Obstacle::Routed(why))) => return Event::RouteMoved(why),
             Ok(Some(Obstacle::Held(_)) | None) => {}
             Err(why) => return Event::MigrateFailed(format!("migrate was not begun: {why}")),
@@ -37,7 +41,11 @@ impl<W: World> Scene<W> {
 
     /// A slot that has got traffic meanwhile is not started anew under it.
     pub(super) async fn provision(&self, phase: &str) -> Event {
-        match self.obstacle_patiently(&self.deployment.plan.to).await {
+        let asked = match self.nginx_answers().await {
+            Ok(()) => self.obstacle(&self.deployment.plan.to).await,
+            Err(why) => Err(why),
+        };
+        match asked {
             Ok(Some(Obstacle::Routed(why))) => return Event::RouteMoved(why),
             // The first line of the deployment has said what it cuts off.
             Ok(Some(Obstacle::Held(_)) | None) => {}
@@ -124,12 +132,10 @@ impl<W: World> Scene<W> {
 
     /// The event to give up with before the database is changed back: not even under requests that have not ended.
     async fn before_reverting(&self, slot: &str) -> Option<Event> {
-        match self.obstacle(slot).await {
+        match self.obstacle_of_database(slot).await {
             Ok(None) => None,
             Ok(Some(Obstacle::Routed(why))) => Some(Event::RouteMoved(why)),
-            Ok(Some(Obstacle::Held(held))) => {
-                Some(Event::StepFailed(format!("slot \"{slot}\" still {held}")))
-            }
+            Ok(Some(Obstacle::Held(held))) => Some(Event::Held(format!("slot \"{slot}\" still {held}"))),
             Err(why) => Some(Event::StepFailed(why)),
         }
     }

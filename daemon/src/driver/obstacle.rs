@@ -4,7 +4,7 @@
 use cutover_core::api::{Group, Groups, Traffic};
 
 use super::Scene;
-use super::switching::{Patience, moved};
+use super::switching::moved;
 use crate::world::World;
 
 /// What stands in the way of touching a slot.
@@ -17,44 +17,34 @@ pub(super) enum Obstacle {
 }
 
 impl<W: World> Scene<W> {
-    /// What stands in the way now; an error when nginx cannot be asked.
+    /// What stands in the way of a command that starts or stops a slot; an error when nginx cannot be asked.
     pub(super) async fn obstacle(&self, slot: &str) -> Result<Option<Obstacle>, String> {
         let groups = self.world.groups().await.map_err(|error| format!("nginx {error}"))?;
-        self.obstacle_in(&groups, slot)
-    }
-
-    /// The same when nginx may take a while to answer.
-    pub(super) async fn obstacle_patiently(&self, slot: &str) -> Result<Option<Obstacle>, String> {
-        let patience = Patience::begin();
-        loop {
-            match self.world.groups().await {
-                Ok(groups) => {
-                    if let Some(group) = groups.groups.iter().find(|group| self.is_of(group)) {
-                        self.stand_by(group).await;
-                    }
-                    return self.obstacle_in(&groups, slot);
-                }
-                Err(error) => patience.pause(error).await?,
-            }
+        let group = self.of(&groups)?;
+        let within = group.shared_within(slot).filter(|shared| shared.traffic.is_routed());
+        match within {
+            Some(shared) => Ok(Some(Obstacle::Routed(format!("slot \"{slot}\" {shared}")))),
+            None => Ok(obstacle(group, slot, &groups)),
         }
     }
 
-    fn obstacle_in(&self, groups: &Groups, slot: &str) -> Result<Option<Obstacle>, String> {
-        let group = groups.groups.iter().find(|group| self.is_of(group));
-        let group = group.ok_or_else(|| format!("nginx has no group \"{}\"", self.deployment.plan.group))?;
-        if let Some(routed) = group.route.routes_to(slot) {
-            return Ok(Some(Obstacle::Routed(sentence(group, slot, &routed))));
-        }
-        if let Some(shared) = group.shared_with(slot, &groups.groups) {
-            return Ok(Some(Obstacle::Routed(format!("slot \"{slot}\" {shared}"))));
-        }
-        Ok(group.has_traffic(slot).map(Obstacle::Held))
+    /// The same of a command that changes the database.
+    pub(super) async fn obstacle_of_database(&self, slot: &str) -> Result<Option<Obstacle>, String> {
+        let groups = self.world.groups().await.map_err(|error| format!("nginx {error}"))?;
+        Ok(obstacle(self.of(&groups)?, slot, &groups))
     }
-}
 
-impl<W: World> Scene<W> {
-    fn is_of(&self, group: &Group) -> bool {
-        group.name == self.deployment.plan.group
+    /// Waits for an nginx that may take a while to answer.
+    pub(super) async fn nginx_answers(&self) -> Result<(), String> {
+        let group = self.group_patiently().await?;
+        self.stand_by(&group).await;
+        Ok(())
+    }
+
+    fn of<'a>(&self, groups: &'a Groups) -> Result<&'a Group, String> {
+        let name = &self.deployment.plan.group;
+        let group = groups.groups.iter().find(|group| group.name == *name);
+        group.ok_or_else(|| format!("nginx has no group \"{name}\""))
     }
 
     /// A preview of the standby shall reach the slot of this deployment. If it does not, that is no reason to stop.
@@ -69,6 +59,17 @@ impl<W: World> Scene<W> {
             tracing::warn!(deployment = self.deployment.id, %error, "previews of the standby reach another slot");
         }
     }
+}
+
+fn obstacle(group: &Group, slot: &str, groups: &Groups) -> Option<Obstacle> {
+    if let Some(routed) = group.route.routes_to(slot) {
+        return Some(Obstacle::Routed(sentence(group, slot, &routed)));
+    }
+    let shared = group.shared_with(slot, &groups.groups);
+    if let Some(shared) = shared.as_ref().filter(|shared| shared.traffic.is_routed()) {
+        return Some(Obstacle::Routed(format!("slot \"{slot}\" {shared}")));
+    }
+    group.has_traffic(slot).or(shared.map(|shared| shared.traffic)).map(Obstacle::Held)
 }
 
 fn sentence(group: &Group, slot: &str, routed: &Traffic) -> String {

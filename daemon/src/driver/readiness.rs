@@ -1,7 +1,7 @@
 //! Waiting until the new slot is healthy, and watching slots that should stay so.
 
 use cutover_core::deployment::{Event, Old, Time};
-use cutover_core::probe::{Health, Require, Slot};
+use cutover_core::probe::{Health, Slot};
 
 use super::Scene;
 use crate::families;
@@ -20,9 +20,6 @@ impl<W: World> Scene<W> {
         let mut seen = self.unprobed();
         let mut said = String::new();
         let rounds = async {
-            if let Ok(group) = self.world.group(&self.deployment.plan.group).await {
-                self.stand_by(&group).await;
-            }
             loop {
                 let why = self.probe_round(slot, &mut seen).await;
                 if seen.health() == Health::Healthy {
@@ -62,19 +59,21 @@ impl<W: World> Scene<W> {
     /// Never ends: says when the old slot, the way back, becomes sick or healthy.
     pub(super) async fn watch_old_slot(&self, phase: &str, old: Old) {
         let slot = &self.deployment.plan.from;
-        let mut seen = Slot::new(self.deployment.config.probe.thresholds(), Require::One);
-        // Of a slot that never was healthy nobody expects it.
-        let mut told = if old.was_healthy() { Health::Healthy } else { Health::Sick };
+        let mut seen = self.unprobed();
+        // Nobody is told that a slot is sick which never was healthy.
+        let mut told = if old.healthy > 0 { Health::Healthy } else { Health::Sick };
         loop {
             let why = self.probe_round(slot, &mut seen).await;
-            match (told, seen.health()) {
-                (Health::Healthy, Health::Sick) => {
+            let is_open = old.is_as_before(seen.healthy(), seen.servers());
+            let may_be = old.is_as_before(seen.not_sick(), seen.servers());
+            match told {
+                Health::Healthy if !may_be && seen.servers() > 0 => {
                     let message = format!("slot \"{slot}\" has become sick: there is no way back now: {why}");
                     tracing::warn!(deployment = self.deployment.id, "{message}");
                     self.note(phase, &message).await;
                     told = Health::Sick;
                 }
-                (Health::Sick, Health::Healthy) => {
+                Health::Sick if is_open => {
                     self.note(phase, &format!("slot \"{slot}\" is healthy: there is a way back")).await;
                     told = Health::Healthy;
                 }
@@ -92,8 +91,12 @@ impl<W: World> Scene<W> {
     /// What may help a slot with servers of two address families; empty if there are none.
     async fn two_families(&self, slot: &str) -> String {
         let group = self.world.group(&self.deployment.plan.group).await.ok();
-        let hint = group.as_ref().and_then(|group| group.slot(slot)).and_then(families::of_slot);
-        hint.map(|families| format!("; {families}")).unwrap_or_default()
+        let Some(slot) = group.as_ref().and_then(|group| group.slot(slot)) else { return String::new() };
+        let Some(families) = families::of_slot(slot) else { return String::new() };
+        let round = self.prober().round(slot).await;
+        let answering =
+            round.iter().filter(|(_, probed)| probed.is_ok()).map(|(address, _)| address.as_str());
+        format!("; {}", families.answering(answering))
     }
 
     /// One round, and what keeps the slot from being healthy. When nginx cannot be read nothing is learnt about the slot.
@@ -101,6 +104,10 @@ impl<W: World> Scene<W> {
         match self.world.group(&self.deployment.plan.group).await {
             Ok(group) => match group.slot(slot) {
                 Some(slot) => {
+                    if slot.name == self.deployment.plan.to {
+                        // An nginx that was started anew has forgotten it.
+                        self.stand_by(&group).await;
+                    }
                     seen.observe(self.prober().round(slot).await);
                     seen.why()
                 }

@@ -21,7 +21,7 @@ impl<W: World> Scene<W> {
     async fn watch_counters(&self, until: Time, generation: u32, baseline: Counters) -> Event {
         let plan = &self.deployment.plan;
         let config = &self.deployment.config.soak;
-        let limits = config.limits();
+        let limits = config.limits(self.deployment.config.probe.require);
         let mut soak = Soak::new(baseline);
         let mut read = self.clock.now();
         loop {

@@ -82,6 +82,9 @@ pub fn superseded_message(deployment: &Deployment, end: &State) -> String {
 pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -> String {
     let plan = &deployment.plan;
     let end = match &next.phase {
+        Phase::Warm { .. } if next.has_nothing_before() => {
+            format!("version \"{}\" is live; there was none before it", deployment.version)
+        }
         Phase::Warm { until, .. } => {
             let until = rfc3339(*until);
             format!(
@@ -163,7 +166,7 @@ impl<W> Scene<W> {
             Event::SmokePassed => "smoke tests passed".to_owned(),
             Event::RouteRead(Marks { generation, old, .. }) => {
                 let way_back = match old {
-                    Old { healthy: 0, .. } => {
+                    old if !old.was_there() => {
                         ", and no healthy server: there will be nothing to go back to".to_owned()
                     }
                     Old { healthy, servers, .. } if healthy < servers => {
@@ -191,7 +194,6 @@ impl<W> Scene<W> {
             Event::Reverted => "the database is reverted".to_owned(),
             Event::TornDown => "the new version is stopped".to_owned(),
             Event::Supersede => "another deployment or switch takes over".to_owned(),
-            Event::RouteMoved(_) => "the route has moved".to_owned(),
             Event::SwitchUncertain(why) => format!("the switch is not certain: {why}"),
             Event::SoakBad(why) => format!("soak failed: {why}"),
             Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
@@ -206,6 +208,8 @@ impl<W> Scene<W> {
             | Event::DrainTimedOut(why)
             | Event::OldSick(why)
             | Event::OldWorse(why)
+            | Event::RouteMoved(why)
+            | Event::Held(why)
             | Event::Abort(why)
             | Event::Rollback(why) => why.clone(),
         }

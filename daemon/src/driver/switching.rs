@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use cutover_core::api::{Group, RouteChange};
-use cutover_core::counters::Counters;
 use cutover_core::deployment::{Event, Marks, Now, Old, State, WayBack};
 
 use super::Scene;
@@ -78,6 +77,7 @@ impl<W: World> Scene<W> {
         };
         Event::RouteRead(Marks {
             generation: group.route.generation,
+            switched: None,
             baseline: new.counters,
             old: Old { servers, healthy, served },
         })
@@ -146,10 +146,7 @@ impl<W: World> Scene<W> {
     /// The group, if its traffic is on the new slot and the old one is better; else the event that follows.
     async fn way_back(&self, state: &State) -> Result<Group, Event> {
         let plan = &self.deployment.plan;
-        let group = match self.world.group(&plan.group).await {
-            Ok(group) => group,
-            Err(error) => return Err(Event::StepFailed(format!("nginx {error}"))),
-        };
+        let group = self.read_group().await?;
         if group.route.active == plan.from {
             return Err(self.move_back(&group).await);
         }
@@ -161,19 +158,32 @@ impl<W: World> Scene<W> {
         let prober = self.prober();
         let new_healthy = prober.found(new).await.healthy;
         // What an operator or an uncertain switch takes back is no verdict on the new version.
-        let new_served = match state.phase.cause().is_some_and(|cause| cause.kind.is_verdict()) {
-            true => new.counters.since(&marks.baseline),
-            false => Counters::default(),
+        let is_verdict = state.phase.cause().is_some_and(|cause| cause.kind.is_verdict());
+        let since_switch = is_verdict.then(|| new.counters.since(&marks.baseline));
+        let judged = |old: &Found, lately| {
+            let (old_servers, old_healthy) = (old.servers, old.healthy);
+            marks.old.way_back(&Now { old_servers, old_healthy, new_healthy, since_switch, lately })
         };
-        let judged =
-            |old: &Found| marks.old.way_back(&Now { old_healthy: old.healthy, new_healthy, new_served });
-        let looked = prober.look(&group, &plan.from, |old| judged(old) != WayBack::Sick).await;
+        let looked = prober.look(&group, &plan.from, |old| judged(old, None) != WayBack::Sick).await;
         let old = looked.map_err(Event::OldSick)?;
-        match judged(&old) {
+        let mut found = judged(&old, None);
+        if found != WayBack::Open && is_verdict {
+            // All that the new slot has done since the switch may be better than what it does now.
+            tokio::time::sleep(self.deployment.config.soak.interval.get()).await;
+            let again = self.read_group().await?;
+            let lately = again.slot(&plan.to).map(|now| now.counters.since(&new.counters));
+            found = judged(&old, lately);
+        }
+        match found {
             WayBack::Open => Ok(group),
             WayBack::Sick => Err(Event::OldSick(old.why)),
             WayBack::Worse(why) => Err(Event::OldWorse(why)),
         }
+    }
+
+    async fn read_group(&self) -> Result<Group, Event> {
+        let group = self.world.group(&self.deployment.plan.group).await;
+        group.map_err(|error| Event::StepFailed(format!("nginx {error}")))
     }
 
     async fn move_back(&self, seen: &Group) -> Event {

@@ -159,6 +159,51 @@ async fn nothing_is_warm_and_nothing_else_is_up() {
     assert!(refused.ends_with("cutover deploy shop --version '2 ; $(x)'"), "no shell runs it: {refused}");
 }
 
+/// Without a `decommission` the version that was taken back is still up.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_was_taken_back_is_not_advised() {
+    let bench = Bench::new().await;
+    ended(&bench, "rolled_back", bad).await;
+    bench.world.scene().running.insert("green".to_owned(), "2".to_owned());
+    let refused = bench.control.rollback("shop", "me").await.unwrap_err().to_string();
+    assert!(refused.ends_with("cutover deploy shop --version VERSION"), "{refused}");
+}
+
+/// The health page is one that the old version does not have yet.
+#[tokio::test(start_paused = true)]
+async fn an_old_version_that_served_without_passing_its_probe() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "stuck", |scene| {
+        bad(scene);
+        scene.sick.push("blue".to_owned());
+    })
+    .await;
+    assert!(message.contains("before the switch it answered users"), "{message}");
+    assert!(message.ends_with("next, type: cutover switch shop --to blue --force"), "{message}");
+    assert_eq!(bench.switch("blue", true).await.unwrap().route.active, "blue");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_deployment_has_not_started_is_not_stopped_again() {
+    let bench = Bench::new().await;
+    ended(&bench, "failed", |scene| scene.fail("migrate", 1)).await;
+    assert_eq!(bench.control.run("shop", Rerun::Teardown, "me").await.unwrap_err().code(), "nothing_to_run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_run_again_holds_up_no_switch() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "completed", |scene| scene.fail("decommission", 6)).await;
+    let control = bench.control.clone();
+    let running = tokio::spawn(async move { control.run("shop", Rerun::Decommission, "me").await });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(bench.switch("blue", true).await.unwrap_err().code(), "busy", "it is being stopped");
+    assert_eq!(bench.deploy("3").await.unwrap_err().code(), "busy");
+    bench.switch("green", false).await.unwrap();
+    running.await.unwrap().unwrap();
+    assert!(type_it(&bench, &message).await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusals_name_the_verb_that_fits() {
     let bench = Bench::with_warm(3600).await;

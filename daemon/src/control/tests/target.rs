@@ -31,9 +31,9 @@ async fn three() -> Bench {
     bench
 }
 
-/// Types what an error or a message advises after its last ": ", as far as it is `cutover switch`.
+/// Types the first `cutover switch` that a refusal advises.
 async fn type_advice(bench: &Bench, text: &str) {
-    let (_, advice) = text.rsplit_once("cutover switch shop --to ").expect(text);
+    let (_, advice) = text.split_once("cutover switch shop --to ").expect(text);
     let slot = advice.split([';', ' ']).next().unwrap();
     bench.switch(slot, false).await.unwrap();
 }
@@ -83,7 +83,7 @@ async fn servers_that_have_users_of_another_group_are_refused() {
     let text = refused.to_string();
     let said = "slot \"green\" shares the upstream shop_green with slot \"green\" of group \"blog\", which has the traffic";
     assert!(text.starts_with(said), "{text}");
-    assert!(text.ends_with("give each group servers of its own"), "the daemon does not know blog: {text}");
+    assert!(text.ends_with("give each servers of its own"), "the daemon does not know blog: {text}");
     bench.world.scene().others[0].route.active = "blue".to_owned();
     let begun = bench.deploy("2").await.unwrap();
     bench.until(&begun.id, "completed").await;
@@ -107,6 +107,66 @@ async fn an_empty_slot_is_taken_before_the_one_that_holds_a_call() {
     bench.until(&four.id, "warm").await;
     let first = &bench.control.journal().records(&four.id, 0).await.unwrap()[0].message;
     assert!(first.contains("; 1 connection will be cut; "), "{first}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slot_after_the_active_one_is_not_taken_if_it_is_the_way_back() {
+    let bench = three().await;
+    let wanted = Wanted { to: Some("red".to_owned()), version: "2".to_owned(), ..Wanted::default() };
+    let two = bench.control.deploy("shop", wanted).await.unwrap();
+    bench.until(&two.id, "warm").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let standby = bench.world.group("shop").await.unwrap().standby().unwrap().name.clone();
+    assert_eq!(standby, "green", "previews go where the next deployment goes");
+    assert_eq!(bench.deploy("3").await.unwrap().plan.to, "green");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_free_slot_is_taken_before_one_that_another_group_uses() {
+    let bench = three().await;
+    let mut blog = bench.world.group("shop").await.unwrap();
+    blog.name = "blog".to_owned();
+    blog.route.active = "green".to_owned();
+    bench.world.scene().others.push(blog);
+    assert_eq!(bench.deploy("2").await.unwrap().plan.to, "red");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trial_of_a_bad_version_is_not_confirmed_without_a_probe() {
+    let bench = Bench::new().await;
+    {
+        let mut scene = bench.world.scene();
+        scene.running.insert("green".to_owned(), "2".to_owned());
+        scene.move_route("green");
+        scene.trial = Some(trial("green", "blue"));
+        scene.sick.push("green".to_owned());
+    }
+    let text = bench.deploy("3").await.unwrap_err().to_string();
+    assert!(text.ends_with("or, if that is the bad one: cutover switch shop --to blue"), "{text}");
+    assert_eq!(bench.switch("green", false).await.unwrap_err().code(), "sick");
+    assert!(bench.switch("blue", false).await.unwrap().route.is_all_on("blue"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_of_one_group_with_one_server_are_not_started_and_stopped_under_each_other() {
+    let bench = Bench::new().await;
+    let blue = bench.world.scene().slots[0].1.clone();
+    bench.world.scene().slots[1].1 = blue;
+    let refused = bench.deploy("2").await.unwrap_err();
+    assert_eq!(refused.code(), "shared_servers", "{refused}");
+    assert_eq!(bench.world.scene().commands, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_another_group_that_will_be_cut_are_said() {
+    let bench = Bench::new().await;
+    let mut blog = bench.world.group("shop").await.unwrap();
+    blog.name = "blog".to_owned();
+    blog.slots[1].counters.in_flight = 2;
+    bench.world.scene().others.push(blog);
+    let two = bench.deploy("2").await.unwrap();
+    let first = &bench.control.journal().records(&two.id, 0).await.unwrap()[0].message;
+    assert!(first.contains("; 2 requests of group \"blog\" will be cut; "), "{first}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,55 @@
+//! How a deployment ends the warm window of the one before it.
+
+use cutover_core::deployment::{Event, State};
+use tokio::sync::MutexGuard;
+
+use super::{Control, Refusal, Running, live};
+use crate::journal::{Deployment, JournalError, Superseded};
+use crate::world::World;
+
+impl<W: World> Control<W> {
+    /// Ends the warm window of the deployment before, if there is one.
+    pub(super) async fn supersede(&self, seat: &mut MutexGuard<'_, Option<Running>>) -> Result<(), Refusal> {
+        if let Some(running) = live(seat).await {
+            running.ask(Event::Supersede).await?;
+        }
+        if let Some(running) = seat.take() {
+            let _ = running.task.await;
+        }
+        Ok(())
+    }
+
+    /// Begins a deployment and ends the warm window of the one before, both or neither.
+    pub(super) async fn take_over(
+        &self,
+        seat: &mut MutexGuard<'_, Option<Running>>,
+        deployment: Deployment,
+        state: &State,
+        message: &str,
+    ) -> Result<Deployment, Refusal> {
+        if live(seat).await.is_none() {
+            return Ok(self.journal.begin(deployment, state, message).await?);
+        }
+        let Some(running) = seat.take() else { return Err(Refusal::NothingToAbort(deployment.plan.group)) };
+        let before = match self.journal.entry(&running.id).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Err(Refusal::UnknownDeployment(running.id)),
+            Err(error) => {
+                **seat = Some(running);
+                return Err(error.into());
+            }
+        };
+        // It only watches: nothing is cut short. Should it have gone on meanwhile, the journal does not take the new one.
+        running.task.abort();
+        let _ = running.task.await;
+        let begun = match Superseded::of(&before, self.clock.now()) {
+            Some(superseded) => self.journal.begin_after(superseded, deployment, state, message).await,
+            None => Err(JournalError::Open(running.id.clone())),
+        };
+        if begun.is_err() {
+            let now = self.journal.entry(&running.id).await.ok().flatten();
+            **seat = Some(self.drive(now.unwrap_or(before)));
+        }
+        Ok(begun?)
+    }
+}

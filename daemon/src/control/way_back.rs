@@ -1,0 +1,98 @@
+//! The way back, for operators: whether there is one, and what to do where there is none.
+
+use cutover_core::api::Group as Seen;
+use cutover_core::deployment::{Now, Outcome, Phase, WayBack};
+
+use super::{Control, LOOK_BACK, Refusal, Running};
+use crate::config::Group;
+use crate::journal::{Entry, JournalError};
+use crate::probe::{Found, Prober};
+use crate::world::World;
+
+impl<W: World> Control<W> {
+    /// A refusal when traffic would have to go back and the old slot is known to be no better. What nginx cannot be asked now,
+    /// the rollback will ask it.
+    pub(super) async fn verify_way_back(&self, group: &str, running: &Running) -> Result<(), Refusal> {
+        let phase = running.phase().await;
+        if !matches!(phase, Phase::Soaking { .. } | Phase::Draining { .. } | Phase::Warm { .. }) {
+            return Ok(());
+        }
+        let Some(entry) = self.journal.entry(&running.id).await? else { return Ok(()) };
+        let seen = match self.world.group(group).await {
+            Ok(seen) => seen,
+            Err(_) if matches!(phase, Phase::Soaking { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let slot = entry.deployment.plan.from.clone();
+        self.is_as_before(&seen, &entry, &entry.deployment.config).await.map_err(|why| Refusal::NoBetter {
+            slot,
+            phase: phase.name(),
+            why,
+        })
+    }
+
+    /// Whether a slot is good enough for a switch by hand: as healthy as a new version has to be; or, if it is the one that had the
+    /// traffic before the last deployment, as it was then.
+    pub(super) async fn is_fit(&self, seen: &Seen, slot: &str, config: &Group) -> Result<(), String> {
+        let last = self.journal.history(Some(&seen.name), 1).await.ok().and_then(|mut last| last.pop());
+        let was_live = |entry: &Entry| {
+            entry.deployment.plan.from == slot
+                && entry.deployment.plan.to == seen.route.active
+                && entry.state.marks.is_some_and(|marks| marks.old.healthy > 0)
+        };
+        match last.filter(was_live) {
+            Some(entry) => self.is_as_before(seen, &entry, config).await,
+            None => Prober { world: &*self.world, group: &seen.name, config }.verify(seen, slot).await,
+        }
+    }
+
+    /// Whether the old slot of a deployment is as it was before it, or more healthy than the new one. An operator may know better
+    /// than the counters which version is the worse one: they are not asked.
+    async fn is_as_before(&self, seen: &Seen, entry: &Entry, config: &Group) -> Result<(), String> {
+        let plan = &entry.deployment.plan;
+        let prober = Prober { world: &*self.world, group: &seen.name, config };
+        let new_healthy = match seen.slot(&plan.to) {
+            Some(new) => prober.found(new).await.healthy,
+            None => 0,
+        };
+        let old = entry.state.marks.unwrap_or_default().old;
+        let is_open = |found: &Found| {
+            let (old_servers, old_healthy) = (found.servers, found.healthy);
+            old.way_back(&Now { old_servers, old_healthy, new_healthy, ..Now::default() }) == WayBack::Open
+        };
+        let found = prober.look(seen, &plan.from, is_open).await?;
+        if is_open(&found) { Ok(()) } else { Err(found.why) }
+    }
+
+    /// What to do instead of a rollback: give the traffic to the slot that is still up, or deploy the version again that was live
+    /// before the one that is.
+    pub(super) async fn no_way_back(&self, group: &str, config: &Group) -> Result<Refusal, JournalError> {
+        let all = self.journal.history(Some(group), LOOK_BACK).await?;
+        let Ok(seen) = self.world.group(group).await else {
+            return Ok(Refusal::NoWayBack { group: group.to_owned(), previous: None, up: None });
+        };
+        let mut up = None;
+        for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
+            if !was_given_up(&all, &slot.name) && self.is_fit(&seen, &slot.name, config).await.is_ok() {
+                up = Some(slot.name.clone());
+            }
+        }
+        let live = all.into_iter().find(|entry| {
+            entry.deployment.plan.to == seen.route.active && entry.outcome == Some(Outcome::Completed)
+        });
+        let previous = live.map(|entry| entry.deployment.previous).filter(|version| !version.is_empty());
+        Ok(Refusal::NoWayBack { group: group.to_owned(), previous, up })
+    }
+}
+
+/// Whether a slot holds a version that was taken back, or that the last deployment could not go back to. `all`: the last one first.
+fn was_given_up(all: &[Entry], slot: &str) -> bool {
+    let is_stuck =
+        |entry: &Entry| entry.outcome == Some(Outcome::Stuck) && entry.deployment.plan.from == slot;
+    // One that has failed before it started anything has left there what was there.
+    let is_there = |entry: &&Entry| entry.outcome != Some(Outcome::Failed) || entry.state.provisioned;
+    let mut deployed_there = all.iter().filter(|entry| entry.deployment.plan.to == slot);
+    let last_there = deployed_there.find(is_there);
+    all.first().is_some_and(is_stuck)
+        || last_there.is_some_and(|entry| entry.outcome != Some(Outcome::Completed))
+}
