@@ -285,6 +285,8 @@ pub enum ErrorCode {
     UnknownGroup,
     /// 422: the group has no slot of this name.
     UnknownSlot,
+    /// 422: the slot has the traffic, so it cannot stand by.
+    SlotIsActive,
     /// 422: the shares of a split do not make a split.
     BadSplit,
     /// 422: a guard or a lease that cannot be, or one with nothing to try.
@@ -332,7 +334,7 @@ impl ErrorCode {
             Self::GenerationMismatch => 412,
             Self::BodyTooLarge => 413,
             Self::BadContentType => 415,
-            Self::UnknownSlot | Self::BadSplit | Self::BadTrial => 422,
+            Self::UnknownSlot | Self::SlotIsActive | Self::BadSplit | Self::BadTrial => 422,
             Self::Internal => 500,
             Self::NotDurable => 507,
         }

@@ -22,7 +22,7 @@ pub(super) fn choose(request: &ngx_http_request_t, asked: &Asked<StandbyChoice>)
     if group.active_id(reading) == Some(id) {
         let message =
             format!("slot \"{slot}\" of group \"{}\" has the traffic: it cannot stand by", group.name);
-        return Err(Answer::failure(Failure::new(ErrorCode::UnknownSlot, message)));
+        return Err(Answer::failure(Failure::new(ErrorCode::SlotIsActive, message)));
     }
     let shared = group.shared().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     shared.counters.choose_standby(group.record.get(), id);
