@@ -325,9 +325,7 @@ impl Record {
     pub(super) fn start(&self) -> ngx_int_t {
         let rc = self.enter_slot();
         if rc != Status::NGX_OK.0 {
-            self.let_go();
-            // An error page may be the next part of the request. nginx will not tell of the end of this one.
-            let _ = self.remember();
+            self.turned_away();
             return rc;
         }
         self.stage.set(Stage::Started);
@@ -338,6 +336,18 @@ impl Record {
             shard.started();
         }
         rc
+    }
+
+    /// The slot's balancer does not take the request. An error page may be the next part; nginx will not tell of the end of this
+    /// one.
+    #[cold]
+    fn turned_away(&self) {
+        self.stage.set(Stage::Finished);
+        let _ = self.remember();
+        self.part_ends();
+        if let Some(shard) = self.shard() {
+            shard.release();
+        }
     }
 
     /// A request that never got to its slot holds it no more.

@@ -6,6 +6,7 @@
 
 mod fixed;
 mod going_back;
+mod held;
 mod named;
 mod pages;
 mod parts;

@@ -35,8 +35,8 @@ impl Record {
             shard.whole(clock::micros().saturating_sub(self.began_us.get()));
         }
         self.attempt_ends();
-        self.leave_slot(Outcome::Status(answered as u16));
         self.ends_before_others(answered);
+        self.leave_slot(Outcome::Status(answered as u16));
     }
 
     /// The same for all but a whole answer to a request that went well.
@@ -50,6 +50,9 @@ impl Record {
         {
             // If the pool is exhausted the variables are empty after the redirect, and the slot is chosen anew.
             let _ = self.remember();
+            self.part_ends();
+        } else {
+            self.ends_before_others(0);
         }
         let outcome = self.outcome(u, rc);
         let attempt = self.attempt.get();
@@ -68,7 +71,6 @@ impl Record {
             Attempt::Waiting | Attempt::Answering => {}
         }
         self.leave_slot(outcome);
-        self.ends_before_others(0);
     }
 
     // Always: the usual request pays for no call.

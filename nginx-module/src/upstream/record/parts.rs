@@ -137,9 +137,13 @@ impl Record {
             if self.by.is_route() {
                 self.parts.set(Parts(parts.0 | ORIGIN));
                 self.remember()?;
+                self.keep();
             }
         } else if let Some(origin) = self.own_origin() {
             if parts.is_origin() {
+                if origin.parts.get().is_kept() {
+                    self.keep();
+                }
                 origin.keep_no_more();
                 origin.parts.set(Parts(origin.parts.get().0 & !ORIGIN));
             } else {
@@ -162,7 +166,8 @@ impl Record {
         }
     }
 
-    /// The part ends that is the origin, and others may follow: after a first slice, or when there were some.
+    /// The part ends that is the origin, and others may follow: after a first slice, or when there were some. It has not left its
+    /// slot yet, so there is no moment at which nothing holds it.
     #[inline]
     pub(super) fn ends_before_others(&self, status: usize) {
         if status == NGX_HTTP_PARTIAL_CONTENT as usize || self.parts.get().is_kept() {
@@ -170,8 +175,9 @@ impl Record {
         }
     }
 
+    /// The same where others are likely to follow.
     #[cold]
-    fn part_ends(&self) {
+    pub(super) fn part_ends(&self) {
         let parts = self.parts.get();
         if parts.is_kept() {
             self.hold_for_others();
@@ -209,12 +215,12 @@ impl Record {
         };
         let parts = origin.parts.get();
         let held = parts.is_kept() && origin.stage.get() == Stage::Finished;
+        if held && let Some(shard) = origin.group().shard(usize::from(fallback)) {
+            shard.hold();
+        }
         if held {
             origin.release_for_others();
         }
         origin.parts.set(parts.with_slot(fallback));
-        if held {
-            origin.hold_for_others();
-        }
     }
 }

@@ -95,11 +95,11 @@ impl Record {
     #[cold]
     pub(in crate::upstream) fn go_to_fallback(&self) -> Result<(), ngx_int_t> {
         let blame = self.rescue.replace(Rescue::No) != Rescue::DueWithoutBlame;
-        self.leave_slot(Outcome::Rescued { blame });
         let fallback = self.fallback.get();
+        self.takes_others_along(fallback);
+        self.leave_slot(Outcome::Rescued { blame });
         self.slot.set(fallback);
         self.shard.set(self.group().shard(usize::from(fallback)).map(NonNull::from));
-        self.takes_others_along(fallback);
         if let Some(shard) = self.shard() {
             shard.hold();
             shard.started();

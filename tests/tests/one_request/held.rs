@@ -1,0 +1,99 @@
+//! The slot is held from the first part that met the group until the whole request ends, also while none of its parts is there.
+
+use std::time::Duration;
+
+use cutover_tests::{Action, Edge, wait};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::start;
+
+const MORE: &str = "
+    location = /permit {
+        internal;
+        proxy_pass_request_body off;
+        proxy_set_header Content-Length '';
+        proxy_pass http://shop;
+    }
+    location /permitted { auth_request /permit; proxy_pass http://shop; }
+    location = /elsewhere { internal; proxy_pass http://shop_green; }
+    location /first { error_page 404 = /second; proxy_pass http://shop; }
+    location /second { auth_request /elsewhere; proxy_pass http://shop; }
+    location /named { set $named $cutover_slot_of_shop; proxy_pass http://shop; }
+";
+
+async fn in_flight(edge: &Edge) -> (i64, i64) {
+    let group = edge.group().await.unwrap();
+    let of = |slot: &str| i64::try_from(group.slot(slot).unwrap().counters.in_flight).unwrap();
+    (of("blue"), of("green"))
+}
+
+async fn nothing_in_flight(edge: &Edge) {
+    edge.until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
+        .await
+        .unwrap();
+}
+
+/// Asks, and switches to green while the request waits for an upstream that no group has a part in.
+async fn held_while_elsewhere(edge: &Edge, target: &str, last: &str) {
+    edge.green.on("/elsewhere", Action::status(200).after(Duration::from_secs(1)));
+    let mut client = edge.connect().await.unwrap();
+    client.send("GET", target, &[]).await.unwrap();
+    wait::until("/elsewhere", || edge.green.truth().targets.contains_key("/elsewhere")).await.unwrap();
+    assert_eq!(edge.blue.truth().in_flight, 0, "no part is there");
+    edge.shop.switch_to("green").await.unwrap();
+    assert_eq!(in_flight(edge).await, (1, 0), "the request is not over");
+    assert_eq!(client.answer().await.unwrap().status, 200);
+    assert!(edge.blue.truth().targets.contains_key(last), "{:?}", edge.blue.truth().targets);
+    nothing_in_flight(edge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_an_authorization_and_the_body_of_its_request() {
+    let edge = start(MORE).await;
+    let mut stream = TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+    let head = b"POST /permitted HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: 3\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let permitted = || edge.blue.truth().requests == 1 && edge.blue.truth().in_flight == 0;
+    wait::until("the authorization", permitted).await.unwrap();
+    edge.shop.switch_to("green").await.unwrap();
+    // Long enough for nginx to read the answer.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(in_flight(&edge).await, (1, 0), "the request is not over");
+    stream.write_all(b"abc").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("x-slot: blue"), "{answer}");
+    nothing_in_flight(&edge).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_an_error_and_what_its_page_asks_for() {
+    let edge = start(MORE).await;
+    edge.blue.on("/first", Action::status(404));
+    held_while_elsewhere(&edge, "/first", "/second").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_two_parts_of_a_static_page() {
+    let edge = start(MORE).await;
+    let page = r#"<!--# include virtual="/part/a" wait="yes" --><!--# include virtual="/elsewhere" wait="yes" --><!--# include virtual="/part/b" -->"#;
+    std::fs::write(edge.nginx.prefix().join("static/parts.html"), page).unwrap();
+    held_while_elsewhere(&edge, "/static/parts.html", "/part/b").await;
+}
+
+/// The slot was named before, and the client does not read on.
+#[tokio::test(flavor = "multi_thread")]
+async fn until_the_client_has_its_answer_when_the_slot_was_named() {
+    const LARGE: usize = 40 << 20;
+    let edge = start(MORE).await;
+    edge.blue.on("/named", Action::File(LARGE));
+    let mut client = edge.connect().await.unwrap();
+    client.send("GET", "/named", &[]).await.unwrap();
+    let idle = || edge.blue.truth().requests == 1 && edge.blue.truth().in_flight == 0;
+    wait::until("the upstream's end", idle).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(in_flight(&edge).await, (1, 0), "the client is still served");
+    assert_eq!(client.answer().await.unwrap().body.len(), LARGE);
+    nothing_in_flight(&edge).await;
+}
