@@ -68,10 +68,21 @@ pub(crate) fn slot(r: &mut ngx_http_request_t, group: &Group) -> Option<usize> {
 /// `None` if the pool is exhausted.
 pub(crate) fn slot_without_upstream(r: &mut ngx_http_request_t, group: &Group) -> Option<Choice> {
     let choice = choice(r, group);
-    if !choice.inherited && (is_main(r) || choice.by.is_route()) {
+    if !choice.inherited && (is_main(r) || choice.by.is_route()) && !was_named(r, group, choice) {
         remember(r, group, choice, NOWHERE)?;
     }
     Some(choice)
+}
+
+/// Whether the request has such a choice already that no upstream request was meant to come of.
+fn was_named(r: &ngx_http_request_t, group: &Group, choice: Choice) -> bool {
+    all(r).any(|made| {
+        ptr::eq(made.request, r)
+            && made.is_for_a_variable()
+            && ptr::eq(made.group.as_ptr(), group)
+            && made.choice.slot == choice.slot
+            && made.choice.by == choice.by
+    })
 }
 
 /// Runs for each request before its access is checked, and again after each internal redirect: what nginx tries from here on is no

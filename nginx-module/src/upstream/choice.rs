@@ -49,6 +49,11 @@ pub(super) fn is_main(request: &ngx_http_request_t) -> bool {
     std::ptr::eq(request.main, request)
 }
 
+/// Whether its location has a `cutover_slot`.
+pub(super) fn is_fixed(request: &ngx_http_request_t) -> bool {
+    Module::location_conf(request).is_some_and(|location| !location.slot.is_null())
+}
+
 #[inline(always)]
 fn by_route(request: &mut ngx_http_request_t, group: &Group) -> Choice {
     match group.decided() {

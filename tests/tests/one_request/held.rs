@@ -20,6 +20,14 @@ const MORE: &str = "
     location /first { error_page 404 = /second; proxy_pass http://shop; }
     location /second { auth_request /elsewhere; proxy_pass http://shop; }
     location /named { set $named $cutover_slot_of_shop; proxy_pass http://shop; }
+    location = /echoes.html { ssi on; cutover_slot green; root %%prefix%%/static; }
+    location /failed { error_page 404 = @other; set $said $cutover_slot_of_shop; proxy_pass http://shop; }
+    location @other {
+        cutover_slot standby;
+        set $said $cutover_slot_of_shop;
+        add_header x-said $said always;
+        proxy_pass http://shop;
+    }
 ";
 
 async fn in_flight(edge: &Edge) -> (i64, i64) {
@@ -95,5 +103,32 @@ async fn until_the_client_has_its_answer_when_the_slot_was_named() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(in_flight(&edge).await, (1, 0), "the client is still served");
     assert_eq!(client.answer().await.unwrap().body.len(), LARGE);
+    nothing_in_flight(&edge).await;
+}
+
+/// However often it is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn once_when_the_slot_is_named_often() {
+    let edge = start(MORE).await;
+    let echo = r#"<!--# echo var="cutover_slot_of_shop" -->"#;
+    let wait = r#"<!--# include virtual="/elsewhere" wait="yes" -->"#;
+    let page = format!("{}{wait}", echo.repeat(300));
+    std::fs::write(edge.nginx.prefix().join("static/echoes.html"), page).unwrap();
+    edge.green.on("/elsewhere", Action::status(200).body("").after(Duration::from_secs(1)));
+    let mut client = edge.connect().await.unwrap();
+    client.send("GET", "/echoes.html", &[]).await.unwrap();
+    wait::until("/elsewhere", || edge.green.truth().targets.contains_key("/elsewhere")).await.unwrap();
+    assert_eq!(in_flight(&edge).await, (0, 1));
+    assert_eq!(client.answer().await.unwrap().body, "green".repeat(300).as_bytes());
+    nothing_in_flight(&edge).await;
+}
+
+/// After a redirect the slot that is named is that of the new location.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_location_after_a_redirect_says() {
+    let edge = start(MORE).await;
+    edge.blue.on("/failed", Action::status(404));
+    let answer = edge.get("/failed").await.unwrap();
+    assert_eq!((answer.status_and_slot(), answer.head.header("x-said")), ((200, "green"), Some("green")));
     nothing_in_flight(&edge).await;
 }

@@ -13,7 +13,7 @@ use ngx::ffi::{NGX_HTTP_PARTIAL_CONTENT, ngx_http_request_t};
 
 use super::{Record, Stage};
 use crate::group::{By, Choice, Group};
-use crate::upstream::choice::{Wanted, choose, is_main};
+use crate::upstream::choice::{Wanted, choose, is_fixed, is_main};
 
 /// What a record is for the other parts of its request.
 ///
@@ -95,18 +95,31 @@ impl Record {
     /// The slot that the request has for the group, chosen now if it has none, for as long as the request takes: without an
     /// upstream. `None` if the pool is exhausted.
     pub(crate) fn slot_without_upstream(r: &mut ngx_http_request_t, group: &Group) -> Option<Choice> {
-        if let Some(own) = Self::current(r).filter(|own| ptr::eq(own.group.as_ptr(), group)) {
+        let own = Self::current(r).filter(|own| ptr::eq(own.group.as_ptr(), group));
+        // After a redirect the record is the old location's, and the new one may fix another slot.
+        if let Some(own) = own.filter(|own| own.stage.get() != Stage::Finished || !is_fixed(r)) {
             let slot = usize::from(own.slot.get());
             return Some(Choice { slot, generation: own.generation, by: own.by, inherited: true });
         }
         let choice = Self::choice(r, group);
-        if !choice.inherited && (is_main(r) || choice.by.is_route()) {
+        if !choice.inherited && (is_main(r) || choice.by.is_route()) && !Self::was_named(r, group, choice) {
             let record = Self::new_early(r, ptr::null_mut(), group, choice)?;
             // It holds its slot, and was never given to it: like the origin of a request between two parts.
             record.stage.set(Stage::Finished);
             record.parts.set(Parts(record.parts.get().0 | KEPT));
         }
         Some(choice)
+    }
+
+    /// Whether the request has a record of such a choice that was made without an upstream.
+    fn was_named(r: &ngx_http_request_t, group: &Group, choice: Choice) -> bool {
+        Self::all_remembered(r).any(|known| {
+            ptr::eq(known.request, r)
+                && known.upstream.is_null()
+                && ptr::eq(known.group.as_ptr(), group)
+                && usize::from(known.slot.get()) == choice.slot
+                && known.by == choice.by
+        })
     }
 
     /// The record of the first part. What the main request does now comes first: it may have been redirected to a location that
