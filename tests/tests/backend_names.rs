@@ -78,6 +78,7 @@ const HTTP: &str = "
             set $proxy_upstream_name $cutover_upstream;
             proxy_pass http://$proxy_upstream_name;
         }
+        location = /echoes.html { ssi on; cutover_slot green; root %%prefix%%; }
         location /none {
             set $proxy_upstream_name $cutover_upstream;
             return 200 \"<$proxy_upstream_name>\";
@@ -343,4 +344,26 @@ async fn the_parts_of_a_request_have_one_slot() {
         (sum(|slot| slot.counters.requests), sum(|slot| slot.counters.in_flight)) == (100, 0)
     };
     wait::until_async(wait::PATIENCE, "a hundred parts", all).await.unwrap();
+}
+
+/// However often the slot is named in one request.
+#[tokio::test]
+async fn a_slot_that_is_named_often_is_held_once() {
+    let (nginx, backends) = start().await;
+    let page = r#"<!--# echo var="cutover_slot_of_shop" -->"#.repeat(300)
+        + r#"<!--# include virtual="/blog" wait="yes" -->"#;
+    std::fs::write(nginx.prefix().join("echoes.html"), page).unwrap();
+    backends[2].on("/blog", Action::status(200).body("").after(std::time::Duration::from_secs(1)));
+    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+    client.send("GET", "/echoes.html", &[]).await.unwrap();
+    wait::until("/blog", || backends[2].truth().requests == 1).await.unwrap();
+    let in_flight = async || {
+        let group = nginx.admin().group("shop").await.unwrap();
+        group.slots.iter().map(|slot| slot.counters.in_flight).collect::<Vec<_>>()
+    };
+    assert_eq!(in_flight().await, [0, 1]);
+    assert_eq!(client.answer().await.unwrap().body, "green".repeat(300).as_bytes());
+    wait::until_async(wait::PATIENCE, "nothing in flight", async || in_flight().await == [0, 0])
+        .await
+        .unwrap();
 }
