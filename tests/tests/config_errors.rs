@@ -84,6 +84,31 @@ fn files_in_a_group() {
 }
 
 #[test]
+fn names_that_are_not_utf8() {
+    for (config, why) in [
+        (
+            &b"cutover caf\xe9 { slot blue b; active blue; }"[..],
+            "the name of group \"caf\u{fffd}\" must be UTF-8 without control characters and \"/\"",
+        ),
+        (
+            &b"cutover shop { slot bl\xfc b; active blue; }"[..],
+            "the name of slot \"bl\u{fffd}\" of group \"shop\" must be UTF-8 without control characters and \"/\"",
+        ),
+        (
+            &b"cutover shop { backend caf\xe9; slot blue b; active blue; }"[..],
+            "\"backend caf\u{fffd}\" of group \"shop\" must be UTF-8",
+        ),
+    ] {
+        let http = format!("{UPSTREAMS} cutover_state %%prefix%%/state; include %%prefix%%/groups.conf;");
+        let nginx = Nginx::builder().http(&http).build().unwrap();
+        fs::write(nginx.prefix().join("groups.conf"), config).unwrap();
+        nginx.expect_in_log("must be UTF-8");
+        let answer = nginx.check().unwrap();
+        assert!(!answer.ok && answer.output.contains(why), "{}", answer.output);
+    }
+}
+
+#[test]
 fn groups() {
     for (http, why) in [
         (
@@ -106,6 +131,10 @@ fn groups() {
         (
             "cutover shop { slot blue b; active blue; } cutover shop { slot blue b; active blue; }",
             "duplicate group \"shop\"",
+        ),
+        (
+            "cutover shop { backend x; slot blue b; active blue; } cutover Shop { backend y; slot blue b; active blue; }",
+            "duplicate group \"Shop\": there is \"shop\" already, and nginx makes no difference between cases",
         ),
         ("cutover b { slot blue g; active blue; }", "duplicate upstream \"b\""),
         ("cutover shop { active blue; }", "group \"shop\" has no slot"),

@@ -32,15 +32,13 @@ pub(super) extern "C" fn set_group(
 }
 
 fn parse_group(cf: &mut ngx_conf_t, main: &mut Main) -> Result<(), Logged> {
+    let host = cf.words().get(1).copied().ok_or(Logged)?;
     let name = cf.word(1);
-    if let Err(why) = name::check_group(name.as_bytes()) {
+    if let Err(why) = name::check_group(host.as_bytes()) {
         return Err(cf.refuse(format_args!("the name of group \"{name}\" {why}")));
     }
+    check_unique(cf, main, &name)?;
     let mut group = Box::new(Group::new(&name, cf.place()));
-    if main.group(&name).is_some() {
-        return Err(cf.refuse(format_args!("duplicate group \"{name}\"")));
-    }
-    let host = cf.words().get(1).copied().ok_or(Logged)?;
     parse_lines(cf, &mut group)?;
     match &group.backend {
         None => add_upstream(cf, host, &group)?,
@@ -48,6 +46,18 @@ fn parse_group(cf: &mut ngx_conf_t, main: &mut Main) -> Result<(), Logged> {
     }
     main.add(group);
     Ok(())
+}
+
+/// No two groups differ by case alone: nginx takes them for one, as upstreams and in the names of variables.
+fn check_unique(cf: &mut ngx_conf_t, main: &Main, name: &str) -> Result<(), Logged> {
+    match main.group_of_variable(name.as_bytes()) {
+        Some(known) if known.name == name => Err(cf.refuse(format_args!("duplicate group \"{name}\""))),
+        Some(known) => Err(cf.refuse(format_args!(
+            "duplicate group \"{name}\": there is \"{}\" already, and nginx makes no difference between cases; choose another name",
+            known.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Registers the group as an upstream, so that `proxy_pass http://NAME` and its kin find it.
@@ -173,7 +183,12 @@ fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> 
             Err(cf.refuse(format_args!("\"backend\" is duplicate in group \"{}\"", group.name)))
         }
         ("backend", 2) => {
-            group.backend = Some(cf.word(1));
+            let raw = cf.words().get(1).copied().ok_or(Logged)?;
+            let backend = cf.word(1);
+            if backend.as_bytes() != raw.as_bytes() {
+                return Err(cf.refuse(format_args!("\"backend {backend}\" of group \"{}\" must be UTF-8", group.name)));
+            }
+            group.backend = Some(backend);
             Ok(())
         }
         ("split_key" | "backend", _) => Err(cf.refuse(format_args!(
@@ -200,8 +215,9 @@ fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> 
 }
 
 fn parse_slot(cf: &mut ngx_conf_t, group: &mut Group) -> Result<(), Logged> {
+    let raw = cf.words().get(1).copied().ok_or(Logged)?;
     let slot = cf.word(1);
-    if let Err(why) = name::check_slot(slot.as_bytes()) {
+    if let Err(why) = name::check_slot(raw.as_bytes()) {
         return Err(cf.refuse(format_args!("the name of slot \"{slot}\" of group \"{}\" {why}", group.name)));
     }
     if group.position(slot.as_bytes()).is_some() {
