@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use cutover_tests::{Backend, Nginx, client, wait};
 
@@ -75,23 +76,22 @@ async fn a_split_keeps_a_request_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn switches_keep_a_request_together() {
-    let edge = start("").await;
+    let edge = Arc::new(start("").await);
     let address = edge.nginx.address("main").unwrap();
-    let asking = async {
-        for _ in 0..3 {
-            ask(address, &edge.blue, &edge.green, TIMES).await;
+    let asking = tokio::spawn({
+        let edge = Arc::clone(&edge);
+        async move {
+            for _ in 0..3 {
+                ask(address, &edge.blue, &edge.green, TIMES).await;
+            }
         }
-    };
-    let mut asking = std::pin::pin!(asking);
+    });
     let mut switches = 0;
-    loop {
-        tokio::select! {
-            () = &mut asking => break,
-            () = async {} => {}
-        }
+    while !asking.is_finished() {
         edge.shop.switch().await.unwrap();
         switches += 1;
     }
+    asking.await.unwrap();
     println!("{switches} switches");
     assert!(switches > 50, "{switches} switches");
     in_order(&edge).await;
