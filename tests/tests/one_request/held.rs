@@ -106,6 +106,22 @@ async fn until_the_client_has_its_answer_when_the_slot_was_named() {
     nothing_in_flight(&edge).await;
 }
 
+/// A range that the client itself has asked for is all of its answer: no part follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_longer_than_its_upstream_takes_for_a_range_in_one_piece() {
+    const LARGE: usize = 40 << 20;
+    let edge = start(MORE).await;
+    edge.blue.on("/range", Action::File(LARGE));
+    let mut client = edge.connect().await.unwrap();
+    let range = format!("bytes=1-{}", LARGE - 1);
+    client.send("GET", "/range", &[("range", &range)]).await.unwrap();
+    let idle = || edge.blue.truth().requests == 1 && edge.blue.truth().in_flight == 0;
+    wait::until("the upstream's end", idle).await.unwrap();
+    nothing_in_flight(&edge).await;
+    let answer = client.answer().await.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (206, LARGE - 1));
+}
+
 /// However often it is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn once_when_the_slot_is_named_often() {

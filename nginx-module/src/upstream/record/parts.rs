@@ -13,6 +13,7 @@ use ngx::ffi::{NGX_HTTP_PARTIAL_CONTENT, ngx_http_request_t};
 
 use super::{Record, Stage};
 use crate::group::{By, Choice, Group};
+use crate::layout::bits;
 use crate::upstream::choice::{Wanted, choose, is_fixed, is_main};
 
 /// What a record is for the other parts of its request.
@@ -184,8 +185,24 @@ impl Record {
     #[inline]
     pub(super) fn ends_before_others(&self, status: usize) {
         if status == NGX_HTTP_PARTIAL_CONTENT as usize || self.parts.get().is_kept() {
+            self.ends_perhaps_before_others();
+        }
+    }
+
+    /// An answer of 206 may be the range that the client itself has asked for.
+    #[cold]
+    fn ends_perhaps_before_others(&self) {
+        if self.parts.get().is_kept() || self.is_sliced() {
             self.part_ends();
         }
+    }
+
+    /// Whether nginx gets the answer slice by slice: then its filter has set a flag by the head of the first one
+    /// (ngx_http_slice_header_filter).
+    fn is_sliced(&self) -> bool {
+        // SAFETY: the request that the record was made for; its pool, where the record is, goes with it.
+        let request = unsafe { &*self.request };
+        bits::ngx_http_request_t::SUBREQUEST_RANGES.is_set(request)
     }
 
     /// The same where others are likely to follow.
