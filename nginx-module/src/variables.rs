@@ -223,11 +223,22 @@ fn is_being_built(request: &ngx_http_request_t) -> bool {
     // A request that ends before its upstream has a status then, too: nginx gives it one before it is logged.
     let answered = request.headers_out.status != 0
         || bits::ngx_http_request_t::HEADER_SENT.is_set(request)
-        || bits::ngx_http_request_t::CACHED.is_set(request);
+        || is_from_cache(request);
     // SAFETY: null, or the upstream of the request.
     let u = unsafe { request.upstream.as_ref() };
     // nginx says which upstream it is, and then asks that one's balancer to begin (ngx_http_upstream_init_request).
     u.is_some_and(|u| u.upstream.is_null()) && !answered && Record::current(request).is_none()
+}
+
+#[cfg(ngx_feature = "http_cache")]
+fn is_from_cache(request: &ngx_http_request_t) -> bool {
+    bits::ngx_http_request_t::CACHED.is_set(request)
+}
+
+/// Without nginx's cache the request has no such bit.
+#[cfg(not(ngx_feature = "http_cache"))]
+fn is_from_cache(_: &ngx_http_request_t) -> bool {
+    false
 }
 
 /// The slot that is named there must be the one that will be used, so it is chosen now.

@@ -64,6 +64,17 @@ impl Flavour {
         }
     }
 
+    /// Whether the program was configured with `--without-PART`.
+    pub fn is_without(self, part: &str) -> Result<bool> {
+        let program = self.nginx();
+        let output = Command::new(&program)
+            .arg("-V")
+            .output()
+            .with_context(|| format!("failed to run {}", program.display()))?;
+        let option = format!("--without-{part}");
+        Ok(String::from_utf8_lossy(&output.stderr).split_whitespace().any(|word| word == option))
+    }
+
     /// The module built for it.
     pub fn module(self) -> PathBuf {
         self.folder().join("ngx_http_cutover_module.so")

@@ -12,7 +12,6 @@ const HTTP: &str = "
     upstream pair  { server %%green%% max_fails=0; server %%second%% max_fails=0; }
     upstream down  { server %%green%% down; }
     cutover shop { slot blue blue; slot green green; slot pair pair; slot down down; active blue; }
-    proxy_cache_path %%prefix%%/cache keys_zone=cache:1m;
     proxy_http_version 1.1;
     proxy_set_header Connection '';
     server {
@@ -30,7 +29,6 @@ const HTTP: &str = "
         location /twice { proxy_next_upstream_tries 2; proxy_pass http://shop; }
         location /thrice { proxy_next_upstream_tries 3; proxy_pass http://shop; }
         location /short { proxy_read_timeout 200ms; proxy_pass http://shop; }
-        location /cached { proxy_cache cache; proxy_cache_key $cutover_slot$uri; proxy_cache_valid 1h; proxy_pass http://shop; }
         location /unbuffered { proxy_request_buffering off; proxy_pass http://shop; }
     }
     server { listen %%admin%%; location / { cutover_api write=on; } }
@@ -221,10 +219,24 @@ async fn when_both_slots_fail_the_client_gets_the_error() {
     assert_eq!((edge.green.truth().requests, edge.blue.truth().requests), (1, 1), "once each");
 }
 
+/// Beside the rest: nginx can be built without a cache.
+const CACHED: &str = "
+    cutover_state %%prefix%%/state;
+    upstream blue  { server %%blue%% max_fails=0; }
+    upstream green { server %%green%% max_fails=0; }
+    cutover shop { slot blue blue; slot green green; active blue; }
+    proxy_cache_path %%prefix%%/cache keys_zone=cache:1m;
+    server {
+        listen %%listen:main%%;
+        location / { proxy_cache cache; proxy_cache_key $cutover_slot$uri; proxy_cache_valid 1h; proxy_pass http://shop; }
+    }
+    server { listen %%admin%%; location / { cutover_api write=on; } }
+";
+
 /// The key of the cache may name the slot: the other slot's answer must not be kept under it.
 #[tokio::test]
 async fn a_rescued_answer_is_not_cached() {
-    let edge = start().await;
+    let edge = Edge::start_with(Nginx::builder().http(CACHED)).await.unwrap();
     edge.green.on("/cached", Action::Cut);
     edge.try_out("green", true).await.unwrap();
     assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "blue"));

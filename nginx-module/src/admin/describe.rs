@@ -11,10 +11,11 @@ use cutover_core::route::{Reading, Route};
 use cutover_core::shard::Sum;
 use cutover_core::split::{Percent, Share};
 use cutover_core::trial::Phase;
+#[cfg(ngx_feature = "http_upstream_zone")]
 use ngx::ffi::{
-    ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, ngx_rwlock_rlock, ngx_rwlock_unlock, ngx_str_t,
+    ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_rwlock_rlock, ngx_rwlock_unlock,
 };
+use ngx::ffi::{ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_str_t};
 
 use crate::counters::Living;
 use crate::ext::{elements, text};
@@ -152,8 +153,15 @@ pub(super) fn metrics<'a>(group: &'a Group, living: Option<&Living>) -> GroupMet
     }
 }
 
+#[cfg(ngx_feature = "http_upstream_zone")]
 fn peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
     if upstream.shm_zone.is_null() { configured_peers(upstream) } else { shared_peers(upstream) }
+}
+
+/// An nginx without ngx_http_upstream_zone_module keeps no peers in shared memory.
+#[cfg(not(ngx_feature = "http_upstream_zone"))]
+fn peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
+    configured_peers(upstream)
 }
 
 /// What the configuration calls a server, if that is more than its address.
@@ -184,6 +192,7 @@ fn configured_peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
 }
 
 /// With a zone they are in shared memory, where names are resolved anew while nginx runs.
+#[cfg(ngx_feature = "http_upstream_zone")]
 fn shared_peers(upstream: &ngx_http_upstream_srv_conf_t) -> Vec<Peer> {
     let mut found = Vec::new();
     let mut next: *mut ngx_http_upstream_rr_peers_t = upstream.peer.data.cast();
