@@ -30,23 +30,27 @@ pub(crate) struct Field {
 
 impl Field {
     fn new(rust: String) -> Self {
-        // bindgen puts a line behind what is a word of Rust (`type_`); nothing of nginx ends in one.
-        let c = rust.trim_end_matches('_').to_owned();
+        let c = name_in_c(&rust).to_owned();
         Self { rust, c }
     }
+}
+
+/// bindgen puts a line behind what is a word of Rust (`type_`); no field of nginx ends in one.
+fn name_in_c(field: &str) -> &str {
+    field.trim_end_matches('_')
 }
 
 /// All structures of nginx's core and http parts.
 pub(crate) fn read(headers: &Headers) -> Result<Vec<Structure>, String> {
     let bindings = bindgen::Builder::default()
         .header_contents("nginx.h", "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_http.h>\n")
-        .clang_args(headers.includes().chain(headers.defines.iter().cloned()))
+        .clang_args(headers.includes().chain(headers.preprocessor.iter().cloned()))
         .allowlist_type("ngx_.*")
         .layout_tests(false)
         .generate()
         .map_err(|error| format!("bindgen failed to read nginx's headers: {error}"))?;
     let file = syn::parse_file(&bindings.to_string())
-        .map_err(|error| format!("bindgen wrote what is no Rust: {error}"))?;
+        .map_err(|error| format!("bindgen's output is not valid Rust: {error}"))?;
     Ok(structures(&file.items))
 }
 
@@ -101,12 +105,12 @@ fn named(fields: &syn::FieldsNamed) -> Vec<Field> {
     names.filter(|name| !name.starts_with('_')).map(Field::new).collect()
 }
 
-/// Each bitfield `x` has a method `x` and a method `set_x`.
+/// Each bitfield `x` has a method `x` and a method `set_x`; a bitfield `type` has `type_` and `set_type`.
 fn bitfields(methods: &[String]) -> Vec<Field> {
     let has = |name: &str| methods.iter().any(|method| method == name);
     methods
         .iter()
-        .filter(|name| !name.ends_with("_raw") && has(&format!("set_{name}")))
+        .filter(|name| !name.ends_with("_raw") && has(&format!("set_{}", name_in_c(name))))
         .cloned()
         .map(Field::new)
         .collect()

@@ -58,7 +58,7 @@ fn constants(one: &Structure, places: &Places, text: &mut String) -> Result<(), 
     let _ = writeln!(text, "pub(crate) mod {name} {{");
     for field in &one.bitfields {
         if let Some((kind, at, mask)) = constant(place(&places.bitfields, one, &field.rust)?) {
-            let (name, rust) = (field.rust.to_uppercase(), &one.rust);
+            let (name, rust) = (field.c.to_uppercase(), &one.rust);
             let _ = writeln!(
                 text,
                 "    pub(crate) const {name}: super::{kind}<nginx_sys::{rust}> = super::{kind}::new({at}, {mask:#x});"
@@ -80,8 +80,8 @@ fn place<'a, T>(
 
 const NEXT: &str = "the module would read wrong memory of this nginx, so it is not built: please report the version of nginx";
 
-/// One bit is a flag, in a byte. More are a number, in an aligned word. What is in two words has no constant, and whoever
-/// would use it is told by the compiler.
+/// One bit is a flag, in a byte. More are a number, in an aligned word. What is in two words has no constant: code that
+/// uses it does not compile.
 fn constant(bytes: &[(usize, u8)]) -> Option<(&'static str, usize, u32)> {
     if let [(at, mask)] = bytes
         && mask.count_ones() == 1

@@ -30,7 +30,7 @@ pub(crate) fn ask(headers: &Headers, structures: &[Structure], out: &Path) -> Re
     let (compiler, words) =
         headers.compiler.split_first().ok_or("nginx's makefile names no compiler (CC)")?;
     let mut command = Command::new(compiler);
-    command.args(words).args(&headers.flags).args(headers.includes());
+    command.current_dir(&headers.source).args(words).args(&headers.flags).args(headers.includes());
     run(command.arg("-w").arg("-O0").arg("-o").arg(&program).arg(&source))?;
     read(&run(&mut Command::new(&program))?)
 }
@@ -88,7 +88,7 @@ fn run(command: &mut Command) -> Result<String, String> {
             output.status
         ));
     }
-    String::from_utf8(output.stdout).map_err(|_| format!("{program} printed what is no text"))
+    String::from_utf8(output.stdout).map_err(|_| format!("{program}: what it printed is not UTF-8"))
 }
 
 fn read(printed: &str) -> Result<Places, String> {
