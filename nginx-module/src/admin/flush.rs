@@ -151,7 +151,7 @@ impl Waiters {
         }
     }
 
-    /// Takes out one of whose flush it is known how it went.
+    /// Takes out a request whose flush has finished.
     fn next_to_answer(&self) -> Option<(Waiting, Outcome)> {
         let mut all = self.waiting.borrow_mut();
         let (at, outcome) = all.iter().enumerate().find_map(|(at, waiting)| match &waiting.flush {
@@ -256,7 +256,7 @@ unsafe extern "C" fn look(_: *mut ngx_event_t) {
     answer_known();
 }
 
-/// Answers those of whose flush it is known how it went.
+/// Answers the requests whose flush has finished.
 fn answer_known() {
     // One after the other: an answer can end other requests.
     while let Some((waiting, outcome)) = WAITERS.with(Waiters::next_to_answer) {

@@ -1,4 +1,4 @@
-//! Waiting, without making the worker's other requests wait, until whoever has moved a route is done with its trial.
+//! Waits, without making the worker's other requests wait, until the process that has moved a route is done with its trial.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -10,7 +10,7 @@ use ngx::ffi::{
 use super::body;
 use crate::ext::{self, connection};
 
-/// How often a request looks, a millisecond apart. Whoever needs longer was killed.
+/// How often a request looks, a millisecond apart. A process that needs longer was killed.
 const LOOKS: u32 = 50;
 
 /// How long a change may wait yet.

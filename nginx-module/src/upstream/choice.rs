@@ -111,7 +111,7 @@ fn by_value(
                 .unwrap_or_else(|| group.standby(reading(group, logger), logger));
         }
         name => match group.position(name) {
-            // Whoever asks for a slot by name is no judge of the one on trial.
+            // A request that asks for a slot by name does not count for the trial.
             Some(slot) => {
                 let generation = group.reading().generation();
                 return Choice { slot, generation, by: By::Name, inherited: false };
