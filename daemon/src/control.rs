@@ -54,6 +54,8 @@ pub struct Control<W> {
     clock: Clock,
     seats: Arc<std::sync::Mutex<BTreeMap<String, Arc<Seat>>>>,
     reruns: Arc<std::sync::Mutex<BTreeMap<String, Rerunning>>>,
+    /// Held while a deployment begins: of two groups with a server in common each sees what the other one does.
+    beginning: Arc<Mutex<()>>,
 }
 
 impl<W> Clone for Control<W> {
@@ -65,6 +67,7 @@ impl<W> Clone for Control<W> {
             clock: self.clock,
             seats: Arc::clone(&self.seats),
             reruns: Arc::clone(&self.reruns),
+            beginning: Arc::clone(&self.beginning),
         }
     }
 }
@@ -146,6 +149,7 @@ impl<W: World> Control<W> {
             clock,
             seats: Arc::default(),
             reruns: Arc::default(),
+            beginning: Arc::default(),
         };
         for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
             tracing::error!(deployment, why, "it cannot be read, so it is stuck");
@@ -194,6 +198,7 @@ impl<W: World> Control<W> {
         if let Some(running) = self.not_warm(&seat).await {
             return Err(running);
         }
+        let _beginning = self.beginning.lock().await;
         let chosen = self.target(group, config, wanted.to.as_deref(), &seat).await?;
         let deployment = self.planned(group, config, wanted, &chosen).await?;
         let (state, _) = deployment.plan.begin(self.clock.now());

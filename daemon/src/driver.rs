@@ -34,7 +34,7 @@ mod tests;
 
 pub use story::{first_message, jobs, superseded_message};
 #[cfg(test)]
-pub(crate) use tests::config as test_config;
+pub(crate) use tests::{config as test_config, deployment as test_deployment};
 
 /// Pause between tries of a journal that cannot be written.
 const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cutover_tests::edge::{LOCATION, UPSTREAMS};
-use cutover_tests::{Daemon, Edge, process, wait};
+use cutover_tests::temp::TempDir;
+use cutover_tests::{Daemon, Edge, flavour, process, wait};
 
 const CONFIG: &str = r#"
 [daemon]
@@ -99,4 +104,35 @@ async fn a_child_in_the_background_goes_on_writing_when_the_daemon_is_killed() {
         .await
         .unwrap();
     assert!(fs::read_to_string(&log).unwrap().ends_with("tick\nover\n"));
+}
+
+/// The journal's reserve is given up to the journal, not to a command that goes on writing.
+#[test]
+fn output_leaves_the_journal_room_on_a_disk_that_is_nearly_full() {
+    let folder = TempDir::new().unwrap();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+        assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program}");
+    };
+    run(
+        "mount",
+        &["-t".as_ref(), "tmpfs".as_ref(), "-osize=2500k".as_ref(), "tmpfs".as_ref(), disk.as_os_str()],
+    );
+    let output = disk.join("output.log");
+    let (daemon, relays) = UnixStream::pair().unwrap();
+    let mut relay = Command::new(flavour::program("cutover").unwrap())
+        .args(["__copy", "--", "output.log"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::from(OwnedFd::from(relays)))
+        .stderr(fs::File::create(&output).unwrap())
+        .spawn()
+        .unwrap();
+    drop(daemon);
+    relay.stdin.take().unwrap().write_all(&vec![b'x'; 1_000_000]).unwrap();
+    let ended = relay.wait().unwrap();
+    let written = fs::metadata(&output).unwrap().len();
+    run("umount", &[disk.as_os_str()]);
+    assert!(ended.success());
+    assert!((1..700_000).contains(&written), "{written} bytes of the 2.5 MB are written");
 }

@@ -20,6 +20,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::fstatvfs;
 use rustix::io::{Errno, ioctl_fionread};
 
 /// What `cutover` is called with to be a relay; the file's name follows, for who looks at the list of processes.
@@ -28,6 +29,8 @@ pub(super) const VERB: &str = "__copy";
 pub const MOST_OUTPUT: usize = 1 << 20;
 /// The line behind them when there were more.
 pub const CUT_OFF: &str = "\n[output cut off by cutover]\n";
+/// Bytes of the disk that output leaves free: twice the journal's reserve.
+const MARGIN: u64 = 2 << 20;
 /// Bytes that are told when the command has ended.
 pub(super) const TAIL: usize = 4096;
 /// The byte that asks for them.
@@ -103,6 +106,12 @@ fn read<'a>(from: &mut impl Read, chunk: &'a mut [u8]) -> io::Result<Option<&'a 
     }
 }
 
+/// Whether the disk has room for more than the journal may need: its reserve is given up to the journal, not to a command.
+fn leaves_room(file: &File) -> bool {
+    let free = fstatvfs(file).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    free.is_ok_and(|free| free >= MARGIN)
+}
+
 /// What is done with the output.
 struct Output {
     file: File,
@@ -122,6 +131,7 @@ impl Output {
         let last = bytes.get(bytes.len().saturating_sub(TAIL)..).unwrap_or_default();
         self.tail.extend(last);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+        self.is_over |= !leaves_room(&self.file);
         if self.is_over {
             return;
         }

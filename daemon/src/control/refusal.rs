@@ -58,6 +58,18 @@ pub enum Refusal {
         /// What to type.
         helps: Option<String>,
     },
+    /// A deployment into a slot whose servers another deployment works on.
+    #[error(
+        "slot \"{slot}\" shares servers with group \"{group}\", whose deployment \"{id}\" is not over: wait for its end"
+    )]
+    SharedBusy {
+        /// The slot.
+        slot: String,
+        /// The other group.
+        group: String,
+        /// Its deployment.
+        id: String,
+    },
     /// A deployment into the slot that has the traffic.
     #[error("slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another one{}", to_standby(group, standby.as_deref()))]
     Active {
@@ -72,7 +84,7 @@ pub enum Refusal {
     #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
     NoStandby(String),
     /// A deployment is under way.
-    #[error("deployment \"{id}\" is {phase}: wait for its end, or abort it")]
+    #[error("deployment \"{id}\" is {phase}: wait for its end{}", or_abort(phase))]
     Busy {
         /// Which.
         id: String,
@@ -235,6 +247,11 @@ fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
     }
 }
 
+/// What is being undone, or is live already, cannot be aborted.
+fn or_abort(phase: &str) -> &'static str {
+    if ["rolling_back", "tearing_down", "decommissioning"].contains(&phase) { "" } else { ", or abort it" }
+}
+
 fn to_standby(group: &str, standby: Option<&str>) -> String {
     let deploy = |slot| format!(", as in: cutover deploy {} --to {}", quoted(group), quoted(slot));
     standby.map(deploy).unwrap_or_default()
@@ -284,6 +301,7 @@ impl Refusal {
             | Self::InUse { .. }
             | Self::CommandFailed(_)
             | Self::Shared { .. }
+            | Self::SharedBusy { .. }
             | Self::NoBetter { .. }
             | Self::Sick { .. } => 409,
             Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::Edge(_) => 502,
@@ -300,6 +318,7 @@ impl Refusal {
             Self::UnknownSlot { .. } => "unknown_slot",
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
+            Self::SharedBusy { .. } => "busy",
             Self::NothingToRun { .. } => "nothing_to_run",
             Self::Rerunning { .. } => "busy",
             Self::InUse { .. } => "slot_is_in_use",

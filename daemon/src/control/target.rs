@@ -47,6 +47,7 @@ impl<W: World> Control<W> {
             let helps = self.moves_away(seen, &target.slot, &shared, &groups).await;
             return Err(Refusal::Shared { slot: target.slot, shared: shared.into(), helps });
         }
+        self.nobody_works_on(seen, &target.slot, &groups).await?;
         let from = seen.route.active.clone();
         let served = seen.slot(&from).map(|slot| slot.counters).unwrap_or_default();
         let warm = self.warm(seat).await?;
@@ -55,6 +56,23 @@ impl<W: World> Control<W> {
             gives_up.push(format!("{held} of group \"{shared}\" will be cut"));
         }
         Ok(Chosen { from, gives_up, to: target.slot, served })
+    }
+
+    /// A refusal while a deployment of another group works on servers of the target: it will start or stop them, or give them its
+    /// traffic.
+    async fn nobody_works_on(&self, seen: &Seen, target: &str, groups: &[Seen]) -> Result<(), Refusal> {
+        for entry in self.journal.open_deployments().await? {
+            let plan = &entry.deployment.plan;
+            let other = groups.iter().find(|other| other.name == plan.group && other.name != seen.name);
+            let Some(other) = other.filter(|_| !matches!(entry.state.phase, Phase::Warm { .. })) else {
+                continue;
+            };
+            if [&plan.from, &plan.to].into_iter().any(|slot| shares(seen, target, other, slot)) {
+                let (slot, group) = (target.to_owned(), plan.group.clone());
+                return Err(Refusal::SharedBusy { slot, group, id: entry.deployment.id });
+            }
+        }
+        Ok(())
     }
 
     /// The slot of the next deployment, as far as is known now.

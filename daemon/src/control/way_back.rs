@@ -68,12 +68,15 @@ impl<W: World> Control<W> {
     /// before the one that is.
     pub(super) async fn no_way_back(&self, group: &str, config: &Group) -> Result<Refusal, JournalError> {
         let all = self.journal.history(Some(group), LOOK_BACK).await?;
-        let Ok(seen) = self.world.group(group).await else {
+        let groups = self.world.groups().await.map(|groups| groups.groups).unwrap_or_default();
+        let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
             return Ok(Refusal::NoWayBack { group: group.to_owned(), previous: None, up: None });
         };
         let mut up = None;
         for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
-            if !was_given_up(&all, &slot.name) && self.is_fit(&seen, &slot.name, config).await.is_ok() {
+            // What runs at servers of another group is that group's version.
+            let is_ours = seen.shared_with(&slot.name, &groups).is_none() && !was_given_up(&all, &slot.name);
+            if is_ours && self.is_fit(seen, &slot.name, config).await.is_ok() {
                 up = Some(slot.name.clone());
             }
         }

@@ -170,6 +170,25 @@ async fn requests_of_another_group_that_will_be_cut_are_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn servers_that_a_deployment_of_another_group_works_on_are_left_to_it() {
+    let bench = Bench::new().await;
+    let mut blog = bench.world.group("shop").await.unwrap();
+    blog.name = "blog".to_owned();
+    blog.route.active = "red".to_owned();
+    blog.slots.push(cutover_core::api::Slot { name: "red".to_owned(), ..Default::default() });
+    bench.world.scene().others.push(blog);
+    let mut other = driver::test_deployment();
+    other.id = "blog-1".to_owned();
+    other.plan.group = "blog".to_owned();
+    other.plan.from = "red".to_owned();
+    let (state, _) = other.plan.begin(Time(0));
+    bench.control.journal().begin(other, &state, "").await.unwrap();
+    let refused = bench.deploy("2").await.unwrap_err();
+    assert_eq!((refused.code(), refused.status()), ("busy", 409));
+    assert!(refused.to_string().contains("whose deployment \"blog-1\" is not over"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn previews_of_the_standby_reach_the_slot_of_the_deployment() {
     let bench = three().await;
     let wanted = Wanted { to: Some("red".to_owned()), ..Wanted::default() };
