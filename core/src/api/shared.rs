@@ -46,13 +46,19 @@ impl Group {
     }
 }
 
+impl Slot {
+    /// What two slots lead to alike, as in `server 127.0.0.1:3000` or `upstream shop_green`.
+    pub fn in_common_with(&self, other: &Self) -> Option<String> {
+        if !self.upstream.is_empty() && self.upstream == other.upstream {
+            return Some(format!("upstream {}", self.upstream));
+        }
+        let is_theirs = |address: &str| other.primaries().any(|peer| peer.address == address);
+        self.primaries().find(|peer| is_theirs(&peer.address)).map(|peer| format!("server {}", peer.address))
+    }
+}
+
 fn shared(ours: &Slot, other: &Group, theirs: &Slot) -> Option<Shared> {
-    let what = if !ours.upstream.is_empty() && ours.upstream == theirs.upstream {
-        format!("upstream {}", ours.upstream)
-    } else {
-        let is_theirs = |address: &str| theirs.primaries().any(|peer| peer.address == address);
-        format!("server {}", ours.primaries().find(|peer| is_theirs(&peer.address))?.address)
-    };
+    let what = ours.in_common_with(theirs)?;
     let traffic = other.has_traffic(&theirs.name)?;
     Some(Shared { group: other.name.clone(), slot: theirs.name.clone(), traffic, what })
 }

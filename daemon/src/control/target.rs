@@ -226,6 +226,5 @@ fn refusal(seen: &Seen, why: NoTarget) -> Refusal {
 /// Whether two slots lead to a server or an upstream in common.
 fn shares(seen: &Seen, slot: &str, other: &Seen, theirs: &str) -> bool {
     let (Some(ours), Some(theirs)) = (seen.slot(slot), other.slot(theirs)) else { return false };
-    ours.upstream == theirs.upstream
-        || ours.primaries().any(|peer| theirs.primaries().any(|their| their.address == peer.address))
+    ours.in_common_with(theirs).is_some()
 }
