@@ -1,4 +1,4 @@
-//! One deployment as a pure function: from a state, an event and the time to the next state and at most one effect.
+//! One deployment as a pure function: from a state, an event and the time to the next state.
 //!
 //! ```text
 //! migrating -> provisioning -> probing -> smoking -> switching -> soaking -> draining -> warm -> decommissioning -> completed
@@ -19,11 +19,12 @@
 //! - A database is reverted only when `migrate` of this very deployment has succeeded: after a failed one nobody knows what a
 //!   revert would take away. Nor is it reverted out of the warm window: by then users have written what it would drop.
 //! - A soak that saw too little is no reason to leave the only version that runs: without a healthy old slot it goes on.
-//! - Someone else moving the route ends the deployment where it stands: before the switch as failed, after it as stuck.
+//! - If somebody else moves the route, the deployment ends where it stands: as failed before the switch, as stuck after it. If the
+//!   edge takes the traffic back by itself, the rest of the rollback follows.
 //! - Each step back is tried a bounded number of times, so every walk ends.
 //!
-//! The state is what the journal keeps: it says which effect is due, so whoever resumes does that effect again. Every effect
-//! must therefore be idempotent.
+//! The journal keeps the state. The phase says what the driver does next, and a restarted daemon does that again: what a driver
+//! does in a phase must be idempotent.
 
 use std::time::Duration;
 
@@ -31,8 +32,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 
+mod advice;
 mod event;
 mod marks;
+mod moved;
 mod phase;
 mod retry;
 mod target;
@@ -41,12 +44,13 @@ mod tests;
 mod transition;
 
 pub use event::{Event, Illegal};
-pub use marks::{Marks, Now, Old, WayBack};
-pub use phase::{Cause, CauseKind, Effect, Outcome, Phase, RollbackStep, Store, TeardownStep};
+pub use marks::{Mark, Marks, Now, Old, WayBack};
+pub use moved::{Moved, Revision, TakenBackBy};
+pub use phase::{Cause, CauseKind, Outcome, Phase, RollbackStep, Store, TeardownStep};
 pub use retry::Retry;
 pub use target::{Known, NoTarget, Target};
 
-/// A moment, in milliseconds since the Unix epoch. Whoever brings it sees to it that it never goes back within one run.
+/// A moment, in milliseconds since the Unix epoch. The caller's clock never goes back within one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Time(pub u64);
@@ -114,11 +118,6 @@ impl State {
     /// Whether the old slot was nothing to go back to just before the switch: no healthy server, and no good answer to a user. It is
     /// so with a first release, and when the old version was broken.
     pub fn has_nothing_before(&self) -> bool {
-        self.marks.is_some_and(|marks| !marks.old.was_there())
-    }
-
-    /// The effect that is due, and that is done again after a restart. `None`: the deployment has ended.
-    pub fn effect(&self) -> Option<Effect> {
-        self.phase.effect()
+        self.marks.as_ref().is_some_and(|marks| !marks.old.was_there())
     }
 }

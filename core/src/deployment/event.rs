@@ -1,10 +1,12 @@
 //! What can happen to a deployment.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::Marks;
+use super::{Marks, Moved, Revision, TakenBackBy};
 
-/// What an effect came to, or what an operator asked for. Texts are one line for people.
+/// What the work of a phase came to, or what an operator asked for. Texts are one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -28,24 +30,26 @@ pub enum Event {
     SmokeFailed(String),
     /// The route is on the old slot.
     RouteRead(Marks),
-    /// The route is on the new slot: nginx has confirmed it.
+    /// The route is on the new slot, and the edge has confirmed it.
     Switched {
-        /// Its generation now.
-        generation: u32,
+        /// Its revision now, by edge.
+        revisions: BTreeMap<String, Revision>,
     },
     /// The route was not moved: this is certain.
     NotSwitched(String),
     /// The route may have been moved, or may move back by itself: it cannot be relied on.
     SwitchUncertain(String),
-    /// Somebody else has moved the route, or given traffic to a slot that was to be started or stopped: one sentence.
-    RouteMoved(String),
+    /// Somebody else has moved the route, or given traffic to a slot that was to be started or stopped.
+    RouteMoved(Moved),
+    /// The edge has moved the route back to the old slot by itself.
+    TakenBack(TakenBackBy),
     /// The soak's time is over and its verdict is Good.
     SoakPassed,
     /// The soak's verdict is Bad.
     SoakBad(String),
     /// The soak's time is over with too few requests.
     SoakInconclusive(String),
-    /// nginx could not be read for too long.
+    /// The edge could not be read for too long.
     SoakBlind(String),
     /// The slot holds no request any more.
     Drained,
@@ -55,8 +59,6 @@ pub enum Event {
     WarmOver,
     /// The old slot is stopped.
     Decommissioned,
-    /// The old slot is healthy.
-    OldHealthy,
     /// The old slot is not healthy.
     OldSick(String),
     /// The old slot is no better than the new one: the text completes `slot "blue" ..`.

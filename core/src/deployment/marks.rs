@@ -1,7 +1,10 @@
 //! What is read just before the switch: the verdict counts from it, and it says what going back would bring back.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::Revision;
 use crate::counters::Counters;
 
 /// Answers of the old slot that say how it did. Fewer say nothing.
@@ -15,16 +18,36 @@ const BROKEN: u64 = 10;
 const EXPECTED_ERRORS: u128 = 3;
 
 /// The route and both slots just before the switch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
-    /// The route's generation: the switch expects it.
-    pub generation: u32,
-    /// The generation after the switch.
-    pub switched: Option<u32>,
-    /// Counters of the new slot: the soak counts from here.
-    pub baseline: Counters,
+    /// The route, by the name of the edge.
+    pub edges: BTreeMap<String, Mark>,
     /// The old slot.
     pub old: Old,
+}
+
+/// The route on one edge just before the switch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The revision that the switch expects.
+    pub expected: Revision,
+    /// The revision after the switch; another one means that the route was moved since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Revision>,
+    /// Counters of the new slot: the soak counts from here.
+    pub baseline: Counters,
+}
+
+impl Marks {
+    /// The same after the switch, with the revisions that it led to.
+    pub(super) fn after(mut self, revisions: BTreeMap<String, Revision>) -> Self {
+        for (edge, revision) in revisions {
+            if let Some(mark) = self.edges.get_mut(&edge) {
+                mark.switched = Some(revision);
+            }
+        }
+        self
+    }
 }
 
 /// The old slot as users had it.

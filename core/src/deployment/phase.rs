@@ -1,4 +1,4 @@
-//! The phases, what is due in each, and how a deployment can end.
+//! The phases, and how a deployment can end.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Retry, Time};
 
-/// Where a deployment is. Each phase but the last ones is left by the event of its effect.
+/// Where a deployment is. The driver does the work of the phase, and the event that comes of it leads to the next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -27,22 +27,16 @@ pub enum Phase {
     Soaking {
         /// When the verdict is due.
         until: Time,
-        /// The route's generation after the switch; another one means that somebody else moved it.
-        generation: u32,
     },
     /// Requests that the old slot holds come to their end.
     Draining {
         /// Goes on then in any case.
         until: Time,
-        /// As in `Soaking`.
-        generation: u32,
     },
     /// The new version is live; the old slot stays up, and probed, as the way back.
     Warm {
         /// When the window is over.
         until: Time,
-        /// As in `Soaking`.
-        generation: u32,
     },
     /// The old slot is stopped.
     Decommissioning(Retry),
@@ -108,9 +102,7 @@ pub enum TeardownStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RollbackStep {
-    /// The old slot is probed.
-    Verify,
-    /// The route is moved back.
+    /// The old slot is probed, and the route is moved back to it.
     SwitchBack,
     /// Requests that the new slot holds come to their end.
     Drain {
@@ -160,6 +152,8 @@ pub enum CauseKind {
     Switch,
     /// Somebody else moved the route.
     RouteMoved,
+    /// The edge took the traffic back.
+    TakenBack,
     /// The soak's verdict was Bad.
     Soak,
     /// The soak saw too few requests.
@@ -175,78 +169,6 @@ impl CauseKind {
     pub fn is_verdict(self) -> bool {
         matches!(self, Self::Soak | Self::Inconclusive)
     }
-}
-
-/// What the driver has to do now. Doing it twice must be the same as doing it once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// Run `migrate`.
-    Migrate,
-    /// Run `provision` for the new slot.
-    Provision,
-    /// Probe the new slot until it is healthy.
-    Probe {
-        /// Give up then.
-        until: Time,
-    },
-    /// Run the smoke tests against the new slot.
-    Smoke,
-    /// Read the route and both slots: the [`Marks`](super::Marks).
-    ReadRoute,
-    /// Probe the new slot once more, then move the route to it if it has the generation of the marks.
-    Switch,
-    /// Watch the new slot.
-    Soak {
-        /// When the verdict is due.
-        until: Time,
-        /// The route's generation.
-        generation: u32,
-    },
-    /// Wait until the old slot holds no request.
-    DrainOld {
-        /// Go on then.
-        until: Time,
-        /// The route's generation.
-        generation: u32,
-    },
-    /// Probe the old slot until the window is over.
-    KeepWarm {
-        /// When it is over.
-        until: Time,
-        /// The route's generation.
-        generation: u32,
-    },
-    /// Run `decommission` for the old slot.
-    Decommission {
-        /// Not before.
-        at: Time,
-    },
-    /// Probe the old slot.
-    VerifyOld {
-        /// Not before.
-        at: Time,
-    },
-    /// Probe the old slot once more, then move the route to it.
-    SwitchBack {
-        /// Not before.
-        at: Time,
-    },
-    /// Wait until the new slot holds no request.
-    DrainNew {
-        /// Go on then.
-        until: Time,
-    },
-    /// Run `revert`.
-    Revert {
-        /// Not before.
-        at: Time,
-    },
-    /// Run `decommission` for the new slot.
-    Teardown {
-        /// Not before.
-        at: Time,
-    },
 }
 
 /// How a deployment ended, in one word.
@@ -348,7 +270,27 @@ impl Phase {
 
     /// Whether nothing more is done.
     pub fn is_final(&self) -> bool {
-        self.effect().is_none()
+        matches!(self, Self::Completed { .. } | Self::Failed(_) | Self::RolledBack(_) | Self::Stuck { .. })
+    }
+
+    /// When the work of this phase may begin: a step that failed is tried again after a pause.
+    pub fn not_before(&self) -> Option<Time> {
+        match self {
+            Self::Decommissioning(retry)
+            | Self::TearingDown { retry, .. }
+            | Self::RollingBack { retry, .. } => Some(retry.at),
+            _ => None,
+        }
+    }
+
+    /// Whether a command is running that changes the database.
+    pub fn changes_database(&self) -> bool {
+        matches!(
+            self,
+            Self::Migrating
+                | Self::TearingDown { step: TeardownStep::Revert, .. }
+                | Self::RollingBack { step: RollbackStep::Revert, .. }
+        )
     }
 
     /// How the deployment has ended for whoever waits for it; it is completed from the warm window on.
@@ -360,37 +302,5 @@ impl Phase {
             Self::Stuck { .. } => Some(Outcome::Stuck),
             _ => None,
         }
-    }
-
-    /// The effect that is due.
-    pub fn effect(&self) -> Option<Effect> {
-        Some(match self {
-            Self::Migrating => Effect::Migrate,
-            Self::Provisioning => Effect::Provision,
-            Self::Probing { until } => Effect::Probe { until: *until },
-            Self::Smoking => Effect::Smoke,
-            Self::Switching(Store::Reading) => Effect::ReadRoute,
-            Self::Switching(Store::Storing) => Effect::Switch,
-            Self::Soaking { until, generation } => Effect::Soak { until: *until, generation: *generation },
-            Self::Draining { until, generation } => {
-                Effect::DrainOld { until: *until, generation: *generation }
-            }
-            Self::Warm { until, generation } => Effect::KeepWarm { until: *until, generation: *generation },
-            Self::Decommissioning(retry) => Effect::Decommission { at: retry.at },
-            Self::TearingDown { step: TeardownStep::Revert, retry, .. } => Effect::Revert { at: retry.at },
-            Self::TearingDown { step: TeardownStep::Teardown, retry, .. } => {
-                Effect::Teardown { at: retry.at }
-            }
-            Self::RollingBack { step, retry, .. } => match step {
-                RollbackStep::Verify => Effect::VerifyOld { at: retry.at },
-                RollbackStep::SwitchBack => Effect::SwitchBack { at: retry.at },
-                RollbackStep::Drain { until } => Effect::DrainNew { until: *until },
-                RollbackStep::Revert => Effect::Revert { at: retry.at },
-                RollbackStep::Teardown => Effect::Teardown { at: retry.at },
-            },
-            Self::Completed { .. } | Self::Failed(_) | Self::RolledBack(_) | Self::Stuck { .. } => {
-                return None;
-            }
-        })
     }
 }

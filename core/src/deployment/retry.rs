@@ -9,7 +9,7 @@ use super::Time;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The tries of one step so far. Part of the journaled state, so a restart does not begin to count anew.
+/// The tries of one step so far. Part of the journaled state, so a restart does not reset the count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Failed tries.
@@ -19,7 +19,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// A failed try more: when to try again, with pauses that double up to ten seconds. `None` after `most` tries.
+    /// Records a failure and returns when to retry. Pauses double up to ten seconds. `None` after `most` failures.
     pub(super) fn next(self, now: Time, most: u32) -> Option<Self> {
         let failed = self.failed.saturating_add(1);
         if failed >= most {
@@ -30,7 +30,7 @@ impl Retry {
         Some(Self { failed, at: now.after(pause) })
     }
 
-    /// Not further away than the longest pause.
+    /// Moves the next try to at most the longest pause from now.
     pub(super) fn clamp(&mut self, now: Time) {
         self.at = self.at.min(now.after(LONGEST_PAUSE));
     }

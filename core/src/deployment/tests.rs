@@ -34,21 +34,31 @@ fn read() -> Event {
 /// So many servers of the old slot were healthy before the switch.
 fn read_with_old(healthy: usize) -> Event {
     let old = Old { servers: 2, healthy, served: Counters::default() };
-    Event::RouteRead(Marks { generation: 7, switched: None, baseline: Counters::default(), old })
+    let mark = Mark { expected: Revision::new("generation 7"), ..Mark::default() };
+    Event::RouteRead(Marks { edges: [("nginx".to_owned(), mark)].into(), old })
+}
+
+fn switched() -> Event {
+    Event::Switched { revisions: [("nginx".to_owned(), Revision::new("generation 8"))].into() }
 }
 
 fn moved() -> Event {
-    Event::RouteMoved("\"red\" is active, generation 9".to_owned())
+    moved_to("red", true)
+}
+
+fn moved_to(active: &str, settled: bool) -> Event {
+    let text = format!("\"{active}\" is active, generation 9");
+    Event::RouteMoved(Moved { text, active: active.to_owned(), settled })
 }
 
 /// Takes a deployment through events, one minute apart, and lists the phases.
 fn walk(plan: &Plan, events: impl IntoIterator<Item = Event>) -> (Vec<&'static str>, State) {
     let mut now = Time(0);
-    let (mut state, _) = plan.begin(now);
+    let mut state = plan.begin(now);
     let mut phases = vec![state.phase.name()];
     for event in events {
         now = now.after(Duration::from_secs(60));
-        state = plan.step(&state, event, now).unwrap().0;
+        state = plan.step(&state, event, now).unwrap();
         if phases.last() != Some(&state.phase.name()) {
             phases.push(state.phase.name());
         }
@@ -57,8 +67,7 @@ fn walk(plan: &Plan, events: impl IntoIterator<Item = Event>) -> (Vec<&'static s
 }
 
 fn until_switched() -> Vec<Event> {
-    let switched = Event::Switched { generation: 8 };
-    vec![Event::Migrated, Event::Provisioned, Event::Ready, Event::SmokePassed, read(), switched]
+    vec![Event::Migrated, Event::Provisioned, Event::Ready, Event::SmokePassed, read(), switched()]
 }
 
 fn with(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
@@ -72,7 +81,7 @@ fn first_release(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
 }
 
 fn back(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
-    with([Event::SoakBad(why()), Event::OldHealthy, Event::SwitchedBack].into_iter().chain(more))
+    with([Event::SoakBad(why()), Event::SwitchedBack].into_iter().chain(more))
 }
 
 #[test]
@@ -175,14 +184,7 @@ fn walks() {
         ),
         (
             "what was broken before the switch has come back meanwhile",
-            first_release([
-                E::SoakBad(why()),
-                E::OldHealthy,
-                E::SwitchedBack,
-                E::Drained,
-                E::Reverted,
-                E::TornDown,
-            ]),
+            first_release([E::SoakBad(why()), E::SwitchedBack, E::Drained, E::Reverted, E::TornDown]),
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
         ),
         (
@@ -202,15 +204,7 @@ fn walks() {
         ),
         (
             "a rollback out of the warm window leaves the database",
-            with([
-                E::SoakPassed,
-                E::Drained,
-                E::Rollback(why()),
-                E::OldHealthy,
-                E::SwitchedBack,
-                E::Drained,
-                E::TornDown,
-            ]),
+            with([E::SoakPassed, E::Drained, E::Rollback(why()), E::SwitchedBack, E::Drained, E::TornDown]),
             "migrating provisioning probing smoking switching soaking draining warm rolling_back rolled_back",
         ),
         (
@@ -279,7 +273,16 @@ fn what_is_stuck_says_what_to_type() {
         ),
         (with([Event::SoakBad(why()), Event::OldWorse(why())]), "cutover deploy shop --version VERSION"),
         (first_release([Event::SoakBlind(why()), Event::OldSick(why())]), "cutover switch shop --to green"),
-        (with([moved()]), "cutover status shop"),
+        (with([moved()]), "cutover run shop revert"),
+        (with([moved_to("blue", true)]), "cutover run shop revert"),
+        (with([moved_to("blue", false)]), "cutover switch shop --to blue; then: cutover run shop revert"),
+        (with([moved_to("green", true)]), "cutover switch shop --to blue"),
+        (with([moved_to("green", false)]), "cutover switch shop --to green"),
+        (
+            vec![Event::MigratedNothing, Event::Provisioned, Event::NotReady(why()), moved_to("blue", false)],
+            "cutover switch shop --to blue; then: cutover run shop teardown",
+        ),
+        (back([Event::Drained, Event::Reverted, moved_to("red", true)]), "cutover run shop teardown"),
         (
             back([Event::Drained].into_iter().chain(vec![Event::StepFailed(why()); 6])),
             "cutover run shop revert",
@@ -302,15 +305,27 @@ fn what_is_stuck_says_what_to_type() {
 #[test]
 fn a_hiccup_of_the_old_slot_does_not_end_a_rollback() {
     let events = [Event::SoakBad(why())].into_iter().chain(vec![Event::OldSick(why()); 7]);
-    let (_, state) = walk(&plan(), with(events.chain([Event::OldHealthy, Event::SwitchedBack])));
+    let (_, state) = walk(&plan(), with(events.chain([Event::SwitchedBack])));
     assert!(matches!(state.phase, Phase::RollingBack { step: RollbackStep::Drain { .. }, .. }), "{state:?}");
 }
 
 #[test]
-fn a_slot_that_is_healthy_and_sick_by_turns_comes_to_an_end() {
-    let turns = [Event::OldHealthy, Event::OldSick(why())];
-    let events = with([Event::SoakBad(why())].into_iter().chain(turns.into_iter().cycle().take(16)));
-    assert_eq!(walk(&plan(), events).1.phase.name(), "stuck");
+fn traffic_that_the_edge_takes_back_is_followed_by_the_rest_of_the_rollback() {
+    let taken = || Event::TakenBack(TakenBackBy::Guard);
+    for (name, events, keeps_database) in [
+        ("before the switch was confirmed", until_switched()[..5].to_vec(), false),
+        ("in the soak", until_switched(), false),
+        ("while the old slot drains", with([Event::SoakPassed]), false),
+        ("in the warm window", with([Event::SoakPassed, Event::Drained]), true),
+    ] {
+        let mut rest = vec![taken(), Event::SwitchedBack, Event::Drained];
+        rest.extend((!keeps_database).then_some(Event::Reverted));
+        rest.push(Event::TornDown);
+        let (_, state) = walk(&plan(), events.into_iter().chain(rest));
+        let Phase::RolledBack(cause) = &state.phase else { panic!("{name}: {state:?}") };
+        assert_eq!(cause.text, "the guard of the last change moved the traffic back to slot \"blue\"");
+        assert_eq!((cause.kind, state.migrated), (CauseKind::TakenBack, keeps_database), "{name}");
+    }
 }
 
 #[test]

@@ -2,11 +2,9 @@
 
 use super::phase::Store::{Reading, Storing};
 use super::{
-    Cause, CauseKind, Effect, Event, Illegal, Marks, Phase, Plan, Retry, RollbackStep, State, TeardownStep,
+    Cause, CauseKind, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, TakenBackBy, TeardownStep,
     Time,
 };
-
-use crate::shell::quoted;
 
 /// Tries of a step that talks to nginx and probes: pauses of about 35 seconds, beside the time that the probes take.
 const MOST_SWITCHES: u32 = 8;
@@ -14,13 +12,11 @@ const MOST_SWITCHES: u32 = 8;
 const MOST_COMMANDS: u32 = 6;
 
 impl Plan {
-    /// How a deployment begins, and its first effect.
-    pub fn begin(&self, now: Time) -> (State, Option<Effect>) {
+    /// How a deployment begins.
+    pub fn begin(&self, now: Time) -> State {
         let fresh =
             State { phase: Phase::Migrating, migrated: false, provisioned: false, abort: None, marks: None };
-        let state = if self.migrate { fresh } else { self.provisioning(fresh, now) };
-        let effect = state.effect();
-        (state, effect)
+        if self.migrate { fresh } else { self.provisioning(fresh, now) }
     }
 
     /// A state as it goes on after a restart. A wall clock that was set back meanwhile must not prolong anything: no deadline
@@ -29,9 +25,9 @@ impl Plan {
         let clamp = |time: &mut Time, most| *time = (*time).min(now.after(most));
         match &mut state.phase {
             Phase::Probing { until } => *until = now.after(self.probe_deadline),
-            Phase::Soaking { until, .. } => clamp(until, self.soak),
-            Phase::Draining { until, .. } => clamp(until, self.drain),
-            Phase::Warm { until, .. } => clamp(until, self.warm),
+            Phase::Soaking { until } => clamp(until, self.soak),
+            Phase::Draining { until } => clamp(until, self.drain),
+            Phase::Warm { until } => clamp(until, self.warm),
             Phase::RollingBack { step: RollbackStep::Drain { until }, .. } => clamp(until, self.drain),
             Phase::RollingBack { retry, .. }
             | Phase::TearingDown { retry, .. }
@@ -41,15 +37,8 @@ impl Plan {
         state
     }
 
-    /// What follows from an event: the next state, and the effect that it calls for. No effect: the deployment has ended,
-    /// or the one under way goes on.
-    pub fn step(&self, state: &State, event: Event, now: Time) -> Result<(State, Option<Effect>), Illegal> {
-        let next = self.next(state, event, now)?;
-        let effect = next.effect().filter(|effect| Some(effect) != state.effect().as_ref());
-        Ok((next, effect))
-    }
-
-    fn next(&self, state: &State, event: Event, now: Time) -> Result<State, Illegal> {
+    /// The state that follows from an event. An event that changes nothing about the phase leaves its work going on.
+    pub fn step(&self, state: &State, event: Event, now: Time) -> Result<State, Illegal> {
         use CauseKind as Kind;
         let stay = state.clone();
         let to = |phase| Ok(State { phase, ..stay.clone() });
@@ -80,7 +69,7 @@ impl Plan {
             }
             // The slot that would be started has traffic: nothing is done to it, nor to the database under it.
             (Phase::Migrating | Phase::Provisioning, Event::RouteMoved(moved)) => {
-                to(Phase::Failed(Cause::new(Kind::RouteMoved, moved)))
+                to(Phase::Failed(Cause::new(Kind::RouteMoved, moved.text)))
             }
             (Phase::Probing { .. }, Event::Ready) => to(Phase::Smoking),
             (Phase::Probing { .. }, Event::NotReady(why)) => {
@@ -102,29 +91,26 @@ impl Plan {
                 Ok(self.give_up(stay, Cause::new(Kind::Switch, why), now))
             }
             (Phase::Switching(_), Event::RouteMoved(moved)) => {
-                Ok(self.give_up(stay, Cause::new(Kind::RouteMoved, moved), now))
+                Ok(self.give_up(stay, Cause::new(Kind::RouteMoved, moved.text), now))
             }
-            (Phase::Switching(Storing), Event::Switched { generation }) => {
-                let marks = stay.marks.map(|marks| Marks { switched: Some(generation), ..marks });
+            (Phase::Switching(Storing), Event::Switched { revisions }) => {
+                let marks = stay.marks.map(|marks| marks.after(revisions));
                 let switched = State { marks, ..stay };
                 Ok(match switched.abort.clone() {
                     Some(why) => roll_back(switched, Cause::new(Kind::Operator, why), now, false),
-                    None => {
-                        let until = now.after(self.soak);
-                        State { phase: Phase::Soaking { until, generation }, ..switched }
-                    }
+                    None => State { phase: Phase::Soaking { until: now.after(self.soak) }, ..switched },
                 })
             }
             (Phase::Switching(Storing), Event::SwitchUncertain(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
             }
 
-            (Phase::Soaking { until, generation, .. }, Event::SoakPassed) if now >= *until => {
-                to(Phase::Draining { until: now.after(self.drain), generation: *generation })
+            (Phase::Soaking { until }, Event::SoakPassed) if now >= *until => {
+                to(Phase::Draining { until: now.after(self.drain) })
             }
-            (Phase::Soaking { until, generation, .. }, Event::SoakInconclusive(why)) if now >= *until => {
+            (Phase::Soaking { until }, Event::SoakInconclusive(why)) if now >= *until => {
                 if self.accept_inconclusive || state.has_nothing_before() {
-                    to(Phase::Draining { until: now.after(self.drain), generation: *generation })
+                    to(Phase::Draining { until: now.after(self.drain) })
                 } else {
                     Ok(roll_back(stay, Cause::new(Kind::Inconclusive, why), now, false))
                 }
@@ -138,15 +124,24 @@ impl Plan {
             (
                 Phase::Soaking { .. } | Phase::Draining { .. } | Phase::RollingBack { .. },
                 Event::RouteMoved(moved),
-            ) => to(self.stuck(moved, self.status())),
+            ) => {
+                let next = self.after_move(state, &moved);
+                to(stuck(moved.text, next))
+            }
+            // The traffic is on the old slot already: what is left of the rollback follows.
+            (
+                Phase::Switching(Storing) | Phase::Soaking { .. } | Phase::Draining { .. },
+                Event::TakenBack(by),
+            ) => Ok(roll_back(stay, self.taken_back(by), now, false)),
+            (Phase::Warm { .. }, Event::TakenBack(by)) => Ok(roll_back(stay, self.taken_back(by), now, true)),
             (Phase::Soaking { .. } | Phase::Draining { .. }, Event::Abort(why) | Event::Rollback(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false))
             }
-            (Phase::Draining { generation, .. }, Event::Drained | Event::DrainTimedOut(_)) => {
+            (Phase::Draining { .. }, Event::Drained | Event::DrainTimedOut(_)) => {
                 if self.warm.is_zero() {
                     to(self.decommissioning(now))
                 } else {
-                    to(Phase::Warm { until: now.after(self.warm), generation: *generation })
+                    to(Phase::Warm { until: now.after(self.warm) })
                 }
             }
 
@@ -199,7 +194,8 @@ impl Plan {
                 };
                 let reason =
                     format!("{cause}; but slot \"{}\" may have traffic, so {left}: {moved}", self.to);
-                to(self.stuck(reason, self.status()))
+                let next = self.after_move(state, &moved);
+                to(stuck(reason, next))
             }
             (Phase::TearingDown { cause, step, retry }, Event::StepFailed(why) | Event::Held(why)) => {
                 to(match retry.next(now, MOST_COMMANDS) {
@@ -210,7 +206,7 @@ impl Plan {
                             TeardownStep::Teardown => ("the new slot could not be stopped", "teardown"),
                         };
                         let reason = format!("{cause}; no traffic has moved, but {what}: {why}");
-                        self.stuck(reason, self.rerun(next))
+                        stuck(reason, self.rerun(next))
                     }
                 })
             }
@@ -229,48 +225,43 @@ impl Plan {
         event: Event,
         now: Time,
     ) -> Result<State, Illegal> {
-        use RollbackStep::{Drain, Revert, SwitchBack, Teardown, Verify};
+        use RollbackStep::{Drain, Revert, SwitchBack, Teardown};
         let at = |step, retry| State {
             phase: Phase::RollingBack { cause: cause.clone(), step, retry, keep_database },
             ..state.clone()
         };
-        let stuck = |reason, next| State { phase: self.stuck(reason, next), ..state.clone() };
-        let again = format!("cutover switch {} --to {}", quoted(&self.group), quoted(&self.from));
-        let here = format!("cutover switch {} --to {}", quoted(&self.group), quoted(&self.to));
-        let forward = format!("cutover deploy {} --version VERSION", quoted(&self.group));
+        let stuck = |reason, next| State { phase: stuck(reason, next), ..state.clone() };
+        let again = self.switch_to(&self.from);
         Ok(match (step, event) {
-            // The tries go on being counted over both steps: a slot that is healthy and sick by turns must come to an end.
-            (Verify, Event::OldHealthy) => at(SwitchBack, Retry { at: now, ..retry }),
-            (Verify | SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
+            (SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
                 let (from, to) = (&self.from, &self.to);
                 let reason = format!(
                     "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go back to, and traffic stays on \"{to}\""
                 );
                 match cause.kind.is_verdict() {
-                    true => stuck(format!("{reason}; mend the release and deploy it"), forward),
+                    true => stuck(format!("{reason}; mend the release and deploy it"), self.deploy_again()),
                     // Nothing is known against the release. The command brings the switch to disk.
-                    false => stuck(format!("{reason}; if it is good, confirm it"), here),
+                    false => stuck(format!("{reason}; if it is good, confirm it"), self.switch_to(to)),
                 }
             }
             // Not judged for want of requests, and not worse than what there was: no reason to leave it.
-            (Verify | SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
-                let generation = state.marks.and_then(|marks| marks.switched).unwrap_or_default();
-                State { phase: Phase::Draining { until: now.after(self.drain), generation }, ..state.clone() }
+            (SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
+                State { phase: Phase::Draining { until: now.after(self.drain) }, ..state.clone() }
             }
-            (Verify | SwitchBack, Event::OldWorse(why)) => {
+            (SwitchBack, Event::OldWorse(why)) => {
                 let (from, to) = (&self.from, &self.to);
                 let reason = format!(
                     "{cause}; but slot \"{from}\" {why}; so traffic stays on \"{to}\"; mend the release and deploy it"
                 );
-                stuck(reason, forward)
+                stuck(reason, self.deploy_again())
             }
-            (Verify | SwitchBack, Event::OldSick(why)) => match retry.next(now, MOST_SWITCHES) {
-                Some(retry) => at(Verify, retry),
+            (SwitchBack, Event::OldSick(why)) => match retry.next(now, MOST_SWITCHES) {
+                Some(retry) => at(SwitchBack, retry),
                 None => {
                     let (from, to) = (&self.from, &self.to);
                     let reason =
                         format!("{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}");
-                    match state.marks.is_some_and(|marks| marks.old.healthy == 0) {
+                    match state.marks.as_ref().is_some_and(|marks| marks.old.healthy == 0) {
                         true => stuck(
                             format!(
                                 "{reason}; but before the switch it answered users, though it did not pass its probe then either: if it is there, go back without asking the probe"
@@ -284,14 +275,14 @@ impl Plan {
                     }
                 }
             },
-            (Verify | SwitchBack, Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
-                Some(retry) => at(Verify, retry),
+            (SwitchBack, Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
+                Some(retry) => at(SwitchBack, retry),
                 None => {
                     let reason = format!("{cause}; traffic could not be moved back: {why}");
                     stuck(reason, again)
                 }
             },
-            (Verify | SwitchBack, Event::SwitchedBack) => {
+            (SwitchBack, Event::SwitchedBack) => {
                 at(Drain { until: now.after(self.drain) }, Retry { failed: 0, at: now })
             }
             (Drain { .. }, Event::Drained) => self.after_drain(state, cause, keep_database, now),
@@ -371,23 +362,22 @@ impl Plan {
         State { phase, ..state }
     }
 
-    fn status(&self) -> String {
-        format!("cutover status {}", quoted(&self.group))
+    fn taken_back(&self, by: TakenBackBy) -> Cause {
+        let text = format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from);
+        Cause::new(CauseKind::TakenBack, text)
     }
+}
 
-    /// What to type for a command that could not be run. Its own words stay in the configuration: they may hold secrets.
-    fn rerun(&self, command: &str) -> String {
-        format!("cutover run {} {command}", quoted(&self.group))
-    }
-
-    fn stuck(&self, reason: String, next: String) -> Phase {
-        Phase::Stuck { reason, next }
-    }
+fn stuck(reason: String, next: String) -> Phase {
+    Phase::Stuck { reason, next }
 }
 
 fn roll_back(state: State, cause: Cause, now: Time, keep_database: bool) -> State {
     let retry = Retry { failed: 0, at: now };
-    State { phase: Phase::RollingBack { cause, step: RollbackStep::Verify, retry, keep_database }, ..state }
+    State {
+        phase: Phase::RollingBack { cause, step: RollbackStep::SwitchBack, retry, keep_database },
+        ..state
+    }
 }
 
 fn illegal(phase: &Phase, event: &Event) -> Illegal {

@@ -4,50 +4,47 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a driver may answer to an effect: some of it good, some bad.
-fn answers(effect: &Effect) -> Vec<Event> {
+/// What the work of a phase may come to: some of it good, some bad.
+fn answers(phase: &Phase) -> Vec<Event> {
     let failed = || Event::StepFailed(why());
-    match effect {
-        Effect::Migrate => {
+    let revert = || vec![Event::Reverted, Event::Held(why()), failed(), moved()];
+    let teardown = || vec![Event::TornDown, failed(), moved()];
+    let taken = || Event::TakenBack(TakenBackBy::Lease);
+    match phase {
+        Phase::Migrating => {
             vec![Event::Migrated, Event::MigratedNothing, Event::MigrateFailed(why()), moved()]
         }
-        Effect::Provision => vec![Event::Provisioned, Event::ProvisionFailed(why()), moved()],
-        Effect::Probe { .. } => vec![Event::Ready, Event::NotReady(why())],
-        Effect::Smoke => vec![Event::SmokePassed, Event::SmokeFailed(why())],
-        Effect::ReadRoute => vec![read(), read_with_old(0), Event::NotSwitched(why()), moved()],
-        Effect::Switch => vec![
-            Event::Switched { generation: 8 },
-            Event::NotSwitched(why()),
-            Event::SwitchUncertain(why()),
-            moved(),
-        ],
-        Effect::Soak { .. } => vec![
+        Phase::Provisioning => vec![Event::Provisioned, Event::ProvisionFailed(why()), moved()],
+        Phase::Probing { .. } => vec![Event::Ready, Event::NotReady(why())],
+        Phase::Smoking => vec![Event::SmokePassed, Event::SmokeFailed(why())],
+        Phase::Switching(Store::Reading) => {
+            vec![read(), read_with_old(0), Event::NotSwitched(why()), moved()]
+        }
+        Phase::Switching(Store::Storing) => {
+            vec![switched(), Event::NotSwitched(why()), Event::SwitchUncertain(why()), taken(), moved()]
+        }
+        Phase::Soaking { .. } => vec![
             Event::SoakPassed,
             Event::SoakBad(why()),
             Event::SoakInconclusive(why()),
             Event::SoakBlind(why()),
+            taken(),
             moved(),
         ],
-        Effect::DrainOld { .. } | Effect::DrainNew { .. } => {
-            vec![Event::Drained, Event::DrainTimedOut(why()), moved()]
-        }
-        Effect::KeepWarm { .. } => vec![Event::WarmOver, moved()],
-        Effect::Decommission { .. } => vec![Event::Decommissioned, failed(), moved()],
-        Effect::VerifyOld { .. } => {
-            vec![
-                Event::OldHealthy,
-                Event::OldSick(why()),
-                Event::OldWorse(why()),
-                Event::SwitchedBack,
-                failed(),
-                moved(),
-            ]
-        }
-        Effect::SwitchBack { .. } => {
-            vec![Event::SwitchedBack, Event::OldSick(why()), Event::OldWorse(why()), failed(), moved()]
-        }
-        Effect::Revert { .. } => vec![Event::Reverted, Event::Held(why()), failed(), moved()],
-        Effect::Teardown { .. } => vec![Event::TornDown, failed(), moved()],
+        Phase::Draining { .. } => vec![Event::Drained, Event::DrainTimedOut(why()), taken(), moved()],
+        Phase::Warm { .. } => vec![Event::WarmOver, taken(), moved()],
+        Phase::Decommissioning(_) => vec![Event::Decommissioned, failed(), moved()],
+        Phase::TearingDown { step: TeardownStep::Revert, .. } => revert(),
+        Phase::TearingDown { step: TeardownStep::Teardown, .. } => teardown(),
+        Phase::RollingBack { step, .. } => match step {
+            RollbackStep::SwitchBack => {
+                vec![Event::SwitchedBack, Event::OldSick(why()), Event::OldWorse(why()), failed(), moved()]
+            }
+            RollbackStep::Drain { .. } => vec![Event::Drained, Event::DrainTimedOut(why()), moved()],
+            RollbackStep::Revert => revert(),
+            RollbackStep::Teardown => teardown(),
+        },
+        Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack(_) | Phase::Stuck { .. } => Vec::new(),
     }
 }
 
@@ -56,23 +53,26 @@ fn operators() -> Vec<Event> {
 }
 
 fn every_event() -> Vec<Event> {
-    let effects = [
-        Effect::Migrate,
-        Effect::Provision,
-        Effect::Probe { until: Time(0) },
-        Effect::Smoke,
-        Effect::ReadRoute,
-        Effect::Switch,
-        Effect::Soak { until: Time(0), generation: 8 },
-        Effect::DrainOld { until: Time(0), generation: 8 },
-        Effect::KeepWarm { until: Time(0), generation: 8 },
-        Effect::Decommission { at: Time(0) },
-        Effect::VerifyOld { at: Time(0) },
-        Effect::SwitchBack { at: Time(0) },
-        Effect::Revert { at: Time(0) },
-        Effect::Teardown { at: Time(0) },
+    let cause = || Cause::new(CauseKind::Soak, why());
+    let until = Time(0);
+    let retry = Retry::default();
+    let tearing = |step| Phase::TearingDown { cause: cause(), step, retry };
+    let phases = [
+        Phase::Migrating,
+        Phase::Provisioning,
+        Phase::Probing { until },
+        Phase::Smoking,
+        Phase::Switching(Store::Reading),
+        Phase::Switching(Store::Storing),
+        Phase::Soaking { until },
+        Phase::Draining { until },
+        Phase::Warm { until },
+        Phase::Decommissioning(retry),
+        Phase::RollingBack { cause: cause(), step: RollbackStep::SwitchBack, retry, keep_database: false },
+        tearing(TeardownStep::Revert),
+        tearing(TeardownStep::Teardown),
     ];
-    effects.iter().flat_map(answers).chain(operators()).collect()
+    phases.iter().flat_map(answers).chain(operators()).collect()
 }
 
 /// What must be true of every walk, checked as it goes.
@@ -81,7 +81,6 @@ struct Witness {
     smoked: bool,
     migrated: bool,
     switched: bool,
-    verified: bool,
     drained: bool,
 }
 
@@ -90,28 +89,26 @@ impl Witness {
         match event {
             Event::SmokePassed => self.smoked = true,
             Event::Migrated => self.migrated = true,
-            Event::Switched { .. } | Event::SwitchUncertain(_) => self.switched = true,
-            Event::OldHealthy => self.verified = true,
-            Event::OldSick(_) | Event::OldWorse(_) | Event::StepFailed(_) => self.verified = false,
+            Event::Switched { .. } | Event::SwitchUncertain(_) | Event::TakenBack(_) => self.switched = true,
             Event::Drained | Event::DrainTimedOut(_) => self.drained = true,
             Event::SwitchedBack => self.drained = false,
             _ => {}
         }
     }
 
-    fn effect(&self, effect: Option<&Effect>, state: &State) -> Result<(), TestCaseError> {
-        match effect {
-            Some(Effect::Switch) => prop_assert!(self.smoked, "a switch before the smoke test"),
-            Some(Effect::SwitchBack { .. }) => prop_assert!(self.verified, "back to an unverified slot"),
-            Some(Effect::Revert { .. }) => {
-                prop_assert!(self.migrated, "a revert of what was not migrated");
-                prop_assert!(!self.switched || self.drained, "a revert before the drain");
-            }
-            Some(Effect::Decommission { .. }) => prop_assert!(self.drained && self.switched),
-            Some(Effect::Teardown { .. }) => prop_assert!(state.provisioned),
-            _ => {}
-        }
+    fn state(&self, state: &State) -> Result<(), TestCaseError> {
+        let reverts = || {
+            prop_assert!(self.migrated, "a revert of what was not migrated");
+            prop_assert!(!self.switched || self.drained, "a revert before the drain");
+            Ok(())
+        };
         match &state.phase {
+            Phase::Switching(_) => prop_assert!(self.smoked, "a switch before the smoke test"),
+            Phase::TearingDown { step: TeardownStep::Revert, .. }
+            | Phase::RollingBack { step: RollbackStep::Revert, .. } => reverts()?,
+            Phase::TearingDown { step: TeardownStep::Teardown, .. }
+            | Phase::RollingBack { step: RollbackStep::Teardown, .. } => prop_assert!(state.provisioned),
+            Phase::Decommissioning(_) => prop_assert!(self.drained && self.switched),
             Phase::Failed(_) => prop_assert!(!self.switched, "failed after a switch"),
             Phase::RolledBack(_) => prop_assert!(self.switched),
             Phase::Stuck { reason, next } => prop_assert!(!reason.is_empty() && !next.is_empty()),
@@ -142,26 +139,26 @@ proptest! {
         choices in proptest::collection::vec((any::<u16>(), 0u8..20), 200)
     ) {
         let mut now = Time(1);
-        let (mut state, _) = plan.begin(now);
+        let mut state = plan.begin(now);
         let mut witness = Witness::default();
         let mut choices = choices.into_iter();
-        while let Some(effect) = state.effect() {
+        while !state.phase.is_final() {
             let Some((choice, operator)) = choices.next() else {
                 prop_assert!(false, "still {} after 200 events", state.phase.name());
                 return Ok(());
             };
             now = now.after(Duration::from_secs(60));
-            let likely = if operator == 0 { operators() } else { answers(&effect) };
+            let likely = if operator == 0 { operators() } else { answers(&state.phase) };
             let event = likely[usize::from(choice) % likely.len()].clone();
             match plan.step(&state, event.clone(), now) {
-                Ok((next, effect)) => {
+                Ok(next) => {
                     witness.event(&event);
                     let json = serde_json::to_string(&next).unwrap();
                     prop_assert_eq!(&serde_json::from_str::<State>(&json).unwrap(), &next);
-                    witness.effect(effect.as_ref(), &next)?;
+                    witness.state(&next)?;
                     state = next;
                 }
-                Err(_) => prop_assert!(operator == 0, "{event:?} answers {effect:?} in {state:?}"),
+                Err(_) => prop_assert!(operator == 0, "{event:?} in {state:?}"),
             }
         }
     }
@@ -173,17 +170,17 @@ proptest! {
     ) {
         let events = every_event();
         let mut now = Time(1);
-        let (mut state, _) = plan.begin(now);
+        let mut state = plan.begin(now);
         let mut witness = Witness::default();
         for choice in choices {
             now = now.after(Duration::from_secs(60));
             let event = events[usize::from(choice) % events.len()].clone();
             let was_final = state.phase.is_final();
             match plan.step(&state, event.clone(), now) {
-                Ok((next, effect)) => {
+                Ok(next) => {
                     prop_assert!(!was_final, "{event:?} after the end");
                     witness.event(&event);
-                    witness.effect(effect.as_ref(), &next)?;
+                    witness.state(&next)?;
                     state = next;
                 }
                 Err(illegal) => prop_assert_eq!(illegal.phase, state.phase.name()),

@@ -1,0 +1,66 @@
+//! Traffic that is not where a deployment left it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a route, in the words of the edge that keeps it: `generation 7`, a file's checksum, a resource's version.
+///
+/// It is compared and shown, nothing else. Only the edge knows what it means.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(String);
+
+impl Revision {
+    /// A revision that the edge writes as this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the edge.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the traffic is after somebody else decided about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// One sentence for people.
+    pub text: String,
+    /// The active slot.
+    pub active: String,
+    /// Whether the active slot keeps all the traffic: there is no split and no trial.
+    pub settled: bool,
+}
+
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What moves traffic back without asking the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenBackBy {
+    /// Too many requests failed or were slow.
+    Guard,
+    /// Nobody confirmed or renewed the change in time.
+    Lease,
+}
+
+impl fmt::Display for TakenBackBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Guard => "guard",
+            Self::Lease => "lease",
+        })
+    }
+}
