@@ -26,9 +26,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    Control, DeploymentStatus, GroupStatus, Refusal, Rerun, SwitchStatus, Text, Wanted, WantedSwitch,
+    Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment, Refusal, Rerun, SwitchStatus, Text,
 };
-use crate::world::World;
+use cutover_engine::world::World;
 
 mod caller;
 mod events;
@@ -74,6 +74,9 @@ pub struct SwitchRequest {
 pub struct RunRequest {
     /// Which.
     pub command: Rerun,
+    /// An earlier deployment than the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
 }
 
 /// It is under way.
@@ -191,7 +194,7 @@ async fn deploy<W: World>(
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let version = Text::Version.check(request.version)?;
     let to = request.to.map(|slot| Text::Slot.check(slot)).transpose()?;
-    let wanted = Wanted { version, to, asked_by: caller.to_string() };
+    let wanted = NewDeployment { version, to, asked_by: caller.to_string() };
     // A caller that goes away must not leave a deployment half begun.
     let begun = tokio::spawn(async move { control.deploy(&group, wanted).await });
     let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
@@ -227,9 +230,11 @@ async fn run<W: World>(
     Body(request): Body<RunRequest>,
 ) -> Result<Json<Accepted>, Refusal> {
     let after = control.last_event(&group).await?;
+    let wanted = request.deployment.map(|id| Text::Deployment.check(id)).transpose()?;
     // A caller that goes away must not cut a change of the database short.
-    let running =
-        tokio::spawn(async move { control.run(&group, request.command, &caller.to_string()).await });
+    let running = tokio::spawn(async move {
+        control.run(&group, request.command, wanted.as_deref(), &caller.to_string()).await
+    });
     let deployment = running.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
     Ok(Json(Accepted { deployment, after }))
 }
@@ -240,7 +245,7 @@ async fn switch<W: World>(
     ConnectInfo(caller): ConnectInfo<Caller>,
     Body(request): Body<SwitchRequest>,
 ) -> Result<Json<cutover_core::api::Group>, Refusal> {
-    let wanted = WantedSwitch {
+    let wanted = ManualSwitch {
         to: Text::Slot.check(request.to)?,
         reason: Text::Reason.check(request.reason.unwrap_or_else(|| "by hand".to_owned()))?,
         force: request.force,

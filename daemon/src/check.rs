@@ -6,13 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use cutover_core::api::Group as Seen;
 use cutover_core::probe::NO_PRIMARY;
+use cutover_edges::http::Address;
+use cutover_engine::edge::Edge;
+use cutover_engine::families;
+use cutover_engine::peers::Peers;
+use cutover_engine::policy::{Command, Policy, SmokeKind};
+use cutover_engine::prober::Prober;
 
-use crate::config::{Command, Config, Group, SmokeKind};
-use crate::edge::Edge;
-use crate::families;
-use crate::http::Address;
-use crate::probe::Prober;
-use crate::world::Peers;
+use crate::config::Config;
 
 mod door;
 
@@ -46,9 +47,9 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
         findings.push(Finding::Warning("there is no [group.NAME]: nothing can be deployed".to_owned()));
     }
     let seen = match edge.groups().await {
-        Ok(groups) => Some(groups.groups),
+        Ok(groups) => Some(groups),
         Err(error) => {
-            findings.push(Finding::Problem(format!("nginx {error}")));
+            findings.push(Finding::Problem(error.to_string()));
             None
         }
     };
@@ -60,7 +61,7 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
                 check_slots(group_seen, seen, group, &mut findings);
-                check_active(&Prober { world: edge, group: name, config: group }, group_seen, &mut findings)
+                check_active(&Prober { world: edge, group: name, policy: group }, group_seen, &mut findings)
                     .await;
             }
             None => {
@@ -75,7 +76,7 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
     findings
 }
 
-fn check_slots(seen: &Seen, all: &[Seen], config: &Group, findings: &mut Vec<Finding>) {
+fn check_slots(seen: &Seen, all: &[Seen], policy: &Policy, findings: &mut Vec<Finding>) {
     let name = &seen.name;
     if seen.slots.len() < 2 {
         let have = seen.slots.len();
@@ -91,7 +92,7 @@ fn check_slots(seen: &Seen, all: &[Seen], config: &Group, findings: &mut Vec<Fin
                 let (slot, address) = (&slot.name, &peer.address);
                 let share =
                     format!("group.{name}: slots \"{other}\" and \"{slot}\" share the server {address}");
-                findings.push(match config.starts_or_stops() {
+                findings.push(match policy.starts_or_stops() {
                     true => Finding::Problem(format!(
                         "{share}: to start or stop one is to start or stop both, so no deployment goes to either"
                     )),
@@ -139,7 +140,7 @@ async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &
     for (address, probed) in &round {
         let Err(why) = probed else { continue };
         findings.push(match &families {
-            Some(families) if !prober.config.probe.require.is_met(passed, round.len()) => Finding::Problem(
+            Some(families) if !prober.policy.probe.require.is_met(passed, round.len()) => Finding::Problem(
                 format!("{at}: {address}: {why}; so no version there is ever healthy: {families}"),
             ),
             _ => Finding::Warning(format!(
@@ -149,7 +150,7 @@ async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &
     }
 }
 
-fn check_probe(name: &str, group: &Group, findings: &mut Vec<Finding>) {
+fn check_probe(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     let probe = &group.probe;
     // The first one is made at once.
     let least = probe.interval.get().saturating_mul(probe.healthy.get() - 1);
@@ -164,7 +165,7 @@ fn check_probe(name: &str, group: &Group, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_commands(name: &str, group: &Group, findings: &mut Vec<Finding>) {
+fn check_commands(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     let commands = [
         ("migrate", &group.migrate),
         ("revert", &group.revert),
@@ -220,10 +221,10 @@ fn check_command(at: &str, command: &Command, findings: &mut Vec<Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scripted::Scripted;
+    use cutover_engine::scripted::Scripted;
 
     async fn findings(groups: &str) -> String {
-        let text = format!("[nginx]\nadmin = \"unix:/nginx\"\n{groups}");
+        let text = format!("[edge.nginx]\nadmin = \"unix:/nginx\"\n{groups}");
         let found = check(&Config::parse(&text).unwrap(), &Scripted::new()).await;
         found.iter().map(|finding| format!("{finding}\n")).collect()
     }
@@ -251,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_never_work_is_a_problem() {
-        let text = "[nginx]\nadmin = \"unix:/nginx\"\n\
+        let text = "[edge.nginx]\nadmin = \"unix:/nginx\"\n\
                     [group.shop.probe]\nhealthy = 4\ninterval = \"2s\"\ndeadline = \"6s\"\n";
         let world = Scripted::new();
         world.scene().sick.push("blue".to_owned());
@@ -283,7 +284,7 @@ mod tests {
     async fn an_nginx_that_does_not_answer_is_one_problem_of_others() {
         let world = Scripted::new();
         world.scene().fail("group", 1);
-        let text = "[nginx]\nadmin = \"unix:/nginx\"\n[group.shop.migrate]\ncommand = [\"/no/such\"]\n";
+        let text = "[edge.nginx]\nadmin = \"unix:/nginx\"\n[group.shop.migrate]\ncommand = [\"/no/such\"]\n";
         let found = check(&Config::parse(text).unwrap(), &world).await;
         assert!(matches!(&found[0], Finding::Problem(text) if text.contains("does not answer")), "{found:?}");
         assert!(found.iter().any(|finding| finding.to_string().contains("/no/such")), "{found:?}");

@@ -1,6 +1,5 @@
 //! The operator's commands: argv, a clean environment, a time limit, output kept, and a process group that is ended whole.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{PipeWriter, Write};
@@ -10,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
+use cutover_engine::commands::{Failed, Job};
+use cutover_engine::policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-
-use crate::config;
 
 mod gate;
 mod process;
@@ -30,40 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Lines of output that are shown when a command fails.
 const TAIL_LINES: usize = 20;
 
-/// A command and what it is told.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// What it is for, as in `migrate`; names the file of its output.
-    pub name: String,
-    /// The deployment that runs it.
-    pub deployment: String,
-    /// The program, its arguments, its limit.
-    pub command: config::Command,
-    /// `CUTOVER_*` and the group's own variables.
-    pub environment: BTreeMap<String, String>,
-}
-
-/// A command that did not succeed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
-    /// One line: how it ended, the last line it wrote, where the rest is.
-    pub reason: String,
-    /// The end of what it wrote.
-    pub tail: String,
-    /// Its exit code, if it ended by itself.
-    pub code: Option<i32>,
-}
-
-impl Failed {
-    /// A command that could not even be started.
-    pub fn early(reason: String) -> Self {
-        Self { reason, tail: String::new(), code: None }
-    }
-}
-
 /// Where commands are started from.
 #[derive(Clone, Debug)]
-pub struct Commands {
+pub struct Runner {
     folder: PathBuf,
     program: PathBuf,
 }
@@ -78,7 +46,7 @@ pub struct Running {
     pub leader: Leader,
     kept: String,
     name: String,
-    limit: config::Duration,
+    limit: policy::Duration,
 }
 
 /// Does what this program is called for in the place of a command, if it is called for that: its first arguments say so.
@@ -94,7 +62,7 @@ pub fn stand_in(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCod
     }
 }
 
-impl Commands {
+impl Runner {
     /// What commands write is kept below this folder.
     pub fn new(folder: PathBuf) -> Self {
         // This program, even when its file has been replaced.

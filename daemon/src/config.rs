@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use cutover_engine::policy::Policy;
+use serde::{Deserialize, Deserializer, de};
 
-mod group;
+mod edge;
 mod value;
 
-pub use group::{Command, Drain, Group, Probe, Smoke, SmokeKind, SmokeRequest, Soak};
-pub use value::{AdminAddress, Argv, Count, Duration, GroupName, Loopback, MAX_STRING, Mode, Ratio, UrlPath};
+pub use edge::EdgeSection;
+pub use value::{EdgeName, GroupName, Loopback, Mode};
 
 /// Where the configuration is unless `--config` or `CUTOVER_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/cutover/cutover.toml";
@@ -27,11 +28,12 @@ pub struct Config {
     /// `[daemon]`
     #[serde(default)]
     pub daemon: Daemon,
-    /// `[nginx]`
-    pub nginx: Nginx,
+    /// `[edge.NAME]`: one.
+    #[serde(deserialize_with = "one_edge")]
+    pub edge: (EdgeName, EdgeSection),
     /// `[group.NAME]`
     #[serde(default)]
-    pub group: BTreeMap<GroupName, Group>,
+    pub group: BTreeMap<GroupName, Policy>,
 }
 
 /// `[daemon]`
@@ -57,17 +59,6 @@ impl Default for Daemon {
             metrics: None,
         }
     }
-}
-
-/// `[nginx]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nginx {
-    /// Where the module's admin API listens.
-    pub admin: AdminAddress,
-    /// The file with the token that the module asks for over TCP.
-    #[serde(default, deserialize_with = "value::absolute")]
-    pub token_file: Option<PathBuf>,
 }
 
 /// Why there is no configuration.
@@ -101,18 +92,40 @@ impl Config {
 
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<Self, Box<toml::de::Error>> {
-        toml::from_str(text).map_err(Box::new)
+        toml::from_str(text).map_err(|error| Box::new(renamed(text).unwrap_or(error)))
     }
 
     /// The group of this name.
-    pub fn group(&self, name: &str) -> Option<&Group> {
+    pub fn group(&self, name: &str) -> Option<&Policy> {
         self.group.get(name)
     }
 }
 
+/// The only entry of `[edge]`.
+fn one_edge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(EdgeName, EdgeSection), D::Error> {
+    let mut edges = BTreeMap::<EdgeName, EdgeSection>::deserialize(deserializer)?;
+    match (edges.pop_first(), edges.pop_first()) {
+        (Some(edge), None) => Ok(edge),
+        (None, _) => Err(de::Error::custom("there is no [edge.NAME]: expected one, as in [edge.nginx]")),
+        (Some((one, _)), Some((two, _))) => Err(de::Error::custom(format!(
+            "edges \"{one}\" and \"{two}\": this version drives one [edge.NAME]"
+        ))),
+    }
+}
+
+/// The error for a file that has a section `[nginx]`, which `[edge.NAME]` has replaced.
+fn renamed(text: &str) -> Option<toml::de::Error> {
+    let file: toml::Table = text.parse().ok()?;
+    let keys = file.get("nginx")?.as_table()?.iter().map(|(key, value)| format!("{key} = {value}"));
+    let section = keys.collect::<Vec<_>>().join("\n");
+    Some(de::Error::custom(format!("[nginx] is now called [edge.NAME]; write:\n\n[edge.nginx]\n{section}")))
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time;
+
+    use cutover_engine::policy::{MAX_STRING, SmokeKind};
 
     use super::*;
 
@@ -122,7 +135,7 @@ mod tests {
         socket_mode = "0660"
         state = "/tmp/state"
         metrics = "127.0.0.1:9119"
-        [nginx]
+        [edge.nginx]
         admin = "unix:/run/cutover/nginx.sock"
         [group.shop]
         warm = "1h"
@@ -166,6 +179,14 @@ mod tests {
         deadline = "30s"
     "#;
 
+    /// The usual policy, as [`cutover_engine::scripted::policy`] has it, in a file.
+    pub(crate) fn usual() -> Config {
+        let policy = toml::Value::try_from(cutover_engine::scripted::policy()).unwrap();
+        let group = toml::Table::from_iter([("shop".to_owned(), policy)]);
+        let groups = toml::Table::from_iter([("group".to_owned(), toml::Value::Table(group))]);
+        Config::parse(&format!("[edge.nginx]\nadmin = \"unix:/nginx\"\n{groups}")).unwrap()
+    }
+
     #[test]
     fn a_whole_file() {
         let config = Config::parse(WHOLE).unwrap();
@@ -179,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_default() {
-        let text = "[nginx]\nadmin = \"http://127.0.0.1:8081\"\n[group.shop]\n";
+        let text = "[edge.nginx]\nadmin = \"http://127.0.0.1:8081\"\n[group.shop]\n";
         let config = Config::parse(text).unwrap();
         let shop = config.group("shop").unwrap();
         assert_eq!(config.daemon.socket_mode.bits(), 0o600);
@@ -194,7 +215,7 @@ mod tests {
         let config = Config::parse(WHOLE).unwrap();
         let shop = config.group("shop").unwrap();
         let json = serde_json::to_string(shop).unwrap();
-        let back: Group = serde_json::from_str(&json).unwrap();
+        let back: Policy = serde_json::from_str(&json).unwrap();
         assert_eq!(&back, shop);
     }
 
@@ -207,7 +228,7 @@ mod tests {
                 format!("[group.shop]\nenv = {{ A = \"{value}\" }}\n"),
                 format!("[group.shop.migrate]\ncommand = [\"/bin/true\", \"{word}\"]\n"),
             ] {
-                let parsed = Config::parse(&format!("[nginx]\nadmin = \"unix:/a\"\n{text}"));
+                let parsed = Config::parse(&format!("[edge.nginx]\nadmin = \"unix:/a\"\n{text}"));
                 let error = parsed.err().map(|error| error.message().to_owned());
                 assert_eq!(error.is_some(), said.is_some(), "{error:?}");
                 assert!(error.is_none_or(|error| error.contains(said.unwrap()) && error.len() < 200));
@@ -217,7 +238,7 @@ mod tests {
 
     #[test]
     fn errors_quote_the_value_and_say_what_is_right() {
-        let minimal = "[nginx]\nadmin = \"unix:/a\"\n";
+        let minimal = "[edge.nginx]\nadmin = \"unix:/a\"\n";
         for (wrong, said) in [
             ("[daemon]\nsockt = \"/a\"\n", "unknown field `sockt`, expected one of `socket`"),
             ("[daemon]\nsocket_mode = \"abc\"\n", "\"abc\" is not a mode, as in \"0600\""),
@@ -267,11 +288,25 @@ mod tests {
             assert!(error.contains(said), "{wrong}: {error}");
         }
         for (wrong, said) in [
-            ("[nginx]\nadmin = \"/run/nginx.sock\"\n", "\"/run/nginx.sock\" is neither \"unix:/PATH\" nor"),
-            ("[nginx]\nadmin = \"http://10.0.0.1:80\"\n", "not a loopback address"),
-            ("[nginx]\n", "missing field `admin`"),
             (
-                "[nginx]\nadmin = \"unix:/a\"\ntoken_file = \"token\"\n",
+                "[edge.nginx]\nadmin = \"/run/nginx.sock\"\n",
+                "\"/run/nginx.sock\" is neither \"unix:/PATH\" nor",
+            ),
+            ("[edge.nginx]\nadmin = \"http://10.0.0.1:80\"\n", "not a loopback address"),
+            ("[edge.nginx]\n", "missing field `admin`"),
+            ("", "missing field `edge`"),
+            ("[edge]\n", "there is no [edge.NAME]: expected one, as in [edge.nginx]"),
+            (
+                "[edge.a]\nadmin = \"unix:/a\"\n[edge.b]\nadmin = \"unix:/b\"\n",
+                "edges \"a\" and \"b\": this version drives one [edge.NAME]",
+            ),
+            ("[edge.\"a b\"]\nadmin = \"unix:/a\"\n", "edge \"a b\" is not a name, as in \"nginx\""),
+            (
+                "[nginx]\nadmin = \"unix:/a\"\n",
+                "[nginx] is now called [edge.NAME]; write:\n\n[edge.nginx]\nadmin = \"unix:/a\"",
+            ),
+            (
+                "[edge.nginx]\nadmin = \"unix:/a\"\ntoken_file = \"token\"\n",
                 "\"token\" is not an absolute path, as in \"/etc/nginx/cutover.token\"",
             ),
         ] {

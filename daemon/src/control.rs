@@ -1,18 +1,20 @@
 //! What operators can ask for: one deployment of a group at a time, and what may be done beside it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use cutover_core::deployment::{Effect, Event, Phase, Plan};
+use cutover_core::deployment::{Event, Phase, Plan};
+use cutover_edges::module::AdminAddress;
+use cutover_engine::clock::{Clock, rfc3339};
+use cutover_engine::driver::{self, Driver, Handle, Request};
+use cutover_engine::journal::{Deployment, Unfinished};
+use cutover_engine::policy::Policy;
+use cutover_engine::world::World;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::clock::{Clock, rfc3339};
-use crate::config::{AdminAddress, Config, Group, Nginx};
-use crate::driver::{self, Ask, Driver, Reins};
-use crate::edge::{EdgeError, TokenFile};
-use crate::journal::{Deployment, Entry, Journal, JournalError, KEPT};
-use crate::world::World;
+use crate::config::Config;
+use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
 
 mod by_hand;
 mod refusal;
@@ -28,7 +30,7 @@ mod way_back;
 use run::Rerunning;
 use target::Chosen;
 
-pub use by_hand::WantedSwitch;
+pub use by_hand::ManualSwitch;
 pub use refusal::Refusal;
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
@@ -36,7 +38,7 @@ pub use text::{BadText, MAX_VERSION, Text};
 
 /// What an operator wants deployed.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct NewDeployment {
     /// The version; empty if the commands know it.
     pub version: String,
     /// The slot; absent: an idle one, else the warm one.
@@ -50,10 +52,10 @@ pub struct Wanted {
 pub struct Control<W> {
     config: Arc<Config>,
     world: Arc<W>,
-    journal: Journal,
+    journal: SqliteJournal,
     clock: Clock,
-    seats: Arc<std::sync::Mutex<BTreeMap<String, Arc<Seat>>>>,
-    reruns: Arc<std::sync::Mutex<BTreeMap<String, Rerunning>>>,
+    running: Arc<parking_lot::Mutex<BTreeMap<String, Arc<Current>>>>,
+    reruns: Arc<parking_lot::Mutex<BTreeMap<String, Rerunning>>>,
     /// Held while a deployment begins: of two groups with a server in common each sees what the other one does.
     beginning: Arc<Mutex<()>>,
 }
@@ -65,7 +67,7 @@ impl<W> Clone for Control<W> {
             world: Arc::clone(&self.world),
             journal: self.journal.clone(),
             clock: self.clock,
-            seats: Arc::clone(&self.seats),
+            running: Arc::clone(&self.running),
             reruns: Arc::clone(&self.reruns),
             beginning: Arc::clone(&self.beginning),
         }
@@ -79,15 +81,15 @@ const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
 const LOOK_BACK: u32 = 100;
 
 /// How long a migration may hold up the end of the daemon: less than TimeoutStopSec in host/cutover.service.
-const PARTING: std::time::Duration = std::time::Duration::from_secs(60);
+const SHUTDOWN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Whoever holds it decides about the group.
-type Seat = Mutex<Option<Running>>;
+/// The running deployment of a group. Its lock is held while something is decided about the group.
+type Current = Mutex<Option<Running>>;
 
 #[derive(Debug)]
 struct Running {
     id: String,
-    reins: Reins,
+    handle: Handle,
     task: JoinHandle<()>,
 }
 
@@ -95,7 +97,7 @@ impl Running {
     /// The phase that the journal says: a record is on disk, and seen by followers, a moment before the driver acts by it.
     async fn phase(&self) -> Phase {
         let _ = tokio::time::timeout(SETTLING, self.tell(None)).await;
-        self.reins.state.borrow().phase.clone()
+        self.handle.state.borrow().phase.clone()
     }
 
     async fn ask(&self, event: Event) -> Result<(), Refusal> {
@@ -108,7 +110,7 @@ impl Running {
     async fn tell(&self, event: Option<Event>) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         let over = || "it has just ended".to_owned();
-        self.reins.asks.send(Ask { event, reply }).await.map_err(|_| over())?;
+        self.handle.requests.send(Request { event, reply }).await.map_err(|_| over())?;
         answer.await.unwrap_or_else(|_| Err(over()))
     }
 
@@ -118,11 +120,11 @@ impl Running {
 
     /// Waits until a migration or its revert that runs now is over and its end is in the journal.
     async fn past_database(&self, patience: tokio::time::Instant) {
-        let mut state = self.reins.state.clone();
-        let now = state.borrow().effect();
-        if matches!(now, Some(Effect::Migrate | Effect::Revert { .. })) {
+        let mut state = self.handle.state.clone();
+        let now = state.borrow().phase.clone();
+        if now.changes_database() {
             tracing::info!(deployment = self.id, "letting the database's command end");
-            let over = state.wait_for(|state| state.effect() != now);
+            let over = state.wait_for(|state| state.phase != now);
             if tokio::time::timeout_at(patience, over).await.is_err() {
                 tracing::warn!(deployment = self.id, "it does not end in time, and is ended");
             }
@@ -130,7 +132,7 @@ impl Running {
     }
 
     async fn is_live(&self) -> bool {
-        !self.phase().await.is_final() && !self.reins.asks.is_closed()
+        !self.phase().await.is_final() && !self.handle.requests.is_closed()
     }
 }
 
@@ -139,7 +141,7 @@ impl<W: World> Control<W> {
     pub async fn resume(
         config: Config,
         world: Arc<W>,
-        journal: Journal,
+        journal: SqliteJournal,
         clock: Clock,
     ) -> Result<Self, JournalError> {
         let control = Self {
@@ -147,19 +149,19 @@ impl<W: World> Control<W> {
             world,
             journal,
             clock,
-            seats: Arc::default(),
+            running: Arc::default(),
             reruns: Arc::default(),
             beginning: Arc::default(),
         };
         for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
             tracing::error!(deployment, why, "it cannot be read, so it is stuck");
-            if let Err(error) = control.world.end_commands(&deployment).await {
+            if let Err(error) = control.world.end(&deployment).await {
                 tracing::warn!(deployment, %error, "failed to end its commands");
             }
         }
         // What a command of a deployment that is over has left is not followed up by a driver.
         for deployment in control.journal.deployments_with_commands().await? {
-            if let Err(error) = control.world.end_commands(&deployment).await {
+            if let Err(error) = control.world.end(&deployment).await {
                 tracing::warn!(deployment, %error, "failed to end its commands");
             }
         }
@@ -174,8 +176,8 @@ impl<W: World> Control<W> {
                 phase = entry.state.phase.name(),
                 "going on with it"
             );
-            let seat = control.seat(&group);
-            *seat.lock().await = Some(control.drive(entry));
+            let current = control.current(&group);
+            *current.lock().await = Some(control.drive(entry));
         }
         for group in control.config.group.keys() {
             control.stand_by(group.as_str()).await;
@@ -184,26 +186,29 @@ impl<W: World> Control<W> {
     }
 
     /// The journal, to follow deployments.
-    pub fn journal(&self) -> &Journal {
+    pub fn journal(&self) -> &SqliteJournal {
         &self.journal
     }
 
     /// Begins a deployment.
-    pub async fn deploy(&self, group: &str, wanted: Wanted) -> Result<Deployment, Refusal> {
-        let config = self.group_config(group)?;
+    pub async fn deploy(&self, group: &str, wanted: NewDeployment) -> Result<Deployment, Refusal> {
+        let policy = self.policy(group)?;
         self.writable().await?;
-        let seat = self.seat(group);
-        let mut seat = seat.lock().await;
+        let current = self.current(group);
+        let mut current = current.lock().await;
         self.nothing_reruns(group)?;
-        if let Some(running) = self.not_warm(&seat).await {
+        if let Some(running) = self.not_warm(&current).await {
             return Err(running);
         }
         let _beginning = self.beginning.lock().await;
-        let chosen = self.target(group, config, wanted.to.as_deref(), &seat).await?;
-        let deployment = self.planned(group, config, wanted, &chosen).await?;
-        let (state, _) = deployment.plan.begin(self.clock.now());
+        let chosen = self.target(group, policy, wanted.to.as_deref(), &current).await?;
+        let deployment = self.planned(group, policy, wanted, &chosen).await?;
+        if let Some(missing) = self.world.abilities().missing_for(&deployment.plan) {
+            return Err(Refusal::Unable { edge: self.world.name().to_owned(), missing });
+        }
+        let state = deployment.plan.begin(self.clock.now());
         let message = driver::first_message(&deployment, &chosen.gives_up, &state);
-        let deployment = self.take_over(&mut seat, deployment, &state, &message).await?;
+        let deployment = self.take_over(&mut current, deployment, &state, &message).await?;
         tracing::info!(deployment = deployment.id, group, phase = state.phase.name(), "{message}");
         let entry = Entry {
             deployment: deployment.clone(),
@@ -212,16 +217,18 @@ impl<W: World> Control<W> {
             outcome: None,
             message,
         };
-        *seat = Some(self.drive(entry));
+        *current = Some(self.drive(entry));
         Ok(deployment)
     }
 
     /// Ends the deployment of a group and undoes what it did. The answer is its id.
     pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
-        self.group_config(group)?;
-        let seat = self.seat(group);
-        let seat = seat.lock().await;
-        let Some(running) = live(&seat).await else { return Err(Refusal::NothingToAbort(group.to_owned())) };
+        self.policy(group)?;
+        let current = self.current(group);
+        let current = current.lock().await;
+        let Some(running) = live(&current).await else {
+            return Err(Refusal::NothingToAbort(group.to_owned()));
+        };
         if running.phase().await.outcome().is_some() {
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
         }
@@ -233,17 +240,17 @@ impl<W: World> Control<W> {
 
     /// Brings the old version of a group back. The answer is the deployment that is rolled back.
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
-        let config = self.group_config(group)?;
-        let seat = self.seat(group);
-        let seat = seat.lock().await;
-        let Some(running) = live(&seat).await else {
-            return Err(self.no_way_back(group, config).await?);
+        let policy = self.policy(group)?;
+        let current = self.current(group);
+        let current = current.lock().await;
+        let Some(running) = live(&current).await else {
+            return Err(self.no_way_back(group, policy).await?);
         };
         match running.phase().await {
             Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Draining { .. } => {
                 self.verify_way_back(group, running).await?;
             }
-            Phase::Decommissioning(_) => return Err(self.no_way_back(group, config).await?),
+            Phase::Decommissioning(_) => return Err(self.no_way_back(group, policy).await?),
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
                 return Err(running.refusal("it is being undone already".to_owned()).await);
             }
@@ -256,15 +263,14 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
-    /// Stops all drivers where they are, but lets a command that changes a database end, within a minute; then ends their commands: a command that is ended must not look as if it had failed.
-    /// Whoever resumes the journal goes on.
+    /// Stops all drivers where they are and ends their commands: a command that is ended must not look as if it had failed. A command
+    /// that changes a database may end by itself, within a minute. The next daemon goes on from the journal.
     pub async fn stop(&self) {
-        let seats: Vec<Arc<Seat>> =
-            self.seats.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
-        let patience = tokio::time::Instant::now() + PARTING;
-        for seat in seats {
-            let mut seat = seat.lock().await;
-            if let Some(running) = seat.take() {
+        let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
+        let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
+        for current in running {
+            let mut current = current.lock().await;
+            if let Some(running) = current.take() {
                 running.past_database(patience).await;
                 running.task.abort();
                 let _ = running.task.await;
@@ -272,7 +278,7 @@ impl<W: World> Control<W> {
         }
         self.end_reruns(patience).await;
         for entry in self.journal.open_deployments().await.unwrap_or_default() {
-            if let Err(error) = self.world.end_commands(&entry.deployment.id).await {
+            if let Err(error) = self.world.end(&entry.deployment.id).await {
                 tracing::warn!(deployment = entry.deployment.id, %error, "failed to end its commands");
             }
         }
@@ -294,9 +300,10 @@ impl<W: World> Control<W> {
         let id = entry.deployment.id.clone();
         let group = entry.deployment.plan.group.clone();
         let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
-        let (driver, reins) = Driver::new(world, journal, self.clock, entry.deployment, entry.state);
+        let unfinished = Unfinished { deployment: entry.deployment, state: entry.state };
+        let (driver, handle) = Driver::new(world, journal, self.clock, unfinished);
         let (name, control) = (id.clone(), self.clone());
-        let mut state = reins.state.clone();
+        let mut state = handle.state.clone();
         let (live, live_group) = (self.clone(), group.clone());
         tokio::spawn(async move {
             if state.wait_for(|state| matches!(state.phase, Phase::Warm { .. })).await.is_ok() {
@@ -310,14 +317,14 @@ impl<W: World> Control<W> {
             control.prune(&group).await;
             control.stand_by(&group).await;
         });
-        Running { id, reins, task }
+        Running { id, handle, task }
     }
 
     async fn planned(
         &self,
         group: &str,
-        config: &Group,
-        wanted: Wanted,
+        policy: &Policy,
+        wanted: NewDeployment,
         Chosen { from, to, served, .. }: &Chosen,
     ) -> Result<Deployment, JournalError> {
         let started = self.clock.now();
@@ -328,60 +335,58 @@ impl<W: World> Control<W> {
             group: group.to_owned(),
             from: from.clone(),
             to: to.clone(),
-            migrate: config.migrate.is_some(),
-            provision: config.provision.is_some(),
-            revert: config.revert.is_some(),
-            decommission: config.decommission.is_some(),
-            probe_deadline: config.probe.deadline.get(),
-            soak: config.soak.duration.get(),
-            accept_inconclusive: config.soak.accepts_inconclusive(),
-            drain: config.drain.deadline.get(),
-            warm: config.warm.get(),
+            migrate: policy.migrate.is_some(),
+            provision: policy.provision.is_some(),
+            revert: policy.revert.is_some(),
+            decommission: policy.decommission.is_some(),
+            probe_deadline: policy.probe.deadline.get(),
+            soak: policy.soak.duration.get(),
+            accept_inconclusive: policy.soak.accepts_inconclusive(),
+            drain: policy.drain.deadline.get(),
+            warm: policy.warm.get(),
             served: *served,
         };
-        let Wanted { version, asked_by, .. } = wanted;
-        Ok(Deployment { id, version, previous, asked_by, started, plan, config: config.clone() })
+        let NewDeployment { version, asked_by, .. } = wanted;
+        Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })
     }
 
-    fn group_config(&self, group: &str) -> Result<&Group, Refusal> {
+    fn policy(&self, group: &str) -> Result<&Policy, Refusal> {
         self.config.group(group).ok_or_else(|| Refusal::UnknownGroup {
             group: group.to_owned(),
             known: self.config.group.keys().map(|name| name.as_str().to_owned()).collect(),
         })
     }
 
+    /// A refusal when this daemon may only read the edge.
     async fn writable(&self) -> Result<(), Refusal> {
-        let Nginx { admin, token_file } = &self.config.nginx;
-        match (admin, token_file) {
-            (AdminAddress::Unix(_), _) => Ok(()),
-            (AdminAddress::Tcp(_), None) => Err(Refusal::ReadsOnly(admin.to_string())),
-            // What is under way goes on with the token that nginx took last. Nothing new is begun without one.
-            (AdminAddress::Tcp(_), Some(file)) => {
-                Ok(TokenFile::new(file).check().await.map_err(EdgeError::NoToken)?)
-            }
+        let (name, section) = &self.config.edge;
+        if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
+            return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
         }
+        // A deployment under way goes on with the token that nginx accepted last. Nothing new is begun without one.
+        Ok(section.module(name.as_str()).check_token().await?)
     }
 
-    fn reruns(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Rerunning>> {
-        self.reruns.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reruns(&self) -> parking_lot::MutexGuard<'_, BTreeMap<String, Rerunning>> {
+        self.reruns.lock()
     }
 
-    fn seat(&self, group: &str) -> Arc<Seat> {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(seats.entry(group.to_owned()).or_default())
+    fn current(&self, group: &str) -> Arc<Current> {
+        let mut running = self.running.lock();
+        Arc::clone(running.entry(group.to_owned()).or_default())
     }
 
     /// A refusal when the group has a deployment that must not be interrupted.
-    async fn not_warm(&self, seat: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
-        let running = live(seat).await?;
+    async fn not_warm(&self, current: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
+        let running = live(current).await?;
         let phase = running.phase().await;
         (!matches!(phase, Phase::Warm { .. }))
             .then(|| Refusal::Busy { id: running.id.clone(), phase: phase.name().to_owned() })
     }
 }
 
-async fn live<'a>(seat: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Running> {
-    match seat.as_ref() {
+async fn live<'a>(current: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Running> {
+    match current.as_ref() {
         Some(running) if running.is_live().await => Some(running),
         _ => None,
     }

@@ -1,22 +1,21 @@
 //! The journal: what each deployment has come to, on disk before anything is done about it.
 //!
-//! One SQLite file. A record holds the state after a transition, and with it the effect that is due; it is flushed before that
-//! effect begins. After a crash the last record of an open deployment says where to go on. Notes are records without a state.
+//! One SQLite file. A record holds the state after a transition. It is flushed before the work of the next phase begins. After a
+//! crash the last record of an open deployment says where to go on. Notes are records without a state.
 //!
-//! At most one deployment of a group is open: the database itself sees to it, whatever its callers do.
+//! At most one deployment of a group is open: the database itself enforces it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use cutover_core::deployment::{Outcome, Plan, State, Time};
+use cutover_core::deployment::{Outcome, State, Time};
+use cutover_engine::journal::{Deployment, Journal, JournalError as EngineError, Unfinished};
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::watch;
 
 use crate::command::Leader;
-use crate::config::Group;
 
-#[cfg(test)]
-pub(crate) mod cut;
 mod draft;
 mod prune;
 mod reserve;
@@ -64,29 +63,6 @@ pub enum JournalError {
     /// Another deployment of the group is open.
     #[error("deployment \"{0}\" is not over")]
     Open(String),
-    /// A test has cut the journal off here.
-    #[cfg(test)]
-    #[error("cut off")]
-    Cut,
-}
-
-/// A deployment as it was asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Deployment {
-    /// `GROUP-YYYYMMDD-HHMMSS`; unique.
-    pub id: String,
-    /// What version, if the caller said.
-    pub version: String,
-    /// The version that is live at the start, as far as the journal knows.
-    pub previous: String,
-    /// Who asked, for the audit.
-    pub asked_by: String,
-    /// When.
-    pub started: Time,
-    /// What core decides by.
-    pub plan: Plan,
-    /// The group's configuration at the start.
-    pub config: Group,
 }
 
 /// A deployment and how it stands.
@@ -96,7 +72,7 @@ pub struct Entry {
     pub deployment: Deployment,
     /// Where it is.
     pub state: State,
-    /// How it ended for whoever waited; later a rollback may change it.
+    /// How it ended for the operator who waited; a later rollback may change it.
     pub outcome: Option<Outcome>,
     /// The last record's message.
     pub message: String,
@@ -115,22 +91,20 @@ pub struct Record {
     pub phase: String,
     /// For people.
     pub message: String,
-    /// With the record that ended the deployment for whoever waits for it.
+    /// With the record that ended the deployment for an operator who waits for it.
     pub outcome: Option<Outcome>,
 }
 
 /// An open journal. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub struct SqliteJournal {
     connection: Arc<Mutex<Connection>>,
     path: Arc<Path>,
     reserve: Arc<Reserve>,
     last: Arc<watch::Sender<i64>>,
-    #[cfg(test)]
-    pub(crate) cut: Arc<cut::Cut>,
 }
 
-impl Journal {
+impl SqliteJournal {
     /// Opens the journal in this folder, or makes one.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let path: Arc<Path> = folder.join("journal.sqlite").into();
@@ -141,8 +115,6 @@ impl Journal {
             path,
             reserve: Arc::new(reserve),
             last: Arc::new(watch::Sender::new(0)),
-            #[cfg(test)]
-            cut: Arc::default(),
         })
     }
 
@@ -205,7 +177,7 @@ impl Journal {
                     deployment.asked_by,
                     milliseconds(deployment.started),
                     json(&deployment.plan),
-                    json(&deployment.config),
+                    json(&deployment.policy),
                 ],
             )?;
             let seq = insert(&transaction, &deployment.id, deployment.started, &state, &message)?;
@@ -231,12 +203,8 @@ impl Journal {
         .await
     }
 
-    /// Writes a transition. When this returns it is on disk.
+    /// Writes a transition; on a full disk it gives up the reserve for it.
     pub async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
-        #[cfg(test)]
-        if self.cut.lost() {
-            return Err(JournalError::Cut);
-        }
         match self.append_once(id, at, state, message).await {
             Err(error) if self.reserve.give_up_for(&error) => {
                 self.append_once(id, at, state, message).await?;
@@ -245,10 +213,6 @@ impl Journal {
                 done?;
                 self.refill_reserve();
             }
-        }
-        #[cfg(test)]
-        if self.cut.reached() {
-            return Err(JournalError::Cut);
         }
         Ok(())
     }
@@ -294,7 +258,7 @@ impl Journal {
         .await
     }
 
-    /// Deployments that have not ended, but for those that cannot be read: see [`Journal::close_unreadable`].
+    /// Deployments that have not ended, but for those that cannot be read: see [`SqliteJournal::close_unreadable`].
     pub async fn open_deployments(&self) -> Result<Vec<Entry>, JournalError> {
         let rows = self.rows("WHERE closed = 0 ORDER BY d.rowid", Vec::new()).await?;
         Ok(unreadable::readable(rows))
@@ -421,15 +385,35 @@ impl Journal {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (connection, path) = (Arc::clone(&self.connection), Arc::clone(&self.path));
-        let done = tokio::task::spawn_blocking(move || work(&mut lock(&connection))).await;
+        let done = tokio::task::spawn_blocking(move || work(&mut connection.lock())).await;
         let done = done.unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery));
         done.map_err(|source| JournalError::Database { path: path.to_path_buf(), source })
     }
 }
 
-/// A panic while it was held has at most lost a transaction, which SQLite rolls back.
-fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
+impl Journal for SqliteJournal {
+    async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), EngineError> {
+        Ok(Self::append(self, id, at, state, message).await?)
+    }
+
+    async fn note(&self, id: &str, at: Time, phase: &str, message: &str) -> Result<(), EngineError> {
+        Ok(Self::note(self, id, at, phase, message).await?)
+    }
+
+    async fn state(&self, id: &str) -> Result<Option<State>, EngineError> {
+        Ok(self.entry(id).await?.map(|entry| entry.state))
+    }
+
+    async fn open(&self) -> Result<Vec<Unfinished>, EngineError> {
+        let open = self.open_deployments().await?.into_iter();
+        Ok(open.map(|Entry { deployment, state, .. }| Unfinished { deployment, state }).collect())
+    }
+}
+
+impl From<JournalError> for EngineError {
+    fn from(error: JournalError) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 fn insert(
@@ -446,14 +430,13 @@ fn insert(
         .flatten();
     let news = word.filter(|word| before.as_deref() != Some(word));
     transaction.execute(
-        "INSERT INTO records (deployment, at, phase, message, state, effect, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO records (deployment, at, phase, message, state, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             id,
             milliseconds(at),
             state.phase.name(),
             message,
             json(state),
-            state.effect().map(|effect| json(&effect)),
             news
         ],
     )?;

@@ -1,12 +1,13 @@
 //! Cutover's daemon and command line: blue-green deployment with automatic rollback for nginx.
 //!
 //! ```text
-//! cli --- unix socket --- api --- control --- driver --- world --- nginx module, peers, commands
-//!                                    |           |
-//!                                    +-- journal-+
+//! cli --- unix socket --- api --- control --- engine's driver --- live --- nginx module, peers, commands
+//!                                    |                |
+//!                                    +--- journal -----+
 //! ```
 //!
-//! What is decided, `cutover_core::deployment` decides; this crate does it and survives being killed amid it. The main
+//! `cutover_core::deployment` decides, `cutover_engine` drives a deployment, and this crate gives it a configuration, a journal on
+//! disk and an operator. The main
 //! entry points for tests and embedding are [`serve::serve`], [`control::Control`] and [`cli::Arguments`].
 
 #![forbid(unsafe_code)]
@@ -14,18 +15,10 @@
 pub mod api;
 pub mod check;
 pub mod cli;
-pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
-pub mod driver;
-pub mod edge;
-pub mod families;
-pub mod http;
 pub mod journal;
+pub mod live;
 pub mod metrics;
-pub mod probe;
-#[cfg(test)]
-mod scripted;
 pub mod serve;
-pub mod world;

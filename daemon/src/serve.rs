@@ -8,18 +8,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
+use cutover_engine::clock::Clock;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::FlockOperation;
 
 use crate::api::{self, Caller};
-use crate::clock::Clock;
-use crate::command::Commands;
+use crate::command::Runner;
 use crate::config::Config;
 use crate::control::Control;
-use crate::edge::Module;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{JournalError, SqliteJournal};
+use crate::live::Live;
 use crate::metrics;
-use crate::world::Live;
 
 mod socket;
 #[cfg(test)]
@@ -61,7 +60,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let failed = |source| ServeError::State { path: state.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
     let _lock = lock(state)?;
-    let journal = Journal::open(state)?;
+    let journal = SqliteJournal::open(state)?;
     let socket = socket::bind(&config.daemon.socket, config.daemon.socket_mode)?;
     let mine = socket::identity(&config.daemon.socket);
     if let Some(address) = config.daemon.metrics {
@@ -72,7 +71,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     let commands = state.join("deployments");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&commands).map_err(failed)?;
-    let world = Live::new(Module::new(&config.nginx), journal.clone(), Commands::new(commands));
+    let world =
+        Live::new(config.edge.1.module(config.edge.0.as_str()), journal.clone(), Runner::new(commands));
     let shown = config.daemon.socket.clone();
     let control = Control::resume(config, Arc::new(world), journal, Clock::start()).await?;
     let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();

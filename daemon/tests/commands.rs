@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cutover::command::{CUT_OFF, Commands, Failed, Job, MOST_OUTPUT};
-use cutover::config::Config;
-use cutover::edge::Module;
-use cutover::journal::{Deployment, Journal};
-use cutover::world::{Live, World};
-use cutover_core::deployment::{Plan, Time};
+use cutover::command::{CUT_OFF, MOST_OUTPUT, Runner};
+use cutover::journal::SqliteJournal;
+use cutover::live::Live;
+use cutover_core::deployment::Time;
+use cutover_edges::module::{AdminAddress, Module};
+use cutover_engine::commands::{Commands, Failed, Job};
+use cutover_engine::scripted::deployment;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cutover");
@@ -23,13 +24,13 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_cutover");
 /// Where commands run.
 struct Bench {
     folder: TempDir,
-    commands: Commands,
+    commands: Runner,
 }
 
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let commands = Commands::through(folder.path().to_owned(), PROGRAM.into());
+        let commands = Runner::through(folder.path().to_owned(), PROGRAM.into());
         Self { folder, commands }
     }
 
@@ -250,12 +251,12 @@ async fn a_command_whose_output_cannot_be_kept_runs_all_the_same() {
 #[tokio::test]
 async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
     let bench = Bench::new();
-    let journal = Journal::open(bench.folder.path()).unwrap();
+    let journal = SqliteJournal::open(bench.folder.path()).unwrap();
     let deployment = deployment();
-    let (state, _) = deployment.plan.begin(Time(0));
+    let state = deployment.plan.begin(Time(0));
     journal.begin(deployment, &state, "").await.unwrap();
-    let nginx = config().nginx;
-    let live = Live::new(Module::new(&nginx), journal.clone(), bench.commands.clone());
+    let nginx = Module::new("nginx", &AdminAddress::Unix("/no/nginx".into()), None);
+    let live = Live::new(nginx, journal.clone(), bench.commands.clone());
     let mark = bench.path("mark");
     let job = job(&format!("(sleep 1; touch {}) & wait", mark.display()), "20s");
 
@@ -264,44 +265,12 @@ async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
     let leaders = journal.commands("shop-1").await.unwrap();
     assert_eq!(leaders.len(), 1);
     assert!(leaders[0].is_alive());
-    live.end_commands("shop-1").await.unwrap();
+    live.end("shop-1").await.unwrap();
     assert!(!leaders[0].is_alive());
     assert!(journal.commands("shop-1").await.unwrap().is_empty());
     until("the end of the relay", || bench.relays().is_empty()).await;
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert!(!mark.exists(), "a child in the background has lived on");
-}
-
-fn config() -> Config {
-    Config::parse("[nginx]\nadmin = \"unix:/no/nginx\"\n[group.shop]\n").unwrap()
-}
-
-fn deployment() -> Deployment {
-    let second = Duration::from_secs(1);
-    let plan = Plan {
-        group: "shop".to_owned(),
-        from: "blue".to_owned(),
-        to: "green".to_owned(),
-        migrate: false,
-        provision: true,
-        revert: false,
-        decommission: false,
-        probe_deadline: second,
-        soak: second,
-        accept_inconclusive: false,
-        drain: second,
-        warm: second,
-        served: Default::default(),
-    };
-    Deployment {
-        id: "shop-1".to_owned(),
-        version: "2".to_owned(),
-        previous: String::new(),
-        asked_by: "a test".to_owned(),
-        started: Time(0),
-        plan,
-        config: config().group("shop").unwrap().clone(),
-    }
 }
 
 /// `/dev/full` refuses each byte, as a full disk does.

@@ -18,7 +18,7 @@ const CONFIG: &str = r#"
     [daemon]
     socket = "%%folder%%/cutover.sock"
     state = "%%folder%%/daemon"
-    [nginx]
+    [edge.nginx]
     admin = "unix:%%admin%%"
 "#;
 

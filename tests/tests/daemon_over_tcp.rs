@@ -24,7 +24,7 @@ const CONFIG: &str = r#"
 [daemon]
 socket = "%%folder%%/cutover.sock"
 state = "%%folder%%/daemon"
-[nginx]
+[edge.nginx]
 %%nginx%%
 [group.shop]
 warm = "1h"
@@ -151,8 +151,10 @@ async fn a_rotated_token_works_without_a_restart() {
     assert_eq!(daemon.deploy("shop", "3").await.unwrap().code, 0);
     fs::remove_file(host.token()).unwrap();
     let (code, said) = run(&daemon, &["deploy", "shop", "--version", "4"]);
-    let missing =
-        format!("nginx.token_file \"{}\" does not exist: it must be the file that", host.token().display());
+    let missing = format!(
+        "edge.nginx.token_file \"{}\" does not exist: it must be the file that",
+        host.token().display()
+    );
     assert!(code == 1 && said.contains(&missing), "{said}");
     assert_eq!(run(&daemon, &["rollback", "shop"]).0, 0);
     assert_eq!(host.active().await, "green");
@@ -163,7 +165,7 @@ async fn a_rotated_token_works_without_a_restart() {
 async fn a_token_that_cannot_be_used_is_said_with_its_file() {
     let host = Host::start().await;
     let daemon = host.daemon(&host.config("closed")).await;
-    let file = format!("nginx.token_file \"{}\"", host.token().display());
+    let file = format!("edge.nginx.token_file \"{}\"", host.token().display());
     host.write(NEW_TOKEN);
     host.edge.nginx.reload().await.unwrap();
     host.write("bm90IHRoZSByaWdodCBvbmU");
@@ -201,7 +203,7 @@ async fn without_a_token_file_tcp_only_reads() {
     assert_eq!(daemon.status("shop").unwrap()["active"], "blue");
     for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
         let (code, said) = run(&daemon, verb);
-        assert!(code == 1 && said.contains("set nginx.token_file to the file that"), "{said}");
+        assert!(code == 1 && said.contains("set edge.nginx.token_file to the file that"), "{said}");
     }
     assert_eq!(host.edge.group().await.unwrap().route.generation, 0);
 }

@@ -14,7 +14,7 @@ const CONFIG: &str = "
 [daemon]
 socket = \"%%folder%%/cutover.sock\"
 state = \"%%folder%%/daemon\"
-[nginx]
+[edge.nginx]
 admin = \"unix:%%folder%%/no-nginx.sock\"
 ";
 

@@ -11,7 +11,7 @@ const CONFIG: &str = r#"
 [daemon]
 socket = "%%folder%%/cutover.sock"
 state = "%%folder%%/daemon"
-[nginx]
+[edge.nginx]
 admin = "unix:%%folder%%/admin.sock"
 [group.shop]
 warm = "1h"

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use super::Asked;
 use super::text::DeploymentId;
-use crate::clock::rfc3339;
 use crate::control::{Control, Refusal};
-use crate::journal::{Journal, Record};
-use crate::world::World;
+use crate::journal::{Record, SqliteJournal};
+use cutover_engine::clock::rfc3339;
+use cutover_engine::world::World;
 
 /// One line of `deploy --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ pub(super) async fn follow<W: World>(
 }
 
 struct Feed {
-    journal: Journal,
+    journal: SqliteJournal,
     changes: watch::Receiver<i64>,
     id: String,
     group: String,

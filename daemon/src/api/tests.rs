@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::clock::Clock;
-use crate::journal::Journal;
-use crate::scripted::Scripted;
+use crate::journal::SqliteJournal;
+use cutover_engine::clock::Clock;
+use cutover_engine::scripted::Scripted;
 
 struct Bench {
     router: Router,
@@ -23,10 +23,10 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
+        let journal = SqliteJournal::open(folder.path()).unwrap();
         let clock = Clock::starting_at(Time(1_000_000));
         let control =
-            Control::resume(crate::driver::test_config(), Arc::new(Scripted::new()), journal, clock).await;
+            Control::resume(crate::config::tests::usual(), Arc::new(Scripted::new()), journal, clock).await;
         let router = router(control.unwrap()).layer(MockConnectInfo(Caller { uid: Some(7) }));
         Self { router, _folder: folder }
     }

@@ -1,22 +1,28 @@
 //! Whether the daemon may use the admin API as it will have to.
 
+use cutover_edges::module::{AdminAddress, Module};
+use cutover_engine::edge::EdgeError;
+
 use super::Finding;
-use crate::config::{AdminAddress, Nginx};
+use crate::config::{EdgeName, EdgeSection};
 use crate::control::Refusal;
-use crate::edge::{EdgeError, Module};
 
 /// Looks at the address, at the token, and at what nginx lets the daemon do. Nothing is changed.
-pub async fn check_door(nginx: &Nginx, module: &Module) -> Option<Finding> {
-    let shown = &nginx.admin;
-    let why = match (&nginx.admin, &nginx.token_file) {
+pub async fn check_door((name, section): &(EdgeName, EdgeSection), module: &Module) -> Option<Finding> {
+    let shown = &section.admin;
+    let why = match (shown, &section.token_file) {
         (AdminAddress::Tcp(_), None) => {
-            return Some(Finding::Problem(Refusal::ReadsOnly(shown.to_string()).to_string()));
+            return Some(Finding::Problem(
+                Refusal::ReadsOnly { edge: name.to_string(), admin: shown.to_string() }.to_string(),
+            ));
         }
         _ => match module.may_write().await {
-            Err(EdgeError::Refused(why)) => why,
-            // Whoever reads the groups meets it too, and says so.
+            Err(EdgeError::Refused { why, .. }) => why,
+            // Reading the groups fails for the same reason, and says so.
             _ => return None,
         },
     };
-    Some(Finding::Problem(format!("nginx.admin \"{shown}\": every deploy and switch is refused: {why}")))
+    Some(Finding::Problem(format!(
+        "edge.{name}.admin \"{shown}\": every deploy and switch is refused: {why}"
+    )))
 }

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::{CliError, Place};
 use crate::check::{Finding, check, check_door};
-use crate::edge::Module;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {}
@@ -14,8 +13,8 @@ pub(super) struct Check {}
 impl Check {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let config = place.config()?;
-        let module = Module::new(&config.nginx);
-        let mut findings = Vec::from_iter(check_door(&config.nginx, &module).await);
+        let module = config.edge.1.module(config.edge.0.as_str());
+        let mut findings = Vec::from_iter(check_door(&config.edge, &module).await);
         findings.extend(check(&config, &module).await);
         let mut out = io::stdout().lock();
         for finding in &findings {

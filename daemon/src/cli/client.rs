@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::ErrorAnswer;
-use crate::http::{self, Address, HttpError};
+use cutover_edges::http::{self, Address, HttpError};
+use cutover_engine::peers::request;
 
 /// Limit of one call that is answered at once; a switch probes first.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -134,7 +135,7 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> Result<::http::Request<http_body_util::Full<bytes::Bytes>>, ClientError> {
         let headers = [("host", "cutover"), ("content-type", "application/json")];
-        http::request(method, path, &headers, body).map_err(|error| ClientError::Refused(error.to_string()))
+        request(method, path, &headers, body).map_err(|error| ClientError::Refused(error.to_string()))
     }
 
     fn address(&self) -> Address {

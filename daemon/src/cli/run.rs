@@ -15,12 +15,15 @@ pub(super) struct Run {
     group: String,
     /// Which command of its last deployment
     command: Rerun,
+    /// Take an earlier deployment than the last: to revert a migration that it left in the database
+    #[arg(long, value_name = "ID")]
+    deployment: Option<String>,
 }
 
 impl Run {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
-        let request = RunRequest { command: self.command };
+        let request = RunRequest { command: self.command, deployment: self.deployment };
         let done: Accepted =
             client.post_and_wait(&format!("/v1/groups/{}/run", in_path(&self.group)), &request).await?;
         writeln!(io::stdout(), "{} of deployment {} has succeeded", self.command.as_str(), done.deployment)?;

@@ -44,7 +44,7 @@ impl Status {
 }
 
 fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
-    match (&status.active, &status.nginx_error) {
+    match (&status.active, &status.edge_error) {
         (Some(active), _) => {
             let generation = status.generation.unwrap_or(0);
             writeln!(out, "{}: \"{active}\" has the traffic, generation {generation}", status.group)?;

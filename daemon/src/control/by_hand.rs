@@ -1,29 +1,32 @@
 //! A switch by hand.
 //!
-//! The route moves first, and only then does the warm window of the deployment before end: a switch that nginx does not carry
-//! out costs no way back. A lost answer is followed by a fence, so that "nothing has moved" stays true.
+//! The route moves first. Only then does the warm window of the deployment before it end: a switch that the edge does not carry out
+//! costs no way back. If the reply stays lost, a fence follows, so that "nothing has moved" stays true.
 
 use std::time::Duration;
 
-use cutover_core::api::{Group as Seen, RouteChange, reason_with};
+use cutover_core::api::{Group as Seen, reason_with};
 use cutover_core::deployment::{Event, Phase};
+use cutover_engine::edge::{Look, Shift};
+use cutover_engine::metrics;
+use cutover_engine::policy::Policy;
+use cutover_engine::shifting::{Fit, ShiftRequest, Shifted, shift_until_known};
+use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
 use super::{Control, Refusal, Running, SETTLING, live};
-use crate::edge::SwitchError;
 use crate::journal::Switch;
-use crate::metrics;
-use crate::world::World;
 
-/// Calls of nginx until a switch is given up whose answers are lost, or that does not get on disk.
+/// Tries of a switch until it is given up.
 const MOST_TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(500);
+/// An operator waits: an edge that does not answer is not asked for long.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A warm window that ends before a switch does would stop the very slot that gets the traffic.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// Where an operator wants the traffic.
 #[derive(Clone, Debug)]
-pub struct WantedSwitch {
+pub struct ManualSwitch {
     /// The slot.
     pub to: String,
     /// Why, for the log.
@@ -34,28 +37,45 @@ pub struct WantedSwitch {
     pub asked_by: String,
 }
 
+/// The slot was good enough when the switch was asked for. It must be so still. Without a policy nothing is asked of it.
+struct StillFit<'a, W> {
+    control: &'a Control<W>,
+    slot: &'a str,
+    policy: Option<&'a Policy>,
+}
+
+impl<W: World> Fit for StillFit<'_, W> {
+    async fn check(&self, look: &Look) -> Result<(), String> {
+        match self.policy {
+            Some(policy) => self.control.is_fit(&look.group, self.slot, policy).await,
+            None => Ok(()),
+        }
+    }
+}
+
 impl<W: World> Control<W> {
     /// Moves the traffic of a group by hand. The answer is the group after it, when nginx has the switch on disk.
-    pub async fn switch(&self, group: &str, wanted: WantedSwitch) -> Result<Seen, Refusal> {
-        let config = self.group_config(group)?;
+    pub async fn switch(&self, group: &str, wanted: ManualSwitch) -> Result<Seen, Refusal> {
+        let policy = self.policy(group)?;
         self.writable().await?;
-        let seat = self.seat(group);
-        let mut seat = seat.lock().await;
-        if let Some(running) = self.not_warm(&seat).await {
+        let current = self.current(group);
+        let mut current = current.lock().await;
+        if let Some(running) = self.not_warm(&current).await {
             return Err(running);
         }
-        let seen = self.world.group(group).await?;
-        if seen.slot(&wanted.to).is_none() {
-            return Err(Refusal::no_such_slot(&seen, &wanted.to));
+        let look = self.world.look(group).await?;
+        if look.group.slot(&wanted.to).is_none() {
+            return Err(Refusal::no_such_slot(&look.group, &wanted.to));
         }
         let reason = reason_with(&wanted.reason, &format!(" (by {})", wanted.asked_by));
-        let change = RouteChange::to(&wanted.to, reason.clone());
-        if seen.route.is_all_on(&wanted.to) {
+        let shift = Shift { to: wanted.to.clone(), reason, fence: false };
+        if look.route().is_all_on(&wanted.to) {
             // Moves nothing, and is answered when the route is on disk.
-            return self.store(&seen, &wanted.to, change).await;
+            let fit = StillFit { control: self, slot: &wanted.to, policy: None };
+            return self.shift(&look, &shift, &fit).await;
         }
         self.nothing_reruns_on(group, &wanted.to)?;
-        match self.is_fit(&seen, &wanted.to, config).await {
+        match self.is_fit(&look.group, &wanted.to, policy).await {
             Ok(()) => {}
             Err(why) if wanted.force => {
                 tracing::warn!(
@@ -67,14 +87,16 @@ impl<W: World> Control<W> {
             }
             Err(why) => return Err(Refusal::Sick { slot: wanted.to, why }),
         }
-        if self.is_ending(&seat).await {
-            self.supersede(&mut seat).await?;
+        if self.is_ending(&current).await {
+            self.supersede(&mut current).await?;
         }
-        let stored = self.store(&seen, &wanted.to, change).await;
-        if let Ok(_) | Err(Refusal::NotOnDisk { .. }) = &stored {
+        let fit =
+            StillFit { control: self, slot: &wanted.to, policy: Some(policy).filter(|_| !wanted.force) };
+        let shifted = self.shift(&look, &shift, &fit).await;
+        if let Ok(_) | Err(Refusal::NotOnDisk { .. }) = &shifted {
             metrics::switched(group, "manual");
-            let (from, to) = (&seen.route.active, &wanted.to);
-            tracing::info!(group, from, to, reason, "switched by hand");
+            let (from, to) = (&look.route().active, &wanted.to);
+            tracing::info!(group, from, to, reason = shift.reason, "switched by hand");
             let switch = Switch {
                 group: group.to_owned(),
                 at: self.clock.now(),
@@ -86,18 +108,18 @@ impl<W: World> Control<W> {
             if let Err(error) = self.journal.switched(switch).await {
                 tracing::warn!(group, %error, "failed to write the switch down");
             }
-            if let Some(running) = live(&seat).await {
+            if let Some(running) = live(&current).await {
                 // It sees for itself that the route has moved, should it not get to hear this.
                 let _ = tokio::time::timeout(SETTLING, running.ask(Event::Supersede)).await;
             }
-            self.stand_by_for(group, &seat).await;
+            self.stand_by_for(group, &current).await;
         }
-        stored
+        shifted
     }
 
     /// Whether a warm window may end while a switch is under way.
-    async fn is_ending(&self, seat: &MutexGuard<'_, Option<Running>>) -> bool {
-        match live(seat).await {
+    async fn is_ending(&self, current: &MutexGuard<'_, Option<Running>>) -> bool {
+        match live(current).await {
             Some(running) => match running.phase().await {
                 Phase::Warm { until, .. } => self.clock.now().until(until) < MARGIN,
                 _ => true,
@@ -106,40 +128,35 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Stores a change until nginx has confirmed it, or until it is certain that it never will be carried out.
-    async fn store(&self, seen: &Seen, to: &str, wanted: RouteChange) -> Result<Seen, Refusal> {
-        let mut change = wanted.clone();
-        let mut now = seen.clone();
-        let mut uncertain = false;
-        let mut why = String::new();
-        for _ in 0..MOST_TRIES {
-            let error = match self.world.switch(&seen.name, &change, now.route.generation).await {
-                Ok(now) if now.route.is_all_on(to) => return Ok(now),
-                Ok(now) => {
-                    let at = now.route.active;
-                    return Err(Refusal::NotSwitched(format!(
-                        "its answer was lost, nothing has moved, and \"{at}\" keeps the traffic"
-                    )));
-                }
-                Err(error) => error,
-            };
-            why = error.to_string();
-            match error {
-                SwitchError::Unknown(_) | SwitchError::NotDurable(_) => uncertain = true,
-                _ if !uncertain => return Err(Refusal::NotSwitched(why)),
-                _ => {}
-            }
-            tokio::time::sleep(PAUSE).await;
-            // Unread, it is asked for once more as it was: the generation sees to it that it is done at most once.
-            let Ok(read) = self.world.group(&seen.name).await else { continue };
-            now = read;
-            let done = now.route.is_all_on(to);
-            change = RouteChange { active: Some(now.route.active.clone()), fence: !done, ..wanted.clone() };
+    /// Moves the route until the edge has confirmed it, or until it is certain that the switch will never be carried out.
+    async fn shift(&self, seen: &Look, shift: &Shift, fit: &StillFit<'_, W>) -> Result<Seen, Refusal> {
+        let group = &seen.group.name;
+        let request =
+            ShiftRequest { group, shift, expected: &seen.revision, tries: MOST_TRIES, patience: PATIENCE };
+        let (slot, group) = (shift.to.clone(), group.clone());
+        match shift_until_known(&*self.world, &request, fit).await {
+            Shifted::Done(now) => Ok(now.group),
+            Shifted::NotDone(why) => Err(Refusal::NotSwitched(why)),
+            Shifted::Elsewhere(now) => Err(Refusal::NotSwitched(now.moved().text)),
+            Shifted::NotDurable(why) => Err(Refusal::NotOnDisk { slot, group, why }),
+            Shifted::Uncertain(why) => match self.fence(&group, &shift.reason).await {
+                // The reply was lost, the switch was not.
+                Some(now) if now.route().is_all_on(&slot) => Ok(now.group),
+                Some(now) => Err(Refusal::NotSwitched(format!(
+                    "{why}; nothing has moved, and \"{}\" keeps the traffic",
+                    now.route().active
+                ))),
+                None => Err(Refusal::SwitchUnknown { group, why }),
+            },
         }
-        let (slot, group) = (to.to_owned(), seen.name.clone());
-        Err(match now.route.is_all_on(to) {
-            true => Refusal::NotOnDisk { slot, group, why },
-            false => Refusal::SwitchUnknown { group, why },
-        })
+    }
+
+    /// Keeps the traffic where it is, under a new revision: a switch that is still under way cannot be carried out after that. `None`:
+    /// the edge has not confirmed it.
+    async fn fence(&self, group: &str, reason: &str) -> Option<Look> {
+        let now = self.world.look(group).await.ok()?;
+        let to = now.route().active.clone();
+        let shift = Shift { to, reason: reason.to_owned(), fence: true };
+        self.world.shift(group, &shift, &now.revision).await.ok()
     }
 }

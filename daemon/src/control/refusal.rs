@@ -2,9 +2,9 @@
 
 use cutover_core::api::{Group, Shared, Traffic};
 use cutover_core::shell::quoted;
+use cutover_engine::edge::EdgeError;
 
 use super::BadText;
-use crate::edge::EdgeError;
 use crate::journal::JournalError;
 
 /// A refusal: nothing has changed, unless it says so. Each says what to do instead, where there is something.
@@ -28,9 +28,11 @@ pub enum Refusal {
         /// Names there are.
         known: Vec<String>,
     },
-    /// In the configuration of the daemon, not in that of nginx.
-    #[error("nginx has no group \"{group}\"; it has: {}", known.join(", "))]
-    NotInNginx {
+    /// In the configuration of the daemon, not on the edge.
+    #[error("edge \"{edge}\" has no group \"{group}\"; it has: {}", known.join(", "))]
+    NotOnEdge {
+        /// The edge.
+        edge: String,
         /// The name.
         group: String,
         /// Names there are.
@@ -83,6 +85,14 @@ pub enum Refusal {
     /// A group with one slot.
     #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
     NoStandby(String),
+    /// A deployment that needs what the edge cannot do.
+    #[error("edge \"{edge}\" {missing}: it cannot carry this deployment")]
+    Unable {
+        /// The edge.
+        edge: String,
+        /// What it does not do.
+        missing: &'static str,
+    },
     /// A deployment is under way.
     #[error("deployment \"{id}\" is {phase}: wait for its end{}", or_abort(phase))]
     Busy {
@@ -155,16 +165,53 @@ pub enum Refusal {
     },
     /// Known before anything is begun.
     #[error(
-        "nginx.admin \"{0}\": over TCP nobody deploys or switches without a token: set nginx.token_file to the file that \"cutover_api token_file=\" names in nginx, or use \"unix:/PATH\""
+        "edge.{edge}.admin \"{admin}\": over TCP nobody deploys or switches without a token: set edge.{edge}.token_file to the file that \"cutover_api token_file=\" names in nginx, or use \"unix:/PATH\""
     )]
-    ReadsOnly(String),
+    ReadsOnly {
+        /// The edge's name.
+        edge: String,
+        /// Its address.
+        admin: String,
+    },
     /// A command again, of a deployment that has left nothing to do for it.
-    #[error("the last deployment of group \"{group}\" has nothing to {which}")]
+    #[error("{} has nothing to {which}", whose(group, wanted.as_deref()))]
     NothingToRun {
         /// The group.
         group: String,
         /// Which command.
         which: &'static str,
+        /// The deployment, if it was named.
+        wanted: Option<String>,
+    },
+    /// A revert, where an earlier deployment left its migration and another one came after it.
+    #[error(
+        "deployment \"{id}\" left its migration in the database, but \"{later}\" came after it and may need it; if nothing \
+         needs it any more: cutover run {} {which} --deployment {id}",
+        quoted(group)
+    )]
+    LeftEarlier {
+        /// The group.
+        group: String,
+        /// Which command.
+        which: &'static str,
+        /// The earlier deployment.
+        id: String,
+        /// The one that came after it.
+        later: String,
+    },
+    /// A command again, on a slot that a later deployment has used.
+    #[error(
+        "deployment \"{later}\" has used the slots of group \"{group}\" since \"{id}\": {which} would stop another version"
+    )]
+    UsedSince {
+        /// The group.
+        group: String,
+        /// Which command.
+        which: &'static str,
+        /// The deployment that was named.
+        id: String,
+        /// The later one.
+        later: String,
     },
     /// A command again, while one is run again.
     #[error("{which} of group \"{group}\" is being run again: wait for its end")]
@@ -187,8 +234,8 @@ pub enum Refusal {
     /// A command again, that did not succeed.
     #[error("{0}")]
     CommandFailed(String),
-    /// nginx did not.
-    #[error("nginx has not switched: {0}")]
+    /// The edge did not.
+    #[error("not switched: {0}")]
     NotSwitched(String),
     /// It has switched, as far as one can see; the disk is behind.
     #[error(
@@ -201,19 +248,19 @@ pub enum Refusal {
         slot: String,
         /// The group.
         group: String,
-        /// What nginx says.
+        /// What the edge says.
         why: String,
     },
-    /// nginx has stopped answering in the middle of it.
-    #[error("it is not known whether nginx has switched: {why}; see: cutover status {}", quoted(group))]
+    /// The edge has stopped answering in the middle of it.
+    #[error("it is not known whether the traffic has moved: {why}; see: cutover status {}", quoted(group))]
     SwitchUnknown {
         /// The group.
         group: String,
         /// What was tried last.
         why: String,
     },
-    /// nginx cannot be read.
-    #[error("nginx {0}")]
+    /// The edge cannot be read.
+    #[error("{0}")]
     Edge(#[from] EdgeError),
     /// The journal failed.
     #[error("journal: {0}")]
@@ -227,6 +274,13 @@ pub enum Refusal {
     /// The daemon gave up on the request.
     #[error("the request was not finished: {0}")]
     Interrupted(String),
+}
+
+fn whose(group: &str, wanted: Option<&str>) -> String {
+    match wanted {
+        Some(id) => format!("deployment \"{id}\" of group \"{group}\""),
+        None => format!("the last deployment of group \"{group}\""),
+    }
 }
 
 fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
@@ -286,7 +340,7 @@ impl Refusal {
     /// The HTTP status that goes with it.
     pub fn status(&self) -> u16 {
         match self {
-            Self::UnknownGroup { .. } | Self::NotInNginx { .. } | Self::UnknownDeployment(_) => 404,
+            Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
             Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) | Self::BadText(_) => 422,
             Self::Busy { .. }
             | Self::Unfit { .. }
@@ -294,7 +348,10 @@ impl Refusal {
             | Self::AlreadyCompleted { .. }
             | Self::NotSwitchedYet { .. }
             | Self::NoWayBack { .. }
-            | Self::ReadsOnly(_)
+            | Self::ReadsOnly { .. }
+            | Self::Unable { .. }
+            | Self::LeftEarlier { .. }
+            | Self::UsedSince { .. }
             | Self::HasTraffic { .. }
             | Self::NothingToRun { .. }
             | Self::Rerunning { .. }
@@ -314,7 +371,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownGroup { .. } => "unknown_group",
-            Self::NotInNginx { .. } => "not_in_nginx",
+            Self::NotOnEdge { .. } => "not_on_edge",
             Self::UnknownSlot { .. } => "unknown_slot",
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
@@ -333,11 +390,14 @@ impl Refusal {
             Self::NoWayBack { .. } => "no_way_back",
             Self::Sick { .. } => "sick",
             Self::NoBetter { .. } => "no_better",
-            Self::ReadsOnly(_) => "reads_only",
+            Self::ReadsOnly { .. } => "reads_only",
+            Self::Unable { .. } => "unable",
+            Self::LeftEarlier { .. } => "left_earlier",
+            Self::UsedSince { .. } => "used_since",
             Self::NotSwitched(_) => "not_switched",
             Self::NotOnDisk { .. } => "not_durable",
             Self::SwitchUnknown { .. } => "switch_unknown",
-            Self::Edge(_) => "nginx",
+            Self::Edge(_) => "edge",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => "unknown_deployment",
             Self::BadText(_) => "bad_text",

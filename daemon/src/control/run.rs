@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use cutover_core::api::Traffic;
 use cutover_core::deployment::{Outcome, Phase, State};
+use cutover_engine::commands::Job;
+use cutover_engine::driver;
+use cutover_engine::world::World;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::{Control, LOOK_BACK, Refusal, live};
-use crate::command::Job;
-use crate::driver;
 use crate::journal::Entry;
-use crate::world::World;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -29,12 +29,20 @@ pub enum Rerun {
     Decommission,
 }
 
+/// What a deployment has left undone.
+struct Left {
+    entry: Entry,
+    job: Job,
+    /// The slot that the command acts on. `None`: it holds another version by now, and the command is about the database alone.
+    slot: Option<String>,
+}
+
 /// A command that is being run again.
 #[derive(Debug)]
 pub(super) struct Rerunning {
     pub(super) deployment: String,
     which: Rerun,
-    slot: String,
+    slot: Option<String>,
     task: AbortHandle,
 }
 
@@ -64,15 +72,21 @@ impl Rerun {
 }
 
 impl<W: World> Control<W> {
-    /// Runs a command of the group's last deployment, which must be over; or of one before, if those after it have moved no
-    /// traffic. The answer is the deployment's id.
-    pub async fn run(&self, group: &str, which: Rerun, asked_by: &str) -> Result<String, Refusal> {
-        self.group_config(group)?;
-        let seat = self.seat(group);
+    /// Runs a command of the group's last deployment, which must be over. If those after it have moved no traffic, or if it is named,
+    /// it may be an earlier one. Returns the deployment's id.
+    pub async fn run(
+        &self,
+        group: &str,
+        which: Rerun,
+        deployment: Option<&str>,
+        asked_by: &str,
+    ) -> Result<String, Refusal> {
+        self.policy(group)?;
+        let current = self.current(group);
         let task = {
-            let seat = seat.lock().await;
+            let current = current.lock().await;
             self.nothing_reruns(group)?;
-            if let Some(running) = live(&seat).await {
+            if let Some(running) = live(&current).await {
                 let phase = running.phase().await;
                 let (id, name) = (running.id.clone(), phase.name().to_owned());
                 return Err(match phase {
@@ -83,9 +97,10 @@ impl<W: World> Control<W> {
                     _ => Refusal::Busy { id, phase: name },
                 });
             }
-            let nothing = || Refusal::NothingToRun { group: group.to_owned(), which: which.as_str() };
-            let (entry, job, slot) = self.left_undone(group, which).await?.ok_or_else(nothing)?;
-            self.may_touch(group, &slot, which).await?;
+            let Left { entry, job, slot } = self.left_undone(group, which, deployment).await?;
+            if let Some(slot) = &slot {
+                self.may_touch(group, slot, which).await?;
+            }
             let deployment = entry.deployment.id.clone();
             let (control, asked_by) = (self.clone(), asked_by.to_owned());
             let task = tokio::spawn(async move { control.rerun(entry, job, which, &asked_by).await });
@@ -110,7 +125,7 @@ impl<W: World> Control<W> {
 
     /// The same, if it is done to this slot.
     pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
-        let is_there = self.reruns().get(group).is_some_and(|running| running.slot == slot);
+        let is_there = self.reruns().get(group).is_some_and(|running| running.slot.as_deref() == Some(slot));
         if is_there { self.nothing_reruns(group) } else { Ok(()) }
     }
 
@@ -123,22 +138,44 @@ impl<W: World> Control<W> {
         let all = std::mem::take(&mut *self.reruns());
         for Rerunning { deployment, task, .. } in all.into_values() {
             task.abort();
-            if let Err(error) = self.world.end_commands(&deployment).await {
+            if let Err(error) = self.world.end(&deployment).await {
                 tracing::warn!(deployment, %error, "failed to end its commands");
             }
         }
     }
 
-    async fn left_undone(&self, group: &str, which: Rerun) -> Result<Option<(Entry, Job, String)>, Refusal> {
+    /// What is left to do of the last deployment, or of an earlier one if those after it have moved no traffic. A revert of an older
+    /// one takes the operator's word, `wanted`: a later version may need its migration.
+    async fn left_undone(&self, group: &str, which: Rerun, wanted: Option<&str>) -> Result<Left, Refusal> {
+        let mut later = None;
         for entry in self.journal.history(Some(group), LOOK_BACK).await? {
-            if let Some((job, slot)) = which.of(&entry) {
-                return Ok(Some((entry, job, slot)));
+            let id = entry.deployment.id.clone();
+            let is_wanted = wanted.is_none_or(|wanted| wanted == id);
+            if let Some((job, slot)) = which.of(&entry).filter(|_| is_wanted) {
+                let (group, which_shown) = (group.to_owned(), which.as_str());
+                return match later {
+                    None => Ok(Left { entry, job, slot: Some(slot) }),
+                    Some(_) if which == Rerun::Revert && wanted.is_some() => {
+                        Ok(Left { entry, job, slot: None })
+                    }
+                    Some(later) if which == Rerun::Revert => {
+                        Err(Refusal::LeftEarlier { group, which: which_shown, id, later })
+                    }
+                    Some(later) if wanted.is_some() => {
+                        Err(Refusal::UsedSince { group, which: which_shown, id, later })
+                    }
+                    Some(_) => break,
+                };
             }
             if entry.outcome != Some(Outcome::Failed) {
-                break;
+                later.get_or_insert(id);
             }
         }
-        Ok(None)
+        Err(Refusal::NothingToRun {
+            group: group.to_owned(),
+            which: which.as_str(),
+            wanted: wanted.map(str::to_owned),
+        })
     }
 
     async fn rerun(&self, entry: Entry, job: Job, which: Rerun, asked_by: &str) -> Result<String, Refusal> {
@@ -170,10 +207,11 @@ impl<W: World> Control<W> {
 
     /// Nothing that has traffic is touched; what a slot holds still may be cut off, but the database is not changed under it.
     async fn may_touch(&self, group: &str, slot: &str, which: Rerun) -> Result<(), Refusal> {
-        let groups = self.world.groups().await?.groups;
+        let groups = self.world.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
             let known = groups.into_iter().map(|seen| seen.name).collect();
-            return Err(Refusal::NotInNginx { group: group.to_owned(), known });
+            let edge = self.world.name().to_owned();
+            return Err(Refusal::NotOnEdge { edge, group: group.to_owned(), known });
         };
         let is_in_the_way = |traffic: &Traffic| traffic.is_routed() || which == Rerun::Revert;
         let within = seen.shared_within(slot).filter(|_| which != Rerun::Revert);

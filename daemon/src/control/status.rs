@@ -2,13 +2,13 @@
 
 use cutover_core::api::{Group as Seen, Peer, Traffic};
 use cutover_core::deployment::Outcome;
+use cutover_engine::clock::rfc3339;
+use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
 use super::{Control, Refusal};
-use crate::clock::rfc3339;
 use crate::config::GroupName;
 use crate::journal::{Entry, JournalError, Switch};
-use crate::world::World;
 
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct GroupStatus {
     /// Its slots.
     pub slots: Vec<SlotStatus>,
     /// Why nginx does not say more.
-    pub nginx_error: Option<String>,
+    pub edge_error: Option<String>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
 }
@@ -121,11 +121,11 @@ impl From<Entry> for DeploymentStatus {
 impl<W: World> Control<W> {
     /// All groups of the configuration.
     pub async fn status(&self) -> Result<Vec<GroupStatus>, Refusal> {
-        let seen = self.world.groups().await.map_err(|error| format!("nginx {error}"));
+        let seen = self.world.groups().await.map_err(|error| error.to_string());
         let mut all = Vec::new();
         for group in self.config.group.keys().map(GroupName::as_str) {
             let seen = seen.as_ref().map_err(String::clone).and_then(|seen| {
-                let seen = seen.groups.iter().find(|seen| seen.name == group);
+                let seen = seen.iter().find(|seen| seen.name == group);
                 seen.cloned().ok_or_else(|| "nginx has no group of this name".to_owned())
             });
             all.push(self.status_of(group, seen).await?);
@@ -135,8 +135,8 @@ impl<W: World> Control<W> {
 
     /// One group.
     pub async fn group_status(&self, group: &str) -> Result<GroupStatus, Refusal> {
-        self.group_config(group)?;
-        let seen = self.world.group(group).await.map_err(|error| format!("nginx {error}"));
+        self.policy(group)?;
+        let seen = self.world.look(group).await.map(|look| look.group).map_err(|error| error.to_string());
         self.status_of(group, seen).await
     }
 
@@ -147,7 +147,7 @@ impl<W: World> Control<W> {
             active: None,
             generation: None,
             slots: Vec::new(),
-            nginx_error: None,
+            edge_error: None,
             deployment,
         };
         match seen {
@@ -157,14 +157,14 @@ impl<W: World> Control<W> {
                 slots: self.slots(seen).await?,
                 ..status
             }),
-            Err(error) => Ok(GroupStatus { nginx_error: Some(error), ..status }),
+            Err(error) => Ok(GroupStatus { edge_error: Some(error), ..status }),
         }
     }
 
     /// Deployments, the last first.
     pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<DeploymentStatus>, Refusal> {
         if let Some(group) = group {
-            self.group_config(group)?;
+            self.policy(group)?;
         }
         Ok(self.journal.history(group, limit).await?.into_iter().map(DeploymentStatus::from).collect())
     }
@@ -172,7 +172,7 @@ impl<W: World> Control<W> {
     /// Switches by hand, the last first.
     pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<SwitchStatus>, Refusal> {
         if let Some(group) = group {
-            self.group_config(group)?;
+            self.policy(group)?;
         }
         Ok(self.journal.switches(group, limit).await?.into_iter().map(SwitchStatus::from).collect())
     }

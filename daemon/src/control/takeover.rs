@@ -1,19 +1,23 @@
 //! How a deployment ends the warm window of the one before it.
 
 use cutover_core::deployment::{Event, State};
+use cutover_engine::journal::Deployment;
+use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
 use super::{Control, Refusal, Running, live};
-use crate::journal::{Deployment, JournalError, Superseded};
-use crate::world::World;
+use crate::journal::{JournalError, Superseded};
 
 impl<W: World> Control<W> {
     /// Ends the warm window of the deployment before, if there is one.
-    pub(super) async fn supersede(&self, seat: &mut MutexGuard<'_, Option<Running>>) -> Result<(), Refusal> {
-        if let Some(running) = live(seat).await {
+    pub(super) async fn supersede(
+        &self,
+        current: &mut MutexGuard<'_, Option<Running>>,
+    ) -> Result<(), Refusal> {
+        if let Some(running) = live(current).await {
             running.ask(Event::Supersede).await?;
         }
-        if let Some(running) = seat.take() {
+        if let Some(running) = current.take() {
             let _ = running.task.await;
         }
         Ok(())
@@ -22,20 +26,22 @@ impl<W: World> Control<W> {
     /// Begins a deployment and ends the warm window of the one before, both or neither.
     pub(super) async fn take_over(
         &self,
-        seat: &mut MutexGuard<'_, Option<Running>>,
+        current: &mut MutexGuard<'_, Option<Running>>,
         deployment: Deployment,
         state: &State,
         message: &str,
     ) -> Result<Deployment, Refusal> {
-        if live(seat).await.is_none() {
+        if live(current).await.is_none() {
             return Ok(self.journal.begin(deployment, state, message).await?);
         }
-        let Some(running) = seat.take() else { return Err(Refusal::NothingToAbort(deployment.plan.group)) };
+        let Some(running) = current.take() else {
+            return Err(Refusal::NothingToAbort(deployment.plan.group));
+        };
         let before = match self.journal.entry(&running.id).await {
             Ok(Some(entry)) => entry,
             Ok(None) => return Err(Refusal::UnknownDeployment(running.id)),
             Err(error) => {
-                **seat = Some(running);
+                **current = Some(running);
                 return Err(error.into());
             }
         };
@@ -48,7 +54,7 @@ impl<W: World> Control<W> {
         };
         if begun.is_err() {
             let now = self.journal.entry(&running.id).await.ok().flatten();
-            **seat = Some(self.drive(now.unwrap_or(before)));
+            **current = Some(self.drive(now.unwrap_or(before)));
         }
         Ok(begun?)
     }

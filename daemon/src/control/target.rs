@@ -6,12 +6,12 @@ use cutover_core::api::{Group as Seen, Shared, Traffic};
 use cutover_core::counters::Counters;
 use cutover_core::deployment::{Known, NoTarget, Phase, Target, Time};
 use cutover_core::shell::quoted;
+use cutover_engine::policy::Policy;
+use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
 use super::{Control, LOOK_BACK, Refusal, Running, live};
-use crate::config::Group;
 use crate::journal::JournalError;
-use crate::world::World;
 
 /// From where to where, and at what price.
 #[derive(Debug)]
@@ -29,19 +29,20 @@ impl<W: World> Control<W> {
     pub(super) async fn target(
         &self,
         group: &str,
-        config: &Group,
+        policy: &Policy,
         wanted: Option<&str>,
-        seat: &MutexGuard<'_, Option<Running>>,
+        current: &MutexGuard<'_, Option<Running>>,
     ) -> Result<Chosen, Refusal> {
-        let groups = self.world.groups().await?.groups;
+        let groups = self.world.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
-            return Err(Refusal::NotInNginx {
+            return Err(Refusal::NotOnEdge {
+                edge: self.world.name().to_owned(),
                 group: group.to_owned(),
                 known: groups.into_iter().map(|seen| seen.name).collect(),
             });
         };
-        let target = self.choose(seen, &groups, wanted, seat).await?.map_err(|why| refusal(seen, why))?;
-        let within = seen.shared_within(&target.slot).filter(|_| config.starts_or_stops());
+        let target = self.choose(seen, &groups, wanted, current).await?.map_err(|why| refusal(seen, why))?;
+        let within = seen.shared_within(&target.slot).filter(|_| policy.starts_or_stops());
         let shared = within.or_else(|| seen.shared_with(&target.slot, &groups));
         if let Some(shared) = shared.clone().filter(|shared| shared.traffic.is_routed()) {
             let helps = self.moves_away(seen, &target.slot, &shared, &groups).await;
@@ -50,8 +51,8 @@ impl<W: World> Control<W> {
         self.nobody_works_on(seen, &target.slot, &groups).await?;
         let from = seen.route.active.clone();
         let served = seen.slot(&from).map(|slot| slot.counters).unwrap_or_default();
-        let warm = self.warm(seat).await?;
-        let mut gives_up = gives_up(&target, warm.as_ref(), config);
+        let warm = self.warm(current).await?;
+        let mut gives_up = gives_up(&target, warm.as_ref(), policy);
         if let Some((shared, held)) = shared.and_then(|shared| Some((shared.group, shared.traffic.held()?))) {
             gives_up.push(format!("{held} of group \"{shared}\" will be cut"));
         }
@@ -81,10 +82,10 @@ impl<W: World> Control<W> {
         seen: &Seen,
         groups: &[Seen],
         wanted: Option<&str>,
-        seat: &MutexGuard<'_, Option<Running>>,
+        current: &MutexGuard<'_, Option<Running>>,
     ) -> Result<Result<Target, NoTarget>, JournalError> {
         let last_used = self.last_used(&seen.name).await?;
-        let warm = self.warm(seat).await?;
+        let warm = self.warm(current).await?;
         let known = Known {
             warm: warm.as_ref().map(|(slot, _)| slot.as_str()),
             last_used: |slot: &str| last_used.get(slot).copied().unwrap_or_default(),
@@ -96,23 +97,23 @@ impl<W: World> Control<W> {
         Ok(Target::choose(seen, wanted, &known))
     }
 
-    /// Lets previews of the standby reach the slot of the next deployment. If that cannot be, nothing is lost. Whoever has the seat
+    /// Lets previews of the standby reach the slot of the next deployment. If that cannot be, nothing is lost. Whoever has the current
     /// now will do so in the end.
     pub(super) async fn stand_by(&self, group: &str) {
-        let seat = self.seat(group);
-        if let Ok(seat) = seat.try_lock() {
-            self.stand_by_for(group, &seat).await;
+        let current = self.current(group);
+        if let Ok(current) = current.try_lock() {
+            self.stand_by_for(group, &current).await;
         }
     }
 
-    /// The same for whoever has the seat.
-    pub(super) async fn stand_by_for(&self, group: &str, seat: &MutexGuard<'_, Option<Running>>) {
-        if self.not_warm(seat).await.is_some() {
+    /// The same for whoever has the current.
+    pub(super) async fn stand_by_for(&self, group: &str, current: &MutexGuard<'_, Option<Running>>) {
+        if self.not_warm(current).await.is_some() {
             return;
         }
         let Ok(groups) = self.world.groups().await else { return };
-        let Some(seen) = groups.groups.iter().find(|seen| seen.name == group) else { return };
-        let Ok(Ok(Target { slot, .. })) = self.choose(seen, &groups.groups, None, seat).await else { return };
+        let Some(seen) = groups.iter().find(|seen| seen.name == group) else { return };
+        let Ok(Ok(Target { slot, .. })) = self.choose(seen, &groups, None, current).await else { return };
         if seen.standby().is_none_or(|standby| standby.name != slot)
             && let Err(error) = self.world.stand_by(group, &slot).await
         {
@@ -131,7 +132,7 @@ impl<W: World> Control<W> {
     ) -> Option<String> {
         let other = groups.iter().find(|other| other.name == shared.group && other.name != seen.name)?;
         self.config.group(&other.name)?;
-        if self.not_warm(&self.seat(&other.name).try_lock().ok()?).await.is_some() {
+        if self.not_warm(&self.current(&other.name).try_lock().ok()?).await.is_some() {
             return None;
         }
         let is_apart = |slot: &str| !shares(seen, target, other, slot);
@@ -150,9 +151,9 @@ impl<W: World> Control<W> {
     /// The slot that is kept warm, and its version.
     async fn warm(
         &self,
-        seat: &MutexGuard<'_, Option<Running>>,
+        current: &MutexGuard<'_, Option<Running>>,
     ) -> Result<Option<(String, String)>, JournalError> {
-        let Some(running) = live(seat).await else { return Ok(None) };
+        let Some(running) = live(current).await else { return Ok(None) };
         if !matches!(running.phase().await, Phase::Warm { .. }) {
             return Ok(None);
         }
@@ -181,7 +182,7 @@ impl<W: World> Control<W> {
     }
 }
 
-fn gives_up(target: &Target, warm: Option<&(String, String)>, config: &Group) -> Vec<String> {
+fn gives_up(target: &Target, warm: Option<&(String, String)>, policy: &Policy) -> Vec<String> {
     let mut clauses = Vec::new();
     if target.ends_way_back {
         let version = warm.map(|(_, version)| version.as_str()).unwrap_or_default();
@@ -190,7 +191,7 @@ fn gives_up(target: &Target, warm: Option<&(String, String)>, config: &Group) ->
             version => format!("the way back to version \"{version}\" ends"),
         });
     }
-    let cuts = target.cuts.as_ref().filter(|_| config.starts_or_stops()).and_then(Traffic::held);
+    let cuts = target.cuts.as_ref().filter(|_| policy.starts_or_stops()).and_then(Traffic::held);
     clauses.extend(cuts.map(|held| format!("{held} will be cut")));
     clauses
 }

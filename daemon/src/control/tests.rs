@@ -4,9 +4,10 @@ use cutover_core::api::Group as Seen;
 use cutover_core::deployment::{Outcome, Time};
 
 use super::*;
-use crate::config::Duration;
+use crate::config::tests::usual as config;
 use crate::journal::Superseded;
-use crate::scripted::{Fault, Scripted};
+use cutover_engine::policy::Duration;
+use cutover_engine::scripted::{self, Fault, Scripted};
 
 mod advice;
 mod target;
@@ -27,22 +28,22 @@ impl Bench {
 
     async fn with_warm(seconds: u64) -> Self {
         let (world, folder) = (Arc::new(Scripted::new()), tempfile::tempdir().unwrap());
-        let mut config = driver::test_config();
+        let mut config = config();
         config.group.values_mut().for_each(|group| group.warm = Duration::seconds(seconds));
-        let journal = Journal::open(folder.path()).unwrap();
+        let journal = SqliteJournal::open(folder.path()).unwrap();
         let clock = Clock::starting_at(Time(1_000_000));
         let control = Control::resume(config, Arc::clone(&world), journal, clock).await.unwrap();
         Self { control, world, folder }
     }
 
     async fn control(world: &Arc<Scripted>, folder: &tempfile::TempDir, now: Time) -> Control<Scripted> {
-        let journal = Journal::open(folder.path()).unwrap();
-        let config = driver::test_config();
+        let journal = SqliteJournal::open(folder.path()).unwrap();
+        let config = config();
         Control::resume(config, Arc::clone(world), journal, Clock::starting_at(now)).await.unwrap()
     }
 
     async fn deploy(&self, version: &str) -> Result<Deployment, Refusal> {
-        let wanted = Wanted { version: version.to_owned(), to: None, asked_by: "me".to_owned() };
+        let wanted = NewDeployment { version: version.to_owned(), to: None, asked_by: "me".to_owned() };
         self.control.deploy("shop", wanted).await
     }
 
@@ -64,7 +65,7 @@ impl Bench {
 
     async fn switch(&self, to: &str, force: bool) -> Result<Seen, Refusal> {
         let wanted =
-            WantedSwitch { to: to.to_owned(), reason: "test".to_owned(), force, asked_by: "me".to_owned() };
+            ManualSwitch { to: to.to_owned(), reason: "test".to_owned(), force, asked_by: "me".to_owned() };
         self.control.switch("shop", wanted).await
     }
 }
@@ -86,7 +87,7 @@ async fn of_two_deployments_at_once_one_is_told_the_other() {
 async fn the_journal_itself_refuses_a_second_open_deployment() {
     let bench = Bench::new().await;
     let begun = bench.deploy("2").await.unwrap();
-    let (state, _) = begun.plan.begin(Time(0));
+    let state = begun.plan.begin(Time(0));
     let again = Deployment { id: "shop-other".to_owned(), ..begun.clone() };
     let refused = bench.control.journal().begin(again, &state, "").await.unwrap_err();
     assert!(matches!(refused, JournalError::Open(id) if id == begun.id));
@@ -187,15 +188,18 @@ async fn a_switch_by_hand_whose_answer_is_lost_never_comes_late() {
     let bench = Bench::with_warm(3600).await;
     let two = bench.deploy("2").await.unwrap();
     bench.until(&two.id, "warm").await;
-    bench.world.scene().switch_faults.push(Fault::Late);
+    bench.world.scene().switch_faults.push(Fault::LostUndone);
+    assert_eq!(bench.switch("blue", false).await.unwrap().route.active, "blue", "it is asked again");
+    bench.switch("green", false).await.unwrap();
+    bench.world.scene().switch_faults.extend([Fault::Late; 4]);
     let refused = bench.switch("blue", false).await.unwrap_err().to_string();
     assert!(refused.contains("nothing has moved"), "{refused}");
     bench.world.scene().deliver();
     assert_eq!(bench.world.scene().active, "green");
     bench.world.scene().switch_faults.push(Fault::LostDone);
     assert_eq!(bench.switch("blue", false).await.unwrap().route.active, "blue");
-    bench.world.scene().switch_faults.extend([Fault::LostUndone; 4]);
-    assert_eq!(bench.switch("green", false).await.unwrap_err().code(), "switch_unknown");
+    bench.world.scene().switch_faults.extend([Fault::LostUndone; 5]);
+    assert_eq!(bench.switch("green", false).await.unwrap_err().code(), "switch_unknown", "nor is the fence");
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,12 +244,12 @@ async fn a_warm_window_ends_together_with_the_next_beginning_or_not_at_all() {
     let journal = bench.control.journal();
     let entry = journal.entry(&two.id).await.unwrap().unwrap();
     let superseded = Superseded::of(&entry, Time(0)).unwrap();
-    let (state, _) = two.plan.begin(Time(0));
+    let state = two.plan.begin(Time(0));
     // An id that is taken: the new one cannot be written.
     journal.begin_after(superseded.clone(), two.clone(), &state, "").await.unwrap_err();
     assert_eq!(journal.entry(&two.id).await.unwrap().unwrap().state, entry.state);
     let other = Deployment { id: "shop-other".to_owned(), ..two.clone() };
-    let (mut later, _) = two.plan.step(&entry.state, Event::WarmOver, Time(0)).unwrap();
+    let mut later = two.plan.step(&entry.state, Event::WarmOver, Time(0)).unwrap();
     later.abort = None;
     journal.append(&two.id, Time(0), &later, "").await.unwrap();
     let refused = journal.begin_after(superseded, other, &state, "").await.unwrap_err();
@@ -270,8 +274,8 @@ async fn a_refused_rollback_does_not_name_the_version_that_is_live() {
 #[tokio::test(start_paused = true)]
 async fn nothing_begins_that_nginx_would_refuse_in_the_end() {
     let mut bench = Bench::new().await;
-    let mut config = driver::test_config();
-    config.nginx.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
+    let mut config = config();
+    config.edge.1.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
     bench.control.config = Arc::new(config);
     assert_eq!(bench.deploy("2").await.unwrap_err().code(), "reads_only");
     assert_eq!(bench.switch("green", true).await.unwrap_err().code(), "reads_only");
@@ -281,10 +285,10 @@ async fn nothing_begins_that_nginx_would_refuse_in_the_end() {
 async fn a_deployment_needs_a_slot_without_traffic() {
     let bench = Bench::new().await;
     for (to, code) in [("blue", "slot_is_active"), ("red", "unknown_slot")] {
-        let wanted = Wanted { to: Some(to.to_owned()), ..Wanted::default() };
+        let wanted = NewDeployment { to: Some(to.to_owned()), ..NewDeployment::default() };
         assert_eq!(bench.control.deploy("shop", wanted).await.unwrap_err().code(), code);
     }
-    let refused = bench.control.deploy("shopp", Wanted::default()).await.unwrap_err().to_string();
+    let refused = bench.control.deploy("shopp", NewDeployment::default()).await.unwrap_err().to_string();
     assert_eq!(refused, "no group \"shopp\" in the configuration; it has: shop");
 }
 
@@ -292,7 +296,7 @@ async fn a_deployment_needs_a_slot_without_traffic() {
 async fn nothing_begins_while_nginx_does_not_answer() {
     let bench = Bench::new().await;
     bench.world.scene().fail("group", 1);
-    assert_eq!(bench.deploy("2").await.unwrap_err().code(), "nginx");
+    assert_eq!(bench.deploy("2").await.unwrap_err().code(), "edge");
     assert!(bench.control.history(None, 10).await.unwrap().is_empty());
     bench.deploy("2").await.unwrap();
 }
@@ -300,7 +304,7 @@ async fn nothing_begins_while_nginx_does_not_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_restarted_daemon_goes_on_and_still_refuses_a_second_one() {
     let Bench { control, world, folder } = Bench::new().await;
-    let wanted = Wanted { version: "2".to_owned(), ..Wanted::default() };
+    let wanted = NewDeployment { version: "2".to_owned(), ..NewDeployment::default() };
     let two = control.deploy("shop", wanted).await.unwrap();
     control.stop().await;
     drop(control);
@@ -314,7 +318,7 @@ async fn a_restarted_daemon_goes_on_and_still_refuses_a_second_one() {
 #[tokio::test(start_paused = true)]
 async fn a_migration_ends_before_the_daemon_does() {
     let Bench { control, world, folder: _folder } = Bench::new().await;
-    let wanted = Wanted { version: "2".to_owned(), ..Wanted::default() };
+    let wanted = NewDeployment { version: "2".to_owned(), ..NewDeployment::default() };
     let two = control.deploy("shop", wanted).await.unwrap();
     control.stop().await;
     assert_eq!(world.scene().database, std::slice::from_ref(&two.id));

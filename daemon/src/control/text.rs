@@ -4,7 +4,7 @@ use std::fmt;
 
 use cutover_core::api::kept_reason;
 
-use crate::config::MAX_STRING;
+use cutover_engine::policy::MAX_STRING;
 
 /// The longest version in bytes: it becomes the variable `CUTOVER_PREVIOUS_VERSION` one day.
 pub const MAX_VERSION: usize = MAX_STRING - 1 - "CUTOVER_PREVIOUS_VERSION=".len();

@@ -3,11 +3,12 @@
 use cutover_core::api::Group as Seen;
 use cutover_core::deployment::{Now, Outcome, Phase, WayBack};
 
+use cutover_engine::policy::Policy;
+use cutover_engine::prober::{Found, Prober};
+use cutover_engine::world::World;
+
 use super::{Control, LOOK_BACK, Refusal, Running};
-use crate::config::Group;
 use crate::journal::{Entry, JournalError};
-use crate::probe::{Found, Prober};
-use crate::world::World;
 
 impl<W: World> Control<W> {
     /// A refusal when traffic would have to go back and the old slot is known to be no better. What nginx cannot be asked now,
@@ -18,13 +19,13 @@ impl<W: World> Control<W> {
             return Ok(());
         }
         let Some(entry) = self.journal.entry(&running.id).await? else { return Ok(()) };
-        let seen = match self.world.group(group).await {
-            Ok(seen) => seen,
+        let seen = match self.world.look(group).await {
+            Ok(look) => look.group,
             Err(_) if matches!(phase, Phase::Soaking { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let slot = entry.deployment.plan.from.clone();
-        self.is_as_before(&seen, &entry, &entry.deployment.config).await.map_err(|why| Refusal::NoBetter {
+        self.is_as_before(&seen, &entry, &entry.deployment.policy).await.map_err(|why| Refusal::NoBetter {
             slot,
             phase: phase.name(),
             why,
@@ -33,29 +34,29 @@ impl<W: World> Control<W> {
 
     /// Whether a slot is good enough for a switch by hand: as healthy as a new version has to be; or, if it is the one that had the
     /// traffic before the last deployment, as it was then.
-    pub(super) async fn is_fit(&self, seen: &Seen, slot: &str, config: &Group) -> Result<(), String> {
+    pub(super) async fn is_fit(&self, seen: &Seen, slot: &str, policy: &Policy) -> Result<(), String> {
         let last = self.journal.history(Some(&seen.name), 1).await.ok().and_then(|mut last| last.pop());
         let was_live = |entry: &Entry| {
             entry.deployment.plan.from == slot
                 && entry.deployment.plan.to == seen.route.active
-                && entry.state.marks.is_some_and(|marks| marks.old.healthy > 0)
+                && entry.state.marks.as_ref().is_some_and(|marks| marks.old.healthy > 0)
         };
         match last.filter(was_live) {
-            Some(entry) => self.is_as_before(seen, &entry, config).await,
-            None => Prober { world: &*self.world, group: &seen.name, config }.verify(seen, slot).await,
+            Some(entry) => self.is_as_before(seen, &entry, policy).await,
+            None => Prober { world: &*self.world, group: &seen.name, policy }.verify(seen, slot).await,
         }
     }
 
     /// Whether the old slot of a deployment is as it was before it, or more healthy than the new one. An operator may know better
     /// than the counters which version is the worse one: they are not asked.
-    async fn is_as_before(&self, seen: &Seen, entry: &Entry, config: &Group) -> Result<(), String> {
+    async fn is_as_before(&self, seen: &Seen, entry: &Entry, policy: &Policy) -> Result<(), String> {
         let plan = &entry.deployment.plan;
-        let prober = Prober { world: &*self.world, group: &seen.name, config };
+        let prober = Prober { world: &*self.world, group: &seen.name, policy };
         let new_healthy = match seen.slot(&plan.to) {
             Some(new) => prober.found(new).await.healthy,
             None => 0,
         };
-        let old = entry.state.marks.unwrap_or_default().old;
+        let old = entry.state.marks.as_ref().map(|marks| marks.old).unwrap_or_default();
         let is_open = |found: &Found| {
             let (old_servers, old_healthy) = (found.servers, found.healthy);
             old.way_back(&Now { old_servers, old_healthy, new_healthy, ..Now::default() }) == WayBack::Open
@@ -66,9 +67,9 @@ impl<W: World> Control<W> {
 
     /// What to do instead of a rollback: give the traffic to the slot that is still up, or deploy the version again that was live
     /// before the one that is.
-    pub(super) async fn no_way_back(&self, group: &str, config: &Group) -> Result<Refusal, JournalError> {
+    pub(super) async fn no_way_back(&self, group: &str, policy: &Policy) -> Result<Refusal, JournalError> {
         let all = self.journal.history(Some(group), LOOK_BACK).await?;
-        let groups = self.world.groups().await.map(|groups| groups.groups).unwrap_or_default();
+        let groups = self.world.groups().await.unwrap_or_default();
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
             return Ok(Refusal::NoWayBack { group: group.to_owned(), previous: None, up: None });
         };
@@ -76,7 +77,7 @@ impl<W: World> Control<W> {
         for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
             // What runs at servers of another group is that group's version.
             let is_ours = seen.shared_with(&slot.name, &groups).is_none() && !was_given_up(&all, &slot.name);
-            if is_ours && self.is_fit(seen, &slot.name, config).await.is_ok() {
+            if is_ours && self.is_fit(seen, &slot.name, policy).await.is_ok() {
                 up = Some(slot.name.clone());
             }
         }

@@ -2,12 +2,12 @@
 
 use rusqlite::params;
 
-use super::{Journal, JournalError};
+use super::{JournalError, SqliteJournal};
 
 /// Closed deployments that are kept of each group.
 pub const KEPT: u32 = 50;
 
-impl Journal {
+impl SqliteJournal {
     /// Forgets a group's old deployments, so many kept; the answer is their ids.
     pub async fn prune(&self, group: &str, kept: u32) -> Result<Vec<String>, JournalError> {
         let group = group.to_owned();

@@ -1,9 +1,10 @@
 //! Rows of the journal, read back.
 
 use cutover_core::deployment::{Outcome, Time};
+use cutover_engine::journal::Deployment;
 use rusqlite::Row;
 
-use super::{Deployment, Entry, JournalError};
+use super::{Entry, JournalError};
 
 /// Texts as they are stored, when it started, when it was updated, its outcome.
 pub(super) type Raw = (Box<[String; 8]>, Time, Time, Option<String>);
@@ -23,16 +24,16 @@ pub(super) fn raw_entry(row: &Row<'_>) -> rusqlite::Result<Raw> {
 }
 
 pub(super) fn parse_entry((texts, started, updated, word): Raw) -> Result<Entry, JournalError> {
-    let [id, version, previous, asked_by, plan, config, state, message] = *texts;
+    let [id, version, previous, asked_by, plan, policy, state, message] = *texts;
     let unreadable = |error: serde_json::Error| JournalError::Unreadable {
         deployment: id.clone(),
         why: error.to_string(),
     };
     let plan = serde_json::from_str(&plan).map_err(unreadable)?;
-    let config = serde_json::from_str(&config).map_err(unreadable)?;
+    let policy = serde_json::from_str(&policy).map_err(unreadable)?;
     let state = serde_json::from_str(&state).map_err(unreadable)?;
     Ok(Entry {
-        deployment: Deployment { id, version, previous, asked_by, started, plan, config },
+        deployment: Deployment { id, version, previous, asked_by, started, plan, policy },
         state,
         outcome: word.and_then(|word| outcome(&word)),
         message,

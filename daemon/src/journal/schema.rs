@@ -11,7 +11,7 @@ use super::{JournalError, draft};
 
 /// "Cutv"
 pub(super) const APPLICATION_ID: i32 = 0x4375_7476;
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 /// Bytes of the header of a database.
 const HEADER: usize = 100;
 /// What it begins with.
@@ -39,7 +39,6 @@ pub(super) const TABLES: &str = "
         phase      TEXT NOT NULL,
         message    TEXT NOT NULL,
         state      TEXT,
-        effect     TEXT,
         outcome    TEXT
     );
     CREATE INDEX by_deployment ON records (deployment, seq);
@@ -153,7 +152,12 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
             }
         }
         (APPLICATION_ID, other) => {
-            Err(alien(format!("has format version {other}, this daemon reads version {VERSION}")))
+            let next = if other < VERSION {
+                "let the daemon that wrote it end its deployments, then move the file away"
+            } else {
+                "start the daemon that wrote it, or a newer one"
+            };
+            Err(alien(format!("has format version {other}, this daemon reads version {VERSION}: {next}")))
         }
         _ => Err(alien("is a database, but not a journal of cutover".to_owned())),
     }

@@ -1,10 +1,10 @@
 //! The end of a warm deployment that another one takes over from.
 
 use cutover_core::deployment::{Event, Phase, State, Time};
+use cutover_engine::driver;
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{Entry, insert, json};
-use crate::driver;
 
 /// Its last record.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl Superseded {
         if !matches!(before.phase, Phase::Warm { .. }) {
             return None;
         }
-        let (after, _) = deployment.plan.step(&before, Event::Supersede, at).ok()?;
+        let after = deployment.plan.step(&before, Event::Supersede, at).ok()?;
         let message = driver::superseded_message(deployment, &after);
         Some(Self { id: deployment.id.clone(), at, before, after, message })
     }

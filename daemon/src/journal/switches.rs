@@ -3,7 +3,7 @@
 use cutover_core::deployment::Time;
 use rusqlite::{Connection, params};
 
-use super::{Journal, JournalError, milliseconds, row};
+use super::{JournalError, SqliteJournal, milliseconds, row};
 
 /// Made when it is first needed, so journals from before it are good as they are.
 const TABLE: &str = "
@@ -37,7 +37,7 @@ pub struct Switch {
     pub asked_by: String,
 }
 
-impl Journal {
+impl SqliteJournal {
     /// Writes down a switch by hand.
     pub async fn switched(&self, switch: Switch) -> Result<(), JournalError> {
         self.blocking(move |connection| {

@@ -2,14 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use cutover_core::deployment::{Cause, CauseKind, Phase, Retry};
+use cutover_core::deployment::{Cause, CauseKind, Phase, Plan, Retry};
+use cutover_engine::scripted::{self, Place};
 
 use super::*;
 
 mod damage;
 
 fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
-    let config = crate::driver::test_config().group("shop").unwrap().clone();
+    let policy = scripted::policy();
     let plan = Plan {
         group: "shop".to_owned(),
         from: from.to_owned(),
@@ -32,7 +33,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
         asked_by: "a test".to_owned(),
         started: Time(5),
         plan,
-        config,
+        policy,
     }
 }
 
@@ -41,7 +42,7 @@ fn state(phase: Phase) -> State {
 }
 
 /// Takes a deployment through phases.
-async fn tell(journal: &Journal, deployment: Deployment, phases: impl IntoIterator<Item = Phase>) {
+async fn tell(journal: &SqliteJournal, deployment: Deployment, phases: impl IntoIterator<Item = Phase>) {
     let id = deployment.id.clone();
     journal.begin(deployment, &state(Phase::Provisioning), "").await.unwrap();
     journal.append(&id, Time(6), &state(Phase::Probing { until: Time(9) }), "").await.unwrap();
@@ -59,11 +60,11 @@ async fn what_was_written_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let begun = deployment("shop-1", "blue", "green", "2");
     {
-        let journal = Journal::open(folder.path()).unwrap();
+        let journal = SqliteJournal::open(folder.path()).unwrap();
         tell(&journal, begun.clone(), [Phase::Smoking]).await;
         journal.note("shop-1", Time(8), "smoking", "a note").await.unwrap();
     }
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     let entry = journal.open_deployments().await.unwrap().pop().unwrap();
     assert_eq!(entry.deployment, begun);
     assert_eq!(entry.state, state(Phase::Smoking));
@@ -77,7 +78,7 @@ async fn what_was_written_is_read_again() {
 #[tokio::test]
 async fn it_is_flushed_and_private() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     tell(&journal, deployment("shop-1", "blue", "green", "2"), []).await;
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let file = file.unwrap();
@@ -85,7 +86,7 @@ async fn it_is_flushed_and_private() {
         assert_eq!(mode & 0o077, 0, "{} is open to others", file.path().display());
     }
     let setting = |name: &'static str| {
-        let connection = lock(&journal.connection);
+        let connection = journal.connection.lock();
         connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap()
     };
     assert_eq!(setting("journal_mode"), rusqlite::types::Value::Text("wal".to_owned()));
@@ -97,27 +98,30 @@ async fn another_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.sqlite");
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE precious (a)").unwrap();
-    let error = Journal::open(folder.path()).unwrap_err().to_string();
+    let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
     assert!(error.ends_with("is a database, but not a journal of cutover"), "{error}");
     std::fs::write(&path, "x".repeat(10_000)).unwrap();
-    let error = Journal::open(folder.path()).unwrap_err().to_string();
+    let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("not a database"), "{error}");
 }
 
 #[tokio::test]
-async fn a_newer_format_is_refused() {
+async fn another_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    drop(Journal::open(folder.path()).unwrap());
+    drop(SqliteJournal::open(folder.path()).unwrap());
     let path = folder.path().join("journal.sqlite");
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    let error = Journal::open(folder.path()).unwrap_err().to_string();
-    assert!(error.ends_with("has format version 2, this daemon reads version 1"), "{error}");
+    for (version, next) in [(1, "let the daemon that wrote it end"), (3, "start the daemon that wrote it")] {
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
+        let said = format!("has format version {version}, this daemon reads version 2: {next}");
+        assert!(error.contains(&said), "{error}");
+    }
 }
 
 #[tokio::test]
 async fn versions_in_slots() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     let seen = async || {
         let blue = journal.version_in("shop", "blue").await.unwrap();
         let green = journal.version_in("shop", "green").await.unwrap();
@@ -144,7 +148,7 @@ async fn versions_in_slots() {
 #[tokio::test]
 async fn a_version_that_is_being_started_counts() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     let begun = deployment("a", "blue", "green", "2");
     journal.begin(begun, &state(Phase::Provisioning), "").await.unwrap();
     assert_eq!(journal.version_in("shop", "green").await.unwrap().as_deref(), Some("2"));
@@ -153,7 +157,7 @@ async fn a_version_that_is_being_started_counts() {
 #[tokio::test]
 async fn old_deployments_are_forgotten_and_versions_are_not() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     tell(&journal, deployment("red", "blue", "red", "0"), [Phase::Completed { note: None }]).await;
     for number in 1..=6 {
         let (from, to) = if number % 2 == 0 { ("green", "blue") } else { ("blue", "green") };
@@ -173,13 +177,15 @@ async fn old_deployments_are_forgotten_and_versions_are_not() {
 #[tokio::test]
 async fn what_cannot_be_read_is_closed_and_the_others_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     for (id, group) in [("a", "shop"), ("b", "books"), ("c", "toys")] {
         let mut begun = deployment(id, "blue", "green", "2");
         begun.plan.group = group.to_owned();
         tell(&journal, begun, []).await;
     }
-    lock(&journal.connection)
+    journal
+        .connection
+        .lock()
         .execute_batch(
             "UPDATE deployments SET plan = 'alien' WHERE id = 'a';
              UPDATE records SET state = '{\"phase\": \"unheard_of\"}' WHERE deployment = 'b'",
@@ -200,11 +206,11 @@ async fn what_cannot_be_read_is_closed_and_the_others_go_on() {
 #[tokio::test]
 async fn a_full_disk_takes_the_reserve() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     tell(&journal, deployment("a", "blue", "green", "2"), []).await;
     assert!(journal.reserve.is_there());
     let most = |pages: i64| {
-        let connection = lock(&journal.connection);
+        let connection = journal.connection.lock();
         let _: i64 =
             connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0)).unwrap();
     };
@@ -222,4 +228,34 @@ async fn a_full_disk_takes_the_reserve() {
         }
     }
     panic!("the reserve was not made again");
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+impl Place for Folder {
+    type Journal = SqliteJournal;
+
+    fn open(&self) -> SqliteJournal {
+        SqliteJournal::open(self.0.path()).unwrap()
+    }
+
+    async fn begin(&self, journal: &SqliteJournal, deployment: Deployment, state: &State) {
+        journal.begin(deployment, state, "begin").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_killed_at_every_record_goes_on() {
+    scripted::killed_at_every_record(Folder::new).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_killed_again_and_again_comes_to_its_end() {
+    scripted::killed_again_and_again(Folder::new).await;
 }

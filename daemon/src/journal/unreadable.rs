@@ -2,9 +2,9 @@
 
 use cutover_core::deployment::{Phase, State, Time};
 
-use super::{Entry, Journal, JournalError, insert, row, schema};
+use super::{Entry, JournalError, SqliteJournal, insert, row, schema};
 
-impl Journal {
+impl SqliteJournal {
     /// Closes the open deployments that cannot be read: they are stuck. The answer is their ids, and why.
     pub async fn close_unreadable(&self, now: Time) -> Result<Vec<(String, String)>, JournalError> {
         let sql = format!("{} WHERE d.closed = 0 ORDER BY d.rowid", schema::SELECT_ENTRY);

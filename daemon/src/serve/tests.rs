@@ -8,7 +8,7 @@ fn config(folder: &Path, socket: &str) -> Config {
     let folder = folder.display();
     Config::parse(&format!(
         "[daemon]\nsocket = \"{folder}/{socket}\"\nstate = \"{folder}/state\"\n\
-         [nginx]\nadmin = \"unix:{folder}/nginx.sock\"\n[group.shop]\n"
+         [edge.nginx]\nadmin = \"unix:{folder}/nginx.sock\"\n[group.shop]\n"
     ))
     .unwrap()
 }

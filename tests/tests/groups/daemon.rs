@@ -19,7 +19,7 @@ const TOML: &str = r#"
 state = "%%folder%%/daemon"
 socket = "%%folder%%/cutover.sock"
 
-[nginx]
+[edge.nginx]
 admin = "unix:%%folder%%/admin.sock"
 
 [group."%%group%%"]

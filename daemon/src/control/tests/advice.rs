@@ -1,16 +1,29 @@
 //! What messages advise to type is typed here, and helps.
 
 use super::*;
-use crate::scripted::{ALWAYS, Scene};
+use cutover_engine::scripted::{ALWAYS, Scene};
 
-/// Types the last `cutover ..` of a text as an operator would, with a version in place of VERSION.
+/// Types the commands that a text ends with as an operator would, with a version in place of VERSION. The last answer.
 async fn type_it(bench: &Bench, text: &str) -> Result<String, Refusal> {
-    let (_, line) = text.rsplit_once("cutover ").unwrap_or_else(|| panic!("no advice in {text:?}"));
+    let (_, advised) = text.split_once("type: ").or_else(|| text.rsplit_once(": ")).unwrap();
+    let mut answer = Err(Refusal::Interrupted(format!("no advice in {text:?}")));
+    for line in advised.split("; then: ") {
+        answer = Ok(type_line(bench, line).await?);
+    }
+    answer
+}
+
+async fn type_line(bench: &Bench, line: &str) -> Result<String, Refusal> {
+    let (_, line) = line.split_once("cutover ").unwrap_or_else(|| panic!("no advice in {line:?}"));
     let words: Vec<&str> = line.split([' ', ';']).collect();
     match words.as_slice() {
+        ["run", "shop", command, "--deployment", id] => {
+            let which = <Rerun as clap::ValueEnum>::from_str(command, false).unwrap();
+            bench.control.run("shop", which, Some(id), "me").await
+        }
         ["run", "shop", command, ..] => {
             let which = <Rerun as clap::ValueEnum>::from_str(command, false).unwrap();
-            bench.control.run("shop", which, "me").await
+            bench.control.run("shop", which, None, "me").await
         }
         ["switch", "shop", "--to", slot, ..] => bench.switch(slot, false).await.map(|seen| seen.route.active),
         ["deploy", "shop", "--version", version, ..] => {
@@ -130,9 +143,12 @@ async fn a_command_is_never_run_again_under_users() {
     let refused = type_it(&bench, &message).await.unwrap_err().to_string();
     assert_eq!(refused, "slot \"green\" holds 1 request, so revert is not run");
     bench.switch("green", true).await.unwrap();
-    assert_eq!(bench.control.run("shop", Rerun::Teardown, "me").await.unwrap_err().code(), "slot_is_in_use");
     assert_eq!(
-        bench.control.run("shop", Rerun::Decommission, "me").await.unwrap_err().code(),
+        bench.control.run("shop", Rerun::Teardown, None, "me").await.unwrap_err().code(),
+        "slot_is_in_use"
+    );
+    assert_eq!(
+        bench.control.run("shop", Rerun::Decommission, None, "me").await.unwrap_err().code(),
         "nothing_to_run"
     );
     assert_eq!(bench.world.scene().violations, [""; 0]);
@@ -141,7 +157,7 @@ async fn a_command_is_never_run_again_under_users() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_run_again_while_a_deployment_is_open() {
     let bench = Bench::with_warm(3600).await;
-    let run = || bench.control.run("shop", Rerun::Decommission, "me");
+    let run = || bench.control.run("shop", Rerun::Decommission, None, "me");
     assert_eq!(run().await.unwrap_err().code(), "nothing_to_run");
     let two = bench.deploy("2").await.unwrap();
     bench.until(&two.id, "warm").await;
@@ -187,7 +203,10 @@ async fn an_old_version_that_served_without_passing_its_probe() {
 async fn what_a_deployment_has_not_started_is_not_stopped_again() {
     let bench = Bench::new().await;
     ended(&bench, "failed", |scene| scene.fail("migrate", 1)).await;
-    assert_eq!(bench.control.run("shop", Rerun::Teardown, "me").await.unwrap_err().code(), "nothing_to_run");
+    assert_eq!(
+        bench.control.run("shop", Rerun::Teardown, None, "me").await.unwrap_err().code(),
+        "nothing_to_run"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +214,7 @@ async fn a_command_that_is_run_again_holds_up_no_switch() {
     let bench = Bench::new().await;
     let message = ended(&bench, "completed", |scene| scene.fail("decommission", 6)).await;
     let control = bench.control.clone();
-    let running = tokio::spawn(async move { control.run("shop", Rerun::Decommission, "me").await });
+    let running = tokio::spawn(async move { control.run("shop", Rerun::Decommission, None, "me").await });
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(bench.switch("blue", true).await.unwrap_err().code(), "busy", "it is being stopped");
     assert_eq!(bench.deploy("3").await.unwrap_err().code(), "busy");
@@ -217,4 +236,88 @@ async fn refusals_name_the_verb_that_fits() {
     let late = bench.control.abort("shop", "me").await.unwrap_err().to_string();
     type_it(&bench, &late).await.unwrap();
     bench.until(&three.id, "rolled_back").await;
+}
+
+/// Somebody moves the route in the soak: what is advised settles it, and undoes what the deployment has left.
+#[tokio::test(start_paused = true)]
+async fn a_route_that_somebody_else_moved() {
+    let share = |scene: &mut Scene, slot: &str| {
+        scene.split = Some((slot.to_owned(), cutover_core::split::Percent::from_parts(1_000).unwrap()));
+    };
+    type Move = fn(&mut Scene);
+    let moves: [(&str, Move, bool); 4] = [
+        ("back to the old slot", |scene| scene.move_route("blue"), true),
+        ("to and fro", |scene| scene.generation += 2, false),
+        ("back, with a share for the new slot", |scene| scene.move_route("blue"), true),
+        ("a share for the old slot", |scene| scene.generation += 1, false),
+    ];
+    for (number, (name, moved, is_undone)) in moves.into_iter().enumerate() {
+        let bench = Bench::new().await;
+        let two = bench.deploy("2").await.unwrap();
+        bench.until(&two.id, "soaking").await;
+        {
+            let mut scene = bench.world.scene();
+            moved(&mut scene);
+            match number {
+                2 => share(&mut scene, "green"),
+                3 => share(&mut scene, "blue"),
+                _ => {}
+            }
+        }
+        bench.until(&two.id, "stuck").await;
+        let message = bench.control.deployment(&two.id).await.unwrap().message;
+        type_it(&bench, &message).await.unwrap_or_else(|error| panic!("{name}: {message}: {error}"));
+        let scene = bench.world.scene();
+        assert!(scene.split.is_none(), "{name}: {message}");
+        assert_eq!(scene.database.is_empty(), is_undone, "{name}: {message}");
+        assert_eq!(scene.violations, [""; 0], "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_migration_that_an_earlier_deployment_left() {
+    let bench = Bench::new().await;
+    let message = ended(&bench, "stuck", |scene| {
+        bad(scene);
+        scene.fail("revert", ALWAYS);
+    })
+    .await;
+    bench.world.scene().faults.clear();
+    let three = bench.deploy("3").await.unwrap();
+    bench.until(&three.id, "completed").await;
+    let refused = type_it(&bench, &message).await.unwrap_err();
+    assert_eq!(refused.code(), "left_earlier", "3 may need it");
+    let refused = refused.to_string();
+    bench.world.scene().database.retain(|migration| *migration != three.id);
+    type_it(&bench, &refused).await.unwrap_or_else(|error| panic!("{refused}: {error}"));
+    assert!(bench.world.scene().database.is_empty());
+    assert_eq!(type_it(&bench, &refused).await.unwrap_err().code(), "nothing_to_run");
+    let run = bench.control.run("shop", Rerun::Teardown, Some(&three.id), "me").await;
+    assert_eq!(run.unwrap_err().code(), "nothing_to_run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_slot_is_not_stopped_under_a_later_version() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.world.scene().fail("teardown", ALWAYS);
+    bench.until(&two.id, "soaking").await;
+    bench.control.abort("shop", "me").await.unwrap();
+    bench.until(&two.id, "stuck").await;
+    let three = bench.deploy("3").await.unwrap();
+    bench.until(&three.id, "completed").await;
+    let refused = bench.control.run("shop", Rerun::Teardown, Some(&two.id), "me").await.unwrap_err();
+    assert_eq!(refused.code(), "used_since", "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_counts_nothing_cannot_carry_a_soak() {
+    let bench = Bench::new().await;
+    bench.world.scene().counts = false;
+    let refused = bench.deploy("2").await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "edge \"nginx\" counts no answers, so the new version cannot be watched: it cannot carry this deployment"
+    );
+    assert!(bench.control.history(None, 10).await.unwrap().is_empty());
 }

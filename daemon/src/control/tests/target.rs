@@ -5,8 +5,8 @@ use cutover_core::guard::Figures;
 use cutover_core::split::Percent;
 
 use super::*;
-use crate::edge::Edge;
-use crate::scripted::peer;
+use cutover_engine::edge::Edge;
+use cutover_engine::scripted::peer;
 
 fn half() -> Percent {
     Percent::from_parts(5_000).unwrap()
@@ -74,7 +74,7 @@ async fn the_fallback_of_a_trial_is_refused_and_the_advice_helps() {
 #[tokio::test(start_paused = true)]
 async fn servers_that_have_users_of_another_group_are_refused() {
     let bench = Bench::new().await;
-    let mut blog = bench.world.group("shop").await.unwrap();
+    let mut blog = bench.world.look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.route.active = "green".to_owned();
     bench.world.scene().others.push(blog);
@@ -112,11 +112,12 @@ async fn an_empty_slot_is_taken_before_the_one_that_holds_a_call() {
 #[tokio::test(start_paused = true)]
 async fn the_slot_after_the_active_one_is_not_taken_if_it_is_the_way_back() {
     let bench = three().await;
-    let wanted = Wanted { to: Some("red".to_owned()), version: "2".to_owned(), ..Wanted::default() };
+    let wanted =
+        NewDeployment { to: Some("red".to_owned()), version: "2".to_owned(), ..NewDeployment::default() };
     let two = bench.control.deploy("shop", wanted).await.unwrap();
     bench.until(&two.id, "warm").await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let standby = bench.world.group("shop").await.unwrap().standby().unwrap().name.clone();
+    let standby = bench.world.look("shop").await.unwrap().group.standby().unwrap().name.clone();
     assert_eq!(standby, "green", "previews go where the next deployment goes");
     assert_eq!(bench.deploy("3").await.unwrap().plan.to, "green");
 }
@@ -124,7 +125,7 @@ async fn the_slot_after_the_active_one_is_not_taken_if_it_is_the_way_back() {
 #[tokio::test(start_paused = true)]
 async fn a_free_slot_is_taken_before_one_that_another_group_uses() {
     let bench = three().await;
-    let mut blog = bench.world.group("shop").await.unwrap();
+    let mut blog = bench.world.look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.route.active = "green".to_owned();
     bench.world.scene().others.push(blog);
@@ -160,7 +161,7 @@ async fn slots_of_one_group_with_one_server_are_not_started_and_stopped_under_ea
 #[tokio::test(start_paused = true)]
 async fn requests_of_another_group_that_will_be_cut_are_said() {
     let bench = Bench::new().await;
-    let mut blog = bench.world.group("shop").await.unwrap();
+    let mut blog = bench.world.look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.slots[1].counters.in_flight = 2;
     bench.world.scene().others.push(blog);
@@ -172,16 +173,16 @@ async fn requests_of_another_group_that_will_be_cut_are_said() {
 #[tokio::test(start_paused = true)]
 async fn servers_that_a_deployment_of_another_group_works_on_are_left_to_it() {
     let bench = Bench::new().await;
-    let mut blog = bench.world.group("shop").await.unwrap();
+    let mut blog = bench.world.look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.route.active = "red".to_owned();
     blog.slots.push(cutover_core::api::Slot { name: "red".to_owned(), ..Default::default() });
     bench.world.scene().others.push(blog);
-    let mut other = driver::test_deployment();
+    let mut other = scripted::deployment();
     other.id = "blog-1".to_owned();
     other.plan.group = "blog".to_owned();
     other.plan.from = "red".to_owned();
-    let (state, _) = other.plan.begin(Time(0));
+    let state = other.plan.begin(Time(0));
     bench.control.journal().begin(other, &state, "").await.unwrap();
     let refused = bench.deploy("2").await.unwrap_err();
     assert_eq!((refused.code(), refused.status()), ("busy", 409));
@@ -191,7 +192,7 @@ async fn servers_that_a_deployment_of_another_group_works_on_are_left_to_it() {
 #[tokio::test(start_paused = true)]
 async fn previews_of_the_standby_reach_the_slot_of_the_deployment() {
     let bench = three().await;
-    let wanted = Wanted { to: Some("red".to_owned()), ..Wanted::default() };
+    let wanted = NewDeployment { to: Some("red".to_owned()), ..NewDeployment::default() };
     let two = bench.control.deploy("shop", wanted).await.unwrap();
     bench.until(&two.id, "probing").await;
     assert_eq!(bench.world.scene().standby.as_deref(), Some("red"));

@@ -8,7 +8,7 @@ use super::*;
 
 /// A journal with a deployment in it, closed, as one file.
 async fn closed(folder: &Path) -> PathBuf {
-    let journal = Journal::open(folder).unwrap();
+    let journal = SqliteJournal::open(folder).unwrap();
     for number in 0..30 {
         let id = format!("shop-{number}");
         tell(&journal, deployment(&id, "blue", "green", "2"), completed()).await;
@@ -20,7 +20,7 @@ async fn closed(folder: &Path) -> PathBuf {
 }
 
 fn refusal(folder: &Path) -> String {
-    Journal::open(folder).expect_err("it is no journal").to_string()
+    SqliteJournal::open(folder).expect_err("it is no journal").to_string()
 }
 
 #[tokio::test]
@@ -50,14 +50,14 @@ async fn a_file_that_was_cut_off_is_damage_wherever_it_was_cut() {
     let said = refusal(folder.path());
     assert!(said.contains("is damaged: ") && said.contains("move it away"), "zeroes: {said}");
     fs::write(&path, &whole).unwrap();
-    assert_eq!(Journal::open(folder.path()).unwrap().history(None, 100).await.unwrap().len(), 30);
+    assert_eq!(SqliteJournal::open(folder.path()).unwrap().history(None, 100).await.unwrap().len(), 30);
 }
 
 #[tokio::test]
 async fn what_is_left_of_a_journal_that_is_gone_is_not_taken_for_a_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.sqlite");
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     tell(&journal, deployment("shop-1", "blue", "green", "2"), []).await;
     // As after SIGKILL, with the main file lost.
     let elsewhere = tempfile::tempdir().unwrap();
@@ -67,20 +67,20 @@ async fn what_is_left_of_a_journal_that_is_gone_is_not_taken_for_a_new_one() {
     assert!(said.contains("put it back") && said.contains("move"), "{said}");
     assert!(elsewhere.path().join("journal.sqlite-wal").metadata().unwrap().len() > 0, "nothing is lost");
     fs::copy(&path, elsewhere.path().join("journal.sqlite")).unwrap();
-    let back = Journal::open(elsewhere.path()).unwrap();
+    let back = SqliteJournal::open(elsewhere.path()).unwrap();
     assert_eq!(back.open_deployments().await.unwrap().len(), 1, "put back, it is whole");
     // Companions that hold nothing are in nobody's way.
     let third = tempfile::tempdir().unwrap();
     fs::write(third.path().join("journal.sqlite-wal"), "").unwrap();
     fs::write(third.path().join("journal.sqlite-shm"), "x").unwrap();
-    assert!(Journal::open(third.path()).unwrap().open_deployments().await.unwrap().is_empty());
+    assert!(SqliteJournal::open(third.path()).unwrap().open_deployments().await.unwrap().is_empty());
 }
 
 /// What a power loss may take of the log was not flushed, so nothing had been done by it.
 #[tokio::test]
 async fn a_log_that_was_cut_off_leaves_an_earlier_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     for number in 0..5 {
         let id = format!("shop-{number}");
         tell(&journal, deployment(&id, "blue", "green", "2"), completed()).await;
@@ -92,7 +92,7 @@ async fn a_log_that_was_cut_off_leaves_an_earlier_journal() {
         let elsewhere = tempfile::tempdir().unwrap();
         fs::write(elsewhere.path().join("journal.sqlite"), &main).unwrap();
         fs::write(elsewhere.path().join("journal.sqlite-wal"), &log[..length]).unwrap();
-        let cut = Journal::open(elsewhere.path()).unwrap();
+        let cut = SqliteJournal::open(elsewhere.path()).unwrap();
         let number = cut.history(None, 100).await.unwrap().len();
         assert!(number >= seen, "{length}: {number} after {seen}");
         seen = number;
@@ -119,7 +119,7 @@ async fn the_daemon_itself_never_leaves_half_a_journal() {
         }
     });
     for _ in 0..50 {
-        drop(Journal::open(folder.path()).unwrap());
+        drop(SqliteJournal::open(folder.path()).unwrap());
         fs::remove_file(folder.path().join("journal.sqlite")).unwrap();
     }
     over.store(true, Ordering::Relaxed);
@@ -132,7 +132,7 @@ async fn what_a_killed_daemon_left_of_a_draft_is_written_anew() {
     for name in ["journal.sqlite.new", "journal.sqlite.new-journal", "journal.sqlite.new-wal"] {
         fs::write(folder.path().join(name), "half of something").unwrap();
     }
-    let journal = Journal::open(folder.path()).unwrap();
+    let journal = SqliteJournal::open(folder.path()).unwrap();
     tell(&journal, deployment("shop-1", "blue", "green", "2"), []).await;
     let mut names: Vec<_> = fs::read_dir(folder.path())
         .unwrap()

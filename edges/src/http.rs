@@ -1,0 +1,152 @@
+//! One HTTP/1.1 request over a fresh connection: to nginx's admin API, to peers, and to the daemon's own socket.
+//!
+//! No connection is kept: the other side may be restarted at any moment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cutover_core::smoke::Answer;
+use http::Request;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// The longest body of a stranger that is read, in bytes.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `IP:PORT`
+    Tcp(String),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads an address as nginx writes it: `IP:PORT`, `[IP6]:PORT` or `unix:PATH`.
+    pub fn of_peer(text: &str) -> Result<Self, HttpError> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.trim_end_matches(':').into()));
+        }
+        match text.parse::<std::net::SocketAddr>() {
+            Ok(_) => Ok(Self::Tcp(text.to_owned())),
+            Err(_) => Err(HttpError::Address(text.to_owned())),
+        }
+    }
+}
+
+/// Why there is no answer. Text completes "failed to ask: ..".
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Not an address of a peer.
+    #[error("\"{0}\" is neither IP:PORT nor unix:PATH")]
+    Address(String),
+    /// No connection: nothing was sent.
+    #[error("no connection: {0}")]
+    Connect(std::io::Error),
+    /// The connection broke; the request may have been carried out.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// No whole answer in time; the request may have been carried out.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// The request cannot be sent.
+    #[error("not a request: {0}")]
+    Request(#[from] http::Error),
+}
+
+impl HttpError {
+    /// Whether it is certain that the request was not carried out.
+    pub fn is_before_sending(&self) -> bool {
+        matches!(self, Self::Address(_) | Self::Connect(_) | Self::Request(_))
+    }
+}
+
+/// Sends a request and reads the whole answer, of at most 4 MiB.
+pub async fn ask(
+    address: &Address,
+    request: Request<Full<Bytes>>,
+    limit: Duration,
+) -> Result<Answer, HttpError> {
+    ask_for(address, request, limit, MAX_BODY).await
+}
+
+/// The same with another limit of the answer, in bytes.
+pub async fn ask_for(
+    address: &Address,
+    request: Request<Full<Bytes>>,
+    limit: Duration,
+    most: usize,
+) -> Result<Answer, HttpError> {
+    let whole = async {
+        let response = send(address, request).await?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, most).collect().await;
+        let body = body.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
+        let headers = head.headers.iter().map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        Ok(Answer { status: head.status.as_u16(), headers: headers.collect(), body: body.to_vec() })
+    };
+    tokio::time::timeout(limit, whole).await.unwrap_or(Err(HttpError::Timeout(limit)))
+}
+
+/// Sends a request and returns as soon as the head of the answer is there.
+pub async fn send(
+    address: &Address,
+    request: Request<Full<Bytes>>,
+) -> Result<http::Response<Incoming>, HttpError> {
+    match address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
+            // Small requests must not wait for the acknowledgement of an earlier packet.
+            let _ = stream.set_nodelay(true);
+            exchange(stream, request).await
+        }
+        Address::Unix(path) => {
+            exchange(UnixStream::connect(path).await.map_err(HttpError::Connect)?, request).await
+        }
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<http::Response<Incoming>, HttpError> {
+    let broken = |error: hyper::Error| {
+        let source =
+            std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+        HttpError::Broken(format!("{error}{source}"))
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // Ends by itself when the answer has been read or dropped.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    sender.send_request(request).await.map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_as_nginx_writes_them() {
+        for (text, address) in [
+            ("127.0.0.1:80", Some(Address::Tcp("127.0.0.1:80".to_owned()))),
+            ("[::1]:80", Some(Address::Tcp("[::1]:80".to_owned()))),
+            ("unix:/run/app.sock", Some(Address::Unix("/run/app.sock".into()))),
+            ("unix:/run/app.sock:", Some(Address::Unix("/run/app.sock".into()))),
+            ("unix:", None),
+            ("example.com:80", None),
+            ("", None),
+        ] {
+            assert_eq!(Address::of_peer(text).ok(), address, "{text}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! nginx with Cutover's module, by its admin API.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::http::Request;
+use ::http::header::AUTHORIZATION;
+use bytes::Bytes;
+use cutover_core::api::{
+    ErrorBody, ErrorCode, Failure, Group, Groups, RouteChange, StandbyChoice, kept_reason,
+};
+use cutover_core::deployment::{Revision, TakenBackBy};
+use cutover_core::event::Kind;
+use cutover_core::name::in_path;
+use cutover_core::smoke::Answer;
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::peers::{Peers, request};
+use http_body_util::Full;
+use serde::de::DeserializeOwned;
+
+use crate::http::{self, Address, HttpError};
+
+mod token;
+
+use token::Token;
+pub use token::{TokenError, TokenFile};
+
+/// Limit of one call: nginx answers from memory, but a switch waits for a disk.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The token is missing or wrong.
+const UNAUTHORIZED: u16 = 401;
+/// The location or the user may not.
+const FORBIDDEN: u16 = 403;
+
+/// The path of a call that changes nothing, see [`Module::may_write`].
+const NO_CHANGE: &str = "/v1/groups/-/route";
+
+/// The subject of this edge's errors.
+const NGINX: &str = "nginx";
+
+/// Where the admin API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A loopback address.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "http://{address}"),
+        }
+    }
+}
+
+/// A client of the admin API. Clones share the token that nginx accepted last.
+#[derive(Clone, Debug)]
+pub struct Module {
+    name: String,
+    address: Address,
+    shown: String,
+    token: Option<TokenFile>,
+}
+
+/// Why a call has no answer.
+enum CallError {
+    Http(HttpError),
+    NoToken(TokenError),
+}
+
+impl Module {
+    /// A client of the edge that the configuration calls `[edge.NAME]`. It connects with each call.
+    pub fn new(name: &str, admin: &AdminAddress, token_file: Option<&Path>) -> Self {
+        let address = match admin {
+            AdminAddress::Unix(path) => Address::Unix(path.clone()),
+            AdminAddress::Tcp(address) => Address::Tcp(address.to_string()),
+        };
+        let token = token_file.map(|path| TokenFile::new(format!("edge.{name}.token_file"), path));
+        Self { name: name.to_owned(), address, shown: admin.to_string(), token }
+    }
+
+    /// Whether this client has what a change needs: over TCP, a readable token.
+    pub async fn check_token(&self) -> Result<(), EdgeError> {
+        match (&self.address, &self.token) {
+            (Address::Tcp(_), Some(file)) => file.check().await.map_err(no_token),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the location lets this client make changes; the error is nginx's own. It is found out by a change without a
+    /// body: whoever may make changes is told that the group does not exist.
+    pub async fn may_write(&self) -> Result<(), EdgeError> {
+        let answer = self.call("PUT", NO_CHANGE, &[], None).await.map_err(|error| self.no_answer(error))?;
+        match self.read::<Group>(&answer) {
+            Err(error) if matches!(answer.status, UNAUTHORIZED | FORBIDDEN) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, EdgeError> {
+        let answer = self.call("GET", path, &[], None).await;
+        self.read(&answer.map_err(|error| self.no_answer(error))?)
+    }
+
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, CallError> {
+        // Over TCP and without a token the module answers only to "localhost" and to addresses.
+        let headers = [&[("host", "localhost")], headers].concat();
+        let call = request(method, path, &headers, body).map_err(HttpError::from).map_err(CallError::Http)?;
+        let Some(file) = &self.token else { return self.send(call, None).await };
+        let token = match (file.taken(), &self.address) {
+            (Some(token), _) => Some(token),
+            (None, Address::Tcp(_)) => Some(file.read().await.map_err(CallError::NoToken)?),
+            // There the kernel names the caller, unless another program listens and passes the call on.
+            (None, Address::Unix(_)) => file.read().await.ok(),
+        };
+        let answer = self.send(call.clone(), token.as_ref()).await?;
+        if answer.status != UNAUTHORIZED {
+            file.take(token);
+            return Ok(answer);
+        }
+        file.take(None);
+        let fresh = file.read().await.map_err(CallError::NoToken)?;
+        if Some(&fresh) == token.as_ref() {
+            return Ok(answer);
+        }
+        let answer = self.send(call, Some(&fresh)).await?;
+        if answer.status != UNAUTHORIZED {
+            file.take(Some(fresh));
+        }
+        Ok(answer)
+    }
+
+    async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        token: Option<&Token>,
+    ) -> Result<Answer, CallError> {
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
+        http::ask(&self.address, request, LIMIT).await.map_err(CallError::Http)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, EdgeError> {
+        if answer.status == 200 {
+            return serde_json::from_slice(&answer.body)
+                .map_err(|error| self.unrecognised(error.to_string()));
+        }
+        Err(match serde_json::from_slice::<Failure>(&answer.body) {
+            Ok(failure) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
+            Err(_) => self.unrecognised(format!("status {}, and no JSON that says why", answer.status)),
+        })
+    }
+
+    fn no_answer(&self, error: CallError) -> EdgeError {
+        match error {
+            CallError::Http(error) => {
+                EdgeError::Unreachable { subject: NGINX, address: self.shown.clone(), why: error.to_string() }
+            }
+            CallError::NoToken(error) => no_token(error),
+        }
+    }
+
+    /// Why it refuses. The module's words about a token are for people who write HTTP.
+    fn why(&self, error: ErrorBody) -> String {
+        match (error.code, &self.token) {
+            (ErrorCode::Unauthorized, Some(file)) => format!(
+                "the token of {} is not the one that nginx knows at {}: it must be the file that \
+                 \"cutover_api token_file=\" names there; a new token counts from the next reload of nginx on",
+                file.shown(),
+                self.shown
+            ),
+            (ErrorCode::Unauthorized, None) => format!(
+                "{} asks for a token: set edge.{}.token_file to the file that \"cutover_api token_file=\" names there",
+                self.shown, self.name
+            ),
+            _ => error.message,
+        }
+    }
+
+    fn unrecognised(&self, why: String) -> EdgeError {
+        EdgeError::Unrecognised { subject: NGINX, address: self.shown.clone(), why }
+    }
+
+    fn refusal(&self, answer: &Answer) -> ShiftError {
+        let Ok(failure) = serde_json::from_slice::<Failure>(&answer.body) else {
+            let error = self.unrecognised(format!("status {}, and no JSON that says why", answer.status));
+            return ShiftError::Unknown(error);
+        };
+        let code = failure.error.code;
+        let message = self.why(failure.error);
+        match (code, failure.group) {
+            (ErrorCode::GenerationMismatch, Some(group)) => ShiftError::Moved(Box::new(looked(*group))),
+            (ErrorCode::NotDurable, _) => {
+                ShiftError::NotDurable(format!("nginx could not write the switch to disk: {message}"))
+            }
+            // A worker that is about to end has answered: the next call reaches another one.
+            (ErrorCode::Internal | ErrorCode::LeftBehind, _) => {
+                ShiftError::Unknown(self.unrecognised(message))
+            }
+            _ => ShiftError::Refused(format!("nginx refuses: {message}")),
+        }
+    }
+}
+
+impl CallError {
+    /// Whether it is certain that nothing was carried out. A token is read before anything is sent, or when nginx has refused.
+    fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_before_sending(),
+            Self::NoToken(_) => true,
+        }
+    }
+}
+
+fn no_token(error: TokenError) -> EdgeError {
+    EdgeError::NoCredentials { subject: NGINX, why: error.to_string() }
+}
+
+fn revision(generation: u32) -> Revision {
+    Revision::new(format!("generation {generation}"))
+}
+
+fn generation(revision: &Revision) -> Option<u32> {
+    revision.as_str().strip_prefix("generation ")?.parse().ok()
+}
+
+fn looked(group: Group) -> Look {
+    let current = group.route.generation;
+    let last = group.events.last().filter(|event| event.generation == current);
+    let taken_back = last.and_then(|event| match event.kind {
+        Kind::Guard => Some(TakenBackBy::Guard),
+        Kind::Lease => Some(TakenBackBy::Lease),
+        _ => None,
+    });
+    Look { revision: revision(current), follows: current.checked_sub(1).map(revision), taken_back, group }
+}
+
+impl Edge for Module {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { exact: true, shares: true, trials: true, counters: true }
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
+        self.get::<Groups>("/v1/groups").await.map(|all| all.groups)
+    }
+
+    async fn look(&self, group: &str) -> Result<Look, EdgeError> {
+        self.get(&format!("/v1/groups/{}", in_path(group))).await.map(looked)
+    }
+
+    async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
+        let body = serde_json::to_vec(&StandbyChoice { slot: slot.to_owned() }).unwrap_or_default();
+        let path = format!("/v1/groups/{}/standby", in_path(group));
+        let answer = self.call("PUT", &path, &[("content-type", "application/json")], Some(body)).await;
+        self.read::<Group>(&answer.map_err(|error| self.no_answer(error))?).map(drop)
+    }
+
+    async fn shift(&self, group: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
+        let Some(expected) = generation(expected) else {
+            return Err(ShiftError::Refused(format!("\"{expected}\" is no revision of nginx's")));
+        };
+        let if_match = format!("\"{expected}\"");
+        let headers = [("content-type", "application/json"), ("if-match", if_match.as_str())];
+        // However long the version in the reason is: a body that is too large would keep the traffic where it is.
+        let change = RouteChange::to(&shift.to, kept_reason(&shift.reason).to_owned()).fenced(shift.fence);
+        let body = serde_json::to_vec(&change).unwrap_or_default();
+        let path = format!("/v1/groups/{}/route", in_path(group));
+        match self.call("PUT", &path, &headers, Some(body)).await {
+            Ok(answer) if answer.status == 200 => self.read(&answer).map(looked).map_err(ShiftError::Unknown),
+            Ok(answer) => Err(self.refusal(&answer)),
+            Err(error) if error.is_before_sending() => Err(ShiftError::NotSent(self.no_answer(error))),
+            Err(error) => Err(ShiftError::Unknown(self.no_answer(error))),
+        }
+    }
+}
+
+impl Peers for Module {
+    async fn ask(
+        &self,
+        peer: &str,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<Answer, String> {
+        let address = Address::of_peer(peer).map_err(|error| error.to_string())?;
+        http::ask(&address, request, limit).await.map_err(|error| error.to_string())
+    }
+}

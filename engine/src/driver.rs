@@ -1,0 +1,249 @@
+//! The driver of one deployment: does the work of a phase, tells core what came of it, and writes the next state down.
+//!
+//! ```text
+//! state -> work of its phase -> event -> core: next state -> journal, flushed -> work of the next phase -> ..
+//!                                 ^
+//!                    operator ----+  abort, rollback, another deployment
+//! ```
+//!
+//! After a restart the journal's last state says which work is due; it is done again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use cutover_core::deployment::{Event, Phase, State};
+use cutover_core::shell::quoted;
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::journal::{Journal, JournalError, Unfinished};
+use crate::metrics;
+use crate::world::World;
+
+mod commands;
+mod draining;
+mod jobs;
+mod messages;
+mod obstacle;
+mod readiness;
+mod smoking;
+mod soaking;
+mod switching;
+#[cfg(test)]
+mod tests;
+mod whereabouts;
+mod work;
+
+pub use jobs::{Jobs, jobs};
+pub use messages::{first_message, superseded_message};
+use work::Work;
+
+/// Pause between tries of a journal that cannot be written.
+const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// So many panics and a deployment is stuck.
+const MOST_PANICS: u32 = 3;
+
+/// What an operator asks of a deployment under way.
+#[derive(Debug)]
+pub struct Request {
+    /// As core knows it; `None` asks for nothing but the reply, which comes when the state is what the journal says.
+    pub event: Option<Event>,
+    /// Whether it was taken, or the sentence that says why not.
+    pub reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// Drives one deployment.
+#[derive(Debug)]
+pub struct Driver<W, J> {
+    work: Work<W, J>,
+    requests: mpsc::Receiver<Request>,
+    state: watch::Sender<State>,
+}
+
+/// What the owner of a driver keeps.
+#[derive(Debug)]
+pub struct Handle {
+    /// Takes operators' requests.
+    pub requests: mpsc::Sender<Request>,
+    /// Where the deployment is.
+    pub state: watch::Receiver<State>,
+}
+
+impl<W: World, J: Journal> Driver<W, J> {
+    /// A driver for a deployment that the journal holds in this state.
+    pub fn new(world: Arc<W>, journal: J, clock: Clock, entry: Unfinished) -> (Self, Handle) {
+        let Unfinished { deployment, state } = entry;
+        let state = deployment.plan.resume(state, clock.now());
+        let (send, requests) = mpsc::channel(8);
+        let (state, see_state) = watch::channel(state);
+        let work = Work { world, journal, clock, deployment: Arc::new(deployment) };
+        (Self { work, requests, state }, Handle { requests: send, state: see_state })
+    }
+
+    /// Drives to the end. Only a journal that takes no more records stops it before: without a record nothing may be done.
+    pub async fn run(mut self) -> Result<State, JournalError> {
+        metrics::phase(self.group(), Some(self.state.borrow().phase.name()));
+        self.end_commands().await;
+        let mut panics = 0;
+        loop {
+            let state = self.state.borrow().clone();
+            if state.phase.is_final() {
+                metrics::phase(self.group(), None);
+                return Ok(state);
+            }
+            match AssertUnwindSafe(self.perform(state)).catch_unwind().await {
+                Ok(ended) => {
+                    if ended? == Ended::CutShort {
+                        self.end_commands().await;
+                    }
+                }
+                Err(_) => {
+                    panics += 1;
+                    self.go_on_after_panic(panics).await?;
+                }
+            }
+        }
+    }
+
+    fn group(&self) -> &str {
+        &self.work.deployment.plan.group
+    }
+
+    /// A bug must not leave a deployment without a driver: it goes on where the journal is, and is stuck after a few panics.
+    async fn go_on_after_panic(&mut self, panics: u32) -> Result<(), JournalError> {
+        let id = &self.work.deployment.id;
+        let phase = self.state.borrow().phase.name();
+        tracing::error!(deployment = id, phase, panics, "a panic, which is a bug: please report it");
+        self.end_commands().await;
+        if let Ok(Some(state)) = self.work.journal.state(id).await {
+            self.state.send_replace(state);
+        }
+        if panics < MOST_PANICS {
+            tokio::time::sleep(JOURNAL_PAUSE).await;
+            return Ok(());
+        }
+        let before = self.state.borrow().clone();
+        if before.phase.is_final() {
+            return Ok(());
+        }
+        let next = format!("cutover status {}", quoted(self.group()));
+        let phase = Phase::Stuck { reason: format!("internal error: a panic in phase {phase}"), next };
+        self.record(State { phase, ..before }, String::new()).await
+    }
+
+    /// Does the work of a phase until its event, or until an operator wants something else.
+    async fn perform(&mut self, before: State) -> Result<Ended, JournalError> {
+        let begin = tokio::time::Instant::now();
+        let work = self.work.clone();
+        let doing = work.perform(&before);
+        tokio::pin!(doing);
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                event = &mut doing => {
+                    metrics::phase_took(self.group(), before.phase.name(), begin.elapsed());
+                    self.advance(event).await?;
+                    return Ok(Ended::ByItself);
+                }
+                request = self.requests.recv(), if listening => match request {
+                    None => listening = false,
+                    Some(request) => {
+                        self.take(request).await?;
+                        if self.state.borrow().phase != before.phase {
+                            return Ok(Ended::CutShort);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn end_commands(&self) {
+        let id = &self.work.deployment.id;
+        if let Err(error) = self.work.world.end(id).await {
+            tracing::error!(deployment = id, error, "failed to look for commands left over");
+        }
+    }
+
+    /// The work of a phase has come to its event.
+    async fn advance(&self, event: Event) -> Result<(), JournalError> {
+        let before = self.state.borrow().clone();
+        let deployment = &self.work.deployment;
+        let message = messages::of_event(deployment, &before, &event);
+        let next = match deployment.plan.step(&before, event, self.work.clock.now()) {
+            Ok(next) => next,
+            Err(illegal) => {
+                tracing::error!(deployment = deployment.id, %illegal, "a bug: please report it");
+                let next = format!("cutover status {}", quoted(self.group()));
+                State { phase: Phase::Stuck { reason: format!("internal error: {illegal}"), next }, ..before }
+            }
+        };
+        self.record(next, message).await
+    }
+
+    /// An operator wants something.
+    async fn take(&self, request: Request) -> Result<(), JournalError> {
+        let Some(event) = request.event else {
+            let _ = request.reply.send(Ok(()));
+            return Ok(());
+        };
+        let before = self.state.borrow().clone();
+        let message = messages::of_event(&self.work.deployment, &before, &event);
+        match self.work.deployment.plan.step(&before, event, self.work.clock.now()) {
+            Ok(next) => {
+                self.record(next, message).await?;
+                let _ = request.reply.send(Ok(()));
+            }
+            Err(illegal) => {
+                let _ = request.reply.send(Err(illegal.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the next state down, however long the disk takes to be writable again, and only then shows it.
+    async fn record(&self, next: State, message: String) -> Result<(), JournalError> {
+        let Work { journal, clock, deployment, .. } = &self.work;
+        let id = &deployment.id;
+        let message = messages::with_end(message, deployment, &next);
+        let mut said = false;
+        loop {
+            match journal.append(id, clock.now(), &next, &message).await {
+                Ok(()) => break,
+                Err(closed @ JournalError::Closed(_)) => return Err(closed),
+                Err(error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(deployment = id, %error, "failed to write the journal; trying again and again");
+                        metrics::journal_fails(true);
+                    }
+                    tokio::time::sleep(JOURNAL_PAUSE).await;
+                }
+            }
+        }
+        if said {
+            tracing::info!(deployment = id, "the journal can be written again");
+            metrics::journal_fails(false);
+        }
+        let (group, phase) = (self.group(), next.phase.name());
+        if matches!(next.phase, Phase::Stuck { .. }) {
+            tracing::error!(deployment = id, group, phase, "{message}");
+        } else {
+            tracing::info!(deployment = id, group, phase, "{message}");
+        }
+        let before = self.state.send_replace(next.clone());
+        metrics::phase(group, Some(phase));
+        if let Some(outcome) = next.phase.outcome().filter(|outcome| before.phase.outcome() != Some(*outcome))
+        {
+            metrics::ended(group, outcome.as_str(), deployment.started.until(clock.now()));
+        }
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Ended {
+    ByItself,
+    CutShort,
+}

@@ -1,0 +1,68 @@
+//! Waiting for requests under way, and keeping the way back warm.
+
+use std::time::Duration;
+
+use cutover_core::api::Traffic;
+use cutover_core::deployment::{Event, Old, State, Time};
+
+use super::work::Work;
+use crate::edge::Look;
+use crate::journal::Journal;
+use crate::world::World;
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl<W: World, J: Journal> Work<W, J> {
+    /// Until the old slot holds no request.
+    pub(super) async fn drain_old(&self, until: Time, state: &State) -> Event {
+        let slot = &self.deployment.plan.from;
+        self.drain(slot, until, |look| self.moved_since_switch(look, state)).await
+    }
+
+    /// Until the new slot holds no request. The route may have any revision: it was moved back.
+    pub(super) async fn drain_new(&self, until: Time) -> Event {
+        self.drain(&self.deployment.plan.to, until, |_| None).await
+    }
+
+    async fn drain(&self, slot: &str, until: Time, moved: impl Fn(&Look) -> Option<Event>) -> Event {
+        loop {
+            let left = match self.look().await {
+                Ok(look) => match (moved(&look), look.group.has_traffic(slot)) {
+                    (Some(moved), _) => return moved,
+                    (None, Some(held @ Traffic::InFlight { .. })) => held.to_string(),
+                    (None, Some(_)) => return Event::RouteMoved(look.moved()),
+                    (None, None) => return Event::Drained,
+                },
+                Err(error) => format!("holds an unknown number of requests: {error}"),
+            };
+            let now = self.clock.now();
+            if now >= until {
+                let limit = self.deployment.policy.drain.deadline;
+                return Event::DrainTimedOut(format!("slot \"{slot}\" still {left} after {limit}"));
+            }
+            tokio::time::sleep(PAUSE.min(now.until(until))).await;
+        }
+    }
+
+    /// Until the window is over, or somebody else decides where the traffic goes.
+    pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
+        let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
+        tokio::select! {
+            () = self.clock.sleep_until(until) => Event::WarmOver,
+            event = self.watch_route(state) => event,
+            () = self.watch_old_slot("warm", old) => Event::WarmOver,
+        }
+    }
+
+    /// Ends when the route has moved. An edge that does not answer says nothing about that.
+    async fn watch_route(&self, state: &State) -> Event {
+        loop {
+            if let Ok(look) = self.look().await
+                && let Some(moved) = self.moved_since_switch(&look, state)
+            {
+                return moved;
+            }
+            tokio::time::sleep(self.deployment.policy.probe.interval.get()).await;
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The commands of a deployment, and what they are told.
+
+use std::collections::BTreeMap;
+
+use crate::commands::Job;
+use crate::journal::Deployment;
+use crate::policy::{Command, Policy};
+
+/// Commands that act on one slot or the other.
+#[derive(Debug)]
+pub struct Jobs {
+    /// Undoes the migration.
+    pub revert: Option<Job>,
+    /// Stops the old slot.
+    pub decommission_old: Option<Job>,
+    /// Stops the new slot.
+    pub tear_down_new: Option<Job>,
+}
+
+/// The commands of a deployment that an operator may have to type.
+pub fn jobs(deployment: &Deployment) -> Jobs {
+    let Policy { revert, decommission, .. } = &deployment.policy;
+    let plan = &deployment.plan;
+    Jobs {
+        revert: revert.as_ref().map(|command| job_for_new(deployment, "revert", command)),
+        // The version is that of the slot: a command that stops what it is told by version must not stop the live one.
+        decommission_old: decommission
+            .as_ref()
+            .map(|command| job(deployment, "decommission", command, (&plan.from, &deployment.previous))),
+        tear_down_new: decommission
+            .as_ref()
+            .map(|command| job(deployment, "teardown", command, (&plan.to, &deployment.version))),
+    }
+}
+
+/// A command that acts on the new slot.
+pub(super) fn job_for_new(deployment: &Deployment, name: &str, command: &Command) -> Job {
+    job(deployment, name, command, (&deployment.plan.to, &deployment.version))
+}
+
+fn job(deployment: &Deployment, name: &str, command: &Command, (slot, version): (&str, &str)) -> Job {
+    let mut environment: BTreeMap<String, String> = deployment.policy.env.clone();
+    for (name, value) in [
+        ("CUTOVER_GROUP", deployment.plan.group.as_str()),
+        ("CUTOVER_SLOT", slot),
+        ("CUTOVER_VERSION", version),
+        ("CUTOVER_DEPLOYMENT", &deployment.id),
+        ("CUTOVER_PREVIOUS_VERSION", &deployment.previous),
+    ] {
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    Job { name: name.to_owned(), deployment: deployment.id.clone(), command: command.clone(), environment }
+}

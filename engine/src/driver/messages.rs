@@ -1,0 +1,170 @@
+//! What a deployment says about itself: the messages of its records.
+
+use cutover_core::deployment::{
+    CauseKind, Event, Marks, Old, Phase, Revision, RollbackStep, State, Store, TeardownStep,
+};
+use cutover_core::shell::quoted;
+
+use crate::clock::rfc3339;
+use crate::journal::Deployment;
+
+/// The message of the first record. `gives_up`: what the deployment costs, a clause each.
+pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State) -> String {
+    let plan = &deployment.plan;
+    let price = if gives_up.is_empty() { String::new() } else { format!("; {}", gives_up.join(", ")) };
+    format!(
+        "deploying version \"{}\" to slot \"{}\" while \"{}\" has the traffic, asked by {}{price}; {}",
+        deployment.version,
+        plan.to,
+        plan.from,
+        deployment.asked_by,
+        begin(state)
+    )
+}
+
+/// The last message of a warm deployment when the next one begins.
+pub fn superseded_message(deployment: &Deployment, end: &State) -> String {
+    with_end("another deployment takes over".to_owned(), deployment, end)
+}
+
+/// Appends what is done now, or how it has ended.
+pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -> String {
+    let plan = &deployment.plan;
+    let end = match &next.phase {
+        Phase::Warm { .. } if next.has_nothing_before() => {
+            format!("version \"{}\" is live; there was none before it", deployment.version)
+        }
+        Phase::Warm { until } => {
+            let until = rfc3339(*until);
+            format!(
+                "version \"{}\" is live; slot \"{}\" stays warm until {until}",
+                deployment.version, plan.from
+            )
+        }
+        Phase::Completed { note: None } => "done".to_owned(),
+        Phase::Completed { note: Some(note) } => format!("done, but {note}"),
+        Phase::Failed(cause) if cause.kind == CauseKind::RouteMoved => {
+            format!("failed: {cause}; this deployment has moved no traffic{}", database(deployment, next))
+        }
+        Phase::Failed(cause) => {
+            format!("failed: {cause}; no traffic has moved{}", database(deployment, next))
+        }
+        Phase::RolledBack(cause) => {
+            format!("rolled back to slot \"{}\": {cause}{}", plan.from, database(deployment, next))
+        }
+        Phase::Stuck { reason, next } if next.is_empty() => format!("stuck: {reason}"),
+        Phase::Stuck { reason, next } => format!("stuck: {reason}; next, type: {next}"),
+        _ => begin(next),
+    };
+    // The reason of an end is often what has just happened: it is said once.
+    if message.is_empty() || end.contains(&message) { end } else { format!("{message}; {end}") }
+}
+
+/// A migration that stays needs a word: the next deployment meets it.
+fn database(deployment: &Deployment, state: &State) -> String {
+    if !state.migrated {
+        return String::new();
+    }
+    match deployment.policy.revert {
+        Some(_) => format!(
+            "; the database keeps its migration, since users {} with it; to revert it, type: cutover run {} revert",
+            if matches!(state.phase, Phase::Failed(_)) { "may have written" } else { "have written" },
+            quoted(&deployment.plan.group)
+        ),
+        None => "; the database keeps its migration: there is no revert command".to_owned(),
+    }
+}
+
+/// What is done now.
+fn begin(state: &State) -> String {
+    match &state.phase {
+        Phase::Migrating if state.abort.is_some() => "letting the migration end first",
+        Phase::Migrating => "migrating the database",
+        Phase::Provisioning => "starting the new version",
+        Phase::Probing { .. } => "waiting until it is healthy",
+        Phase::Smoking => "running the smoke tests",
+        Phase::Switching(Store::Reading) => "reading the route",
+        Phase::Switching(Store::Storing) => "probing once more and switching",
+        Phase::Soaking { .. } => "watching it under real traffic",
+        Phase::Draining { .. } => "waiting for requests on the old version",
+        Phase::Decommissioning(_) => "stopping the old version",
+        Phase::TearingDown { step: TeardownStep::Revert, .. }
+        | Phase::RollingBack { step: RollbackStep::Revert, .. } => "reverting the database",
+        Phase::TearingDown { step: TeardownStep::Teardown, .. }
+        | Phase::RollingBack { step: RollbackStep::Teardown, .. } => "stopping the new version",
+        Phase::RollingBack { step: RollbackStep::SwitchBack, .. } => {
+            "probing the old version and switching back"
+        }
+        Phase::RollingBack { step: RollbackStep::Drain { .. }, .. } => {
+            "waiting for requests on the new version"
+        }
+        phase => phase.name(),
+    }
+    .to_owned()
+}
+
+/// What has happened.
+pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -> String {
+    let plan = &deployment.plan;
+    match event {
+        Event::Migrated => "migrated".to_owned(),
+        Event::MigratedNothing => "there was nothing to migrate".to_owned(),
+        Event::Provisioned => "started".to_owned(),
+        Event::Ready => format!("slot \"{}\" is healthy", plan.to),
+        Event::SmokePassed if deployment.policy.smoke.is_empty() => "no smoke tests".to_owned(),
+        Event::SmokePassed => "smoke tests passed".to_owned(),
+        Event::RouteRead(Marks { edges, old }) => {
+            let revision = shown(edges.values().map(|mark| &mark.expected));
+            let way_back = match old {
+                old if !old.was_there() => {
+                    ", and no healthy server: there will be nothing to go back to".to_owned()
+                }
+                Old { healthy, servers, .. } if healthy < servers => {
+                    format!(", {healthy} of its {servers} servers healthy")
+                }
+                Old { .. } => String::new(),
+            };
+            format!("slot \"{}\" has the traffic, {revision}{way_back}", plan.from)
+        }
+        Event::Switched { revisions } => {
+            format!("switched to slot \"{}\", {}", plan.to, shown(revisions.values()))
+        }
+        Event::SoakPassed => "soak passed".to_owned(),
+        Event::SoakInconclusive(why) if plan.accept_inconclusive => {
+            format!("soak inconclusive, which is accepted: {why}")
+        }
+        Event::SoakInconclusive(why) if before.has_nothing_before() => {
+            format!("soak inconclusive: {why}; there is nothing to go back to, so the new version stays")
+        }
+        Event::Drained => "drained".to_owned(),
+        Event::WarmOver => "the warm window is over".to_owned(),
+        Event::Decommissioned => "the old version is stopped".to_owned(),
+        Event::SwitchedBack => format!("traffic is back on slot \"{}\"", plan.from),
+        Event::Reverted => "the database is reverted".to_owned(),
+        Event::TornDown => "the new version is stopped".to_owned(),
+        Event::Supersede => "another deployment or switch takes over".to_owned(),
+        Event::SwitchUncertain(why) => format!("the switch is not certain: {why}"),
+        Event::SoakBad(why) => format!("soak failed: {why}"),
+        Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
+        Event::Abort(why) if !before.phase.is_final() => why.clone(),
+        Event::RouteMoved(moved) => moved.to_string(),
+        Event::TakenBack(by) => format!("the {by} of the last change took the traffic back"),
+        Event::StepFailed(why) => format!("it did not work: {why}"),
+        Event::MigrateFailed(why)
+        | Event::ProvisionFailed(why)
+        | Event::NotReady(why)
+        | Event::SmokeFailed(why)
+        | Event::NotSwitched(why)
+        | Event::SoakBlind(why)
+        | Event::DrainTimedOut(why)
+        | Event::OldSick(why)
+        | Event::OldWorse(why)
+        | Event::Held(why)
+        | Event::Abort(why)
+        | Event::Rollback(why) => why.clone(),
+    }
+}
+
+fn shown<'a>(revisions: impl Iterator<Item = &'a Revision>) -> String {
+    revisions.map(Revision::as_str).collect::<Vec<_>>().join(", ")
+}

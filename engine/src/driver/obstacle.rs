@@ -1,0 +1,87 @@
+//! A slot that has traffic is not touched: the edge is asked before each command that starts a slot anew, stops it, or changes the
+//! database under it.
+
+use cutover_core::api::{Group, Traffic};
+use cutover_core::deployment::Moved;
+
+use super::work::Work;
+use crate::edge::moved;
+use crate::journal::Journal;
+use crate::world::World;
+
+/// What stands in the way of touching a slot.
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// Users' requests go there, or to a slot of another group with the same servers, or may at any moment.
+    Routed(Moved),
+    /// Requests that have not ended.
+    Held(Traffic),
+}
+
+impl<W: World, J: Journal> Work<W, J> {
+    /// What stands in the way of a command that starts or stops a slot; an error when the edge cannot be asked.
+    pub(super) async fn obstacle(&self, slot: &str) -> Result<Option<Obstacle>, String> {
+        let groups = self.world.groups().await.map_err(|error| error.to_string())?;
+        let group = self.of(&groups)?;
+        let within = group.shared_within(slot).filter(|shared| shared.traffic.is_routed());
+        match within {
+            Some(shared) => Ok(Some(Obstacle::Routed(with_text(group, format!("slot \"{slot}\" {shared}"))))),
+            None => Ok(obstacle(group, slot, &groups)),
+        }
+    }
+
+    /// The same of a command that changes the database.
+    pub(super) async fn obstacle_of_database(&self, slot: &str) -> Result<Option<Obstacle>, String> {
+        let groups = self.world.groups().await.map_err(|error| error.to_string())?;
+        Ok(obstacle(self.of(&groups)?, slot, &groups))
+    }
+
+    /// Waits for an edge that may take a while to answer.
+    pub(super) async fn edge_answers(&self) -> Result<(), String> {
+        let look = self.look_patiently().await.map_err(|error| error.to_string())?;
+        self.stand_by(&look.group).await;
+        Ok(())
+    }
+
+    fn of<'a>(&self, groups: &'a [Group]) -> Result<&'a Group, String> {
+        let name = &self.deployment.plan.group;
+        let group = groups.iter().find(|group| group.name == *name);
+        group.ok_or_else(|| format!("edge \"{}\" has no group \"{name}\"", self.world.name()))
+    }
+
+    /// A preview of the standby shall reach the slot of this deployment. If it does not, that is no reason to stop.
+    pub(super) async fn stand_by(&self, group: &Group) {
+        let slot = &self.deployment.plan.to;
+        if group.standby().is_some_and(|standby| standby.name == *slot)
+            || group.has_traffic(slot).is_some_and(|traffic| traffic.is_routed())
+        {
+            return;
+        }
+        if let Err(error) = self.world.stand_by(&group.name, slot).await {
+            tracing::warn!(deployment = self.deployment.id, %error, "previews of the standby reach another slot");
+        }
+    }
+}
+
+fn obstacle(group: &Group, slot: &str, groups: &[Group]) -> Option<Obstacle> {
+    if let Some(routed) = group.route.routes_to(slot) {
+        return Some(Obstacle::Routed(routed_to(group, slot, &routed)));
+    }
+    let shared = group.shared_with(slot, groups);
+    if let Some(shared) = shared.as_ref().filter(|shared| shared.traffic.is_routed()) {
+        return Some(Obstacle::Routed(with_text(group, format!("slot \"{slot}\" {shared}"))));
+    }
+    group.has_traffic(slot).or(shared.map(|shared| shared.traffic)).map(Obstacle::Held)
+}
+
+fn routed_to(group: &Group, slot: &str, routed: &Traffic) -> Moved {
+    let moved = moved(group);
+    match routed {
+        Traffic::Active => moved,
+        routed => Moved { text: format!("{moved}: slot \"{slot}\" {routed}"), ..moved },
+    }
+}
+
+fn with_text(group: &Group, text: String) -> Moved {
+    Moved { text, ..moved(group) }
+}

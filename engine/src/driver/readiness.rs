@@ -1,0 +1,115 @@
+//! Waiting until the new slot is healthy, and watching slots that should stay so.
+
+use cutover_core::deployment::{Event, Old, Time};
+use cutover_core::probe::{Health, Slot};
+
+use super::work::Work;
+use crate::edge::Look;
+use crate::families;
+use crate::journal::Journal;
+use crate::world::World;
+
+impl<W: World, J: Journal> Work<W, J> {
+    /// First probe at once, then one round each interval until enough servers are healthy.
+    pub(super) async fn wait_until_ready(&self, until: Time) -> Event {
+        let slot = &self.deployment.plan.to;
+        let mut seen = self.unprobed();
+        let mut said = String::new();
+        let rounds = async {
+            loop {
+                let why = self.probe_round(slot, &mut seen).await;
+                if seen.health() == Health::Healthy {
+                    return;
+                }
+                if why != said {
+                    self.note("probing", &format!("slot \"{slot}\" is not healthy yet: {why}")).await;
+                    said = why;
+                }
+                tokio::time::sleep(self.deployment.policy.probe.interval.get()).await;
+            }
+        };
+        tokio::select! {
+            () = rounds => Event::Ready,
+            () = self.clock.sleep_until(until) => {
+                let limit = self.deployment.policy.probe.deadline;
+                let why = if said.is_empty() { "no probe has ended".to_owned() } else { said };
+                let hint = self.two_families(slot).await;
+                Event::NotReady(format!("slot \"{slot}\" was not healthy within {limit}: {why}{hint}"))
+            }
+        }
+    }
+
+    /// Ends when the new slot has become sick, with the reason.
+    pub(super) async fn new_slot_sick(&self) -> String {
+        let slot = &self.deployment.plan.to;
+        let mut seen = self.unprobed();
+        loop {
+            let why = self.probe_round(slot, &mut seen).await;
+            if seen.health() == Health::Sick {
+                return format!("probes of slot \"{slot}\" fail: {why}");
+            }
+            tokio::time::sleep(self.deployment.policy.probe.interval.get()).await;
+        }
+    }
+
+    /// Never ends: says when the old slot, the way back, becomes sick or healthy.
+    pub(super) async fn watch_old_slot(&self, phase: &str, old: Old) {
+        let slot = &self.deployment.plan.from;
+        let mut seen = self.unprobed();
+        // Nobody is told that a slot is sick which never was healthy.
+        let mut told = if old.healthy > 0 { Health::Healthy } else { Health::Sick };
+        loop {
+            let why = self.probe_round(slot, &mut seen).await;
+            let is_open = old.is_as_before(seen.healthy(), seen.servers());
+            let may_be = old.is_as_before(seen.not_sick(), seen.servers());
+            match told {
+                Health::Healthy if !may_be && seen.servers() > 0 => {
+                    let message = format!("slot \"{slot}\" has become sick: there is no way back now: {why}");
+                    tracing::warn!(deployment = self.deployment.id, "{message}");
+                    self.note(phase, &message).await;
+                    told = Health::Sick;
+                }
+                Health::Sick if is_open => {
+                    self.note(phase, &format!("slot \"{slot}\" is healthy: there is a way back")).await;
+                    told = Health::Healthy;
+                }
+                _ => {}
+            }
+            tokio::time::sleep(self.deployment.policy.probe.interval.get()).await;
+        }
+    }
+
+    fn unprobed(&self) -> Slot {
+        let probe = &self.deployment.policy.probe;
+        Slot::new(probe.thresholds(), probe.require)
+    }
+
+    /// What may help a slot with servers of two address families; empty if there are none.
+    async fn two_families(&self, slot: &str) -> String {
+        let look = self.look().await.ok();
+        let Some(slot) = look.as_ref().and_then(|look| look.group.slot(slot)) else { return String::new() };
+        let Some(families) = families::of_slot(slot) else { return String::new() };
+        let round = self.prober().round(slot).await;
+        let answering =
+            round.iter().filter(|(_, probed)| probed.is_ok()).map(|(address, _)| address.as_str());
+        format!("; {}", families.answering(answering))
+    }
+
+    /// Probes one round and returns what keeps the slot from being healthy. If the edge cannot be read, nothing is learnt about the slot.
+    async fn probe_round(&self, slot: &str, seen: &mut Slot) -> String {
+        match self.look().await {
+            Ok(Look { group, .. }) => match group.slot(slot) {
+                Some(slot) => {
+                    if slot.name == self.deployment.plan.to {
+                        // An edge that was restarted has forgotten it.
+                        self.stand_by(&group).await;
+                    }
+                    seen.observe(self.prober().round(slot).await);
+                    seen.why()
+                }
+                None => format!("group \"{}\" has no slot \"{slot}\"", group.name),
+            },
+            Err(error) => error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Moving the route, forward and back.
+//!
+//! A switch that was given up must not arrive later, when the rollback is over. So every way back is a fence: it changes the revision
+//! even if the route is on the old slot already.
+
+use cutover_core::deployment::{Event, Mark, Marks, Now, Old, State, WayBack};
+
+use super::work::Work;
+use crate::edge::{Look, Shift};
+use crate::journal::Journal;
+use crate::metrics;
+use crate::peers::Peers;
+use crate::prober::{Found, Prober};
+use crate::shifting::{Fit, PATIENCE, ShiftRequest, Shifted, shift_until_known};
+use crate::world::World;
+
+/// Tries of one switch.
+const MOST_TRIES: u32 = 8;
+
+impl<W: World, J: Journal> Work<W, J> {
+    /// Reads what the switch will rest on.
+    pub(super) async fn read_route(&self) -> Event {
+        let plan = &self.deployment.plan;
+        let look = match self.look_patiently().await {
+            Ok(look) => look,
+            Err(error) => return Event::NotSwitched(error.to_string()),
+        };
+        let group = &look.group;
+        if group.route.active != plan.from || group.route.routes_to(&plan.to).is_some() {
+            return Event::RouteMoved(look.moved());
+        }
+        let (Some(old), Some(new)) = (group.slot(&plan.from), group.slot(&plan.to)) else {
+            let missing = if group.slot(&plan.to).is_none() { &plan.to } else { &plan.from };
+            return Event::NotSwitched(format!("group \"{}\" has no slot \"{missing}\"", plan.group));
+        };
+        let served = old.counters.since(&plan.served);
+        let Found { healthy, servers, .. } = match self.prober().look(group, &plan.from, is_whole).await {
+            Ok(found) => found,
+            Err(why) => return Event::NotSwitched(why),
+        };
+        let mark = Mark { expected: look.revision.clone(), switched: None, baseline: new.counters };
+        let edges = [(self.world.name().to_owned(), mark)].into();
+        Event::RouteRead(Marks { edges, old: Old { servers, healthy, served } })
+    }
+
+    /// Moves the route to the new slot.
+    pub(super) async fn switch(&self, state: &State) -> Event {
+        let plan = &self.deployment.plan;
+        let shift = self.shift_to(&plan.to, "deployment", false);
+        let expected = self.mark(state).expected;
+        let request = ShiftRequest {
+            group: &plan.group,
+            shift: &shift,
+            expected: &expected,
+            tries: MOST_TRIES,
+            patience: PATIENCE,
+        };
+        let still_healthy = StillHealthy { prober: self.prober(), slot: &plan.to };
+        match shift_until_known(&*self.world, &request, &still_healthy).await {
+            Shifted::Done(now) => {
+                metrics::switched(&plan.group, "forward");
+                Event::Switched { revisions: [(self.world.name().to_owned(), now.revision)].into() }
+            }
+            Shifted::NotDone(why) => Event::NotSwitched(why),
+            Shifted::Elsewhere(look) => self.moved(&look),
+            Shifted::NotDurable(why) | Shifted::Uncertain(why) => {
+                Event::SwitchUncertain(format!("the switch could not be confirmed: {why}"))
+            }
+        }
+    }
+
+    /// Probes the old slot and moves the route back to it.
+    pub(super) async fn switch_back(&self, state: &State) -> Event {
+        match self.way_back(state).await {
+            Ok(look) => self.move_back(&look).await,
+            Err(event) => event,
+        }
+    }
+
+    /// The group, if its traffic can go back, or is back already; else the event that follows.
+    async fn way_back(&self, state: &State) -> Result<Look, Event> {
+        let plan = &self.deployment.plan;
+        let look = self.look_once().await?;
+        if look.route().active == plan.from {
+            return Ok(look);
+        }
+        let new = match look.group.slot(&plan.to) {
+            Some(new) if look.route().active == plan.to => new,
+            _ => return Err(Event::RouteMoved(look.moved())),
+        };
+        let old_before = state.marks.clone().unwrap_or_default().old;
+        let prober = self.prober();
+        let new_healthy = prober.found(new).await.healthy;
+        // What an operator or an uncertain switch takes back is no verdict on the new version.
+        let is_verdict = state.phase.cause().is_some_and(|cause| cause.kind.is_verdict());
+        let since_switch = is_verdict.then(|| new.counters.since(&self.mark(state).baseline));
+        let judged = |old: &Found, lately| {
+            let (old_servers, old_healthy) = (old.servers, old.healthy);
+            old_before.way_back(&Now { old_servers, old_healthy, new_healthy, since_switch, lately })
+        };
+        let looked = prober.look(&look.group, &plan.from, |old| judged(old, None) != WayBack::Sick).await;
+        let old = looked.map_err(Event::OldSick)?;
+        let mut found = judged(&old, None);
+        if found != WayBack::Open && is_verdict {
+            // All that the new slot has done since the switch may be better than what it does now.
+            tokio::time::sleep(self.deployment.policy.soak.interval.get()).await;
+            let again = self.look_once().await?;
+            let lately = again.group.slot(&plan.to).map(|now| now.counters.since(&new.counters));
+            found = judged(&old, lately);
+        }
+        match found {
+            WayBack::Open => Ok(look),
+            WayBack::Sick => Err(Event::OldSick(old.why)),
+            WayBack::Worse(why) => Err(Event::OldWorse(why)),
+        }
+    }
+
+    async fn look_once(&self) -> Result<Look, Event> {
+        self.look().await.map_err(|error| Event::StepFailed(error.to_string()))
+    }
+
+    async fn move_back(&self, seen: &Look) -> Event {
+        let plan = &self.deployment.plan;
+        let shift = self.shift_to(&plan.from, "rollback", true);
+        match self.world.shift(&plan.group, &shift, &seen.revision).await {
+            Ok(now) if now.route().active == plan.from => {
+                if seen.route().active != plan.from {
+                    metrics::switched(&plan.group, "back");
+                }
+                Event::SwitchedBack
+            }
+            Ok(now) => Event::RouteMoved(now.moved()),
+            Err(error) => Event::StepFailed(error.to_string()),
+        }
+    }
+
+    fn shift_to(&self, slot: &str, what: &str, fence: bool) -> Shift {
+        let reason = format!("{what} {} of version \"{}\"", self.deployment.id, self.deployment.version);
+        Shift { to: slot.to_owned(), reason, fence }
+    }
+}
+
+/// The new slot was healthy when it was smoke-tested. It must be so still.
+struct StillHealthy<'a, W> {
+    prober: Prober<'a, W>,
+    slot: &'a str,
+}
+
+impl<W: Peers> Fit for StillHealthy<'_, W> {
+    async fn check(&self, look: &Look) -> Result<(), String> {
+        let verified = self.prober.verify(&look.group, self.slot).await;
+        verified.map_err(|why| format!("slot \"{}\" is not healthy any more: {why}", self.slot))
+    }
+}
+
+/// Whether all servers of a slot are healthy.
+fn is_whole(found: &Found) -> bool {
+    found.healthy == found.servers
+}

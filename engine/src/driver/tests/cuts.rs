@@ -1,0 +1,30 @@
+//! A driver that is killed at each record of the journal in memory.
+
+use cutover_core::deployment::State;
+
+use super::*;
+use crate::scripted::{self, Place};
+
+struct Memory(MemoryJournal);
+
+impl Place for Memory {
+    type Journal = MemoryJournal;
+
+    fn open(&self) -> MemoryJournal {
+        self.0.clone()
+    }
+
+    async fn begin(&self, journal: &MemoryJournal, deployment: Deployment, state: &State) {
+        journal.begin(deployment, state.clone());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_record() {
+    scripted::killed_at_every_record(|| Memory(MemoryJournal::default())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_again_and_again() {
+    scripted::killed_again_and_again(|| Memory(MemoryJournal::default())).await;
+}

@@ -1,0 +1,153 @@
+//! What is worth going back to: measured by what users had and have.
+
+use super::*;
+use crate::scripted::{Scene as World, peer};
+
+async fn ended(script: impl FnOnce(&mut World)) -> (State, Arc<Scripted>) {
+    let world = Arc::new(Scripted::new());
+    script(&mut world.scene());
+    (run(&world).await, world)
+}
+
+fn stuck(state: &State) -> (&str, &str) {
+    let Phase::Stuck { reason, next } = &state.phase else { panic!("{state:?}") };
+    (reason, next)
+}
+
+/// The old slot has run with one server of two for days.
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_served_with_one_server_of_two_is_a_way_back() {
+    let (state, world) = ended(|scene| {
+        scene.slots[0].1 = vec![peer(1), peer(11), peer(12)];
+        scene.dead = vec!["127.0.0.1:11".to_owned(), "127.0.0.1:12".to_owned()];
+        scene.bad_version = Some("2".to_owned());
+    })
+    .await;
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().active, "blue");
+}
+
+/// Its backup is a page that says sorry: neither sick nor healthy.
+#[tokio::test(start_paused = true)]
+async fn backups_count_neither_forward_nor_back() {
+    let (state, world) = ended(|scene| {
+        let backup = |port| cutover_core::api::Peer { backup: true, ..peer(port) };
+        scene.slots[0].1.push(backup(11));
+        scene.slots[1].1.push(backup(11));
+        scene.dead = vec!["127.0.0.1:11".to_owned()];
+        scene.bad_version = Some("2".to_owned());
+    })
+    .await;
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().moves, ["blue->green", "green->blue"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_release_without_users_stays() {
+    let (state, world) = ended(|scene| {
+        scene.running.clear();
+        scene.traffic = 0;
+    })
+    .await;
+    assert_eq!(state.phase.name(), "completed", "{state:?}");
+    assert_eq!(world.scene().moves, ["blue->green"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_first_release_stays_at_once_and_says_what_helps() {
+    let begun = tokio::time::Instant::now();
+    let (state, world) = ended(|scene| {
+        scene.running.clear();
+        scene.bad_version = Some("2".to_owned());
+    })
+    .await;
+    let (reason, next) = stuck(&state);
+    assert!(reason.contains("slot \"blue\" was not healthy before the switch either"), "{reason}");
+    assert_eq!(next, "cutover deploy shop --version VERSION");
+    assert_eq!(world.scene().active, "green");
+    assert!(begun.elapsed().as_secs() < 30, "nobody waits for a slot that never was: {:?}", begun.elapsed());
+}
+
+/// The release mends what was broken, and has a few errors of its own.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_sent_back_to_a_version_that_was_worse() {
+    let (state, world) = ended(|scene| {
+        scene.bad_version = Some("1".to_owned());
+        scene.errors = Some(("2".to_owned(), 3));
+    })
+    .await;
+    let (reason, next) = stuck(&state);
+    assert!(reason.contains("slot \"blue\" was worse before the switch"), "{reason}");
+    assert_eq!(next, "cutover deploy shop --version VERSION");
+    assert_eq!(world.scene().active, "green");
+}
+
+/// A quiet site: too few requests to judge the release, enough to see that the version before it was broken.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_is_not_judged_is_not_taken_back_to_a_broken_one() {
+    let world = Arc::new(Scripted::new());
+    world.scene().bad_version = Some("1".to_owned());
+    world.scene().traffic = 2;
+    let mut deployment = deployment();
+    deployment.policy.soak =
+        serde_json::from_value(serde_json::json!({"duration": "10s", "min_requests": 1_000})).unwrap();
+    let state = run_this(&world, deployment).await;
+    assert_eq!(state.phase.name(), "completed", "{state:?}");
+    assert_eq!(world.scene().active, "green");
+    assert!(!world.scene().running.contains_key("blue"), "stopped when its warm window was over");
+}
+
+/// Good for a while, then nothing but errors: what it did at first is no comfort.
+#[tokio::test(start_paused = true)]
+async fn good_minutes_do_not_keep_users_on_a_version_that_fails_now() {
+    let (state, world) = ended(|scene| {
+        scene.errors = Some(("1".to_owned(), 6));
+        scene.bad_after = Some(("2".to_owned(), 700));
+    })
+    .await;
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().active, "blue");
+}
+
+/// Two of three old servers die after the switch, and the new version fails everybody.
+#[tokio::test(start_paused = true)]
+async fn one_old_server_is_better_than_three_that_fail_users() {
+    let (state, world) = ended(|scene| {
+        scene.slots[0].1 = vec![peer(1), peer(11), peer(12)];
+        scene.slots[1].1 = vec![peer(2), peer(21), peer(22)];
+        scene.dead_after_switch = vec!["127.0.0.1:11".to_owned(), "127.0.0.1:12".to_owned()];
+        scene.bad_version = Some("2".to_owned());
+    })
+    .await;
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().active, "blue");
+}
+
+/// A preview, as a WebSocket, holds the new slot when its smoke test fails.
+#[tokio::test(start_paused = true)]
+async fn a_preview_does_not_keep_a_failed_release_up() {
+    let (state, world) = ended(|scene| {
+        scene.bad_smoke = true;
+        scene.holds.insert("green".to_owned(), (1, 1));
+    })
+    .await;
+    assert_eq!(state.phase.name(), "failed", "{state:?}");
+    let scene = world.scene();
+    assert_eq!(scene.commands, ["migrate green", "provision green", "teardown green", "revert green"]);
+    assert_eq!(scene.violations, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_servers_as_are_required_are_enough() {
+    for (require, end) in
+        [("all", "failed"), ("one", "completed"), ("50%", "completed"), ("majority", "failed")]
+    {
+        let world = Arc::new(Scripted::new());
+        world.scene().slots[1].1 = vec![peer(2), peer(12)];
+        world.scene().dead = vec!["127.0.0.1:12".to_owned()];
+        let mut deployment = deployment();
+        deployment.policy.probe.require = require.parse().unwrap();
+        let state = run_this(&world, deployment).await;
+        assert_eq!(state.phase.name(), end, "{require}: {state:?}");
+    }
+}

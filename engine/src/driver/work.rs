@@ -1,0 +1,90 @@
+//! What is done in each phase.
+
+use std::sync::Arc;
+
+use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep};
+
+use crate::clock::Clock;
+use crate::edge::{EdgeError, Look};
+use crate::journal::{Deployment, Journal};
+use crate::prober::Prober;
+use crate::shifting::{PATIENCE, look_patiently};
+use crate::world::World;
+
+/// All that the work of a phase needs.
+#[derive(Debug)]
+pub(super) struct Work<W, J> {
+    pub(super) world: Arc<W>,
+    pub(super) journal: J,
+    pub(super) clock: Clock,
+    pub(super) deployment: Arc<Deployment>,
+}
+
+impl<W, J: Clone> Clone for Work<W, J> {
+    fn clone(&self) -> Self {
+        Self {
+            world: Arc::clone(&self.world),
+            journal: self.journal.clone(),
+            clock: self.clock,
+            deployment: Arc::clone(&self.deployment),
+        }
+    }
+}
+
+impl<W: World, J: Journal> Work<W, J> {
+    /// Does the work of a phase. Doing it twice must be the same as doing it once.
+    pub(super) async fn perform(&self, state: &State) -> Event {
+        let name = state.phase.name();
+        if let Some(at) = state.phase.not_before() {
+            self.clock.sleep_until(at).await;
+        }
+        match &state.phase {
+            Phase::Migrating => self.migrate(name).await,
+            Phase::Provisioning => self.provision(name).await,
+            Phase::Probing { until } => self.wait_until_ready(*until).await,
+            Phase::Smoking => self.smoke().await,
+            Phase::Switching(Store::Reading) => self.read_route().await,
+            Phase::Switching(Store::Storing) => self.switch(state).await,
+            Phase::Soaking { until } => self.soak(*until, state).await,
+            Phase::Draining { until } => self.drain_old(*until, state).await,
+            Phase::Warm { until } => self.keep_warm(*until, state).await,
+            Phase::Decommissioning(_) => self.decommission_old(name).await,
+            Phase::TearingDown { step: TeardownStep::Revert, .. } => self.revert(name).await,
+            Phase::TearingDown { step: TeardownStep::Teardown, .. } => self.tear_down_new(name).await,
+            Phase::RollingBack { step, .. } => match step {
+                RollbackStep::SwitchBack => self.switch_back(state).await,
+                RollbackStep::Drain { until } => self.drain_new(*until).await,
+                RollbackStep::Revert => self.revert(name).await,
+                RollbackStep::Teardown => self.tear_down_new(name).await,
+            },
+            Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack(_) | Phase::Stuck { .. } => {
+                // The driver stops before.
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Reads the group once.
+    pub(super) async fn look(&self) -> Result<Look, EdgeError> {
+        self.world.look(&self.deployment.plan.group).await
+    }
+
+    /// Reads the group, again and again for a while if the edge does not answer.
+    pub(super) async fn look_patiently(&self) -> Result<Look, EdgeError> {
+        look_patiently(&*self.world, &self.deployment.plan.group, PATIENCE).await
+    }
+
+    pub(super) fn prober(&self) -> Prober<'_, W> {
+        let deployment = &self.deployment;
+        Prober { world: &self.world, group: &deployment.plan.group, policy: &deployment.policy }
+    }
+
+    /// Writes a message that changes nothing. Losing one is no reason to stop.
+    pub(super) async fn note(&self, phase: &str, message: &str) {
+        let id = &self.deployment.id;
+        tracing::info!(deployment = id, group = self.deployment.plan.group, phase, "{message}");
+        if let Err(error) = self.journal.note(id, self.clock.now(), phase, message).await {
+            tracing::warn!(deployment = id, %error, "failed to write a note");
+        }
+    }
+}

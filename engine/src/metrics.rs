@@ -1,0 +1,58 @@
+//! Metrics of deployments. Base units, no unbounded labels. They go to the recorder of the process that drives the deployments.
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `cutover_deployments_total` | counter | `group`, `outcome` |
+//! | `cutover_deployment_duration_seconds` | histogram | `group`, `outcome` |
+//! | `cutover_phase` | gauge: 1 for the phase that is running | `group`, `phase` |
+//! | `cutover_phase_duration_seconds` | histogram | `group`, `phase` |
+//! | `cutover_switches_total` | counter: moves of the route by this daemon | `group`, `direction` (forward, back, manual) |
+//! | `cutover_journal_failing` | gauge: 1 while the journal cannot be written | |
+//! | `cutover_probes_total` | counter | `group`, `slot`, `result` (ok, failed) |
+
+use std::time::Duration;
+
+use cutover_core::deployment::Phase;
+use metrics::{counter, gauge, histogram};
+
+/// Says which phase is running. `None`: no deployment is.
+pub fn phase(group: &str, running: Option<&'static str>) {
+    for name in Phase::NAMES {
+        let value = if running == Some(name) { 1.0 } else { 0.0 };
+        gauge!("cutover_phase", "group" => group.to_owned(), "phase" => name).set(value);
+    }
+}
+
+/// Counts a deployment that has ended, and how long it took.
+pub fn ended(group: &str, outcome: &'static str, took: Duration) {
+    counter!("cutover_deployments_total", "group" => group.to_owned(), "outcome" => outcome).increment(1);
+    let histogram = histogram!(
+        "cutover_deployment_duration_seconds", "group" => group.to_owned(), "outcome" => outcome
+    );
+    histogram.record(took.as_secs_f64());
+}
+
+/// Records how long the work of a phase took.
+pub fn phase_took(group: &str, phase: &'static str, took: Duration) {
+    histogram!("cutover_phase_duration_seconds", "group" => group.to_owned(), "phase" => phase)
+        .record(took.as_secs_f64());
+}
+
+/// Counts a move of the route: `forward`, `back` or `manual`.
+pub fn switched(group: &str, direction: &'static str) {
+    counter!("cutover_switches_total", "group" => group.to_owned(), "direction" => direction).increment(1);
+}
+
+/// Says whether the journal cannot be written.
+pub fn journal_fails(fails: bool) {
+    gauge!("cutover_journal_failing").set(if fails { 1.0 } else { 0.0 });
+}
+
+/// Counts a probe.
+pub fn probed(group: &str, slot: &str, ok: bool) {
+    let result = if ok { "ok" } else { "failed" };
+    counter!(
+        "cutover_probes_total", "group" => group.to_owned(), "slot" => slot.to_owned(), "result" => result
+    )
+    .increment(1);
+}

@@ -1,0 +1,156 @@
+//! Smoke tests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cutover_core::smoke::Expectation;
+use serde::{Deserialize, Serialize};
+
+use super::command::Command;
+use super::value::{Argv, Duration, UrlPath};
+
+/// `[[group.NAME.smoke]]`: one smoke test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "RawSmoke", into = "RawSmoke")]
+pub struct Smoke {
+    /// For people.
+    pub name: String,
+    kind: SmokeKind,
+}
+
+impl Smoke {
+    /// What it does.
+    pub fn kind(&self) -> &SmokeKind {
+        &self.kind
+    }
+}
+
+/// What a smoke test does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SmokeKind {
+    /// Asks every peer of the new slot and looks at the answers.
+    Request(Box<SmokeRequest>),
+    /// Runs a command: exit status 0 is a pass.
+    Command(Command),
+}
+
+/// A request and what is expected of its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmokeRequest {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: UrlPath,
+    /// Headers to send.
+    pub headers: BTreeMap<String, String>,
+    /// The body to send.
+    pub body: Option<String>,
+    /// Limit of the request.
+    pub timeout: Duration,
+    /// What the answer must be.
+    pub expect: Expectation,
+}
+
+/// As written: which keys go together is decided in `TryFrom`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSmoke {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<UrlPath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect: Option<Expectation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<Argv>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cwd: Option<PathBuf>,
+}
+
+impl TryFrom<RawSmoke> for Smoke {
+    type Error = String;
+
+    fn try_from(raw: RawSmoke) -> Result<Self, String> {
+        let name = raw.name;
+        if name.is_empty() {
+            return Err("a smoke test needs a name".to_owned());
+        }
+        if let Some(timeout) =
+            raw.timeout.filter(|timeout| timeout.get() < std::time::Duration::from_millis(1))
+        {
+            return Err(format!("smoke \"{name}\": timeout \"{timeout}\" is too short: at least \"1ms\""));
+        }
+        if let Some(command) = raw.command {
+            let alien = [
+                ("method", raw.method.is_some()),
+                ("path", raw.path.is_some()),
+                ("headers", raw.headers.is_some()),
+                ("body", raw.body.is_some()),
+                ("expect", raw.expect.is_some()),
+            ];
+            if let Some((key, _)) = alien.iter().find(|(_, there)| *there) {
+                return Err(format!("smoke \"{name}\" has a command: \"{key}\" does not go with it"));
+            }
+            let timeout = raw.timeout.unwrap_or(Duration::seconds(60));
+            return Ok(Self {
+                name,
+                kind: SmokeKind::Command(Command { command, timeout, cwd: raw.cwd, nothing_applied: None }),
+            });
+        }
+        let Some(path) = raw.path else {
+            return Err(format!("smoke \"{name}\" needs a path or a command"));
+        };
+        if raw.cwd.is_some() {
+            return Err(format!("smoke \"{name}\" has no command: \"cwd\" does not go with it"));
+        }
+        let method = raw.method.unwrap_or_else(|| "GET".to_owned());
+        if method.parse::<http::Method>().is_err() {
+            return Err(format!("smoke \"{name}\": \"{method}\" is not a method, as in \"GET\""));
+        }
+        let headers = raw.headers.unwrap_or_default();
+        for (key, value) in &headers {
+            if key.parse::<http::HeaderName>().is_err() || value.parse::<http::HeaderValue>().is_err() {
+                return Err(format!("smoke \"{name}\": \"{key}: {value}\" is not a header"));
+            }
+        }
+        let timeout = raw.timeout.unwrap_or(Duration::seconds(5));
+        let expect = raw.expect.unwrap_or_default();
+        if let Some(status) = expect.status.filter(|status| !(100..600).contains(status)) {
+            return Err(format!("smoke \"{name}\": expect.status {status} is not a status from 100 to 599"));
+        }
+        if let Some(pointer) = expect.json.keys().find(|key| !key.is_empty() && !key.starts_with('/')) {
+            return Err(format!(
+                "smoke \"{name}\": expect.json \"{pointer}\" is not a JSON pointer, as in \"/{pointer}\""
+            ));
+        }
+        let request = SmokeRequest { method, path, headers, body: raw.body, timeout, expect };
+        Ok(Self { name, kind: SmokeKind::Request(Box::new(request)) })
+    }
+}
+
+impl From<Smoke> for RawSmoke {
+    fn from(smoke: Smoke) -> Self {
+        let raw = Self { name: smoke.name, ..Self::default() };
+        match smoke.kind {
+            SmokeKind::Command(Command { command, timeout, cwd, .. }) => {
+                Self { command: Some(command), timeout: Some(timeout), cwd, ..raw }
+            }
+            SmokeKind::Request(request) => Self {
+                method: Some(request.method),
+                path: Some(request.path),
+                headers: Some(request.headers),
+                body: request.body,
+                timeout: Some(request.timeout),
+                expect: Some(request.expect),
+                ..raw
+            },
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Values of a policy. Each is checked while it is read, and its error quotes it.
+
+use std::fmt;
+use std::path::Path;
+
+use cutover_core::shell::quoted;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time: text, as in `"30s"`. At least a millisecond where it paces something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Duration(std::time::Duration);
+
+impl Duration {
+    /// A default.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(std::time::Duration::from_secs(seconds))
+    }
+
+    /// As the standard library has it.
+    pub fn get(self) -> std::time::Duration {
+        self.0
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            de::Error::custom(format!("\"{text}\" is not a duration, as in \"30s\": {error}"))
+        })
+    }
+}
+
+/// For durations that pace a loop or end a wait.
+pub(super) fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let duration = Duration::deserialize(deserializer)?;
+    if duration.0 < std::time::Duration::from_millis(1) {
+        return Err(de::Error::custom(format!("\"{duration}\" is too short: at least \"1ms\"")));
+    }
+    Ok(duration)
+}
+
+/// A number from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Count(u32);
+
+impl Count {
+    /// A default; at least 1.
+    pub const fn new(count: u32) -> Self {
+        Self(count)
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        u32::try_from(number)
+            .ok()
+            .filter(|count| *count > 0)
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format!("{number} is not a number from 1 to {}", u32::MAX)))
+    }
+}
+
+/// A number from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// A default.
+    pub const fn new(ratio: f64) -> Self {
+        Self(ratio)
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ratio = f64::deserialize(deserializer)?;
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(de::Error::custom(format!("{ratio} is not a ratio from 0 to 1, as in 0.01")));
+        }
+        Ok(Self(ratio))
+    }
+}
+
+/// A path of an URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct UrlPath(String);
+
+impl UrlPath {
+    pub(super) fn ready() -> Self {
+        Self("/health/ready".to_owned())
+    }
+
+    /// The path, with its query if it has one.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for UrlPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if !text.starts_with('/') {
+            return Err(de::Error::custom(format!("\"{text}\" does not begin with \"/\"")));
+        }
+        if text.parse::<http::uri::PathAndQuery>().is_err() {
+            return Err(de::Error::custom(format!("\"{text}\" has characters that a path must not have")));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// Linux gives no program an argument or a variable of so many bytes, its final zero byte left out (MAX_ARG_STRLEN).
+pub const MAX_STRING: usize = 128 * 1024;
+
+/// A program and its arguments; no shell reads them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Argv(Vec<String>);
+
+impl Argv {
+    /// The program: an absolute path.
+    pub fn program(&self) -> &Path {
+        Path::new(self.0.first().map_or("", String::as_str))
+    }
+
+    /// The arguments.
+    pub fn arguments(&self) -> &[String] {
+        self.0.get(1..).unwrap_or_default()
+    }
+
+    /// As one would type it into a shell.
+    pub fn typed(&self) -> String {
+        let words: Vec<String> = self.0.iter().map(|word| quoted(word)).collect();
+        words.join(" ")
+    }
+}
+
+impl<'de> Deserialize<'de> for Argv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = Vec::<String>::deserialize(deserializer)?;
+        let Some(program) = words.first() else {
+            return Err(de::Error::custom("a command needs at least a program: [\"/path/to/program\"]"));
+        };
+        if !program.starts_with('/') {
+            return Err(de::Error::custom(format!(
+                "\"{program}\" is not an absolute path: no shell looks it up, as in [\"/usr/bin/env\", \"{program}\"]"
+            )));
+        }
+        if let Some(word) = words.iter().find(|word| word.contains('\0')) {
+            return Err(de::Error::custom(format!("{word:?} holds a zero byte")));
+        }
+        if let Some(word) = words.iter().find(|word| word.len() >= MAX_STRING) {
+            let (begin, length) = (word.get(..20).unwrap_or_default(), word.len());
+            return Err(de::Error::custom(format!(
+                "{begin:?}.. has {length} bytes: no argument of a command may have {MAX_STRING}"
+            )));
+        }
+        Ok(Self(words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_as_typed() {
+        let argv = Argv(["/bin/sh", "-c", "echo 'a b'", ""].map(str::to_owned).to_vec());
+        assert_eq!(argv.typed(), r"/bin/sh -c 'echo '\''a b'\''' ''");
+    }
+}

@@ -1,0 +1,103 @@
+//! Probing a slot: one GET of every peer that nginx may send traffic to.
+
+use cutover_core::api::{Group as Seen, Slot};
+use cutover_core::probe::NO_PRIMARY;
+use futures_util::future::join_all;
+
+use crate::metrics;
+use crate::peers::{Peers, request};
+use crate::policy::Policy;
+
+/// Results of one round, by peer.
+pub type Round = Vec<(String, Result<(), String>)>;
+
+/// Whom to probe, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Prober<'a, W> {
+    /// Who asks.
+    pub world: &'a W,
+    /// The group's name: value of `Host` unless the configuration has one.
+    pub group: &'a str,
+    /// How.
+    pub policy: &'a Policy,
+}
+
+/// What one round of probes found in a slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Servers that passed.
+    pub healthy: usize,
+    /// Servers that were asked.
+    pub servers: usize,
+    /// Why the others did not pass: one line.
+    pub why: String,
+}
+
+impl<W: Peers> Prober<'_, W> {
+    /// Probes all primaries of a slot at the same time.
+    pub async fn round(&self, slot: &Slot) -> Round {
+        let probes = slot.primaries().map(async |peer| {
+            let result = self.probe(&peer.address).await;
+            metrics::probed(self.group, &slot.name, result.is_ok());
+            (peer.address.clone(), result)
+        });
+        join_all(probes).await
+    }
+
+    /// Whether a slot is healthy now: one good round will do, and as many bad ones as make a peer sick will not. The error says
+    /// why in one line.
+    pub async fn verify(&self, group: &Seen, slot: &str) -> Result<(), String> {
+        let require = self.policy.probe.require;
+        let is_enough = |found: &Found| require.is_met(found.healthy, found.servers);
+        let found = self.look(group, slot, is_enough).await?;
+        if is_enough(&found) { Ok(()) } else { Err(found.why) }
+    }
+
+    /// How healthy a slot is: the first round that is enough, or the best of as many as make a peer sick.
+    pub async fn look(
+        &self,
+        group: &Seen,
+        slot: &str,
+        is_enough: impl Fn(&Found) -> bool,
+    ) -> Result<Found, String> {
+        let Some(slot) = group.slot(slot) else {
+            return Err(format!("group \"{}\" has no slot \"{slot}\"", group.name));
+        };
+        let mut best = self.found(slot).await;
+        for _ in 1..self.policy.probe.unhealthy.get() {
+            if is_enough(&best) {
+                break;
+            }
+            tokio::time::sleep(self.policy.probe.interval.get()).await;
+            let found = self.found(slot).await;
+            if found.healthy >= best.healthy {
+                best = found;
+            }
+        }
+        Ok(best)
+    }
+
+    /// One round, counted.
+    pub async fn found(&self, slot: &Slot) -> Found {
+        let results = self.round(slot).await;
+        let bad: Vec<String> = results
+            .iter()
+            .filter_map(|(address, result)| Some(format!("{address}: {}", result.as_ref().err()?)))
+            .collect();
+        let why = if results.is_empty() { NO_PRIMARY.to_owned() } else { bad.join("; ") };
+        Found { healthy: results.len() - bad.len(), servers: results.len(), why }
+    }
+
+    async fn probe(&self, address: &str) -> Result<(), String> {
+        let probe = &self.policy.probe;
+        let host = self.policy.host.as_deref().unwrap_or(self.group);
+        let headers = [("host", host), ("user-agent", "cutover-probe"), ("connection", "close")];
+        let request =
+            request("GET", probe.path.as_str(), &headers, None).map_err(|error| error.to_string())?;
+        let answer = self.world.ask(address, request, probe.timeout.get()).await?;
+        match answer.status {
+            200..400 => Ok(()),
+            status => Err(format!("status {status} from {}", probe.path.as_str())),
+        }
+    }
+}
