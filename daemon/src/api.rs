@@ -26,7 +26,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment, Refusal, Rerun, SwitchStatus, Text,
+    ConfigurationStatus, Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment, Refusal, Rerun,
+    SwitchStatus, Text,
 };
 use cutover_engine::world::World;
 
@@ -153,6 +154,7 @@ impl IntoResponse for BadBody {
 pub fn router<W: World>(control: Control<W>) -> Router {
     Router::new()
         .route("/v1/status", get(status::<W>))
+        .route("/v1/configuration", get(configuration::<W>))
         .route("/v1/groups/{group}", get(group::<W>))
         .route("/v1/groups/{group}/deployments", post(deploy::<W>))
         .route("/v1/groups/{group}/abort", post(abort::<W>))
@@ -177,6 +179,10 @@ pub fn router<W: World>(control: Control<W>) -> Router {
 
 async fn status<W: World>(State(control): State<Control<W>>) -> Result<Json<Vec<GroupStatus>>, Refusal> {
     control.status().await.map(Json)
+}
+
+async fn configuration<W: World>(State(control): State<Control<W>>) -> Json<ConfigurationStatus> {
+    Json(control.configuration())
 }
 
 async fn group<W: World>(

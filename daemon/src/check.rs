@@ -16,8 +16,10 @@ use cutover_engine::prober::Prober;
 use crate::config::Config;
 
 mod door;
+mod running;
 
 pub use door::check_door;
+pub use running::check_running;
 
 /// Something that is wrong, or looks so.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET};
+use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET, Loaded};
 
 mod abort;
 mod check;
@@ -111,8 +111,16 @@ impl Arguments {
 }
 
 impl Place {
+    fn path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into())
+    }
+
+    fn loaded(&self) -> Result<Loaded, ConfigError> {
+        Loaded::read(&self.path())
+    }
+
     fn config(&self) -> Result<Config, ConfigError> {
-        Config::load(self.config.as_deref().unwrap_or(DEFAULT_PATH.as_ref()))
+        self.loaded().map(|loaded| loaded.config)
     }
 
     /// The socket: as said, or as configured, or where it is by default when there is no configuration to be read.

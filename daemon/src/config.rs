@@ -10,9 +10,11 @@ use cutover_engine::policy::Policy;
 use serde::{Deserialize, Deserializer, de};
 
 mod edge;
+mod file;
 mod value;
 
 pub use edge::EdgeSection;
+pub use file::{Digest, Loaded};
 pub use value::{EdgeName, GroupName, Loopback, Mode};
 
 /// Where the configuration is unless `--config` or `CUTOVER_CONFIG` says otherwise.
@@ -37,7 +39,7 @@ pub struct Config {
 }
 
 /// `[daemon]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Daemon {
     /// The control API's unix socket.
@@ -82,14 +84,13 @@ pub enum ConfigError {
     },
 }
 
-impl Config {
-    /// Reads a file.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+impl ConfigError {
+    fn parse(path: &Path, source: Box<toml::de::Error>) -> Self {
+        Self::Parse { path: path.to_owned(), source }
     }
+}
 
+impl Config {
     /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<Self, Box<toml::de::Error>> {
         toml::from_str(text).map_err(|error| Box::new(renamed(text).unwrap_or(error)))
@@ -180,11 +181,17 @@ pub(crate) mod tests {
     "#;
 
     /// The usual policy, as [`cutover_engine::scripted::policy`] has it, in a file.
-    pub(crate) fn usual() -> Config {
+    fn usual() -> Config {
         let policy = toml::Value::try_from(cutover_engine::scripted::policy()).unwrap();
         let group = toml::Table::from_iter([("shop".to_owned(), policy)]);
         let groups = toml::Table::from_iter([("group".to_owned(), toml::Value::Table(group))]);
         Config::parse(&format!("[edge.nginx]\nadmin = \"unix:/nginx\"\n{groups}")).unwrap()
+    }
+
+    /// The same, as if it had been read.
+    pub(crate) fn loaded() -> Loaded {
+        let config = usual();
+        Loaded { config, path: "/etc/cutover/cutover.toml".into(), digest: Digest::of(""), broken: None }
     }
 
     #[test]

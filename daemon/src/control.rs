@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cutover_core::deployment::{Event, Phase, Plan};
+use arc_swap::ArcSwap;
+use cutover_core::deployment::{Event, Phase, Plan, Time};
 use cutover_edges::module::AdminAddress;
 use cutover_engine::clock::{Clock, rfc3339};
 use cutover_engine::driver::{self, Driver, Handle, Request};
@@ -13,11 +14,12 @@ use cutover_engine::world::World;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::Loaded;
 use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
 
 mod by_hand;
 mod refusal;
+mod reload;
 mod run;
 mod status;
 mod takeover;
@@ -32,6 +34,7 @@ use target::Chosen;
 
 pub use by_hand::ManualSwitch;
 pub use refusal::Refusal;
+pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 pub use text::{BadText, MAX_VERSION, Text};
@@ -50,7 +53,8 @@ pub struct NewDeployment {
 /// The daemon's heart. Clones share it.
 #[derive(Debug)]
 pub struct Control<W> {
-    config: Arc<Config>,
+    /// The configuration, and when it was read.
+    loaded: Arc<ArcSwap<(Loaded, Time)>>,
     world: Arc<W>,
     journal: SqliteJournal,
     clock: Clock,
@@ -63,7 +67,7 @@ pub struct Control<W> {
 impl<W> Clone for Control<W> {
     fn clone(&self) -> Self {
         Self {
-            config: Arc::clone(&self.config),
+            loaded: Arc::clone(&self.loaded),
             world: Arc::clone(&self.world),
             journal: self.journal.clone(),
             clock: self.clock,
@@ -139,13 +143,13 @@ impl Running {
 impl<W: World> Control<W> {
     /// Takes over what the journal holds: deployments that were under way go on.
     pub async fn resume(
-        config: Config,
+        loaded: Loaded,
         world: Arc<W>,
         journal: SqliteJournal,
         clock: Clock,
     ) -> Result<Self, JournalError> {
         let control = Self {
-            config: Arc::new(config),
+            loaded: Arc::new(ArcSwap::from_pointee((loaded, clock.now()))),
             world,
             journal,
             clock,
@@ -165,8 +169,9 @@ impl<W: World> Control<W> {
                 tracing::warn!(deployment, %error, "failed to end its commands");
             }
         }
-        for group in control.config.group.keys() {
-            control.prune(group.as_str()).await;
+        let groups = control.groups();
+        for group in &groups {
+            control.prune(group).await;
         }
         for entry in control.journal.open_deployments().await? {
             let group = entry.deployment.plan.group.clone();
@@ -179,8 +184,8 @@ impl<W: World> Control<W> {
             let current = control.current(&group);
             *current.lock().await = Some(control.drive(entry));
         }
-        for group in control.config.group.keys() {
-            control.stand_by(group.as_str()).await;
+        for group in &groups {
+            control.stand_by(group).await;
         }
         Ok(control)
     }
@@ -201,8 +206,8 @@ impl<W: World> Control<W> {
             return Err(running);
         }
         let _beginning = self.beginning.lock().await;
-        let chosen = self.target(group, policy, wanted.to.as_deref(), &current).await?;
-        let deployment = self.planned(group, policy, wanted, &chosen).await?;
+        let chosen = self.target(group, &policy, wanted.to.as_deref(), &current).await?;
+        let deployment = self.planned(group, &policy, wanted, &chosen).await?;
         if let Some(missing) = self.world.abilities().missing_for(&deployment.plan) {
             return Err(Refusal::Unable { edge: self.world.name().to_owned(), missing });
         }
@@ -223,7 +228,7 @@ impl<W: World> Control<W> {
 
     /// Ends the deployment of a group and undoes what it did. The answer is its id.
     pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
-        self.policy(group)?;
+        self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;
         let Some(running) = live(&current).await else {
@@ -240,17 +245,17 @@ impl<W: World> Control<W> {
 
     /// Brings the old version of a group back. The answer is the deployment that is rolled back.
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
-        let policy = self.policy(group)?;
+        let policy = self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;
         let Some(running) = live(&current).await else {
-            return Err(self.no_way_back(group, policy).await?);
+            return Err(self.no_way_back(group, &policy).await?);
         };
         match running.phase().await {
             Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Draining { .. } => {
                 self.verify_way_back(group, running).await?;
             }
-            Phase::Decommissioning(_) => return Err(self.no_way_back(group, policy).await?),
+            Phase::Decommissioning(_) => return Err(self.no_way_back(group, &policy).await?),
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
                 return Err(running.refusal("it is being undone already".to_owned()).await);
             }
@@ -350,16 +355,40 @@ impl<W: World> Control<W> {
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })
     }
 
-    fn policy(&self, group: &str) -> Result<&Policy, Refusal> {
-        self.config.group(group).ok_or_else(|| Refusal::UnknownGroup {
-            group: group.to_owned(),
-            known: self.config.group.keys().map(|name| name.as_str().to_owned()).collect(),
-        })
+    /// The groups of the configuration.
+    fn groups(&self) -> Vec<String> {
+        self.loaded.load().0.config.group.keys().map(|name| name.as_str().to_owned()).collect()
+    }
+
+    /// The policy that something new begins with.
+    fn policy(&self, group: &str) -> Result<Policy, Refusal> {
+        let loaded = self.loaded.load();
+        let (Loaded { config, path, broken, .. }, _) = &**loaded;
+        match (config.group(group), broken) {
+            (Some(policy), _) => Ok(policy.clone()),
+            (None, Some(why)) => Err(Refusal::BrokenConfiguration { file: path.clone(), why: why.clone() }),
+            (None, None) => Err(self.unknown_group(group)),
+        }
+    }
+
+    /// The policy of a group, or that of its last deployment if the configuration does not have the group any more.
+    async fn policy_or_last(&self, group: &str) -> Result<Policy, Refusal> {
+        match self.policy(group) {
+            Ok(policy) => Ok(policy),
+            Err(refused) => {
+                let last = self.journal.history(Some(group), 1).await?.pop();
+                last.map(|entry| entry.deployment.policy).ok_or(refused)
+            }
+        }
+    }
+
+    fn unknown_group(&self, group: &str) -> Refusal {
+        Refusal::UnknownGroup { group: group.to_owned(), known: self.groups() }
     }
 
     /// A refusal when this daemon may only read the edge.
     async fn writable(&self) -> Result<(), Refusal> {
-        let (name, section) = &self.config.edge;
+        let (name, section) = self.loaded.load().0.config.edge.clone();
         if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
             return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
         }

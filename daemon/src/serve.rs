@@ -11,10 +11,11 @@ use axum::routing::get;
 use cutover_engine::clock::Clock;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::FlockOperation;
+use tokio::sync::mpsc;
 
 use crate::api::{self, Caller};
 use crate::command::Runner;
-use crate::config::Config;
+use crate::config::Loaded;
 use crate::control::Control;
 use crate::journal::{JournalError, SqliteJournal};
 use crate::live::Live;
@@ -38,6 +39,9 @@ pub enum ServeError {
     /// Another daemon has it.
     #[error("daemon.state \"{}\" is in use by another daemon", .0.display())]
     InUse(PathBuf),
+    /// The configuration cannot be used, and no deployment is under way that could go on without it.
+    #[error("{0}")]
+    Broken(String),
     /// The journal.
     #[error("journal: {0}")]
     Journal(#[from] JournalError),
@@ -54,13 +58,25 @@ pub enum ServeError {
     SocketInUse(PathBuf),
 }
 
-/// Serves until `stop` is done, with nginx as the world. Deployments under way are taken up again by the next daemon.
-pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+/// Serves until `stop` is done, with nginx as the world. Deployments under way are taken up again by the next daemon. What comes from
+/// `reloads` takes the place of the configuration.
+pub async fn serve(
+    loaded: Loaded,
+    mut reloads: mpsc::Receiver<Loaded>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let config = loaded.config.clone();
     let state = &config.daemon.state;
     let failed = |source| ServeError::State { path: state.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
     let _lock = lock(state)?;
     let journal = SqliteJournal::open(state)?;
+    if let Some(why) = &loaded.broken {
+        if journal.open_deployments().await?.is_empty() {
+            return Err(ServeError::Broken(why.clone()));
+        }
+        tracing::error!(why, "the configuration is refused; only deployments under way go on");
+    }
     let socket = socket::bind(&config.daemon.socket, config.daemon.socket_mode)?;
     let mine = socket::identity(&config.daemon.socket);
     if let Some(address) = config.daemon.metrics {
@@ -74,7 +90,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let world =
         Live::new(config.edge.1.module(config.edge.0.as_str()), journal.clone(), Runner::new(commands));
     let shown = config.daemon.socket.clone();
-    let control = Control::resume(config, Arc::new(world), journal, Clock::start()).await?;
+    let control = Control::resume(loaded, Arc::new(world), journal, Clock::start()).await?;
     let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();
     tracing::info!(socket = %shown.display(), "serving");
     // Not waited for at the end: followers of events would keep the daemon from ending.
@@ -83,6 +99,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
             served.map_err(|source| ServeError::Socket { path: shown.clone(), source })?;
         }
         () = stop => {}
+        () = reload(&control, &mut reloads) => {}
     }
     tracing::info!("ending; the next daemon goes on with what is under way");
     // Before the deployments are let go: the socket of the daemon that takes them up may be there right after.
@@ -91,6 +108,20 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     control.stop().await;
     Ok(())
+}
+
+/// Never ends.
+async fn reload<W>(control: &Control<W>, reloads: &mut mpsc::Receiver<Loaded>) {
+    while let Some(loaded) = reloads.recv().await {
+        let (file, groups) = (loaded.path.display().to_string(), loaded.config.group.len());
+        match control.reload(loaded) {
+            Ok(()) => tracing::info!(file, groups, "the configuration was read again"),
+            Err(error) => {
+                tracing::error!(file, %error, "the new configuration is refused, the old one stays");
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Holds the state folder for this process, however it ends.

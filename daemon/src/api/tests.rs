@@ -26,7 +26,7 @@ impl Bench {
         let journal = SqliteJournal::open(folder.path()).unwrap();
         let clock = Clock::starting_at(Time(1_000_000));
         let control =
-            Control::resume(crate::config::tests::usual(), Arc::new(Scripted::new()), journal, clock).await;
+            Control::resume(crate::config::tests::loaded(), Arc::new(Scripted::new()), journal, clock).await;
         let router = router(control.unwrap()).layer(MockConnectInfo(Caller { uid: Some(7) }));
         Self { router, _folder: folder }
     }

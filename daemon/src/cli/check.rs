@@ -5,17 +5,23 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::{CliError, Place};
-use crate::check::{Finding, check, check_door};
+use crate::check::{Finding, check, check_door, check_running};
+use crate::config::Loaded;
+use crate::control::ConfigurationStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {}
 
 impl Check {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
-        let config = place.config()?;
+        let Loaded { config, path, digest, .. } = place.loaded()?;
         let module = config.edge.1.module(config.edge.0.as_str());
         let mut findings = Vec::from_iter(check_door(&config.edge, &module).await);
         findings.extend(check(&config, &module).await);
+        // Without a daemon there is nothing to compare with.
+        if let Ok(running) = place.client()?.get::<ConfigurationStatus>("/v1/configuration").await {
+            findings.extend(check_running(&path, digest, &running));
+        }
         let mut out = io::stdout().lock();
         for finding in &findings {
             writeln!(out, "{finding}")?;

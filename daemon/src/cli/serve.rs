@@ -1,10 +1,14 @@
 //! `cutover serve`
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use super::{CliError, Place};
+use crate::config::{ConfigError, Loaded};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -19,22 +23,58 @@ enum LogFormat {
     Json,
 }
 
+/// The file, and what the command line puts in the place of one of its keys.
+#[derive(Clone, Debug)]
+struct Source {
+    path: PathBuf,
+    socket: Option<PathBuf>,
+}
+
+impl Source {
+    fn with_options(&self, mut loaded: Loaded) -> Loaded {
+        if let Some(socket) = &self.socket {
+            loaded.config.daemon.socket.clone_from(socket);
+        }
+        loaded
+    }
+
+    fn read_for_start(&self) -> Result<Loaded, ConfigError> {
+        Loaded::read_for_start(&self.path).map(|loaded| self.with_options(loaded))
+    }
+
+    fn read(&self) -> Result<Loaded, ConfigError> {
+        Loaded::read(&self.path).map(|loaded| self.with_options(loaded))
+    }
+}
+
 impl Serve {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         log_to_stderr(self.log_format);
-        let mut config = place.config()?;
-        if let Some(socket) = &place.socket {
-            config.daemon.socket.clone_from(socket);
-        }
+        let source = Source { path: place.path(), socket: place.socket.clone() };
+        let loaded = source.read_for_start()?;
         let mut terminated = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut hung_up = signal(SignalKind::hangup())?;
+        let (send, reloads) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while hung_up.recv().await.is_some() {
+                match source.read() {
+                    Ok(loaded) => {
+                        let _ = send.send(loaded).await;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the new configuration is refused, the old one stays")
+                    }
+                }
+            }
+        });
         let stop = async {
             tokio::select! {
                 _ = terminated.recv() => {}
                 _ = interrupted.recv() => {}
             }
         };
-        crate::serve::serve(config, stop).await?;
+        crate::serve::serve(loaded, reloads, stop).await?;
         Ok(0)
     }
 }

@@ -56,7 +56,7 @@ impl<W: World> Fit for StillFit<'_, W> {
 impl<W: World> Control<W> {
     /// Moves the traffic of a group by hand. The answer is the group after it, when nginx has the switch on disk.
     pub async fn switch(&self, group: &str, wanted: ManualSwitch) -> Result<Seen, Refusal> {
-        let policy = self.policy(group)?;
+        let policy = self.policy_or_last(group).await?;
         self.writable().await?;
         let current = self.current(group);
         let mut current = current.lock().await;
@@ -75,7 +75,7 @@ impl<W: World> Control<W> {
             return self.shift(&look, &shift, &fit).await;
         }
         self.nothing_reruns_on(group, &wanted.to)?;
-        match self.is_fit(&look.group, &wanted.to, policy).await {
+        match self.is_fit(&look.group, &wanted.to, &policy).await {
             Ok(()) => {}
             Err(why) if wanted.force => {
                 tracing::warn!(
@@ -91,7 +91,7 @@ impl<W: World> Control<W> {
             self.supersede(&mut current).await?;
         }
         let fit =
-            StillFit { control: self, slot: &wanted.to, policy: Some(policy).filter(|_| !wanted.force) };
+            StillFit { control: self, slot: &wanted.to, policy: Some(&policy).filter(|_| !wanted.force) };
         let shifted = self.shift(&look, &shift, &fit).await;
         if let Ok(_) | Err(Refusal::NotOnDisk { .. }) = &shifted {
             metrics::switched(group, "manual");

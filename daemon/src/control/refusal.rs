@@ -1,5 +1,7 @@
 //! Why something an operator asked for is not done.
 
+use std::path::PathBuf;
+
 use cutover_core::api::{Group, Shared, Traffic};
 use cutover_core::shell::quoted;
 use cutover_engine::edge::EdgeError;
@@ -10,6 +12,17 @@ use crate::journal::JournalError;
 /// A refusal: nothing has changed, unless it says so. Each says what to do instead, where there is something.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// The configuration is broken, and nothing new is begun with it.
+    #[error(
+        "{}: nothing new is begun until it is mended and read again, as by: systemctl reload cutover; {why}",
+        file.display()
+    )]
+    BrokenConfiguration {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Not in the configuration.
     #[error("no group \"{group}\" in the configuration; it has: {}", known.join(", "))]
     UnknownGroup {
@@ -342,7 +355,8 @@ impl Refusal {
         match self {
             Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
             Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) | Self::BadText(_) => 422,
-            Self::Busy { .. }
+            Self::BrokenConfiguration { .. }
+            | Self::Busy { .. }
             | Self::Unfit { .. }
             | Self::NothingToAbort(_)
             | Self::AlreadyCompleted { .. }
@@ -370,6 +384,7 @@ impl Refusal {
     /// A word for programs.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::BrokenConfiguration { .. } => "broken_configuration",
             Self::UnknownGroup { .. } => "unknown_group",
             Self::NotOnEdge { .. } => "not_on_edge",
             Self::UnknownSlot { .. } => "unknown_slot",

@@ -81,7 +81,7 @@ impl<W: World> Control<W> {
         deployment: Option<&str>,
         asked_by: &str,
     ) -> Result<String, Refusal> {
-        self.policy(group)?;
+        self.policy_or_last(group).await?;
         let current = self.current(group);
         let task = {
             let current = current.lock().await;

@@ -1,5 +1,7 @@
 //! How groups and deployments stand, as the control API shows them.
 
+use std::collections::BTreeSet;
+
 use cutover_core::api::{Group as Seen, Peer, Traffic};
 use cutover_core::deployment::Outcome;
 use cutover_engine::clock::rfc3339;
@@ -7,7 +9,6 @@ use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
 use super::{Control, Refusal};
-use crate::config::GroupName;
 use crate::journal::{Entry, JournalError, Switch};
 
 /// A group.
@@ -119,13 +120,17 @@ impl From<Entry> for DeploymentStatus {
 }
 
 impl<W: World> Control<W> {
-    /// All groups of the configuration.
+    /// All groups of the configuration, and those with a deployment under way.
     pub async fn status(&self) -> Result<Vec<GroupStatus>, Refusal> {
         let seen = self.world.groups().await.map_err(|error| error.to_string());
         let mut all = Vec::new();
-        for group in self.config.group.keys().map(GroupName::as_str) {
+        let mut groups = BTreeSet::from_iter(self.groups());
+        groups.extend(
+            self.journal.open_deployments().await?.into_iter().map(|entry| entry.deployment.plan.group),
+        );
+        for group in &groups {
             let seen = seen.as_ref().map_err(String::clone).and_then(|seen| {
-                let seen = seen.iter().find(|seen| seen.name == group);
+                let seen = seen.iter().find(|seen| seen.name == *group);
                 seen.cloned().ok_or_else(|| "nginx has no group of this name".to_owned())
             });
             all.push(self.status_of(group, seen).await?);
@@ -135,7 +140,7 @@ impl<W: World> Control<W> {
 
     /// One group.
     pub async fn group_status(&self, group: &str) -> Result<GroupStatus, Refusal> {
-        self.policy(group)?;
+        self.policy_or_last(group).await?;
         let seen = self.world.look(group).await.map(|look| look.group).map_err(|error| error.to_string());
         self.status_of(group, seen).await
     }
@@ -164,7 +169,7 @@ impl<W: World> Control<W> {
     /// Deployments, the last first.
     pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<DeploymentStatus>, Refusal> {
         if let Some(group) = group {
-            self.policy(group)?;
+            self.policy_or_last(group).await?;
         }
         Ok(self.journal.history(group, limit).await?.into_iter().map(DeploymentStatus::from).collect())
     }
@@ -172,7 +177,7 @@ impl<W: World> Control<W> {
     /// Switches by hand, the last first.
     pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<SwitchStatus>, Refusal> {
         if let Some(group) = group {
-            self.policy(group)?;
+            self.policy_or_last(group).await?;
         }
         Ok(self.journal.switches(group, limit).await?.into_iter().map(SwitchStatus::from).collect())
     }

@@ -131,7 +131,7 @@ impl<W: World> Control<W> {
         groups: &[Seen],
     ) -> Option<String> {
         let other = groups.iter().find(|other| other.name == shared.group && other.name != seen.name)?;
-        self.config.group(&other.name)?;
+        self.policy(&other.name).ok()?;
         if self.not_warm(&self.current(&other.name).try_lock().ok()?).await.is_some() {
             return None;
         }

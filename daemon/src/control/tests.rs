@@ -4,7 +4,7 @@ use cutover_core::api::Group as Seen;
 use cutover_core::deployment::{Outcome, Time};
 
 use super::*;
-use crate::config::tests::usual as config;
+use crate::config::tests::loaded;
 use crate::journal::Superseded;
 use cutover_engine::policy::Duration;
 use cutover_engine::scripted::{self, Fault, Scripted};
@@ -28,18 +28,26 @@ impl Bench {
 
     async fn with_warm(seconds: u64) -> Self {
         let (world, folder) = (Arc::new(Scripted::new()), tempfile::tempdir().unwrap());
-        let mut config = config();
-        config.group.values_mut().for_each(|group| group.warm = Duration::seconds(seconds));
+        let mut loaded = loaded();
+        loaded.config.group.values_mut().for_each(|group| group.warm = Duration::seconds(seconds));
         let journal = SqliteJournal::open(folder.path()).unwrap();
         let clock = Clock::starting_at(Time(1_000_000));
-        let control = Control::resume(config, Arc::clone(&world), journal, clock).await.unwrap();
+        let control = Control::resume(loaded, Arc::clone(&world), journal, clock).await.unwrap();
         Self { control, world, folder }
     }
 
     async fn control(world: &Arc<Scripted>, folder: &tempfile::TempDir, now: Time) -> Control<Scripted> {
+        Self::control_with(loaded(), world, folder, now).await
+    }
+
+    async fn control_with(
+        loaded: Loaded,
+        world: &Arc<Scripted>,
+        folder: &tempfile::TempDir,
+        now: Time,
+    ) -> Control<Scripted> {
         let journal = SqliteJournal::open(folder.path()).unwrap();
-        let config = config();
-        Control::resume(config, Arc::clone(world), journal, Clock::starting_at(now)).await.unwrap()
+        Control::resume(loaded, Arc::clone(world), journal, Clock::starting_at(now)).await.unwrap()
     }
 
     async fn deploy(&self, version: &str) -> Result<Deployment, Refusal> {
@@ -274,9 +282,9 @@ async fn a_refused_rollback_does_not_name_the_version_that_is_live() {
 #[tokio::test(start_paused = true)]
 async fn nothing_begins_that_nginx_would_refuse_in_the_end() {
     let mut bench = Bench::new().await;
-    let mut config = config();
-    config.edge.1.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
-    bench.control.config = Arc::new(config);
+    let mut loaded = loaded();
+    loaded.config.edge.1.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
+    bench.control.loaded = Arc::new(ArcSwap::from_pointee((loaded, Time(0))));
     assert_eq!(bench.deploy("2").await.unwrap_err().code(), "reads_only");
     assert_eq!(bench.switch("green", true).await.unwrap_err().code(), "reads_only");
 }
@@ -342,4 +350,65 @@ async fn old_deployments_are_forgotten() {
         }
     }
     panic!("{} are kept", bench.control.history(None, 1_000).await.unwrap().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_is_read_again_counts_for_what_is_new() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    let mut new = loaded();
+    new.config.group.values_mut().for_each(|policy| policy.warm = Duration::seconds(0));
+    bench.control.reload(new).unwrap();
+    bench.until(&two.id, "warm").await;
+    let three = bench.deploy("3").await.unwrap();
+    assert_eq!(three.plan.warm, std::time::Duration::ZERO);
+    bench.until(&three.id, "completed").await;
+    assert_eq!(two.plan.warm, std::time::Duration::from_secs(20), "it ends as it began");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_gone_from_the_configuration_can_still_be_taken_back() {
+    let bench = Bench::with_warm(3600).await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    let mut new = loaded();
+    new.config.group.clear();
+    bench.control.reload(new).unwrap();
+    assert_eq!(bench.deploy("3").await.unwrap_err().code(), "unknown_group");
+    assert_eq!(bench.control.status().await.unwrap().len(), 1, "its deployment is under way");
+    bench.control.rollback("shop", "me").await.unwrap();
+    bench.until(&two.id, "rolled_back").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_once_and_for_all_is_refused() {
+    let bench = Bench::new().await;
+    let mut new = loaded();
+    new.config.daemon.state = "/elsewhere".into();
+    let refused = bench.control.reload(new).unwrap_err().to_string();
+    assert_eq!(refused, "[daemon] has changed, which takes a restart of the daemon");
+    let mut new = loaded();
+    new.config.edge.1.admin = AdminAddress::Unix("/elsewhere".into());
+    new.config.group.clear();
+    let refused = bench.control.reload(new).unwrap_err().to_string();
+    assert_eq!(refused, "[edge.nginx] has changed, which takes a restart of the daemon");
+    bench.deploy("2").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_new_is_begun_with_a_broken_configuration() {
+    let bench = Bench::with_warm(3600).await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "soaking").await;
+    let mut broken = loaded();
+    broken.config.group.clear();
+    broken.broken = Some("line 7: no".to_owned());
+    let control = Bench::control_with(broken, &bench.world, &bench.folder, Time(1_100_000)).await;
+    let bench = Bench { control, ..bench };
+    bench.until(&two.id, "warm").await;
+    let refused = bench.deploy("3").await.unwrap_err();
+    assert_eq!(refused.code(), "broken_configuration");
+    assert!(refused.to_string().ends_with("systemctl reload cutover; line 7: no"), "{refused}");
+    bench.control.reload(loaded()).unwrap();
+    bench.deploy("3").await.unwrap();
 }

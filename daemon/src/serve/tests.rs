@@ -3,14 +3,20 @@
 use std::future::pending;
 
 use super::*;
+use crate::config::{Config, Digest};
 
-fn config(folder: &Path, socket: &str) -> Config {
+fn config(folder: &Path, socket: &str) -> Loaded {
     let folder = folder.display();
-    Config::parse(&format!(
+    let text = format!(
         "[daemon]\nsocket = \"{folder}/{socket}\"\nstate = \"{folder}/state\"\n\
          [edge.nginx]\nadmin = \"unix:{folder}/nginx.sock\"\n[group.shop]\n"
-    ))
-    .unwrap()
+    );
+    let config = Config::parse(&text).unwrap();
+    Loaded { config, path: PathBuf::from("cutover.toml"), digest: Digest::of(&text), broken: None }
+}
+
+fn no_reloads() -> mpsc::Receiver<Loaded> {
+    mpsc::channel(1).1
 }
 
 async fn until_there(path: &Path) {
@@ -22,16 +28,16 @@ async fn until_there(path: &Path) {
 #[tokio::test]
 async fn one_daemon_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
-    let first = tokio::spawn(serve(config(folder.path(), "a.sock"), pending()));
+    let first = tokio::spawn(serve(config(folder.path(), "a.sock"), no_reloads(), pending()));
     let socket = folder.path().join("a.sock");
     until_there(&socket).await;
-    let second = serve(config(folder.path(), "b.sock"), pending()).await;
+    let second = serve(config(folder.path(), "b.sock"), no_reloads(), pending()).await;
     assert!(matches!(second, Err(ServeError::InUse(_))), "{second:?}");
 
     let elsewhere = tempfile::tempdir().unwrap();
     let mut third = config(elsewhere.path(), "c.sock");
-    third.daemon.socket.clone_from(&socket);
-    let third = serve(third, pending()).await;
+    third.config.daemon.socket.clone_from(&socket);
+    let third = serve(third, no_reloads(), pending()).await;
     assert!(matches!(third, Err(ServeError::SocketInUse(_))), "{third:?}");
 
     // As by SIGKILL: the socket stays behind, the lock does not.
@@ -39,7 +45,7 @@ async fn one_daemon_at_a_time() {
     let _ = first.await;
     assert!(socket.exists());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let next = tokio::spawn(serve(config(folder.path(), "a.sock"), async {
+    let next = tokio::spawn(serve(config(folder.path(), "a.sock"), no_reloads(), async {
         let _ = stopped.await;
     }));
     until_there(&socket).await;
@@ -51,7 +57,7 @@ async fn one_daemon_at_a_time() {
 #[tokio::test]
 async fn the_state_folder_is_private() {
     let folder = tempfile::tempdir().unwrap();
-    let daemon = tokio::spawn(serve(config(folder.path(), "a.sock"), pending()));
+    let daemon = tokio::spawn(serve(config(folder.path(), "a.sock"), no_reloads(), pending()));
     until_there(&folder.path().join("a.sock")).await;
     let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("state"), 0o700);
@@ -66,9 +72,9 @@ async fn metrics_that_cannot_be_served_and_a_socket_of_another_daemon_are_left_a
     let socket = folder.path().join("a.sock");
     let mut config = config(folder.path(), "a.sock");
     let address = format!("\"{}\"", taken.local_addr().unwrap());
-    config.daemon.metrics = Some(serde_json::from_str(&address).unwrap());
+    config.config.daemon.metrics = Some(serde_json::from_str(&address).unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let daemon = tokio::spawn(serve(config, async {
+    let daemon = tokio::spawn(serve(config, no_reloads(), async {
         let _ = stopped.await;
     }));
     until_there(&socket).await;
