@@ -1,4 +1,4 @@
-# nginx of Debian 12 with the module, and the daemon, in one image that needs no root: see docs/container.md.
+# One image with Debian 12's nginx, the module and the daemon, without root: see docs/container.md.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /cutover
@@ -23,9 +23,9 @@ COPY --chmod=0644 container/nginx.conf container/cutover.toml /etc/cutover/
 
 USER cutover
 EXPOSE 8080
-# The configuration; where the traffic goes; the journal of the deployments.
+# The configuration, nginx's state file, the journal of the deployments.
 VOLUME ["/etc/cutover", "/var/lib/cutover", "/var/lib/cutover-daemon"]
-# Asks the daemon, which asks nginx.
+# Asks the daemon, and the daemon asks nginx.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["cutover-entrypoint", "health"]
 ENTRYPOINT ["cutover-entrypoint"]
 CMD ["all"]

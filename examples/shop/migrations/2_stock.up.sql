@@ -1,2 +1,2 @@
--- With a default: the release before this one goes on inserting without knowing the column.
+-- The default lets the release before this one insert rows without this column.
 ALTER TABLE products ADD COLUMN stock INTEGER NOT NULL DEFAULT 1000;

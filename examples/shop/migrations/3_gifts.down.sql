@@ -1,3 +1,3 @@
--- Orders that were placed meanwhile stay; what only the newer release knows of them goes.
+-- Orders placed in the meantime stay, without the columns of the newer release.
 DROP TABLE wrappings;
 ALTER TABLE orders DROP COLUMN gift_note;
