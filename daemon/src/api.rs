@@ -118,9 +118,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 }
 
 /// A query whose errors are an [`ErrorAnswer`] too.
-struct Asked<T>(T);
+struct QueryOf<T>(T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
@@ -275,14 +275,14 @@ impl HistoryQuery {
 
 async fn history<W: World>(
     State(control): State<Control<W>>,
-    Asked(query): Asked<HistoryQuery>,
+    QueryOf(query): QueryOf<HistoryQuery>,
 ) -> Result<Json<Vec<DeploymentStatus>>, Refusal> {
     control.history(query.group()?.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
 }
 
 async fn switches<W: World>(
     State(control): State<Control<W>>,
-    Asked(query): Asked<HistoryQuery>,
+    QueryOf(query): QueryOf<HistoryQuery>,
 ) -> Result<Json<Vec<SwitchStatus>>, Refusal> {
     control.switches(query.group()?.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
 }

@@ -46,7 +46,7 @@ pub enum JournalError {
     },
     /// It is not a journal, or of another version.
     #[error("{} {what}", path.display())]
-    Alien {
+    Unrecognised {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

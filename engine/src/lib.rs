@@ -24,6 +24,7 @@ pub mod peers;
 pub mod policy;
 pub mod prober;
 #[cfg(any(test, feature = "scripted"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a wrong script fails its test")]
 pub mod scripted;
 pub mod shifting;
 pub mod world;

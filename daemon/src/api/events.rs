@@ -12,7 +12,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::Asked;
+use super::QueryOf;
 use super::text::DeploymentId;
 use crate::control::{Control, Refusal};
 use crate::journal::{Record, SqliteJournal};
@@ -66,7 +66,7 @@ pub(super) struct After {
 pub(super) async fn follow<W: World>(
     State(control): State<Control<W>>,
     DeploymentId(id): DeploymentId,
-    Asked(After { after }): Asked<After>,
+    QueryOf(After { after }): QueryOf<After>,
 ) -> Result<Response, Refusal> {
     let status = control.deployment(&id).await?;
     let journal = control.journal().clone();

@@ -47,7 +47,7 @@ pub enum ClientError {
     Failed(String),
     /// It is not the daemon, or another version of it.
     #[error("the daemon's answer cannot be read: {0}")]
-    Alien(String),
+    Unrecognised(String),
     /// The wait for it was too long.
     #[error("the daemon was away for {} s, in the middle of deployment \"{deployment}\"; see `cutover history`", patience.as_secs())]
     Gone {
@@ -85,7 +85,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::Alien(error.to_string()))?;
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Unrecognised(error.to_string()))?;
         self.call("POST", path, Some(body), LIMIT).await
     }
 
@@ -95,7 +95,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::Alien(error.to_string()))?;
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Unrecognised(error.to_string()))?;
         self.call("POST", path, Some(body), Duration::MAX).await
     }
 
@@ -123,7 +123,7 @@ impl Client {
         let answer = answer.map_err(|error| self.error(error))?;
         if (200..300).contains(&answer.status) {
             return serde_json::from_slice(&answer.body)
-                .map_err(|error| ClientError::Alien(error.to_string()));
+                .map_err(|error| ClientError::Unrecognised(error.to_string()));
         }
         Err(refused(answer.status, &answer.body))
     }

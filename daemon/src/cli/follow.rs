@@ -59,7 +59,7 @@ async fn until_broken(
         }
         let Some(line) = line? else { return Ok(None) };
         let event: DeploymentEvent =
-            serde_json::from_str(&line).map_err(|error| ClientError::Alien(error.to_string()))?;
+            serde_json::from_str(&line).map_err(|error| ClientError::Unrecognised(error.to_string()))?;
         *after = event.seq;
         printer.print(&line, &event)?;
         if let Some(outcome) = event.outcome {

@@ -20,15 +20,15 @@ const REMAINS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// Makes the journal, which is not there.
 pub(super) fn make(path: &Path) -> Result<(), JournalError> {
-    let alien = |what: String| JournalError::Alien { path: path.to_owned(), what };
+    let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     if let Some(left) = left_behind(path) {
-        return Err(alien(format!(
+        return Err(unrecognised(format!(
             "is missing, but \"{}\" is there, with records that belong to it: put it back, or move that file away to begin anew",
             left.display()
         )));
     }
     let failed = |error: io::Error| {
-        alien(format!(
+        unrecognised(format!(
             "cannot be made: {error}; daemon.state must be a folder that the daemon's user can write"
         ))
     };

@@ -96,16 +96,16 @@ pub(super) const SELECT_OLD: &str = "
 
 /// Opens the journal, or makes it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
-    let alien = |what: String| JournalError::Alien { path: path.to_owned(), what };
+    let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     match fs::metadata(path) {
         Ok(file) if file.len() == 0 => return Err(damaged(path, "it is empty")),
         Ok(_) if is_cut_off(path) => return Err(damaged(path, "it is cut off")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
-            return Err(alien("is a link to a file that is not there".to_owned()));
+            return Err(unrecognised("is a link to a file that is not there".to_owned()));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => draft::make(path)?,
-        Err(error) => return Err(alien(format!("cannot be opened: {error}"))),
+        Err(error) => return Err(unrecognised(format!("cannot be opened: {error}"))),
     }
     let connection = Connection::open(path).map_err(|source| failed(path, source))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(|source| failed(path, source))?;
@@ -137,7 +137,7 @@ fn is_cut_off(path: &Path) -> bool {
 }
 
 fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
-    let alien = |what: String| JournalError::Alien { path: path.to_owned(), what };
+    let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     let read = |name: &str| {
         let value = connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         value.map_err(|source| failed(path, source))
@@ -157,9 +157,11 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
             } else {
                 "start the daemon that wrote it, or a newer one"
             };
-            Err(alien(format!("has format version {other}, this daemon reads version {VERSION}: {next}")))
+            Err(unrecognised(format!(
+                "has format version {other}, this daemon reads version {VERSION}: {next}"
+            )))
         }
-        _ => Err(alien("is a database, but not a journal of cutover".to_owned())),
+        _ => Err(unrecognised("is a database, but not a journal of cutover".to_owned())),
     }
 }
 
@@ -175,5 +177,5 @@ fn damaged(path: &Path, why: &str) -> JournalError {
         "is damaged: {why}; move it away, with the files beside it that have its name and end with -wal and -shm; then put a \
          backup in its place, or begin anew without one"
     );
-    JournalError::Alien { path: path.to_owned(), what }
+    JournalError::Unrecognised { path: path.to_owned(), what }
 }

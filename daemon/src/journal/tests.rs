@@ -187,7 +187,7 @@ async fn what_cannot_be_read_is_closed_and_the_others_go_on() {
         .connection
         .lock()
         .execute_batch(
-            "UPDATE deployments SET plan = 'alien' WHERE id = 'a';
+            "UPDATE deployments SET plan = 'unrecognised' WHERE id = 'a';
              UPDATE records SET state = '{\"phase\": \"unheard_of\"}' WHERE deployment = 'b'",
         )
         .unwrap();

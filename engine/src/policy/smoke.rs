@@ -88,14 +88,14 @@ impl TryFrom<RawSmoke> for Smoke {
             return Err(format!("smoke \"{name}\": timeout \"{timeout}\" is too short: at least \"1ms\""));
         }
         if let Some(command) = raw.command {
-            let alien = [
+            let unrecognised = [
                 ("method", raw.method.is_some()),
                 ("path", raw.path.is_some()),
                 ("headers", raw.headers.is_some()),
                 ("body", raw.body.is_some()),
                 ("expect", raw.expect.is_some()),
             ];
-            if let Some((key, _)) = alien.iter().find(|(_, there)| *there) {
+            if let Some((key, _)) = unrecognised.iter().find(|(_, there)| *there) {
                 return Err(format!("smoke \"{name}\" has a command: \"{key}\" does not go with it"));
             }
             let timeout = raw.timeout.unwrap_or(Duration::seconds(60));
