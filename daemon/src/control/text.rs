@@ -65,7 +65,9 @@ impl fmt::Display for Text {
 impl Text {
     /// The text, if it can be used. No more of a reason than is kept anywhere.
     pub fn check(self, text: String) -> Result<String, BadText> {
-        if text.contains(char::is_control) {
+        // A name is as it is in nginx.
+        let is_free = matches!(self, Self::Version | Self::Reason);
+        if text.contains(|c: char| c.is_control() || (is_free && is_directional(c))) {
             return Err(BadText::ControlCharacter { what: self, shown: shown(&text) });
         }
         match self {
@@ -76,6 +78,11 @@ impl Text {
             _ => Ok(text),
         }
     }
+}
+
+/// Characters that a terminal obeys and does not show: what follows them is shown in another order than it is.
+fn is_directional(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// As much as tells which one it is.
@@ -110,6 +117,18 @@ mod tests {
         for text in ["", "2", "v2 \"é\" 版", "a'b", "x\u{2028}y"] {
             assert_eq!(Text::Version.check(text.to_owned()).as_deref(), Ok(text));
         }
+    }
+
+    #[test]
+    fn characters_that_turn_the_text_around() {
+        for what in [Text::Version, Text::Reason] {
+            let said = what.check("1\u{202e}2".to_owned()).unwrap_err().to_string();
+            assert!(
+                said.starts_with(&format!("{what} \"1\\u{{202e}}2\" holds a control character")),
+                "{said}"
+            );
+        }
+        assert!(Text::Group.check("1\u{200f}2".to_owned()).is_ok(), "nginx allows it in names");
     }
 
     #[test]

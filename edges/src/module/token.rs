@@ -29,6 +29,8 @@ enum Why {
     Missing,
     #[error("cannot be read by the user with id {user}: {error}")]
     Read { user: u32, error: String },
+    #[error("is not a regular file")]
+    NoFile,
     #[error(transparent)]
     Bad(BadFile),
 }
@@ -94,6 +96,10 @@ impl TokenFile {
 
 fn read(path: &Path) -> Result<Token, Why> {
     let facts = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if !facts.is_file() {
+        // A pipe would be waited for.
+        return Err(Why::NoFile);
+    }
     let facts = Facts { owner: facts.uid(), mode: facts.mode(), length: facts.len() };
     facts.check(rustix::process::geteuid().as_raw()).map_err(Why::Bad)?;
     let content = fs::read(path).map_err(|error| unreadable(&error))?;
@@ -139,14 +145,11 @@ mod tests {
         file.take(Some(token.clone()));
         let shown = format!("{token:?} {:?} {file:?}", token.header());
         assert!(!shown.contains("secret"), "{shown}");
-        let folder = TokenFile::new("edge.nginx.token_file".to_owned(), folder.path())
-            .check()
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            folder.contains("can be read or written by others") || folder.contains("directory"),
-            "{folder}"
-        );
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for other in [folder.path(), &pipe] {
+            let error = TokenFile::new("edge.nginx.token_file".to_owned(), other).check().await.unwrap_err();
+            assert!(error.to_string().ends_with("is not a regular file"), "{error}");
+        }
     }
 }
