@@ -24,7 +24,9 @@ mod journal;
 mod suite;
 
 pub use journal::{Cut, MemoryJournal};
-pub use suite::{Place, killed_again_and_again, killed_at_every_record};
+pub use suite::{
+    Place, everything_fails_in_turn, killed_again_and_again, killed_at_every_record, moved_by_somebody_else,
+};
 
 /// For ever, as far as a test goes.
 pub const ALWAYS: u32 = u32::MAX;

@@ -259,3 +259,8 @@ async fn a_driver_that_is_killed_at_every_record_goes_on() {
 async fn a_driver_that_is_killed_again_and_again_comes_to_its_end() {
     scripted::killed_again_and_again(Folder::new).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn everything_fails_in_turn() {
+    scripted::everything_fails_in_turn(Folder::new).await;
+}

@@ -4,11 +4,10 @@ use cutover_core::deployment::{Outcome, Time};
 
 use super::*;
 use crate::journal::Deployment;
-use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
+use crate::scripted::{ALWAYS, MemoryJournal, Scripted, deployment};
 
 mod commands;
-mod cuts;
-mod faults;
+mod suite;
 mod taken_back;
 mod traffic;
 mod way_back;

@@ -1,4 +1,4 @@
-//! A driver that is killed at each record of the journal in memory.
+//! The tests that every journal must pass, over the journal in memory.
 
 use cutover_core::deployment::State;
 
@@ -27,4 +27,14 @@ async fn killed_at_every_record() {
 #[tokio::test(start_paused = true)]
 async fn killed_again_and_again() {
     scripted::killed_again_and_again(|| Memory(MemoryJournal::default())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_fails_in_turn() {
+    scripted::everything_fails_in_turn(|| Memory(MemoryJournal::default())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_somebody_else_moves_is_not_fought_over() {
+    scripted::moved_by_somebody_else(|| Memory(MemoryJournal::default())).await;
 }

@@ -1,10 +1,15 @@
-//! Every effect failing in turn: how the deployment ends, and what is left.
+//! Everything that a deployment does fails in turn: how it ends, and what is left.
 
-use super::*;
+use std::sync::Arc;
+
+use cutover_core::deployment::State;
+
+use super::place::{Place, begin, drive};
+use crate::scripted::{ALWAYS, Fault, Scene, Scripted};
 
 struct Case {
     name: &'static str,
-    script: fn(&mut crate::scripted::Scene),
+    script: fn(&mut Scene),
     end: &'static str,
     active: &'static str,
     /// Moves of the route.
@@ -19,7 +24,7 @@ const BLUE: &[&str] = &["blue"];
 const GREEN: &[&str] = &["green"];
 const BOTH: &[&str] = &["blue", "green"];
 
-fn bad(scene: &mut crate::scripted::Scene) {
+fn bad(scene: &mut Scene) {
     scene.bad_version = Some("2".to_owned());
 }
 
@@ -305,12 +310,12 @@ const CASES: &[Case] = &[
     },
 ];
 
-#[tokio::test(start_paused = true)]
-async fn every_effect_fails_in_turn() {
+/// Lets each step of a deployment fail in turn. `new` makes an empty place.
+pub async fn everything_fails_in_turn<P: Place>(new: impl Fn() -> P) {
     for case in CASES {
         let world = Arc::new(Scripted::new());
         (case.script)(&mut world.scene());
-        let state = run(&world).await;
+        let state = run(&new(), &world).await;
         let mut scene = world.scene();
         scene.deliver();
         let name = case.name;
@@ -323,18 +328,24 @@ async fn every_effect_fails_in_turn() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_route_that_somebody_else_moves_is_not_fought_over() {
+/// Lets somebody else move the route at each moment: the driver does not fight over it. `new` makes an empty place.
+pub async fn moved_by_somebody_else<P: Place>(new: impl Fn() -> P) {
     for reads in 1..80 {
         for to in ["blue", "green"] {
             let world = Arc::new(Scripted::new());
             world.scene().meddler = Some((reads, to.to_owned()));
             bad(&mut world.scene());
-            let state = run(&world).await;
+            let state = run(&new(), &world).await;
             let scene = world.scene();
             assert!(state.phase.is_final());
             assert_eq!(scene.violations, [""; 0], "after {reads} reads, to {to}: {state:?}");
             assert!(scene.moves.len() <= 2, "after {reads} reads, to {to}: {:?}", scene.moves);
         }
     }
+}
+
+async fn run<P: Place>(place: &P, world: &Arc<Scripted>) -> State {
+    let journal = begin(place).await;
+    let ended = drive(world, journal, 1_000).await.expect("it has begun");
+    ended.expect("the journal takes every record")
 }

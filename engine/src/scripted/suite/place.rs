@@ -1,0 +1,47 @@
+//! Where a journal lies, and driving a deployment there.
+
+use std::sync::Arc;
+
+use cutover_core::deployment::{State, Time};
+
+use crate::clock::Clock;
+use crate::driver::Driver;
+use crate::journal::{Deployment, Journal, JournalError};
+use crate::scripted::{Scripted, deployment};
+
+/// Where a journal lies. It survives the process that writes it.
+pub trait Place {
+    /// The journal.
+    type Journal: Journal;
+
+    /// Opens the journal, as a process does when it starts.
+    fn open(&self) -> Self::Journal;
+
+    /// Writes a new deployment and its first state.
+    fn begin(
+        &self,
+        journal: &Self::Journal,
+        deployment: Deployment,
+        state: &State,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Opens the journal and begins the usual deployment.
+pub(super) async fn begin<P: Place>(place: &P) -> P::Journal {
+    let (journal, deployment) = (place.open(), deployment());
+    let state = deployment.plan.begin(Time(1_000));
+    place.begin(&journal, deployment, &state).await;
+    journal
+}
+
+/// Drives the open deployment as a process does that has just started; `None`: there is none.
+pub(super) async fn drive<J: Journal>(
+    world: &Arc<Scripted>,
+    journal: J,
+    now: u64,
+) -> Option<Result<State, JournalError>> {
+    let entry = journal.open().await.expect("the journal can be read").pop()?;
+    let clock = Clock::starting_at(Time(now));
+    let (driver, _handle) = Driver::new(Arc::clone(world), journal, clock, entry);
+    Some(driver.run().await)
+}
