@@ -1,5 +1,7 @@
 //! Tables of single transitions.
 
+use std::time::Duration;
+
 use super::*;
 use crate::counters::Counters;
 
