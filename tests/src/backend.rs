@@ -4,7 +4,7 @@
 //! which slot answered which request; see [`crate::load::check`].
 
 mod connection;
-mod counted;
+mod counting_stream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

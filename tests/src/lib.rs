@@ -6,11 +6,11 @@
 //! | [`Nginx`] | one nginx under a temporary prefix; its teardown reads the error log |
 //! | [`Backend`] | an HTTP server inside the test that counts what really reached it |
 //! | [`Admin`] | a client of the module's admin API |
-//! | [`Load`] | connections that check each answer, with [`Expected`] as the judge of slots |
+//! | [`Load`] | connections that check each answer, with [`SlotOracle`] as the judge of slots |
 //! | [`SteppingClock`] | a wall clock of nginx's own that a test sets |
-//! | [`Edge`] | an nginx with one group over two backends, and a [`Switcher`] of it |
+//! | [`TestEdge`] | an nginx with one group over two backends, and a [`Switcher`] of it |
 //! | [`Daemon`] | `cutover serve` and the command line beside it |
-//! | [`Stage`] | nginx, the daemon, and slots that are backends of the test's own |
+//! | [`TestHost`] | nginx, the daemon, and slots that are backends of the test's own |
 //! | [`Site`] | all of it: nginx, the daemon, and a real shop with its database |
 //!
 //! Every process is ended by its id when its fixture goes, also when the test panics. Waits poll a condition and end
@@ -23,8 +23,6 @@ pub mod backend;
 pub mod certificate;
 pub mod client;
 pub mod daemon;
-pub mod edge;
-pub mod expected;
 pub mod flavour;
 pub mod footprint;
 pub mod http1;
@@ -32,25 +30,27 @@ pub mod load;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod route_watcher;
 pub mod seed;
 pub mod site;
-pub mod stage;
+pub mod slot_oracle;
 pub mod stepping_clock;
 pub mod switcher;
 pub mod temp;
+pub mod test_edge;
+pub mod test_host;
 pub mod wait;
-pub mod watch;
 
 pub use admin::Admin;
 pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
-pub use edge::Edge;
-pub use expected::Expected;
 pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;
 pub use site::Site;
-pub use stage::Stage;
+pub use slot_oracle::SlotOracle;
 pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;
+pub use test_edge::TestEdge;
+pub use test_host::TestHost;

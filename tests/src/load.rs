@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::expected::Expected;
+use crate::slot_oracle::SlotOracle;
 use crate::wait;
 
 pub use report::{Failure, Report};
@@ -100,7 +100,7 @@ pub struct Load {
 #[derive(Debug)]
 struct Shared {
     plan: Plan,
-    expected: Arc<Expected>,
+    expected: Arc<SlotOracle>,
     report: Mutex<Report>,
     stop: AtomicBool,
     next_id: AtomicU64,
@@ -108,7 +108,7 @@ struct Shared {
 
 impl Load {
     /// Starts it; `expected` knows which slot should answer.
-    pub fn start(plan: Plan, expected: &Arc<Expected>) -> Self {
+    pub fn start(plan: Plan, expected: &Arc<SlotOracle>) -> Self {
         let shared = Arc::new(Shared {
             plan,
             expected: Arc::clone(expected),
@@ -132,7 +132,7 @@ impl Load {
     }
 
     /// The judge of slots.
-    pub fn expected(&self) -> &Arc<Expected> {
+    pub fn oracle(&self) -> &Arc<SlotOracle> {
         &self.shared.expected
     }
 
@@ -174,7 +174,7 @@ impl Shared {
     }
 
     /// Judges an answer, or the lack of one.
-    fn judge(&self, sent: Instant, outcome: check::Outcome) {
+    fn judge(&self, sent: Instant, outcome: check::RequestOutcome) {
         let answered = Instant::now();
         let allowed = outcome.slot.as_deref().is_none_or(|slot| self.expected.allows(slot, sent, answered));
         self.report().add(sent, answered, outcome, allowed);

@@ -39,7 +39,7 @@ pub struct Nginx {
 
 /// What `nginx -t` or a start answered.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ProgramOutput {
     /// Whether nginx was content.
     pub ok: bool,
     /// What it printed.
@@ -79,12 +79,12 @@ impl Nginx {
     }
 
     /// `nginx -t` with the configuration as it is now.
-    pub fn check(&self) -> Result<Answer> {
+    pub fn check(&self) -> Result<ProgramOutput> {
         self.run(&["-t"])
     }
 
     /// `nginx -s SIGNAL` with the configuration as it is now.
-    pub fn signal(&self, signal: &str) -> Result<Answer> {
+    pub fn signal(&self, signal: &str) -> Result<ProgramOutput> {
         self.run(&["-s", signal])
     }
 
@@ -98,7 +98,7 @@ impl Nginx {
     }
 
     /// Starts it and tells whether it came up. Its refusal is also in the error log: see [`expect_in_log`](Self::expect_in_log).
-    pub async fn try_start(&self) -> Result<Answer> {
+    pub async fn try_start(&self) -> Result<ProgramOutput> {
         let answer = self.run(&[])?;
         if answer.ok {
             self.wait_for_workers(&[], self.error_log().len()).await?;
@@ -151,7 +151,7 @@ impl Nginx {
         Ok(())
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<Answer> {
+    fn run(&self, arguments: &[&str]) -> Result<ProgramOutput> {
         let program = self.flavour.nginx();
         let log = self.prefix().join("start.log");
         // A file, not a pipe: the daemon keeps the handle and a pipe would never end.
@@ -172,7 +172,7 @@ impl Nginx {
             .stderr(handle)
             .status()
             .with_context(|| format!("failed to run {}", program.display()))?;
-        Ok(Answer { ok: status.success(), output: std::fs::read_to_string(&log)? })
+        Ok(ProgramOutput { ok: status.success(), output: std::fs::read_to_string(&log)? })
     }
 }
 

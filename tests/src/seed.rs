@@ -1,4 +1,4 @@
-//! Chance that can be repeated: `CUTOVER_SEED` gives the seed that a run has printed.
+//! Random numbers that can be repeated: `CUTOVER_SEED` gives the seed that a run has printed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 
 /// A source of random numbers (SplitMix64).
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct SeededRng(u64);
 
-impl Chance {
+impl SeededRng {
     /// With the seed of `CUTOVER_SEED`, or else one of the clock; printed.
     pub fn from_env() -> Result<Self> {
         let seed = match std::env::var("CUTOVER_SEED") {

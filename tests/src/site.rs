@@ -18,8 +18,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::load::Request;
 use crate::process::{self, Pid};
-use crate::watch::{Watch, Watched};
-use crate::{Admin, Daemon, Expected, Load, Nginx, Plan, flavour, load, ports, wait};
+use crate::route_watcher::{ObservedSwitches, RouteWatcher};
+use crate::{Admin, Daemon, Load, Nginx, Plan, SlotOracle, flavour, load, ports, wait};
 
 pub use release::Release;
 pub use schema::Schema;
@@ -67,16 +67,16 @@ pub struct Site {
 #[derive(Debug)]
 pub struct Traffic {
     load: Load,
-    watch: Watch,
+    watch: RouteWatcher,
 }
 
 /// What a traffic has come to.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct TrafficReport {
     /// The answers.
     pub report: load::Report,
     /// The switches.
-    pub watched: Watched,
+    pub watched: ObservedSwitches,
 }
 
 impl Site {
@@ -149,8 +149,8 @@ impl Site {
             ]);
         let admin = self.admin()?;
         let group = admin.group(GROUP).await?;
-        let expected: Arc<Expected> = Expected::new(&group.route.active);
-        let watch = Watch::start(admin, group, Arc::clone(&expected));
+        let expected: Arc<SlotOracle> = SlotOracle::new(&group.route.active);
+        let watch = RouteWatcher::start(admin, group, Arc::clone(&expected));
         let traffic = Traffic { load: Load::start(plan, &expected), watch };
         traffic.answers(200).await?;
         Ok(traffic)
@@ -170,14 +170,14 @@ impl Traffic {
     }
 
     /// Ends the load, then the watch, and passes the last judgment.
-    pub async fn stop(self) -> Result<Seen> {
+    pub async fn stop(self) -> Result<TrafficReport> {
         self.answers(200).await?;
-        let expected = Arc::clone(self.load.expected());
+        let expected = Arc::clone(self.load.oracle());
         let mut report = self.load.stop().await;
         let watched = self.watch.stop().await?;
         // The last look may have found a switch that the load has already met.
         report.settle(&expected);
-        Ok(Seen { report, watched })
+        Ok(TrafficReport { report, watched })
     }
 }
 

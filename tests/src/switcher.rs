@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::load::Load;
 use crate::nginx::Nginx;
-use crate::{Admin, Expected};
+use crate::{Admin, SlotOracle};
 
 /// Answers to wait for between two switches: enough that each slot is met by each kind of connection.
 const ANSWERS: u64 = 20;
@@ -17,19 +17,19 @@ pub struct Switcher {
     admin: Admin,
     group: String,
     slots: Vec<String>,
-    expected: Arc<Expected>,
+    expected: Arc<SlotOracle>,
 }
 
 impl Switcher {
     /// For a group of which the first of `slots` is active.
     pub fn new(nginx: &Nginx, group: &str, slots: &[&str]) -> Self {
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_owned()).collect();
-        let expected = Expected::new(slots.first().map_or("", String::as_str));
+        let expected = SlotOracle::new(slots.first().map_or("", String::as_str));
         Self { admin: nginx.admin(), group: group.to_owned(), slots, expected }
     }
 
     /// The judge.
-    pub fn expected(&self) -> &Arc<Expected> {
+    pub fn oracle(&self) -> &Arc<SlotOracle> {
         &self.expected
     }
 

@@ -19,12 +19,12 @@ const COMMANDS: [(&str, &str); 4] = [
 ];
 
 /// An edge host below a temporary folder, with the examples as they are shipped but for where things are.
-struct Host {
+struct ExampleHost {
     nginx: Nginx,
     _slots: [Backend; 2],
 }
 
-impl Host {
+impl ExampleHost {
     /// `listen` is what the example says of the door for users.
     async fn start(example: &str, listen: &str) -> Self {
         let slots = [Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap()];
@@ -91,7 +91,7 @@ fn replace_each(text: &str, replacements: &[(&str, &str)]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_of_an_edge_host_misses_only_the_commands_it_names() {
-    let edge = Host::start("nginx-conf/minimal.conf", "listen 80;").await;
+    let edge = ExampleHost::start("nginx-conf/minimal.conf", "listen 80;").await;
     let programs = edge.programs();
     let mut missing = COMMANDS
         .map(|(key, program)| {
@@ -120,7 +120,7 @@ async fn the_example_of_an_edge_host_misses_only_the_commands_it_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_of_the_image_misses_nothing() {
-    let edge = Host::start("container/nginx.conf", "listen 8080;").await;
+    let edge = ExampleHost::start("container/nginx.conf", "listen 8080;").await;
     let checked = edge.check("container/cutover.toml", &[]);
     assert_eq!(checked, (true, vec!["1 group checked, no problem".to_owned()]));
 }

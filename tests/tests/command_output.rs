@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use cutover_tests::edge::{LOCATION, UPSTREAMS};
 use cutover_tests::temp::TempDir;
-use cutover_tests::{Daemon, Edge, flavour, process, wait};
+use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
+use cutover_tests::{Daemon, TestEdge, flavour, process, wait};
 
 const CONFIG: &str = r#"
 [daemon]
@@ -36,8 +36,8 @@ inconclusive = "complete"
 /// The first MiB, the line that says that there was more, and the command as it was typed.
 const MOST: u64 = (1 << 20) + 200;
 
-async fn started(script: &str) -> (Edge, Daemon) {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+async fn started(script: &str) -> (TestEdge, Daemon) {
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
     let daemon = Daemon::start(edge.nginx.prefix(), &CONFIG.replace("%%script%%", script)).await.unwrap();
     (edge, daemon)
 }

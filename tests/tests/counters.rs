@@ -317,7 +317,7 @@ async fn totals_outlive_a_reload_and_gauges_a_killed_worker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sums_are_right_under_load() {
     use cutover_tests::load::Request;
-    use cutover_tests::{Expected, Load, Plan};
+    use cutover_tests::{Load, Plan, SlotOracle};
 
     let edge = TwoGroups::start().await;
     let plan = Plan::new(edge.nginx.address("main").unwrap()).requests(vec![
@@ -325,7 +325,7 @@ async fn sums_are_right_under_load() {
         Request::post("/orders", "{}"),
         Request::get("/products?page=2"),
     ]);
-    let load = Load::start(plan, &Expected::new("blue"));
+    let load = Load::start(plan, &SlotOracle::new("blue"));
     for _ in 0..3 {
         load.answers(500).await.unwrap();
         edge.nginx.reload().await.unwrap();

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cutover_core::counters::{Counters, Responses};
-use cutover_tests::{Action, Client, Edge, client, ports};
+use cutover_tests::{Action, Client, TestEdge, client, ports};
 use tokio::io::AsyncWriteExt;
 
 const UPSTREAMS: &str = "
@@ -33,17 +33,17 @@ const LOCATIONS: &str = "
     }
 ";
 
-async fn start() -> Edge {
-    Edge::start(&Edge::http(UPSTREAMS, LOCATIONS)).await.unwrap()
+async fn start() -> TestEdge {
+    TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATIONS)).await.unwrap()
 }
 
 /// Waits until `check` holds for the counters of a slot.
-async fn wait_for(edge: &Edge, slot: &str, what: &str, check: impl Fn(&Counters) -> bool) {
+async fn wait_for(edge: &TestEdge, slot: &str, what: &str, check: impl Fn(&Counters) -> bool) {
     edge.until(what, |shop| check(&shop.slot(slot).unwrap().counters)).await.unwrap();
 }
 
 /// Begins requests that end when their client goes.
-async fn hanging(edge: &Edge, number: usize) -> Vec<Client> {
+async fn hanging(edge: &TestEdge, number: usize) -> Vec<Client> {
     let mut clients = Vec::new();
     for _ in 0..number {
         let mut client = edge.connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! Promise 5: kill the daemon at any instant of a deployment; once it is back the deployment ends, and what the outcome
+//! Promise 5: kill the daemon at any point of a deployment; once it is back the deployment ends, and what the outcome
 //! says is what has the traffic and what the database looks like.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -9,15 +9,15 @@ use cutover_tests::site::{GROUP, Release, Settings, Site, slot};
 
 /// When to kill the daemon.
 #[derive(Clone, Copy, Debug)]
-enum Instant<'a> {
+enum KillPoint<'a> {
     /// This long after a phase was announced.
     Phase(&'a str, Duration),
     /// As soon as this many events have been told.
     Events(usize),
 }
 
-/// Deploys, kills the daemon at the instant, and starts it again; whether the deployment lasted until then.
-async fn kill_at(instant: Instant<'_>, fault: Option<&str>) -> bool {
+/// Deploys, kills the daemon at the point, and starts it again; whether the deployment lasted until then.
+async fn kill_at(point: KillPoint<'_>, fault: Option<&str>) -> bool {
     let mut site = Site::start(Settings::default()).await.unwrap();
     let before = site.schema().unwrap();
     Release::new("2.0.0", 2, fault).publish(site.prefix().unwrap()).unwrap();
@@ -25,13 +25,13 @@ async fn kill_at(instant: Instant<'_>, fault: Option<&str>) -> bool {
 
     let daemon = site.daemon().unwrap();
     let mut deployment = daemon.begin_deploy(GROUP, "2.0.0").unwrap();
-    match instant {
-        Instant::Phase(phase, delay) => {
+    match point {
+        KillPoint::Phase(phase, delay) => {
             deployment.phase(phase).await.unwrap();
-            // Not a wait for anything: it is the instant that is chosen.
+            // Not a wait for anything: it is the point that is chosen.
             tokio::time::sleep(delay).await;
         }
-        Instant::Events(number) => {
+        KillPoint::Events(number) => {
             for _ in 0..number {
                 if deployment.next().await.unwrap().is_none_or(|event| event.outcome.is_some()) {
                     return false;
@@ -46,7 +46,7 @@ async fn kill_at(instant: Instant<'_>, fault: Option<&str>) -> bool {
     let ended = daemon.follow(deployment).await.unwrap();
 
     let seen = traffic.stop().await.unwrap();
-    let what = format!("killed at {instant:?}: {} {}", ended.outcome, seen.report);
+    let what = format!("killed at {point:?}: {} {}", ended.outcome, seen.report);
     println!("{what}");
     assert_eq!(seen.report.stale, 0, "{what}");
     let active = site.active().await.unwrap();
@@ -76,7 +76,7 @@ macro_rules! killed {
         #[tokio::test(flavor = "multi_thread")]
         async fn $name() {
             let delay = Duration::from_millis(0 $(+ $delay)?);
-            assert!(kill_at(Instant::Phase($phase, delay), None $(.or(Some($fault)))?).await);
+            assert!(kill_at(KillPoint::Phase($phase, delay), None $(.or(Some($fault)))?).await);
         }
     )*};
 }
@@ -98,7 +98,7 @@ killed! {
 
 async fn kill_after_each_event(fault: Option<&str>) {
     let mut number = 1;
-    while kill_at(Instant::Events(number), fault).await {
+    while kill_at(KillPoint::Events(number), fault).await {
         number += 1;
     }
     assert!(number > 8, "only {number} events");

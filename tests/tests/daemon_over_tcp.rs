@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Output;
 
-use cutover_tests::edge::{LOCATION, UPSTREAMS};
-use cutover_tests::{Backend, Daemon, Edge, Nginx, Switcher};
+use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
+use cutover_tests::{Backend, Daemon, Nginx, Switcher, TestEdge};
 
 const TOKEN: &str = "Zm9yIHRoZSBkYWVtb24gb25seQ";
 const NEW_TOKEN: &str = "YW5vdGhlciBvbmUgYWZ0ZXIgaXQ";
@@ -44,20 +44,20 @@ interval = "50ms"
 inconclusive = "complete"
 "#;
 
-struct Host {
-    edge: Edge,
+struct TcpHost {
+    edge: TestEdge,
 }
 
-impl Host {
+impl TcpHost {
     async fn start() -> Self {
-        let http = format!("{}{DOORS}", Edge::http(UPSTREAMS, LOCATION));
+        let http = format!("{}{DOORS}", TestEdge::http(UPSTREAMS, LOCATION));
         let blue = Backend::start("blue").await.unwrap();
         let green = Backend::start("green").await.unwrap();
         let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
         // nginx reads the token at its start: it must be there before.
         let nginx = builder.http(&http).build().unwrap();
         let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
-        let edge = Edge { blue, green, nginx, shop };
+        let edge = TestEdge { blue, green, nginx, shop };
         let host = Self { edge };
         host.write(TOKEN);
         host.edge.nginx.start().await.unwrap();
@@ -106,7 +106,7 @@ fn run(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_token_it_deploys_rolls_back_and_switches() {
-    let host = Host::start().await;
+    let host = TcpHost::start().await;
     let daemon = host.daemon(&host.config("closed")).await;
     assert_eq!(run(&daemon, &["check"]), (0, "1 group checked, no problem\n".to_owned()));
     let deployed = daemon.deploy("shop", "2").await.unwrap();
@@ -121,7 +121,7 @@ async fn with_the_token_it_deploys_rolls_back_and_switches() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unix_socket_with_a_token_too() {
-    let host = Host::start().await;
+    let host = TcpHost::start().await;
     let prefix = host.edge.nginx.prefix().display().to_string();
     let nginx = format!("admin = \"unix:{prefix}/both.sock\"\ntoken_file = \"{prefix}/token\"");
     let daemon = host.daemon(&CONFIG.replace("%%nginx%%", &nginx)).await;
@@ -138,7 +138,7 @@ async fn a_unix_socket_with_a_token_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_token_works_without_a_restart() {
-    let host = Host::start().await;
+    let host = TcpHost::start().await;
     let daemon = host.daemon(&host.config("closed")).await;
     assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0);
     host.write(NEW_TOKEN);
@@ -163,7 +163,7 @@ async fn a_rotated_token_works_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_cannot_be_used_is_said_with_its_file() {
-    let host = Host::start().await;
+    let host = TcpHost::start().await;
     let daemon = host.daemon(&host.config("closed")).await;
     let file = format!("edge.nginx.token_file \"{}\"", host.token().display());
     host.write(NEW_TOKEN);
@@ -198,7 +198,7 @@ async fn a_token_that_cannot_be_used_is_said_with_its_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_file_tcp_only_reads() {
-    let host = Host::start().await;
+    let host = TcpHost::start().await;
     let daemon = host.daemon(&CONFIG.replace("%%nginx%%", &host.admin("open"))).await;
     assert_eq!(daemon.status("shop").unwrap()["active"], "blue");
     for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
@@ -210,7 +210,7 @@ async fn without_a_token_file_tcp_only_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_finds_a_location_that_only_reads() {
-    let host = Host::start().await;
+    let host = TcpHost::start().await;
     for (door, why) in [
         ("reader", "this location only reads; changes need \"cutover_api write=on\""),
         ("open", "over TCP changes need a token: give \"cutover_api\" a \"token_file\""),

@@ -6,17 +6,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cutover_tests::daemon::Deployed;
-use cutover_tests::site::{GROUP, Release, Schema, Seen, Settings, Site, Traffic, slot};
+use cutover_tests::site::{GROUP, Release, Schema, Settings, Site, Traffic, TrafficReport, slot};
 
 /// A site with traffic on it, and what it was like before the deployment.
-struct Stage {
+struct SiteUnderLoad {
     site: Site,
     traffic: Traffic,
     schema: Schema,
 }
 
-impl Stage {
-    async fn set() -> Self {
+impl SiteUnderLoad {
+    async fn start() -> Self {
         let site = Site::start(Settings::default()).await.unwrap();
         let traffic = site.traffic().await.unwrap();
         let schema = site.schema().unwrap();
@@ -36,7 +36,7 @@ impl Stage {
     }
 
     /// Ends the traffic; no answer may have come from the wrong slot.
-    async fn stop(self) -> (Site, Schema, Seen) {
+    async fn stop(self) -> (Site, Schema, TrafficReport) {
         let seen = self.traffic.stop().await.unwrap();
         assert_eq!(seen.report.stale, 0, "{}", seen.report);
         (self.site, self.schema, seen)
@@ -48,7 +48,7 @@ fn assert_ended(deployed: &Deployed, outcome: &str, code: i32) {
 }
 
 /// Every failed request had gone to the slot on trial, and nginx or that slot said so.
-fn assert_only_failures_of(slot: &str, seen: &Seen) {
+fn assert_only_failures_of(slot: &str, seen: &TrafficReport) {
     let foreign = seen
         .report
         .failures
@@ -59,12 +59,12 @@ fn assert_only_failures_of(slot: &str, seen: &Seen) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_release_takes_the_traffic_without_losing_a_request() {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 2, None);
-    let deployed = stage.deploy("2.0.0").await;
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 2, None);
+    let deployed = loaded.deploy("2.0.0").await;
     assert_ended(&deployed, "completed", 0);
-    assert!(stage.runs("blue"), "the old release stays warm");
-    let (site, _, seen) = stage.stop().await;
+    assert!(loaded.runs("blue"), "the old release stays warm");
+    let (site, _, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
     assert_eq!(seen.watched.switches, ["green"]);
     assert_eq!(site.schema().unwrap().version, 2);
@@ -81,12 +81,12 @@ async fn a_release_that_fails_its_smoke_test_gets_no_traffic() {
 }
 
 async fn assert_never_switched(fault: &str) {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 2, Some(fault));
-    let deployed = stage.deploy("2.0.0").await;
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 2, Some(fault));
+    let deployed = loaded.deploy("2.0.0").await;
     assert_ended(&deployed, "failed", 3);
-    assert!(!stage.runs("green"), "what failed is torn down");
-    let (site, schema, seen) = stage.stop().await;
+    assert!(!loaded.runs("green"), "what failed is torn down");
+    let (site, schema, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
     assert!(seen.watched.switches.is_empty(), "{:?}", seen.watched.switches);
     assert_eq!(site.schema().unwrap(), schema, "its migration is taken back");
@@ -103,12 +103,12 @@ async fn a_release_that_dies_is_rolled_back() {
 }
 
 async fn assert_rolled_back(fault: &str) {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 3, Some(fault));
-    let deployed = stage.deploy("2.0.0").await;
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 3, Some(fault));
+    let deployed = loaded.deploy("2.0.0").await;
     assert_ended(&deployed, "rolled_back", 4);
-    assert!(!stage.runs("green"), "what was bad is torn down");
-    let (site, schema, seen) = stage.stop().await;
+    assert!(!loaded.runs("green"), "what was bad is torn down");
+    let (site, schema, seen) = loaded.stop().await;
     assert!(seen.report.failed() > 0);
     assert_only_failures_of("green", &seen);
     assert_eq!(seen.watched.switches, ["green", "blue"]);
@@ -117,46 +117,46 @@ async fn assert_rolled_back(fault: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_may_reload_amid_a_deployment() {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 2, None);
-    let mut deployment = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 2, None);
+    let mut deployment = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
     for phase in ["migrating", "probing", "switching", "soaking"] {
         deployment.phase(phase).await.unwrap();
-        stage.site.nginx().unwrap().reload().await.unwrap();
+        loaded.site.nginx().unwrap().reload().await.unwrap();
     }
     assert_ended(&deployment.finish().await.unwrap(), "completed", 0);
-    let (_, _, seen) = stage.stop().await;
+    let (_, _, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
 }
 
 /// The new program's counters begin at zero, and for a while both programs answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_may_be_upgraded_amid_a_soak() {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 2, None);
-    let mut deployment = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 2, None);
+    let mut deployment = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
     deployment.phase("soaking").await.unwrap();
-    let nginx = stage.site.nginx().unwrap();
+    let nginx = loaded.site.nginx().unwrap();
     let old = nginx.begin_upgrade().await.unwrap();
-    stage.traffic.answers(300).await.unwrap();
+    loaded.traffic.answers(300).await.unwrap();
     nginx.retire(old).await.unwrap();
     assert_ended(&deployment.finish().await.unwrap(), "completed", 0);
-    let (_, _, seen) = stage.stop().await;
+    let (_, _, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
 }
 
 /// Both are bad: what has the traffic keeps it, and a human is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_stays_when_the_old_slot_is_sick_too() {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 2, Some("errors-after=200"));
-    let mut deployment = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 2, Some("errors-after=200"));
+    let mut deployment = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
     deployment.phase("soaking").await.unwrap();
-    slot::stop(stage.site.prefix().unwrap(), "blue").unwrap();
+    slot::stop(loaded.site.prefix().unwrap(), "blue").unwrap();
     let deployed = deployment.finish().await.unwrap();
     assert_ended(&deployed, "stuck", 5);
-    assert!(stage.runs("green"), "nothing is torn down");
-    let (site, _, seen) = stage.stop().await;
+    assert!(loaded.runs("green"), "nothing is torn down");
+    let (site, _, seen) = loaded.stop().await;
     assert_eq!(seen.watched.switches, ["green"]);
     assert_eq!(site.active().await.unwrap(), "green");
     assert_eq!(site.schema().unwrap().version, 2, "nothing is reverted under a release that has the traffic");
@@ -173,30 +173,30 @@ async fn a_soak_without_traffic_is_no_success() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_deployment_is_refused_while_one_runs() {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 2, None);
-    let mut first = stage.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 2, None);
+    let mut first = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
     let id = first.next().await.unwrap().unwrap().deployment;
-    let second = stage.deploy("2.1.0").await;
+    let second = loaded.deploy("2.1.0").await;
     assert_eq!(second.code, 1, "{second:?}");
     let said = format!("{}{:?}", second.stderr, second.events);
     assert!(said.contains(&id), "{said} does not name {id}");
     assert_ended(&first.finish().await.unwrap(), "completed", 0);
-    stage.stop().await;
+    loaded.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_release_after_another() {
-    let mut stage = Stage::set().await;
+    let mut loaded = SiteUnderLoad::start().await;
     for (version, schema, fault, outcome, code) in [
         ("2.0.0", 2, None, "completed", 0),
         ("2.1.0", 3, Some("errors-after=30"), "rolled_back", 4),
         ("2.2.0", 3, None, "completed", 0),
     ] {
-        stage.publish(version, schema, fault);
-        assert_ended(&stage.deploy(version).await, outcome, code);
+        loaded.publish(version, schema, fault);
+        assert_ended(&loaded.deploy(version).await, outcome, code);
     }
-    let (site, _, seen) = stage.stop().await;
+    let (site, _, seen) = loaded.stop().await;
     assert_only_failures_of("blue", &seen);
     assert_eq!(seen.watched.switches, ["green", "blue", "green", "blue"]);
     assert_eq!(site.schema().unwrap().version, 3);
@@ -204,12 +204,12 @@ async fn one_release_after_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_back_is_open_after_a_completed_deployment() {
-    let mut stage = Stage::set().await;
-    stage.publish("2.0.0", 1, None);
-    assert_ended(&stage.deploy("2.0.0").await, "completed", 0);
-    let back = stage.site.daemon().unwrap().cli(&["rollback", GROUP]).unwrap();
+    let mut loaded = SiteUnderLoad::start().await;
+    loaded.publish("2.0.0", 1, None);
+    assert_ended(&loaded.deploy("2.0.0").await, "completed", 0);
+    let back = loaded.site.daemon().unwrap().cli(&["rollback", GROUP]).unwrap();
     assert!(back.status.success(), "{back:?}");
-    let (site, _, seen) = stage.stop().await;
+    let (site, _, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
     assert_eq!(site.active().await.unwrap(), "blue");
 }

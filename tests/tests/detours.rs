@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cutover_tests::{Action, Backend, Edge, Nginx, client, wait};
+use cutover_tests::{Action, Backend, Nginx, TestEdge, client, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HTTP: &str = "
@@ -45,14 +45,14 @@ const HTTP: &str = "
 ";
 
 /// The edge, and the server `second` of slot `pair`.
-async fn start_pair() -> (Edge, Backend) {
+async fn start_pair() -> (TestEdge, Backend) {
     let second = Backend::start("second").await.unwrap();
     let builder = Nginx::builder().set("second", second.address()).set("split", upgrades_in_pieces().await);
-    (Edge::start_with(builder.http(HTTP)).await.unwrap(), second)
+    (TestEdge::start_with(builder.http(HTTP)).await.unwrap(), second)
 }
 
 /// The same for a test that sends nothing to `pair`.
-async fn start() -> Edge {
+async fn start() -> TestEdge {
     start_pair().await.0
 }
 

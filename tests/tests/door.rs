@@ -1,4 +1,4 @@
-//! Who gets through the door of the admin API: tokens over TCP, pages of browsers, clients of other hosts.
+//! Who gets through the listeners of the admin API: tokens over TCP, pages of browsers, clients of other hosts.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -32,17 +32,17 @@ const HTTP: &str = "
 
 const TOKEN: &str = "c2VjcmV0IG9mIHRoZSBzaG9w";
 
-struct Door {
+struct AdminListeners {
     nginx: Nginx,
 }
 
-impl Door {
+impl AdminListeners {
     async fn start() -> Self {
         let nginx = Nginx::builder().http(HTTP).build().unwrap();
-        let door = Self { nginx };
-        door.write_token(TOKEN, 0o600);
-        door.nginx.start().await.unwrap();
-        door
+        let listeners = Self { nginx };
+        listeners.write_token(TOKEN, 0o600);
+        listeners.nginx.start().await.unwrap();
+        listeners
     }
 
     fn token_file(&self) -> PathBuf {
@@ -54,12 +54,17 @@ impl Door {
         fs::set_permissions(self.token_file(), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    async fn get(&self, door: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
-        self.get_at(door, "/v1/groups/shop", headers).await
+    async fn get(&self, listener: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
+        self.get_at(listener, "/v1/groups/shop", headers).await
     }
 
-    async fn get_at(&self, door: &str, target: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
-        let mut client = Client::connect(self.nginx.address(door).unwrap()).await.unwrap();
+    async fn get_at(
+        &self,
+        listener: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, Option<ErrorCode>) {
+        let mut client = Client::connect(self.nginx.address(listener).unwrap()).await.unwrap();
         let mut all = headers.to_vec();
         if !headers.iter().any(|(name, _)| *name == "host") {
             all.push(("host", "localhost"));
@@ -67,8 +72,8 @@ impl Door {
         answer(client.request("GET", target, &all).await.unwrap())
     }
 
-    async fn put(&self, door: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
-        let mut client = Client::connect(self.nginx.address(door).unwrap()).await.unwrap();
+    async fn put(&self, listener: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
+        let mut client = Client::connect(self.nginx.address(listener).unwrap()).await.unwrap();
         let mut all = vec![("content-type", "application/json"), ("host", "localhost")];
         all.extend_from_slice(headers);
         let body = r#"{"active":"green","fence":true}"#;
@@ -90,17 +95,17 @@ const OK: (u16, Option<ErrorCode>) = (200, None);
 
 #[tokio::test]
 async fn without_a_token_tcp_reads_and_does_not_write() {
-    let door = Door::start().await;
-    assert_eq!(door.get("open", &[]).await, OK);
-    assert_eq!(door.put("open", &[]).await, FORBIDDEN);
+    let listeners = AdminListeners::start().await;
+    assert_eq!(listeners.get("open", &[]).await, OK);
+    assert_eq!(listeners.put("open", &[]).await, FORBIDDEN);
 }
 
 #[tokio::test]
 async fn with_a_token_file_everything_needs_the_token() {
-    let door = Door::start().await;
+    let listeners = AdminListeners::start().await;
     let right = bearer(TOKEN);
-    assert_eq!(door.get("closed", &[]).await, UNAUTHORIZED);
-    assert_eq!(door.put("closed", &[]).await, UNAUTHORIZED);
+    assert_eq!(listeners.get("closed", &[]).await, UNAUTHORIZED);
+    assert_eq!(listeners.put("closed", &[]).await, UNAUTHORIZED);
     for wrong in [
         bearer(&TOKEN[1..]),
         bearer(&format!("{TOKEN}x")),
@@ -109,37 +114,37 @@ async fn with_a_token_file_everything_needs_the_token() {
         format!("Basic {TOKEN}"),
         TOKEN.to_owned(),
     ] {
-        assert_eq!(door.get("closed", &[("authorization", &wrong)]).await, UNAUTHORIZED, "{wrong}");
+        assert_eq!(listeners.get("closed", &[("authorization", &wrong)]).await, UNAUTHORIZED, "{wrong}");
     }
-    assert_eq!(door.get("closed", &[("authorization", &right)]).await, OK);
-    assert_eq!(door.put("closed", &[("authorization", &right)]).await, OK);
-    let reader = door.put("reader", &[("authorization", &right)]).await;
+    assert_eq!(listeners.get("closed", &[("authorization", &right)]).await, OK);
+    assert_eq!(listeners.put("closed", &[("authorization", &right)]).await, OK);
+    let reader = listeners.put("reader", &[("authorization", &right)]).await;
     assert_eq!(reader, (403, Some(ErrorCode::ReadOnly)), "the token does not open what is not open");
-    let event = door.nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
+    let event = listeners.nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
     assert_eq!(event.who, "token");
-    assert!(!door.nginx.error_log().contains(&TOKEN[..8]), "no token in the log");
+    assert!(!listeners.nginx.error_log().contains(&TOKEN[..8]), "no token in the log");
 }
 
 #[tokio::test]
 async fn a_unix_socket_asks_for_the_user_and_not_for_the_token() {
-    let door = Door::start().await;
-    door.nginx.admin().switch("shop", "green").await.unwrap();
+    let listeners = AdminListeners::start().await;
+    listeners.nginx.admin().switch("shop", "green").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_new_token_counts_from_the_next_reload() {
-    let door = Door::start().await;
+    let listeners = AdminListeners::start().await;
     let (old, new) = (bearer(TOKEN), bearer("YW5vdGhlciBzZWNyZXQ"));
-    door.write_token("YW5vdGhlciBzZWNyZXQ", 0o640);
-    assert_eq!(door.get("closed", &[("authorization", &old)]).await, OK);
-    door.nginx.reload().await.unwrap();
-    assert_eq!(door.get("closed", &[("authorization", &old)]).await, UNAUTHORIZED);
-    assert_eq!(door.get("closed", &[("authorization", &new)]).await, OK);
+    listeners.write_token("YW5vdGhlciBzZWNyZXQ", 0o640);
+    assert_eq!(listeners.get("closed", &[("authorization", &old)]).await, OK);
+    listeners.nginx.reload().await.unwrap();
+    assert_eq!(listeners.get("closed", &[("authorization", &old)]).await, UNAUTHORIZED);
+    assert_eq!(listeners.get("closed", &[("authorization", &new)]).await, OK);
 }
 
 #[tokio::test]
 async fn a_token_that_others_know_or_that_is_none_is_refused() {
-    let door = Door::start().await;
+    let listeners = AdminListeners::start().await;
     for (token, mode, why) in [
         (TOKEN, 0o604, "can be read or written by others (mode 0604)"),
         (TOKEN, 0o660, "can be read or written by others (mode 0660)"),
@@ -147,48 +152,51 @@ async fn a_token_that_others_know_or_that_is_none_is_refused() {
         ("two words of a token", 0o600, "holds no token"),
         ("", 0o600, "holds no token"),
     ] {
-        door.write_token(token, mode);
-        let answer = door.nginx.check().unwrap();
+        listeners.write_token(token, mode);
+        let answer = listeners.nginx.check().unwrap();
         assert!(!answer.ok && answer.output.contains(why), "{token}: {}", answer.output);
         assert!(token.is_empty() || !answer.output.contains(&format!("\"{token}\"")), "{}", answer.output);
-        door.nginx.expect_in_log(why);
+        listeners.nginx.expect_in_log(why);
     }
-    door.write_token(TOKEN, 0o600);
-    door.nginx.reload().await.unwrap();
+    listeners.write_token(TOKEN, 0o600);
+    listeners.nginx.reload().await.unwrap();
 }
 
 /// `nginx -s` reads the configuration only to find the pid file.
 #[tokio::test]
 async fn a_bad_token_file_stops_no_signal() {
-    let door = Door::start().await;
-    door.write_token(TOKEN, 0o644);
+    let listeners = AdminListeners::start().await;
+    listeners.write_token(TOKEN, 0o644);
     let why = "can be read or written by others (mode 0644)";
-    door.nginx.expect_in_log(why);
-    assert!(!door.nginx.check().unwrap().ok);
-    let reopened = door.nginx.signal("reopen").unwrap();
+    listeners.nginx.expect_in_log(why);
+    assert!(!listeners.nginx.check().unwrap().ok);
+    let reopened = listeners.nginx.signal("reopen").unwrap();
     assert!(reopened.ok, "{}", reopened.output);
     let twice = HTTP.replace(
         "token_file=%%prefix%%/token; } }\n    server { listen %%listen:reader",
         "token_file=%%prefix%%/token token_file=/x; } }\n    server { listen %%listen:reader",
     );
-    door.write_token(TOKEN, 0o600);
-    door.nginx.write_http(&twice).unwrap();
-    door.nginx.expect_in_log("\"token_file\" is duplicate in \"cutover_api\"");
-    assert!(!door.nginx.check().unwrap().ok);
+    listeners.write_token(TOKEN, 0o600);
+    listeners.nginx.write_http(&twice).unwrap();
+    listeners.nginx.expect_in_log("\"token_file\" is duplicate in \"cutover_api\"");
+    assert!(!listeners.nginx.check().unwrap().ok);
 }
 
 #[tokio::test]
 async fn pages_of_browsers_are_refused_everywhere() {
-    let door = Door::start().await;
+    let listeners = AdminListeners::start().await;
     let page = (403, Some(ErrorCode::FromAPage));
     for origin in ["https://evil.test", "null", "http://127.0.0.1"] {
-        assert_eq!(door.get("open", &[("origin", origin)]).await, page);
-        assert_eq!(door.put("closed", &[("origin", origin), ("authorization", &bearer(TOKEN))]).await, page);
+        assert_eq!(listeners.get("open", &[("origin", origin)]).await, page);
+        assert_eq!(
+            listeners.put("closed", &[("origin", origin), ("authorization", &bearer(TOKEN))]).await,
+            page
+        );
         for call in ["route", "confirm", "renew"] {
             let (path, method) =
                 (format!("/v1/groups/shop/{call}"), if call == "route" { Method::PUT } else { Method::POST });
             let headers = [("content-type", "application/json"), ("origin", origin)];
-            let reply = door.nginx.admin().raw(method, &path, &headers, "{}").await.unwrap();
+            let reply = listeners.nginx.admin().raw(method, &path, &headers, "{}").await.unwrap();
             assert_eq!(
                 (reply.status, reply.failure().unwrap().error.code),
                 (403, ErrorCode::FromAPage),
@@ -200,17 +208,17 @@ async fn pages_of_browsers_are_refused_everywhere() {
 
 #[tokio::test]
 async fn the_paths_begin_where_the_location_ends() {
-    let door = Door::start().await;
+    let listeners = AdminListeners::start().await;
     for target in ["/v1/groups", "/v10/v1/groups", "/if/v1/groups", "/if/v1/groups?x=1"] {
-        assert_eq!(door.get_at("open", target, &[]).await.0, 200, "{target}");
+        assert_eq!(listeners.get_at("open", target, &[]).await.0, 200, "{target}");
     }
-    assert_eq!(door.get_at("open", "/v11/groups", &[]).await.0, 404);
+    assert_eq!(listeners.get_at("open", "/v11/groups", &[]).await.0, 404);
 }
 
 /// A page whose own name leads to this host (DNS rebinding) sends no `Origin` when it reads.
 #[tokio::test]
 async fn without_a_token_tcp_is_asked_by_address() {
-    let door = Door::start().await;
+    let listeners = AdminListeners::start().await;
     for (host, status) in [
         ("evil.test", 403),
         ("localhost.evil.test:80", 403),
@@ -219,22 +227,25 @@ async fn without_a_token_tcp_is_asked_by_address() {
         ("127.0.0.1", 200),
         ("[::1]:8082", 200),
     ] {
-        assert_eq!(door.get("open", &[("host", host)]).await.0, status, "{host}");
+        assert_eq!(listeners.get("open", &[("host", host)]).await.0, status, "{host}");
     }
-    assert_eq!(door.get("closed", &[("host", "edge.test"), ("authorization", &bearer(TOKEN))]).await.0, 200);
+    assert_eq!(
+        listeners.get("closed", &[("host", "edge.test"), ("authorization", &bearer(TOKEN))]).await.0,
+        200
+    );
 }
 
 #[tokio::test]
 async fn other_hosts_need_to_be_let_in_and_to_know_the_token() {
-    let door = Door::start().await;
+    let listeners = AdminListeners::start().await;
     let right = bearer(TOKEN);
     let elsewhere = ("x-real-ip", "192.0.2.7");
-    assert_eq!(door.get("open", &[elsewhere]).await, FORBIDDEN);
-    assert_eq!(door.get("closed", &[elsewhere, ("authorization", &right)]).await, FORBIDDEN);
-    assert_eq!(door.get("remote", &[elsewhere]).await, UNAUTHORIZED);
-    assert_eq!(door.put("remote", &[elsewhere, ("authorization", &right)]).await, OK);
+    assert_eq!(listeners.get("open", &[elsewhere]).await, FORBIDDEN);
+    assert_eq!(listeners.get("closed", &[elsewhere, ("authorization", &right)]).await, FORBIDDEN);
+    assert_eq!(listeners.get("remote", &[elsewhere]).await, UNAUTHORIZED);
+    assert_eq!(listeners.put("remote", &[elsewhere, ("authorization", &right)]).await, OK);
     wait::until("the refusal in the log", || {
-        door.nginx.error_log().contains("a client that is not on this host refused")
+        listeners.nginx.error_log().contains("a client that is not on this host refused")
     })
     .await
     .unwrap();

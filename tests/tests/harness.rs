@@ -2,7 +2,7 @@
 
 use cutover_tests::nginx::Nginx;
 use cutover_tests::process::{self, Signal};
-use cutover_tests::{Action, Backend, Expected, Load, Plan};
+use cutover_tests::{Action, Backend, Load, Plan, SlotOracle};
 
 const HTTP: &str = "
     upstream shop { server %%active%%; keepalive 16; }
@@ -17,7 +17,7 @@ async fn reload_and_upgrade_lose_no_request() {
     let blue = Backend::start("blue").await.unwrap();
     let nginx =
         Nginx::builder().without_module().set("active", blue.address()).http(HTTP).start().await.unwrap();
-    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &Expected::new("blue"));
+    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &SlotOracle::new("blue"));
     for _ in 0..3 {
         load.answers(500).await.unwrap();
         nginx.reload().await.unwrap();
@@ -41,7 +41,7 @@ async fn stale_answers_are_found() {
     let green = Backend::start("green").await.unwrap();
     let nginx =
         Nginx::builder().without_module().set("active", blue.address()).http(HTTP).start().await.unwrap();
-    let expected = Expected::new("blue");
+    let expected = SlotOracle::new("blue");
     let load = Load::start(Plan::new(nginx.address("main").unwrap()), &expected);
     load.answers(200).await.unwrap();
     nginx.set("active", green.address());
@@ -61,7 +61,7 @@ async fn bad_answers_are_found() {
     let mut blue = Backend::start("blue").await.unwrap();
     let nginx =
         Nginx::builder().without_module().set("active", blue.address()).http(HTTP).start().await.unwrap();
-    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &Expected::new("blue"));
+    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &SlotOracle::new("blue"));
     load.answers(100).await.unwrap();
     assert_eq!(load.report().failed(), 0, "{}", load.report());
     for action in [Action::status(503).into(), Action::Cut, Action::CutBody] {

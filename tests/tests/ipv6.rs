@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 
 use cutover_core::api::{ErrorCode, Failure, Group};
-use cutover_tests::{Backend, Client, Edge, Load, Nginx, Plan, Switcher, ports};
+use cutover_tests::{Backend, Client, Load, Nginx, Plan, Switcher, TestEdge, ports};
 
 const TOKEN: &str = "aW52aXNpYmxlIGVsZXBoYW50";
 
@@ -33,8 +33,8 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct Six {
-    edge: Edge,
+struct Ipv6Edge {
+    edge: TestEdge,
     main: SocketAddr,
     open: SocketAddr,
     closed: SocketAddr,
@@ -54,7 +54,7 @@ fn free() -> Option<SocketAddr> {
     address.take(100).find(|address| TcpListener::bind(address).is_ok())
 }
 
-impl Six {
+impl Ipv6Edge {
     async fn start() -> Option<Self> {
         let blue = Backend::start_at("blue", free()?).await.unwrap();
         let green = Backend::start_at("green", free()?).await.unwrap();
@@ -77,29 +77,35 @@ impl Six {
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
         nginx.start().await.unwrap();
         let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
-        Some(Self { edge: Edge { blue, green, nginx, shop }, main, open, closed, remote, both })
+        Some(Self { edge: TestEdge { blue, green, nginx, shop }, main, open, closed, remote, both })
     }
 }
 
-type Told = (u16, Option<ErrorCode>);
+type StatusAndCode = (u16, Option<ErrorCode>);
 
-const OK: Told = (200, None);
-const FORBIDDEN: Told = (403, Some(ErrorCode::Forbidden));
-const UNAUTHORIZED: Told = (401, Some(ErrorCode::Unauthorized));
+const OK: StatusAndCode = (200, None);
+const FORBIDDEN: StatusAndCode = (403, Some(ErrorCode::Forbidden));
+const UNAUTHORIZED: StatusAndCode = (401, Some(ErrorCode::Unauthorized));
 
-async fn get(door: SocketAddr, headers: &[(&str, &str)]) -> Told {
-    ask(door, "GET", "/v1/groups/shop", headers, "").await
+async fn get(listener: SocketAddr, headers: &[(&str, &str)]) -> StatusAndCode {
+    ask(listener, "GET", "/v1/groups/shop", headers, "").await
 }
 
-async fn put(door: SocketAddr, headers: &[(&str, &str)]) -> Told {
-    ask(door, "PUT", "/v1/groups/shop/route", headers, r#"{"active":"green","fence":true}"#).await
+async fn put(listener: SocketAddr, headers: &[(&str, &str)]) -> StatusAndCode {
+    ask(listener, "PUT", "/v1/groups/shop/route", headers, r#"{"active":"green","fence":true}"#).await
 }
 
-async fn ask(door: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Told {
-    let host = door.to_string();
+async fn ask(
+    listener: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> StatusAndCode {
+    let host = listener.to_string();
     let mut all = vec![("content-type", "application/json"), ("host", host.as_str())];
     all.extend(headers);
-    let mut client = Client::connect(door).await.unwrap();
+    let mut client = Client::connect(listener).await.unwrap();
     let answer = client.request_with(method, target, &all, body).await.unwrap();
     let failure = serde_json::from_slice::<Failure>(&answer.body).ok();
     (answer.status, failure.map(|failure| failure.error.code))
@@ -111,50 +117,50 @@ fn bearer() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_of_ipv6_servers_are_switched_under_load() {
-    let Some(six) = Six::start().await else { return };
-    let group: Group = six.edge.nginx.admin().group("shop").await.unwrap();
+    let Some(ipv6) = Ipv6Edge::start().await else { return };
+    let group: Group = ipv6.edge.nginx.admin().group("shop").await.unwrap();
     let peers: Vec<_> = group.slots.iter().flat_map(|slot| &slot.peers).map(|peer| &peer.address).collect();
-    assert_eq!(peers, [&six.edge.blue.address().to_string(), &six.edge.green.address().to_string()]);
+    assert_eq!(peers, [&ipv6.edge.blue.address().to_string(), &ipv6.edge.green.address().to_string()]);
     assert!(peers[0].starts_with("[::1]:"), "{peers:?}");
-    let load = Load::start(Plan::new(six.main), six.edge.expected());
+    let load = Load::start(Plan::new(ipv6.main), ipv6.edge.oracle());
     for _ in 0..3 {
-        six.edge.shop.switch_times(&load, 5).await.unwrap();
-        six.edge.nginx.reload().await.unwrap();
+        ipv6.edge.shop.switch_times(&load, 5).await.unwrap();
+        ipv6.edge.nginx.reload().await.unwrap();
     }
     let report = load.stop().await;
-    six.edge.assert_exact("IPv6 at both ends, 15 switches", &report).unwrap();
-    six.edge.shop.assert_settled().await.unwrap();
+    ipv6.edge.assert_exact("IPv6 at both ends, 15 switches", &report).unwrap();
+    ipv6.edge.shop.assert_settled().await.unwrap();
 }
 
 #[tokio::test]
 async fn the_ipv6_loopback_address_reads_and_changes_with_a_token() {
-    let Some(six) = Six::start().await else { return };
+    let Some(ipv6) = Ipv6Edge::start().await else { return };
     let right = bearer();
     let right = ("authorization", right.as_str());
-    assert_eq!(get(six.open, &[]).await, OK);
-    assert_eq!(put(six.open, &[]).await, FORBIDDEN);
-    assert_eq!(put(six.closed, &[]).await, UNAUTHORIZED);
-    assert_eq!(put(six.closed, &[("authorization", "Bearer aW52aXNpYmxlIGVsZXBoYW51")]).await, UNAUTHORIZED);
-    assert_eq!(six.edge.nginx.admin().group("shop").await.unwrap().route.generation, 0);
-    assert_eq!(put(six.closed, &[right]).await, OK);
-    let group = six.edge.nginx.admin().group("shop").await.unwrap();
+    assert_eq!(get(ipv6.open, &[]).await, OK);
+    assert_eq!(put(ipv6.open, &[]).await, FORBIDDEN);
+    assert_eq!(put(ipv6.closed, &[]).await, UNAUTHORIZED);
+    assert_eq!(put(ipv6.closed, &[("authorization", "Bearer aW52aXNpYmxlIGVsZXBoYW51")]).await, UNAUTHORIZED);
+    assert_eq!(ipv6.edge.nginx.admin().group("shop").await.unwrap().route.generation, 0);
+    assert_eq!(put(ipv6.closed, &[right]).await, OK);
+    let group = ipv6.edge.nginx.admin().group("shop").await.unwrap();
     assert_eq!((group.route.active.as_str(), group.events[0].who.as_str()), ("green", "token"));
 }
 
 #[tokio::test]
 async fn an_ipv6_api_without_a_token_is_asked_by_address() {
-    let Some(six) = Six::start().await else { return };
+    let Some(ipv6) = Ipv6Edge::start().await else { return };
     let page = (403, Some(ErrorCode::FromAPage));
     for host in ["localhost", "[::1]", "[0:0:0:0:0:0:0:1]:80", "127.0.0.1:80"] {
-        assert_eq!(ask_as(host, six.open).await, OK, "{host}");
+        assert_eq!(ask_as(host, ipv6.open).await, OK, "{host}");
     }
     for host in ["evil.test", "ip6-localhost", "1.evil.test"] {
-        assert_eq!(ask_as(host, six.open).await, page, "{host}");
+        assert_eq!(ask_as(host, ipv6.open).await, page, "{host}");
     }
 }
 
-async fn ask_as(host: &str, door: SocketAddr) -> Told {
-    let mut client = Client::connect(door).await.unwrap();
+async fn ask_as(host: &str, listener: SocketAddr) -> StatusAndCode {
+    let mut client = Client::connect(listener).await.unwrap();
     let answer = client.request("GET", "/v1/groups", &[("host", host)]).await.unwrap();
     let failure = serde_json::from_slice::<Failure>(&answer.body).ok();
     (answer.status, failure.map(|failure| failure.error.code))
@@ -162,23 +168,23 @@ async fn ask_as(host: &str, door: SocketAddr) -> Told {
 
 #[tokio::test]
 async fn ipv6_clients_of_other_hosts_are_not_taken_for_local_ones() {
-    let Some(six) = Six::start().await else { return };
+    let Some(ipv6) = Ipv6Edge::start().await else { return };
     let right = bearer();
     let right = ("authorization", right.as_str());
     for elsewhere in ["2001:db8::7", "::2", "::ffff:192.0.2.7", "fe80::1"] {
         let elsewhere = ("x-real-ip", elsewhere);
-        assert_eq!(get(six.open, &[elsewhere]).await, FORBIDDEN, "{elsewhere:?}");
-        assert_eq!(put(six.closed, &[elsewhere, right]).await, FORBIDDEN, "{elsewhere:?}");
-        assert_eq!(put(six.remote, &[elsewhere]).await, UNAUTHORIZED, "{elsewhere:?}");
-        assert_eq!(put(six.remote, &[elsewhere, right]).await, OK, "{elsewhere:?}");
+        assert_eq!(get(ipv6.open, &[elsewhere]).await, FORBIDDEN, "{elsewhere:?}");
+        assert_eq!(put(ipv6.closed, &[elsewhere, right]).await, FORBIDDEN, "{elsewhere:?}");
+        assert_eq!(put(ipv6.remote, &[elsewhere]).await, UNAUTHORIZED, "{elsewhere:?}");
+        assert_eq!(put(ipv6.remote, &[elsewhere, right]).await, OK, "{elsewhere:?}");
     }
 }
 
 /// To such a socket 127.0.0.1 is ::ffff:127.0.0.1.
 #[tokio::test]
 async fn ipv4_clients_of_an_ipv6_socket_are_local() {
-    let Some(six) = Six::start().await else { return };
-    assert_eq!(get(six.both, &[]).await, OK);
-    assert_eq!(put(six.both, &[]).await, FORBIDDEN);
-    assert_eq!(get(six.both, &[("x-real-ip", "::ffff:192.0.2.7")]).await, FORBIDDEN);
+    let Some(ipv6) = Ipv6Edge::start().await else { return };
+    assert_eq!(get(ipv6.both, &[]).await, OK);
+    assert_eq!(put(ipv6.both, &[]).await, FORBIDDEN);
+    assert_eq!(get(ipv6.both, &[("x-real-ip", "::ffff:192.0.2.7")]).await, FORBIDDEN);
 }

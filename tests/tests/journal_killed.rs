@@ -21,12 +21,12 @@ admin = \"unix:%%folder%%/no-nginx.sock\"
 /// How often it is killed.
 const TIMES: u32 = 100;
 
-struct Place {
+struct DaemonFolder {
     folder: TempDir,
     config: PathBuf,
 }
 
-impl Place {
+impl DaemonFolder {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let config = folder.path().join("killed.toml");
@@ -57,24 +57,24 @@ fn kill(mut daemon: Child) {
 
 #[tokio::test]
 async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_whole_one() {
-    let place = Place::new();
+    let folder = DaemonFolder::new();
     let begin = Instant::now();
-    let daemon = place.start();
-    wait::until("the journal", || place.journal().exists()).await.unwrap();
+    let daemon = folder.start();
+    wait::until("the journal", || folder.journal().exists()).await.unwrap();
     let usual = begin.elapsed();
     kill(daemon);
-    place.clear();
+    folder.clear();
     let (mut made, mut drafts) = (0, 0);
     for step in 0..TIMES {
-        let daemon = place.start();
+        let daemon = folder.start();
         // Not a wait for anything: it is the instant that is chosen, from half the usual time to twice.
         tokio::time::sleep(usual / 2 + usual * step * 3 / 2 / TIMES).await;
         kill(daemon);
-        if let Ok(bytes) = fs::read(place.journal()) {
+        if let Ok(bytes) = fs::read(folder.journal()) {
             assert!(bytes.len() >= 4096 && bytes.starts_with(b"SQLite format 3\0"), "{}", bytes.len());
             made += 1;
-            place.clear();
-        } else if place.journal().with_extension("sqlite.new").exists() {
+            folder.clear();
+        } else if folder.journal().with_extension("sqlite.new").exists() {
             drafts += 1;
         }
     }
@@ -82,5 +82,5 @@ async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_who
         "killed {TIMES} times, about {usual:?} after the start: {drafts} drafts left, {made} journals made"
     );
     assert!(made > 0 && made < TIMES, "{made} of {TIMES} were made: the instants are wrong");
-    drop(Daemon::start(place.folder.path(), CONFIG).await.unwrap());
+    drop(Daemon::start(folder.folder.path(), CONFIG).await.unwrap());
 }

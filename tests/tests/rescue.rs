@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use cutover_tests::{Action, Backend, Edge, Nginx, wait};
+use cutover_tests::{Action, Backend, Nginx, TestEdge, wait};
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -35,14 +35,14 @@ const HTTP: &str = "
 ";
 
 /// The edge, and the second server of slot `pair`.
-async fn start_pair() -> (Edge, Backend) {
+async fn start_pair() -> (TestEdge, Backend) {
     let second = Backend::start("second").await.unwrap();
     let builder = Nginx::builder().set("second", second.address()).http(HTTP);
-    (Edge::start_with(builder).await.unwrap(), second)
+    (TestEdge::start_with(builder).await.unwrap(), second)
 }
 
 /// The same for a test that sends nothing to `pair`.
-async fn start() -> Edge {
+async fn start() -> TestEdge {
     start_pair().await.0
 }
 
@@ -236,7 +236,7 @@ const CACHED: &str = "
 /// The key of the cache may name the slot: the other slot's answer must not be kept under it.
 #[tokio::test]
 async fn a_rescued_answer_is_not_cached() {
-    let edge = Edge::start_with(Nginx::builder().http(CACHED)).await.unwrap();
+    let edge = TestEdge::start_with(Nginx::builder().http(CACHED)).await.unwrap();
     edge.green.on("/cached", Action::Cut);
     edge.try_out("green", true).await.unwrap();
     assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "blue"));

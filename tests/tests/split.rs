@@ -25,14 +25,14 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-struct TwoGroups {
+struct KeyedAndPlain {
     #[expect(dead_code, reason = "lives as long as nginx")]
     backends: [Backend; 2],
     nginx: Nginx,
     client: Client,
 }
 
-impl TwoGroups {
+impl KeyedAndPlain {
     async fn start() -> Self {
         let backends = [Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap()];
         let nginx = Nginx::builder()
@@ -83,7 +83,7 @@ fn is_a_fifth(seen: usize, total: u32) -> bool {
 
 #[tokio::test]
 async fn a_share_of_the_requests_goes_to_the_second_slot() {
-    let mut edge = TwoGroups::start().await;
+    let mut edge = KeyedAndPlain::start().await;
     let group = edge.split("plain", 20.0).await;
     let shares: BTreeMap<_, _> =
         group.route.split.unwrap().into_iter().map(|(s, p)| (s, p.parts())).collect();
@@ -97,7 +97,7 @@ async fn a_share_of_the_requests_goes_to_the_second_slot() {
 
 #[tokio::test]
 async fn keys_stay_and_move_one_way_as_the_share_grows() {
-    let mut edge = TwoGroups::start().await;
+    let mut edge = KeyedAndPlain::start().await;
     edge.split("keyed", 20.0).await;
     let first = edge.on_green(1500).await;
     assert!(is_a_fifth(first.len(), 1500), "{} of 1500", first.len());
@@ -112,7 +112,7 @@ async fn keys_stay_and_move_one_way_as_the_share_grows() {
 
 #[tokio::test]
 async fn requests_without_a_key_are_drawn_one_by_one() {
-    let mut edge = TwoGroups::start().await;
+    let mut edge = KeyedAndPlain::start().await;
     edge.split("keyed", 50.0).await;
     let mut slots = BTreeSet::new();
     for _ in 0..40 {
@@ -123,7 +123,7 @@ async fn requests_without_a_key_are_drawn_one_by_one() {
 
 #[tokio::test]
 async fn a_split_ends_with_a_switch_and_survives_a_restart() {
-    let mut edge = TwoGroups::start().await;
+    let mut edge = KeyedAndPlain::start().await;
     edge.split("plain", 99.99).await;
     edge.nginx.kill_all().await.unwrap();
     edge.nginx.start().await.unwrap();
@@ -139,7 +139,7 @@ async fn a_split_ends_with_a_switch_and_survives_a_restart() {
 
 #[tokio::test]
 async fn doors_beside_a_split() {
-    let mut edge = TwoGroups::start().await;
+    let mut edge = KeyedAndPlain::start().await;
     edge.split("plain", 0.01).await;
     for _ in 0..5 {
         assert_eq!(edge.slot("/standby").await, "green", "the slot that has the share");
@@ -153,7 +153,7 @@ async fn doors_beside_a_split() {
 
 #[tokio::test]
 async fn a_reload_cannot_drop_a_slot_that_has_a_share() {
-    let edge = TwoGroups::start().await;
+    let edge = KeyedAndPlain::start().await;
     edge.split("plain", 5.0).await;
     let without =
         HTTP.replace("cutover plain { slot blue blue; slot green green;", "cutover plain { slot blue blue;");

@@ -5,15 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::load::Report;
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Action, Client, wait};
 
-async fn start() -> Edge {
-    Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap()
+async fn start() -> TestEdge {
+    TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap()
 }
 
-async fn assert_exact(edge: &Edge, what: &str, switches: u32, report: &Report) {
+async fn assert_exact(edge: &TestEdge, what: &str, switches: u32, report: &Report) {
     edge.assert_exact(&format!("{what}, {switches} switches"), report).unwrap();
     assert!(switches >= 20, "only {switches} switches");
     assert_eq!(edge.blue.truth().requests + edge.green.truth().requests, report.total, "{report}");

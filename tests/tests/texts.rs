@@ -4,8 +4,8 @@
 
 use std::process::Output;
 
-use cutover_tests::edge::{LOCATION, UPSTREAMS};
-use cutover_tests::{Daemon, Edge};
+use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
+use cutover_tests::{Daemon, TestEdge};
 
 const CONFIG: &str = r#"
 [daemon]
@@ -31,8 +31,8 @@ inconclusive = "complete"
 /// The kernel's MAX_ARG_STRLEN is 128 KiB, and the version is told as `CUTOVER_PREVIOUS_VERSION=..` in the end.
 const LONGEST: usize = 131_072 - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
 
-async fn started() -> (Edge, Daemon) {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+async fn started() -> (TestEdge, Daemon) {
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
     let daemon = Daemon::start(edge.nginx.prefix(), CONFIG).await.unwrap();
     (edge, daemon)
 }

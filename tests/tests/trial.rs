@@ -9,7 +9,7 @@ use std::time::Duration;
 use cutover_core::api::{ErrorCode, Group, RouteChange, TrialPhase};
 use cutover_core::event::Kind;
 use cutover_core::route::{Destination, Route, SlotId};
-use cutover_tests::{Action, Backend, Client, Edge, Nginx, client, wait};
+use cutover_tests::{Action, Backend, Client, Nginx, TestEdge, client, wait};
 use hyper::Method;
 
 const HTTP: &str = "
@@ -26,8 +26,8 @@ const HTTP: &str = "
 
 const GUARD: &str = r#""guard":{"min_requests":10,"max_error_ratio":0.2,"window_ms":60000}"#;
 
-async fn start() -> Edge {
-    Edge::start(HTTP).await.unwrap()
+async fn start() -> TestEdge {
+    TestEdge::start(HTTP).await.unwrap()
 }
 
 fn change(json: &str) -> RouteChange {
@@ -86,10 +86,10 @@ async fn an_unreachable_release_costs_few_requests_under_load() {
     let load = edge.load().unwrap();
     load.answers(200).await.unwrap();
     edge.green.stop().await;
-    let announced = edge.expected().announce("green");
+    let announced = edge.oracle().announce("green");
     edge.change(&format!(r#"{{"active":"green",{GUARD}}}"#)).await.unwrap();
     announced.acknowledge();
-    let back = edge.expected().announce("blue");
+    let back = edge.oracle().announce("blue");
     edge.until_active("blue").await.unwrap();
     back.acknowledge();
     load.answers(400).await.unwrap();

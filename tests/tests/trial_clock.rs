@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use cutover_core::api::{Group, RouteChange};
 use cutover_core::event::Kind;
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::stepping_clock::SHOWS_TIME;
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Action, SteppingClock, client, wait};
 
 const HOUR: i64 = 3600;
@@ -27,21 +27,21 @@ const COARSE: Duration = Duration::from_millis(20);
 /// How late a busy machine may be.
 const LATE: Duration = Duration::from_secs(5);
 
-struct Stepped {
+struct SteppedEdge {
     clock: SteppingClock,
-    edge: Edge,
+    edge: TestEdge,
 }
 
 /// When a call was made and when its answer was there: what it did was done in between.
 #[derive(Clone, Copy)]
 struct Span(Instant, Instant);
 
-impl Stepped {
+impl SteppedEdge {
     async fn start() -> Option<Self> {
         let clock = SteppingClock::new().unwrap()?;
         let location = format!("{LOCATION} location = /now {{ return 204; {SHOWS_TIME} }}");
-        let builder = clock.builder().http(&Edge::http(UPSTREAMS, &location));
-        Some(Self { edge: Edge::start_with(builder).await.unwrap(), clock })
+        let builder = clock.builder().http(&TestEdge::http(UPSTREAMS, &location));
+        Some(Self { edge: TestEdge::start_with(builder).await.unwrap(), clock })
     }
 
     async fn step(&self, seconds: i64) {
@@ -100,7 +100,7 @@ impl Stepped {
 
 #[tokio::test]
 async fn a_lease_ends_when_it_should_whatever_the_wall_clock_says() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     let lease = Duration::from_secs(3);
     let armed = stepped.change(r#"{"active":"green","lease_ms":3000}"#).await;
     for (number, step) in STEPS.into_iter().enumerate() {
@@ -114,7 +114,7 @@ async fn a_lease_ends_when_it_should_whatever_the_wall_clock_says() {
 
 #[tokio::test]
 async fn what_is_left_of_a_lease_does_not_step_with_the_wall_clock() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     let lease = Duration::from_secs(600);
     let mut armed = stepped.change(r#"{"active":"green","lease_ms":600000}"#).await;
     for step in STEPS {
@@ -130,7 +130,7 @@ async fn what_is_left_of_a_lease_does_not_step_with_the_wall_clock() {
 
 #[tokio::test]
 async fn a_guard_remembers_failures_of_before_a_step() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     let guard = r#""guard":{"min_requests":10,"max_error_ratio":0.2,"window_ms":600000}"#;
     stepped.change(&format!(r#"{{"active":"green",{guard}}}"#)).await;
     for _ in 0..7 {
@@ -153,7 +153,7 @@ async fn a_guard_remembers_failures_of_before_a_step() {
 
 #[tokio::test]
 async fn a_guard_forgets_when_its_window_is_over_and_not_by_a_step() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     let window = Duration::from_millis(2400);
     let guard = r#""guard":{"min_requests":4,"max_error_ratio":0.5,"window_ms":2400}"#;
     stepped.change(&format!(r#"{{"active":"green",{guard}}}"#)).await;
@@ -183,7 +183,7 @@ async fn a_guard_forgets_when_its_window_is_over_and_not_by_a_step() {
 
 #[tokio::test]
 async fn a_lease_goes_on_by_the_monotonic_clock_over_a_restart() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     let lease = Duration::from_secs(600);
     let armed = stepped.change(r#"{"active":"green","lease_ms":600000}"#).await;
     for step in [DAY, -YEAR] {
@@ -203,7 +203,7 @@ async fn a_lease_goes_on_by_the_monotonic_clock_over_a_restart() {
 
 #[tokio::test]
 async fn a_lease_that_ended_while_nginx_was_dead_is_over_although_the_clock_stepped_back() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     let armed = stepped.change(r#"{"active":"green","lease_ms":300}"#).await;
     stepped.edge.nginx.kill_all().await.unwrap();
     stepped.clock.set(-DAY).unwrap();
@@ -217,7 +217,7 @@ async fn a_lease_that_ended_while_nginx_was_dead_is_over_although_the_clock_step
 
 #[tokio::test]
 async fn after_a_reboot_the_wall_clock_decides_what_is_left() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     let armed = stepped.change(r#"{"active":"green","lease_ms":600000}"#).await;
     for (minutes_down, minutes_left) in [(4, 6), (7, 3)] {
         stepped.edge.nginx.kill_all().await.unwrap();
@@ -238,7 +238,7 @@ async fn after_a_reboot_the_wall_clock_decides_what_is_left() {
 /// A lease is a day at most: a clock that is behind after a reboot must not make it longer than it was.
 #[tokio::test]
 async fn a_clock_that_is_behind_after_a_reboot_makes_no_lease_longer_than_a_day() {
-    let Some(stepped) = Stepped::start().await else { return };
+    let Some(stepped) = SteppedEdge::start().await else { return };
     stepped.change(r#"{"active":"green","lease_ms":60000}"#).await;
     stepped.edge.nginx.kill_all().await.unwrap();
     stepped.reboot();

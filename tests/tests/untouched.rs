@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cutover_tests::nginx::Builder;
-use cutover_tests::stage::GROUP;
-use cutover_tests::{Action, Backend, Client, Nginx, Stage};
+use cutover_tests::test_host::GROUP;
+use cutover_tests::{Action, Backend, Client, Nginx, TestHost};
 use serde_json::json;
 
 /// A command that leaves a mark: what it was run for, and for which slot.
@@ -38,17 +38,17 @@ const THREE: &str =
     "cutover shop { slot blue shop_blue; slot green shop_green; slot red shop_red; active blue; }";
 const BLOG: &str = "cutover blog { slot blue shop_blue; slot red shop_red; active blue; }";
 
-struct Play {
-    stage: Stage,
+struct ThreeSlots {
+    host: TestHost,
     backends: [Backend; 3],
 }
 
-impl Play {
-    async fn begin(groups: &str, more: &str) -> Self {
-        Self::begin_with(groups, &format!("{GROUP}{more}")).await
+impl ThreeSlots {
+    async fn start(groups: &str, more: &str) -> Self {
+        Self::start_with(groups, &format!("{GROUP}{more}")).await
     }
 
-    async fn begin_with(groups: &str, config: &str) -> Self {
+    async fn start_with(groups: &str, config: &str) -> Self {
         let mut backends = Vec::new();
         for slot in ["blue", "green", "red"] {
             let backend = Backend::start(slot).await.unwrap();
@@ -60,35 +60,35 @@ impl Play {
         let builder: Builder = Nginx::builder().http(&format!("{HTTP}{groups}"));
         let builder =
             builder.set("blue", blue.address()).set("green", green.address()).set("red", red.address());
-        let stage = Stage::start(builder, &format!("{MARKS}{config}")).await.unwrap();
-        Self { stage, backends }
+        let host = TestHost::start(builder, &format!("{MARKS}{config}")).await.unwrap();
+        Self { host, backends }
     }
 
     /// What commands were run.
     fn marks(&self) -> Vec<String> {
-        let marks = std::fs::read_to_string(self.stage.path("marks")).unwrap_or_default();
+        let marks = std::fs::read_to_string(self.host.path("marks")).unwrap_or_default();
         marks.lines().map(str::to_owned).collect()
     }
 
     /// Deploys, and expects a refusal.
     async fn refused(&self) -> String {
-        let deployed = self.stage.deploy("2").await.unwrap();
+        let deployed = self.host.deploy("2").await.unwrap();
         assert_eq!((deployed.code, deployed.events.len()), (1, 0), "{deployed:#?}");
         assert_eq!(self.marks(), [""; 0]);
         deployed.stderr
     }
 
     async fn change(&self, group: &str, change: serde_json::Value) {
-        self.stage.nginx.admin().change(group, &serde_json::from_value(change).unwrap()).await.unwrap();
+        self.host.nginx.admin().change(group, &serde_json::from_value(change).unwrap()).await.unwrap();
     }
 
     async fn preview(&self) -> String {
-        let address = self.stage.nginx.address("main").unwrap();
+        let address = self.host.nginx.address("main").unwrap();
         cutover_tests::client::get(address, "/preview").await.unwrap().slot().to_owned()
     }
 
     async fn call(&self) -> Client {
-        let mut client = Client::connect(self.stage.nginx.address("main").unwrap()).await.unwrap();
+        let mut client = Client::connect(self.host.nginx.address("main").unwrap()).await.unwrap();
         let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
         assert_eq!(client.request("GET", "/call", &upgrade).await.unwrap().status, 101);
         client
@@ -103,100 +103,102 @@ fn advice(text: &str) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_with_half_of_the_users_is_not_started_anew() {
-    let play = Play::begin(TWO, "").await;
-    let users = play.stage.users().unwrap();
-    play.change("shop", json!({"split": {"blue": 50, "green": 50}})).await;
-    let said = play.refused().await;
+    let fixture = ThreeSlots::start(TWO, "").await;
+    let users = fixture.host.users().unwrap();
+    fixture.change("shop", json!({"split": {"blue": 50, "green": 50}})).await;
+    let said = fixture.refused().await;
     assert!(said.contains("slot \"green\" of group \"shop\" has 50 % of the traffic"), "{said}");
-    assert_eq!(play.preview().await, "green");
-    play.stage.type_line(advice(&said)).unwrap();
-    assert!(play.stage.nginx.admin().group("shop").await.unwrap().route.is_all_on("blue"));
-    assert_eq!(play.stage.deploy("2").await.unwrap().code, 0);
+    assert_eq!(fixture.preview().await, "green");
+    fixture.host.type_line(advice(&said)).unwrap();
+    assert!(fixture.host.nginx.admin().group("shop").await.unwrap().route.is_all_on("blue"));
+    assert_eq!(fixture.host.deploy("2").await.unwrap().code, 0);
     assert_eq!(users.answers().1, 0, "nobody was hurt");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_fallback_of_a_trial_is_not_started_anew() {
-    let play = Play::begin(TWO, "").await;
-    let users = play.stage.users().unwrap();
-    play.change("shop", json!({"active": "green", "lease_ms": 60_000})).await;
-    let said = play.refused().await;
+    let fixture = ThreeSlots::start(TWO, "").await;
+    let users = fixture.host.users().unwrap();
+    fixture.change("shop", json!({"active": "green", "lease_ms": 60_000})).await;
+    let said = fixture.refused().await;
     assert!(said.contains("slot \"blue\" of group \"shop\" takes the traffic back"), "{said}");
-    play.stage.type_line(advice(&said)).unwrap();
-    assert!(play.stage.nginx.admin().group("shop").await.unwrap().route.is_all_on("green"));
-    assert_eq!(play.stage.deploy("2").await.unwrap().code, 0);
-    assert_eq!(play.stage.active().await.unwrap(), "blue");
+    fixture.host.type_line(advice(&said)).unwrap();
+    assert!(fixture.host.nginx.admin().group("shop").await.unwrap().route.is_all_on("green"));
+    assert_eq!(fixture.host.deploy("2").await.unwrap().code, 0);
+    assert_eq!(fixture.host.active().await.unwrap(), "blue");
     assert_eq!(users.answers().1, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_with_users_of_another_group_are_not_started_anew() {
-    let play =
-        Play::begin(&format!("{TWO}{}", BLOG.replace("red shop_red", "green shop_green")), "[group.blog]\n")
-            .await;
-    play.change("blog", json!({"active": "green"})).await;
-    let (lines, _) = play.stage.check().unwrap();
+    let fixture = ThreeSlots::start(
+        &format!("{TWO}{}", BLOG.replace("red shop_red", "green shop_green")),
+        "[group.blog]\n",
+    )
+    .await;
+    fixture.change("blog", json!({"active": "green"})).await;
+    let (lines, _) = fixture.host.check().unwrap();
     let warned = "warning: group.shop, slot \"green\": it shares the upstream shop_green with slot \"green\" of group \"blog\"";
     assert!(lines.iter().any(|line| line.starts_with(warned)), "{lines:#?}");
-    let said = play.refused().await;
+    let said = fixture.refused().await;
     assert!(
         said.contains(
             "shares the upstream shop_green with slot \"green\" of group \"blog\", which has the traffic"
         ),
         "{said}"
     );
-    play.stage.type_line(advice(&said)).unwrap();
-    let _users = play.stage.users().unwrap();
-    let deployed = play.stage.deploy("2").await.unwrap();
+    fixture.host.type_line(advice(&said)).unwrap();
+    let _users = fixture.host.users().unwrap();
+    let deployed = fixture.host.deploy("2").await.unwrap();
     assert_eq!(deployed.code, 0, "{deployed:#?}");
     // blog has gone to blue, which is not stopped under its users.
     cutover_tests::wait::until("the deployment to be over", || {
-        let status = play.stage.daemon.status("shop").unwrap();
+        let status = fixture.host.daemon.status("shop").unwrap();
         status["deployment"]["message"].as_str().is_some_and(|message| message.contains("is left running"))
     })
     .await
     .unwrap();
-    assert_eq!(play.marks(), ["provision green"]);
+    assert_eq!(fixture.marks(), ["provision green"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_of_the_standby_reaches_the_slot_of_the_deployment() {
-    let play = Play::begin(THREE, "").await;
-    assert_eq!(play.preview().await, "green");
-    play.backends[2].on("/health/ready", Action::status(503));
-    let mut command = play.stage.daemon.command(&["deploy", "shop", "--to", "red", "--json"]);
+    let fixture = ThreeSlots::start(THREE, "").await;
+    assert_eq!(fixture.preview().await, "green");
+    fixture.backends[2].on("/health/ready", Action::status(503));
+    let mut command = fixture.host.daemon.command(&["deploy", "shop", "--to", "red", "--json"]);
     let deploying = tokio::task::spawn_blocking(move || command.output());
     cutover_tests::wait::until_async(cutover_tests::wait::PATIENCE, "a preview of red", async || {
-        play.preview().await == "red"
+        fixture.preview().await == "red"
     })
     .await
     .unwrap();
-    play.stage.nginx.reload().await.unwrap();
-    assert_eq!(play.preview().await, "red", "after a reload, too");
+    fixture.host.nginx.reload().await.unwrap();
+    assert_eq!(fixture.preview().await, "red", "after a reload, too");
     assert_eq!(deploying.await.unwrap().unwrap().status.code(), Some(3));
     let standby = |status: serde_json::Value| {
         status["slots"].as_array().unwrap().iter().find(|slot| slot["standby"] == true).unwrap()["name"]
             .clone()
     };
-    assert_eq!(standby(play.stage.daemon.status("shop").unwrap()), play.preview().await);
+    assert_eq!(standby(fixture.host.daemon.status("shop").unwrap()), fixture.preview().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_three_slots_the_one_that_nobody_misses() {
-    let play = Play::begin_with(THREE, &GROUP.replace("warm = \"1s\"", "warm = \"1h\"")).await;
-    let _users = play.stage.users().unwrap();
-    let mut call = play.call().await;
+    let fixture = ThreeSlots::start_with(THREE, &GROUP.replace("warm = \"1s\"", "warm = \"1h\"")).await;
+    let _users = fixture.host.users().unwrap();
+    let mut call = fixture.call().await;
     // So that the next one in the order of the configuration is the warm one, with the call.
-    play.stage.type_line("cutover deploy shop --version 2 --to red").unwrap();
+    fixture.host.type_line("cutover deploy shop --version 2 --to red").unwrap();
     cutover_tests::wait::until_async(cutover_tests::wait::PATIENCE, "a preview of green", async || {
-        play.preview().await == "green"
+        fixture.preview().await == "green"
     })
     .await
     .unwrap();
-    let deployed = play.stage.deploy("3").await.unwrap();
+    let deployed = fixture.host.deploy("3").await.unwrap();
     assert_eq!(deployed.code, 0, "{deployed:#?}");
-    assert_eq!(play.stage.active().await.unwrap(), "green", "blue has a call");
-    assert_eq!(play.marks(), ["provision red", "provision green"]);
+    assert_eq!(fixture.host.active().await.unwrap(), "green", "blue has a call");
+    assert_eq!(fixture.marks(), ["provision red", "provision green"]);
     call.echo(b"still there?").await.unwrap();
-    assert_eq!(play.backends[0].truth().in_flight, 1);
+    assert_eq!(fixture.backends[0].truth().in_flight, 1);
 }

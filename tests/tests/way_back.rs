@@ -8,9 +8,9 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 
 use cutover_tests::daemon::Deployed;
 use cutover_tests::nginx::Builder;
-use cutover_tests::stage::GROUP;
 use cutover_tests::temp::TempDir;
-use cutover_tests::{Action, Backend, Nginx, Stage, ports};
+use cutover_tests::test_host::GROUP;
+use cutover_tests::{Action, Backend, Nginx, TestHost, ports};
 
 /// The group over upstreams that a test brings.
 fn nginx(upstreams: &str) -> Builder {
@@ -64,10 +64,10 @@ async fn a_fix_goes_live_although_what_it_replaces_is_its_backup_and_broken() {
     let (blue, green) = (backend("blue").await, backend("green").await);
     answers(&blue, 500, 500);
     let builder = nginx(CROSSED).set("blue", blue.address()).set("green", green.address());
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let _users = stage.users().unwrap();
-    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
-    assert_eq!(stage.active().await.unwrap(), "green");
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let _users = host.users().unwrap();
+    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
+    assert_eq!(host.active().await.unwrap(), "green");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,9 +75,9 @@ async fn a_smoke_test_does_not_ask_the_backup() {
     let (blue, green) = (backend("blue").await, backend("green").await);
     let builder = nginx(CROSSED).set("blue", blue.address()).set("green", green.address());
     let smoke = "[[group.shop.smoke]]\nname = \"is the new version\"\npath = \"/\"\nexpect = { body_contains = \"green\" }\n";
-    let stage = Stage::start(builder, &format!("{GROUP}{smoke}")).await.unwrap();
-    let _users = stage.users().unwrap();
-    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+    let host = TestHost::start(builder, &format!("{GROUP}{smoke}")).await.unwrap();
+    let _users = host.users().unwrap();
+    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,11 +90,11 @@ async fn a_page_that_says_sorry_does_not_hold_users_on_a_bad_release() {
     );
     let builder =
         builder.set("blue", blue.address()).set("green", green.address()).set("sorry", sorry.address());
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let users = stage.users().unwrap();
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let users = host.users().unwrap();
     users.more(15).await.unwrap();
-    assert_ended(&stage.deploy("2").await.unwrap(), "rolled_back", 4);
-    assert_eq!(stage.active().await.unwrap(), "blue");
+    assert_ended(&host.deploy("2").await.unwrap(), "rolled_back", 4);
+    assert_eq!(host.active().await.unwrap(), "blue");
     assert_eq!(sorry.truth().requests, 0, "nobody has probed it");
 }
 
@@ -103,8 +103,8 @@ async fn the_first_deployment_of_all_stays() {
     let green = backend("green").await;
     let builder = nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; }");
     let builder = builder.set("blue", nobody()).set("green", green.address());
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let deployed = stage.deploy("1").await.unwrap();
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let deployed = host.deploy("1").await.unwrap();
     assert_ended(&deployed, "completed", 0);
     let said: Vec<_> = deployed.events.iter().map(|event| event.message.as_str()).collect();
     assert!(said.iter().any(|said| said.contains("there will be nothing to go back to")), "{said:#?}");
@@ -113,7 +113,7 @@ async fn the_first_deployment_of_all_stays() {
         "{said:#?}"
     );
     assert!(!said.iter().any(|said| said.contains("has become sick")), "it never was healthy: {said:#?}");
-    assert_eq!(stage.active().await.unwrap(), "green");
+    assert_eq!(host.active().await.unwrap(), "green");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,19 +122,19 @@ async fn a_bad_first_deployment_stays_and_its_advice_makes_nothing_worse() {
     answers(&green, 500, 200);
     let builder = nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; }");
     let builder = builder.set("blue", blue_at).set("green", green.address());
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let users = stage.users().unwrap();
-    let deployed = stage.deploy("1").await.unwrap();
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let users = host.users().unwrap();
+    let deployed = host.deploy("1").await.unwrap();
     assert_ended(&deployed, "stuck", 5);
-    assert_eq!(stage.active().await.unwrap(), "green", "the only version that runs");
+    assert_eq!(host.active().await.unwrap(), "green", "the only version that runs");
     let message = &deployed.events.last().unwrap().message;
     let advice = message.rsplit_once("next, type: ").unwrap().1;
     assert_eq!(advice, "cutover deploy shop --version VERSION");
     // The release is mended; it goes to the slot that is free.
     let _blue = Backend::start_at("blue", blue_at).await.unwrap();
     users.more(15).await.unwrap();
-    stage.type_line(&advice.replace("VERSION", "2")).unwrap();
-    assert_eq!(stage.active().await.unwrap(), "blue");
+    host.type_line(&advice.replace("VERSION", "2")).unwrap();
+    assert_eq!(host.active().await.unwrap(), "blue");
 }
 
 /// One of two servers has been down for days; users never noticed.
@@ -152,10 +152,10 @@ async fn an_old_slot_with_one_server_of_two_is_a_way_back() {
         .set("dead", nobody())
         .set("green", green.address())
         .set("green2", green2.address());
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let users = stage.users().unwrap();
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let users = host.users().unwrap();
     users.more(15).await.unwrap();
-    let deployed = stage.deploy("2").await.unwrap();
+    let deployed = host.deploy("2").await.unwrap();
     assert_ended(&deployed, "rolled_back", 4);
     let said: Vec<_> = deployed.events.iter().map(|event| event.message.as_str()).collect();
     assert!(said.iter().any(|said| said.contains("1 of its 2 servers healthy")), "{said:#?}");
@@ -169,9 +169,9 @@ async fn the_same_server_twice_is_probed_at_each_place() {
         "upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; server %%green%%; }",
     );
     let builder = builder.set("blue", blue.address()).set("green", green.address());
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let _users = stage.users().unwrap();
-    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let _users = host.users().unwrap();
+    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,9 +183,9 @@ async fn as_many_servers_as_are_required_are_enough() {
     );
     let builder = builder.set("blue", blue.address()).set("green", green.address()).set("dead", nobody());
     let require = GROUP.replace("[group.shop.probe]", "[group.shop.probe]\nrequire = \"50%\"");
-    let stage = Stage::start(builder, &require).await.unwrap();
-    let _users = stage.users().unwrap();
-    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+    let host = TestHost::start(builder, &require).await.unwrap();
+    let _users = host.users().unwrap();
+    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
 }
 
 const BY_NAME: &str = "
@@ -209,26 +209,26 @@ async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     let builder = nginx(BY_NAME);
     let builder = builder.set("blue_port", blue_port).set("green_port", green_port);
     let builder = builder.through(&["unshare", "--mount", "/bin/sh", "-c", &mount]);
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let (lines, content) = stage.check().unwrap();
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let (lines, content) = host.check().unwrap();
     let problem = lines.iter().find(|line| line.starts_with("problem: group.shop, slot \"blue\": [::1]:"));
     let problem = problem.unwrap_or_else(|| panic!("{lines:#?}"));
     assert!(problem.contains(&format!("\"server 127.0.0.1:{blue_port}\"")), "{problem}");
     assert!(!content);
     let hint = lines.iter().find(|line| line.starts_with("hint: group.shop, slot \"green\""));
     assert!(hint.is_some_and(|hint| hint.contains("stands for")), "{lines:#?}");
-    let failed = stage.deploy("2").await.unwrap();
+    let failed = host.deploy("2").await.unwrap();
     assert_ended(&failed, "failed", 3);
     let message = &failed.events.last().unwrap().message;
     assert!(message.contains(&format!("\"server 127.0.0.1:{green_port}\"")), "{message}");
     assert!(message.contains("probe.require = \"one\""), "{message}");
     // What it says is done, and helps.
-    stage.nginx.write_http(&http(&BY_NAME.replace("localhost", "127.0.0.1"))).unwrap();
-    stage.nginx.reload().await.unwrap();
-    let (lines, content) = stage.check().unwrap();
+    host.nginx.write_http(&http(&BY_NAME.replace("localhost", "127.0.0.1"))).unwrap();
+    host.nginx.reload().await.unwrap();
+    let (lines, content) = host.check().unwrap();
     assert!(content && lines.iter().all(|line| !line.contains("[::1]")), "{lines:#?}");
-    let _users = stage.users().unwrap();
-    assert_ended(&stage.deploy("2").await.unwrap(), "completed", 0);
+    let _users = host.users().unwrap();
+    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,8 +237,8 @@ async fn a_standby_without_servers_is_a_hint() {
     let builder =
         nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%% down; }");
     let builder = builder.set("blue", blue.address()).set("green", nobody());
-    let stage = Stage::start(builder, GROUP).await.unwrap();
-    let (lines, content) = stage.check().unwrap();
+    let host = TestHost::start(builder, GROUP).await.unwrap();
+    let (lines, content) = host.check().unwrap();
     assert!(content, "{lines:#?}");
     assert!(
         lines.iter().any(|line| line.starts_with("hint: group.shop, slot \"green\": it has no server but")),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::counted::Counted;
+use super::counting_stream::CountingStream;
 use super::{Action, Answer, Shared};
 use crate::http1::{Head, Reader, message};
 
@@ -16,14 +16,14 @@ static SIZE: AtomicUsize = AtomicUsize::new(0);
 
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
-    let stream = Counted::new(stream, Arc::clone(&shared));
+    let stream = CountingStream::new(stream, Arc::clone(&shared));
     let mut connection = Connection { stream, reader: Reader::default(), shared, served: 0 };
     // A connection that breaks is nginx's right; what it meant for a request is in the truth.
     while let Ok(true) = connection.request().await {}
 }
 
 struct Connection {
-    stream: Counted,
+    stream: CountingStream,
     reader: Reader,
     shared: Arc<Shared>,
     /// Requests so far.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use cutover_tests::{Action, Admin, Backend, Expected, Flavour, Load, Nginx, Plan, wait};
+use cutover_tests::{Action, Admin, Backend, Flavour, Load, Nginx, Plan, SlotOracle, wait};
 use hyper::Method;
 
 use crate::features::Features;
@@ -14,13 +14,13 @@ use crate::{Effort, machine};
 
 /// What is wrong with the new slot.
 #[derive(Clone, Copy, Debug)]
-enum Badness {
+enum Fault {
     Dead,
     Answers500,
     Hangs,
 }
 
-impl Badness {
+impl Fault {
     const ALL: [Self; 3] = [Self::Dead, Self::Answers500, Self::Hangs];
 
     fn name(self) -> &'static str {
@@ -31,7 +31,7 @@ impl Badness {
         }
     }
 
-    async fn befall(self, slot: &mut Backend) {
+    async fn apply_to(self, slot: &mut Backend) {
         match self {
             Self::Dead => slot.stop().await,
             Self::Answers500 => slot.on("/", Action::status(500)),
@@ -44,11 +44,11 @@ impl Badness {
 const LIMIT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn measure(effort: Effort) -> Result<Section> {
-    let trials = effort.pick(10, 2);
+    let times = effort.pick(10, 2);
     let mut section = Section::new(&format!(
         "36 connections ask for something every 10 ms each and check every answer, while the group is switched from a good \
          slot to a bad one, with a guard (at least 20 requests, at most 5 % errors, at most half of them slower than 1 s) and \
-         a lease, with and without rescue; {trials} times each. nginx waits one second for an answer \
+         a lease, with and without rescue; {times} times each. nginx waits one second for an answer \
          (`proxy_read_timeout 1s`) and may try again after a status 500 (`proxy_next_upstream`). *Failed* are requests \
          without a whole answer of status 200, *bad for* is from the first such answer to the last, \
          *last after* from the begin of the switch to the last of them."
@@ -67,25 +67,23 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
         "requests, median",
         "back by itself",
     ]);
-    for badness in Badness::ALL {
+    for fault in Fault::ALL {
         for rescue in [false, true] {
-            let mut outcomes = Vec::new();
-            for _ in 0..trials {
-                outcomes.push(trial(badness, rescue).await?);
+            let mut runs = Vec::new();
+            for _ in 0..times {
+                runs.push(run_once(fault, rescue).await?);
             }
-            let of = |value: fn(&Outcome) -> f64| outcomes.iter().map(value).collect::<Sample>();
-            let back = outcomes.iter().filter(|outcome| outcome.back).count();
+            let of = |value: fn(&Run) -> f64| runs.iter().map(value).collect::<Sample>();
+            let back = runs.iter().filter(|run| run.back).count();
             table.row([
-                format!("{}, {}", badness.name(), if rescue { "guard and rescue" } else { "guard" }),
-                count(of(|outcome| outcome.failed as f64).median() as u64),
-                count(of(|outcome| outcome.failed as f64).highest() as u64),
-                seconds(of(|outcome| outcome.bad_for.as_secs_f64()).median()),
-                seconds(of(|outcome| outcome.bad_for.as_secs_f64()).highest()),
-                seconds(
-                    of(|outcome| outcome.last_after.map_or(f64::NAN, |after| after.as_secs_f64())).median(),
-                ),
-                count(of(|outcome| outcome.requests as f64).median() as u64),
-                format!("{back} of {trials}"),
+                format!("{}, {}", fault.name(), if rescue { "guard and rescue" } else { "guard" }),
+                count(of(|run| run.failed as f64).median() as u64),
+                count(of(|run| run.failed as f64).highest() as u64),
+                seconds(of(|run| run.bad_for.as_secs_f64()).median()),
+                seconds(of(|run| run.bad_for.as_secs_f64()).highest()),
+                seconds(of(|run| run.last_after.map_or(f64::NAN, |after| after.as_secs_f64())).median()),
+                count(of(|run| run.requests as f64).median() as u64),
+                format!("{back} of {times}"),
             ]);
         }
     }
@@ -93,7 +91,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
     section.measured_with(&format!("nginx {}", machine::nginx_version(Flavour::from_env()?)?))
 }
 
-struct Outcome {
+struct Run {
     requests: u64,
     failed: u64,
     bad_for: Duration,
@@ -103,15 +101,15 @@ struct Outcome {
     back: bool,
 }
 
-async fn trial(badness: Badness, rescue: bool) -> Result<Outcome> {
+async fn run_once(fault: Fault, rescue: bool) -> Result<Run> {
     let blue = Backend::start("blue").await?;
     let mut green = Backend::start("green").await?;
     let nginx = start(&blue, &green).await?;
     let admin = nginx.admin();
-    badness.befall(&mut green).await;
+    fault.apply_to(&mut green).await;
 
     let plan = Plan::new(nginx.address("http")?).connections(32, 4).pause(Duration::from_millis(10));
-    let load = Load::start(plan, &Expected::new("blue"));
+    let load = Load::start(plan, &SlotOracle::new("blue"));
     load.answers(500).await?;
     ensure!(load.report().failed() == 0, "failed before anything was switched: {}", load.report());
     let begin = Instant::now();
@@ -126,7 +124,7 @@ async fn trial(badness: Badness, rescue: bool) -> Result<Outcome> {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let report = load.stop().await;
     let last = report.failures.iter().map(|failure| failure.at).max();
-    Ok(Outcome {
+    Ok(Run {
         requests: report.total,
         failed: report.failed(),
         bad_for: report.bad_for(),

@@ -13,12 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An nginx that is being counted. Its configuration must say `daemon off; master_process off;`, so that it is one process.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub(crate) struct CallgrindRun {
     valgrind: Child,
     output: PathBuf,
 }
 
-impl Counted {
+impl CallgrindRun {
     /// Starts an nginx that was built and not started.
     pub(crate) fn start(nginx: &Nginx) -> Result<Self> {
         let output = nginx.prefix().join("callgrind.out");
@@ -63,7 +63,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CallgrindRun {
     fn drop(&mut self) {
         if !matches!(self.valgrind.try_wait(), Ok(Some(_))) {
             let _ = self.valgrind.kill();

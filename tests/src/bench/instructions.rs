@@ -8,7 +8,7 @@ use cutover_tests::client::{self, Client};
 use cutover_tests::{Flavour, Nginx, wait};
 use hyper::Method;
 
-use crate::callgrind::Counted;
+use crate::callgrind::CallgrindRun;
 use crate::features::Features;
 use crate::page::Section;
 use crate::sample::Sample;
@@ -20,7 +20,7 @@ const POOLS: [&str; 2] = ["4k", "16k"];
 
 /// A way from the client to the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Variant {
     Plain,
     Group,
     /// The same after the worker has served a change of the route: the first of many, in production.
@@ -35,7 +35,7 @@ enum Way {
     GroupParts,
 }
 
-impl Way {
+impl Variant {
     /// The most that it may cost more than a plain upstream.
     fn goal(self) -> Option<f64> {
         match self {
@@ -78,20 +78,20 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
         let features = Features::of(*flavour).await?;
         let version = machine::nginx_version(*flavour)?;
         for pool in effort.pick(&POOLS[..], &POOLS[..1]) {
-            let plain = per_request(*flavour, Way::Plain, pool, effort).await?;
+            let plain = per_request(*flavour, Variant::Plain, pool, effort).await?;
             let mut cells = Vec::new();
-            for way in [Way::Group, Way::Switched, Way::Armed, Way::Split] {
-                if !way.is_built_into(features) {
+            for variant in [Variant::Group, Variant::Switched, Variant::Armed, Variant::Split] {
+                if !variant.is_built_into(features) {
                     cells.push("not in this module".to_owned());
                     continue;
                 }
-                let instructions = per_request(*flavour, way, pool, effort).await?;
+                let instructions = per_request(*flavour, variant, pool, effort).await?;
                 let more = (instructions - plain) / plain;
                 cells.push(format!("{:+.0} ({})", instructions - plain, percent(more)));
-                counted.push((way, more));
+                counted.push((variant, more));
             }
-            let parts = per_request(*flavour, Way::PlainParts, pool, effort).await?;
-            let more = per_request(*flavour, Way::GroupParts, pool, effort).await? - parts;
+            let parts = per_request(*flavour, Variant::PlainParts, pool, effort).await?;
+            let more = per_request(*flavour, Variant::GroupParts, pool, effort).await? - parts;
             cells.push(format!("{more:+.0} ({})", percent(more / parts)));
             let [group, switched, armed, split, parts] = &cells[..] else { continue };
             table.row([
@@ -115,13 +115,16 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
     ))
 }
 
-fn goals(counted: &[(Way, f64)]) -> String {
+fn goals(counted: &[(Variant, f64)]) -> String {
     let mut sentences = Vec::new();
-    for (way, name) in
-        [(Way::Group, "a group"), (Way::Switched, "after a switch"), (Way::Armed, "while a guard is armed")]
-    {
-        let all: Sample = counted.iter().filter(|(known, _)| *known == way).map(|(_, more)| *more).collect();
-        if let (Some(goal), true) = (way.goal(), all.len() > 0) {
+    for (variant, name) in [
+        (Variant::Group, "a group"),
+        (Variant::Switched, "after a switch"),
+        (Variant::Armed, "while a guard is armed"),
+    ] {
+        let all: Sample =
+            counted.iter().filter(|(known, _)| *known == variant).map(|(_, more)| *more).collect();
+        if let (Some(goal), true) = (variant.goal(), all.len() > 0) {
             let met = verdict(all.highest() <= goal);
             sentences.push(format!("{name}, at most {}: {met}", percent(goal)));
         }
@@ -129,18 +132,24 @@ fn goals(counted: &[(Way, f64)]) -> String {
     format!("Goals: {}.", sentences.join("; "))
 }
 
-async fn per_request(flavour: Flavour, way: Way, pool: &str, effort: Effort) -> Result<f64> {
+async fn per_request(flavour: Flavour, variant: Variant, pool: &str, effort: Effort) -> Result<f64> {
     let backend = pinned::backend().await?;
     let (few, many) = effort.pick((500, 2_500), (100, 300));
-    let short = whole_run(flavour, way, pool, &backend, few).await?;
-    let long = whole_run(flavour, way, pool, &backend, many).await?;
+    let short = whole_run(flavour, variant, pool, &backend, few).await?;
+    let long = whole_run(flavour, variant, pool, &backend, many).await?;
     Ok((long as f64 - short as f64) / f64::from(many - few))
 }
 
-async fn whole_run(flavour: Flavour, way: Way, pool: &str, backend: &Nginx, requests: u32) -> Result<u64> {
-    let target = if matches!(way, Way::Plain | Way::PlainParts) { "blue" } else { "group" };
-    let path = if matches!(way, Way::PlainParts | Way::GroupParts) { "/parts" } else { "/" };
-    let split_key = if way == Way::Split { "split_key $cookie_sid;" } else { "" };
+async fn whole_run(
+    flavour: Flavour,
+    variant: Variant,
+    pool: &str,
+    backend: &Nginx,
+    requests: u32,
+) -> Result<u64> {
+    let target = if matches!(variant, Variant::Plain | Variant::PlainParts) { "blue" } else { "group" };
+    let path = if matches!(variant, Variant::PlainParts | Variant::GroupParts) { "/parts" } else { "/" };
+    let split_key = if variant == Variant::Split { "split_key $cookie_sid;" } else { "" };
     let nginx = Nginx::builder()
         .flavour(flavour)
         .set("backend", backend.address("http")?)
@@ -149,11 +158,11 @@ async fn whole_run(flavour: Flavour, way: Way, pool: &str, backend: &Nginx, requ
         .set("split_key", split_key)
         .whole(CONFIGURATION)
         .build()?;
-    let counted = Counted::start(&nginx)?;
+    let counted = CallgrindRun::start(&nginx)?;
     let address = nginx.address("http")?;
     let answers = async || client::get(address, "/").await.is_ok();
     wait::until_async(wait::PATIENCE * 4, "an answer of nginx under valgrind", answers).await?;
-    prepare(&nginx, way).await?;
+    prepare(&nginx, variant).await?;
 
     let mut client = Client::connect(address).await?;
     for number in 0..requests {
@@ -167,11 +176,11 @@ async fn whole_run(flavour: Flavour, way: Way, pool: &str, backend: &Nginx, requ
 }
 
 /// Changes the route, where the way is about that; the guard has more to see before it decides than the run brings.
-async fn prepare(nginx: &Nginx, way: Way) -> Result<()> {
+async fn prepare(nginx: &Nginx, variant: Variant) -> Result<()> {
     let change = match way {
-        Way::Plain | Way::Group | Way::PlainParts | Way::GroupParts => return Ok(()),
-        Way::Switched => serde_json::json!({ "active": "green" }),
-        Way::Armed => serde_json::json!({
+        Variant::Plain | Variant::Group | Variant::PlainParts | Variant::GroupParts => return Ok(()),
+        Variant::Switched => serde_json::json!({ "active": "green" }),
+        Variant::Armed => serde_json::json!({
             "active": "green",
             "guard": {
                 "min_requests": 1_000_000, "max_error_ratio": 0.05, "window_ms": 600_000,
@@ -180,7 +189,7 @@ async fn prepare(nginx: &Nginx, way: Way) -> Result<()> {
             "lease_ms": 600_000,
             "rescue": true,
         }),
-        Way::Split => serde_json::json!({ "active": "green", "split": { "blue": 95, "green": 5 } }),
+        Variant::Split => serde_json::json!({ "active": "green", "split": { "blue": 95, "green": 5 } }),
     };
     let headers = [("content-type", "application/json")];
     let reply =

@@ -22,7 +22,7 @@ const PATH: &str = "/group";
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug)]
-enum Load {
+enum LoadKind {
     Paced,
     Saturating,
 }
@@ -58,7 +58,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
         "p99, share of that without switches",
     ]);
     let mut switches = 0;
-    for (name, load) in [("light", Load::Paced), ("heavy", Load::Saturating)] {
+    for (name, load) in [("light", LoadKind::Paced), ("heavy", LoadKind::Saturating)] {
         let (mut calm, mut switched) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
             for with_switches in [pair % 2 == 0, pair % 2 != 0] {
@@ -98,7 +98,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
     ))
 }
 
-impl Load {
+impl LoadKind {
     async fn run(self, address: SocketAddr, duration: u32) -> Result<Run> {
         match self {
             Self::Paced => {

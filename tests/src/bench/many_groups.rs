@@ -1,8 +1,8 @@
 //! Ten thousand groups of two slots, beside the same nginx with as many plain upstreams and no groups: what starting,
 //! reloading and running them takes, and how much of that is the module's.
 
+mod configuration;
 mod memory;
-mod site;
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use crate::sample::Sample;
 use crate::table::{Table, count, megabytes, seconds, verdict};
 use crate::{Effort, machine, pinned, processor};
 
+use configuration::Kind;
 use memory::Memory;
-use site::Kind;
 
 /// nginx itself looks at every upstream for each further one.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -93,7 +93,7 @@ async fn measure_one(
     effort: Effort,
 ) -> Result<(Measured, Nginx)> {
     let backend = pinned::backend().await?;
-    let nginx = site::build(kind, groups, features, backend.address("http")?)?;
+    let nginx = configuration::build(kind, groups, features, backend.address("http")?)?;
     let times = effort.pick(3, 1);
     let check = (0..times).map(|_| check(&nginx)).collect::<Result<Sample>>()?;
     let start = start(&nginx).await?;
@@ -101,7 +101,7 @@ async fn measure_one(
     let start_again = self::start(&nginx).await?;
     let master = Memory::of(nginx.master()?)?;
     let fresh_worker = Memory::of_first(&nginx.workers())?;
-    site::visit_all(&nginx, groups).await?;
+    configuration::visit_all(&nginx, groups).await?;
     let used_worker = Memory::of_first(&nginx.workers())?;
     let mut reloads = Vec::new();
     for _ in 0..times {
@@ -129,7 +129,7 @@ async fn measure_groups(groups: u64, features: Features, effort: Effort) -> Resu
 
     let mut table = Table::new(["call, on a kept connection", "median", "p99", "bytes", "goal"]);
     let mut slot = ["green", "blue"].into_iter().cycle();
-    let last = site::group(groups - 1);
+    let last = configuration::group(groups - 1);
     let switches = repeat(times, || call.switch(&last, slot.next().unwrap_or_default()).map(|()| 0))?;
     let one = repeat(times, || Ok(call.get(&format!("/v1/groups/{last}"))?.len() as u64))?;
     let all = repeat(times / 5, || Ok(call.get("/v1/groups")?.len() as u64))?;

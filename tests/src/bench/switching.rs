@@ -9,12 +9,12 @@
 
 mod caddy;
 mod disk;
-mod edge;
 mod haproxy;
 mod module;
 mod poll;
+mod proxy;
 mod reload;
-mod trial;
+mod series;
 
 use anyhow::Result;
 use cutover_tests::{Backend, Flavour};
@@ -23,34 +23,34 @@ use crate::page::Section;
 use crate::table::{Table, count, seconds, verdict};
 use crate::{Effort, machine};
 
-use edge::{Edge, Slot};
-use trial::{Traffic, Trial};
+use proxy::{Proxy, Slot};
+use series::{LoadLevel, Series};
 
 pub(crate) async fn measure(effort: Effort) -> Result<Section> {
     let blue = Backend::start(Slot::Blue.name()).await?;
     let green = Backend::start(Slot::Green.name()).await?;
     let slots = [blue.address(), green.address()];
 
-    let mut edges: Vec<Box<dyn Edge>> = vec![
+    let mut proxies: Vec<Box<dyn Proxy>> = vec![
         Box::new(module::Module::start(slots).await?),
         Box::new(haproxy::Haproxy::start(slots).await?),
         Box::new(caddy::Caddy::start(slots).await?),
         Box::new(reload::Reload::start(slots).await?),
     ];
-    let trials = || edges.iter().map(|edge| Trial::new(&**edge)).collect::<Vec<_>>();
-    let (mut idle, mut busy) = (trials(), trials());
+    let all_series = || proxies.iter().map(|proxy| Series::new(&**proxy)).collect::<Vec<_>>();
+    let (mut idle, mut busy) = (all_series(), all_series());
     // All edges in each round: a machine that is busy with something else for a while is so for all of them.
     for _ in 0..effort.pick(10, 1) {
-        for (traffic, trials) in [(Traffic::Idle, &mut idle), (Traffic::Busy, &mut busy)] {
+        for (traffic, series) in [(LoadLevel::Idle, &mut idle), (LoadLevel::Busy, &mut busy)] {
             let mut next = Vec::new();
-            for (edge, trial) in edges.into_iter().zip(trials) {
-                let switches = edge.switches_a_round();
-                next.push(trial.round(edge, traffic, switches).await?);
+            for (proxy, series) in proxies.into_iter().zip(series) {
+                let switches = proxy.switches_a_round();
+                next.push(series.round(proxy, traffic, switches).await?);
             }
-            edges = next;
+            proxies = next;
         }
     }
-    drop(edges);
+    drop(proxies);
 
     let mut section = Section::new(
         "Each edge has the same two slots behind it, and is switched to and fro. A connection asks without a pause, one \
@@ -80,7 +80,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
     ))
 }
 
-fn times(idle: &[Trial], busy: &[Trial]) -> Table<10> {
+fn times(idle: &[Series], busy: &[Series]) -> Table<10> {
     let mut table = Table::new([
         "edge",
         "switches",
@@ -93,26 +93,26 @@ fn times(idle: &[Trial], busy: &[Trial]) -> Table<10> {
         "failed",
         "closed",
     ]);
-    for (load, trials) in [("idle", idle), ("with load", busy)] {
-        for trial in trials {
+    for (load, series) in [("idle", idle), ("with load", busy)] {
+        for series in series {
             table.row([
-                format!("{}, {load}", trial.name),
-                count(trial.calls().len() as u64),
-                seconds(trial.calls().median()),
-                seconds(trial.calls().percentile(0.99)),
-                seconds(trial.moved().median()),
-                seconds(trial.moved().percentile(0.99)),
-                count(trial.answers),
-                count(trial.stale),
-                count(trial.failed),
-                count(trial.closed),
+                format!("{}, {load}", series.name),
+                count(series.calls().len() as u64),
+                seconds(series.calls().median()),
+                seconds(series.calls().percentile(0.99)),
+                seconds(series.moved().median()),
+                seconds(series.moved().percentile(0.99)),
+                count(series.answers),
+                count(series.stale),
+                count(series.failed),
+                count(series.closed),
             ]);
         }
     }
     table
 }
 
-fn flushes(idle: &[Trial], busy: &[Trial]) -> Table<6> {
+fn flushes(idle: &[Series], busy: &[Series]) -> Table<6> {
     let mut table = Table::new([
         "load",
         "call, median",
@@ -121,25 +121,25 @@ fn flushes(idle: &[Trial], busy: &[Trial]) -> Table<6> {
         "bare flush, p99",
         "call less moved, median",
     ]);
-    for (load, trial) in [("idle", idle.first()), ("with load", busy.first())] {
-        let Some(trial) = trial else { continue };
+    for (load, series) in [("idle", idle.first()), ("with load", busy.first())] {
+        let Some(series) = series else { continue };
         table.row([
             load.to_owned(),
-            seconds(trial.calls().median()),
-            seconds(trial.calls().percentile(0.99)),
-            seconds(trial.flushes().median()),
-            seconds(trial.flushes().percentile(0.99)),
-            seconds(trial.acknowledged_after().median()),
+            seconds(series.calls().median()),
+            seconds(series.calls().percentile(0.99)),
+            seconds(series.flushes().median()),
+            seconds(series.flushes().percentile(0.99)),
+            seconds(series.acknowledged_after().median()),
         ]);
     }
     table
 }
 
-fn goals(idle: &[Trial], busy: &[Trial]) -> String {
+fn goals(idle: &[Series], busy: &[Series]) -> String {
     let mut sentences = Vec::new();
-    for (load, trials) in [("idle", idle), ("with load", busy)] {
-        let [ours, haproxy, ..] = trials else { continue };
-        let moved = |trial: &Trial| trial.moved().median();
+    for (load, series) in [("idle", idle), ("with load", busy)] {
+        let [ours, haproxy, ..] = series else { continue };
+        let moved = |series: &Series| series.moved().median();
         let late = ours.acknowledged_after().median() <= ours.flushes().median();
         sentences.push(format!(
             "{load}, moved in a median at or below HAProxy's ({} and {}): {}; acknowledged at most one flush after that: \

@@ -13,7 +13,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(90);
 
 /// One line of `--json`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Event {
+pub struct DeploymentEvent {
     /// The deployment's id.
     pub deployment: String,
     /// The phase it is in, as in `probing`.
@@ -31,7 +31,7 @@ pub struct Event {
 pub struct Deployment {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    events: Vec<Event>,
+    events: Vec<DeploymentEvent>,
 }
 
 /// How the command ended.
@@ -42,7 +42,7 @@ pub struct Deployed {
     /// The last line's outcome; empty when there is none.
     pub outcome: String,
     /// Every line, in order.
-    pub events: Vec<Event>,
+    pub events: Vec<DeploymentEvent>,
     /// What went to standard error.
     pub stderr: String,
 }
@@ -80,12 +80,12 @@ impl Deployment {
     }
 
     /// The next event; `None` when the command has printed its last.
-    pub async fn next(&mut self) -> Result<Option<Event>> {
+    pub async fn next(&mut self) -> Result<Option<DeploymentEvent>> {
         let line = tokio::time::timeout(LIMIT, self.lines.next_line())
             .await
             .with_context(|| format!("`cutover deploy` said nothing for {LIMIT:?}"))??;
         let Some(line) = line else { return Ok(None) };
-        let event: Event =
+        let event: DeploymentEvent =
             serde_json::from_str(&line).with_context(|| format!("failed to read the event {line:?}"))?;
         self.events.push(event.clone());
         Ok(Some(event))

@@ -8,7 +8,7 @@ use crate::http1::Head;
 
 /// What became of one request.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct RequestOutcome {
     /// The slot that answered, or for which nginx answered, as far as it can be told.
     pub slot: Option<String>,
     /// The status, if an answer came.
@@ -19,7 +19,7 @@ pub struct Outcome {
     pub wrong: Option<String>,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// No answer, or not a whole one.
     pub fn lost(why: String) -> Self {
         Self { slot: None, status: None, version: None, wrong: Some(why) }
@@ -27,13 +27,13 @@ impl Outcome {
 }
 
 /// Judges an answer to the request with this id, which had the body `sent`.
-pub fn check(id: u64, sent: &[u8], head: &Head, body: &[u8]) -> Outcome {
+pub fn check(id: u64, sent: &[u8], head: &Head, body: &[u8]) -> RequestOutcome {
     let status = head.status().ok();
     let own = head.header("x-slot");
     let slot =
         own.or_else(|| head.header("x-cutover-slot")).filter(|slot| !slot.is_empty()).map(str::to_owned);
     let version = head.header("x-version").map(str::to_owned);
-    Outcome { wrong: wrong(id, sent, status, own, head, body), slot, status, version }
+    RequestOutcome { wrong: wrong(id, sent, status, own, head, body), slot, status, version }
 }
 
 fn wrong(

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::check::{self, Outcome};
+use super::check::{self, RequestOutcome};
 use super::{Request, Shared};
 use crate::http1::{Head, Reader, message};
 
@@ -25,7 +25,7 @@ pub(super) async fn kept_alive(shared: Arc<Shared>) {
                 }
                 Exchange::ClosedBefore => shared.report().reconnects += 1,
                 Exchange::Lost(why) => {
-                    shared.judge(sent, Outcome::lost(format!("kept-alive connection: {why}")));
+                    shared.judge(sent, RequestOutcome::lost(format!("kept-alive connection: {why}")));
                     continue;
                 }
             }
@@ -50,11 +50,11 @@ async fn once(shared: &Shared, id: u64, request: &Request, close: bool) -> Optio
     let stream = match connecting {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            shared.judge(sent, Outcome::lost(format!("connect: {error}")));
+            shared.judge(sent, RequestOutcome::lost(format!("connect: {error}")));
             return None;
         }
         Err(_) => {
-            shared.judge(sent, Outcome::lost("connect: timed out".to_owned()));
+            shared.judge(sent, RequestOutcome::lost("connect: timed out".to_owned()));
             return None;
         }
     };
@@ -66,11 +66,11 @@ async fn once(shared: &Shared, id: u64, request: &Request, close: bool) -> Optio
             (!close && !head.closes()).then_some(connection)
         }
         Exchange::ClosedBefore => {
-            shared.judge(sent, Outcome::lost("fresh connection closed without an answer".to_owned()));
+            shared.judge(sent, RequestOutcome::lost("fresh connection closed without an answer".to_owned()));
             None
         }
         Exchange::Lost(why) => {
-            shared.judge(sent, Outcome::lost(format!("fresh connection: {why}")));
+            shared.judge(sent, RequestOutcome::lost(format!("fresh connection: {why}")));
             None
         }
     }

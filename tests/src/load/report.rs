@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::check::Outcome;
-use crate::expected::Expected;
+use super::check::RequestOutcome;
+use crate::slot_oracle::SlotOracle;
 
 /// Counts of a load.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub struct Failure {
     /// When that was certain.
     pub at: Instant,
     /// What came instead.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
 }
 
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Report {
         times().min().zip(times().max()).map_or(Duration::ZERO, |(first, last)| last - first)
     }
 
-    pub(super) fn add(&mut self, sent: Instant, answered: Instant, outcome: Outcome, allowed: bool) {
+    pub(super) fn add(&mut self, sent: Instant, answered: Instant, outcome: RequestOutcome, allowed: bool) {
         self.total += 1;
         if let Some(version) = &outcome.version {
             *self.by_version.entry(version.clone()).or_default() += 1;
@@ -70,7 +70,7 @@ impl Report {
     }
 
     /// Judges once more what was wrong when it came: an observed switch is known only after it has happened.
-    pub fn settle(&mut self, expected: &Expected) {
+    pub fn settle(&mut self, expected: &SlotOracle) {
         self.doubtful.retain(|doubtful| !expected.allows(&doubtful.slot, doubtful.sent, doubtful.answered));
         self.stale = self.doubtful.len() as u64;
     }

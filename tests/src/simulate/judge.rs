@@ -4,14 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use cutover_tests::load::Report;
-use cutover_tests::load::check::Outcome;
-use cutover_tests::site::{Schema, Seen};
+use cutover_tests::load::check::RequestOutcome;
+use cutover_tests::site::{Schema, TrafficReport};
 
-use crate::scenario::{Ending, Scenario};
+use crate::scenario::{ExpectedOutcome, Scenario};
 
 /// What was seen of one scenario.
 #[derive(Clone, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct Observations {
     /// The last word of `cutover deploy`.
     pub(crate) outcome: String,
     /// Its exit code.
@@ -24,12 +24,12 @@ pub(crate) struct Facts {
     /// Once the new release had the traffic, if it ever had.
     pub(crate) schema_amid: Option<Schema>,
     pub(crate) schema_after: Schema,
-    pub(crate) seen: Seen,
+    pub(crate) seen: TrafficReport,
 }
 
 /// A row of the table, and what speaks against it.
 #[derive(Clone, Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct ScenarioResult {
     pub(crate) number: u8,
     pub(crate) title: &'static str,
     pub(crate) outcome: String,
@@ -41,14 +41,14 @@ pub(crate) struct Verdict {
     objections: Vec<String>,
 }
 
-impl Verdict {
+impl ScenarioResult {
     /// Whether all was as it must be.
     pub(crate) fn good(&self) -> bool {
         self.objections.is_empty()
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ScenarioResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for remark in &self.remarks {
             writeln!(f, "           {remark}")?;
@@ -60,27 +60,28 @@ impl fmt::Display for Verdict {
     }
 }
 
-pub(crate) fn judge(scenario: &Scenario, facts: Facts) -> Verdict {
+pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> ScenarioResult {
     let mut objections = Vec::new();
     let mut demand = |holds: bool, otherwise: String| {
         if !holds {
             objections.push(otherwise);
         }
     };
-    let Facts { outcome, code, old, active, schema_before, schema_amid, schema_after, seen } = facts;
-    let Seen { report, watched } = seen;
+    let Observations { outcome, code, old, active, schema_before, schema_amid, schema_after, seen } =
+        observations;
+    let TrafficReport { report, watched } = seen;
 
-    let (word, exit) = scenario.ending.word_and_code();
+    let (word, exit) = scenario.expected.word_and_code();
     demand(
         outcome == word && code == exit,
         format!("ended {outcome:?} with code {code}, not {word:?} with {exit}"),
     );
-    let moved = scenario.ending == Ending::Completed;
+    let moved = scenario.expected == ExpectedOutcome::Completed;
     demand((active != old) == moved, format!("{active} has the traffic; it was {old}"));
-    let switches = match scenario.ending {
-        Ending::Completed => 1,
-        Ending::Failed => 0,
-        Ending::RolledBack => 2,
+    let switches = match scenario.expected {
+        ExpectedOutcome::Completed => 1,
+        ExpectedOutcome::Failed => 0,
+        ExpectedOutcome::RolledBack => 2,
     };
     demand(watched.switches.len() == switches, format!("the traffic went to {:?}", watched.switches));
     let answers = report.by_version.get(scenario.version).copied().unwrap_or_default();
@@ -109,7 +110,7 @@ pub(crate) fn judge(scenario: &Scenario, facts: Facts) -> Verdict {
             format!("the schema is another one: more {:?}", schema_after.beyond(&schema_before)),
         );
     }
-    if let (Ending::RolledBack, Some(amid)) = (scenario.ending, schema_amid)
+    if let (ExpectedOutcome::RolledBack, Some(amid)) = (scenario.expected, schema_amid)
         && amid != schema_before
     {
         remarks.push(format!(
@@ -122,7 +123,7 @@ pub(crate) fn judge(scenario: &Scenario, facts: Facts) -> Verdict {
     if report.failed() > 0 && foreign == 0 {
         remarks.push(format!("all {} failed requests had gone to {}", report.failed(), scenario.version));
     }
-    Verdict {
+    ScenarioResult {
         number: scenario.number,
         title: scenario.title,
         outcome: outcome.replace('_', " "),
@@ -138,8 +139,8 @@ pub(crate) fn judge(scenario: &Scenario, facts: Facts) -> Verdict {
 /// Failures that the release on trial did not produce. Its own are answers that name its version, and answers of nginx that name
 /// its slot: there was nothing better to be had from it. Without any answer a request is lost, whoever held it.
 fn failures_of_others(report: &Report, scenario: &Scenario, old: &str) -> usize {
-    let own = |outcome: &Outcome| {
-        scenario.ending == Ending::RolledBack
+    let own = |outcome: &RequestOutcome| {
+        scenario.expected == ExpectedOutcome::RolledBack
             && outcome.status.is_some_and(|status| status >= 500)
             && outcome.version.as_deref().is_none_or(|version| version == scenario.version)
             && outcome.slot.as_deref().is_some_and(|slot| slot != old)

@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use cutover_tests::site::{self, Settings, Site};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::judge::Verdict;
+use crate::judge::ScenarioResult;
 use crate::scenario::SCENARIOS;
 
 /// Six deployments behind a real nginx, under a load that checks every answer
@@ -81,16 +81,16 @@ async fn run(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
     let start = Instant::now();
     let mut site = Site::start(Settings { soak: "6s", min_requests: 100, ready: "4s" }).await?;
     println!("nginx listens on http://{}, everything is under {}", site.address()?, site.prefix()?.display());
-    let mut verdicts = Vec::<Verdict>::new();
+    let mut results = Vec::<ScenarioResult>::new();
     for scenario in SCENARIOS.iter().filter(|one| scenario.is_none_or(|number| number == one.number)) {
-        verdicts.push(scenario.play(&mut site).await?);
+        results.push(scenario.play(&mut site).await?);
     }
-    print!("{}", table::render(&verdicts));
+    print!("{}", table::render(&results));
     let complaints = site.nginx()?.complaints();
     for line in &complaints {
         println!("nginx's error log: {line}");
     }
-    let good = complaints.is_empty() && verdicts.iter().all(Verdict::good);
+    let good = complaints.is_empty() && results.iter().all(ScenarioResult::good);
     let sentence = if good { "all as it must be" } else { "NOT as it must be" };
     println!("{sentence}, in {:.0} s", start.elapsed().as_secs_f64());
     if keep {

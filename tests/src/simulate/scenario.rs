@@ -7,7 +7,7 @@ use cutover_tests::daemon::{Deployed, Deployment};
 use cutover_tests::process;
 use cutover_tests::site::{GROUP, Release, Schema, Site, Traffic};
 
-use crate::judge::{Facts, Verdict, judge};
+use crate::judge::{Observations, ScenarioResult, judge};
 
 /// One deployment to play, and how it must end.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +17,13 @@ pub(crate) struct Scenario {
     pub(crate) version: &'static str,
     schema: u32,
     fault: Option<&'static str>,
-    pub(crate) ending: Ending,
+    pub(crate) expected: ExpectedOutcome,
     kill_daemon: bool,
 }
 
 /// How a deployment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ExpectedOutcome {
     /// The new release has the traffic.
     Completed,
     /// No traffic was moved.
@@ -32,7 +32,7 @@ pub(crate) enum Ending {
     RolledBack,
 }
 
-impl Ending {
+impl ExpectedOutcome {
     /// The word and the exit code with which `cutover deploy` ends.
     pub(crate) fn word_and_code(self) -> (&'static str, i32) {
         match self {
@@ -50,7 +50,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         version: "2.0.0",
         schema: 2,
         fault: None,
-        ending: Ending::Completed,
+        expected: ExpectedOutcome::Completed,
         kill_daemon: false,
     },
     Scenario {
@@ -59,7 +59,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         version: "2.1.0",
         schema: 2,
         fault: Some("never-ready"),
-        ending: Ending::Failed,
+        expected: ExpectedOutcome::Failed,
         kill_daemon: false,
     },
     Scenario {
@@ -68,7 +68,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         version: "2.2.0",
         schema: 2,
         fault: Some("bad-catalogue"),
-        ending: Ending::Failed,
+        expected: ExpectedOutcome::Failed,
         kill_daemon: false,
     },
     Scenario {
@@ -77,7 +77,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         version: "3.0.0",
         schema: 3,
         fault: Some("errors-after=40"),
-        ending: Ending::RolledBack,
+        expected: ExpectedOutcome::RolledBack,
         kill_daemon: false,
     },
     Scenario {
@@ -86,7 +86,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         version: "3.1.0",
         schema: 2,
         fault: Some("exit-after=40"),
-        ending: Ending::RolledBack,
+        expected: ExpectedOutcome::RolledBack,
         kill_daemon: false,
     },
     Scenario {
@@ -95,14 +95,14 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
         version: "3.2.0",
         schema: 3,
         fault: None,
-        ending: Ending::Completed,
+        expected: ExpectedOutcome::Completed,
         kill_daemon: true,
     },
 ];
 
 impl Scenario {
     /// Plays it under load and judges what happened.
-    pub(crate) async fn play(&self, site: &mut Site) -> Result<Verdict> {
+    pub(crate) async fn play(&self, site: &mut Site) -> Result<ScenarioResult> {
         Release::new(self.version, self.schema, self.fault).publish(site.prefix()?)?;
         let old = site.active().await?;
         let schema_before = site.schema()?;
@@ -110,7 +110,7 @@ impl Scenario {
         let traffic = site.traffic().await?;
         let (ended, schema_amid) = self.deploy(site, &traffic).await?;
         let seen = traffic.stop().await?;
-        let facts = Facts {
+        let observations = Observations {
             outcome: ended.outcome,
             code: ended.code,
             old,
@@ -120,9 +120,9 @@ impl Scenario {
             schema_after: site.schema()?,
             seen,
         };
-        let verdict = judge(self, facts);
-        print!("{verdict}");
-        Ok(verdict)
+        let result = judge(self, observations);
+        print!("{result}");
+        Ok(result)
     }
 
     /// Deploys, shows each event, and looks at the schema once the new release has the traffic.

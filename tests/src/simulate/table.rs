@@ -2,30 +2,30 @@
 
 use std::fmt::Write as _;
 
-use crate::judge::Verdict;
+use crate::judge::ScenarioResult;
 
-pub(crate) fn render(verdicts: &[Verdict]) -> String {
+pub(crate) fn render(results: &[ScenarioResult]) -> String {
     let mut text = String::from(
         "
 scenario                                   outcome      requests   failed   wrong slot   bad for
 ",
     );
-    for verdict in verdicts {
-        let bad_for = match verdict.failed {
+    for result in results {
+        let bad_for = match result.failed {
             0 => "-".to_owned(),
-            _ => format!("{:.1} s", verdict.bad_for.as_secs_f64()),
+            _ => format!("{:.1} s", result.bad_for.as_secs_f64()),
         };
         let _ = writeln!(
             text,
             "{} {:<40} {:<12} {:>8} {:>8} {:>12} {:>9}  {}",
-            verdict.number,
-            verdict.title,
-            verdict.outcome,
-            verdict.requests,
-            verdict.failed,
-            verdict.wrong_slot,
+            result.number,
+            result.title,
+            result.outcome,
+            result.requests,
+            result.failed,
+            result.wrong_slot,
             bad_for,
-            if verdict.good() { "" } else { "WRONG" },
+            if result.good() { "" } else { "WRONG" },
         );
     }
     text.push_str(

@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 type Names = Arc<Mutex<BTreeMap<String, Ipv4Addr>>>;
 
 /// On a port of loopback. Ends when it goes.
-pub(crate) struct Dns {
+pub(crate) struct DnsServer {
     address: SocketAddr,
     names: Names,
     task: JoinHandle<()>,
 }
 
-impl Dns {
+impl DnsServer {
     /// Starts it.
     pub(crate) async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -37,7 +37,7 @@ impl Dns {
     }
 }
 
-impl Drop for Dns {
+impl Drop for DnsServer {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -1,15 +1,15 @@
 //! `max_conns` and `backup`: nginx counts what a peer holds and gives it back, also when the slot is switched meanwhile.
 
-use cutover_tests::edge::Edge;
+use cutover_tests::test_edge::TestEdge;
 use cutover_tests::{Action, Backend, Client, Nginx, wait};
 
 const LOCATION: &str =
     "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
 
-async fn start(upstreams: &str) -> (Edge, Backend) {
+async fn start(upstreams: &str) -> (TestEdge, Backend) {
     let spare = Backend::start("blue").await.unwrap();
     let builder = Nginx::builder().set("spare", spare.address());
-    let edge = Edge::start_with(builder.http(&Edge::http(upstreams, LOCATION))).await.unwrap();
+    let edge = TestEdge::start_with(builder.http(&TestEdge::http(upstreams, LOCATION))).await.unwrap();
     (edge, spare)
 }
 

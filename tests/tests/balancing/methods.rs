@@ -5,7 +5,7 @@ use cutover_tests::{Backend, Load, Nginx, Plan, Switcher};
 
 /// Where a slot's requests must have gone.
 #[derive(Clone, Copy, Debug)]
-enum Share {
+enum Distribution {
     /// Each peer got some.
     Both,
     /// All of one client's went to one peer.
@@ -27,21 +27,21 @@ async fn with_a_zone() {
 }
 
 async fn methods(zone: &str) {
-    for (method, share) in [
-        ("", Share::Both),
-        ("least_conn;", Share::Both),
-        ("random two;", Share::Both),
-        ("random two least_conn;", Share::Both),
-        ("ip_hash;", Share::One),
-        ("hash $arg_k;", Share::ByKey),
-        ("hash $arg_k consistent;", Share::ByKey),
-        ("hash $arg_k consistent; keepalive 4;", Share::ByKey),
+    for (method, distribution) in [
+        ("", Distribution::Both),
+        ("least_conn;", Distribution::Both),
+        ("random two;", Distribution::Both),
+        ("random two least_conn;", Distribution::Both),
+        ("ip_hash;", Distribution::One),
+        ("hash $arg_k;", Distribution::ByKey),
+        ("hash $arg_k consistent;", Distribution::ByKey),
+        ("hash $arg_k consistent; keepalive 4;", Distribution::ByKey),
     ] {
-        assert_share(&format!("{zone} {method}"), share).await;
+        assert_distribution(&format!("{zone} {method}"), distribution).await;
     }
 }
 
-async fn assert_share(method: &str, share: Share) {
+async fn assert_distribution(method: &str, distribution: Distribution) {
     let mut builder = Nginx::builder();
     let mut backends = Vec::new();
     for (slot, name) in [("blue", "b1"), ("blue", "b2"), ("green", "g1"), ("green", "g2")] {
@@ -55,11 +55,11 @@ async fn assert_share(method: &str, share: Share) {
     };
     let upstreams = upstream("shop_blue", "b1", "b2") + &upstream("shop_green", "g1", "g2");
     let location = "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
-    let nginx = builder.http(&cutover_tests::Edge::http(&upstreams, location)).start().await.unwrap();
+    let nginx = builder.http(&cutover_tests::TestEdge::http(&upstreams, location)).start().await.unwrap();
     let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
     let requests = (0..KEYS).map(|key| Request::get(&format!("/{key}?k={key}"))).collect();
     let plan = Plan::new(nginx.address("main").unwrap()).requests(requests);
-    let load = Load::start(plan, shop.expected());
+    let load = Load::start(plan, shop.oracle());
     shop.switch_times(&load, 6).await.unwrap();
     nginx.reload().await.unwrap();
     shop.switch_times(&load, 6).await.unwrap();
@@ -73,10 +73,10 @@ async fn assert_share(method: &str, share: Share) {
         let used = truths.iter().filter(|truth| truth.requests > 0).count();
         let keys: Vec<usize> = truths.iter().map(|truth| truth.targets.len()).collect();
         let targets: std::collections::BTreeSet<_> = truths.iter().flat_map(|t| t.targets.keys()).collect();
-        match share {
-            Share::Both => assert_eq!(used, 2, "{method}: {truths:?}"),
-            Share::One => assert_eq!(used, 1, "{method}: {truths:?}"),
-            Share::ByKey => {
+        match distribution {
+            Distribution::Both => assert_eq!(used, 2, "{method}: {truths:?}"),
+            Distribution::One => assert_eq!(used, 1, "{method}: {truths:?}"),
+            Distribution::ByKey => {
                 assert_eq!(used, 2, "{method}: {truths:?}");
                 assert_eq!(
                     keys.iter().sum::<usize>(),

@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use cutover_tests::edge::{Edge, LOCATION};
+use cutover_tests::test_edge::{LOCATION, TestEdge};
 use cutover_tests::{Backend, Flavour, Load, Nginx, Plan, Switcher, ports, wait};
 
-use super::dns::Dns;
+use super::dns::DnsServer;
 
 const UPSTREAMS: &str = "
     resolver %%dns%% valid=1s ipv6=off;
@@ -31,16 +31,16 @@ async fn a_name_moves_to_another_address_under_switches() {
     let mut old_blue = Backend::start_at("blue", SocketAddr::from((OLD_BLUE, port))).await.unwrap();
     let new_blue = Backend::start_at("blue", SocketAddr::from((NEW_BLUE, port))).await.unwrap();
     let green = Backend::start_at("green", SocketAddr::from((GREEN, port))).await.unwrap();
-    let dns = Dns::start().await;
+    let dns = DnsServer::start().await;
     dns.set("blue.test", OLD_BLUE);
     dns.set("green.test", GREEN);
     let builder = Nginx::builder().set("dns", dns.address()).set("port", port);
-    let nginx = builder.http(&Edge::http(UPSTREAMS, LOCATION)).start().await.unwrap();
+    let nginx = builder.http(&TestEdge::http(UPSTREAMS, LOCATION)).start().await.unwrap();
     peers(&nginx, "blue", SocketAddr::from((OLD_BLUE, port))).await;
     peers(&nginx, "green", SocketAddr::from((GREEN, port))).await;
 
     let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
-    let load = Load::start(Plan::new(nginx.address("main").unwrap()), shop.expected());
+    let load = Load::start(Plan::new(nginx.address("main").unwrap()), shop.oracle());
     shop.switch_times(&load, 10).await.unwrap();
     // A configuration that is loaded anew takes the addresses over.
     nginx.reload().await.unwrap();

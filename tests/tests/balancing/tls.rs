@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cutover_tests::edge::{Edge, LOCATION};
+use cutover_tests::test_edge::{LOCATION, TestEdge};
 use cutover_tests::{Nginx, certificate, temp::TempDir};
 
 /// The slots' servers are in the same nginx, in front of the backends.
@@ -42,8 +42,8 @@ async fn assert_reused(upstream: &str) {
     // A session is asked for by each connection, and newer nginx keeps connections unless it is told not to.
     let location = LOCATION.replace("http://shop", "https://shop; proxy_set_header Connection close");
     let builder = Nginx::builder().set("cert", made.certificate.display()).set("key", made.key.display());
-    let http = Edge::http(&upstreams, &location) + SERVERS;
-    let edge = Edge::start_with(builder.http(&http)).await.unwrap();
+    let http = TestEdge::http(&upstreams, &location) + SERVERS;
+    let edge = TestEdge::start_with(builder.http(&http)).await.unwrap();
     let load = edge.load().unwrap();
     edge.shop.switch_times(&load, 20).await.unwrap();
     let report = load.stop().await;

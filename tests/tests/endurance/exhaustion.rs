@@ -1,9 +1,9 @@
 //! A worker that has no descriptor, or no thread, left for a switch: it makes the switch all the same, and answers when that is
 //! on disk.
 
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::http1::{Reader, message};
 use cutover_tests::process::Pid;
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Nginx, wait};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
@@ -13,9 +13,9 @@ const DESCRIPTORS: usize = 40;
 #[tokio::test(flavor = "multi_thread")]
 async fn no_descriptor_is_left() {
     let builder = Nginx::builder().main(&format!("worker_rlimit_nofile {DESCRIPTORS};"));
-    let edge = Edge::start_with(builder.http(&Edge::http(UPSTREAMS, LOCATION))).await.unwrap();
+    let edge = TestEdge::start_with(builder.http(&TestEdge::http(UPSTREAMS, LOCATION))).await.unwrap();
     // Before the others: afterwards no connection is taken.
-    let mut door = Door::open(&edge).await;
+    let mut admin = AdminConnection::open(&edge).await;
     let address = edge.nginx.address("main").unwrap();
     let mut idle = Vec::new();
     for _ in 0..3 * DESCRIPTORS {
@@ -28,7 +28,7 @@ async fn no_descriptor_is_left() {
     wait::until("both workers to have no descriptor left", || edge.nginx.workers().iter().all(used_up))
         .await
         .unwrap();
-    switch_through(&edge, &mut door).await;
+    switch_through(&edge, &mut admin).await;
     drop(idle);
     go_on(&edge).await;
 }
@@ -37,22 +37,22 @@ async fn no_descriptor_is_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_thread_is_left() {
     let builder = Nginx::builder().through(&["prlimit", "--nproc=1"]);
-    let edge = Edge::start_with(builder.http(&Edge::http(UPSTREAMS, LOCATION))).await.unwrap();
-    let mut door = Door::open(&edge).await;
-    switch_through(&edge, &mut door).await;
+    let edge = TestEdge::start_with(builder.http(&TestEdge::http(UPSTREAMS, LOCATION))).await.unwrap();
+    let mut admin = AdminConnection::open(&edge).await;
+    switch_through(&edge, &mut admin).await;
     go_on(&edge).await;
 }
 
-async fn switch_through(edge: &Edge, door: &mut Door) {
+async fn switch_through(edge: &TestEdge, admin: &mut AdminConnection) {
     for _ in 0..5 {
         let to = edge.shop.next();
-        let call = edge.expected().announce(&to);
-        door.switch(&to).await;
+        let call = edge.oracle().announce(&to);
+        admin.switch(&to).await;
         call.acknowledge();
     }
 }
 
-async fn go_on(edge: &Edge) {
+async fn go_on(edge: &TestEdge) {
     let load = edge.load().unwrap();
     edge.shop.switch_times(&load, 10).await.unwrap();
     let report = load.stop().await;
@@ -63,18 +63,18 @@ async fn go_on(edge: &Edge) {
 }
 
 /// A kept connection to the admin API.
-struct Door {
+struct AdminConnection {
     stream: UnixStream,
     reader: Reader,
 }
 
-impl Door {
-    async fn open(edge: &Edge) -> Self {
+impl AdminConnection {
+    async fn open(edge: &TestEdge) -> Self {
         let stream = UnixStream::connect(edge.nginx.admin_socket()).await.unwrap();
-        let mut door = Self { stream, reader: Reader::default() };
+        let mut admin = Self { stream, reader: Reader::default() };
         // Once it is answered, a worker has taken the connection.
-        assert_eq!(door.ask("GET /v1/groups/shop HTTP/1.1", "").await.0, 200);
-        door
+        assert_eq!(admin.ask("GET /v1/groups/shop HTTP/1.1", "").await.0, 200);
+        admin
     }
 
     async fn switch(&mut self, slot: &str) {

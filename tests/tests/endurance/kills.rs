@@ -2,10 +2,10 @@
 //! acknowledged holds, and one that was not has happened or not, but never leads elsewhere.
 
 use cutover_core::api::RouteChange;
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::load::Report;
 use cutover_tests::process::{self, Pid, Signal};
-use cutover_tests::seed::Chance;
+use cutover_tests::seed::SeededRng;
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Load, Nginx, wait};
 
 #[derive(Clone, Copy, Debug)]
@@ -30,17 +30,17 @@ async fn two_hundred_kills_amid_switches() {
 }
 
 async fn kill_amid_switches(rounds: u32) {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
-    let mut chance = Chance::from_env().unwrap();
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let mut rng = SeededRng::from_env().unwrap();
     let plan = edge.plan().unwrap().connections(3, 2).pause(std::time::Duration::from_millis(1));
-    let load = Load::start(plan, edge.expected());
+    let load = Load::start(plan, edge.oracle());
     let (mut acknowledged, mut taken) = (0, 0);
     for round in 0..rounds {
-        let victim = *chance.pick(&VICTIMS).unwrap();
+        let victim = *rng.pick(&VICTIMS).unwrap();
         let doomed = doomed(&edge.nginx, victim);
         let to = edge.shop.next();
-        let lease_ms = (chance.below(2) == 1).then_some(600_000);
-        let call = edge.expected().announce(&to);
+        let lease_ms = (rng.below(2) == 1).then_some(600_000);
+        let call = edge.oracle().announce(&to);
         let admin = edge.nginx.admin();
         let switch = tokio::spawn({
             let change = RouteChange { lease_ms, ..RouteChange::to(&to, "a test") };
@@ -55,7 +55,7 @@ async fn kill_amid_switches(rounds: u32) {
             }
         });
         // Not a wait for anything: it is the instant that is chosen.
-        for _ in 0..chance.below(1000) {
+        for _ in 0..rng.below(1000) {
             tokio::task::yield_now().await;
         }
         doomed.iter().for_each(|pid| process::signal(*pid, Signal::KILL).unwrap());

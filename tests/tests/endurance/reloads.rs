@@ -1,9 +1,9 @@
 //! Many reloads: descriptors, mappings and memory stay what they were.
 
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::footprint::Footprint;
 use cutover_tests::nginx::Nginx;
-use cutover_tests::{Backend, Expected, Load, Plan, wait};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
+use cutover_tests::{Backend, Load, Plan, SlotOracle, wait};
 
 /// Beside the one under load: what leaks for each group shows forty-fold.
 pub(super) const OTHER_GROUPS: usize = 40;
@@ -28,8 +28,8 @@ async fn two_hundred_reloads_leave_nothing_behind() {
 }
 
 async fn leave_nothing_behind(reloads: u32) {
-    let http = Edge::http(UPSTREAMS, LOCATION) + &other_groups();
-    let edge = Edge::start(&http).await.unwrap();
+    let http = TestEdge::http(UPSTREAMS, LOCATION) + &other_groups();
+    let edge = TestEdge::start(&http).await.unwrap();
     reload_under_load(&edge, WARM_UP).await;
     let before = look(&edge.nginx).await;
     reload_under_load(&edge, reloads).await;
@@ -55,7 +55,7 @@ pub(super) fn assert_flat(before: (Footprint, Footprint), after: (Footprint, Foo
     assert_eq!(after.0.descriptors, before.0.descriptors, "a worker has connections, the master has none");
 }
 
-async fn reload_under_load(edge: &Edge, reloads: u32) {
+async fn reload_under_load(edge: &TestEdge, reloads: u32) {
     let load = edge.load().unwrap();
     let work = async {
         for _ in 0..reloads {
@@ -85,7 +85,7 @@ async fn stock_for_comparison(reloads: u32) {
         server { listen %%listen:main%%; location / { proxy_pass http://shop; } }";
     let builder = Nginx::builder().without_module().set("blue", blue.address()).http(http);
     let nginx = builder.start().await.unwrap();
-    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &Expected::new("blue"));
+    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &SlotOracle::new("blue"));
     for number in 0..WARM_UP + reloads {
         if number == WARM_UP {
             println!("stock master before: {}", look(&nginx).await.0);

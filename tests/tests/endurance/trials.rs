@@ -3,7 +3,7 @@
 
 use cutover_core::api::{Group, RouteChange, TrialPhase};
 use cutover_core::event::Kind;
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Action, client, wait};
 
 use super::reloads::{OTHER_GROUPS, WARM_UP, assert_flat, look, other_groups};
@@ -13,7 +13,7 @@ const BAD: &str = "location ~ ^/bad/(other[0-9]+)$ { proxy_pass http://$1; }";
 
 /// What is done to a group between two reloads.
 #[derive(Clone, Copy, Debug)]
-enum Course {
+enum TrialCase {
     LeaseEnds,
     GuardGoesBack,
     RenewedAndConfirmed,
@@ -22,13 +22,13 @@ enum Course {
     LeftArmed,
 }
 
-const COURSES: [Course; 6] = [
-    Course::LeaseEnds,
-    Course::GuardGoesBack,
-    Course::RenewedAndConfirmed,
-    Course::Overtaken,
-    Course::SplitMoves,
-    Course::LeftArmed,
+const TRIAL_CASES: [TrialCase; 6] = [
+    TrialCase::LeaseEnds,
+    TrialCase::GuardGoesBack,
+    TrialCase::RenewedAndConfirmed,
+    TrialCase::Overtaken,
+    TrialCase::SplitMoves,
+    TrialCase::LeftArmed,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,8 +43,8 @@ async fn two_hundred_reloads_amid_trials_leave_nothing_behind() {
 }
 
 async fn leave_nothing_behind(reloads: u32) {
-    let http = Edge::http(UPSTREAMS, &format!("{LOCATION} {BAD}")) + &other_groups();
-    let edge = Edge::start(&http).await.unwrap();
+    let http = TestEdge::http(UPSTREAMS, &format!("{LOCATION} {BAD}")) + &other_groups();
+    let edge = TestEdge::start(&http).await.unwrap();
     for backend in [&edge.blue, &edge.green] {
         backend.on("/bad", Action::status(500));
     }
@@ -66,20 +66,20 @@ async fn leave_nothing_behind(reloads: u32) {
     assert!(armed.clone().count() > 0 && armed.clone().all(|trial| trial.phase == TrialPhase::Armed));
 }
 
-async fn under_load(edge: &Edge, rounds: u32, reloads: bool) {
+async fn under_load(edge: &TestEdge, rounds: u32, reloads: bool) {
     let load = edge.load().unwrap();
     let work = async {
         for round in 0..rounds as usize {
-            let groups = (0..COURSES.len()).map(|n| (round * COURSES.len() + n) % OTHER_GROUPS);
-            let groups: Vec<_> = groups.map(|n| format!("other{n}")).zip(COURSES).collect();
-            for (group, course) in &groups {
-                begin(edge, group, *course).await;
+            let groups = (0..TRIAL_CASES.len()).map(|n| (round * TRIAL_CASES.len() + n) % OTHER_GROUPS);
+            let groups: Vec<_> = groups.map(|n| format!("other{n}")).zip(TRIAL_CASES).collect();
+            for (group, case) in &groups {
+                begin(edge, group, *case).await;
             }
             if reloads {
                 edge.nginx.reload().await?;
             }
-            for (group, course) in &groups {
-                end(edge, group, *course).await;
+            for (group, case) in &groups {
+                end(edge, group, *case).await;
             }
             load.answers(20).await?;
         }
@@ -91,55 +91,55 @@ async fn under_load(edge: &Edge, rounds: u32, reloads: bool) {
     edge.shop.assert_settled().await.unwrap();
 }
 
-async fn change(edge: &Edge, group: &str, json: &str) -> Group {
+async fn change(edge: &TestEdge, group: &str, json: &str) -> Group {
     let change: RouteChange = serde_json::from_str(json).unwrap();
     edge.nginx.admin().change(group, &change).await.unwrap()
 }
 
 /// Before the reload. Whatever was left of the last time ends first.
-async fn begin(edge: &Edge, group: &str, course: Course) {
+async fn begin(edge: &TestEdge, group: &str, case: TrialCase) {
     change(edge, group, r#"{"active":"two","fence":true}"#).await;
-    let json = match course {
-        Course::LeaseEnds => r#"{"active":"one","lease_ms":100}"#,
-        Course::GuardGoesBack => {
+    let json = match case {
+        TrialCase::LeaseEnds => r#"{"active":"one","lease_ms":100}"#,
+        TrialCase::GuardGoesBack => {
             r#"{"active":"one","guard":{"min_requests":2,"max_error_ratio":0.5,"window_ms":600000}}"#
         }
-        Course::RenewedAndConfirmed => {
+        TrialCase::RenewedAndConfirmed => {
             r#"{"split":{"one":20,"two":80},"lease_ms":600000,
                 "guard":{"min_requests":100,"max_slow_ratio":0.5,"slow_ms":1000,"window_ms":5000}}"#
         }
-        Course::Overtaken => r#"{"active":"one","lease_ms":600000,"rescue":true}"#,
-        Course::SplitMoves => r#"{"split":{"one":1,"two":99}}"#,
-        Course::LeftArmed => r#"{"active":"one","lease_ms":600000,"rescue":true}"#,
+        TrialCase::Overtaken => r#"{"active":"one","lease_ms":600000,"rescue":true}"#,
+        TrialCase::SplitMoves => r#"{"split":{"one":1,"two":99}}"#,
+        TrialCase::LeftArmed => r#"{"active":"one","lease_ms":600000,"rescue":true}"#,
     };
     change(edge, group, json).await;
 }
 
 /// After it.
-async fn end(edge: &Edge, group: &str, course: Course) {
+async fn end(edge: &TestEdge, group: &str, case: TrialCase) {
     let admin = edge.nginx.admin();
-    match course {
-        Course::LeaseEnds => gone_back(edge, group, Kind::Lease, None).await,
-        Course::GuardGoesBack => gone_back(edge, group, Kind::Guard, Some(&format!("/bad/{group}"))).await,
-        Course::RenewedAndConfirmed => {
+    match case {
+        TrialCase::LeaseEnds => gone_back(edge, group, Kind::Lease, None).await,
+        TrialCase::GuardGoesBack => gone_back(edge, group, Kind::Guard, Some(&format!("/bad/{group}"))).await,
+        TrialCase::RenewedAndConfirmed => {
             assert_eq!(admin.renew(group, 700_000).await.unwrap().status, 200);
             assert_eq!(admin.confirm(group).await.unwrap().status, 200);
         }
-        Course::Overtaken => {
+        TrialCase::Overtaken => {
             assert_eq!(change(edge, group, r#"{"active":"two"}"#).await.route.trial, None);
         }
-        Course::SplitMoves => {
+        TrialCase::SplitMoves => {
             let group = change(edge, group, r#"{"split":{"one":99,"two":1}}"#).await;
             assert_eq!(group.route.active, "two");
         }
-        Course::LeftArmed => {
+        TrialCase::LeftArmed => {
             assert!(admin.group(group).await.unwrap().route.trial.unwrap().lease_left_ms.unwrap() > 0);
         }
     }
 }
 
 /// Waits until the trial has gone back in this way; `asks`: with requests.
-async fn gone_back(edge: &Edge, group: &str, how: Kind, asks: Option<&str>) {
+async fn gone_back(edge: &TestEdge, group: &str, how: Kind, asks: Option<&str>) {
     let back = async || {
         if let Some(target) = asks {
             client::get(edge.nginx.address("main").unwrap(), target).await.unwrap();

@@ -1,14 +1,14 @@
 //! A binary upgrade that is taken back: the new master ends, the old one goes on as if nothing had been.
 
 use anyhow::Result;
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::footprint::Footprint;
 use cutover_tests::process::{self, Signal};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::wait;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_is_taken_back_under_load() {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
     let master = edge.nginx.master().unwrap();
     let before = Footprint::of(master).unwrap();
     let load = edge.load().unwrap();
@@ -51,7 +51,7 @@ async fn an_upgrade_is_taken_back_under_load() {
 /// The new master dies without a word, its workers are told to finish: the old master has not lost the lock or the route.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_new_master_leaves_the_old_one_in_charge() {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
     let load = edge.load().unwrap();
     let work = async {
         for _ in 0..3 {
@@ -88,8 +88,9 @@ async fn after_the_way_back_the_old_configurations_slots_count() {
         server { listen %%listen:main%%; location / { proxy_pass http://shop; } }
         server { listen %%admin%%; location / { cutover_api write=on; } }
     ";
-    let edge =
-        Edge::start_with(cutover_tests::Nginx::builder().set("second", "green g").http(http)).await.unwrap();
+    let edge = TestEdge::start_with(cutover_tests::Nginx::builder().set("second", "green g").http(http))
+        .await
+        .unwrap();
     edge.nginx.set("second", "red r");
     edge.nginx.write_http(http).unwrap();
     let old = edge.nginx.begin_upgrade().await.unwrap();
@@ -100,13 +101,13 @@ async fn after_the_way_back_the_old_configurations_slots_count() {
     edge.assert_exact("slots of the old configuration", &report).unwrap();
 }
 
-async fn dismiss_workers_of(edge: &Edge, old: process::Pid) -> Result<()> {
+async fn dismiss_workers_of(edge: &TestEdge, old: process::Pid) -> Result<()> {
     process::signal(old, Signal::WINCH)?;
     wait::until("the new workers alone", || edge.nginx.workers().len() == 2).await
 }
 
 /// Each request was counted once, whichever master's worker it met.
-async fn assert_counted(edge: &Edge, requests: u64) {
+async fn assert_counted(edge: &TestEdge, requests: u64) {
     let counted = async || {
         let group = edge.nginx.admin().group("shop").await.unwrap();
         group.slots.iter().map(|slot| slot.counters.responses.success).sum::<u64>() == requests

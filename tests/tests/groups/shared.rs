@@ -1,7 +1,7 @@
 //! Groups, and slots of one group, that lead to the same peers or upstreams: each is switched, and counts, by itself.
 
 use cutover_core::api::Group;
-use cutover_tests::edge::{Edge, UPSTREAMS};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 use cutover_tests::{Load, Nginx, Plan, Switcher, client, wait};
 
 /// A second group beside `shop`, with a server of its own.
@@ -30,11 +30,11 @@ async fn two_groups_share_their_upstreams() {
 /// Switches both at their own pace, over reloads.
 async fn assert_apart(blog: &str) {
     let location = "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
-    let edge = Edge::start(&format!("{}{blog}", Edge::http(UPSTREAMS, location))).await.unwrap();
+    let edge = TestEdge::start(&format!("{}{blog}", TestEdge::http(UPSTREAMS, location))).await.unwrap();
     let blog = Switcher::new(&edge.nginx, "blog", &["green", "blue"]);
     let shop_load = edge.load().unwrap();
     let blog_load =
-        Load::start(Plan::new(edge.nginx.address("blog").unwrap()).connections(3, 1), blog.expected());
+        Load::start(Plan::new(edge.nginx.address("blog").unwrap()).connections(3, 1), blog.oracle());
     for number in 0..30 {
         edge.shop.switch_times(&shop_load, 1).await.unwrap();
         if number % 3 == 0 {
@@ -58,9 +58,10 @@ async fn assert_apart(blog: &str) {
 /// A way to say that two names are the same version, or one that has not been made yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_slots_share_an_upstream() {
-    let http = Edge::http(UPSTREAMS, "location / { proxy_pass http://both; add_header x-is $cutover_slot; }");
+    let http =
+        TestEdge::http(UPSTREAMS, "location / { proxy_pass http://both; add_header x-is $cutover_slot; }");
     let both = "cutover both { slot one shop_blue; slot two shop_blue; active one; }";
-    let edge = Edge::start(&format!("{http}{both}")).await.unwrap();
+    let edge = TestEdge::start(&format!("{http}{both}")).await.unwrap();
     let address = edge.nginx.address("main").unwrap();
     for (number, slot) in ["one", "two", "one", "two"].into_iter().enumerate() {
         edge.nginx.admin().switch("both", slot).await.unwrap();

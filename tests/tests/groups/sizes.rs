@@ -1,6 +1,6 @@
 //! The smallest group and the largest.
 
-use cutover_tests::edge::{Edge, UPSTREAMS};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 use cutover_tests::{Backend, Load, Nginx, Plan, Switcher, client};
 
 const NAMES: [&str; 8] = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"];
@@ -11,9 +11,9 @@ async fn one_slot_takes_everything() {
     let location = "location / { proxy_pass http://alone; add_header x-cutover-slot $cutover_slot always; }
         location /standby { cutover_slot standby; proxy_pass http://alone; }";
     let alone = "cutover alone { slot blue shop_blue; active blue; }";
-    let edge = Edge::start(&format!("{}{alone}", Edge::http(UPSTREAMS, location))).await.unwrap();
+    let edge = TestEdge::start(&format!("{}{alone}", TestEdge::http(UPSTREAMS, location))).await.unwrap();
     let alone = Switcher::new(&edge.nginx, "alone", &["blue"]);
-    let load = Load::start(edge.plan().unwrap(), alone.expected());
+    let load = Load::start(edge.plan().unwrap(), alone.oracle());
     for _ in 0..3 {
         alone.switch_times(&load, 5).await.unwrap();
         edge.nginx.reload().await.unwrap();
@@ -56,7 +56,7 @@ async fn eight_slots_take_turns() {
     );
     let nginx = builder.http(&http).start().await.unwrap();
     let shop = Switcher::new(&nginx, "shop", &NAMES);
-    let load = Load::start(Plan::new(nginx.address("main").unwrap()), shop.expected());
+    let load = Load::start(Plan::new(nginx.address("main").unwrap()), shop.oracle());
     shop.switch_times(&load, 16).await.unwrap();
     nginx.reload().await.unwrap();
     shop.switch_times(&load, 9).await.unwrap();

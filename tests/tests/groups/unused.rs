@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use cutover_tests::edge::{Edge, UPSTREAMS};
-use cutover_tests::{Backend, Expected, Load, Nginx, Plan, client};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
+use cutover_tests::{Backend, Load, Nginx, Plan, SlotOracle, client};
 
 const PLAIN: &str = "
     upstream shop { server %%blue%%; keepalive 8; }
@@ -14,7 +14,7 @@ const PLAIN: &str = "
 async fn no_directive_of_ours() {
     let blue = Backend::start("blue").await.unwrap();
     let nginx = Nginx::builder().set("blue", blue.address()).http(PLAIN).start().await.unwrap();
-    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &Expected::new("blue"));
+    let load = Load::start(Plan::new(nginx.address("main").unwrap()), &SlotOracle::new("blue"));
     for _ in 0..3 {
         load.answers(100).await.unwrap();
         nginx.reload().await.unwrap();
@@ -53,14 +53,14 @@ async fn no_http_at_all() {
 /// A configuration without the group and the state, and then with them again: the route is where it was left.
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_that_go_and_come_back() {
-    let with = Edge::http(UPSTREAMS, "location / { proxy_pass http://shop; }");
-    let edge = Edge::start(&with).await.unwrap();
+    let with = TestEdge::http(UPSTREAMS, "location / { proxy_pass http://shop; }");
+    let edge = TestEdge::start(&with).await.unwrap();
     let load = edge.load().unwrap();
     for number in 0..4 {
         edge.shop.switch_times(&load, 5).await.unwrap();
         let before = edge.nginx.admin().group("shop").await.unwrap();
         // What an operator would do who gives up the group: straight to the slot that has the traffic.
-        let settled = edge.expected().settled();
+        let settled = edge.oracle().settled();
         edge.nginx.write_http(&PLAIN.replace("%%blue%%", &format!("%%{settled}%%"))).unwrap();
         edge.nginx.reload().await.unwrap();
         load.answers(200).await.unwrap();

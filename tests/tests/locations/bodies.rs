@@ -1,7 +1,7 @@
 //! Bodies of requests that do not fit into memory, or are passed on while they come.
 
-use cutover_tests::edge::{Edge, UPSTREAMS};
 use cutover_tests::load::{Load, Request};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 use cutover_tests::wait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,8 +14,8 @@ const LOCATIONS: &str = "
     location /unbuffered { proxy_request_buffering off; proxy_pass http://shop; }
 ";
 
-async fn start() -> Edge {
-    Edge::start(&Edge::http(UPSTREAMS, LOCATIONS)).await.unwrap()
+async fn start() -> TestEdge {
+    TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATIONS)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ async fn uploads(target: &str) {
         Request::post(target, &body('l', 300_000)),
     ];
     let plan = edge.plan().unwrap().connections(2, 4).requests(requests);
-    let load = Load::start(plan, edge.expected());
+    let load = Load::start(plan, edge.oracle());
     let work = async {
         for _ in 0..3 {
             load.answers(300).await?;

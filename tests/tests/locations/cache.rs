@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
 use cutover_tests::client::Client;
-use cutover_tests::edge::{Edge, UPSTREAMS};
-use cutover_tests::{Expected, wait};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
+use cutover_tests::{SlotOracle, wait};
 
 const LOCATIONS: &str = "
     location / {
@@ -27,27 +27,27 @@ const PAGES: u64 = 40;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_with_the_slot_in_its_key_is_exact() {
     let cache = "proxy_cache_path %%prefix%%/cache levels=1:2 keys_zone=answers:1m inactive=1m;";
-    let edge = Edge::start(&(Edge::http(UPSTREAMS, LOCATIONS) + cache)).await.unwrap();
+    let edge = TestEdge::start(&(TestEdge::http(UPSTREAMS, LOCATIONS) + cache)).await.unwrap();
     let address = edge.nginx.address("main").unwrap();
-    let asked = Arc::new(Asked::default());
+    let counts = Arc::new(Counts::default());
     let mut readers = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        readers.spawn(read(address, Arc::clone(edge.expected()), Arc::clone(&asked)));
+        readers.spawn(read(address, Arc::clone(edge.oracle()), Arc::clone(&counts)));
     }
     for number in 0..40 {
         edge.shop.switch().await.unwrap();
-        let goal = asked.answers.load(SeqCst) + 50;
-        let more = || asked.answers.load(SeqCst) >= goal || readers.is_empty();
+        let goal = counts.answers.load(SeqCst) + 50;
+        let more = || counts.answers.load(SeqCst) >= goal || readers.is_empty();
         wait::until("more answers", more).await.unwrap();
         if number % 10 == 9 {
             edge.nginx.reload().await.unwrap();
         }
     }
-    asked.stop.store(true, SeqCst);
+    counts.stop.store(true, SeqCst);
     while let Some(reader) = readers.join_next().await {
         reader.unwrap();
     }
-    let (answers, hits) = (asked.answers.load(SeqCst), asked.hits.load(SeqCst));
+    let (answers, hits) = (counts.answers.load(SeqCst), counts.hits.load(SeqCst));
     let passed_on = edge.blue.truth().requests + edge.green.truth().requests;
     println!("{answers} answers, {hits} from the cache, {passed_on} passed on, on {}", edge.nginx.flavour());
     assert!(hits > answers / 2, "of {answers} answers only {hits} came from the cache");
@@ -56,22 +56,22 @@ async fn a_cache_with_the_slot_in_its_key_is_exact() {
 }
 
 #[derive(Debug, Default)]
-struct Asked {
+struct Counts {
     answers: AtomicU64,
     hits: AtomicU64,
     stop: AtomicBool,
 }
 
 /// Reads pages over connections of its own; each answer must come from a slot that may give it.
-async fn read(address: SocketAddr, expected: Arc<Expected>, asked: Arc<Asked>) {
+async fn read(address: SocketAddr, expected: Arc<SlotOracle>, counts: Arc<Counts>) {
     let mut kept = None;
-    while !asked.stop.load(SeqCst) {
+    while !counts.stop.load(SeqCst) {
         let fresh = kept.is_none();
         let mut client: Client = match kept.take() {
             Some(client) => client,
             None => Client::connect(address).await.unwrap(),
         };
-        let target = format!("/page-{}", asked.answers.load(SeqCst) % PAGES);
+        let target = format!("/page-{}", counts.answers.load(SeqCst) % PAGES);
         let sent = Instant::now();
         let answer = match client.request("GET", &target, &[]).await {
             Ok(answer) => answer,
@@ -85,8 +85,8 @@ async fn read(address: SocketAddr, expected: Arc<Expected>, asked: Arc<Asked>) {
         let text = String::from_utf8_lossy(&answer.body);
         assert!(text.contains(&format!("\"slot\":\"{slot}\"")) && text.contains(&target), "{text}");
         let status = answer.head.header("x-cache").unwrap_or_default();
-        asked.hits.fetch_add(u64::from(["HIT", "STALE", "UPDATING"].contains(&status)), SeqCst);
-        asked.answers.fetch_add(1, SeqCst);
+        counts.hits.fetch_add(u64::from(["HIT", "STALE", "UPDATING"].contains(&status)), SeqCst);
+        counts.answers.fetch_add(1, SeqCst);
         kept = Some(client);
     }
 }

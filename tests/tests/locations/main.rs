@@ -9,10 +9,10 @@ mod redirects;
 mod subrequests;
 
 use cutover_core::counters::Counters;
-use cutover_tests::{Edge, wait};
+use cutover_tests::{TestEdge, wait};
 
 /// Waits until this many requests have ended well in both slots together, which is all that they were given.
-async fn counted(edge: &Edge, requests: u64) {
+async fn counted(edge: &TestEdge, requests: u64) {
     let sum = async |count: fn(&Counters) -> u64| {
         let group = edge.nginx.admin().group("shop").await.unwrap();
         group.slots.iter().map(|slot| count(&slot.counters)).sum::<u64>()

@@ -1,7 +1,7 @@
 //! `X-Accel-Redirect` and `error_page` back into the group: one request of a client is several of one slot.
 
-use cutover_tests::edge::{Edge, UPSTREAMS};
 use cutover_tests::load::{Load, Request};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 use cutover_tests::{Action, Backend};
 
 const LOCATIONS: &str = "
@@ -16,7 +16,7 @@ const LOCATIONS: &str = "
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_internal_redirect_finds_its_slot() {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATIONS)).await.unwrap();
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATIONS)).await.unwrap();
     let rules = |backend: &Backend| {
         backend.on("/file", Action::status(200).header("x-accel-redirect", "/kept/file"));
         backend.on("/twice", Action::status(200).header("x-accel-redirect", "/kept/twice"));
@@ -26,7 +26,7 @@ async fn each_internal_redirect_finds_its_slot() {
     rules(&edge.blue);
     rules(&edge.green);
     let requests = ["/file", "/twice", "/broken", "/"].map(Request::get).to_vec();
-    let load = Load::start(edge.plan().unwrap().requests(requests), edge.expected());
+    let load = Load::start(edge.plan().unwrap().requests(requests), edge.oracle());
     let work = async {
         for _ in 0..3 {
             load.answers(300).await?;

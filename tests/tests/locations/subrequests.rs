@@ -1,7 +1,7 @@
 //! `auth_request` and `mirror` that go to the same group as the request that they belong to.
 
-use cutover_tests::edge::{Edge, UPSTREAMS};
 use cutover_tests::load::{Load, Request};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 
 const LOCATIONS: &str = "
     location / { auth_request /auth; mirror /mirror; proxy_pass http://shop; }
@@ -17,9 +17,9 @@ const LOCATIONS: &str = "
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_subrequest_finds_its_slot() {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATIONS)).await.unwrap();
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATIONS)).await.unwrap();
     let requests = vec![Request::get("/"), Request::post("/orders", &"x".repeat(30_000))];
-    let load = Load::start(edge.plan().unwrap().requests(requests), edge.expected());
+    let load = Load::start(edge.plan().unwrap().requests(requests), edge.oracle());
     let work = async {
         for _ in 0..3 {
             load.answers(200).await?;

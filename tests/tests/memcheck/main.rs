@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use cutover_tests::{Flavour, Nginx};
 use requests::Servers;
-use valgrind::Watched;
+use valgrind::ValgrindRun;
 
 /// The one process does what master and workers do otherwise. It cannot be reloaded: nginx gives the new configuration no
 /// connections then, whatever modules it has.
@@ -52,11 +52,11 @@ async fn each_piece_of_a_pool_by_itself() {
 async fn watch(program: PathBuf, main: &str, reloads: u32) {
     let servers = Servers::start().await;
     let nginx = servers.describe(Nginx::builder().set("main", main)).build().unwrap();
-    let mut watched = Watched::start(&nginx, &program).await;
+    let mut run = ValgrindRun::start(&nginx, &program).await;
     servers.ask_everything(&nginx).await;
     for _ in 0..reloads {
-        watched.reload(&nginx).await;
+        run.reload(&nginx).await;
         servers.ask_everything(&nginx).await;
     }
-    watched.end(&nginx).await;
+    run.end(&nginx).await;
 }

@@ -15,13 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MODULE: &str = "ngx_http_cutover_module.so";
 
 /// nginx under valgrind; all its processes are killed when it goes.
-pub(crate) struct Watched {
+pub(crate) struct ValgrindRun {
     child: Child,
     /// One for each process.
     reports: PathBuf,
 }
 
-impl Watched {
+impl ValgrindRun {
     pub(crate) async fn start(nginx: &Nginx, program: &Path) -> Self {
         let reports = nginx.prefix().join("valgrind");
         fs::create_dir(&reports).unwrap();
@@ -47,9 +47,9 @@ impl Watched {
             .stderr(output)
             .spawn()
             .unwrap();
-        let mut watched = Self { child, reports };
-        watched.answers(nginx).await;
-        watched
+        let mut run = Self { child, reports };
+        run.answers(nginx).await;
+        run
     }
 
     async fn answers(&mut self, nginx: &Nginx) {
@@ -123,7 +123,7 @@ fn brief(error: &str) -> String {
     format!("{kind}: {}", places.collect::<Vec<_>>().join(" < "))
 }
 
-impl Drop for Watched {
+impl Drop for ValgrindRun {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

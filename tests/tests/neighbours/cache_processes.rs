@@ -1,8 +1,8 @@
 //! The cache manager and the cache loader run the module's hooks too, but serve nobody: they must neither count nor hold
 //! the lock, and may be killed like anybody else.
 
-use cutover_tests::edge::{Edge, UPSTREAMS};
 use cutover_tests::process::{self, Pid, Signal};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 use cutover_tests::{Action, Client, Nginx, wait};
 
 const LOCATIONS: &str = "
@@ -15,9 +15,9 @@ const LOCATIONS: &str = "
     }
 ";
 
-async fn start() -> Edge {
+async fn start() -> TestEdge {
     let cache = "proxy_cache_path %%prefix%%/cache levels=1:2 keys_zone=answers:1m inactive=1m;";
-    let edge = Edge::start(&(Edge::http(UPSTREAMS, LOCATIONS) + cache)).await.unwrap();
+    let edge = TestEdge::start(&(TestEdge::http(UPSTREAMS, LOCATIONS) + cache)).await.unwrap();
     wait::until("both processes of the cache", || helpers(&edge.nginx).len() == 2).await.unwrap();
     edge
 }

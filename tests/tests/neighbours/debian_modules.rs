@@ -1,8 +1,8 @@
 //! Debian's dynamic modules in the same nginx: Lua as a balancer of a slot, as the maker of subrequests and redirects, and as
 //! a reader of our variables; headers-more behind us; `stream` beside us. The modules are built for Debian's nginx only.
 
-use cutover_tests::edge::Edge;
 use cutover_tests::load::Request;
+use cutover_tests::test_edge::TestEdge;
 use cutover_tests::{Flavour, Load, Nginx, client};
 
 const OTHERS: &str = "
@@ -93,11 +93,11 @@ async fn beside_the_others(builder: cutover_tests::nginx::Builder) {
         );
         return;
     }
-    let http = Edge::http(UPSTREAMS, LOCATIONS);
-    let edge = Edge::start_with(builder.http(&http)).await.unwrap();
+    let http = TestEdge::http(UPSTREAMS, LOCATIONS);
+    let edge = TestEdge::start_with(builder.http(&http)).await.unwrap();
     let targets = ["/", "/captured", "/several", "/executed", "/named"];
     let plan = edge.plan().unwrap().requests(targets.map(Request::get).to_vec());
-    let load = Load::start(plan, edge.expected());
+    let load = Load::start(plan, edge.oracle());
     let work = async {
         edge.nginx.reload().await?;
         load.answers(300).await?;

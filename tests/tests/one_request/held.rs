@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutover_tests::{Action, Edge, wait};
+use cutover_tests::{Action, TestEdge, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -30,20 +30,20 @@ const MORE: &str = "
     }
 ";
 
-async fn in_flight(edge: &Edge) -> (i64, i64) {
+async fn in_flight(edge: &TestEdge) -> (i64, i64) {
     let group = edge.group().await.unwrap();
     let of = |slot: &str| i64::try_from(group.slot(slot).unwrap().counters.in_flight).unwrap();
     (of("blue"), of("green"))
 }
 
-async fn nothing_in_flight(edge: &Edge) {
+async fn nothing_in_flight(edge: &TestEdge) {
     edge.until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
         .await
         .unwrap();
 }
 
 /// Asks, and switches to green while the request waits for an upstream that no group has a part in.
-async fn held_while_elsewhere(edge: &Edge, target: &str, last: &str) {
+async fn held_while_elsewhere(edge: &TestEdge, target: &str, last: &str) {
     edge.green.on("/elsewhere", Action::status(200).after(Duration::from_secs(1)));
     let mut client = edge.connect().await.unwrap();
     client.send("GET", target, &[]).await.unwrap();

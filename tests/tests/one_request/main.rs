@@ -13,7 +13,7 @@ mod parts;
 
 use std::collections::BTreeMap;
 
-use cutover_tests::{Action, Backend, Edge, Nginx};
+use cutover_tests::{Action, Backend, Nginx, TestEdge};
 
 /// Bytes of the file that is fetched in slices of 1 KB.
 pub(crate) const FILE: usize = 10 * 1024 + 1;
@@ -53,7 +53,7 @@ const LOCATIONS: &str = "
 ";
 
 /// A target, and how many requests to the slots come of it.
-pub(crate) const WAYS: [(&str, u64); 11] = [
+pub(crate) const CASES: [(&str, u64); 11] = [
     ("/plain", 1),
     ("/page", 5),
     ("/static/page.html", 2),
@@ -87,20 +87,23 @@ pub(crate) fn teach(backend: &Backend) {
 
 /// `http {}` with those locations, and more in the server, for a group.
 pub(crate) fn http(more: &str) -> String {
-    Edge::http(cutover_tests::edge::UPSTREAMS, &format!("{}{more}", LOCATIONS.replace("PASS", "http://shop")))
-        .replace("proxy_http_version 1.1;\n            proxy_set_header Connection '';", "")
+    TestEdge::http(
+        cutover_tests::test_edge::UPSTREAMS,
+        &format!("{}{more}", LOCATIONS.replace("PASS", "http://shop")),
+    )
+    .replace("proxy_http_version 1.1;\n            proxy_set_header Connection '';", "")
 }
 
 /// The edge, with backends that know what to do.
-pub(crate) async fn start(more: &str) -> Edge {
+pub(crate) async fn start(more: &str) -> TestEdge {
     let edge = start_with(Nginx::builder().http(&http(more))).await;
     teach(&edge.blue);
     teach(&edge.green);
     edge
 }
 
-async fn start_with(builder: cutover_tests::nginx::Builder) -> Edge {
-    let edge = Edge::start_with(builder).await.unwrap();
+async fn start_with(builder: cutover_tests::nginx::Builder) -> TestEdge {
+    let edge = TestEdge::start_with(builder).await.unwrap();
     write_static(&edge.nginx);
     edge
 }

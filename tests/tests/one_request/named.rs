@@ -1,6 +1,6 @@
 //! The slot of a named group where no upstream is met: `$cutover_slot_of_NAME`, and `cutover_group` for `$cutover_slot`.
 
-use cutover_tests::{Action, Edge, client, wait};
+use cutover_tests::{Action, TestEdge, client, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -26,11 +26,11 @@ const MORE: &str = "
     location /redirected { cutover_group shop; error_page 404 @application; return 404; }
 ";
 
-async fn text(edge: &Edge, target: &str) -> String {
+async fn text(edge: &TestEdge, target: &str) -> String {
     String::from_utf8(edge.get(target).await.unwrap().body).unwrap()
 }
 
-async fn nothing_in_flight(edge: &Edge) {
+async fn nothing_in_flight(edge: &TestEdge) {
     edge.until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
         .await
         .unwrap();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use cutover_core::api::Group;
-use cutover_tests::{Action, Edge, Nginx, client, wait};
+use cutover_tests::{Action, Nginx, TestEdge, client, wait};
 
 use super::{FILE, http, start, start_with};
 
 /// Sends a request, switches to green when blue has been asked for `first`, and gives blue's and green's requests for
 /// `second`.
-async fn switched_between(edge: &Edge, target: &str, first: &str, second: &str) -> (u64, u64) {
+async fn switched_between(edge: &TestEdge, target: &str, first: &str, second: &str) -> (u64, u64) {
     edge.blue.on(first, Action::status(200).after(Duration::from_millis(400)));
     let address = edge.nginx.address("main").unwrap();
     let request = tokio::spawn({

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cutover_tests::{Backend, Nginx, client, wait};
 
-use super::{FILE, LOCATIONS, WAYS, by_id, start, teach, write_static};
+use super::{CASES, FILE, LOCATIONS, by_id, start, teach, write_static};
 
 const TIMES: u64 = 12;
 
@@ -20,7 +20,7 @@ const STOCK: &str = "
 /// Asks `times` in each way; demands that answers are whole, that all parts were asked for, and each request's in one slot.
 async fn ask(address: SocketAddr, blue: &Backend, green: &Backend, times: u64) {
     let mut slots = [0, 0];
-    for (target, parts) in WAYS {
+    for (target, parts) in CASES {
         let before = by_id(blue, green);
         for _ in 0..times {
             let answer = client::get(address, target).await.unwrap();
@@ -98,7 +98,7 @@ async fn switches_keep_a_request_together() {
 }
 
 /// Nothing has failed, and nothing is held for ever.
-async fn in_order(edge: &cutover_tests::Edge) {
+async fn in_order(edge: &cutover_tests::TestEdge) {
     let group = edge
         .until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
         .await

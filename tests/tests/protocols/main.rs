@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use cutover_tests::client::{self, Client};
 use cutover_tests::nginx::Nginx;
-use cutover_tests::{Action, Backend, Expected};
+use cutover_tests::{Action, Backend, SlotOracle};
 
 const SWITCHES: u32 = 100;
 
@@ -43,7 +43,7 @@ where
     A: Fn(SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = String> + Send,
 {
-    let expected = Expected::new("blue");
+    let expected = SlotOracle::new("blue");
     let (answers, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let address = nginx.address("main").unwrap();
     let mut senders = tokio::task::JoinSet::new();

@@ -48,7 +48,7 @@ async fn live_over_ten_switches<C>(
         shop.switch().await.unwrap();
         for _ in 0..BESIDE_EACH_OTHER {
             let (slot, connection) = open(address).await;
-            assert_eq!(slot, shop.expected().settled(), "after switch {number}");
+            assert_eq!(slot, shop.oracle().settled(), "after switch {number}");
             all.push((slot, connection));
         }
         for (slot, connection) in &mut all {

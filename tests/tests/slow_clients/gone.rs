@@ -1,7 +1,7 @@
 //! Clients that stop reading for good, or go away amid an answer.
 
 use cutover_core::counters::{Failures, Responses};
-use cutover_tests::{Edge, wait};
+use cutover_tests::{TestEdge, wait};
 
 use super::{Client, PAUSE, bytes, counts, ended, in_flight, one, seen, start};
 
@@ -57,7 +57,7 @@ async fn a_client_that_goes_away_amid_the_answer_is_aborted() {
 }
 
 /// One request is, that had an attempt which got a first byte and did not fail.
-async fn assert_aborted(edge: &Edge, target: &str) {
+async fn assert_aborted(edge: &TestEdge, target: &str) {
     let blue = ended(edge, 1).await;
     assert_eq!(blue.counters, one(ABORTED), "{target}");
     assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (1, 0)), "{target}");

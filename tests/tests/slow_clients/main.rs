@@ -14,8 +14,8 @@ use std::time::Duration;
 use cutover_core::api::Slot;
 use cutover_core::counters::{Counters, Responses};
 use cutover_tests::backend::Truth;
-use cutover_tests::edge::{Edge, UPSTREAMS};
 use cutover_tests::http1::{Head, Reader};
+use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 use cutover_tests::{Action, wait};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -58,21 +58,21 @@ const LOCATIONS: &str = "
 ";
 
 /// nginx with small socket buffers to its clients: else they hold megabytes.
-async fn start() -> Edge {
-    let http = Edge::http(UPSTREAMS, LOCATIONS);
-    let edge = Edge::start(&http.replace("%%listen:main%%", "%%listen:main%% sndbuf=16k")).await.unwrap();
+async fn start() -> TestEdge {
+    let http = TestEdge::http(UPSTREAMS, LOCATIONS);
+    let edge = TestEdge::start(&http.replace("%%listen:main%%", "%%listen:main%% sndbuf=16k")).await.unwrap();
     for place in ["/file", "/buffers", "/unbuffered", "/impatient"] {
         edge.blue.on(place, Action::status(200).large(LARGE));
     }
     edge
 }
 
-async fn blue(edge: &Edge) -> Slot {
+async fn blue(edge: &TestEdge) -> Slot {
     edge.nginx.admin().group("shop").await.unwrap().slot("blue").unwrap().clone()
 }
 
 /// The slot once all of so many requests have ended: a moment after their clients have the last byte.
-async fn ended(edge: &Edge, requests: u64) -> Slot {
+async fn ended(edge: &TestEdge, requests: u64) -> Slot {
     let what = format!("the end of {requests} requests");
     wait::until_async(wait::PATIENCE, &what, async || {
         let now = blue(edge).await.counters;
@@ -84,18 +84,18 @@ async fn ended(edge: &Edge, requests: u64) -> Slot {
 }
 
 /// Waits until nginx holds this many requests for the slot.
-async fn in_flight(edge: &Edge, requests: u64) {
+async fn in_flight(edge: &TestEdge, requests: u64) {
     let what = format!("{requests} in flight");
     let check = async || blue(edge).await.counters.in_flight == requests;
     wait::until_async(wait::PATIENCE, &what, check).await.unwrap();
 }
 
-async fn logged(edge: &Edge, text: &str) {
+async fn logged(edge: &TestEdge, text: &str) {
     wait::until(&format!("{text:?} in the log"), || edge.nginx.error_log().contains(text)).await.unwrap();
 }
 
 /// Waits until nginx has ended a request with this status, which its client need not have seen.
-async fn ended_with(edge: &Edge, status: u16) {
+async fn ended_with(edge: &TestEdge, status: u16) {
     let log = || std::fs::read_to_string(edge.nginx.prefix().join("access.log")).unwrap();
     let what = format!("a request that ends with {status}");
     wait::until(&what, || log().contains(&format!("HTTP/1.1\" {status} "))).await.unwrap();
@@ -128,7 +128,7 @@ struct Client {
 }
 
 impl Client {
-    async fn connect(edge: &Edge) -> Self {
+    async fn connect(edge: &TestEdge) -> Self {
         let address: SocketAddr = edge.nginx.address("main").unwrap();
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -142,7 +142,7 @@ impl Client {
     }
 
     /// Asks for an answer, and reads no more than its head and what comes with it.
-    async fn begin(edge: &Edge, target: &str) -> (Self, Head) {
+    async fn begin(edge: &TestEdge, target: &str) -> (Self, Head) {
         let mut client = Self::connect(edge).await;
         client.send(format!("GET {target} HTTP/1.1\r\nHost: shop.test\r\n\r\n").as_bytes()).await;
         let head = client.head().await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cutover_core::api::Slot;
 use cutover_core::counters::{Counters, Failures, Responses};
 use cutover_tests::backend::Truth;
-use cutover_tests::{Edge, wait};
+use cutover_tests::{TestEdge, wait};
 
 use super::{Client, PAUSE, blue, bytes, counts, ended, ended_with, logged, one, seen, start};
 
@@ -13,7 +13,7 @@ use super::{Client, PAUSE, blue, bytes, counts, ended, ended_with, logged, one, 
 const HALF: &[u8] = &[b'h'; 20_000];
 
 /// Sends a head, and the first half of its body.
-async fn first_half(edge: &Edge, target: &str) -> Client {
+async fn first_half(edge: &TestEdge, target: &str) -> Client {
     let mut client = Client::connect(edge).await;
     let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 2 * HALF.len());
     client.send(head.as_bytes()).await;
@@ -24,7 +24,7 @@ async fn first_half(edge: &Edge, target: &str) -> Client {
 const BUFFERED: &str = "a client request body is buffered to a temporary file";
 
 /// Sends the rest: the request is answered, and counted with all of its body.
-async fn second_half(edge: &Edge, mut client: Client) -> Slot {
+async fn second_half(edge: &TestEdge, mut client: Client) -> Slot {
     client.send(HALF).await;
     let head = client.head().await;
     assert_eq!(head.status().unwrap(), 200);

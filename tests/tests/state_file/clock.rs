@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{SteppingClock, wait};
 
 const DAY: i64 = 86_400;
@@ -10,7 +10,8 @@ const DAY: i64 = 86_400;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clock_steps_back_and_ahead() {
     let Some(clock) = SteppingClock::new().unwrap() else { return };
-    let edge = Edge::start_with(clock.builder().http(&Edge::http(UPSTREAMS, LOCATION))).await.unwrap();
+    let edge =
+        TestEdge::start_with(clock.builder().http(&TestEdge::http(UPSTREAMS, LOCATION))).await.unwrap();
     let load = edge.load().unwrap();
     for days in [0, -7, 3650, -3650, 1] {
         clock.set(days * DAY).unwrap();

@@ -3,21 +3,21 @@
 
 use std::time::Duration;
 
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Nginx, wait};
 
 use super::disk::{FaultyDisk, ReadOnly, SmallDisk};
 
 /// Starts on a file system that `mount` puts at the state folder.
-pub(super) async fn start<D>(mount: impl FnOnce(&Nginx) -> D) -> (Edge, D) {
+pub(super) async fn start<D>(mount: impl FnOnce(&Nginx) -> D) -> (TestEdge, D) {
     let blue = cutover_tests::Backend::start("blue").await.unwrap();
     let green = cutover_tests::Backend::start("green").await.unwrap();
     let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
-    let nginx = builder.http(&Edge::http(UPSTREAMS, LOCATION)).build().unwrap();
+    let nginx = builder.http(&TestEdge::http(UPSTREAMS, LOCATION)).build().unwrap();
     let disk = mount(&nginx);
     nginx.start().await.unwrap();
     let shop = cutover_tests::Switcher::new(&nginx, "shop", &["blue", "green"]);
-    (Edge { blue, green, nginx, shop }, disk)
+    (TestEdge { blue, green, nginx, shop }, disk)
 }
 
 /// The file has its blocks from the start; only a configuration with more groups than it has room for needs new ones.
@@ -26,7 +26,7 @@ async fn a_full_disk_refuses_growth_and_nothing_else() {
     let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "40k")).await;
     let load = edge.load().unwrap();
     edge.shop.switch_times(&load, 5).await.unwrap();
-    let few = Edge::http(UPSTREAMS, LOCATION);
+    let few = TestEdge::http(UPSTREAMS, LOCATION);
     let many: String = (0..100)
         .map(|n| format!("cutover g{n} {{ slot one shop_blue; slot two shop_green; active one; }}\n"))
         .collect();
@@ -48,7 +48,7 @@ async fn a_full_disk_refuses_growth_and_nothing_else() {
 async fn a_growth_that_failed_can_be_started_over() {
     let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "40k")).await;
     edge.shop.switch().await.unwrap();
-    let few = Edge::http(UPSTREAMS, LOCATION);
+    let few = TestEdge::http(UPSTREAMS, LOCATION);
     let many: String =
         (0..100).map(|n| format!("cutover g{n} {{ slot one shop_blue; active one; }}\n")).collect();
     edge.nginx.write_http(&(few.clone() + &many)).unwrap();
@@ -113,11 +113,11 @@ async fn a_broken_disk_is_told_and_traffic_still_moves() {
     let workers = edge.nginx.workers();
     let load = edge.load().unwrap();
     edge.shop.switch_times(&load, 3).await.unwrap();
-    let durable = edge.expected().settled();
+    let durable = edge.oracle().settled();
     disk.break_down();
     for _ in 0..6 {
         let (to, seen) = (edge.shop.next(), edge.nginx.admin().group("shop").await.unwrap());
-        let call = edge.expected().announce(&to);
+        let call = edge.oracle().announce(&to);
         let reply = edge.nginx.admin().switch_if("shop", &to, seen.route.generation).await.unwrap();
         call.acknowledge();
         assert_eq!((reply.status, reply.failure().unwrap().group.unwrap().route.active), (507, to));

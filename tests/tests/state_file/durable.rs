@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use cutover_core::api::{ErrorCode, RouteChange, RouteState};
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Nginx, client};
 
 use super::disk::{FaultyDisk, ThinDisk};
@@ -23,13 +23,13 @@ const CHANGES: [&str; 5] = [
 const ROUNDS: usize = 15;
 
 /// An nginx with the same groups that has never run.
-fn another(of: &Edge) -> Nginx {
+fn another(of: &TestEdge) -> Nginx {
     let builder = Nginx::builder().set("blue", of.blue.address()).set("green", of.green.address());
-    builder.http(&Edge::http(UPSTREAMS, LOCATION)).build().unwrap()
+    builder.http(&TestEdge::http(UPSTREAMS, LOCATION)).build().unwrap()
 }
 
 /// Makes the changes, and a copy at the moment of each answer; copies to choose from, with the route that was acknowledged.
-async fn change_and_copy(edge: &Edge, mut copy: impl FnMut(usize)) -> Vec<RouteState> {
+async fn change_and_copy(edge: &TestEdge, mut copy: impl FnMut(usize)) -> Vec<RouteState> {
     let mut acknowledged = Vec::new();
     for (round, change) in CHANGES.into_iter().cycle().take(ROUNDS).enumerate() {
         let change: RouteChange = serde_json::from_str(change).unwrap();
@@ -53,7 +53,7 @@ async fn starts_with(nginx: &Nginx, acknowledged: &RouteState, round: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_the_folder_starts_with_what_was_acknowledged() {
-    let edge = Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
     let state = edge.nginx.prefix().join("state");
     let copy_of = |round: usize| edge.nginx.prefix().join(format!("copy-{round}"));
     let copy = |round| {
@@ -141,7 +141,7 @@ async fn two_switches_at_once_are_both_told_that_they_are_not_durable() {
     let green = cutover_tests::Backend::start("green").await.unwrap();
     let blog = "cutover blog { slot blue shop_blue; slot green shop_green; active blue; }";
     let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
-    let nginx = builder.http(&(Edge::http(UPSTREAMS, LOCATION) + blog)).build().unwrap();
+    let nginx = builder.http(&(TestEdge::http(UPSTREAMS, LOCATION) + blog)).build().unwrap();
     let Some(mut disk) = ThinDisk::mount(nginx.prefix().join("behind"), nginx.prefix().join("state")) else {
         return;
     };

@@ -5,16 +5,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::process::{self, Signal};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::wait;
 
 use super::file;
 
 const REPLACED: &str = "was removed or replaced while nginx runs on the old one";
 
-async fn start() -> Edge {
-    Edge::start(&Edge::http(UPSTREAMS, LOCATION)).await.unwrap()
+async fn start() -> TestEdge {
+    TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +64,7 @@ async fn the_file_is_replaced() {
 }
 
 /// A new program refuses, too, and leaves the old one in charge.
-async fn refuse_upgrade(edge: &Edge) {
+async fn refuse_upgrade(edge: &TestEdge) {
     let master = edge.nginx.master().unwrap();
     let refusals = || edge.nginx.error_log().matches(REPLACED).count();
     let before = refusals();
@@ -79,7 +79,7 @@ async fn refuse_upgrade(edge: &Edge) {
 }
 
 /// "copy HELD over it to keep the routes, then stop and start nginx"
-async fn copy_what_the_message_names(edge: &Edge, message: &str) {
+async fn copy_what_the_message_names(edge: &TestEdge, message: &str) {
     let held = message.split("copy ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     assert!(held.starts_with("/proc/"), "{message}");
     fs::copy(PathBuf::from(held), file(&edge.nginx)).unwrap();

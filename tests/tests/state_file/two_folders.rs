@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use cutover_core::api::{Group, RouteChange};
 use cutover_core::event::Kind;
-use cutover_tests::edge::{Edge, LOCATION, UPSTREAMS};
 use cutover_tests::footprint::Footprint;
 use cutover_tests::http1::Reader;
 use cutover_tests::process::{self, Signal};
+use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Action, Client, Nginx, client, wait};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,12 +24,12 @@ const UPGRADES: &str = "location /echo {
 }";
 
 fn http(folder: &str) -> String {
-    let http = Edge::http(UPSTREAMS, &format!("{LOCATION} {UPGRADES}"));
+    let http = TestEdge::http(UPSTREAMS, &format!("{LOCATION} {UPGRADES}"));
     http.replace("%%prefix%%/state", &format!("%%prefix%%/{folder}"))
 }
 
-async fn start() -> Edge {
-    let edge = Edge::start(&http("state")).await.unwrap();
+async fn start() -> TestEdge {
+    let edge = TestEdge::start(&http("state")).await.unwrap();
     let other = edge.nginx.prefix().join("other");
     fs::create_dir(&other).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
@@ -39,12 +39,12 @@ async fn start() -> Edge {
     edge
 }
 
-fn routes(edge: &Edge, folder: &str) -> PathBuf {
+fn routes(edge: &TestEdge, folder: &str) -> PathBuf {
     edge.nginx.prefix().join(folder).join("routes")
 }
 
 /// Takes the routes along, as the message of a refusal says. By rename: the file there may be in use.
-async fn move_to(edge: &Edge, from: &str, to: &str) {
+async fn move_to(edge: &TestEdge, from: &str, to: &str) {
     let new = routes(edge, to).with_extension("new");
     fs::copy(routes(edge, from), &new).unwrap();
     fs::rename(&new, routes(edge, to)).unwrap();
@@ -52,12 +52,12 @@ async fn move_to(edge: &Edge, from: &str, to: &str) {
     edge.nginx.reload().await.unwrap();
 }
 
-async fn group(edge: &Edge) -> Group {
+async fn group(edge: &TestEdge) -> Group {
     edge.nginx.admin().group("shop").await.unwrap()
 }
 
 /// A connection that keeps its worker alive, until it goes.
-async fn echoing(edge: &Edge) -> Client {
+async fn echoing(edge: &TestEdge) -> Client {
     let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     assert_eq!(client.request("GET", "/echo", &[("upgrade", "echo")]).await.unwrap().status, 101);
     assert_eq!(client.echo(b"before").await.unwrap(), b"before");
@@ -65,7 +65,7 @@ async fn echoing(edge: &Edge) -> Client {
 }
 
 /// An upload of which a worker has seen the head and waits for the body.
-async fn uploading(edge: &Edge) -> (TcpStream, Reader) {
+async fn uploading(edge: &TestEdge) -> (TcpStream, Reader) {
     let mut upload = TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
     upload.write_all(head.as_bytes()).await.unwrap();
@@ -76,7 +76,7 @@ async fn uploading(edge: &Edge) -> (TcpStream, Reader) {
 }
 
 /// Starts another nginx in a folder of the first one, and tells where its traffic goes.
-async fn active_in(edge: &Edge, folder: &str) -> (String, u32, Vec<Kind>) {
+async fn active_in(edge: &TestEdge, folder: &str) -> (String, u32, Vec<Kind>) {
     let state = edge.nginx.prefix().join(folder).display().to_string();
     let builder = Nginx::builder().set("blue", edge.blue.address()).set("green", edge.green.address());
     let http = http(folder).replace(&format!("%%prefix%%/{folder}"), &state);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use cutover_tests::ports;
 use cutover_tests::temp::TempDir;
 
-use super::edge::{Edge, Program, Slot};
+use super::proxy::{Program, Proxy, Slot};
 use crate::exchange::{self, Exchange};
 
 pub(super) struct Caddy {
@@ -52,7 +52,7 @@ impl Caddy {
     }
 }
 
-impl Edge for Caddy {
+impl Proxy for Caddy {
     fn name(&self) -> &'static str {
         "Caddy, admin API"
     }

@@ -14,12 +14,12 @@ const OFFSET: u64 = 4096;
 
 /// A page of a file that is there already, like the state file.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct DiskPage {
     file: File,
     written: u64,
 }
 
-impl Page {
+impl DiskPage {
     pub(super) fn create(folder: &Path) -> Result<Self> {
         let file =
             File::create(folder.join("page")).context("failed to create a file beside the state file")?;

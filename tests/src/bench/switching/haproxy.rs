@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use cutover_tests::ports;
 use cutover_tests::temp::TempDir;
 
-use super::edge::{Edge, Program, Slot};
+use super::proxy::{Program, Proxy, Slot};
 use crate::exchange::Exchange;
 
 /// What the interactive mode, which keeps the connection, ends each answer with.
@@ -47,7 +47,7 @@ impl Haproxy {
     }
 }
 
-impl Edge for Haproxy {
+impl Proxy for Haproxy {
     fn name(&self) -> &'static str {
         "HAProxy, runtime map"
     }

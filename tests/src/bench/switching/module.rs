@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::Result;
 use cutover_tests::Nginx;
 
-use super::disk::Page;
-use super::edge::{Edge, Slot};
+use super::disk::DiskPage;
+use super::proxy::{Proxy, Slot};
 use crate::route_call::RouteCall;
 
 pub(super) struct Module {
     _nginx: Nginx,
     address: SocketAddr,
     call: RouteCall,
-    page: Page,
+    page: DiskPage,
 }
 
 impl Module {
@@ -40,12 +40,12 @@ impl Module {
             .start()
             .await?;
         let call = RouteCall::connect(&nginx.admin_socket())?;
-        let page = Page::create(&nginx.prefix().join("state"))?;
+        let page = DiskPage::create(&nginx.prefix().join("state"))?;
         Ok(Self { address: nginx.address("http")?, _nginx: nginx, call, page })
     }
 }
 
-impl Edge for Module {
+impl Proxy for Module {
     fn name(&self) -> &'static str {
         "nginx with the module"
     }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::edge::Slot;
+use super::proxy::Slot;
 use crate::exchange::{self, Exchange};
 
 /// One whole answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct TimedAnswer {
     pub(super) sent: Instant,
     pub(super) answered: Instant,
     pub(super) slot: Slot,
@@ -20,8 +20,8 @@ pub(super) struct Seen {
 
 /// What a poll has found.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
-    pub(super) answers: Vec<Seen>,
+pub(super) struct PollReport {
+    pub(super) answers: Vec<TimedAnswer>,
     /// Requests without a right answer.
     pub(super) failed: u64,
     /// Times that the edge closed the connection before the first byte of an answer, or said that it would.
@@ -40,7 +40,7 @@ struct Shared {
     stop: AtomicBool,
     /// The slot of the latest answer, plus one.
     latest: AtomicU8,
-    found: Mutex<Found>,
+    found: Mutex<PollReport>,
 }
 
 impl Poll {
@@ -56,7 +56,7 @@ impl Poll {
         self.shared.latest.load(Ordering::Acquire) == slot as u8 + 1
     }
 
-    pub(super) fn stop(mut self) -> Found {
+    pub(super) fn stop(mut self) -> PollReport {
         self.end();
         self.shared.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -78,7 +78,7 @@ impl Drop for Poll {
 impl Shared {
     fn ask(&self, address: SocketAddr) {
         let request = exchange::request("GET", "shop.test", "/", None, "");
-        let mut found = Found::default();
+        let mut found = PollReport::default();
         let mut kept: Option<Exchange<TcpStream>> = None;
         while !self.stop.load(Ordering::Relaxed) {
             let reused = kept.is_some();
@@ -94,7 +94,7 @@ impl Shared {
                         .find(|slot| answer.status == 200 && answer.header("x-slot") == Some(slot.name()));
                     match slot {
                         Some(slot) => {
-                            found.answers.push(Seen { sent, answered: Instant::now(), slot });
+                            found.answers.push(TimedAnswer { sent, answered: Instant::now(), slot });
                             self.latest.store(slot as u8 + 1, Ordering::Release);
                         }
                         None => found.failed += 1,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cutover_tests::Nginx;
 
-use super::edge::{Edge, Slot};
+use super::proxy::{Proxy, Slot};
 
 pub(super) struct Reload {
     nginx: Nginx,
@@ -28,10 +28,10 @@ impl Reload {
                  }",
             )
             .build()?;
-        let edge = Self { address: nginx.address("http")?, nginx, slots };
-        edge.write(Slot::Blue)?;
-        edge.nginx.start().await?;
-        Ok(edge)
+        let proxy = Self { address: nginx.address("http")?, nginx, slots };
+        proxy.write(Slot::Blue)?;
+        proxy.nginx.start().await?;
+        Ok(proxy)
     }
 
     fn write(&self, slot: Slot) -> Result<()> {
@@ -43,7 +43,7 @@ impl Reload {
     }
 }
 
-impl Edge for Reload {
+impl Proxy for Reload {
     fn name(&self) -> &'static str {
         "nginx, file and reload"
     }

@@ -39,14 +39,14 @@ pub const GROUP: &str = r#"
 
 /// nginx and the daemon. Both end when it goes.
 #[derive(Debug)]
-pub struct Stage {
+pub struct TestHost {
     /// The daemon.
     pub daemon: Daemon,
     /// The nginx; `%%listen:main%%` is where users come in.
     pub nginx: Nginx,
 }
 
-impl Stage {
+impl TestHost {
     /// Starts both. `groups` is what follows `[nginx]` in the daemon's configuration.
     pub async fn start(nginx: Builder, groups: &str) -> Result<Self> {
         let nginx = nginx.start().await?;

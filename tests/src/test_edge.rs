@@ -10,22 +10,22 @@ use crate::client::{Answer, Client};
 use crate::load::{Load, Plan, Report};
 use crate::nginx::{Builder, Nginx};
 use crate::switcher::Switcher;
-use crate::{Backend, Expected, wait};
+use crate::{Backend, SlotOracle, wait};
 
-/// What [`Edge::http`] gives the slots unless a test wants something else.
+/// What [`TestEdge::http`] gives the slots unless a test wants something else.
 pub const UPSTREAMS: &str = "
     upstream shop_blue { server %%blue%%; keepalive 32; }
     upstream shop_green { server %%green%%; keepalive 32; }
 ";
 
-/// What [`Edge::http`] gives the server unless a test wants something else: the load then also sees which slot was chosen.
+/// What [`TestEdge::http`] gives the server unless a test wants something else: the load then also sees which slot was chosen.
 pub const LOCATION: &str =
     "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
 
 /// nginx at `%%listen:main%%`, with slots `blue` and `green` of group `shop`; blue is active. A test's own `http {}` may have
 /// more than that.
 #[derive(Debug)]
-pub struct Edge {
+pub struct TestEdge {
     /// The server that slot `blue` leads to; `%%blue%%`.
     pub blue: Backend,
     /// The server that slot `green` leads to; `%%green%%`.
@@ -36,7 +36,7 @@ pub struct Edge {
     pub shop: Switcher,
 }
 
-impl Edge {
+impl TestEdge {
     /// `http {}` with the group over the upstreams `shop_blue` and `shop_green`, and a server that holds `locations`.
     pub fn http(upstreams: &str, locations: &str) -> String {
         format!(
@@ -125,8 +125,8 @@ impl Edge {
     }
 
     /// The judge.
-    pub fn expected(&self) -> &Arc<Expected> {
-        self.shop.expected()
+    pub fn oracle(&self) -> &Arc<SlotOracle> {
+        self.shop.oracle()
     }
 
     /// What a load on this nginx sends, to be changed.
@@ -136,7 +136,7 @@ impl Edge {
 
     /// A load of GETs for `/`.
     pub fn load(&self) -> Result<Load> {
-        Ok(Load::start(self.plan()?, self.expected()))
+        Ok(Load::start(self.plan()?, self.oracle()))
     }
 
     /// Runs `work`, and switches to and fro under the load until it has ended; the number of switches.

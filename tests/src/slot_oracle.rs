@@ -6,8 +6,8 @@
 //!                   ^ sent here: from or to   ^ sent here: only `to`, or the answer is stale
 //! ```
 //!
-//! Whoever calls the switch [`announce`](Expected::announce)s it before and [`acknowledge`](Announced::acknowledge)s it
-//! after the call has returned. Whoever only watches the route [`observe`](Expected::observe)s: the announcement is then the
+//! Whoever calls the switch [`announce`](SlotOracle::announce)s it before and [`acknowledge`](Announced::acknowledge)s it
+//! after the call has returned. Whoever only watches the route [`observe`](SlotOracle::observe)s: the announcement is then the
 //! begin of the last look that saw the old generation, the acknowledgment the end of the first that saw the new one.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 /// Which slot should answer, over time.
 #[derive(Debug)]
-pub struct Expected {
+pub struct SlotOracle {
     first: String,
     changes: RwLock<Vec<Change>>,
 }
@@ -32,11 +32,11 @@ struct Change {
 #[derive(Debug)]
 #[must_use = "until it is acknowledged, both slots may answer"]
 pub struct Announced {
-    expected: Arc<Expected>,
+    expected: Arc<SlotOracle>,
     index: usize,
 }
 
-impl Expected {
+impl SlotOracle {
     /// All traffic belongs to `slot` so far.
     pub fn new(slot: &str) -> Arc<Self> {
         Arc::new(Self { first: slot.to_owned(), changes: RwLock::default() })
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn during_the_call_either_afterwards_only_the_new_one() {
-        let expected = Expected::new("blue");
+        let expected = SlotOracle::new("blue");
         let before = Instant::now();
         assert!(expected.allows("blue", before, Instant::now()));
         assert!(!expected.allows("green", before, Instant::now()));
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn there_and_back_while_one_request_is_under_way() {
-        let expected = Expected::new("blue");
+        let expected = SlotOracle::new("blue");
         let sent = Instant::now();
         expected.announce("green").acknowledge();
         expected.announce("blue").acknowledge();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_answer_from_the_new_slot_before_its_announcement_is_wrong() {
-        let expected = Expected::new("blue");
+        let expected = SlotOracle::new("blue");
         let sent = Instant::now();
         let answered = Instant::now();
         std::thread::sleep(Duration::from_millis(1));
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_observed_switch_may_have_happened_since_the_last_look() {
-        let expected = Expected::new("blue");
+        let expected = SlotOracle::new("blue");
         let look = Instant::now();
         let sent = Instant::now();
         assert!(!expected.allows("green", sent, Instant::now()));
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_failed_call_changes_nothing() {
-        let expected = Expected::new("blue");
+        let expected = SlotOracle::new("blue");
         expected.announce("green").withdraw("blue");
         assert!(expected.allows("blue", Instant::now(), Instant::now()));
         assert!(!expected.allows("green", Instant::now(), Instant::now()));

@@ -10,18 +10,18 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 
-pub(super) struct Counted {
+pub(super) struct CountingStream {
     stream: TcpStream,
     shared: Arc<Shared>,
 }
 
-impl Counted {
+impl CountingStream {
     pub(super) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
         Self { stream, shared }
     }
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for CountingStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -34,7 +34,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for CountingStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -38,7 +38,7 @@ impl Slot {
 }
 
 /// An edge that runs; all traffic goes to [`Slot::Blue`] at first. It ends when it goes.
-pub(crate) trait Edge: Send {
+pub(crate) trait Proxy: Send {
     /// As the table names it.
     fn name(&self) -> &'static str;
 

@@ -2,7 +2,7 @@
 //!
 //! It asks the module for the group's generation again and again. A switch has happened between the begin of the last look that saw
 //! the old generation and the end of the first that saw the new one. Requests sent after that end must be answered by the new slot;
-//! requests answered before that begin, by the old one. Only in between is either right, and [`Watched::longest_doubt`] says how long that
+//! requests answered before that begin, by the old one. Only in between is either right, and [`ObservedSwitches::longest_doubt`] says how long that
 //! can have been.
 
 use std::sync::Arc;
@@ -13,42 +13,42 @@ use anyhow::{Context, Result};
 use cutover_core::api::Group;
 use tokio::task::JoinHandle;
 
-use crate::{Admin, Expected};
+use crate::{Admin, SlotOracle};
 
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// A running watch. Ends when it goes.
 #[derive(Debug)]
-pub struct Watch {
+pub struct RouteWatcher {
     stop: Arc<AtomicBool>,
-    task: JoinHandle<Result<Watched>>,
+    task: JoinHandle<Result<ObservedSwitches>>,
 }
 
 /// What a watch has seen.
 #[derive(Clone, Debug, Default)]
-pub struct Watched {
+pub struct ObservedSwitches {
     /// The slots that got the traffic, in order, after the first one.
     pub switches: Vec<String>,
     /// How long at most either slot was right: from the last look before a switch to the first after it.
     pub longest_doubt: Duration,
 }
 
-impl Watch {
+impl RouteWatcher {
     /// Starts to tell `expected` of each switch after `first`.
-    pub fn start(admin: Admin, first: Group, expected: Arc<Expected>) -> Self {
+    pub fn start(admin: Admin, first: Group, expected: Arc<SlotOracle>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(watch(admin, first, expected, Arc::clone(&stop)));
         Self { stop, task }
     }
 
     /// Takes a last look and ends.
-    pub async fn stop(mut self) -> Result<Watched> {
+    pub async fn stop(mut self) -> Result<ObservedSwitches> {
         self.stop.store(true, Ordering::SeqCst);
         (&mut self.task).await?
     }
 }
 
-impl Drop for Watch {
+impl Drop for RouteWatcher {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -57,10 +57,10 @@ impl Drop for Watch {
 async fn watch(
     admin: Admin,
     first: Group,
-    expected: Arc<Expected>,
+    expected: Arc<SlotOracle>,
     stop: Arc<AtomicBool>,
-) -> Result<Watched> {
-    let mut watched = Watched::default();
+) -> Result<ObservedSwitches> {
+    let mut watched = ObservedSwitches::default();
     let mut seen = first;
     let mut last = Instant::now();
     loop {

@@ -1,24 +1,24 @@
-//! One edge, switched to and fro.
+//! One proxy, switched to and fro.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use cutover_tests::{Expected, Load, Plan};
+use cutover_tests::{Load, Plan, SlotOracle};
 
-use super::edge::{Edge, Slot};
-use super::poll::{Found, Poll, Seen};
+use super::poll::{Poll, PollReport, TimedAnswer};
+use super::proxy::{Proxy, Slot};
 use crate::sample::Sample;
 
 /// What goes through the edge meanwhile, besides the poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Traffic {
+pub(super) enum LoadLevel {
     Idle,
     Busy,
 }
 
 /// What has become of all switches of one edge under one kind of traffic.
 #[derive(Clone, Debug)]
-pub(super) struct Trial {
+pub(super) struct Series {
     pub(super) name: &'static str,
     calls: Vec<Duration>,
     moved: Vec<Duration>,
@@ -42,7 +42,7 @@ struct Call {
 struct Round {
     calls: Vec<Call>,
     flushes: Vec<Duration>,
-    found: Found,
+    found: PollReport,
 }
 
 /// The traffic must be there by then.
@@ -50,10 +50,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Between two switches, besides what each takes.
 const PAUSE: Duration = Duration::from_millis(10);
 
-impl Trial {
-    pub(super) fn new(edge: &dyn Edge) -> Self {
+impl Series {
+    pub(super) fn new(proxy: &dyn Proxy) -> Self {
         Self {
-            name: edge.name(),
+            name: proxy.name(),
             calls: Vec::new(),
             moved: Vec::new(),
             acknowledged_after: Vec::new(),
@@ -86,21 +86,21 @@ impl Trial {
     /// Switches so many times more, there and back: an even number. Gives the edge back.
     pub(super) async fn round(
         &mut self,
-        edge: Box<dyn Edge>,
-        traffic: Traffic,
+        proxy: Box<dyn Proxy>,
+        traffic: LoadLevel,
         switches: usize,
-    ) -> Result<Box<dyn Edge>> {
-        let expected = Expected::new(Slot::Blue.name());
-        let load = (traffic == Traffic::Busy).then(|| Load::start(Plan::new(edge.address()), &expected));
+    ) -> Result<Box<dyn Proxy>> {
+        let expected = SlotOracle::new(Slot::Blue.name());
+        let load = (traffic == LoadLevel::Busy).then(|| Load::start(Plan::new(proxy.address()), &expected));
         if let Some(load) = &load {
             load.answers(500).await?;
         }
         let switching = tokio::task::spawn_blocking(move || {
-            let mut edge = edge;
-            let round = switch_to_and_fro(&mut *edge, &expected, switches);
-            (round, edge)
+            let mut proxy = proxy;
+            let round = switch_to_and_fro(&mut *proxy, &expected, switches);
+            (round, proxy)
         });
-        let (round, edge) = switching.await?;
+        let (round, proxy) = switching.await?;
         self.judge(&round?);
         if let Some(load) = load {
             let report = load.stop().await;
@@ -109,7 +109,7 @@ impl Trial {
             self.failed += report.failed();
             self.closed += report.reconnects;
         }
-        Ok(edge)
+        Ok(proxy)
     }
 
     fn judge(&mut self, round: &Round) {
@@ -124,7 +124,7 @@ impl Trial {
             }
             let next = calls.get(index + 1).map(|next| next.begin);
             // Answered after the next call has begun, it may have come from either.
-            let stale = |seen: &&Seen| {
+            let stale = |seen: &&TimedAnswer| {
                 seen.slot != call.to && seen.sent >= call.end && next.is_none_or(|next| seen.answered < next)
             };
             self.stale += found.answers.iter().filter(stale).count() as u64;
@@ -137,27 +137,27 @@ impl Trial {
 }
 
 fn switch_to_and_fro(
-    edge: &mut dyn Edge,
-    expected: &std::sync::Arc<Expected>,
+    proxy: &mut dyn Proxy,
+    expected: &std::sync::Arc<SlotOracle>,
     switches: usize,
 ) -> Result<Round> {
-    let poll = Poll::start(edge.address());
+    let poll = Poll::start(proxy.address());
     let (mut calls, mut flushes) = (Vec::new(), Vec::new());
     let mut to = Slot::Green;
     for _ in 0..switches {
         std::thread::sleep(PAUSE);
         let announced = expected.announce(to.name());
         let begin = Instant::now();
-        edge.switch(to)?;
+        proxy.switch(to)?;
         let end = Instant::now();
         announced.acknowledge();
         calls.push(Call { begin, end, to });
         while !poll.sees(to) {
-            ensure!(end.elapsed() < LIMIT, "{}: the traffic did not come to {}", edge.name(), to.name());
+            ensure!(end.elapsed() < LIMIT, "{}: the traffic did not come to {}", proxy.name(), to.name());
             std::thread::sleep(Duration::from_micros(100));
         }
         std::thread::sleep(PAUSE);
-        flushes.extend(edge.bare_flush().transpose()?);
+        flushes.extend(proxy.bare_flush().transpose()?);
         to = to.other();
     }
     Ok(Round { calls, flushes, found: poll.stop() })
