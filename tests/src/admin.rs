@@ -80,6 +80,11 @@ impl Admin {
         self.ok(self.try_change(group, change, None).await?)
     }
 
+    /// Any change, given as JSON; an error when the API refuses.
+    pub async fn change_json(&self, group: &str, change: &str) -> Result<Group> {
+        self.change(group, &serde_json::from_str(change)?).await
+    }
+
     /// Any change, with the answer as it came.
     pub async fn try_change(
         &self,

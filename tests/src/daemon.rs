@@ -1,5 +1,6 @@
 //! The daemon and the command line, as an operator runs them.
 
+pub mod config;
 mod deployment;
 
 use std::fs;
@@ -25,12 +26,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Writes the configuration into `folder`, in which `%%folder%%` stands for it, and starts the daemon.
-    ///
-    /// The configuration should put `daemon.socket` at `%%folder%%/cutover.sock` and `daemon.state` into the folder.
-    pub async fn start(folder: &Path, config: &str) -> Result<Self> {
+    /// Starts the daemon in the prefix of an nginx. In `groups` the text `%%folder%%` stands for that folder.
+    pub async fn start(folder: &Path, groups: &str) -> Result<Self> {
+        Self::start_with(folder, config::UNIX_SOCKET, groups).await
+    }
+
+    /// Starts the daemon with another way to the admin API, see [`config::text`].
+    pub async fn start_with(folder: &Path, admin: &str, groups: &str) -> Result<Self> {
         let path = folder.join("cutover.toml");
-        fs::write(&path, config.replace("%%folder%%", &folder.display().to_string()))?;
+        let text = config::text(admin, groups).replace("%%folder%%", &folder.display().to_string());
+        fs::write(&path, text)?;
         let mut daemon = Self {
             program: flavour::program("cutover")?,
             config: path,

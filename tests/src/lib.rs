@@ -34,6 +34,7 @@ pub mod route_watcher;
 pub mod seed;
 pub mod site;
 pub mod slot_oracle;
+pub mod state_file;
 pub mod stepping_clock;
 pub mod switcher;
 pub mod temp;

@@ -9,7 +9,7 @@ pub mod log;
 pub mod signals;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -127,6 +127,13 @@ impl Nginx {
         self.pids().into_iter().filter(|pid| process::title(*pid) == "nginx: worker process").collect()
     }
 
+    /// The options that give the program its prefix, configuration and error log.
+    pub fn options(&self) -> [OsString; 6] {
+        let path = |name: &str| self.prefix().join(name).into_os_string();
+        let prefix = self.prefix().as_os_str().to_owned();
+        ["-p".into(), prefix, "-c".into(), path("nginx.conf"), "-e".into(), path("error.log")]
+    }
+
     /// Ends everything and asserts what the error log must not hold. Drop does the same.
     pub fn finish(self) {}
 
@@ -160,12 +167,7 @@ impl Nginx {
         let (first, rest) = words.split_first().context("no program")?;
         let status = Command::new(first)
             .args(rest)
-            .arg("-p")
-            .arg(self.prefix())
-            .arg("-c")
-            .arg(self.prefix().join("nginx.conf"))
-            .arg("-e")
-            .arg(self.prefix().join("error.log"))
+            .args(self.options())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(handle.try_clone()?)

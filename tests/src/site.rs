@@ -25,7 +25,7 @@ pub use release::Release;
 pub use schema::Schema;
 
 const HTTP: &str = include_str!("site/nginx.conf");
-const CONFIG: &str = include_str!("site/cutover.toml");
+const GROUPS: &str = include_str!("site/groups.toml");
 
 /// The group of the configuration.
 pub const GROUP: &str = "shop";
@@ -93,12 +93,12 @@ impl Site {
         slot::start(&prefix, "blue", &Release::new("1.0.0", 1, None))?;
         wait::until("the first release to listen", || TcpStream::connect(blue).is_ok()).await?;
         site.nginx()?.start().await?;
-        let config = CONFIG
+        let groups = GROUPS
             .replace("%%simulate%%", &flavour::program("simulate")?.display().to_string())
             .replace("%%soak%%", settings.soak)
             .replace("%%min_requests%%", &settings.min_requests.to_string())
             .replace("%%ready%%", settings.ready);
-        site.daemon = Some(Daemon::start(&prefix, &config).await?);
+        site.daemon = Some(Daemon::start(&prefix, &groups).await?);
         Ok(site)
     }
 

@@ -113,9 +113,24 @@ impl TestEdge {
         self.group().await
     }
 
+    /// `shop` once no slot has a request in flight.
+    pub async fn until_idle(&self) -> Result<Group> {
+        let idle = |group: &Group| group.slots.iter().all(|slot| slot.counters.in_flight == 0);
+        self.until("no request in flight", idle).await
+    }
+
+    /// `shop` once its slots have answered this many requests with success, and have none in flight.
+    pub async fn until_counted(&self, requests: u64) -> Result<Group> {
+        let counted = |group: &Group| {
+            let success = group.slots.iter().map(|slot| slot.counters.responses.success);
+            success.sum::<u64>() == requests && group.slots.iter().all(|slot| slot.counters.in_flight == 0)
+        };
+        self.until(&format!("{requests} requests in the counters"), counted).await
+    }
+
     /// Makes a change of `shop`, given as the admin API takes it. The judge is told nothing.
     pub async fn change(&self, json: &str) -> Result<Group> {
-        self.nginx.admin().change("shop", &serde_json::from_str(json)?).await
+        self.nginx.admin().change_json("shop", json).await
     }
 
     /// Puts a slot of `shop` on trial for ten minutes: longer than any test. The judge is told nothing.

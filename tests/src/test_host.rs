@@ -13,16 +13,7 @@ use crate::daemon::{Daemon, Deployed};
 use crate::nginx::{Builder, Nginx};
 use crate::{client, wait};
 
-/// The daemon's configuration: `%%folder%%` and `%%admin%%` are filled in; soak and drain are short.
-const CONFIG: &str = r#"
-    [daemon]
-    socket = "%%folder%%/cutover.sock"
-    state = "%%folder%%/daemon"
-    [edge.nginx]
-    admin = "unix:%%admin%%"
-"#;
-
-/// `[group.NAME]` as short as a test wants it.
+/// The tables of group `shop`, with a short soak and drain.
 pub const GROUP: &str = r#"
     [group.shop]
     warm = "1s"
@@ -37,6 +28,19 @@ pub const GROUP: &str = r#"
     deadline = "1s"
 "#;
 
+/// The same for a test that sends no traffic: the soak needs no requests.
+pub const GROUP_WITHOUT_TRAFFIC: &str = r#"
+    [group.shop]
+    warm = "1h"
+    [group.shop.probe]
+    path = "/"
+    interval = "20ms"
+    [group.shop.soak]
+    duration = "100ms"
+    interval = "50ms"
+    inconclusive = "complete"
+"#;
+
 /// nginx and the daemon. Both end when it goes.
 #[derive(Debug)]
 pub struct TestHost {
@@ -47,11 +51,10 @@ pub struct TestHost {
 }
 
 impl TestHost {
-    /// Starts both. `groups` is what follows `[nginx]` in the daemon's configuration.
+    /// Starts both. `groups` holds the tables of the groups in the daemon's configuration.
     pub async fn start(nginx: Builder, groups: &str) -> Result<Self> {
         let nginx = nginx.start().await?;
-        let config = CONFIG.replace("%%admin%%", &nginx.admin_socket().display().to_string());
-        let daemon = Daemon::start(nginx.prefix(), &format!("{config}{groups}")).await?;
+        let daemon = Daemon::start(nginx.prefix(), groups).await?;
         Ok(Self { daemon, nginx })
     }
 

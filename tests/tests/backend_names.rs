@@ -87,6 +87,8 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
+const HALF_AND_HALF: &str = r#"{"split":{"blue":50,"green":50}}"#;
+
 async fn start() -> (Nginx, [Backend; 3]) {
     let backends = [
         Backend::start("blue").await.unwrap(),
@@ -138,8 +140,7 @@ async fn other_backends_come_back_as_they_are() {
 #[tokio::test]
 async fn a_drawn_name_is_whole() {
     let (nginx, _backends) = start().await;
-    let change = serde_json::from_str(r#"{"split":{"blue":50,"green":50}}"#).unwrap();
-    nginx.admin().change("shop", &change).await.unwrap();
+    nginx.admin().change_json("shop", HALF_AND_HALF).await.unwrap();
     let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
     for _ in 0..300 {
         let answer = client.request("GET", "/shop", &[]).await.unwrap();
@@ -151,8 +152,7 @@ async fn a_drawn_name_is_whole() {
 #[tokio::test]
 async fn a_split_holds_for_backend_names_too() {
     let (nginx, _backends) = start().await;
-    let change = serde_json::from_str(r#"{"split":{"blue":50,"green":50}}"#).unwrap();
-    nginx.admin().change("shop", &change).await.unwrap();
+    nginx.admin().change_json("shop", HALF_AND_HALF).await.unwrap();
     let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
     let mut seen = BTreeSet::new();
     for key in 0..40 {
@@ -172,6 +172,14 @@ async fn counted(nginx: &Nginx, slot: &str, requests: u64) -> Slot {
     .await
     .unwrap();
     nginx.admin().group("shop").await.unwrap().slot(slot).unwrap().clone()
+}
+
+async fn guard_goes_back(nginx: &Nginx) {
+    wait::until_async(wait::PATIENCE, "the guard to go back", async || {
+        nginx.admin().group("shop").await.unwrap().route.active == "blue"
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -204,16 +212,12 @@ async fn the_guard_works_for_backend_names_and_rescue_is_refused() {
     assert!(refused.status == 422 && refused.body.contains("backend names"), "{}", refused.body);
     backends[1].on("/", Action::status(500));
     let guarded = r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.1,"window_ms":60000}}"#;
-    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    nginx.admin().change_json("shop", guarded).await.unwrap();
     let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
     for _ in 0..5 {
         assert_eq!(slot(&mut client, "/shop").await, "green");
     }
-    wait::until_async(wait::PATIENCE, "the guard to go back", async || {
-        nginx.admin().group("shop").await.unwrap().route.active == "blue"
-    })
-    .await
-    .unwrap();
+    guard_goes_back(&nginx).await;
 }
 
 #[tokio::test]
@@ -255,7 +259,7 @@ fn without_the_variable_such_a_group_is_refused() {
 async fn what_a_limit_refuses_is_not_held_against_a_slot() {
     let (nginx, _backends) = start().await;
     let guarded = r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.5,"window_ms":60000}}"#;
-    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    nginx.admin().change_json("shop", guarded).await.unwrap();
     let mut statuses = Vec::new();
     for _ in 0..10 {
         statuses.push(client::get(nginx.address("main").unwrap(), "/limited").await.unwrap().status);
@@ -278,7 +282,7 @@ async fn the_attempts_after_an_internal_redirect_are_not_the_slots() {
     backends[2].on("/", Action::status(404));
     let guarded =
         r#"{"active":"green","guard":{"min_requests":100,"max_error_ratio":0.5,"window_ms":60000}}"#;
-    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    nginx.admin().change_json("shop", guarded).await.unwrap();
     let address = nginx.address("main").unwrap();
     for _ in 0..40 {
         assert_eq!(client::get(address, "/intercepted").await.unwrap().slot(), "other");
@@ -292,15 +296,11 @@ async fn the_attempts_after_an_internal_redirect_are_not_the_slots() {
 
     let guarded = r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.5,"window_ms":60000}}"#;
     nginx.admin().switch("shop", "blue").await.unwrap();
-    nginx.admin().change("shop", &serde_json::from_str(guarded).unwrap()).await.unwrap();
+    nginx.admin().change_json("shop", guarded).await.unwrap();
     for _ in 0..5 {
         client::get(address, "/intercepted").await.unwrap();
     }
-    wait::until_async(wait::PATIENCE, "the guard to go back", async || {
-        nginx.admin().group("shop").await.unwrap().route.active == "blue"
-    })
-    .await
-    .unwrap();
+    guard_goes_back(&nginx).await;
 }
 
 /// A request that is redirected before the slot is tried has nothing to do with it.
@@ -327,8 +327,7 @@ async fn the_parts_of_a_request_have_one_slot() {
         backend.on("/page", Action::status(200).body(page));
         backend.on("/accel", Action::status(200).header("x-accel-redirect", "/shop/kept"));
     }
-    let change = serde_json::from_str(r#"{"split":{"blue":50,"green":50}}"#).unwrap();
-    nginx.admin().change("shop", &change).await.unwrap();
+    nginx.admin().change_json("shop", HALF_AND_HALF).await.unwrap();
     let address = nginx.address("main").unwrap();
     for _ in 0..20 {
         for target in ["/page", "/accel"] {

@@ -12,25 +12,12 @@ use std::time::Duration;
 
 use cutover_tests::temp::TempDir;
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
+use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
 use cutover_tests::{Daemon, TestEdge, flavour, process, wait};
 
-const CONFIG: &str = r#"
-[daemon]
-socket = "%%folder%%/cutover.sock"
-state = "%%folder%%/daemon"
-[edge.nginx]
-admin = "unix:%%folder%%/admin.sock"
-[group.shop]
-warm = "1h"
-[group.shop.provision]
-command = ["/bin/sh", "-c", "%%script%%"]
-[group.shop.probe]
-path = "/"
-interval = "20ms"
-[group.shop.soak]
-duration = "100ms"
-interval = "50ms"
-inconclusive = "complete"
+const PROVISION: &str = r#"
+    [group.shop.provision]
+    command = ["/bin/sh", "-c", "%%script%%"]
 "#;
 
 /// The first MiB, the line that says that there was more, and the command as it was typed.
@@ -38,7 +25,9 @@ const MOST: u64 = (1 << 20) + 200;
 
 async fn started(script: &str) -> (TestEdge, Daemon) {
     let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
-    let daemon = Daemon::start(edge.nginx.prefix(), &CONFIG.replace("%%script%%", script)).await.unwrap();
+    let provision = PROVISION.replace("%%script%%", script);
+    let groups = format!("{GROUP_WITHOUT_TRAFFIC}{provision}");
+    let daemon = Daemon::start(edge.nginx.prefix(), &groups).await.unwrap();
     (edge, daemon)
 }
 

@@ -8,40 +8,27 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
+use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
 use cutover_tests::{Backend, Daemon, Nginx, Switcher, TestEdge};
 
 const TOKEN: &str = "Zm9yIHRoZSBkYWVtb24gb25seQ";
 const NEW_TOKEN: &str = "YW5vdGhlciBvbmUgYWZ0ZXIgaXQ";
 
-const DOORS: &str = "
+const LISTENERS: &str = "
     server { listen %%listen:open%%; location / { cutover_api write=on; } }
     server { listen %%listen:closed%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
     server { listen %%listen:reader%%; location / { cutover_api token_file=%%prefix%%/token; } }
     server { listen unix:%%prefix%%/both.sock; location / { cutover_api write=on token_file=%%prefix%%/token; } }
 ";
 
-const CONFIG: &str = r#"
-[daemon]
-socket = "%%folder%%/cutover.sock"
-state = "%%folder%%/daemon"
-[edge.nginx]
-%%nginx%%
-[group.shop]
-warm = "1h"
-[group.shop.provision]
-command = ["/bin/true"]
-[group.shop.decommission]
-command = ["/bin/true"]
-[[group.shop.smoke]]
-name = "answers"
-path = "/"
-[group.shop.probe]
-path = "/"
-interval = "20ms"
-[group.shop.soak]
-duration = "100ms"
-interval = "50ms"
-inconclusive = "complete"
+const COMMANDS: &str = r#"
+    [group.shop.provision]
+    command = ["/bin/true"]
+    [group.shop.decommission]
+    command = ["/bin/true"]
+    [[group.shop.smoke]]
+    name = "answers"
+    path = "/"
 "#;
 
 struct TcpHost {
@@ -50,7 +37,7 @@ struct TcpHost {
 
 impl TcpHost {
     async fn start() -> Self {
-        let http = format!("{}{DOORS}", TestEdge::http(UPSTREAMS, LOCATION));
+        let http = format!("{}{LISTENERS}", TestEdge::http(UPSTREAMS, LOCATION));
         let blue = Backend::start("blue").await.unwrap();
         let green = Backend::start("green").await.unwrap();
         let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
@@ -76,17 +63,18 @@ impl TcpHost {
         fs::rename(new, self.token()).unwrap();
     }
 
-    fn admin(&self, door: &str) -> String {
-        format!("admin = \"http://{}\"\n", self.edge.nginx.address(door).unwrap())
+    fn without_token(&self, listener: &str) -> String {
+        format!("admin = \"http://{}\"\n", self.edge.nginx.address(listener).unwrap())
     }
 
-    fn config(&self, door: &str) -> String {
-        let nginx = format!("{}token_file = \"{}\"", self.admin(door), self.token().display());
-        CONFIG.replace("%%nginx%%", &nginx)
+    fn with_token(&self, listener: &str) -> String {
+        format!("{}token_file = \"{}\"", self.without_token(listener), self.token().display())
     }
 
-    async fn daemon(&self, config: &str) -> Daemon {
-        Daemon::start(self.edge.nginx.prefix(), config).await.unwrap()
+    /// Starts the daemon; `admin` says how it reaches the admin API.
+    async fn daemon(&self, admin: &str) -> Daemon {
+        let groups = format!("{GROUP_WITHOUT_TRAFFIC}{COMMANDS}");
+        Daemon::start_with(self.edge.nginx.prefix(), admin, &groups).await.unwrap()
     }
 
     async fn active(&self) -> String {
@@ -107,7 +95,7 @@ fn run(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_token_it_deploys_rolls_back_and_switches() {
     let host = TcpHost::start().await;
-    let daemon = host.daemon(&host.config("closed")).await;
+    let daemon = host.daemon(&host.with_token("closed")).await;
     assert_eq!(run(&daemon, &["check"]), (0, "1 group checked, no problem\n".to_owned()));
     let deployed = daemon.deploy("shop", "2").await.unwrap();
     assert_eq!((deployed.code, host.active().await.as_str()), (0, "green"), "{deployed:?}");
@@ -123,8 +111,8 @@ async fn with_the_token_it_deploys_rolls_back_and_switches() {
 async fn a_unix_socket_with_a_token_too() {
     let host = TcpHost::start().await;
     let prefix = host.edge.nginx.prefix().display().to_string();
-    let nginx = format!("admin = \"unix:{prefix}/both.sock\"\ntoken_file = \"{prefix}/token\"");
-    let daemon = host.daemon(&CONFIG.replace("%%nginx%%", &nginx)).await;
+    let admin = format!("admin = \"unix:{prefix}/both.sock\"\ntoken_file = \"{prefix}/token\"");
+    let daemon = host.daemon(&admin).await;
     assert_eq!(run(&daemon, &["check"]).0, 0);
     assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0);
     // The kernel says who asks there: going back does not hang on a file that is not needed.
@@ -139,7 +127,7 @@ async fn a_unix_socket_with_a_token_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_token_works_without_a_restart() {
     let host = TcpHost::start().await;
-    let daemon = host.daemon(&host.config("closed")).await;
+    let daemon = host.daemon(&host.with_token("closed")).await;
     assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0);
     host.write(NEW_TOKEN);
     let (code, said) = run(&daemon, &["switch", "shop", "--to", "blue"]);
@@ -164,8 +152,8 @@ async fn a_rotated_token_works_without_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_cannot_be_used_is_said_with_its_file() {
     let host = TcpHost::start().await;
-    let daemon = host.daemon(&host.config("closed")).await;
-    let file = format!("edge.nginx.token_file \"{}\"", host.token().display());
+    let daemon = host.daemon(&host.with_token("closed")).await;
+    let file = format!("nginx.token_file \"{}\"", host.token().display());
     host.write(NEW_TOKEN);
     host.edge.nginx.reload().await.unwrap();
     host.write("bm90IHRoZSByaWdodCBvbmU");
@@ -199,7 +187,7 @@ async fn a_token_that_cannot_be_used_is_said_with_its_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_file_tcp_only_reads() {
     let host = TcpHost::start().await;
-    let daemon = host.daemon(&CONFIG.replace("%%nginx%%", &host.admin("open"))).await;
+    let daemon = host.daemon(&host.without_token("open")).await;
     assert_eq!(daemon.status("shop").unwrap()["active"], "blue");
     for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
         let (code, said) = run(&daemon, verb);
@@ -211,11 +199,11 @@ async fn without_a_token_file_tcp_only_reads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_finds_a_location_that_only_reads() {
     let host = TcpHost::start().await;
-    for (door, why) in [
+    for (listener, why) in [
         ("reader", "this location only reads; changes need \"cutover_api write=on\""),
         ("open", "over TCP changes need a token: give \"cutover_api\" a \"token_file\""),
     ] {
-        let daemon = host.daemon(&host.config(door)).await;
+        let daemon = host.daemon(&host.with_token(listener)).await;
         let (code, said) = run(&daemon, &["check"]);
         assert!(code == 1 && said.contains(why), "{said}");
         assert!(said.contains("1 group checked, 1 problem\n"), "{said}");

@@ -7,18 +7,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use cutover_tests::daemon::config;
 use cutover_tests::temp::TempDir;
 use cutover_tests::{Daemon, flavour, wait};
 
-const CONFIG: &str = "
-[daemon]
-socket = \"%%folder%%/cutover.sock\"
-state = \"%%folder%%/daemon\"
-[edge.nginx]
-admin = \"unix:%%folder%%/no-nginx.sock\"
-";
+const NO_GROUPS: &str = "";
 
-/// How often it is killed.
+/// How often the daemon is killed.
 const TIMES: u32 = 100;
 
 struct DaemonFolder {
@@ -30,7 +25,8 @@ impl DaemonFolder {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let config = folder.path().join("killed.toml");
-        fs::write(&config, CONFIG.replace("%%folder%%", &folder.path().display().to_string())).unwrap();
+        let text = config::text(config::UNIX_SOCKET, NO_GROUPS);
+        fs::write(&config, text.replace("%%folder%%", &folder.path().display().to_string())).unwrap();
         Self { folder, config }
     }
 
@@ -82,5 +78,5 @@ async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_who
         "killed {TIMES} times, about {usual:?} after the start: {drafts} drafts left, {made} journals made"
     );
     assert!(made > 0 && made < TIMES, "{made} of {TIMES} were made: the instants are wrong");
-    drop(Daemon::start(folder.folder.path(), CONFIG).await.unwrap());
+    drop(Daemon::start(folder.folder.path(), NO_GROUPS).await.unwrap());
 }

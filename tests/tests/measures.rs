@@ -238,7 +238,7 @@ async fn the_page_of_metrics_agrees_with_the_api_and_is_lint_clean() {
     edge.one.on("/", Action::status(503));
     edge.get("/").await.unwrap();
     let on_trial = r#"{"active":"dead","lease_ms":600000}"#;
-    edge.nginx.admin().change("shop", &serde_json::from_str(on_trial).unwrap()).await.unwrap();
+    edge.nginx.admin().change_json("shop", on_trial).await.unwrap();
     edge.get("/").await.unwrap();
     let (blue, dead) = (edge.ended("blue", 6).await, edge.ended("dead", 1).await);
     let (page, series) = edge.metrics().await;

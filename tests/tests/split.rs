@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cutover_core::api::{Group, RouteChange};
+use cutover_core::api::Group;
 use cutover_tests::{Backend, Client, Nginx};
 
 const HTTP: &str = "
@@ -48,8 +48,7 @@ impl KeyedAndPlain {
 
     async fn split(&self, group: &str, green: f64) -> Group {
         let json = format!(r#"{{"split":{{"blue":{},"green":{green}}}}}"#, 100.0 - green);
-        let change: RouteChange = serde_json::from_str(&json).unwrap();
-        self.nginx.admin().change(group, &change).await.unwrap()
+        self.nginx.admin().change_json(group, &json).await.unwrap()
     }
 
     async fn slot(&mut self, target: &str) -> String {
@@ -133,8 +132,8 @@ async fn a_split_ends_with_a_switch_and_survives_a_restart() {
     let group = edge.nginx.admin().switch("plain", "green").await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.split, group.route.generation), ("green", None, 2));
     assert_eq!(edge.slot("/plain").await, "green");
-    let all: RouteChange = serde_json::from_str(r#"{"split":{"blue":100}}"#).unwrap();
-    assert_eq!(edge.nginx.admin().change("plain", &all).await.unwrap().route.active, "blue");
+    let all = edge.nginx.admin().change_json("plain", r#"{"split":{"blue":100}}"#).await.unwrap();
+    assert_eq!(all.route.active, "blue");
 }
 
 #[tokio::test]

@@ -5,27 +5,14 @@
 use std::process::Output;
 
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
+use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
 use cutover_tests::{Daemon, TestEdge};
 
-const CONFIG: &str = r#"
-[daemon]
-socket = "%%folder%%/cutover.sock"
-state = "%%folder%%/daemon"
-[edge.nginx]
-admin = "unix:%%folder%%/admin.sock"
-[group.shop]
-warm = "1h"
-[group.shop.provision]
-command = ["/bin/sh", "-c", "printf %s \"$CUTOVER_VERSION\" | wc -c > %%folder%%/told; printf %s \"$CUTOVER_PREVIOUS_VERSION\" | wc -c >> %%folder%%/told"]
-[group.shop.decommission]
-command = ["/bin/true"]
-[group.shop.probe]
-path = "/"
-interval = "20ms"
-[group.shop.soak]
-duration = "100ms"
-interval = "50ms"
-inconclusive = "complete"
+const COMMANDS: &str = r#"
+    [group.shop.provision]
+    command = ["/bin/sh", "-c", "printf %s \"$CUTOVER_VERSION\" | wc -c > %%folder%%/told; printf %s \"$CUTOVER_PREVIOUS_VERSION\" | wc -c >> %%folder%%/told"]
+    [group.shop.decommission]
+    command = ["/bin/true"]
 "#;
 
 /// The kernel's MAX_ARG_STRLEN is 128 KiB, and the version is told as `CUTOVER_PREVIOUS_VERSION=..` in the end.
@@ -33,7 +20,8 @@ const LONGEST: usize = 131_072 - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
 
 async fn started() -> (TestEdge, Daemon) {
     let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
-    let daemon = Daemon::start(edge.nginx.prefix(), CONFIG).await.unwrap();
+    let groups = format!("{GROUP_WITHOUT_TRAFFIC}{COMMANDS}");
+    let daemon = Daemon::start(edge.nginx.prefix(), &groups).await.unwrap();
     (edge, daemon)
 }
 

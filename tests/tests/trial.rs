@@ -2,14 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::api::{ErrorCode, Group, RouteChange, TrialPhase};
 use cutover_core::event::Kind;
-use cutover_core::route::{Destination, Route, SlotId};
-use cutover_tests::{Action, Backend, Client, Nginx, TestEdge, client, wait};
+use cutover_tests::{Action, TestEdge, client, wait};
 use hyper::Method;
 
 const HTTP: &str = "
@@ -258,40 +255,24 @@ async fn a_guard_is_armed_still_after_a_restart() {
 }
 
 #[tokio::test]
-async fn two_changes_at_once_never_mix_their_terms() {
+async fn terms_that_cannot_be_are_refused_and_change_nothing() {
     let edge = start().await;
-    let admin = Arc::new(edge.nginx.admin());
-    for round in 0..40 {
-        let route = edge.group().await.unwrap().route;
-        let (generation, to) = (route.generation, if route.active == "blue" { "green" } else { "blue" });
-        let calls = (1..=4u32).map(|n| {
-            let admin = Arc::clone(&admin);
-            let json = format!(
-                r#"{{"active":"{to}","lease_ms":{}000,"guard":{{"min_requests":{n},"max_error_ratio":0.{n},"window_ms":{n}000}}}}"#,
-                n * 100
-            );
-            tokio::spawn(async move { (n, admin.try_change("shop", &change(&json), Some(generation)).await.unwrap()) })
-        });
-        let mut winner = None;
-        for call in calls.collect::<Vec<_>>() {
-            let (n, reply) = call.await.unwrap();
-            match reply.status {
-                200 => assert_eq!(winner.replace(n), None, "round {round}: two winners"),
-                412 => {}
-                other => panic!("{other}: {}", reply.body),
-            }
-        }
-        let n = winner.unwrap();
-        let trial = edge.group().await.unwrap().route.trial.unwrap();
-        let guard = trial.guard.unwrap();
-        assert_eq!((guard.min_requests, guard.window_ms), (n, n * 1000), "round {round}");
-        assert_eq!(guard.max_error_ratio.unwrap().parts(), (n * 1000) as u16, "round {round}");
-        let left = trial.lease_left_ms.unwrap();
-        assert!(
-            left <= u64::from(n) * 100_000 && left > u64::from(n) * 100_000 - 60_000,
-            "round {round}: {left}"
-        );
+    for (json, code) in [
+        (r#"{"active":"blue","lease_ms":1000}"#, ErrorCode::BadTrial),
+        (r#"{"active":"green","lease_ms":5}"#, ErrorCode::BadTrial),
+        (r#"{"active":"green","guard":{"min_requests":5,"window_ms":5000}}"#, ErrorCode::BadTrial),
+        (r#"{"split":{"blue":60,"green":60}}"#, ErrorCode::BadSplit),
+        (r#"{"split":{"blue":60,"pink":40}}"#, ErrorCode::UnknownSlot),
+    ] {
+        let reply = edge.nginx.admin().try_change("shop", &change(json), None).await.unwrap();
+        assert_eq!(reply.failure().unwrap().error.code, code, "{json}: {}", reply.body);
     }
+    let admin = edge.nginx.admin();
+    let headers = [("content-type", "application/json")];
+    let bad = admin.raw(Method::POST, "/v1/groups/shop/renew", &headers, r#"{"lease_ms":1}"#).await.unwrap();
+    assert_eq!(bad.failure().unwrap().error.code, ErrorCode::BadTrial);
+    let group = edge.group().await.unwrap();
+    assert_eq!((group.route.generation, group.events.len()), (0, 0));
 }
 
 #[tokio::test]
@@ -313,28 +294,7 @@ async fn the_ring_keeps_the_last_sixty_four_events() {
     assert_eq!(edge.group().await.unwrap().events.last().unwrap().number, 71, "numbers go on");
 }
 
-#[tokio::test]
-async fn terms_that_cannot_be_are_refused_and_change_nothing() {
-    let edge = start().await;
-    for (json, code) in [
-        (r#"{"active":"blue","lease_ms":1000}"#, ErrorCode::BadTrial),
-        (r#"{"active":"green","lease_ms":5}"#, ErrorCode::BadTrial),
-        (r#"{"active":"green","guard":{"min_requests":5,"window_ms":5000}}"#, ErrorCode::BadTrial),
-        (r#"{"split":{"blue":60,"green":60}}"#, ErrorCode::BadSplit),
-        (r#"{"split":{"blue":60,"pink":40}}"#, ErrorCode::UnknownSlot),
-    ] {
-        let reply = edge.nginx.admin().try_change("shop", &change(json), None).await.unwrap();
-        assert_eq!(reply.failure().unwrap().error.code, code, "{json}: {}", reply.body);
-    }
-    let admin = edge.nginx.admin();
-    let headers = [("content-type", "application/json")];
-    let bad = admin.raw(Method::POST, "/v1/groups/shop/renew", &headers, r#"{"lease_ms":1}"#).await.unwrap();
-    assert_eq!(bad.failure().unwrap().error.code, ErrorCode::BadTrial);
-    let group = edge.group().await.unwrap();
-    assert_eq!((group.route.generation, group.events.len()), (0, 0));
-}
-
-/// The configuration drops the slot to go back to, while the change is on trial: a human must look.
+/// A reload drops the fallback while the change is on trial: an operator must look.
 #[tokio::test]
 async fn a_lease_whose_fallback_was_dropped_is_held() {
     let edge = start().await;
@@ -350,71 +310,4 @@ async fn a_lease_whose_fallback_was_dropped_is_held() {
     edge.until("the trial to be held", is_held).await.unwrap();
     assert_eq!(edge.get("/").await.unwrap().status, 200);
     assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200);
-}
-
-/// Whoever switches over a damaged word decides, on trial too: the trial must not be taken for one of before.
-#[tokio::test]
-async fn a_change_over_a_damaged_route_can_be_on_trial() {
-    let edge = start().await;
-    for _ in 0..3 {
-        edge.change(r#"{"active":"green","lease_ms":600000}"#).await.unwrap();
-        edge.change(r#"{"active":"blue"}"#).await.unwrap();
-    }
-    let file = edge.nginx.prefix().join("state/routes");
-    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
-    file.write_all_at(&[0x5a; 8], 4096).unwrap();
-    let group = edge.change(r#"{"active":"green","lease_ms":600000}"#).await.unwrap();
-    assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 7));
-    assert_eq!(group.route.trial.unwrap().phase, TrialPhase::Armed);
-}
-
-/// A route that is on trial while nobody has armed it yet: whoever changes it waits for that, and nobody else does.
-#[tokio::test]
-async fn a_change_that_waits_for_another_one_keeps_no_request_waiting() {
-    let blue = Backend::start("blue").await.unwrap();
-    let green = Backend::start("green").await.unwrap();
-    let builder = Nginx::builder().workers(1).set("blue", blue.address()).set("green", green.address());
-    let nginx = builder.http(HTTP).start().await.unwrap();
-    let file = std::fs::OpenOptions::new().write(true).open(nginx.prefix().join("state/routes")).unwrap();
-    let to = Destination { active: SlotId::new(2).unwrap(), split: None, armed: true };
-    let word = Route { to, generation: 7 }.encode();
-    file.write_all_at(&word.to_ne_bytes(), 4096).unwrap();
-    let admin = nginx.admin();
-    let change = tokio::spawn(async move { admin.switch("shop", "blue").await });
-    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
-    let mut answers = 0;
-    while !change.is_finished() {
-        client.request("GET", "/", &[]).await.unwrap();
-        answers += 1;
-    }
-    let group = change.await.unwrap().unwrap();
-    assert_eq!((group.route.active.as_str(), group.route.generation), ("blue", 8));
-    assert!(answers >= 5, "{answers} answers while the change waited");
-}
-
-/// The group comes with a reload, some time after the start that follows a reboot.
-#[tokio::test]
-async fn a_lease_goes_on_by_the_wall_clock_also_for_a_group_that_comes_later() {
-    let edge = start().await;
-    edge.change(r#"{"active":"green","lease_ms":60000}"#).await.unwrap();
-    edge.nginx.kill_all().await.unwrap();
-    let file = edge.nginx.prefix().join("state/routes");
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
-    let change = |at: u64, change: &dyn Fn(u64) -> u64| {
-        let mut word = [0; 8];
-        file.read_exact_at(&mut word, at).unwrap();
-        file.write_all_at(&change(u64::from_ne_bytes(word)).to_ne_bytes(), at).unwrap();
-    };
-    // Another boot, a monotonic clock that has begun anew, and two minutes later by the wall clock.
-    change(4096 + 40, &|slots| slots ^ 0x5555 << 32);
-    change(4096 + 48, &|monotonic_ms| monotonic_ms + 30 * 86_400_000);
-    change(4096 + 56, &|wall_ms| wall_ms - 120_000);
-    let group = "cutover shop { slot blue blue; slot green green; active blue; }";
-    assert!(HTTP.contains(group));
-    edge.nginx.write_http(&HTTP.replace(group, "").replace("http://shop", "http://blue")).unwrap();
-    edge.nginx.start().await.unwrap();
-    edge.nginx.write_http(HTTP).unwrap();
-    edge.nginx.reload().await.unwrap();
-    let back = edge.until_active("blue").await.unwrap();
-    assert_eq!(kinds(&back).last(), Some(&Kind::Lease));
 }

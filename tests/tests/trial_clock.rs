@@ -3,12 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use cutover_core::api::{Group, RouteChange};
 use cutover_core::event::Kind;
+use cutover_tests::state_file::StateFile;
 use cutover_tests::stepping_clock::SHOWS_TIME;
 use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Action, SteppingClock, client, wait};
@@ -83,18 +82,8 @@ impl SteppedEdge {
         assert!((least..=most).contains(&left), "{left:?} of {lease:?}, expected {least:?} to {most:?}");
     }
 
-    /// Makes the state file that of another boot, in which the monotonic clock had run for a month.
     fn reboot(&self) {
-        let path = self.edge.nginx.prefix().join("state/routes");
-        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-        let change = |at: u64, change: &dyn Fn(u64) -> u64| {
-            let mut word = [0; 8];
-            file.read_exact_at(&mut word, at).unwrap();
-            file.write_all_at(&change(u64::from_ne_bytes(word)).to_ne_bytes(), at).unwrap();
-        };
-        // Offsets: see `state_file` and `trial` of the core.
-        change(4096 + 40, &|slots| slots ^ 0x5555 << 32);
-        change(4096 + 48, &|monotonic_ms| monotonic_ms + 30 * 86_400_000);
+        StateFile::open(&self.edge.nginx).unwrap().reboot().unwrap();
     }
 }
 

@@ -86,11 +86,7 @@ async fn kill_amid_switches(rounds: u32) {
         report.stale
     );
     assert_only_lost(&report);
-    let idle = async || {
-        let group = edge.nginx.admin().group("shop").await.unwrap();
-        group.slots.iter().all(|slot| slot.counters.in_flight == 0)
-    };
-    wait::until_async(wait::PATIENCE, "no request in flight", idle).await.unwrap();
+    edge.until_idle().await.unwrap();
 }
 
 /// The master first: it would start others for its workers.

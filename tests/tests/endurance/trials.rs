@@ -1,7 +1,7 @@
 //! Many reloads with trials and splits in every state between them, and many trials without a reload: descriptors, mappings and
 //! memory stay what they were.
 
-use cutover_core::api::{Group, RouteChange, TrialPhase};
+use cutover_core::api::{Group, TrialPhase};
 use cutover_core::event::Kind;
 use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Action, client, wait};
@@ -92,8 +92,7 @@ async fn under_load(edge: &TestEdge, rounds: u32, reloads: bool) {
 }
 
 async fn change(edge: &TestEdge, group: &str, json: &str) -> Group {
-    let change: RouteChange = serde_json::from_str(json).unwrap();
-    edge.nginx.admin().change(group, &change).await.unwrap()
+    edge.nginx.admin().change_json(group, json).await.unwrap()
 }
 
 /// Before the reload. Whatever was left of the last time ends first.

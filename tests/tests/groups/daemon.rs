@@ -14,14 +14,7 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-const TOML: &str = r#"
-[daemon]
-state = "%%folder%%/daemon"
-socket = "%%folder%%/cutover.sock"
-
-[edge.nginx]
-admin = "unix:%%folder%%/admin.sock"
-
+const GROUPS: &str = r#"
 [group."%%group%%"]
 host = "example.com"
 [group."%%group%%".provision]
@@ -48,7 +41,7 @@ async fn a_group_of_any_name_is_switched_by_the_daemon() {
         .start()
         .await
         .unwrap();
-    let daemon = Daemon::start(nginx.prefix(), &TOML.replace("%%group%%", GROUP)).await.unwrap();
+    let daemon = Daemon::start(nginx.prefix(), &GROUPS.replace("%%group%%", GROUP)).await.unwrap();
     let text = |arguments: &[&str]| {
         let output = daemon.cli(arguments).unwrap();
         let (out, err) =

@@ -54,8 +54,7 @@ impl LongNames {
     }
 
     async fn change(&self, group: &str, json: &str) -> Group {
-        let change: RouteChange = serde_json::from_str(json).unwrap();
-        self.nginx.admin().change(group, &change).await.unwrap()
+        self.nginx.admin().change_json(group, json).await.unwrap()
     }
 
     /// Demands that the target is answered by this slot of this group.

@@ -39,16 +39,7 @@ async fn uploads(target: &str) {
     ];
     let plan = edge.plan().unwrap().connections(2, 4).requests(requests);
     let load = Load::start(plan, edge.oracle());
-    let work = async {
-        for _ in 0..3 {
-            load.answers(300).await?;
-            edge.nginx.reload().await?;
-        }
-        Ok(())
-    };
-    let switches = edge.switch_during(&load, work).await.unwrap();
-    let report = load.stop().await;
-    edge.assert_exact(&format!("{target} bodies, {switches} switches"), &report).unwrap();
+    let report = super::switch_and_reload(&edge, load, &format!("{target} bodies")).await;
     let (blue, green) = (edge.blue.truth(), edge.green.truth());
     assert_eq!(blue.requests + green.requests, report.total);
     // How the large ones fall is chance; each slot has had at least one.

@@ -8,19 +8,26 @@ mod cache;
 mod redirects;
 mod subrequests;
 
-use cutover_core::counters::Counters;
-use cutover_tests::{TestEdge, wait};
+use cutover_tests::TestEdge;
+use cutover_tests::load::{Load, Report};
 
-/// Waits until this many requests have ended well in both slots together, which is all that they were given.
+/// Switches and reloads under this load, until it has stopped; every answer must be right.
+async fn switch_and_reload(edge: &TestEdge, load: Load, what: &str) -> Report {
+    let work = async {
+        for _ in 0..3 {
+            load.answers(300).await?;
+            edge.nginx.reload().await?;
+        }
+        Ok(())
+    };
+    let switches = edge.switch_during(&load, work).await.unwrap();
+    let report = load.stop().await;
+    edge.assert_exact(&format!("{what}, {switches} switches"), &report).unwrap();
+    report
+}
+
+/// Waits until both slots together have answered this many requests, and asserts that they were given no others.
 async fn counted(edge: &TestEdge, requests: u64) {
-    let sum = async |count: fn(&Counters) -> u64| {
-        let group = edge.nginx.admin().group("shop").await.unwrap();
-        group.slots.iter().map(|slot| count(&slot.counters)).sum::<u64>()
-    };
-    let ended = async || {
-        sum(|now| now.responses.success).await == requests
-            && sum(|now| now.requests).await == requests
-            && sum(|now| now.in_flight).await == 0
-    };
-    wait::until_async(wait::PATIENCE, &format!("{requests} requests in the counters"), ended).await.unwrap();
+    let group = edge.until_counted(requests).await.unwrap();
+    assert_eq!(group.slots.iter().map(|slot| slot.counters.requests).sum::<u64>(), requests);
 }

@@ -27,16 +27,7 @@ async fn each_internal_redirect_finds_its_slot() {
     rules(&edge.green);
     let requests = ["/file", "/twice", "/broken", "/"].map(Request::get).to_vec();
     let load = Load::start(edge.plan().unwrap().requests(requests), edge.oracle());
-    let work = async {
-        for _ in 0..3 {
-            load.answers(300).await?;
-            edge.nginx.reload().await?;
-        }
-        Ok(())
-    };
-    let switches = edge.switch_during(&load, work).await.unwrap();
-    let report = load.stop().await;
-    edge.assert_exact(&format!("internal redirects, {switches} switches"), &report).unwrap();
+    let report = super::switch_and_reload(&edge, load, "internal redirects").await;
     let asked = |target: &str| {
         let count = |backend: &Backend| backend.truth().targets.get(target).copied().unwrap_or(0);
         count(&edge.blue) + count(&edge.green)

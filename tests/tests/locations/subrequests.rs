@@ -20,16 +20,7 @@ async fn each_subrequest_finds_its_slot() {
     let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATIONS)).await.unwrap();
     let requests = vec![Request::get("/"), Request::post("/orders", &"x".repeat(30_000))];
     let load = Load::start(edge.plan().unwrap().requests(requests), edge.oracle());
-    let work = async {
-        for _ in 0..3 {
-            load.answers(200).await?;
-            edge.nginx.reload().await?;
-        }
-        Ok(())
-    };
-    let switches = edge.switch_during(&load, work).await.unwrap();
-    let report = load.stop().await;
-    edge.assert_exact(&format!("auth_request and mirror, {switches} switches"), &report).unwrap();
+    let report = super::switch_and_reload(&edge, load, "auth_request and mirror").await;
     super::counted(&edge, 3 * report.total).await;
     let (blue, green) = (edge.blue.truth(), edge.green.truth());
     assert_eq!(blue.requests + green.requests, 3 * report.total);

@@ -1,6 +1,5 @@
 //! Splits, and changes on trial: confirmed, renewed, and taken back by the guard and by the lease.
 
-use cutover_core::api::RouteChange;
 use cutover_tests::{Nginx, client, wait};
 use hyper::Method;
 
@@ -26,8 +25,7 @@ pub(crate) async fn ask(nginx: &Nginx) {
 }
 
 async fn change(nginx: &Nginx, json: &str) {
-    let change: RouteChange = serde_json::from_str(json).unwrap();
-    nginx.admin().change("shop", &change).await.unwrap();
+    nginx.admin().change_json("shop", json).await.unwrap();
 }
 
 async fn post(nginx: &Nginx, what: &str, json: &str) {

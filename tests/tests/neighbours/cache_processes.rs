@@ -49,11 +49,7 @@ async fn killed_cache_processes_disturb_no_request() {
     let switches = edge.switch_during(&load, work).await.unwrap();
     let report = load.stop().await;
     edge.assert_exact(&format!("cache processes killed, {switches} switches"), &report).unwrap();
-    let counted = async || {
-        let group = edge.nginx.admin().group("shop").await.unwrap();
-        group.slots.iter().map(|slot| slot.counters.responses.success).sum::<u64>() == report.total
-    };
-    wait::until_async(wait::PATIENCE, "all requests in the counters", counted).await.unwrap();
+    edge.until_counted(report.total).await.unwrap();
 }
 
 /// The workers die amid requests, some of which fill the cache. Who else lives does not keep the gauge up.

@@ -22,10 +22,7 @@ async fn what_follows_a_rescue_goes_where_it_went() {
     let (blue, green) = (edge.blue.truth().targets, edge.green.truth().targets);
     assert_eq!(blue.keys().collect::<Vec<_>>(), ["/fails", "/part/b"], "after the rescue");
     assert_eq!(green.keys().collect::<Vec<_>>(), ["/fails", "/page", "/part/a"], "before it");
-    let group = edge
-        .until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
-        .await
-        .unwrap();
+    let group = edge.until_idle().await.unwrap();
     let green = group.slot("green").unwrap().counters;
     assert_eq!((green.requests, green.responses.rescued), (3, 1));
     assert_eq!(group.slot("blue").unwrap().counters.responses.success, 2);

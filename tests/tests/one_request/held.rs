@@ -36,12 +36,6 @@ async fn in_flight(edge: &TestEdge) -> (i64, i64) {
     (of("blue"), of("green"))
 }
 
-async fn nothing_in_flight(edge: &TestEdge) {
-    edge.until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
-        .await
-        .unwrap();
-}
-
 /// Asks, and switches to green while the request waits for an upstream that no group has a part in.
 async fn held_while_elsewhere(edge: &TestEdge, target: &str, last: &str) {
     edge.green.on("/elsewhere", Action::status(200).after(Duration::from_secs(1)));
@@ -53,7 +47,7 @@ async fn held_while_elsewhere(edge: &TestEdge, target: &str, last: &str) {
     assert_eq!(in_flight(edge).await, (1, 0), "the request is not over");
     assert_eq!(client.answer().await.unwrap().status, 200);
     assert!(edge.blue.truth().targets.contains_key(last), "{:?}", edge.blue.truth().targets);
-    nothing_in_flight(edge).await;
+    edge.until_idle().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +66,7 @@ async fn between_an_authorization_and_the_body_of_its_request() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("x-slot: blue"), "{answer}");
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +97,7 @@ async fn until_the_client_has_its_answer_when_the_slot_was_named() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(in_flight(&edge).await, (1, 0), "the client is still served");
     assert_eq!(client.answer().await.unwrap().body.len(), LARGE);
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
 }
 
 /// A range that the client itself has asked for is all of its answer: no part follows.
@@ -117,7 +111,7 @@ async fn no_longer_than_its_upstream_takes_for_a_range_in_one_piece() {
     client.send("GET", "/range", &[("range", &range)]).await.unwrap();
     let idle = || edge.blue.truth().requests == 1 && edge.blue.truth().in_flight == 0;
     wait::until("the upstream's end", idle).await.unwrap();
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
     let answer = client.answer().await.unwrap();
     assert_eq!((answer.status, answer.body.len()), (206, LARGE - 1));
 }
@@ -136,7 +130,7 @@ async fn once_when_the_slot_is_named_often() {
     wait::until("/elsewhere", || edge.green.truth().targets.contains_key("/elsewhere")).await.unwrap();
     assert_eq!(in_flight(&edge).await, (0, 1));
     assert_eq!(client.answer().await.unwrap().body, "green".repeat(300).as_bytes());
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
 }
 
 /// After a redirect the slot that is named is that of the new location.
@@ -146,5 +140,5 @@ async fn where_the_location_after_a_redirect_says() {
     edge.blue.on("/failed", Action::status(404));
     let answer = edge.get("/failed").await.unwrap();
     assert_eq!((answer.status_and_slot(), answer.head.header("x-said")), ((200, "green"), Some("green")));
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
 }

@@ -30,12 +30,6 @@ async fn text(edge: &TestEdge, target: &str) -> String {
     String::from_utf8(edge.get(target).await.unwrap().body).unwrap()
 }
 
-async fn nothing_in_flight(edge: &TestEdge) {
-    edge.until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
-        .await
-        .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_is_named_without_an_upstream() {
     let edge = start(MORE).await;
@@ -58,7 +52,7 @@ async fn a_slot_is_named_without_an_upstream() {
         assert_eq!(edge.get("/redirected").await.unwrap().status, 404);
     }
     assert_eq!(text(&edge, "/fixed").await, "green", "a location may say otherwise");
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
     let group = edge.group().await.unwrap();
     let requests: u64 = group.slots.iter().map(|slot| slot.counters.requests).sum();
     assert_eq!(requests, 6, "a slot that is only named has had no request");
@@ -82,7 +76,7 @@ async fn the_slot_that_was_named_is_the_one_that_is_used() {
         assert!(["blue/blue/blue//", "green/green/green//"].contains(&said.as_str()), "{said}");
     }
     assert_eq!(slots.len(), 2);
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
 }
 
 /// From the choice on, the slot is the request's, although its body takes a while.
@@ -99,7 +93,7 @@ async fn a_request_keeps_the_slot_that_was_named_over_a_switch() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("x-slot: blue"), "{answer}");
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,5 +103,5 @@ async fn a_rescued_request_names_the_fallback() {
     edge.try_out("green", true).await.unwrap();
     let answer = client::get(edge.nginx.address("main").unwrap(), "/both").await.unwrap();
     assert_eq!((answer.slot(), answer.head.header("x-said")), ("blue", Some("blue")));
-    nothing_in_flight(&edge).await;
+    edge.until_idle().await.unwrap();
 }

@@ -99,10 +99,7 @@ async fn switches_keep_a_request_together() {
 
 /// Nothing has failed, and nothing is held for ever.
 async fn in_order(edge: &cutover_tests::TestEdge) {
-    let group = edge
-        .until("nothing in flight", |group| group.slots.iter().all(|slot| slot.counters.in_flight == 0))
-        .await
-        .unwrap();
+    let group = edge.until_idle().await.unwrap();
     let asked: u64 = group.slots.iter().map(|slot| slot.counters.requests).sum();
     assert_eq!(asked, edge.blue.truth().requests + edge.green.truth().requests);
     for slot in &group.slots {

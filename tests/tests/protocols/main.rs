@@ -37,6 +37,18 @@ async fn nginx(blue: SocketAddr, green: SocketAddr, listen: &str, location: &str
     builder.set("options", listen).set("location", location).http(http).start().await.unwrap()
 }
 
+/// Two servers that upgrade every connection, and nginx in front of them.
+async fn websockets() -> ([Backend; 2], Nginx) {
+    let backends = [Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap()];
+    for backend in &backends {
+        backend.on("/", Action::Upgrade);
+    }
+    let location = "proxy_pass http://shop; proxy_http_version 1.1;
+        proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade;";
+    let nginx = nginx(backends[0].address(), backends[1].address(), "", location).await;
+    (backends, nginx)
+}
+
 /// Asks over several senders while the route is switched; each answer must come from a slot that may give it.
 async fn assert_exact<A, F>(nginx: &Nginx, ask: A)
 where
@@ -121,12 +133,7 @@ async fn scgi_to_the_slots() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_handshakes() {
-    let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
-    blue.on("/", Action::Upgrade);
-    green.on("/", Action::Upgrade);
-    let location = "proxy_pass http://shop; proxy_http_version 1.1;
-        proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade;";
-    let nginx = nginx(blue.address(), green.address(), "", location).await;
+    let (_backends, nginx) = websockets().await;
     assert_exact(&nginx, async |address: SocketAddr| {
         let mut client = Client::connect(address).await.unwrap();
         let answer =

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use cutover_core::api::Group;
 use cutover_tests::client::Client;
-use cutover_tests::{Action, Backend, Nginx, Switcher, wait};
+use cutover_tests::{Nginx, Switcher, wait};
 
-use super::{echo, nginx};
+use super::{echo, nginx, websockets};
 
 /// Opened after each switch.
 const BESIDE_EACH_OTHER: u64 = 2;
@@ -22,12 +22,7 @@ async fn grpc_streams_live_over_ten_switches() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_live_over_ten_switches() {
-    let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
-    blue.on("/", Action::Upgrade);
-    green.on("/", Action::Upgrade);
-    let location = "proxy_pass http://shop; proxy_http_version 1.1;
-        proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade;";
-    let nginx = nginx(blue.address(), green.address(), "", location).await;
+    let ([blue, green], nginx) = websockets().await;
     let address = nginx.address("main").unwrap();
     live_over_ten_switches(&nginx, handshake, address, say, async |client| drop(client)).await;
     wait::until("the backends to be left alone", || blue.truth().in_flight + green.truth().in_flight == 0)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use cutover_tests::SteppingClock;
 use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
-use cutover_tests::{SteppingClock, wait};
 
 const DAY: i64 = 86_400;
 
@@ -22,12 +22,7 @@ async fn the_clock_steps_back_and_ahead() {
     }
     let report = load.stop().await;
     edge.assert_exact("a clock that steps, 50 switches", &report).unwrap();
-    let idle = async || {
-        let group = edge.nginx.admin().group("shop").await.unwrap();
-        group.slots.iter().map(|slot| slot.counters.responses.success).sum::<u64>() == report.total
-            && group.slots.iter().all(|slot| slot.counters.in_flight == 0)
-    };
-    wait::until_async(wait::PATIENCE, "all requests in the counters", idle).await.unwrap();
+    edge.until_counted(report.total).await.unwrap();
     clock.set(-30 * DAY).unwrap();
     edge.nginx.kill_all().await.unwrap();
     edge.nginx.start().await.unwrap();

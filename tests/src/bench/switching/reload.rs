@@ -58,14 +58,8 @@ impl Proxy for Reload {
 
     fn switch(&mut self, to: Slot) -> Result<()> {
         self.write(to)?;
-        let prefix = self.nginx.prefix();
         let status = Command::new(self.nginx.flavour().nginx())
-            .arg("-p")
-            .arg(prefix)
-            .arg("-c")
-            .arg(prefix.join("nginx.conf"))
-            .arg("-e")
-            .arg(prefix.join("error.log"))
+            .args(self.nginx.options())
             .args(["-s", "reload"])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
