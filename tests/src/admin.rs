@@ -22,7 +22,7 @@ pub struct Admin {
     socket: PathBuf,
 }
 
-/// An answer as it came.
+/// The API's reply, whatever its status.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// HTTP status.
@@ -85,7 +85,7 @@ impl Admin {
         self.change(group, &serde_json::from_str(change)?).await
     }
 
-    /// Any change, with the answer as it came.
+    /// Any change; returns the reply whatever its status.
     pub async fn try_change(
         &self,
         group: &str,
@@ -133,7 +133,7 @@ impl Admin {
         self.raw(method, path, &headers, &body).await
     }
 
-    /// Any request; any answer is a success.
+    /// Any request; returns the reply whatever its status.
     pub async fn raw(
         &self,
         method: Method,

@@ -1,7 +1,7 @@
-//! An HTTP server inside the test that does what it is told, request by request, and counts what really reached it.
+//! An HTTP server inside the test process. A test sets its action for each target; it counts every request it receives.
 //!
-//! Unless told otherwise it answers 200 with a JSON body that names its slot and the request, so that a load can check
-//! which slot answered which request; see [`crate::load::check`].
+//! By default it answers 200 with a JSON body that names its slot and the request, so that a load can check which slot
+//! answered which request; see [`crate::load::check`].
 
 mod connection;
 mod counting_stream;
@@ -21,19 +21,19 @@ use crate::ports;
 pub enum Action {
     /// Answer it.
     Answer(Answer),
-    /// Close the connection without a byte of an answer.
+    /// Close the connection before the first byte of an answer.
     Cut,
     /// Send the head and half of the body, then close.
     CutBody,
-    /// The first request of a kept connection's second life is cut off without a byte, as if the server had closed it while
-    /// it was idle; a first request on a connection gets this status.
+    /// Answer the first request on a connection with this status. Close the connection at the second request without an
+    /// answer, like a server whose keep-alive timeout has just ended.
     CloseThen(u16),
-    /// Never answer; ends when the other side closes.
+    /// Never answer; wait until nginx closes the connection.
     Hang,
-    /// Answer 101 and send back whatever comes, until the other side closes.
+    /// Answer 101 and echo all bytes until nginx closes the connection.
     Upgrade,
-    /// A file of so many bytes, each the first letter of the slot, with an `ETag` that names the slot; the part of it that
-    /// `Range` asks for.
+    /// Serve a file of this many bytes, each the first letter of the slot's name, with the slot's name as `ETag`. Supports
+    /// `Range`.
     File(usize),
 }
 
@@ -63,31 +63,31 @@ impl Action {
 }
 
 impl Answer {
-    /// With one more header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Only after a while.
+    /// Delays the answer.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// With a body of a little more than so many bytes, in place of any size.
+    /// Sets the size of the body to a little more than this many bytes; by default it varies.
     pub fn large(mut self, bytes: usize) -> Self {
         self.padding = Some(bytes);
         self
     }
 
-    /// With this body in place of the usual one.
+    /// Replaces the usual body.
     pub fn body(mut self, text: &str) -> Self {
         self.body = Some(text.to_owned());
         self
     }
 
-    /// And closes the connection.
+    /// Closes the connection after the answer.
     pub fn closing(mut self) -> Self {
         self.closes = true;
         self
@@ -100,34 +100,34 @@ impl From<Answer> for Action {
     }
 }
 
-/// What really happened at a backend.
+/// What a backend has received and sent: the ground truth for the module's counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Truth {
-    /// Connections taken.
+    /// Accepted connections.
     pub connections: u64,
-    /// Requests of which the head came in: the attempts of nginx that reached this server.
+    /// Requests whose head was received: the attempts of nginx that reached this server.
     pub requests: u64,
     /// Requests by their target, without the query.
     pub targets: BTreeMap<String, u64>,
     /// Requests by their `X-Request-Id`.
     pub ids: BTreeMap<String, u64>,
-    /// Bytes of the requests' bodies.
+    /// Bytes of the request bodies.
     pub body_bytes: u64,
-    /// Whole answers by status; 101 counts when it is sent.
+    /// Complete answers by status; a 101 counts when it is sent.
     pub answered: BTreeMap<u16, u64>,
-    /// Requests that were cut off on purpose.
+    /// Requests that an action cut off.
     pub cut: u64,
-    /// Requests that the other side gave up before the whole answer was sent.
+    /// Requests whose connection nginx closed before the answer was complete.
     pub abandoned: u64,
-    /// Bytes that came in, heads included.
+    /// Received bytes, heads included.
     pub bytes_received: u64,
-    /// Bytes that were sent, heads included.
+    /// Sent bytes, heads included.
     pub bytes_sent: u64,
-    /// Requests here now, upgraded connections included.
+    /// Requests in progress, upgraded connections included.
     pub in_flight: u64,
 }
 
-/// The server. Ends when it goes.
+/// The server. Stops on drop.
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
@@ -155,12 +155,12 @@ impl Shared {
 }
 
 impl Backend {
-    /// A server on a free port of loopback whose answers name `slot`.
+    /// Starts a server on a free loopback port; its answers name `slot`.
     pub async fn start(slot: &str) -> Result<Self> {
         Self::start_at(slot, ports::free()?).await
     }
 
-    /// A server at this address, whose answers name `slot`.
+    /// Starts a server at this address; its answers name `slot`.
     pub async fn start_at(slot: &str, address: SocketAddr) -> Result<Self> {
         let shared = Shared { slot: slot.to_owned(), actions: Mutex::default(), truth: Mutex::default() };
         let mut backend = Self { address, shared: Arc::new(shared), task: None };
@@ -168,23 +168,23 @@ impl Backend {
         Ok(backend)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What to do from now on with requests whose target begins with `prefix`; the latest rule that fits wins.
+    /// Sets the action for requests whose target begins with `prefix`. The latest matching rule wins.
     pub fn on(&self, prefix: &str, action: impl Into<Action>) {
         let mut actions = self.shared.actions.lock().unwrap_or_else(PoisonError::into_inner);
         actions.push((prefix.to_owned(), action.into()));
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     pub fn truth(&self) -> Truth {
         self.shared.truth().clone()
     }
 
-    /// Dies: connections break, new ones are refused.
+    /// Stops the server: open connections break, new ones are refused.
     pub async fn stop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
@@ -192,12 +192,12 @@ impl Backend {
         }
     }
 
-    /// Lives again, at the same address.
+    /// Starts the server again at the same address.
     pub async fn resume(&mut self) -> Result<()> {
         let listener = ports::listen(self.address).await?;
         let shared = Arc::clone(&self.shared);
         self.task = Some(tokio::spawn(async move {
-            // Goes with this task, and takes the connections along.
+            // Aborting this task drops the set, which aborts the connections.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 shared.truth().connections += 1;

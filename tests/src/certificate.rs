@@ -1,14 +1,14 @@
-//! A self-signed certificate of a test's own.
+//! Self-signed certificates for tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// Files of a certificate and its key.
+/// Paths of a certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// The certificate; signed by itself, so also what to trust.
+    /// The certificate. It is self-signed, so it is also the trusted CA.
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,

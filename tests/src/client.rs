@@ -1,4 +1,4 @@
-//! A client for single requests, where a load would be too much.
+//! An HTTP/1.1 client for single requests.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::http1::{Head, Reader, message};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection on which a test says and hears what it likes.
+/// One connection, on which a test controls each request.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
     reader: Reader,
 }
 
-/// An answer that came whole.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Its status.
@@ -30,12 +30,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The name of the backend that gave it; empty when nginx gave it by itself.
+    /// The slot of the backend that gave the answer; empty when nginx generated it.
     pub fn slot(&self) -> &str {
         self.head.header("x-slot").unwrap_or_default()
     }
 
-    /// Both, to be compared at once.
+    /// Status and slot, for a single comparison.
     pub fn status_and_slot(&self) -> (u16, &str) {
         (self.status, self.slot())
     }
@@ -55,13 +55,13 @@ impl Client {
         Ok(Self { stream, reader: Reader::default() })
     }
 
-    /// Sends a request and reads the whole answer; an error when that does not come whole, or not in time.
+    /// Sends a request and reads the answer. Fails when the answer is incomplete or late.
     pub async fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Answer> {
         self.send(method, target, headers).await?;
         tokio::time::timeout(LIMIT, self.answer()).await.context("no answer in time")?
     }
 
-    /// The same with a body.
+    /// The same with a request body.
     pub async fn request_with(
         &mut self,
         method: &str,
@@ -73,7 +73,7 @@ impl Client {
         tokio::time::timeout(LIMIT, self.answer()).await.context("no answer in time")?
     }
 
-    /// Sends a request and does not wait for the answer.
+    /// Sends a request without waiting for the answer.
     pub async fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<()> {
         self.send_with(method, target, headers, "").await
     }
@@ -93,7 +93,7 @@ impl Client {
         self.stream.write_all(&bytes).await.context("failed to send")
     }
 
-    /// Reads the whole answer to what was sent.
+    /// Reads the answer to the request that was sent.
     pub async fn answer(&mut self) -> Result<Answer> {
         let head = self.reader.head(&mut self.stream).await?.context("closed without an answer")?;
         let status = head.status()?;
@@ -102,7 +102,7 @@ impl Client {
         Ok(Answer { status, head, body })
     }
 
-    /// Sends bytes over an upgraded connection and waits until as many have come back.
+    /// Sends bytes over an upgraded connection and reads the same number of bytes back.
     pub async fn echo(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
         self.stream.write_all(bytes).await?;
         let back = self.reader.exactly(&mut self.stream, bytes.len());

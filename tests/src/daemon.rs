@@ -1,4 +1,4 @@
-//! The daemon and the command line, as an operator runs them.
+//! The daemon and the command line, run as an operator runs them.
 
 pub mod config;
 mod deployment;
@@ -15,7 +15,7 @@ use crate::{flavour, wait};
 
 pub use deployment::{Deployed, Deployment};
 
-/// `cutover serve` with one configuration. Killed when this goes, with all it started in its group.
+/// A running `cutover serve`. Drop kills it and its process group.
 #[derive(Debug)]
 pub struct Daemon {
     program: PathBuf,
@@ -47,7 +47,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop); returns when it answers.
+    /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop). Returns when the control API answers.
     pub async fn resume(&mut self) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let child = Command::new(&self.program)
@@ -72,7 +72,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { bail!("the daemon does not run") };
         child.kill()?;
@@ -80,7 +80,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// SIGTERM, and waits for its end.
+    /// Sends SIGTERM and waits for the end.
     pub async fn stop(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { bail!("the daemon does not run") };
         let pid = pid_of(&child)?;
@@ -90,22 +90,22 @@ impl Daemon {
         Ok(())
     }
 
-    /// Runs `cutover ARGUMENTS` against this daemon and waits for its end: for commands that answer at once.
+    /// Runs `cutover ARGUMENTS` against this daemon and waits for the end. Blocks: for commands that return at once.
     pub fn cli(&self, arguments: &[&str]) -> Result<Output> {
         self.command(arguments).output().with_context(|| format!("failed to run {}", self.program.display()))
     }
 
-    /// `cutover deploy GROUP --version VERSION --json`, to its end.
+    /// Runs `cutover deploy GROUP --version VERSION --json` to the end.
     pub async fn deploy(&self, group: &str, version: &str) -> Result<Deployed> {
         self.begin_deploy(group, version)?.finish().await
     }
 
-    /// `cutover deploy GROUP --version VERSION --json`, to be followed event by event.
+    /// Starts `cutover deploy GROUP --version VERSION --json`, which the caller follows event by event.
     pub fn begin_deploy(&self, group: &str, version: &str) -> Result<Deployment> {
         Deployment::begin(self.command(&["deploy", group, "--version", version, "--json"]))
     }
 
-    /// Follows a deployment to its end although the daemon was killed amid it, and `command` perhaps with it.
+    /// Follows a deployment to the end after the daemon was killed during it. `command` may have ended with the daemon.
     pub async fn follow(&self, command: Deployment) -> Result<Deployed> {
         let mut ended = command.finish().await?;
         if !ended.outcome.is_empty() {
@@ -119,7 +119,7 @@ impl Daemon {
         Ok(ended)
     }
 
-    /// How a deployment ended, from `cutover history --json`; `None` while it is under way.
+    /// The outcome of a deployment, from `cutover history --json`; `None` while it is in progress.
     pub fn outcome(&self, id: &str) -> Result<Option<String>> {
         let output = self.cli(&["history", "--json"])?;
         for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -130,7 +130,7 @@ impl Daemon {
         Ok(None)
     }
 
-    /// Starts a deployment and does not wait for it.
+    /// Starts a deployment without waiting for the end.
     pub fn deploy_detached(&self, group: &str, version: &str) -> Result<()> {
         let output = self.cli(&["deploy", group, "--version", version, "--detach"])?;
         if !output.status.success() {
@@ -147,14 +147,14 @@ impl Daemon {
         })
     }
 
-    /// The command line with the configuration of this daemon.
+    /// A command line with the configuration of this daemon.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).args(arguments).stdin(Stdio::null());
         command
     }
 
-    /// What the daemon has logged.
+    /// The daemon's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -164,12 +164,12 @@ impl Daemon {
         &self.config
     }
 
-    /// Its process id, while it runs.
+    /// Its process id while it runs.
     pub fn pid(&self) -> Option<Pid> {
         self.child.as_ref().and_then(|child| pid_of(child).ok())
     }
 
-    /// Leaves it running when this goes.
+    /// Leaves the daemon running.
     pub fn detach(mut self) {
         self.detached = true;
     }
@@ -212,7 +212,7 @@ fn pid_of(child: &Child) -> Result<Pid> {
 }
 
 trait OwnGroup {
-    /// So that Ctrl-C at a terminal reaches the program that owns the fixture, and not the daemon behind its back.
+    /// Ctrl-C at a terminal then reaches the program that owns the fixture, and not the daemon.
     fn process_group_of_its_own(&mut self) -> &mut Self;
 }
 

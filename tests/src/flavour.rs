@@ -1,4 +1,4 @@
-//! Which nginx a test runs on, and where the built programs are.
+//! The nginx that a test runs on, and the paths of built programs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,24 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-/// One of the nginx builds that the module must work with.
+/// One of the nginx builds that the module supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// The nginx of the Debian package.
     Debian,
-    /// The one of Debian 13.
+    /// The nginx of Debian 13.
     Debian13,
     /// A recent nginx, built from its sources.
     Source,
-    /// The newest one that Debian has.
+    /// The newest nginx in Debian.
     Sid,
-    /// Somebody's own build, in a folder that `scripts/build-module --out` has filled. It may have the module linked in.
+    /// A custom build, in a folder that `scripts/build-module --out` has filled. It may have the module linked in.
     Own(&'static Path),
 }
 
 impl Flavour {
-    /// From `CUTOVER_NGINX`: `debian`, `debian13`, `source`, `sid`, or the absolute path of a folder with an own build;
-    /// Debian's when it is not set.
+    /// Reads `CUTOVER_NGINX`: `debian` (the default), `debian13`, `source`, `sid`, or the absolute path of a folder with a
+    /// custom build.
     pub fn from_env() -> Result<Self> {
         match std::env::var("CUTOVER_NGINX").as_deref() {
             Err(_) | Ok("" | "debian") => Ok(Self::Debian),
@@ -42,13 +42,13 @@ impl Flavour {
     /// The nginx program.
     pub fn nginx(self) -> PathBuf {
         match self {
-            // Resolved, so that the processes' own idea of their program is the same path.
+            // Not a symbolic link: it equals the path in `/proc/PID/exe`.
             Self::Debian => PathBuf::from("/usr/sbin/nginx"),
             _ => self.folder().join("nginx"),
         }
     }
 
-    /// The version of that program: major, minor, patch.
+    /// The version of the program: major, minor, patch.
     pub fn version(self) -> Result<(u32, u32, u32)> {
         let program = self.nginx();
         let output = Command::new(&program)
@@ -80,12 +80,12 @@ impl Flavour {
         self.folder().join("ngx_http_cutover_module.so")
     }
 
-    /// Whether the module is a part of the program, and has no file.
+    /// Whether the module is linked into the program, so that it has no file.
     pub fn has_module_linked_in(self) -> bool {
         matches!(self, Self::Own(_)) && !self.module().exists()
     }
 
-    /// The folder that `scripts/build-module` fills for it.
+    /// The folder that `scripts/build-module` fills for this nginx.
     pub fn folder(self) -> PathBuf {
         match self {
             Self::Own(folder) => folder.to_owned(),
@@ -106,18 +106,18 @@ impl fmt::Display for Flavour {
     }
 }
 
-/// It is one for the whole process.
+/// The folder of a custom build. It is the same for the whole process.
 fn own(folder: &str) -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| PathBuf::from(folder))
 }
 
-/// What `scripts/build-module` fills: `CUTOVER_BUILD`, or `build/` at the root of the repository.
+/// The output of `scripts/build-module`: `CUTOVER_BUILD`, or `build/` at the root of the repository.
 fn build() -> PathBuf {
     std::env::var_os("CUTOVER_BUILD").map_or_else(|| root().join("build"), PathBuf::from)
 }
 
-/// A tool that a script has put into `build/tools`; an error that says which.
+/// A tool in `build/tools`. The error names the script that fetches it.
 pub fn tool(name: &str) -> Result<PathBuf> {
     let path = build().join("tools").join(name);
     if !path.is_file() {
@@ -131,7 +131,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
-/// A program of the workspace, built beside the one that runs; an error that says how to build it.
+/// A program of the workspace, in the folder of the running one. The error says how to build it.
 pub fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("failed to find this program's own path")?;
     // Test programs are one folder deeper, in `deps`.

@@ -1,4 +1,4 @@
-//! What a process holds: descriptors, mappings, memory. For tests that nothing piles up.
+//! The resources of a process: descriptors, mappings, memory. Used by tests for leaks.
 
 use std::fmt;
 use std::fs;
@@ -7,27 +7,27 @@ use anyhow::{Context, Result};
 
 use crate::process::{self, Pid};
 
-/// A look at one process.
+/// The resources of one process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {
     /// Open descriptors.
     pub descriptors: usize,
-    /// Those of them that are no sockets.
+    /// Open descriptors that are not sockets.
     pub files: usize,
     /// Lines of `/proc/PID/maps`.
     pub mappings: usize,
-    /// Those of them that are of this module's state file or counters.
+    /// Mappings of the module's state file and counters.
     pub own_mappings: usize,
     /// Resident memory, in KiB.
     pub resident: u64,
-    /// Resident memory that is no file's, in KiB: where a leak shows.
+    /// Resident anonymous memory, in KiB: a leak shows here.
     pub anonymous: u64,
-    /// Resident memory, shared pages divided by their users, in KiB.
+    /// Proportional set size, in KiB.
     pub proportional: u64,
 }
 
 impl Footprint {
-    /// Looks at a process that lives.
+    /// Reads the resources of a live process.
     pub fn of(pid: Pid) -> Result<Self> {
         let read = |name: &str| {
             let path = format!("/proc/{pid}/{name}");

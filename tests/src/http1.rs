@@ -1,5 +1,5 @@
-//! Just enough HTTP/1.1, by hand: the load must know whether a connection ended before the first byte of an answer or
-//! amid it, and the backend must be able to break off anywhere. No library tells or does that.
+//! A minimal HTTP/1.1 implementation. The load must know whether a connection ended before the first byte of an answer or
+//! within it, and the backend must be able to break off at any byte. No library offers that.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The first line and the headers of a request or an answer.
+/// The first line and the headers of a message.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// The three words of the first line: method, target, version; or version, status, reason.
@@ -48,19 +48,19 @@ impl Head {
     }
 }
 
-/// Reads messages from a stream; what was read too much belongs to the next message.
+/// Reads messages from a stream. Surplus bytes stay in the buffer for the next message.
 #[derive(Debug, Default)]
 pub struct Reader {
     buffer: Vec<u8>,
 }
 
 impl Reader {
-    /// Whether bytes have come in that no message has claimed.
+    /// Whether the buffer has bytes of a next message.
     pub fn has_bytes(&self) -> bool {
         !self.buffer.is_empty()
     }
 
-    /// The next head; `None` when the stream ends, or breaks, before its first byte.
+    /// Reads the next head; `None` when the stream ends or breaks before the first byte.
     pub async fn head(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Head>> {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -71,13 +71,13 @@ impl Reader {
             ensure!(self.buffer.len() < MAX_HEAD, "a head of more than {MAX_HEAD} bytes");
             match self.fill(stream).await {
                 Ok(0) | Err(_) if self.buffer.is_empty() => return Ok(None),
-                Ok(0) => bail!("the connection ended amid a head"),
+                Ok(0) => bail!("the connection ended within a head"),
                 other => other?,
             };
         }
     }
 
-    /// The body that `head` announces; nothing when it announces none.
+    /// Reads the body that `head` announces; empty when it announces none.
     pub async fn body(&mut self, stream: &mut (impl AsyncRead + Unpin), head: &Head) -> Result<Vec<u8>> {
         if head.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
             return self.chunks(stream).await;
@@ -108,11 +108,11 @@ impl Reader {
                 let raw = self.exactly(stream, end + 2).await?;
                 return Ok(String::from_utf8_lossy(raw.get(..end).unwrap_or_default()).into_owned());
             }
-            ensure!(self.fill(stream).await? > 0, "the connection ended amid a chunk");
+            ensure!(self.fill(stream).await? > 0, "the connection ended within a chunk");
         }
     }
 
-    /// This many bytes; an error when the stream ends before.
+    /// Reads this many bytes. Fails when the stream ends first.
     pub async fn exactly(&mut self, stream: &mut (impl AsyncRead + Unpin), length: usize) -> Result<Vec<u8>> {
         while self.buffer.len() < length {
             let missing = length - self.buffer.len();
@@ -122,7 +122,7 @@ impl Reader {
         Ok(std::mem::replace(&mut self.buffer, rest))
     }
 
-    /// Reads what there is; 0 at the end of the stream.
+    /// Reads available bytes into the buffer; 0 at the end of the stream.
     pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
         let mut piece = [0; 16 * 1024];
         let read = stream.read(&mut piece).await?;
@@ -131,7 +131,7 @@ impl Reader {
     }
 }
 
-/// A message as bytes: first line, headers, and a body with its length.
+/// Serializes a message: first line, headers, `content-length`, body.
 pub fn message(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{line}\r\n");
     for (name, value) in headers {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_amid_a_message_is_an_error() {
+    async fn an_incomplete_message_is_an_error() {
         let mut reader = Reader::default();
         assert!(reader.head(&mut &b"HTTP/1.1 200 OK\r\nContent"[..]).await.is_err());
         let mut stream: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel";

@@ -1,20 +1,20 @@
-//! What the tests and the simulation stand on: a real nginx on ports of its own, backends that know the truth, a load
-//! that checks every answer, the real daemon.
+//! The harness of the tests, the simulation and the benchmarks: a real nginx on free ports, backends that count what they
+//! receive, a load that checks every answer, the real daemon.
 //!
 //! | fixture | is |
 //! |---|---|
-//! | [`Nginx`] | one nginx under a temporary prefix; its teardown reads the error log |
-//! | [`Backend`] | an HTTP server inside the test that counts what really reached it |
+//! | [`Nginx`] | one nginx under a temporary prefix; its teardown checks the error log |
+//! | [`Backend`] | an HTTP server inside the test process that counts what it receives |
 //! | [`Admin`] | a client of the module's admin API |
-//! | [`Load`] | connections that check each answer, with [`SlotOracle`] as the judge of slots |
-//! | [`SteppingClock`] | a wall clock of nginx's own that a test sets |
-//! | [`TestEdge`] | an nginx with one group over two backends, and a [`Switcher`] of it |
-//! | [`Daemon`] | `cutover serve` and the command line beside it |
-//! | [`TestHost`] | nginx, the daemon, and slots that are backends of the test's own |
-//! | [`Site`] | all of it: nginx, the daemon, and a real shop with its database |
+//! | [`Load`] | connections that check each answer; [`SlotOracle`] says which slot may answer |
+//! | [`SteppingClock`] | a wall clock for one nginx that a test sets |
+//! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
+//! | [`Daemon`] | `cutover serve` and its command line |
+//! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
+//! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
-//! Every process is ended by its id when its fixture goes, also when the test panics. Waits poll a condition and end
-//! with a sentence that says what did not happen ([`wait`]).
+//! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
+//! sentence that says what did not happen ([`wait`]).
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,10 @@
-//! A load that checks every answer: its status, that it is whole, that it belongs to the request, and its slot.
+//! A load that checks every answer: the status, that it is complete, that it belongs to the request, and the slot.
 //!
-//! Two kinds of connections: kept alive (one after another request, GET only) and fresh ones (one request each). When
-//! nginx closes a kept-alive connection before the first byte of an answer, as any reload does to idle ones, a client may and does send
-//! the request again on a fresh connection: that is a *reconnect*, counted by itself. Everything else that is not
-//! a whole, right answer is a *failure*; a whole answer from a slot that had lost the traffic before the request was sent is *stale*.
+//! Kept-alive connections send many requests, GET only; fresh connections send one request each. A reload makes nginx
+//! close idle connections. When nginx closes a kept-alive connection before the first byte of an answer, the load sends
+//! the request again on a fresh connection, as HTTP clients do, and counts a *reconnect*. Any other request without a
+//! complete, correct answer is a *failure*. A complete answer from a slot that had lost the traffic before the request was
+//! sent is *stale*.
 
 pub mod check;
 mod client;
@@ -21,20 +22,20 @@ use crate::wait;
 
 pub use report::{Failure, Report};
 
-/// What to send, and over how many connections.
+/// The requests to send, and the number of connections.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where nginx listens.
+    /// The address of nginx.
     pub address: SocketAddr,
-    /// Connections that are kept alive.
+    /// Number of kept-alive connections.
     pub kept_alive: usize,
-    /// Senders that open a fresh connection for each request.
+    /// Number of senders that open a fresh connection for each request.
     pub fresh: usize,
-    /// What each connection waits between two requests.
+    /// Pause of each connection between two requests.
     pub pause: Duration,
-    /// The requests, in turn.
+    /// The requests, sent in turn.
     pub requests: Vec<Request>,
-    /// How long a request may take before it has failed.
+    /// Time limit of a request.
     pub limit: Duration,
 }
 
@@ -52,14 +53,14 @@ impl Request {
         Self { method: "GET", target: target.to_owned(), body: String::new() }
     }
 
-    /// A POST with a JSON body: only sent over fresh connections, since it must not be sent twice.
+    /// A POST with a JSON body. It uses fresh connections only, because it must not be sent twice.
     pub fn post(target: &str, body: &str) -> Self {
         Self { method: "POST", target: target.to_owned(), body: body.to_owned() }
     }
 }
 
 impl Plan {
-    /// Six kept-alive connections and two fresh senders that ask for `/`.
+    /// Six kept-alive connections and two fresh senders; all send GET `/`.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
@@ -71,26 +72,26 @@ impl Plan {
         }
     }
 
-    /// How many kept-alive connections and fresh senders.
+    /// Sets the number of kept-alive connections and of fresh senders.
     pub fn connections(mut self, kept_alive: usize, fresh: usize) -> Self {
         (self.kept_alive, self.fresh) = (kept_alive, fresh);
         self
     }
 
-    /// What each connection waits between two requests.
+    /// Sets the pause of each connection between two requests.
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
 
-    /// What to send, in turn.
+    /// Sets the requests, sent in turn.
     pub fn requests(mut self, requests: Vec<Request>) -> Self {
         self.requests = requests;
         self
     }
 }
 
-/// A running load. Ends when it goes.
+/// A running load. Stops on drop.
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
@@ -107,7 +108,7 @@ struct Shared {
 }
 
 impl Load {
-    /// Starts it; `expected` knows which slot should answer.
+    /// Starts a load whose answers are judged by `expected`.
     pub fn start(plan: Plan, expected: &Arc<SlotOracle>) -> Self {
         let shared = Arc::new(Shared {
             plan,
@@ -131,18 +132,18 @@ impl Load {
         self.shared.report().clone()
     }
 
-    /// The judge of slots.
+    /// The oracle of slots.
     pub fn oracle(&self) -> &Arc<SlotOracle> {
         &self.shared.expected
     }
 
-    /// Waits until this many more answers have come.
+    /// Waits for this many more answers.
     pub async fn answers(&self, more: u64) -> anyhow::Result<()> {
         let goal = self.report().total + more;
         wait::until(&format!("{more} more answers"), || self.report().total >= goal).await
     }
 
-    /// Lets each connection finish the request it is at, and passes the last judgment.
+    /// Waits until each connection has finished its current request, and returns the final counts.
     pub async fn stop(mut self) -> Report {
         self.shared.stop.store(true, Ordering::SeqCst);
         while self.connections.join_next().await.is_some() {}
@@ -161,7 +162,7 @@ impl Shared {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// The next request that this kind of connection may send, with its id.
+    /// The next request for this kind of connection, with its id.
     fn next(&self, kept_alive: bool) -> (u64, &Request) {
         loop {
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -173,7 +174,7 @@ impl Shared {
         }
     }
 
-    /// Judges an answer, or the lack of one.
+    /// Counts the outcome of a request.
     fn judge(&self, sent: Instant, outcome: check::RequestOutcome) {
         let answered = Instant::now();
         let allowed = outcome.slot.as_deref().is_none_or(|slot| self.expected.allows(slot, sent, answered));

@@ -1,8 +1,8 @@
-//! One nginx of a test's own: a temporary prefix, unprivileged ports, unprivileged workers.
+//! One nginx for a test: a temporary prefix, unprivileged ports, unprivileged workers.
 //!
-//! It runs as a daemon, as in production: under `daemon off` nginx ignores USR2 as long as its parent lives
-//! (`ngx_signal_handler` compares `ngx_getppid()` with `ngx_parent`). All its processes are found by the error log that they hold open,
-//! whichever master started them. The teardown ends them and then reads that log: see [`log`].
+//! It runs as a daemon, as in production: under `daemon off` nginx ignores USR2 while its parent lives
+//! (`ngx_signal_handler` compares `ngx_getppid()` with `ngx_parent`). Its processes are those that have its error log
+//! open, whichever master started them. The teardown ends them and then checks that log: see [`log`].
 
 pub mod builder;
 pub mod log;
@@ -24,7 +24,7 @@ use crate::{Admin, wait};
 
 pub use builder::Builder;
 
-/// A running, or not yet started, nginx.
+/// An nginx, running or not yet started.
 #[derive(Debug)]
 pub struct Nginx {
     dir: TempDir,
@@ -37,22 +37,22 @@ pub struct Nginx {
     detached: bool,
 }
 
-/// What `nginx -t` or a start answered.
+/// The result of `nginx -t`, `nginx -s` or a start.
 #[derive(Clone, Debug)]
 pub struct ProgramOutput {
-    /// Whether nginx was content.
+    /// Whether nginx exited with status 0.
     pub ok: bool,
-    /// What it printed.
+    /// Its output.
     pub output: String,
 }
 
 impl Nginx {
-    /// An nginx of the flavour that the environment asks for.
+    /// A builder for an nginx of the flavour in `CUTOVER_NGINX`.
     pub fn builder() -> Builder {
         Builder::new()
     }
 
-    /// Which nginx it is.
+    /// Its flavour.
     pub fn flavour(&self) -> Flavour {
         self.flavour
     }
@@ -78,17 +78,17 @@ impl Nginx {
         self.prefix().join("admin.sock")
     }
 
-    /// `nginx -t` with the configuration as it is now.
+    /// Runs `nginx -t` on the current configuration file.
     pub fn check(&self) -> Result<ProgramOutput> {
         self.run(&["-t"])
     }
 
-    /// `nginx -s SIGNAL` with the configuration as it is now.
+    /// Runs `nginx -s SIGNAL` with the current configuration file.
     pub fn signal(&self, signal: &str) -> Result<ProgramOutput> {
         self.run(&["-s", signal])
     }
 
-    /// Starts it. Returns when it listens; an error with nginx's own words when it refuses.
+    /// Starts nginx and waits for its workers. Fails with nginx's output when nginx refuses.
     pub async fn start(&self) -> Result<()> {
         let answer = self.try_start().await?;
         if !answer.ok {
@@ -97,7 +97,8 @@ impl Nginx {
         Ok(())
     }
 
-    /// Starts it and tells whether it came up. Its refusal is also in the error log: see [`expect_in_log`](Self::expect_in_log).
+    /// Starts nginx and returns whether it runs. A refusal is also in the error log, see
+    /// [`expect_in_log`](Self::expect_in_log).
     pub async fn try_start(&self) -> Result<ProgramOutput> {
         let answer = self.run(&[])?;
         if answer.ok {
@@ -106,23 +107,23 @@ impl Nginx {
         Ok(answer)
     }
 
-    /// Stops it gracefully and waits for the end of all its processes.
+    /// Stops nginx gracefully and waits for the end of all processes.
     pub async fn stop(&self) -> Result<()> {
         process::signal(self.master()?, Signal::QUIT)?;
         process::gone(&self.pids(), wait::PATIENCE).await
     }
 
-    /// The master that is in charge.
+    /// The master in the pid file.
     pub fn master(&self) -> Result<Pid> {
         process::from_file(&self.prefix().join("nginx.pid"))
     }
 
-    /// All its live processes: masters, workers, and workers that are shutting down.
+    /// All live processes: masters, workers, and workers that are shutting down.
     pub fn pids(&self) -> Vec<Pid> {
         process::holding("nginx", &self.prefix().join("error.log"))
     }
 
-    /// Its workers that take connections.
+    /// The workers that accept connections.
     pub fn workers(&self) -> Vec<Pid> {
         self.pids().into_iter().filter(|pid| process::title(*pid) == "nginx: worker process").collect()
     }
@@ -134,16 +135,16 @@ impl Nginx {
         ["-p".into(), prefix, "-c".into(), path("nginx.conf"), "-e".into(), path("error.log")]
     }
 
-    /// Ends everything and asserts what the error log must not hold. Drop does the same.
+    /// Ends all processes and checks the error log. Drop does the same.
     pub fn finish(self) {}
 
-    /// Leaves nginx and its folder as they are when this goes.
+    /// Leaves nginx running and keeps its folder.
     pub fn detach(mut self) {
         self.dir.keep();
         self.detached = true;
     }
 
-    /// Waits for workers other than the `old` ones; an error when nginx writes an `[emerg]` after `log_before` instead.
+    /// Waits for workers other than `old`. Fails when nginx logs an `[emerg]` after the first `log_before` bytes.
     async fn wait_for_workers(&self, old: &[Pid], log_before: usize) -> Result<()> {
         let new = || -> Vec<Pid> { self.workers().into_iter().filter(|pid| !old.contains(pid)).collect() };
         wait::until("nginx's new workers", || {
@@ -161,7 +162,7 @@ impl Nginx {
     fn run(&self, arguments: &[&str]) -> Result<ProgramOutput> {
         let program = self.flavour.nginx();
         let log = self.prefix().join("start.log");
-        // A file, not a pipe: the daemon keeps the handle and a pipe would never end.
+        // A file, because the nginx daemon inherits the handle and a pipe would never reach its end.
         let handle = std::fs::File::create(&log)?;
         let words: Vec<&OsStr> = self.through.iter().map(OsStr::new).chain([program.as_os_str()]).collect();
         let (first, rest) = words.split_first().context("no program")?;
@@ -183,13 +184,13 @@ impl Drop for Nginx {
         if self.detached {
             return;
         }
-        self.end_politely();
+        self.terminate();
         process::kill_now(&self.pids());
         let complaints = self.complaints();
         if complaints.is_empty() {
             return;
         }
-        let text = format!("nginx's error log holds what it must not:\n{}", complaints.join("\n"));
+        let text = format!("unexpected lines in nginx's error log:\n{}", complaints.join("\n"));
         if std::thread::panicking() {
             eprintln!("{text}");
         } else {

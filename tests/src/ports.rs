@@ -1,8 +1,8 @@
 //! Free ports on loopback.
 //!
-//! They are taken from below the kernel's ephemeral range: a server that is restarted must find its port again, and an
-//! outgoing connection of the load could otherwise hold it by then. A port stays reserved for the process that got it: it
-//! holds the UDP port of the same number, which nobody else needs, so that test programs beside each other keep apart.
+//! They are below the kernel's ephemeral range. A server that is restarted must get its port again, and an outgoing
+//! connection could take an ephemeral port meanwhile. The process reserves a port by binding the UDP port of the same
+//! number, so that concurrent test programs get different ports.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -19,11 +19,11 @@ const LOWEST: u16 = 10_240;
 
 static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
-/// An address on loopback that nobody listens on, and that nobody is given again while this process lives.
+/// A free loopback address. It stays reserved while this process lives.
 pub fn free() -> Result<SocketAddr> {
     let highest = ephemeral_start().max(LOWEST + 1);
     let span = u32::from(highest - LOWEST);
-    // Test programs run beside each other: start somewhere else in each.
+    // Test programs run concurrently: each begins its search at another port.
     let start = std::process::id().wrapping_mul(7919) % span;
     let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     for step in 0..span {
@@ -38,8 +38,8 @@ pub fn free() -> Result<SocketAddr> {
     bail!("no free port between {LOWEST} and {highest}")
 }
 
-/// Without listening: a program that another thread starts at this moment holds all descriptors of this process until it is
-/// itself, and a socket that listens would keep the port from whoever gets it.
+/// Binds without listening. A child that another thread forks now has all descriptors of this process until `execve`, and a
+/// copy of a listening socket would keep the port in use.
 fn is_free(address: SocketAddr) -> io::Result<()> {
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -47,7 +47,7 @@ fn is_free(address: SocketAddr) -> io::Result<()> {
     Ok(rustix::net::bind(&socket, &address)?)
 }
 
-/// Listens there. A program that was being started when the last listener was closed may hold it a moment longer.
+/// Listens on the address. Retries for a while: a child that is about to call `execve` may still have the old listener.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
     let deadline = Instant::now() + wait::PATIENCE;
     loop {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_port_is_given_twice() {
+    fn each_call_returns_another_port() {
         let first = free().unwrap();
         let second = free().unwrap();
         assert_ne!(first, second);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_somebody_listens_on_is_not_free() {
+    fn a_port_with_a_listener_is_not_free() {
         let address = free().unwrap();
         assert!(is_free(address).is_ok());
         let _held = std::net::TcpListener::bind(address).unwrap();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_listens_waits_for_the_last_listener_to_be_gone() {
+    async fn listen_waits_until_the_old_listener_is_closed() {
         let address = free().unwrap();
         let held = std::net::TcpListener::bind(address).unwrap();
         let (listening, ()) = tokio::join!(listen(address), async {

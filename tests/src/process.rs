@@ -1,4 +1,4 @@
-//! Processes by their id: which live, what they are called, what files they hold, and how they are ended.
+//! Processes by id: whether they run, their titles, their open files, and how to end them.
 
 use std::fs;
 use std::path::Path;
@@ -11,11 +11,10 @@ use crate::wait;
 
 pub use rustix::process::{Pid, Signal};
 
-/// Whether the process runs. One that ended and waits to be collected by its parent does not; one of which a thread has yet to
-/// end does, and holds all that it has open.
+/// Whether the process runs. A zombie does not run, unless one of its threads has not ended: then its files are still open.
 pub fn alive(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in brackets may hold anything: the state is what follows the last bracket.
+    // The name in brackets may contain brackets: the state follows the last one.
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     match state {
         None | Some('X') => false,
@@ -30,12 +29,12 @@ pub fn title(pid: Pid) -> String {
     String::from_utf8_lossy(&raw).replace('\0', " ").trim_end().to_owned()
 }
 
-/// Sends a signal; an error when there is no such process.
+/// Sends a signal. Fails when there is no such process.
 pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
     kill_process(pid, signal).with_context(|| format!("failed to send signal {signal:?} to process {pid}"))
 }
 
-/// Sends a signal to a process group; a group that is already gone is fine.
+/// Sends a signal to a process group, if it still exists.
 pub fn signal_group(leader: Pid, signal: Signal) {
     let _ = kill_process_group(leader, signal);
 }
@@ -50,14 +49,15 @@ pub fn from_file(path: &Path) -> Result<Pid> {
         .with_context(|| format!("failed to find a process id in {}: {text:?}", path.display()))
 }
 
-/// The live processes with this name (`comm`) that hold `file` open, by id. Needs the right to look into them.
+/// The live processes with this name (`comm`) that have `file` open, ordered by id. Needs permission to read their `fd`
+/// folders.
 pub fn holding(comm: &str, file: &Path) -> Vec<Pid> {
     let mut found = named(&[comm]);
     found.retain(|pid| holds(*pid, file) && alive(*pid));
     found
 }
 
-/// The live processes with one of these names (`comm`) whose command line mentions `path`, by id.
+/// The live processes with one of these names (`comm`) whose command line contains `path`, ordered by id.
 pub fn mentioning(comms: &[&str], path: &Path) -> Vec<Pid> {
     let path = path.display().to_string();
     let mut found = named(comms);
@@ -82,14 +82,14 @@ fn holds(pid: Pid, file: &Path) -> bool {
     fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).any(|target| target == file)
 }
 
-/// Waits until none of them runs.
+/// Waits until none of the processes runs.
 pub async fn gone(pids: &[Pid], limit: Duration) -> Result<()> {
     let names: Vec<_> = pids.iter().map(|pid| format!("{pid} ({})", title(*pid))).collect();
     let what = format!("the end of {}", names.join(", "));
     wait::until_within(limit, &what, || !pids.iter().any(|pid| alive(*pid))).await
 }
 
-/// Kills them and returns when they have ended: for teardown, where nothing asynchronous can run.
+/// Kills the processes and blocks until they have ended: for `Drop`, which cannot be asynchronous.
 pub fn kill_now(pids: &[Pid]) {
     for pid in pids {
         let _ = kill_process(*pid, Signal::KILL);

@@ -1,9 +1,9 @@
-//! Watches the route, since the daemon makes the switch and not the load.
+//! Watches the route of a group that the daemon switches, and tells the oracle.
 //!
-//! It asks the module for the group's generation again and again. A switch has happened between the begin of the last look that saw
-//! the old generation and the end of the first that saw the new one. Requests sent after that end must be answered by the new slot;
-//! requests answered before that begin, by the old one. Only in between is either right, and [`ObservedSwitches::longest_doubt`] says how long that
-//! can have been.
+//! It queries the group's generation every few milliseconds. A switch has happened between the beginning of the last query
+//! that returned the old generation and the end of the first query that returned the new one. A request that was sent after
+//! that end must be answered by the new slot, and a request that was answered before that beginning by the old slot. In
+//! between both are correct; [`ObservedSwitches::longest_doubt`] is the length of that time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,31 +17,31 @@ use crate::{Admin, SlotOracle};
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A running watch. Ends when it goes.
+/// A running watcher. Stops on drop.
 #[derive(Debug)]
 pub struct RouteWatcher {
     stop: Arc<AtomicBool>,
     task: JoinHandle<Result<ObservedSwitches>>,
 }
 
-/// What a watch has seen.
+/// The switches that a watcher has seen.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedSwitches {
     /// The slots that got the traffic, in order, after the first one.
     pub switches: Vec<String>,
-    /// How long at most either slot was right: from the last look before a switch to the first after it.
+    /// The longest time from the last query before a switch to the first one after it.
     pub longest_doubt: Duration,
 }
 
 impl RouteWatcher {
-    /// Starts to tell `expected` of each switch after `first`.
+    /// Starts to tell `expected` about each switch after `first`.
     pub fn start(admin: Admin, first: Group, expected: Arc<SlotOracle>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(watch(admin, first, expected, Arc::clone(&stop)));
         Self { stop, task }
     }
 
-    /// Takes a last look and ends.
+    /// Makes a last query and stops.
     pub async fn stop(mut self) -> Result<ObservedSwitches> {
         self.stop.store(true, Ordering::SeqCst);
         (&mut self.task).await?
@@ -64,12 +64,12 @@ async fn watch(
     let mut seen = first;
     let mut last = Instant::now();
     loop {
-        let last_look = stop.load(Ordering::SeqCst);
+        let last_query = stop.load(Ordering::SeqCst);
         let begin = Instant::now();
-        let group = admin.group(&seen.name).await.context("failed to look at the route")?;
+        let group = admin.group(&seen.name).await.context("failed to query the route")?;
         let changes = group.route.generation.wrapping_sub(seen.route.generation);
         if changes > 1 {
-            // There and back between two looks: who had the traffic meanwhile cannot be told.
+            // Several switches between two queries: any slot may have had the traffic.
             for slot in &group.slots {
                 expected.observe(&slot.name, last);
             }
@@ -80,7 +80,7 @@ async fn watch(
             watched.longest_doubt = watched.longest_doubt.max(last.elapsed());
         }
         (seen, last) = (group, begin);
-        if last_look {
+        if last_query {
             return Ok(watched);
         }
         tokio::time::sleep(PAUSE).await;

@@ -1,15 +1,15 @@
-//! Random numbers that can be repeated: `CUTOVER_SEED` gives the seed that a run has printed.
+//! Reproducible random numbers: `CUTOVER_SEED` takes the seed that an earlier run has printed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-/// A source of random numbers (SplitMix64).
+/// A pseudo-random number generator (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct SeededRng(u64);
 
 impl SeededRng {
-    /// With the seed of `CUTOVER_SEED`, or else one of the clock; printed.
+    /// Uses the seed in `CUTOVER_SEED`, or the time, and prints the seed.
     pub fn from_env() -> Result<Self> {
         let seed = match std::env::var("CUTOVER_SEED") {
             Ok(text) => text.parse().with_context(|| format!("failed to read CUTOVER_SEED={text:?}"))?,
@@ -22,7 +22,7 @@ impl SeededRng {
         Ok(Self(seed))
     }
 
-    /// A number below `limit`, which is not 0.
+    /// A number below `limit`, which must not be 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -31,7 +31,7 @@ impl SeededRng {
         (mixed ^ (mixed >> 31)) % limit.max(1)
     }
 
-    /// One of these.
+    /// A random element.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get(usize::try_from(self.below(from.len() as u64)).unwrap_or_default())
     }

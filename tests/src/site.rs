@@ -1,7 +1,8 @@
-//! A whole edge host in one folder: nginx with the group `shop`, two slots for releases of the shop, its database, the daemon.
+//! A complete edge host in one folder: nginx with group `shop`, two slots for releases of the shop, the shop's database,
+//! and the daemon.
 //!
-//! The first release, 1.0.0 with schema 1, runs in blue and has the traffic. Other releases are published with
-//! [`Release::publish`] and deployed through the daemon, whose commands are the verbs of the program `simulate`.
+//! The first release, 1.0.0 with schema 1, runs in blue and has the traffic. [`Release::publish`] publishes others, and the
+//! daemon deploys them; its commands are verbs of the program `simulate`.
 
 mod release;
 mod schema;
@@ -27,26 +28,26 @@ pub use schema::Schema;
 const HTTP: &str = include_str!("site/nginx.conf");
 const GROUPS: &str = include_str!("site/groups.toml");
 
-/// The group of the configuration.
+/// The name of the group.
 pub const GROUP: &str = "shop";
 
 /// The slots of the group.
 pub const SLOTS: [&str; 2] = ["blue", "green"];
 
-/// The names, in the process list, of what a site may leave behind besides nginx.
+/// The names of a site's programs, besides nginx, in the process list.
 const PROGRAMS: [&str; 3] = ["shop", "simulate", "cutover"];
 
 /// Marks a folder as one that [`end`] may remove.
 const MARK: &str = "site";
 
-/// What differs between sites.
+/// The settings that differ between sites.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a soak takes.
+    /// Duration of a soak.
     pub soak: &'static str,
-    /// Requests that a soak must have seen.
+    /// Requests that a soak needs.
     pub min_requests: u32,
-    /// How long a release may take to get ready.
+    /// Time limit for a release to become ready.
     pub ready: &'static str,
 }
 
@@ -56,21 +57,21 @@ impl Default for Settings {
     }
 }
 
-/// All that runs. Ended when it goes.
+/// A running site. Drop ends all its processes.
 #[derive(Debug)]
 pub struct Site {
     nginx: Option<Nginx>,
     daemon: Option<Daemon>,
 }
 
-/// A load on a site, together with the watch that tells its judge of switches.
+/// A load on a site, and the watcher that tells the load's oracle about switches.
 #[derive(Debug)]
 pub struct Traffic {
     load: Load,
     watch: RouteWatcher,
 }
 
-/// What a traffic has come to.
+/// The result of a [`Traffic`].
 #[derive(Clone, Debug)]
 pub struct TrafficReport {
     /// The answers.
@@ -112,22 +113,22 @@ impl Site {
         self.daemon.as_mut().context("the daemon is gone")
     }
 
-    /// The folder of it all.
+    /// The folder of the site.
     pub fn prefix(&self) -> Result<&Path> {
         Ok(self.nginx()?.prefix())
     }
 
-    /// A client of the module.
+    /// A client of the admin API.
     pub fn admin(&self) -> Result<Admin> {
         Ok(self.nginx()?.admin())
     }
 
-    /// Where customers come in.
+    /// The address for the shop's customers.
     pub fn address(&self) -> Result<SocketAddr> {
         self.nginx()?.address("shop")
     }
 
-    /// The database as it is now.
+    /// The current schema of the database.
     pub fn schema(&self) -> Result<Schema> {
         Schema::read(&database(self.prefix()?))
     }
@@ -137,8 +138,8 @@ impl Site {
         Ok(self.admin()?.group(GROUP).await?.route.active)
     }
 
-    /// Some hundred requests a second over eight kept-alive connections and four that are fresh each time; they read the
-    /// catalogue and place orders. Every answer is checked.
+    /// Starts a load of some hundred requests per second, over eight kept-alive connections and four fresh senders. It reads
+    /// the catalogue and places orders, and checks every answer.
     pub async fn traffic(&self) -> Result<Traffic> {
         let plan =
             Plan::new(self.address()?).connections(8, 4).pause(Duration::from_millis(8)).requests(vec![
@@ -156,7 +157,7 @@ impl Site {
         Ok(traffic)
     }
 
-    /// Leaves everything running when this goes; the folder is for [`end`].
+    /// Leaves everything running. [`end`] ends it later.
     pub fn detach(mut self) {
         self.daemon.take().into_iter().for_each(Daemon::detach);
         self.nginx.take().into_iter().for_each(Nginx::detach);
@@ -164,18 +165,18 @@ impl Site {
 }
 
 impl Traffic {
-    /// Waits until this many more answers have come.
+    /// Waits for this many more answers.
     pub async fn answers(&self, more: u64) -> Result<()> {
         self.load.answers(more).await
     }
 
-    /// Ends the load, then the watch, and passes the last judgment.
+    /// Stops the load, then the watcher, and returns the final counts.
     pub async fn stop(self) -> Result<TrafficReport> {
         self.answers(200).await?;
         let expected = Arc::clone(self.load.oracle());
         let mut report = self.load.stop().await;
         let watched = self.watch.stop().await?;
-        // The last look may have found a switch that the load has already met.
+        // The last query of the watcher may have found a switch that the load has already seen.
         report.settle(&expected);
         Ok(TrafficReport { report, watched })
     }
@@ -183,7 +184,7 @@ impl Traffic {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // First the daemon: it could start a slot again.
+        // The daemon first, because it could start a slot again.
         self.daemon = None;
         if let Some(nginx) = &self.nginx {
             end_programs(nginx.prefix());
@@ -204,8 +205,8 @@ pub fn end(prefix: &Path) -> Result<()> {
     fs::remove_dir_all(prefix).with_context(|| format!("failed to remove {}", prefix.display()))
 }
 
-/// Kills the slots, the daemon, and whatever command of the daemon is under way. Such a command could start a slot after
-/// the slots have been killed, so it goes on until none is left.
+/// Kills the slots, the daemon and the daemon's running commands. A command may start a slot after the slots have been
+/// killed, so this repeats until no process is left.
 fn end_programs(prefix: &Path) {
     let own = i32::try_from(std::process::id()).ok().and_then(Pid::from_raw);
     for _ in 0..50 {

@@ -1,19 +1,20 @@
-//! The judge of slots: which slot may answer a request, given when it was sent and when switches were called.
+//! The oracle of slots: which slot may answer a request, given when it was sent and when switches were called.
 //!
 //! ```text
 //!            announced          acknowledged
 //! -- from ------|====== either ======|------- to -------> time
-//!                   ^ sent here: from or to   ^ sent here: only `to`, or the answer is stale
+//!                   ^ sent here: from or to   ^ sent here: only `to`; another answer is stale
 //! ```
 //!
-//! Whoever calls the switch [`announce`](SlotOracle::announce)s it before and [`acknowledge`](Announced::acknowledge)s it
-//! after the call has returned. Whoever only watches the route [`observe`](SlotOracle::observe)s: the announcement is then the
-//! begin of the last look that saw the old generation, the acknowledgment the end of the first that saw the new one.
+//! A caller of the switch [`announce`](SlotOracle::announce)s it before the call and
+//! [`acknowledge`](Announced::acknowledge)s it after the call has returned. A watcher of the route
+//! [`observe`](SlotOracle::observe)s it: the announcement is then the beginning of the last query that returned the old
+//! generation, the acknowledgment the end of the first query that returned the new one.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-/// Which slot should answer, over time.
+/// The slots that may answer, over time.
 #[derive(Debug)]
 pub struct SlotOracle {
     first: String,
@@ -23,12 +24,12 @@ pub struct SlotOracle {
 #[derive(Clone, Debug)]
 struct Change {
     announced: Instant,
-    /// When the call returned and which slot the traffic has from then on.
+    /// When the call returned, and which slot has the traffic from then on.
     ended: Option<(Instant, String)>,
     to: String,
 }
 
-/// A switch that has been announced and whose call has not returned.
+/// A switch whose call has not returned yet.
 #[derive(Debug)]
 #[must_use = "until it is acknowledged, both slots may answer"]
 pub struct Announced {
@@ -37,42 +38,41 @@ pub struct Announced {
 }
 
 impl SlotOracle {
-    /// All traffic belongs to `slot` so far.
+    /// An oracle for traffic that goes to `slot`.
     pub fn new(slot: &str) -> Arc<Self> {
         Arc::new(Self { first: slot.to_owned(), changes: RwLock::default() })
     }
 
-    /// A switch to `slot` is about to be called.
+    /// Records that a switch to `slot` is about to be called.
     pub fn announce(self: &Arc<Self>, slot: &str) -> Announced {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
         changes.push(Change { announced: Instant::now(), ended: None, to: slot.to_owned() });
         Announced { expected: Arc::clone(self), index: changes.len() - 1 }
     }
 
-    /// The route was seen on `slot`; a look that began at `last_old` had still seen it before this change.
+    /// Records that the route was seen on `slot`, and that a query that began at `last_old` still returned the old route.
     pub fn observe(&self, slot: &str, last_old: Instant) {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
         let ended = Some((Instant::now(), slot.to_owned()));
         changes.push(Change { announced: last_old, ended, to: slot.to_owned() });
     }
 
-    /// The slot that has the traffic since the last acknowledged change.
+    /// The slot that has had the traffic since the last acknowledged change.
     pub fn settled(&self) -> String {
         let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let ended = changes.iter().rev().find_map(|change| change.ended.as_ref());
         ended.map_or_else(|| self.first.clone(), |(_, slot)| slot.clone())
     }
 
-    /// Whether `slot` may have answered a request of which the first byte was sent at `sent` and the last byte of the
-    /// answer came at `answered`.
+    /// Whether `slot` may have answered a request that was sent at `sent` and whose answer was complete at `answered`.
     ///
-    /// Exact for switches that are called; for observed ones a `false` may turn to `true` once the change has
-    /// been observed, never the other way round.
+    /// This is exact for switches that are called. For observed switches, `false` may become `true` once the change has
+    /// been observed, but never the reverse.
     pub fn allows(&self, slot: &str, sent: Instant, answered: Instant) -> bool {
         let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         for change in changes.iter().rev() {
             match &change.ended {
-                // The last change that was over when the request was sent: it settles the rest.
+                // The last change that had ended when the request was sent: earlier ones do not matter.
                 Some((ended, settled)) if *ended <= sent => return settled == slot,
                 _ if change.announced < answered && change.to == slot => return true,
                 _ => {}
@@ -83,16 +83,16 @@ impl SlotOracle {
 }
 
 impl Announced {
-    /// The call has returned: from this instant on, traffic belongs to the new slot alone.
+    /// Records that the call has returned: from now on only the new slot may answer.
     pub fn acknowledge(self) {
         let mut changes = self.expected.changes.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(change) = changes.get_mut(self.index) {
-            // Under the lock: no judgment can be passed between this instant and its entry in the record.
+            // The lock makes the timestamp and its entry one step for `allows`.
             change.ended = Some((Instant::now(), change.to.clone()));
         }
     }
 
-    /// The call has failed and traffic is still, or again, on `slot`.
+    /// Records that the call has failed and that `slot` has the traffic.
     pub fn withdraw(self, slot: &str) {
         let mut changes = self.expected.changes.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(change) = changes.get_mut(self.index) {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn during_the_call_either_afterwards_only_the_new_one() {
+    fn both_slots_may_answer_during_the_call_and_only_the_new_one_afterwards() {
         let expected = SlotOracle::new("blue");
         let before = Instant::now();
         assert!(expected.allows("blue", before, Instant::now()));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn there_and_back_while_one_request_is_under_way() {
+    fn two_switches_during_one_request_allow_both_slots() {
         let expected = SlotOracle::new("blue");
         let sent = Instant::now();
         expected.announce("green").acknowledge();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observed_switch_may_have_happened_since_the_last_look() {
+    fn an_observed_switch_may_have_happened_since_the_last_query() {
         let expected = SlotOracle::new("blue");
         let look = Instant::now();
         let sent = Instant::now();

@@ -1,4 +1,4 @@
-//! A wall clock of nginx's own that steps when a test says so, by libfaketime. The monotonic clock stays the system's.
+//! A wall clock for one nginx that a test can step, by libfaketime. The monotonic clock is still the system's.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,24 +12,24 @@ use crate::wait;
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
-/// nginx clears its environment, and a binary upgrade needs the variables again.
+/// nginx clears its environment; a binary upgrade needs these variables.
 const MAIN: &str =
     "env LD_PRELOAD; env FAKETIME_TIMESTAMP_FILE; env FAKETIME_NO_CACHE; env FAKETIME_DONT_FAKE_MONOTONIC;";
 
-/// A header for the answers that [`SteppingClock::step`] looks at.
+/// The header that [`SteppingClock::step`] reads.
 pub const SHOWS_TIME: &str = "add_header x-now $msec always;";
 
-/// How far nginx's time may be off when it is taken for the stepped one.
+/// The greatest difference between nginx's time and the stepped one.
 const NEAR: Duration = Duration::from_secs(60);
 
-/// What the clock of one nginx shows.
+/// The wall clock of one nginx.
 #[derive(Debug)]
 pub struct SteppingClock {
     folder: TempDir,
 }
 
 impl SteppingClock {
-    /// A clock that shows the system's time; `None`, and a line that says why, where there is no such library.
+    /// A clock that shows the system's time. Returns `None` and prints why when libfaketime is not installed.
     pub fn new() -> Result<Option<Self>> {
         if !fs::exists(LIBRARY)? {
             println!("SKIPPED: no {LIBRARY}; it is in Debian's package libfaketime, for amd64");
@@ -40,7 +40,7 @@ impl SteppingClock {
         Ok(Some(clock))
     }
 
-    /// An nginx with this clock.
+    /// A builder for an nginx with this clock.
     pub fn builder(&self) -> Builder {
         Nginx::builder().main(MAIN).through(&[
             "env",
@@ -51,14 +51,14 @@ impl SteppingClock {
         ])
     }
 
-    /// Steps to so many seconds from the system's time.
+    /// Steps to this many seconds from the system's time.
     pub fn set(&self, seconds: i64) -> Result<()> {
         let new = self.folder.path().join("new");
         fs::write(&new, format!("{seconds:+}"))?;
         fs::rename(&new, self.folder.path().join("clock")).context("failed to set the clock")
     }
 
-    /// Steps, and waits until nginx has seen it: `target` at `%%listen:main%%` is answered with [`SHOWS_TIME`].
+    /// Steps, and waits until nginx uses the new time. `target` at `%%listen:main%%` must answer with [`SHOWS_TIME`].
     pub async fn step(&self, seconds: i64, nginx: &Nginx, target: &str) -> Result<()> {
         self.set(seconds)?;
         let address = nginx.address("main")?;
@@ -70,6 +70,6 @@ impl SteppingClock {
             let expected = system.as_secs_f64() + seconds as f64;
             shown.is_some_and(|shown| (shown - expected).abs() < NEAR.as_secs_f64())
         };
-        wait::until_async(wait::PATIENCE, &format!("nginx to see its clock step by {seconds} s"), seen).await
+        wait::until_async(wait::PATIENCE, &format!("nginx to use its clock after a step of {seconds} s"), seen).await
     }
 }

@@ -1,4 +1,4 @@
-//! Switches one group and tells the judge of it.
+//! Switches one group and tells the oracle.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::load::Load;
 use crate::nginx::Nginx;
 use crate::{Admin, SlotOracle};
 
-/// Answers to wait for between two switches: enough that each slot is met by each kind of connection.
+/// Answers between two switches: enough that each kind of connection reaches each slot.
 const ANSWERS: u64 = 20;
 
-/// Who switches a group. Nobody else may, or the judge is wrong.
+/// The only switcher of a group: the oracle does not know about other switches.
 #[derive(Debug)]
 pub struct Switcher {
     admin: Admin,
@@ -21,19 +21,19 @@ pub struct Switcher {
 }
 
 impl Switcher {
-    /// For a group of which the first of `slots` is active.
+    /// A switcher for a group; the first of `slots` is active.
     pub fn new(nginx: &Nginx, group: &str, slots: &[&str]) -> Self {
         let slots: Vec<String> = slots.iter().map(|slot| (*slot).to_owned()).collect();
         let expected = SlotOracle::new(slots.first().map_or("", String::as_str));
         Self { admin: nginx.admin(), group: group.to_owned(), slots, expected }
     }
 
-    /// The judge.
+    /// The oracle of slots.
     pub fn oracle(&self) -> &Arc<SlotOracle> {
         &self.expected
     }
 
-    /// The slot that [`switch`](Self::switch) would switch to: the one after the active slot.
+    /// The target of [`switch`](Self::switch): the slot after the active one.
     pub fn next(&self) -> String {
         let active = self.expected.settled();
         let at = self.slots.iter().position(|slot| *slot == active).unwrap_or(0);
@@ -54,7 +54,7 @@ impl Switcher {
         Ok(())
     }
 
-    /// Switches this many times, from slot to slot, with answers to `load` after each.
+    /// Switches this many times, from slot to slot, and waits for answers to `load` after each.
     pub async fn switch_times(&self, load: &Load, times: u32) -> Result<()> {
         for number in 0..times {
             self.switch().await.with_context(|| format!("switch {number}"))?;
@@ -63,11 +63,11 @@ impl Switcher {
         Ok(())
     }
 
-    /// Demands that the route leads where it was last switched to.
+    /// Asserts that the active slot is the one of the last switch.
     pub async fn assert_settled(&self) -> Result<()> {
         let route = self.admin.group(&self.group).await?.route;
         let expected = self.expected.settled();
-        ensure!(route.active == expected, "the route leads to {}, not to {expected}", route.active);
+        ensure!(route.active == expected, "the active slot is {}, not {expected}", route.active);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The usual set-up: nginx with one group, `shop`, over two backends, and the judge of which of them may answer.
+//! The usual fixture: nginx with one group, `shop`, over two backends, and the oracle of which of them may answer.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use crate::nginx::{Builder, Nginx};
 use crate::switcher::Switcher;
 use crate::{Backend, SlotOracle, wait};
 
-/// What [`TestEdge::http`] gives the slots unless a test wants something else.
+/// The usual upstreams for [`TestEdge::http`].
 pub const UPSTREAMS: &str = "
     upstream shop_blue { server %%blue%%; keepalive 32; }
     upstream shop_green { server %%green%%; keepalive 32; }
 ";
 
-/// What [`TestEdge::http`] gives the server unless a test wants something else: the load then also sees which slot was chosen.
+/// The usual location for [`TestEdge::http`]. Its header tells the load which slot nginx has chosen.
 pub const LOCATION: &str =
     "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
 
-/// nginx at `%%listen:main%%`, with slots `blue` and `green` of group `shop`; blue is active. A test's own `http {}` may have
-/// more than that.
+/// nginx at `%%listen:main%%`, with slots `blue` and `green` of group `shop`; blue is active. A test can add more to
+/// `http {}`.
 #[derive(Debug)]
 pub struct TestEdge {
-    /// The server that slot `blue` leads to; `%%blue%%`.
+    /// The server of slot `blue`; `%%blue%%`.
     pub blue: Backend,
-    /// The server that slot `green` leads to; `%%green%%`.
+    /// The server of slot `green`; `%%green%%`.
     pub green: Backend,
     /// The nginx.
     pub nginx: Nginx,
@@ -50,12 +50,12 @@ impl TestEdge {
         )
     }
 
-    /// Starts it with this `http {}`.
+    /// Starts nginx with this `http {}`.
     pub async fn start(http: &str) -> Result<Self> {
         Self::start_with(Nginx::builder().http(http)).await
     }
 
-    /// Starts it with more than an `http {}`.
+    /// Starts an nginx that the builder describes.
     pub async fn start_with(builder: Builder) -> Result<Self> {
         let blue = Backend::start("blue").await?;
         let green = Backend::start("green").await?;
@@ -65,34 +65,34 @@ impl TestEdge {
         Ok(Self { blue, green, nginx, shop })
     }
 
-    /// A connection to nginx.
+    /// Connects to nginx.
     pub async fn connect(&self) -> Result<Client> {
         Client::connect(self.nginx.address("main")?).await
     }
 
-    /// The answer to one request on a connection of its own.
+    /// Sends one request on a new connection.
     pub async fn request(&self, method: &str, target: &str) -> Result<Answer> {
         self.connect().await?.request(method, target, &[]).await
     }
 
-    /// The answer to one GET.
+    /// Sends one GET on a new connection.
     pub async fn get(&self, target: &str) -> Result<Answer> {
         self.request("GET", target).await
     }
 
-    /// `shop` as the admin API shows it.
+    /// `shop`, from the admin API.
     pub async fn group(&self) -> Result<Group> {
         self.nginx.admin().group("shop").await
     }
 
-    /// One slot of it.
+    /// One slot of `shop`, from the admin API.
     pub async fn slot(&self, name: &str) -> Result<Slot> {
         let group = self.group().await?;
         group.slot(name).cloned().with_context(|| format!("group \"shop\" has no slot {name:?}"))
     }
 
-    /// `shop` once `check` holds; an error that names `what` when it never does. Counts and events come a moment after the
-    /// client has the last byte.
+    /// Waits until `check` holds for `shop`; fails with `what` otherwise. nginx updates counters and events shortly after
+    /// the client has received the last byte.
     pub async fn until(&self, what: &str, check: impl Fn(&Group) -> bool) -> Result<Group> {
         let mut seen = self.group().await;
         wait::until_async(wait::PATIENCE, what, async || match &seen {
@@ -106,20 +106,20 @@ impl TestEdge {
         seen
     }
 
-    /// `shop` once the traffic goes to this slot.
+    /// Waits until the traffic goes to this slot.
     pub async fn until_active(&self, slot: &str) -> Result<Group> {
         self.until(&format!("the traffic to go to {slot}"), |group| group.route.active == slot).await?;
-        // The event comes after the route.
+        // nginx writes the event after the route.
         self.group().await
     }
 
-    /// `shop` once no slot has a request in flight.
+    /// Waits until no slot has a request in flight.
     pub async fn until_idle(&self) -> Result<Group> {
         let idle = |group: &Group| group.slots.iter().all(|slot| slot.counters.in_flight == 0);
         self.until("no request in flight", idle).await
     }
 
-    /// `shop` once its slots have answered this many requests with success, and have none in flight.
+    /// Waits until all slots together have answered this many requests with success and have none in flight.
     pub async fn until_counted(&self, requests: u64) -> Result<Group> {
         let counted = |group: &Group| {
             let success = group.slots.iter().map(|slot| slot.counters.responses.success);
@@ -128,23 +128,23 @@ impl TestEdge {
         self.until(&format!("{requests} requests in the counters"), counted).await
     }
 
-    /// Makes a change of `shop`, given as the admin API takes it. The judge is told nothing.
+    /// Changes the route of `shop`, without telling the oracle.
     pub async fn change(&self, json: &str) -> Result<Group> {
         self.nginx.admin().change_json("shop", json).await
     }
 
-    /// Puts a slot of `shop` on trial for ten minutes: longer than any test. The judge is told nothing.
+    /// Puts a slot on trial with a lease that is longer than any test, without telling the oracle.
     pub async fn try_out(&self, slot: &str, rescue: bool) -> Result<Group> {
         let change = RouteChange { lease_ms: Some(600_000), rescue, ..RouteChange::to(slot, "a test") };
         self.nginx.admin().change("shop", &change).await
     }
 
-    /// The judge.
+    /// The oracle of slots.
     pub fn oracle(&self) -> &Arc<SlotOracle> {
         self.shop.oracle()
     }
 
-    /// What a load on this nginx sends, to be changed.
+    /// The usual plan of a load on this nginx.
     pub fn plan(&self) -> Result<Plan> {
         Ok(Plan::new(self.nginx.address("main")?))
     }
@@ -154,7 +154,7 @@ impl TestEdge {
         Ok(Load::start(self.plan()?, self.oracle()))
     }
 
-    /// Runs `work`, and switches to and fro under the load until it has ended; the number of switches.
+    /// Switches to and fro under the load until `work` has ended. Returns the number of switches.
     pub async fn switch_during(&self, load: &Load, work: impl Future<Output = Result<()>>) -> Result<u32> {
         let ended = Cell::new(false);
         let work = async {
@@ -175,7 +175,7 @@ impl TestEdge {
         switches
     }
 
-    /// Demands that no answer of a load failed, and none came from the wrong slot.
+    /// Asserts that no request of the load failed and that no answer came from the wrong slot.
     pub fn assert_exact(&self, what: &str, report: &Report) -> Result<()> {
         println!("{what} on {}: {report}", self.nginx.flavour());
         ensure!(report.failed() == 0 && report.stale == 0, "{what}: {report}");

@@ -1,5 +1,4 @@
-//! A daemon beside an nginx whose slots are backends of the test's own: for what depends on what the slots answer, not on how
-//! they are started.
+//! nginx and the daemon on one host. The slots are backends in the test process, so a test controls their answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,12 +40,12 @@ pub const GROUP_WITHOUT_TRAFFIC: &str = r#"
     inconclusive = "complete"
 "#;
 
-/// nginx and the daemon. Both end when it goes.
+/// nginx and the daemon. Both end on drop.
 #[derive(Debug)]
 pub struct TestHost {
     /// The daemon.
     pub daemon: Daemon,
-    /// The nginx; `%%listen:main%%` is where users come in.
+    /// The nginx; users connect to `%%listen:main%%`.
     pub nginx: Nginx,
 }
 
@@ -58,7 +57,7 @@ impl TestHost {
         Ok(Self { daemon, nginx })
     }
 
-    /// Deploys to the end.
+    /// Deploys a version and waits for the end.
     pub async fn deploy(&self, version: &str) -> Result<Deployed> {
         self.daemon.deploy("shop", version).await
     }
@@ -68,22 +67,22 @@ impl TestHost {
         Ok(self.nginx.admin().group("shop").await?.route.active)
     }
 
-    /// Types a command line, as in `cutover switch shop --to blue`; an error if that does not help.
-    pub fn type_line(&self, line: &str) -> Result<()> {
+    /// Runs a command line such as `cutover switch shop --to blue`. Fails when the command fails.
+    pub fn run(&self, line: &str) -> Result<()> {
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         let output = self.daemon.cli(&words)?;
         ensure!(output.status.success(), "`{line}`: {output:?}");
         Ok(())
     }
 
-    /// `cutover check`: its lines, and whether it was content.
+    /// Runs `cutover check`. Returns its lines, and whether it succeeded.
     pub fn check(&self) -> Result<(Vec<String>, bool)> {
         let output = self.daemon.cli(&["check"])?;
         let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
         Ok((lines, output.status.success()))
     }
 
-    /// Users: a GET of `/` each few milliseconds, until they are dropped.
+    /// Starts users, who send a GET of `/` every few milliseconds.
     pub fn users(&self) -> Result<Users> {
         Users::start(self.nginx.address("main")?)
     }
@@ -94,7 +93,7 @@ impl TestHost {
     }
 }
 
-/// Requests that go on and on.
+/// A task that sends requests until it is dropped.
 #[derive(Debug)]
 pub struct Users {
     counts: Arc<Counts>,
@@ -123,19 +122,19 @@ impl Users {
         Ok(Self { counts, task })
     }
 
-    /// Answers so far: 200, and all others.
+    /// The number of answers with status 200, and of all other requests.
     pub fn answers(&self) -> (u64, u64) {
         (self.counts.good.load(Ordering::Relaxed), self.counts.bad.load(Ordering::Relaxed))
     }
 
-    /// Waits for so many more answers of any kind.
+    /// Waits for this many more requests, good or bad.
     pub async fn more(&self, answers: u64) -> Result<()> {
         let all = || self.answers().0 + self.answers().1;
         let wanted = all() + answers;
         wait::until("users to have more answers", || all() >= wanted).await
     }
 
-    /// Waits for so many more good ones.
+    /// Waits for this many more answers with status 200.
     pub async fn more_good(&self, answers: u64) -> Result<()> {
         let wanted = self.answers().0 + answers;
         wait::until("users to have more good answers", || self.answers().0 >= wanted).await

@@ -1,25 +1,25 @@
-//! Bounded waits: they poll a condition and end with a sentence when it never comes true.
+//! Bounded waits: they poll a condition and fail with a sentence when it does not become true in time.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// What a start, a stop or a reload may take before the wait for it fails; far above what it takes on a busy machine.
+/// Time limit of a start, stop or reload: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 const STEP: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` holds; an error that names `what` after [`PATIENCE`].
+/// Waits until `condition` holds. Fails with `what` after [`PATIENCE`].
 pub async fn until(what: &str, condition: impl FnMut() -> bool) -> Result<()> {
     until_within(PATIENCE, what, condition).await
 }
 
-/// Waits until `condition` holds; an error that names `what` after `limit`.
+/// Waits until `condition` holds. Fails with `what` after `limit`.
 pub async fn until_within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
     until_some(limit, what, || condition().then_some(())).await
 }
 
-/// Waits until `find` finds something; an error that names `what` after `limit`.
+/// Waits until `find` returns a value. Fails with `what` after `limit`.
 pub async fn until_some<T>(limit: Duration, what: &str, mut find: impl FnMut() -> Option<T>) -> Result<T> {
     let start = Instant::now();
     loop {
@@ -27,18 +27,18 @@ pub async fn until_some<T>(limit: Duration, what: &str, mut find: impl FnMut() -
             return Ok(found);
         }
         if start.elapsed() > limit {
-            bail!("waited {limit:?} in vain: {what}");
+            bail!("waited {limit:?} for {what}");
         }
         tokio::time::sleep(STEP).await;
     }
 }
 
-/// Waits until the asynchronous `check` holds; an error that names `what` after `limit`.
+/// Waits until the asynchronous `check` holds. Fails with `what` after `limit`.
 pub async fn until_async(limit: Duration, what: &str, mut check: impl AsyncFnMut() -> bool) -> Result<()> {
     let start = Instant::now();
     while !check().await {
         if start.elapsed() > limit {
-            bail!("waited {limit:?} in vain: {what}");
+            bail!("waited {limit:?} for {what}");
         }
         tokio::time::sleep(STEP).await;
     }

@@ -109,7 +109,7 @@ async fn a_slot_with_half_of_the_users_is_not_started_anew() {
     let said = fixture.refused().await;
     assert!(said.contains("slot \"green\" of group \"shop\" has 50 % of the traffic"), "{said}");
     assert_eq!(fixture.preview().await, "green");
-    fixture.host.type_line(advice(&said)).unwrap();
+    fixture.host.run(advice(&said)).unwrap();
     assert!(fixture.host.nginx.admin().group("shop").await.unwrap().route.is_all_on("blue"));
     assert_eq!(fixture.host.deploy("2").await.unwrap().code, 0);
     assert_eq!(users.answers().1, 0, "nobody was hurt");
@@ -122,7 +122,7 @@ async fn the_fallback_of_a_trial_is_not_started_anew() {
     fixture.change("shop", json!({"active": "green", "lease_ms": 60_000})).await;
     let said = fixture.refused().await;
     assert!(said.contains("slot \"blue\" of group \"shop\" takes the traffic back"), "{said}");
-    fixture.host.type_line(advice(&said)).unwrap();
+    fixture.host.run(advice(&said)).unwrap();
     assert!(fixture.host.nginx.admin().group("shop").await.unwrap().route.is_all_on("green"));
     assert_eq!(fixture.host.deploy("2").await.unwrap().code, 0);
     assert_eq!(fixture.host.active().await.unwrap(), "blue");
@@ -147,7 +147,7 @@ async fn servers_with_users_of_another_group_are_not_started_anew() {
         ),
         "{said}"
     );
-    fixture.host.type_line(advice(&said)).unwrap();
+    fixture.host.run(advice(&said)).unwrap();
     let _users = fixture.host.users().unwrap();
     let deployed = fixture.host.deploy("2").await.unwrap();
     assert_eq!(deployed.code, 0, "{deployed:#?}");
@@ -189,7 +189,7 @@ async fn of_three_slots_the_one_that_nobody_misses() {
     let _users = fixture.host.users().unwrap();
     let mut call = fixture.call().await;
     // So that the next one in the order of the configuration is the warm one, with the call.
-    fixture.host.type_line("cutover deploy shop --version 2 --to red").unwrap();
+    fixture.host.run("cutover deploy shop --version 2 --to red").unwrap();
     cutover_tests::wait::until_async(cutover_tests::wait::PATIENCE, "a preview of green", async || {
         fixture.preview().await == "green"
     })

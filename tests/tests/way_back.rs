@@ -133,7 +133,7 @@ async fn a_bad_first_deployment_stays_and_its_advice_makes_nothing_worse() {
     // The release is mended; it goes to the slot that is free.
     let _blue = Backend::start_at("blue", blue_at).await.unwrap();
     users.more(15).await.unwrap();
-    host.type_line(&advice.replace("VERSION", "2")).unwrap();
+    host.run(&advice.replace("VERSION", "2")).unwrap();
     assert_eq!(host.active().await.unwrap(), "blue");
 }
 

@@ -1,4 +1,4 @@
-//! One connection of a backend: reads requests, does to each what the rules say, keeps the truth.
+//! One connection of a backend: reads requests, performs the action for each, and counts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,14 +11,14 @@ use super::counting_stream::CountingStream;
 use super::{Action, Answer, Shared};
 use crate::http1::{Head, Reader, message};
 
-/// Bodies come in all sizes, from one packet to several buffers of nginx.
+/// Varies the size of bodies from one packet to several of nginx's buffers.
 static SIZE: AtomicUsize = AtomicUsize::new(0);
 
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let stream = CountingStream::new(stream, Arc::clone(&shared));
     let mut connection = Connection { stream, reader: Reader::default(), shared, served: 0 };
-    // A connection that breaks is nginx's right; what it meant for a request is in the truth.
+    // nginx may close a connection at any time. The counts say what that meant for a request.
     while let Ok(true) = connection.request().await {}
 }
 
@@ -26,11 +26,11 @@ struct Connection {
     stream: CountingStream,
     reader: Reader,
     shared: Arc<Shared>,
-    /// Requests so far.
+    /// Requests read from this connection.
     served: u64,
 }
 
-/// Keeps the gauge right however the request ends, also when the whole backend dies.
+/// Decrements the gauge on drop, also when the backend is stopped in the middle of a request.
 struct InFlight(Arc<Shared>);
 
 impl Drop for InFlight {
@@ -40,7 +40,7 @@ impl Drop for InFlight {
 }
 
 impl Connection {
-    /// Serves one request; whether there can be another.
+    /// Serves one request. Returns whether the connection can take another one.
     async fn request(&mut self) -> Result<bool> {
         let Some(head) = self.reader.head(&mut self.stream).await? else { return Ok(false) };
         let [_, target, _] = &head.line;
@@ -105,7 +105,7 @@ impl Connection {
             }
         }
         let message = self.message(head, checksum, answer);
-        // Before it is sent: whoever has the answer in hand finds it in the truth.
+        // Counted before it is sent, so that a client that has the answer finds it in the counts.
         *self.shared.truth().answered.entry(answer.status).or_default() += 1;
         if self.stream.write_all(&message).await.is_err() {
             *self.shared.truth().answered.entry(answer.status).or_default() -= 1;
@@ -114,7 +114,7 @@ impl Connection {
         Ok(!answer.closes && !head.closes())
     }
 
-    /// `checksum`: of the request's body.
+    /// `checksum` is that of the request's body.
     fn message(&self, head: &Head, checksum: u32, answer: &Answer) -> Vec<u8> {
         let slot = self.shared.slot.as_str();
         let [method, target, _] = &head.line;
@@ -164,7 +164,7 @@ impl Connection {
         }
     }
 
-    /// Counts it; there is no next request on such a connection.
+    /// Counts an abandoned request. The connection takes no further one.
     fn abandoned(&self) -> bool {
         self.shared.truth().abandoned += 1;
         false

@@ -1,4 +1,4 @@
-//! A stream that counts what goes over it.
+//! A TCP stream that counts the bytes it carries.
 
 use std::io;
 use std::pin::Pin;

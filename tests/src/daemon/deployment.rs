@@ -1,4 +1,4 @@
-//! A `cutover deploy --json` under way, and how it ended.
+//! A running `cutover deploy --json`, and its result.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
-/// What one deployment may take before whoever waits for it gives up.
+/// How long a test waits for one deployment.
 pub(super) const LIMIT: Duration = Duration::from_secs(90);
 
 /// One line of `--json`.
@@ -19,14 +19,14 @@ pub struct DeploymentEvent {
     /// The phase it is in, as in `probing`.
     #[serde(default)]
     pub phase: String,
-    /// For people.
+    /// A text for the operator.
     #[serde(default)]
     pub message: String,
     /// Only in the last line: `completed`, `failed`, `rolled_back` or `stuck`.
     pub outcome: Option<String>,
 }
 
-/// A deployment under way. The command is killed when this goes; the deployment goes on in the daemon.
+/// A deployment in progress. Drop kills the command; the deployment goes on in the daemon.
 #[derive(Debug)]
 pub struct Deployment {
     child: Child,
@@ -34,16 +34,16 @@ pub struct Deployment {
     events: Vec<DeploymentEvent>,
 }
 
-/// How the command ended.
+/// The result of the command.
 #[derive(Clone, Debug)]
 pub struct Deployed {
     /// Its exit code; -1 when a signal ended it.
     pub code: i32,
-    /// The last line's outcome; empty when there is none.
+    /// The outcome in the last line; empty when there is none.
     pub outcome: String,
-    /// Every line, in order.
+    /// All lines, in order.
     pub events: Vec<DeploymentEvent>,
-    /// What went to standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn exit_code(outcome: &str) -> Result<i32> {
 }
 
 impl Deployed {
-    /// The phases it went through, in order.
+    /// The phases of the deployment, in order.
     pub fn phases(&self) -> Vec<&str> {
         let mut phases: Vec<_> = self.events.iter().map(|event| event.phase.as_str()).collect();
         phases.dedup();
@@ -83,7 +83,7 @@ impl Deployment {
     pub async fn next(&mut self) -> Result<Option<DeploymentEvent>> {
         let line = tokio::time::timeout(LIMIT, self.lines.next_line())
             .await
-            .with_context(|| format!("`cutover deploy` said nothing for {LIMIT:?}"))??;
+            .with_context(|| format!("`cutover deploy` printed nothing for {LIMIT:?}"))??;
         let Some(line) = line else { return Ok(None) };
         let event: DeploymentEvent =
             serde_json::from_str(&line).with_context(|| format!("failed to read the event {line:?}"))?;
@@ -91,7 +91,7 @@ impl Deployment {
         Ok(Some(event))
     }
 
-    /// Waits for the begin of a phase; an error when the command ends before.
+    /// Waits for the beginning of a phase. Fails when the command ends first.
     pub async fn phase(&mut self, phase: &str) -> Result<()> {
         while let Some(event) = self.next().await? {
             if event.phase == phase {
@@ -99,10 +99,10 @@ impl Deployment {
             }
         }
         let Deployed { events, stderr, .. } = self.end().await?;
-        anyhow::bail!("the deployment never was {phase}: {events:?} {stderr}")
+        anyhow::bail!("the deployment never reached {phase:?}: {events:?} {stderr}")
     }
 
-    /// Follows it to its end.
+    /// Waits for the end of the command.
     pub async fn finish(mut self) -> Result<Deployed> {
         while self.next().await?.is_some() {}
         self.end().await

@@ -1,17 +1,17 @@
-//! What makes an answer right.
+//! Checks a single answer.
 //!
-//! A slot's own answer names the slot twice, in header `x-slot` and in its JSON body as `slot`, and the request as
-//! `request_id`: a mixture of two answers, or somebody else's, does not pass. Where it names a `checksum`, that is of the body
-//! that was sent. An answer that nginx made itself is no slot's, unless the configuration adds `x-cutover-slot`.
+//! A backend names its slot in header `x-slot` and as `slot` in the JSON body, and the request as `request_id`. So a mixture
+//! of two answers, or the answer to another request, does not pass. A `checksum` in the body is that of the request's body.
+//! An answer that nginx generated belongs to no slot, unless the configuration adds `x-cutover-slot`.
 
 use crate::http1::Head;
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Clone, Debug)]
 pub struct RequestOutcome {
-    /// The slot that answered, or for which nginx answered, as far as it can be told.
+    /// The slot that answered, or for which nginx answered, if known.
     pub slot: Option<String>,
-    /// The status, if an answer came.
+    /// The status, if there was an answer.
     pub status: Option<u16>,
     /// The application's version, if the answer names one in `x-version`.
     pub version: Option<String>,
@@ -20,13 +20,13 @@ pub struct RequestOutcome {
 }
 
 impl RequestOutcome {
-    /// No answer, or not a whole one.
+    /// The outcome of a request without a complete answer.
     pub fn lost(why: String) -> Self {
         Self { slot: None, status: None, version: None, wrong: Some(why) }
     }
 }
 
-/// Judges an answer to the request with this id, which had the body `sent`.
+/// Checks the answer to the request with this id and the body `sent`.
 pub fn check(id: u64, sent: &[u8], head: &Head, body: &[u8]) -> RequestOutcome {
     let status = head.status().ok();
     let own = head.header("x-slot");

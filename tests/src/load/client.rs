@@ -43,7 +43,8 @@ pub(super) async fn fresh(shared: Arc<Shared>) {
     }
 }
 
-/// A request on a fresh connection, where no excuse counts; the connection, if it can be used again.
+/// Sends a request on a fresh connection, where a close without an answer is a failure. Returns the connection if it can
+/// be used again.
 async fn once(shared: &Shared, id: u64, request: &Request, close: bool) -> Option<Connection> {
     let connecting = tokio::time::timeout(shared.plan.limit, TcpStream::connect(shared.plan.address)).await;
     let sent = Instant::now();
@@ -83,9 +84,9 @@ struct Connection {
 
 enum Exchange {
     Answered(Head, Vec<u8>),
-    /// Ended before the first byte of the answer.
+    /// The connection ended before the first byte of the answer.
     ClosedBefore,
-    /// Ended amid the answer, or none came in time.
+    /// The connection ended within the answer, or the answer was late.
     Lost(String),
 }
 
@@ -102,14 +103,14 @@ impl Connection {
         ];
         let bytes = message(&line, &headers, request.body.as_bytes());
         let exchange = async {
-            // A failed write is a closed connection; whether an answer had begun shows in reading.
+            // After a failed write the connection is closed; reading shows whether an answer had begun.
             let written = self.stream.write_all(&bytes).await;
             match self.reader.head(&mut self.stream).await {
                 Ok(Some(head)) if written.is_ok() => match self.reader.body(&mut self.stream, &head).await {
                     Ok(body) => Exchange::Answered(head, body),
                     Err(error) => Exchange::Lost(format!("{error:#}")),
                 },
-                Ok(Some(head)) => Exchange::Lost(format!("answered amid the request: {:?}", head.line)),
+                Ok(Some(head)) => Exchange::Lost(format!("answered before the request was sent: {:?}", head.line)),
                 Ok(None) => Exchange::ClosedBefore,
                 Err(error) => Exchange::Lost(format!("{error:#}")),
             }

@@ -1,4 +1,4 @@
-//! What a load has counted.
+//! The counts of a load.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 use super::check::RequestOutcome;
 use crate::slot_oracle::SlotOracle;
 
-/// Counts of a load.
+/// The counts of a load.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Requests that have an outcome.
+    /// Finished requests.
     pub total: u64,
-    /// Answers from a slot that had lost the traffic before the request was sent, or that did not have it yet.
+    /// Answers from a slot that had already lost the traffic when the request was sent, or did not have it yet.
     pub stale: u64,
     /// Kept-alive connections that nginx closed before the first byte of an answer; the request was sent again.
     pub reconnects: u64,
-    /// Requests without a whole, right answer.
+    /// Requests without a complete, correct answer.
     pub failures: Vec<Failure>,
-    /// Answers of each slot, right or wrong.
+    /// Answers by slot, correct or not.
     pub by_slot: BTreeMap<String, u64>,
-    /// Answers of each version of the application that names one, right or wrong.
+    /// Answers by the application's version, correct or not.
     pub by_version: BTreeMap<String, u64>,
     doubtful: Vec<Doubtful>,
 }
 
-/// A request without a whole, right answer.
+/// A request without a complete, correct answer.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// When that was certain.
+    /// When the request failed.
     pub at: Instant,
-    /// What came instead.
+    /// How it failed.
     pub outcome: RequestOutcome,
 }
 
@@ -42,12 +42,12 @@ struct Doubtful {
 }
 
 impl Report {
-    /// Requests without a whole, right answer.
+    /// Requests without a complete, correct answer.
     pub fn failed(&self) -> u64 {
         self.failures.len() as u64
     }
 
-    /// From the first bad answer to the last.
+    /// The time from the first failure to the last.
     pub fn bad_for(&self) -> Duration {
         let times = || self.failures.iter().map(|failure| failure.at);
         times().min().zip(times().max()).map_or(Duration::ZERO, |(first, last)| last - first)
@@ -69,7 +69,7 @@ impl Report {
         }
     }
 
-    /// Judges once more what was wrong when it came: an observed switch is known only after it has happened.
+    /// Checks stale answers again, because an observed switch is known only after it has happened.
     pub fn settle(&mut self, expected: &SlotOracle) {
         self.doubtful.retain(|doubtful| !expected.allows(&doubtful.slot, doubtful.sent, doubtful.answered));
         self.stale = self.doubtful.len() as u64;

@@ -1,14 +1,14 @@
-//! How a test describes its nginx.
+//! The configuration of a test's nginx.
 //!
-//! In every text `%%name%%` stands for a variable:
+//! In every text `%%name%%` is replaced by a variable:
 //!
-//! | variable | is |
+//! | variable | value |
 //! |---|---|
 //! | `%%prefix%%` | the folder of this nginx; `%%prefix%%/state` exists, for `cutover_state` |
 //! | `%%listen:NAME%%` | `127.0.0.1:PORT` with a free port, the same for each use of the name; see [`Nginx::address`] |
 //! | `%%admin%%` | `unix:PREFIX/admin.sock`; see [`Nginx::admin`] |
-//! | `%%module%%` | path of the module that was built for this nginx |
-//! | others | what [`Builder::set`] gave |
+//! | `%%module%%` | the path of the module for this nginx |
+//! | others | set with [`Builder::set`] |
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::flavour::Flavour;
 use crate::ports;
 use crate::temp::TempDir;
 
-/// Workers of an nginx, unless told otherwise: two, so that what one of them knows and the other does not would show.
+/// The default number of workers: two, so that a difference between workers shows.
 const WORKERS: usize = 2;
 
 /// Builds an [`Nginx`].
@@ -52,55 +52,55 @@ impl Builder {
         }
     }
 
-    /// Another nginx than the environment asks for.
+    /// Uses another flavour than the one in `CUTOVER_NGINX`.
     pub fn flavour(mut self, flavour: Flavour) -> Self {
         self.flavour = Some(flavour);
         self
     }
 
-    /// Another number of workers than two.
+    /// Sets the number of workers; the default is two.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
-    /// Stock nginx: does not load the module.
+    /// Does not load the module.
     pub fn without_module(mut self) -> Self {
         self.without_module = true;
         self
     }
 
-    /// Gives `%%name%%` a value.
+    /// Sets the value of `%%name%%`.
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// Starts nginx through another program: `env`, `prlimit`.
+    /// Starts nginx through another program, such as `env` or `prlimit`.
     pub fn through(mut self, program: &[&str]) -> Self {
         self.through = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
-    /// Lines for the main context, before `events`.
+    /// Sets lines of the main context, before `events`.
     pub fn main(mut self, text: &str) -> Self {
         text.clone_into(&mut self.main);
         self
     }
 
-    /// What is inside `http { }`.
+    /// Sets the content of `http { }`.
     pub fn http(mut self, text: &str) -> Self {
         text.clone_into(&mut self.http);
         self
     }
 
-    /// The whole file, in place of the usual frame around [`main`](Self::main) and [`http`](Self::http).
+    /// Sets the whole file; [`main`](Self::main) and [`http`](Self::http) are then ignored.
     pub fn whole(mut self, text: &str) -> Self {
         self.whole = Some(text.to_owned());
         self
     }
 
-    /// Creates the folder and writes the configuration; nginx does not run yet.
+    /// Creates the folder and writes the configuration, without starting nginx.
     pub fn build(self) -> Result<Nginx> {
         let flavour = self.flavour.map_or_else(Flavour::from_env, Ok)?;
         let linked_in = flavour.has_module_linked_in();
@@ -147,12 +147,12 @@ impl Builder {
 }
 
 impl Nginx {
-    /// Replaces what is inside `http { }`; takes effect with the next start, reload or upgrade.
+    /// Replaces the content of `http { }`. It takes effect with the next start, reload or upgrade.
     pub fn write_http(&self, http: &str) -> Result<()> {
         self.write("", http)
     }
 
-    /// Replaces the lines of the main context and what is inside `http { }`.
+    /// Replaces the lines of the main context and the content of `http { }`.
     pub fn write(&self, main: &str, http: &str) -> Result<()> {
         self.write_whole(&FRAME.replace("%%main%%", main).replace("%%http%%", http))
     }
@@ -160,13 +160,13 @@ impl Nginx {
     /// Replaces the whole configuration file.
     pub fn write_whole(&self, text: &str) -> Result<()> {
         let text = self.fill_in(text)?;
-        // By rename: nginx may be reading it.
+        // By rename, because nginx may be reading the file.
         let new = self.prefix().join("nginx.conf.new");
         fs::write(&new, text)?;
         fs::rename(&new, self.prefix().join("nginx.conf")).context("failed to write nginx.conf")
     }
 
-    /// Gives `%%name%%` another value from the next write on.
+    /// Changes the value of `%%name%%` for later writes.
     pub fn set(&self, name: &str, value: impl ToString) {
         let mut variables = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
         variables.insert(name.to_owned(), value.to_string());
@@ -178,7 +178,7 @@ impl Nginx {
         while let Some((before, after)) = rest.split_once("%%") {
             filled.push_str(before);
             let Some((name, tail)) = after.split_once("%%") else {
-                bail!("lone %% in the configuration: {after}")
+                bail!("unpaired %% in the configuration: {after}")
             };
             filled.push_str(&self.variable(name)?);
             rest = tail;
@@ -201,7 +201,7 @@ impl Nginx {
         variables
             .get(name)
             .cloned()
-            .with_context(|| format!("the configuration uses %%{name}%%, which nobody set"))
+            .with_context(|| format!("the configuration uses %%{name}%%, which is not set"))
     }
 }
 

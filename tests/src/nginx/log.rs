@@ -1,7 +1,7 @@
-//! The error log, and what a teardown finds wrong with it.
+//! The error log, and the teardown's check of it.
 //!
-//! No line may be `[alert]`, `[emerg]` or tell that a process "exited on signal", unless the test said that it expects it; and what
-//! the test expects must be there.
+//! No line may contain `[alert]`, `[emerg]` or "exited on signal" unless the test expects it. Each expected line must be
+//! there.
 
 use std::sync::PoisonError;
 
@@ -14,7 +14,7 @@ impl Nginx {
         String::from_utf8_lossy(&raw).into_owned()
     }
 
-    /// Allows, and demands, a line with `text` that would otherwise fail the teardown.
+    /// Allows and requires a line with `text`, which would otherwise fail the teardown.
     pub fn expect_in_log(&self, text: &str) {
         self.expected_in_log.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
     }
@@ -26,7 +26,7 @@ impl Nginx {
         lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n")
     }
 
-    /// What is wrong with the error log; empty when all is well.
+    /// Unexpected lines and missing ones; empty when the log is as expected.
     pub fn complaints(&self) -> Vec<String> {
         let expected = self.expected_in_log.lock().unwrap_or_else(PoisonError::into_inner);
         complaints(&self.error_log(), &expected)
@@ -42,7 +42,7 @@ fn complaints(log: &str, expected: &[String]) -> Vec<String> {
     log.lines()
         .filter(bad)
         .map(str::to_owned)
-        .chain(missing.map(|text| format!("expected, but not there: {text}")))
+        .chain(missing.map(|text| format!("missing: {text}")))
         .collect()
 }
 
@@ -57,14 +57,14 @@ mod tests {
 ";
 
     #[test]
-    fn an_alert_is_a_complaint_unless_expected() {
+    fn an_unexpected_alert_is_a_complaint() {
         assert_eq!(complaints(LOG, &[]).len(), 1);
         assert_eq!(complaints(LOG, &["exited on signal 9".into()]), Vec::<String>::new());
     }
 
     #[test]
-    fn what_is_expected_must_be_there() {
+    fn a_missing_expected_line_is_a_complaint() {
         let found = complaints("", &["exited on signal 11".into()]);
-        assert_eq!(found, ["expected, but not there: exited on signal 11"]);
+        assert_eq!(found, ["missing: exited on signal 11"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Reload, binary upgrade, and the ways to be killed.
+//! Reload, binary upgrade, and kills.
 
 use anyhow::{Context, Result};
 
@@ -7,26 +7,26 @@ use crate::process::{self, Pid, Signal};
 use crate::wait;
 
 impl Nginx {
-    /// Reloads the configuration (HUP). Returns when the new workers take connections and the old ones have stopped doing
-    /// so; old workers may live on as long as they hold connections. An error when nginx refuses the configuration.
+    /// Reloads the configuration (HUP). Returns when the new workers accept connections and the old ones no longer do; old
+    /// workers live on while they hold connections. Fails when nginx refuses the configuration.
     pub async fn reload(&self) -> Result<()> {
         let (old, log_before) = (self.workers(), self.error_log().len());
         process::signal(self.master()?, Signal::HUP)?;
         self.wait_for_workers(&old, log_before).await?;
-        wait::until("the old workers to stop taking connections", || {
+        wait::until("the old workers to stop accepting connections", || {
             self.workers().iter().all(|pid| !old.contains(pid))
         })
         .await
     }
 
-    /// Replaces the running program (USR2, then WINCH and QUIT for the old master). Returns when the new one is alone in
-    /// taking connections and the old master has ended; all without a connection refused.
+    /// Replaces the running program (USR2, then WINCH and QUIT for the old master). Returns when the old master has ended.
+    /// nginx accepts connections all the time.
     pub async fn upgrade(&self) -> Result<()> {
         let old = self.begin_upgrade().await?;
         self.retire(old).await
     }
 
-    /// The first half: two masters run, and the workers of both take connections. Returns the old master.
+    /// Begins an upgrade: two masters run, and the workers of both accept connections. Returns the old master.
     pub async fn begin_upgrade(&self) -> Result<Pid> {
         let old = self.master()?;
         let (old_workers, log_before) = (self.workers(), self.error_log().len());
@@ -40,15 +40,15 @@ impl Nginx {
         Ok(old)
     }
 
-    /// The second half: the old master's workers finish what they hold, and it ends.
+    /// Completes an upgrade: the old master's workers finish their requests, then the old master ends.
     pub async fn retire(&self, old: Pid) -> Result<()> {
         process::signal(old, Signal::WINCH)?;
         process::signal(old, Signal::QUIT)?;
         process::gone(&[old], wait::PATIENCE).await
     }
 
-    /// The other second half: the new master ends, and the old one is in charge again. If its workers were dismissed, HUP it
-    /// before.
+    /// Takes an upgrade back: the new master ends, and the old one continues. If the old master's workers have been told
+    /// to stop, send it HUP first.
     pub async fn take_back(&self, old: Pid) -> Result<()> {
         let new = self.master()?;
         process::signal(new, Signal::QUIT)?;
@@ -56,10 +56,10 @@ impl Nginx {
         wait::until("the old master's pid file", || self.master().is_ok_and(|master| master == old)).await
     }
 
-    /// SIGKILL to every process. To be expected in the log: nothing, since nobody is left to write it.
+    /// Sends SIGKILL to all processes. No process is left to log it.
     pub async fn kill_all(&self) -> Result<()> {
         let pids = self.pids();
-        // The master first: it would log the death of its workers and start others.
+        // The master first, because it would log the end of its workers and start others.
         let master = self.master()?;
         process::signal(master, Signal::KILL)?;
         pids.iter().filter(|pid| **pid != master).for_each(|pid| {
@@ -68,7 +68,7 @@ impl Nginx {
         process::gone(&pids, wait::PATIENCE).await
     }
 
-    /// SIGKILL to one worker; returns when the master has started another. Allows the alert that this writes.
+    /// Sends SIGKILL to one worker. Returns when the master has started another one. Expects the alert in the log.
     pub async fn kill_worker(&self) -> Result<Pid> {
         let before = self.workers();
         let victim = *before.first().context("nginx has no worker")?;
@@ -82,7 +82,7 @@ impl Nginx {
         Ok(victim)
     }
 
-    /// SIGKILL to the master alone: its workers run on without one.
+    /// Sends SIGKILL to the master; its workers run on.
     pub async fn kill_master(&self) -> Result<Pid> {
         let master = self.master()?;
         process::signal(master, Signal::KILL)?;
@@ -90,8 +90,8 @@ impl Nginx {
         Ok(master)
     }
 
-    /// TERM to the masters, and a moment to end: a fast, clean end, so that the log of the teardown is nginx's own.
-    pub(super) fn end_politely(&self) {
+    /// Sends TERM to the masters and waits up to two seconds, so that nginx can log its own end.
+    pub(super) fn terminate(&self) {
         let pids = self.pids();
         for pid in &pids {
             if process::title(*pid).starts_with("nginx: master") {

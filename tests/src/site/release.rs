@@ -1,4 +1,4 @@
-//! A release of the shop: what a real one would carry in its package.
+//! A release of the shop: the metadata that a real package would contain.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 /// One release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// As answers name it.
+    /// The version in its answers.
     pub version: String,
-    /// The schema version it was written for.
+    /// The schema version that it needs.
     pub schema: u32,
-    /// What is wrong with it, in the words of `shop serve --fault`.
+    /// Its fault, as `shop serve --fault` takes it.
     pub fault: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl Release {
         Self { version: version.to_owned(), schema, fault: fault.map(str::to_owned) }
     }
 
-    /// Puts it where the operator's commands find it.
+    /// Writes it to the folder that the operator's commands read.
     pub fn publish(&self, prefix: &Path) -> Result<()> {
         let folder = prefix.join("releases");
         fs::create_dir_all(&folder)?;
@@ -31,7 +31,7 @@ impl Release {
         Ok(())
     }
 
-    /// Finds a published release. Any other version is a good one: to play with.
+    /// Finds a published release. Any other version is a good release with schema 3.
     pub fn find(prefix: &Path, version: &str) -> Result<Self> {
         match fs::read(prefix.join("releases").join(format!("{version}.json"))) {
             Ok(json) => {

@@ -1,4 +1,4 @@
-//! What the database really looks like: read from the file, not asked from the shop.
+//! The schema of the database, read from the file and not from the shop.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rusqlite::{Connection, OpenFlags};
 
-/// The schema: every column of every table, and every migration that is on record.
+/// All columns of all tables, and the newest migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema {
-    /// The newest migration on record.
+    /// The newest migration in `schema_migrations`.
     pub version: u32,
     columns: BTreeSet<String>,
 }
@@ -31,7 +31,7 @@ impl Schema {
         Ok(Self { version, columns })
     }
 
-    /// What `self` has and `other` has not, for people.
+    /// The columns that `self` has and `other` does not, as text.
     pub fn beyond(&self, other: &Self) -> String {
         self.columns.difference(&other.columns).cloned().collect::<Vec<_>>().join(", ")
     }

@@ -1,7 +1,7 @@
 //! The slots of the shop: one process each.
 //!
-//! Under the prefix: `slots/SLOT.address` (fixed), `slots/SLOT.pid` and `slots/SLOT.log`. A slot runs detached, in a process group of
-//! its own, and outlives the command that started it and the daemon that called that.
+//! Each slot has the files `slots/SLOT.address` (fixed), `slots/SLOT.pid` and `slots/SLOT.log` under the prefix. It runs in
+//! its own process group and outlives the command that started it and the daemon.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use super::{Release, database};
 use crate::flavour;
 use crate::process::{self, Pid, Signal};
 
-/// How long a slot may take to finish what it holds before it is killed.
+/// The shutdown grace: a slot that has not finished its requests by then is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Gives each slot its address.
+/// Writes the address of each slot.
 pub(super) fn prepare<'a>(prefix: &Path, slots: impl Iterator<Item = (&'a str, SocketAddr)>) -> Result<()> {
     fs::create_dir(prefix.join("slots"))?;
     for (slot, address) in slots {
@@ -28,7 +28,7 @@ pub(super) fn prepare<'a>(prefix: &Path, slots: impl Iterator<Item = (&'a str, S
     Ok(())
 }
 
-/// Runs a release in a slot; nothing to do when it runs there already.
+/// Runs a release in a slot. Does nothing when it already runs there.
 pub fn start(prefix: &Path, slot: &str, release: &Release) -> Result<()> {
     if let Some(pid) = running(prefix, slot)
         && process::title(pid).contains(&format!("--version {} ", release.version))
@@ -58,7 +58,7 @@ pub fn start(prefix: &Path, slot: &str, release: &Release) -> Result<()> {
     Ok(())
 }
 
-/// Stops what runs in a slot; nothing to do when nothing does.
+/// Stops the release in a slot, if one runs there.
 pub fn stop(prefix: &Path, slot: &str) -> Result<()> {
     let Some(pid) = running(prefix, slot) else { return Ok(()) };
     process::signal(pid, Signal::TERM)?;
@@ -71,7 +71,7 @@ pub fn stop(prefix: &Path, slot: &str) -> Result<()> {
     Ok(())
 }
 
-/// The process in a slot, if one runs there. The id may have passed on to somebody else: the command line must be the shop's, with this database.
+/// The process in a slot, if one runs there. The id may have been reused, so the command line must name this database.
 pub fn running(prefix: &Path, slot: &str) -> Option<Pid> {
     let pid = process::from_file(&file(prefix, slot, "pid")).ok()?;
     (process::alive(pid) && process::title(pid).contains(&*database(prefix).to_string_lossy())).then_some(pid)
