@@ -1,4 +1,4 @@
-//! The admin API: its answers, its errors, and who may use it (promise 9).
+//! The admin API: its replies, its errors, and its access control (promise 9).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,14 +23,14 @@ const HTTP: &str = "
     server { listen %%listen:tcp%%; location / { cutover_api write=on; } }
 ";
 
-/// Method, path, headers and body of a call; status, code and words of its answer.
+/// Method, path, headers and body of a call; status, error code and a part of the message of its reply.
 type Refusal<'a> = (&'a Method, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, ErrorCode, &'a str);
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const ROUTE: &str = "/v1/groups/shop/route";
 
 async fn started() -> Nginx {
-    // Where nginx has no zones, the servers of both slots are those of the configuration.
+    // Without the zone module, the servers of both slots come from the configuration.
     let zones = !Flavour::from_env().unwrap().is_without("http_upstream_zone_module").unwrap();
     let zone = if zones { "zone g 64k;" } else { "" };
     Nginx::builder().set("uid", "daemon").set("zone", zone).http(HTTP).start().await.unwrap()
@@ -81,7 +81,7 @@ async fn a_switch_is_answered_with_the_new_state() {
     );
     assert!(line.contains(r#"reason: "release 2\nwith \"quotes\"""#), "{line}");
 
-    // To where it is already: nothing moves.
+    // A switch to the active slot changes nothing.
     let again = admin.switch("shop", "green").await.unwrap();
     assert_eq!((again.route.active.as_str(), again.route.generation), ("green", 1));
     assert_eq!(admin.switch_if("shop", "blue", 1).await.unwrap().status, 200);
@@ -98,7 +98,7 @@ async fn of_two_operators_one_is_told_where_the_traffic_is() {
     assert_eq!(failure.error.code, ErrorCode::GenerationMismatch);
     assert_eq!(failure.group.unwrap().route.active, "green");
 
-    // Many at once with the same generation: exactly one wins.
+    // Of many concurrent calls with the same generation exactly one succeeds.
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let admin = admin.clone();
@@ -109,7 +109,7 @@ async fn of_two_operators_one_is_told_where_the_traffic_is() {
     assert_eq!(answers, [vec![200], vec![412; 19]].concat());
 }
 
-/// Who does not know whether an earlier change of theirs is still under way can see to it that it comes too late.
+/// A caller that does not know the outcome of an earlier call can make that call fail.
 #[tokio::test]
 async fn a_fence_makes_older_changes_too_late() {
     let nginx = started().await;
@@ -200,14 +200,14 @@ async fn every_refusal_has_a_code_and_a_sentence() {
         let allow = (status == 405).then_some(if path == ROUTE { "PUT" } else { "GET, HEAD" });
         assert_eq!(reply.allow.as_deref(), allow, "{method} {path}");
     }
-    assert_eq!(admin.group("shop").await.unwrap().route.generation, 0, "no refusal moved anything");
+    assert_eq!(admin.group("shop").await.unwrap().route.generation, 0, "no refused call changes the route");
     assert_eq!(admin.raw(get, "/read/v1/groups/shop", &[], "").await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn bodies_come_in_every_shape() {
     let nginx = started().await;
-    // Larger than nginx's buffer, so it arrives in a file; in chunks; slowly.
+    // Larger than nginx's buffer, so nginx writes it to a file. Then in chunks, slowly.
     let reason = "x".repeat(30_000);
     let reply = nginx
         .admin()
@@ -256,7 +256,7 @@ async fn a_client_that_leaves_early_harms_nobody() {
         stream.writable().await.unwrap();
         stream.try_write(part.as_bytes()).unwrap();
     }
-    // Sends all and does not wait for the answer, many times: the flush finds no client any more.
+    // Complete calls whose client closes without waiting for the reply: the client is gone when the flush has finished.
     for n in 0..50 {
         let body = format!("{{\"active\":\"{}\"}}", if n % 2 == 0 { "green" } else { "blue" });
         let text = format!(
@@ -347,13 +347,13 @@ async fn another_slot_can_be_chosen_to_stand_by() {
         assert_eq!(standby().await, "red", "after {slot}");
     }
     nginx.reload().await.unwrap();
-    assert_eq!(standby().await, "red", "over a reload");
+    assert_eq!(standby().await, "red", "kept over a reload");
     nginx.admin().switch("shop", "red").await.unwrap();
-    assert_eq!(standby().await, "blue", "what has the traffic does not stand by");
+    assert_eq!(standby().await, "blue", "the active slot is not the standby");
     nginx.admin().switch("shop", "blue").await.unwrap();
     nginx.kill_all().await.unwrap();
     nginx.start().await.unwrap();
-    assert_eq!(standby().await, "green", "forgotten with nginx");
+    assert_eq!(standby().await, "green", "lost in a restart of nginx");
 }
 
 async fn three_slots() -> Nginx {

@@ -1,4 +1,4 @@
-//! Groups of backend names: `$cutover_upstream` gives the slot's name in place of the backend's, as ingress-nginx is entered.
+//! Groups with `backend`: `$cutover_upstream` replaces the backend's name by the slot's upstream, as for ingress-nginx.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use cutover_core::api::Slot;
 use cutover_tests::{Action, Backend, Client, Nginx, client, wait};
 
-/// As the locations that ingress-nginx generates: a `set`, then the snippet with ours, then a proxy_pass by the variable.
+/// Locations like those that ingress-nginx generates: a `set`, a snippet with `$cutover_upstream`, a `proxy_pass` with a
+/// variable.
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
     upstream shop-shop-http       { server %%blue%%; keepalive 4; }
@@ -122,7 +123,7 @@ async fn the_backend_of_a_group_becomes_that_of_its_slot() {
     for _ in 0..20 {
         assert_eq!(slot(&mut client, "/shop").await, "green", "a kept connection");
     }
-    assert_eq!(slot(&mut client, "/preview").await, "blue", "the standby door");
+    assert_eq!(slot(&mut client, "/preview").await, "blue", "a preview of the standby");
 }
 
 #[tokio::test]
@@ -135,8 +136,8 @@ async fn other_backends_come_back_as_they_are() {
     assert_eq!(none.body, b"<>", "an empty name stays empty");
 }
 
-/// nginx evaluates a variable once for the length of its value and once for the value: names of different lengths would
-/// run over the end of the buffer if the two were drawn apart.
+/// nginx evaluates a variable once for the length of its value and once for the value. Both evaluations must choose the same
+/// slot: names of different lengths would overflow the buffer.
 #[tokio::test]
 async fn a_drawn_name_is_whole() {
     let (nginx, _backends) = start().await;
@@ -192,7 +193,7 @@ async fn requests_are_counted_when_they_end() {
     backends[0].on("/", Action::status(503));
     slot(&mut client, "/shop").await;
     backends[0].on("/", Action::Cut);
-    // nginx meets the end of a kept connection first, and tries a fresh one.
+    // nginx finds its kept connection closed, and tries a fresh one.
     assert_eq!(client.request("GET", "/shop", &[]).await.unwrap().status, 502);
     let blue = counted(&nginx, "blue", 7).await;
     assert_eq!((blue.counters.requests, blue.counters.in_flight), (7, 0));
@@ -254,7 +255,7 @@ fn without_the_variable_such_a_group_is_refused() {
     );
 }
 
-/// `limit_req` answers 503 by default, as a balancer does that finds nobody: the slot had no part in it.
+/// `limit_req` answers 503 before nginx chooses a peer, so the slot has not failed.
 #[tokio::test]
 async fn what_a_limit_refuses_is_not_held_against_a_slot() {
     let (nginx, _backends) = start().await;
@@ -269,12 +270,12 @@ async fn what_a_limit_refuses_is_not_held_against_a_slot() {
         let green = nginx.admin().group("shop").await.unwrap().slot("green").unwrap().clone();
         (green.counters.in_flight, green.counters.requests) == (0, 1)
     };
-    wait::until_async(wait::PATIENCE, "the ten to be over", settled).await.unwrap();
+    wait::until_async(wait::PATIENCE, "all ten requests to end", settled).await.unwrap();
     let group = nginx.admin().group("shop").await.unwrap();
     assert_eq!((group.route.active.as_str(), group.slot("green").unwrap().failures.no_peer), ("green", 0));
 }
 
-/// As `custom-http-errors` of ingress-nginx makes it: the attempts of the page for errors are not the slot's.
+/// As with `custom-http-errors` of ingress-nginx: the attempts for the error page do not count for the slot.
 #[tokio::test]
 async fn the_attempts_after_an_internal_redirect_are_not_the_slots() {
     let (nginx, mut backends) = start().await;
@@ -303,7 +304,7 @@ async fn the_attempts_after_an_internal_redirect_are_not_the_slots() {
     guard_goes_back(&nginx).await;
 }
 
-/// A request that is redirected before the slot is tried has nothing to do with it.
+/// A request that is redirected before an attempt does not count for the slot.
 #[tokio::test]
 async fn a_request_that_is_redirected_before_an_attempt_is_none_of_the_slots() {
     let (nginx, backends) = start().await;
@@ -318,7 +319,7 @@ async fn a_request_that_is_redirected_before_an_attempt_is_none_of_the_slots() {
     assert_eq!(backends[2].truth().requests, 3);
 }
 
-/// Each part of a request goes to the same slot, and is counted.
+/// All parts of a request go to the same slot, and each is counted.
 #[tokio::test]
 async fn the_parts_of_a_request_have_one_slot() {
     let (nginx, backends) = start().await;
@@ -333,8 +334,8 @@ async fn the_parts_of_a_request_have_one_slot() {
         for target in ["/page", "/accel"] {
             let before = [backends[0].truth().requests, backends[1].truth().requests];
             client::get(address, target).await.unwrap();
-            let asked = [0, 1].map(|at| backends[at].truth().requests - before[at]);
-            assert!(asked.contains(&0), "{target}: {asked:?}");
+            let requests = [0, 1].map(|at| backends[at].truth().requests - before[at]);
+            assert!(requests.contains(&0), "{target}: {requests:?}");
         }
     }
     let all = async || {
@@ -345,7 +346,7 @@ async fn the_parts_of_a_request_have_one_slot() {
     wait::until_async(wait::PATIENCE, "a hundred parts", all).await.unwrap();
 }
 
-/// However often the slot is named in one request.
+/// Naming the slot many times in one request counts one request in flight.
 #[tokio::test]
 async fn a_slot_that_is_named_often_is_held_once() {
     let (nginx, backends) = start().await;
@@ -362,7 +363,7 @@ async fn a_slot_that_is_named_often_is_held_once() {
     };
     assert_eq!(in_flight().await, [0, 1]);
     assert_eq!(client.answer().await.unwrap().body, "green".repeat(300).as_bytes());
-    wait::until_async(wait::PATIENCE, "nothing in flight", async || in_flight().await == [0, 0])
+    wait::until_async(wait::PATIENCE, "no request in flight", async || in_flight().await == [0, 0])
         .await
         .unwrap();
 }

@@ -1,5 +1,5 @@
-//! `cutover check` on the examples that are shipped: each fits the nginx configuration that is shipped beside it, so
-//! that whoever begins with them begins with something that works.
+//! `cutover check` on the shipped examples: each configuration of the daemon matches the nginx configuration that is shipped
+//! with it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use cutover_tests::{Backend, Nginx, flavour};
 
-/// What `host/cutover.toml` names of the operator's own: keys, and programs below `/usr/local/bin`.
+/// The operator's commands in `host/cutover.toml`: keys, and programs in `/usr/local/bin`.
 const COMMANDS: [(&str, &str); 4] = [
     ("migrate", "shop-migrate"),
     ("revert", "shop-migrate"),
@@ -18,18 +18,18 @@ const COMMANDS: [(&str, &str); 4] = [
     ("decommission", "shop-stop"),
 ];
 
-/// An edge host below a temporary folder, with the examples as they are shipped but for where things are.
+/// An edge host in a temporary folder, with the shipped examples; only their paths and addresses are replaced.
 struct ExampleHost {
     nginx: Nginx,
     _slots: [Backend; 2],
 }
 
 impl ExampleHost {
-    /// `listen` is what the example says of the door for users.
+    /// `listen` is the example's `listen` line for users.
     async fn start(example: &str, listen: &str) -> Self {
         let slots = [Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap()];
         let text = shipped(example);
-        // What is around it is for the host: user, log, pid.
+        // The main context is for a real host: user, log, pid.
         let (_, http) = text.split_once("http {").unwrap();
         let (http, _) = http.rsplit_once('}').unwrap();
         let moved = replace_each(
@@ -40,19 +40,19 @@ impl ExampleHost {
                 ("server 127.0.0.1:3001;", &format!("server {};", slots[1].address())),
                 (listen, "listen %%listen:main%%;"),
                 ("listen unix:/run/cutover/nginx.sock;", "listen %%admin%%;"),
-                // A machine that tests has no such user.
+                // The test machine has no such user.
                 (" uid=cutover", ""),
             ],
         );
         Self { nginx: Nginx::builder().http(&moved).start().await.unwrap(), _slots: slots }
     }
 
-    /// Stands for `/usr/local/bin`.
+    /// The folder that replaces `/usr/local/bin`.
     fn programs(&self) -> PathBuf {
         self.nginx.prefix().join("bin")
     }
 
-    /// Runs `cutover check` on an example: whether it was content, and its lines.
+    /// Runs `cutover check` on an example. Returns whether it succeeded, and its lines.
     fn check(&self, example: &str, replacements: &[(&str, &str)]) -> (bool, Vec<String>) {
         let admin = format!("\"unix:{}\"", self.nginx.admin_socket().display());
         let text = replace_each(&shipped(example), &[("\"unix:/run/cutover/nginx.sock\"", &admin)]);
@@ -70,7 +70,7 @@ impl ExampleHost {
         (output.status.success(), lines)
     }
 
-    /// [`check`](Self::check) of `host/cutover.toml`, with its commands in [`programs`](Self::programs).
+    /// Runs `cutover check` on `host/cutover.toml`, with its commands in [`programs`](Self::programs).
     fn check_host(&self) -> (bool, Vec<String>) {
         let programs = format!("\"{}/", self.programs().display());
         self.check("host/cutover.toml", &[("\"/usr/local/bin/", &programs)])
@@ -81,7 +81,7 @@ fn shipped(example: &str) -> String {
     fs::read_to_string(flavour::root().join(example)).unwrap()
 }
 
-/// An example that no longer says what is replaced would be tested with its own paths.
+/// Fails when a text is not there, because the example would then be tested with its original paths.
 fn replace_each(text: &str, replacements: &[(&str, &str)]) -> String {
     replacements.iter().fold(text.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "{from:?} is not in {text}");

@@ -1,4 +1,4 @@
-//! What the commands of a deployment write: bounded while it is written, and written on when the daemon is gone.
+//! The output of a deployment's commands: its size is bounded, and it is still written after the daemon has ended.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ const PROVISION: &str = r#"
     command = ["/bin/sh", "-c", "%%script%%"]
 "#;
 
-/// The first MiB, the line that says that there was more, and the command as it was typed.
+/// The first MiB, the line that says that the output was cut off, and the command line.
 const MOST: u64 = (1 << 20) + 200;
 
 async fn started(script: &str) -> (TestEdge, Daemon) {
@@ -31,7 +31,7 @@ async fn started(script: &str) -> (TestEdge, Daemon) {
     (edge, daemon)
 }
 
-/// The output of the only deployment's `provision`, once it is there.
+/// Waits for the output of the only deployment's `provision`.
 async fn log(folder: &Path) -> PathBuf {
     let deployments = folder.join("daemon/deployments");
     wait::until_some(wait::PATIENCE, "the output of provision", || {
@@ -48,7 +48,7 @@ fn length(path: &Path) -> u64 {
 
 async fn until_longer(log: &Path) {
     let before = length(log);
-    wait::until("the child in the background to write", || length(log) > before).await.unwrap();
+    wait::until("output of the background child", || length(log) > before).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,16 +86,16 @@ async fn a_child_in_the_background_goes_on_writing_when_the_daemon_is_killed() {
     until_longer(&log).await;
     daemon.stop().await.unwrap();
     until_longer(&log).await;
-    // Its program is the daemon's own, by way of /proc/self/exe.
-    assert_eq!(process::mentioning(&["exe"], &log).len(), 1, "one process copies");
+    // The relay is the daemon's program, started as /proc/self/exe.
+    assert_eq!(process::mentioning(&["exe"], &log).len(), 1, "one relay");
     fs::write(folder.join("stop"), "").unwrap();
-    wait::until("the end of whoever copies", || process::mentioning(&["exe"], &log).is_empty())
+    wait::until("the end of the relay", || process::mentioning(&["exe"], &log).is_empty())
         .await
         .unwrap();
     assert!(fs::read_to_string(&log).unwrap().ends_with("tick\nover\n"));
 }
 
-/// The journal's reserve is given up to the journal, not to a command that goes on writing.
+/// The journal's reserve on disk is for the journal, not for the output of commands.
 #[test]
 fn output_leaves_the_journal_room_on_a_disk_that_is_nearly_full() {
     let folder = TempDir::new().unwrap();

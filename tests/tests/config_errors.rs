@@ -1,4 +1,4 @@
-//! Every mistake in the configuration is refused by `nginx -t` with a line that names the directive and the value.
+//! `nginx -t` refuses every mistake in the configuration with a line that names the directive and the value.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ fn refused(http: &str, why: &str) {
     let answer = nginx.check().unwrap();
     assert!(!answer.ok, "accepted:\n{http}");
     assert!(answer.output.contains(why), "expected {why:?} for:\n{http}\nbut got:\n{}", answer.output);
-    assert!(answer.output.contains("nginx.conf:"), "no place in: {}", answer.output);
+    assert!(answer.output.contains("nginx.conf:"), "no file and line in: {}", answer.output);
     assert_eq!(fs::read_dir(nginx.prefix().join("state")).unwrap().count(), 0, "nginx -t created something");
 }
 
@@ -80,7 +80,7 @@ fn files_in_a_group() {
     }
     let nginx = start("slot green nowhere;", "");
     nginx.expect_in_log("unknown upstream");
-    assert!(nginx.check().unwrap().output.contains("slots/b.conf:1"), "the place in the file");
+    assert!(nginx.check().unwrap().output.contains("slots/b.conf:1"), "the file and line");
 }
 
 #[test]

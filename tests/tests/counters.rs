@@ -1,5 +1,5 @@
-//! The counters of a slot against backends that know the truth: also over retries, internal redirects, `error_page`,
-//! subrequests, clients that go away, upgraded connections, reloads and killed workers.
+//! The counters of a slot, compared with what the backends received: also over retries, internal redirects, `error_page`,
+//! subrequests, clients that disconnect, upgraded connections, reloads and killed workers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -45,7 +45,7 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-/// Groups `shop` and `other`: a server that both lead to, one of `other` alone, and a dead one of `shop`.
+/// Groups `shop` and `other`, with a server that both use, a server of `other` only, and a dead server of `shop`.
 struct TwoGroups {
     one: Backend,
     second: Backend,
@@ -83,7 +83,7 @@ impl TwoGroups {
         self.nginx.admin().group(group).await.unwrap().slot(slot).unwrap().counters
     }
 
-    /// The counters once this many requests have ended: a moment after their clients have the last byte.
+    /// Waits until this many requests have ended, which is shortly after their clients have received the last byte.
     async fn ended(&self, group: &str, slot: &str, requests: u64) -> Counters {
         let what = format!("the end of {requests} requests to {group} {slot}");
         wait::until_async(wait::PATIENCE, &what, async || {
@@ -94,7 +94,8 @@ impl TwoGroups {
         self.counters(group, slot).await
     }
 
-    /// nginx counts when an upstream request ends, a moment after the client has its last byte.
+    /// Waits until the counters have these values. nginx counts when an upstream request ends, shortly after the client has
+    /// received the last byte.
     async fn assert(&self, group: &str, slot: &str, expected: Counters) {
         let start = Instant::now();
         loop {
@@ -111,7 +112,7 @@ impl TwoGroups {
     }
 }
 
-/// What `requests` leave that all were answered at the first attempt.
+/// The counters after requests that were all answered at the first attempt.
 fn answered(responses: Responses) -> Counters {
     let requests = responses.total();
     Counters { requests, attempts: requests, responses, ..Counters::default() }
@@ -149,7 +150,7 @@ async fn a_retried_request_is_one_request_and_two_attempts() {
     let counters = edge.ended("shop", "green", 10).await;
     assert_eq!(counters.requests, 10);
     assert_eq!(counters.attempts, 10 + counters.attempts_failed);
-    assert!(counters.attempts_failed >= 4, "every other request meets the dead server first: {counters:?}");
+    assert!(counters.attempts_failed >= 4, "every second request tries the dead server first: {counters:?}");
     assert_eq!(edge.one.truth().requests, counters.attempts - counters.attempts_failed);
     assert_eq!(counters.responses, Responses { success: 10, ..Responses::default() });
 }
@@ -262,7 +263,7 @@ async fn a_client_that_goes_away_is_no_answer_of_the_slot() {
     wait::until("all three at the backend", || edge.one.truth().in_flight == 3).await.unwrap();
     drop(clients);
     edge.assert("shop", "blue", answered(Responses { aborted: 3, ..Responses::default() })).await;
-    wait::until("the backend to be left alone", || edge.one.truth().abandoned == 3).await.unwrap();
+    wait::until("nginx to close its connections", || edge.one.truth().abandoned == 3).await.unwrap();
     wait::until("no request at the backend", || edge.one.truth().in_flight == 0).await.unwrap();
 }
 
@@ -304,16 +305,16 @@ async fn totals_outlive_a_reload_and_gauges_a_killed_worker() {
     wait::until("the requests to arrive", || edge.one.truth().in_flight == 8).await.unwrap();
     assert_eq!(edge.counters("shop", "blue").await.in_flight, 8);
     for _ in 0..edge.nginx.workers().len() {
-        // Each time another one: the first in the list is the oldest.
+        // This kills another worker each time, because the list begins with the oldest.
         edge.nginx.kill_worker().await.unwrap();
     }
-    wait::until("nginx to let go of the backend", || edge.one.truth().in_flight == 0).await.unwrap();
+    wait::until("the connections to the backend to close", || edge.one.truth().in_flight == 0).await.unwrap();
     assert_eq!(edge.get("/").await, 200);
-    let healed = Counters { requests: 14, attempts: 14, in_flight: 0, ..success(6) };
-    edge.assert("shop", "blue", healed).await;
+    let expected = Counters { requests: 14, attempts: 14, in_flight: 0, ..success(6) };
+    edge.assert("shop", "blue", expected).await;
 }
 
-/// Under load, with everything at once: what the module counted is what the backends saw.
+/// Under load with concurrent requests, the module's counters equal those of the backends.
 #[tokio::test(flavor = "multi_thread")]
 async fn sums_are_right_under_load() {
     use cutover_tests::load::Request;

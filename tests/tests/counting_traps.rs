@@ -1,5 +1,5 @@
-//! Places where a count is easily wrong: two masters at once, answers from the cache in place of a failing slot, requests that
-//! wait for another's answer, kept connections that the server has closed.
+//! Cases in which counting is error-prone: two masters at once, answers from the cache in place of a failing slot, requests
+//! that wait for the cache lock, kept connections that the server has closed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -42,7 +42,7 @@ async fn wait_for(edge: &TestEdge, slot: &str, what: &str, check: impl Fn(&Count
     edge.until(what, |shop| check(&shop.slot(slot).unwrap().counters)).await.unwrap();
 }
 
-/// Begins requests that end when their client goes.
+/// Begins requests that end when their client disconnects.
 async fn hanging(edge: &TestEdge, number: usize) -> Vec<Client> {
     let mut clients = Vec::new();
     for _ in 0..number {
@@ -63,14 +63,14 @@ async fn requests_in_flight_stay_counted_over_a_binary_upgrade() {
     assert_eq!(
         edge.slot("blue").await.unwrap().counters.in_flight,
         5,
-        "the old master's workers hold them still"
+        "the old master's workers still have them"
     );
     let new = hanging(&edge, 3).await;
     wait_for(&edge, "blue", "8 in flight", |now| now.in_flight == 8).await;
     drop(old);
-    wait_for(&edge, "blue", "the new ones only", |now| now.in_flight == 3).await;
+    wait_for(&edge, "blue", "3 in flight", |now| now.in_flight == 3).await;
     drop(new);
-    wait_for(&edge, "blue", "none", |now| now.in_flight == 0).await;
+    wait_for(&edge, "blue", "none in flight", |now| now.in_flight == 0).await;
     edge.nginx.retire(master).await.unwrap();
 }
 
@@ -85,11 +85,11 @@ async fn a_stale_answer_does_not_hide_a_failing_slot() {
     for _ in 0..3 {
         assert_eq!(edge.get("/stale").await.unwrap().status, 200, "nginx answers from its cache");
     }
-    wait_for(&edge, "green", "three 5xx of the slot", |now| now.responses.server_error == 3).await;
+    wait_for(&edge, "green", "three 5xx answers of the slot", |now| now.responses.server_error == 3).await;
     assert_eq!(edge.slot("green").await.unwrap().counters.responses.success, 0);
     edge.green.stop().await;
     assert_eq!(edge.get("/stale").await.unwrap().status, 200);
-    wait_for(&edge, "green", "a fourth one", |now| now.responses.server_error == 4).await;
+    wait_for(&edge, "green", "a fourth 5xx answer", |now| now.responses.server_error == 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,15 +101,15 @@ async fn a_request_that_waits_for_the_cache_lock_holds_its_slot() {
         Action::status(200).header("cache-control", "no-store").after(Duration::from_millis(800)),
     );
     let first = tokio::spawn(client::get(address, "/locked"));
-    wait_for(&edge, "blue", "the first", |now| now.in_flight == 1).await;
+    wait_for(&edge, "blue", "the first request", |now| now.in_flight == 1).await;
     let second = tokio::spawn(client::get(address, "/locked"));
-    wait_for(&edge, "blue", "the one that waits for it", |now| now.in_flight == 2).await;
-    assert_eq!(edge.slot("blue").await.unwrap().counters.requests, 1, "it is not given to the slot yet");
+    wait_for(&edge, "blue", "the request that waits for the first one", |now| now.in_flight == 2).await;
+    assert_eq!(edge.slot("blue").await.unwrap().counters.requests, 1, "the waiting request has not been given to the slot yet");
     edge.shop.switch_to("green").await.unwrap();
     for answer in [first.await.unwrap().unwrap(), second.await.unwrap().unwrap()] {
         assert_eq!(answer.status, 200);
     }
-    wait_for(&edge, "blue", "both gone", |now| now.in_flight == 0 && now.requests == 2).await;
+    wait_for(&edge, "blue", "both requests to end", |now| now.in_flight == 0 && now.requests == 2).await;
     assert_eq!(edge.blue.truth().requests, 2);
 }
 
@@ -117,10 +117,10 @@ async fn a_request_that_waits_for_the_cache_lock_holds_its_slot() {
 async fn a_kept_connection_that_the_server_closed_is_no_failure() {
     let edge = start().await;
     edge.blue.on("/cut", Action::Cut);
-    // One connection to nginx is one worker, which keeps one connection to the slot.
+    // One connection to nginx uses one worker, which keeps one connection to the slot.
     let mut client = edge.connect().await.unwrap();
     assert_eq!(client.request("GET", "/", &[]).await.unwrap().status, 200);
-    // First over the kept connection, which closes: nginx tries anew, for free. Then over a fresh one: that is a failure.
+    // First over the kept connection, which closes: nginx retries without counting a try. Then over a fresh one: a failure.
     assert_eq!(client.request("GET", "/cut", &[]).await.unwrap().status, 502);
     wait_for(&edge, "blue", "both answered", |now| now.responses.total() == 2).await;
     let counters = edge.slot("blue").await.unwrap().counters;
@@ -128,7 +128,7 @@ async fn a_kept_connection_that_the_server_closed_is_no_failure() {
     assert_eq!(edge.blue.truth().cut, 2);
 }
 
-/// nginx ends a request with `NGX_ERROR` when it cannot read on in a body.
+/// nginx ends a request with `NGX_ERROR` when it cannot parse the rest of a body.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_stops_making_sense_is_cut_off() {
     for place in ["/", "/unbuffered"] {
@@ -142,7 +142,7 @@ async fn an_answer_that_stops_making_sense_is_cut_off() {
         let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nno chunk\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
         assert!(answer.await.unwrap().is_err(), "{place}");
-        wait_for(&edge, "green", "its end", |now| now.responses.total() == 1).await;
+        wait_for(&edge, "green", "the end of the request", |now| now.responses.total() == 1).await;
         let counters = edge.slot("green").await.unwrap().counters;
         let responses = Responses { server_error: 1, ..Responses::default() };
         assert_eq!((counters.responses, counters.attempts_failed), (responses, 1), "{place}");

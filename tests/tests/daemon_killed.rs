@@ -1,5 +1,5 @@
-//! Promise 5: kill the daemon at any point of a deployment; once it is back the deployment ends, and what the outcome
-//! says is what has the traffic and what the database looks like.
+//! Promise 5: the daemon is killed at any point of a deployment and started again. The deployment ends, and its outcome
+//! agrees with the active slot and the schema of the database.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -10,13 +10,13 @@ use cutover_tests::site::{GROUP, Release, Settings, Site, slot};
 /// When to kill the daemon.
 #[derive(Clone, Copy, Debug)]
 enum KillPoint<'a> {
-    /// This long after a phase was announced.
+    /// This long after the event of a phase.
     Phase(&'a str, Duration),
-    /// As soon as this many events have been told.
+    /// After this many events.
     Events(usize),
 }
 
-/// Deploys, kills the daemon at the point, and starts it again; whether the deployment lasted until then.
+/// Deploys, kills the daemon at the point, and starts it again. Returns whether the deployment was still running then.
 async fn kill_at(point: KillPoint<'_>, fault: Option<&str>) -> bool {
     let mut site = Site::start(Settings::default()).await.unwrap();
     let before = site.schema().unwrap();
@@ -28,7 +28,7 @@ async fn kill_at(point: KillPoint<'_>, fault: Option<&str>) -> bool {
     match point {
         KillPoint::Phase(phase, delay) => {
             deployment.phase(phase).await.unwrap();
-            // Not a wait for anything: it is the point that is chosen.
+            // The delay chooses the point; it does not wait for a condition.
             tokio::time::sleep(delay).await;
         }
         KillPoint::Events(number) => {

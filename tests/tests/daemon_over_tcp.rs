@@ -1,4 +1,4 @@
-//! The daemon and the admin API over TCP: with a token it deploys and switches, and what is wrong with the token is said.
+//! The daemon with the admin API over TCP: with a token it deploys and switches, and errors say what is wrong with a token.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -41,7 +41,7 @@ impl TcpHost {
         let blue = Backend::start("blue").await.unwrap();
         let green = Backend::start("green").await.unwrap();
         let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
-        // nginx reads the token at its start: it must be there before.
+        // nginx reads the token at its start, so the file must exist before.
         let nginx = builder.http(&http).build().unwrap();
         let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
         let edge = TestEdge { blue, green, nginx, shop };
@@ -55,7 +55,7 @@ impl TcpHost {
         self.edge.nginx.prefix().join("token")
     }
 
-    /// As it should be rotated: nobody ever meets half a token.
+    /// Writes the token by rename, as it should be rotated: a reader never sees a part of it.
     fn write(&self, token: &str) {
         let new = self.edge.nginx.prefix().join("token.new");
         fs::write(&new, format!("{token}\n")).unwrap();
@@ -115,7 +115,7 @@ async fn a_unix_socket_with_a_token_too() {
     let daemon = host.daemon(&admin).await;
     assert_eq!(run(&daemon, &["check"]).0, 0);
     assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0);
-    // The kernel says who asks there: going back does not hang on a file that is not needed.
+    // On a unix socket the kernel identifies the caller, so a rollback does not need the token file.
     fs::remove_file(host.token()).unwrap();
     let mut daemon = daemon;
     daemon.stop().await.unwrap();
@@ -135,7 +135,7 @@ async fn a_rotated_token_works_without_a_restart() {
     host.edge.nginx.reload().await.unwrap();
     let (code, said) = run(&daemon, &["switch", "shop", "--to", "green"]);
     assert_eq!((code, host.active().await.as_str()), (0, "green"), "after it: {said}");
-    // Without the file nothing new is begun, and what is under way still goes back.
+    // Without the file no deployment begins, but a rollback still works.
     assert_eq!(daemon.deploy("shop", "3").await.unwrap().code, 0);
     fs::remove_file(host.token()).unwrap();
     let (code, said) = run(&daemon, &["deploy", "shop", "--version", "4"]);
@@ -181,7 +181,7 @@ async fn a_token_that_cannot_be_used_is_said_with_its_file() {
     assert!(code == 1 && said.contains(&format!("{file} does not exist")), "{said}");
     host.write(NEW_TOKEN);
     assert_eq!(host.active().await, "blue");
-    assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0, "it was put right: no restart is needed");
+    assert_eq!(daemon.deploy("shop", "2").await.unwrap().code, 0, "a corrected token file needs no restart");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,5 +209,5 @@ async fn check_finds_a_location_that_only_reads() {
         assert!(said.contains("1 group checked, 1 problem\n"), "{said}");
     }
     assert_eq!(host.edge.group().await.unwrap().route.generation, 0);
-    assert!(host.edge.group().await.unwrap().events.is_empty(), "it has changed nothing");
+    assert!(host.edge.group().await.unwrap().events.is_empty(), "check changes nothing");
 }

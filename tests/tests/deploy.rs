@@ -1,14 +1,14 @@
-//! Whole deployments: real nginx, the real daemon, a real shop with a database, under a load that checks every answer.
+//! Complete deployments: real nginx, the real daemon, a real shop with a database, under a load that checks every answer.
 //!
-//! Promises 4, 5 and 8: traffic moves only to a slot that is healthy then, every deployment ends by itself, and only the
-//! migrations of the deployment that is rolled back are taken back.
+//! Promises 4, 5 and 8: traffic moves only to a slot that has just been verified healthy, every deployment ends by itself,
+//! and a rollback reverts only the migrations of its own deployment.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cutover_tests::daemon::Deployed;
 use cutover_tests::site::{GROUP, Release, Schema, Settings, Site, Traffic, TrafficReport, slot};
 
-/// A site with traffic on it, and what it was like before the deployment.
+/// A site under load, and its schema before the deployment.
 struct SiteUnderLoad {
     site: Site,
     traffic: Traffic,
@@ -35,7 +35,7 @@ impl SiteUnderLoad {
         slot::running(self.site.prefix().unwrap(), slot).is_some()
     }
 
-    /// Ends the traffic; no answer may have come from the wrong slot.
+    /// Stops the load. Asserts that no answer came from the wrong slot.
     async fn stop(self) -> (Site, Schema, TrafficReport) {
         let seen = self.traffic.stop().await.unwrap();
         assert_eq!(seen.report.stale, 0, "{}", seen.report);
@@ -47,7 +47,7 @@ fn assert_ended(deployed: &Deployed, outcome: &str, code: i32) {
     assert_eq!((deployed.outcome.as_str(), deployed.code), (outcome, code), "{deployed:#?}");
 }
 
-/// Every failed request had gone to the slot on trial, and nginx or that slot said so.
+/// Asserts that every failed request has an answer that names this slot.
 fn assert_only_failures_of(slot: &str, seen: &TrafficReport) {
     let foreign = seen
         .report
@@ -85,11 +85,11 @@ async fn assert_never_switched(fault: &str) {
     loaded.publish("2.0.0", 2, Some(fault));
     let deployed = loaded.deploy("2.0.0").await;
     assert_ended(&deployed, "failed", 3);
-    assert!(!loaded.runs("green"), "what failed is torn down");
+    assert!(!loaded.runs("green"), "a failed release is torn down");
     let (site, schema, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
     assert!(seen.watched.switches.is_empty(), "{:?}", seen.watched.switches);
-    assert_eq!(site.schema().unwrap(), schema, "its migration is taken back");
+    assert_eq!(site.schema().unwrap(), schema, "its migration is reverted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +107,7 @@ async fn assert_rolled_back(fault: &str) {
     loaded.publish("2.0.0", 3, Some(fault));
     let deployed = loaded.deploy("2.0.0").await;
     assert_ended(&deployed, "rolled_back", 4);
-    assert!(!loaded.runs("green"), "what was bad is torn down");
+    assert!(!loaded.runs("green"), "a bad release is torn down");
     let (site, schema, seen) = loaded.stop().await;
     assert!(seen.report.failed() > 0);
     assert_only_failures_of("green", &seen);
@@ -129,7 +129,7 @@ async fn nginx_may_reload_amid_a_deployment() {
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
 }
 
-/// The new program's counters begin at zero, and for a while both programs answer.
+/// The new program's counters begin at zero, and both programs answer for a while.
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_may_be_upgraded_amid_a_soak() {
     let mut loaded = SiteUnderLoad::start().await;
@@ -145,7 +145,7 @@ async fn nginx_may_be_upgraded_amid_a_soak() {
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
 }
 
-/// Both are bad: what has the traffic keeps it, and a human is told.
+/// When both slots are bad, the active one keeps the traffic and the deployment is stuck.
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_stays_when_the_old_slot_is_sick_too() {
     let mut loaded = SiteUnderLoad::start().await;
@@ -159,7 +159,7 @@ async fn traffic_stays_when_the_old_slot_is_sick_too() {
     let (site, _, seen) = loaded.stop().await;
     assert_eq!(seen.watched.switches, ["green"]);
     assert_eq!(site.active().await.unwrap(), "green");
-    assert_eq!(site.schema().unwrap().version, 2, "nothing is reverted under a release that has the traffic");
+    assert_eq!(site.schema().unwrap().version, 2, "no migration is reverted while its release has the traffic");
 }
 
 #[tokio::test(flavor = "multi_thread")]

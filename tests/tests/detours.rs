@@ -1,4 +1,4 @@
-//! Ways through nginx that few requests take: what a group makes of them must be what nginx makes of them without it.
+//! Rare paths through nginx: with a group they must give the same result as without one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -44,19 +44,19 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-/// The edge, and the server `second` of slot `pair`.
+/// Starts nginx and the backends; also returns the server `second` of slot `pair`.
 async fn start_pair() -> (TestEdge, Backend) {
     let second = Backend::start("second").await.unwrap();
     let builder = Nginx::builder().set("second", second.address()).set("split", upgrades_in_pieces().await);
     (TestEdge::start_with(builder.http(HTTP)).await.unwrap(), second)
 }
 
-/// The same for a test that sends nothing to `pair`.
+/// The same for a test that does not use slot `pair`.
 async fn start() -> TestEdge {
     start_pair().await.0
 }
 
-/// A server that upgrades each connection, with a head in two pieces.
+/// A server that upgrades each connection and sends the head of its answer in two pieces.
 async fn upgrades_in_pieces() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -91,7 +91,7 @@ async fn an_upgrade_whose_head_comes_in_two_pieces_is_counted() {
     let upgraded = edge.slot("split").await.unwrap().upgraded;
     drop(client);
     let over = async || edge.slot("split").await.unwrap().counters.in_flight == 0;
-    wait::until_async(wait::PATIENCE, "the connection to be over", over).await.unwrap();
+    wait::until_async(wait::PATIENCE, "the connection to end", over).await.unwrap();
     let whole = edge.slot("split").await.unwrap().whole.count;
     assert_eq!((upgraded, whole), (1, 0), "upgraded connections, whole answers");
 }
@@ -128,16 +128,16 @@ async fn a_request_is_rescued_also_when_another_trial_has_begun() {
     edge.try_out("green", true).await.unwrap();
     let address = edge.nginx.address("main").unwrap();
     let request = tokio::spawn(client::get(address, "/status"));
-    wait::until("it is there", || edge.green.truth().requests == 1).await.unwrap();
+    wait::until("the request at green", || edge.green.truth().requests == 1).await.unwrap();
     edge.shop.switch_to("blue").await.unwrap();
     edge.try_out("split", false).await.unwrap();
     let answer = request.await.unwrap().unwrap();
-    assert_eq!(answer.status_and_slot(), (200, "blue"), "the rescue was armed when it began");
+    assert_eq!(answer.status_and_slot(), (200, "blue"), "the rescue was armed when the request began");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_entry_of_the_cache_is_fetched_anew() {
-    // Straight to the upstream, too: nginx itself must be able to.
+    // `/plain` goes straight to an upstream, for comparison with nginx without a group.
     for target in ["/plain/x", "/cached/x"] {
         fetch_over_damage(target).await;
     }
@@ -158,8 +158,8 @@ async fn fetch_over_damage(target: &str) {
     let edge = start().await;
     assert_eq!(edge.get(target).await.unwrap().status_and_slot(), (200, "blue"));
     let cache = edge.nginx.prefix().join("cache");
-    // nginx puts it there when the answer is out.
-    wait::until("the answer to be kept", || files_in(&cache).len() == 1).await.unwrap();
+    // nginx writes the entry after it has sent the answer.
+    wait::until("the entry in the cache", || files_in(&cache).len() == 1).await.unwrap();
     let files = files_in(&cache);
     let file = files.first().unwrap();
     let mut kept = std::fs::read(file).unwrap();
@@ -174,7 +174,7 @@ async fn a_request_that_never_got_to_a_group_has_no_slot() {
     let edge = start().await;
     let mut stream = tokio::net::TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     stream.write_all(b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc").await.unwrap();
-    // nginx waits for the rest of the body, and there is nothing that would tell of it.
+    // nginx now waits for the rest of the body. No condition shows this, so sleep.
     tokio::time::sleep(Duration::from_millis(200)).await;
     drop(stream);
     let log = || std::fs::read_to_string(edge.nginx.prefix().join("slots.log")).unwrap();
@@ -190,7 +190,7 @@ async fn one_try_stays_one_try_after_a_closed_kept_connection() {
     assert_eq!(client.request("GET", "/once", &[]).await.unwrap().status, 200);
     edge.green.on("/", Action::CloseThen(503));
     let answer = client.request("GET", "/status-once", &[]).await.unwrap();
-    assert_eq!(answer.status_and_slot(), (503, "green"), "its own answer");
+    assert_eq!(answer.status_and_slot(), (503, "green"), "green's own answer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +200,7 @@ async fn one_try_of_two_servers_stays_one_try() {
     let mut client = edge.connect().await.unwrap();
     second.on("/", Action::status(200).closing());
     edge.blue.on("/", Action::status(200).closing());
-    // Only green keeps its connection.
+    // Only green keeps its connection open.
     let mut slots = Vec::new();
     for _ in 0..3 {
         slots.push(client.request("GET", "/once", &[]).await.unwrap().slot().to_owned());

@@ -1,4 +1,4 @@
-//! Who gets through the listeners of the admin API: tokens over TCP, pages of browsers, clients of other hosts.
+//! Access to the admin API: tokens over TCP, browser pages, clients on other hosts.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ const HTTP: &str = "
     server { listen %%listen:closed%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
     server { listen %%listen:reader%%; location / { cutover_api token_file=%%prefix%%/token; } }
     server { listen %%listen:remote%%; location / { cutover_api write=on remote=on token_file=%%prefix%%/token; } }
-    # Whoever comes through these seems to come from another host.
+    # A client can pretend to be on another host.
     set_real_ip_from 127.0.0.1;
     real_ip_header X-Real-IP;
     server { listen %%admin%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
@@ -119,7 +119,7 @@ async fn with_a_token_file_everything_needs_the_token() {
     assert_eq!(listeners.get("closed", &[("authorization", &right)]).await, OK);
     assert_eq!(listeners.put("closed", &[("authorization", &right)]).await, OK);
     let reader = listeners.put("reader", &[("authorization", &right)]).await;
-    assert_eq!(reader, (403, Some(ErrorCode::ReadOnly)), "the token does not open what is not open");
+    assert_eq!(reader, (403, Some(ErrorCode::ReadOnly)), "a token does not allow changes in a read-only location");
     let event = listeners.nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
     assert_eq!(event.who, "token");
     assert!(!listeners.nginx.error_log().contains(&TOKEN[..8]), "no token in the log");
@@ -162,7 +162,7 @@ async fn a_token_that_others_know_or_that_is_none_is_refused() {
     listeners.nginx.reload().await.unwrap();
 }
 
-/// `nginx -s` reads the configuration only to find the pid file.
+/// `nginx -s` reads the configuration only for the path of the pid file.
 #[tokio::test]
 async fn a_bad_token_file_stops_no_signal() {
     let listeners = AdminListeners::start().await;
@@ -215,7 +215,7 @@ async fn the_paths_begin_where_the_location_ends() {
     assert_eq!(listeners.get_at("open", "/v11/groups", &[]).await.0, 404);
 }
 
-/// A page whose own name leads to this host (DNS rebinding) sends no `Origin` when it reads.
+/// A page whose host name resolves to this host (DNS rebinding) sends no `Origin` with a GET.
 #[tokio::test]
 async fn without_a_token_tcp_is_asked_by_address() {
     let listeners = AdminListeners::start().await;

@@ -1,4 +1,4 @@
-//! The harness itself, on stock nginx: what the other tests rely on must hold, and what it is there to find must be found.
+//! Tests of the harness on stock nginx: its fixtures work, and its checks find failures.
 
 use cutover_tests::nginx::Nginx;
 use cutover_tests::process::{self, Signal};
@@ -34,7 +34,7 @@ async fn reload_and_upgrade_lose_no_request() {
     assert_eq!(blue.truth().requests, report.total);
 }
 
-/// The stock way, which acknowledges before all workers know: the judge must see it.
+/// A reload is acknowledged before all workers use the new configuration. The oracle must find the stale answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_answers_are_found() {
     let blue = Backend::start("blue").await.unwrap();

@@ -1,4 +1,4 @@
-//! IPv6: the admin API on the loopback address, groups that lead to servers there, and IPv4 clients of an IPv6 socket.
+//! IPv6: the admin API on the loopback address, groups with IPv6 servers, and IPv4 clients of an IPv6 socket.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ const HTTP: &str = "
         listen %%main%%;
         location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }
     }
-    # Whoever comes through these may seem to come from another host.
+    # A client can pretend to be on another host.
     set_real_ip_from ::1;
     set_real_ip_from 127.0.0.1;
     real_ip_header X-Real-IP;
@@ -39,11 +39,11 @@ struct Ipv6Edge {
     open: SocketAddr,
     closed: SocketAddr,
     remote: SocketAddr,
-    /// An IPv6 socket that takes IPv4 clients, whose addresses it shows as IPv6 ones.
+    /// An IPv6 socket that accepts IPv4 clients and shows IPv4-mapped addresses.
     both: SocketAddr,
 }
 
-/// A port that is free on both loopback addresses; `None`, and a line that says so, where there is no IPv6.
+/// A port that is free on both loopback addresses. Returns `None` and prints why when there is no IPv6.
 fn free() -> Option<SocketAddr> {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         println!("SKIPPED: this machine has no IPv6 loopback address");
@@ -180,7 +180,7 @@ async fn ipv6_clients_of_other_hosts_are_not_taken_for_local_ones() {
     }
 }
 
-/// To such a socket 127.0.0.1 is ::ffff:127.0.0.1.
+/// On such a socket the client 127.0.0.1 appears as ::ffff:127.0.0.1.
 #[tokio::test]
 async fn ipv4_clients_of_an_ipv6_socket_are_local() {
     let Some(ipv6) = Ipv6Edge::start().await else { return };

@@ -1,4 +1,4 @@
-//! A daemon that is killed at any instant of its first start: the next one finds no journal, or a whole one.
+//! The daemon is killed at any moment of its first start. The next daemon finds no journal or a complete one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -40,7 +40,7 @@ impl DaemonFolder {
         self.folder.path().join("daemon/journal.sqlite")
     }
 
-    /// Removes what a daemon has left, to begin anew.
+    /// Removes the daemon's state, so that the next start is a first start.
     fn clear(&self) {
         let _ = fs::remove_dir_all(self.folder.path().join("daemon"));
     }
@@ -63,7 +63,7 @@ async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_who
     let (mut made, mut drafts) = (0, 0);
     for step in 0..TIMES {
         let daemon = folder.start();
-        // Not a wait for anything: it is the instant that is chosen, from half the usual time to twice.
+        // The sleep chooses the moment of the kill, from half the usual time to twice that time.
         tokio::time::sleep(usual / 2 + usual * step * 3 / 2 / TIMES).await;
         kill(daemon);
         if let Ok(bytes) = fs::read(folder.journal()) {
@@ -75,8 +75,8 @@ async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_who
         }
     }
     println!(
-        "killed {TIMES} times, about {usual:?} after the start: {drafts} drafts left, {made} journals made"
+        "killed {TIMES} times, about {usual:?} after the start: {drafts} drafts, {made} journals"
     );
-    assert!(made > 0 && made < TIMES, "{made} of {TIMES} were made: the instants are wrong");
+    assert!(made > 0 && made < TIMES, "{made} of {TIMES} journals: the moments of the kills are wrong");
     drop(Daemon::start(folder.folder.path(), NO_GROUPS).await.unwrap());
 }

@@ -1,5 +1,4 @@
-//! What a slot's figures say beside its requests: kinds of failures, statuses, bytes, upgraded connections, latencies; and
-//! the page of metrics that shows them.
+//! The other figures of a slot: kinds of failures, statuses, bytes, upgraded connections, latencies; and the metrics page.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -59,7 +58,7 @@ impl OneServer {
         self.nginx.admin().group("shop").await.unwrap().slot(slot).unwrap().clone()
     }
 
-    /// The slot once this many of its requests have ended: a moment after their clients have the last byte.
+    /// Waits until this many requests have ended, which is shortly after their clients have received the last byte.
     async fn ended(&self, slot: &str, requests: u64) -> Slot {
         let what = format!("the end of {requests} requests to {slot}");
         wait::until_async(wait::PATIENCE, &what, async || {
@@ -74,7 +73,7 @@ impl OneServer {
         self.nginx.admin().switch("shop", slot).await.unwrap();
     }
 
-    /// The page of metrics, by series.
+    /// The metrics page, as text and by series.
     async fn metrics(&self) -> (String, BTreeMap<String, f64>) {
         let answer = self.get("/metrics").await.unwrap();
         assert_eq!(answer.head.header("content-type"), Some("text/plain; version=0.0.4"));
@@ -121,7 +120,7 @@ async fn failures_have_their_kind() {
     }
     assert!(
         edge.slot("two").await.failures.status >= 1,
-        "a status that is tried again is a failure of that kind"
+        "a status that nginx retries is a failure of this kind"
     );
 }
 
@@ -176,9 +175,9 @@ async fn upgraded_connections_and_their_bytes() {
     assert_eq!((edge.slot("blue").await.upgraded, edge.slot("blue").await.counters.in_flight), (3, 3));
     edge.nginx.reload().await.unwrap();
     edge.switch("dead").await;
-    assert_eq!(edge.slot("blue").await.upgraded, 3, "over a reload and a switch");
+    assert_eq!(edge.slot("blue").await.upgraded, 3, "kept over a reload and a switch");
     sockets.pop();
-    wait::until_async(wait::PATIENCE, "one of them to close", async || edge.slot("blue").await.upgraded == 2)
+    wait::until_async(wait::PATIENCE, "one of the connections to close", async || edge.slot("blue").await.upgraded == 2)
         .await
         .unwrap();
     drop(sockets);
@@ -186,7 +185,7 @@ async fn upgraded_connections_and_their_bytes() {
     assert_eq!((blue.upgraded, blue.counters.in_flight, blue.counters.responses.informational), (0, 0, 3));
     let truth = edge.one.truth();
     assert_eq!((blue.bytes.sent, blue.bytes.received), (truth.bytes_received, truth.bytes_sent));
-    assert_eq!((blue.first_byte.count, blue.whole.count), (3, 0), "how long it stays open is no latency");
+    assert_eq!((blue.first_byte.count, blue.whole.count), (3, 0), "the lifetime of an upgraded connection is not a latency");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,17 +199,17 @@ async fn latencies_are_those_that_the_backend_made() {
     assert_eq!((blue.first_byte.count, blue.whole.count), (20, 20));
     let (first, whole) = (blue.first_byte.quantiles.unwrap(), blue.whole.quantiles.unwrap());
     assert!(first.p50 < 140_000, "{first:?}");
-    // The estimate may be 6 % off, and the machine slow.
+    // The estimate has an error of up to 6 %, and the machine may be slow.
     assert!((141_000..3_000_000).contains(&first.p90), "{first:?}");
     assert!(whole.p90 >= first.p90 && whole.p50 >= first.p50, "{whole:?}");
     assert!(blue.first_byte.sum_us >= 5 * 150_000 && blue.whole.sum_us >= blue.first_byte.sum_us);
     assert_eq!(
         blue.first_byte.buckets.iter().map(|(_, count)| count).sum::<u64>(),
         20,
-        "the histogram is whole"
+        "the histogram contains all requests"
     );
     edge.nginx.reload().await.unwrap();
-    assert_eq!(edge.slot("blue").await.first_byte, blue.first_byte, "over a reload");
+    assert_eq!(edge.slot("blue").await.first_byte, blue.first_byte, "kept over a reload");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,7 +224,7 @@ async fn the_latency_of_a_retried_request_is_that_of_the_attempt_that_answered()
     assert_eq!(
         (two.first_byte.count, two.whole.count),
         (10, 10),
-        "attempts without an answer have no latency"
+        "an attempt without an answer has no latency"
     );
 }
 
@@ -261,7 +260,7 @@ async fn the_page_of_metrics_agrees_with_the_api_and_is_lint_clean() {
     assert_eq!(series["cutover_trial_held{group=\"shop\"}"], 0.0);
     assert!(
         !page.contains("cutover_requests_total{group=\"shop\",slot=\"two\"}"),
-        "an idle slot costs one line"
+        "an idle slot has no counters on the page"
     );
 
     let mut lint = Command::new(flavour::tool("promtool").unwrap())

@@ -1,5 +1,4 @@
-//! What callers give as a reason: one escaped line of the log, so many characters of it, and nothing that could pass for a line of
-//! nginx's own.
+//! Reasons that callers give: each is one escaped line of the log, of a bounded length, and cannot forge a line of nginx.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,14 +18,14 @@ const HTTP: &str = "
     cutover shop { slot blue b; slot green g; active blue; }
     server {
         listen %%listen:main%%;
-        # What is caught of a path was decoded before.
+        # nginx decodes a path before it matches it.
         location ~ (?s)^/slot/(.*)$ { cutover_slot $1; proxy_pass http://shop; }
         location /asked { cutover_slot $arg_slot; proxy_pass http://shop; }
     }
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-/// A line as nginx would write it, and as a teardown would find it.
+/// A line that nginx would write, and that would fail the teardown.
 const FORGED: &str = "2026/01/01 00:00:00 [alert] 1#1: worker process 2 exited on signal 11";
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -35,7 +34,7 @@ async fn started() -> Nginx {
     Nginx::builder().http(HTTP).start().await.unwrap()
 }
 
-/// Switches with this reason; what the log tells of it, from the group to the end of the line.
+/// Switches with this reason. Returns the line of the log, from the group's name on.
 async fn logged(nginx: &Nginx, reason: &str) -> String {
     let before = log(nginx).len();
     let to = if nginx.admin().group("shop").await.unwrap().route.active == "blue" { "green" } else { "blue" };
@@ -48,7 +47,7 @@ async fn logged(nginx: &Nginx, reason: &str) -> String {
     line.split_once(" cutover: group ").unwrap().1.to_owned()
 }
 
-/// As it is: all of it must be text.
+/// The log, which must be valid UTF-8.
 fn log(nginx: &Nginx) -> String {
     String::from_utf8(fs::read(nginx.prefix().join("error.log")).unwrap()).unwrap()
 }
@@ -88,7 +87,7 @@ async fn two_hundred_characters_of_a_reason_are_logged() {
             assert!(line.contains(&expected), "{characters} times {character:?}: {line}");
         }
     }
-    // The largest that escaping makes of a character is more than nginx has room for in a line: still one line.
+    // With the longest escapes a reason exceeds nginx's maximal line: it is cut, and still one line.
     let line = logged(&nginx, &"\u{10fffe}".repeat(200)).await;
     assert!(line.contains(&"\\u{10fffe}".repeat(149)), "{line}");
     assert!(line.contains("..\", client: unix:"), "{line}");
@@ -108,7 +107,7 @@ async fn no_reason_forges_a_line_of_the_log() {
         assert_eq!(nginx.admin().raw(Method::POST, path, &[JSON], &confirmation).await.unwrap().status, 200);
     }
     assert_eq!(log(&nginx).lines().filter(|line| line.contains(FORGED)).count(), 7 * 3);
-    expect_only_told(&nginx);
+    assert_not_forged(&nginx);
 }
 
 #[tokio::test]
@@ -128,13 +127,13 @@ async fn no_name_that_a_client_gives_forges_a_line_of_the_log() {
     assert_eq!(nginx.admin().raw(Method::GET, &calls, &[], "").await.unwrap().status, 404);
     let names = log(&nginx).matches("has no slot \"x\\n").count();
     assert_eq!(names, 1, "{}", nginx.log_tail());
-    // As nginx itself tells of the request.
+    // nginx's own line about the request.
     nginx.expect_in_log("[alert]%201%231:%20worker");
-    expect_only_told(&nginx);
+    assert_not_forged(&nginx);
 }
 
-/// The forged line stands nowhere but in a line that tells of it.
-fn expect_only_told(nginx: &Nginx) {
+/// Asserts that the forged text occurs only inside other lines.
+fn assert_not_forged(nginx: &Nginx) {
     nginx.expect_in_log(FORGED.split_once("[alert] ").unwrap().1);
     for line in log(nginx).lines().filter(|line| line.contains("exited on signal")) {
         assert!(!line.starts_with(FORGED), "{line}");
@@ -163,7 +162,7 @@ async fn the_event_has_the_reason_in_whole_characters() {
     nginx.kill_all().await.unwrap();
     nginx.start().await.unwrap();
     let events = nginx.admin().group("shop").await.unwrap().events;
-    assert_eq!(events[7].reason, "🚀".repeat(33), "and over a restart");
+    assert_eq!(events[7].reason, "🚀".repeat(33), "kept over a restart");
 }
 
 #[tokio::test]
@@ -185,8 +184,8 @@ async fn a_reason_that_is_not_text_is_refused() {
         let head = reader.head(&mut stream).await.unwrap().unwrap();
         let answer = reader.body(&mut stream, &head).await.unwrap();
         let failure: cutover_core::api::Failure = serde_json::from_slice(&answer).unwrap();
-        let told = (head.status().unwrap(), failure.error.code);
-        assert_eq!(told, (400, ErrorCode::BadBody), "{}", body.escape_ascii());
+        let refusal = (head.status().unwrap(), failure.error.code);
+        assert_eq!(refusal, (400, ErrorCode::BadBody), "{}", body.escape_ascii());
     }
     let group = nginx.admin().group("shop").await.unwrap();
     assert_eq!((group.route.generation, group.events.len()), (0, 0));
@@ -204,7 +203,7 @@ async fn the_event_has_the_reason_as_it_was_given() {
             wrong.push((reason, event.reason));
         }
     }
-    // 135 bytes are kept: 120 apostrophes fit.
+    // An event keeps 135 bytes of a reason, so 120 apostrophes fit.
     logged(&nginx, &"'".repeat(120)).await;
     let event = nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
     assert_eq!((wrong, event.reason), (vec![], "'".repeat(120)));

@@ -1,5 +1,5 @@
-//! Rescue: while a change is on trial, a request that the new slot fails is tried again on the old one, exactly where nginx
-//! itself would try again.
+//! Rescue: while a change is on trial, a request that the new slot fails is retried on the old one, exactly when nginx itself
+//! would retry it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,14 +34,14 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-/// The edge, and the second server of slot `pair`.
+/// Starts nginx and the backends; also returns the second server of slot `pair`.
 async fn start_pair() -> (TestEdge, Backend) {
     let second = Backend::start("second").await.unwrap();
     let builder = Nginx::builder().set("second", second.address()).http(HTTP);
     (TestEdge::start_with(builder).await.unwrap(), second)
 }
 
-/// The same for a test that sends nothing to `pair`.
+/// The same for a test that does not use slot `pair`.
 async fn start() -> TestEdge {
     start_pair().await.0
 }
@@ -60,7 +60,7 @@ async fn a_dead_release_costs_no_request_under_load() {
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{report:?}");
     let green = edge.slot("green").await.unwrap().counters;
-    // The first of the thousand answers belong to requests that were under way before.
+    // The first of the thousand answers belong to requests that were sent before the switch.
     assert!(green.responses.rescued >= 900, "{green:?}");
     assert_eq!(green.attempts_failed, green.responses.rescued + green.responses.server_error, "{green:?}");
     assert_eq!(green.in_flight, 0);
@@ -102,11 +102,11 @@ async fn what_nginx_would_not_try_again_is_not_rescued() {
     assert_eq!(
         edge.get("/plain").await.unwrap().status_and_slot(),
         (503, "green"),
-        "a status is no failure by default"
+        "by default a status is not a failure"
     );
     assert_eq!(edge.request("POST", "/status").await.unwrap().status_and_slot(), (503, "green"));
     let half = edge.get("/half").await;
-    assert!(half.is_err(), "an answer that began cannot be taken back: {half:?}");
+    assert!(half.is_err(), "an answer that has begun cannot be replaced: {half:?}");
     assert_eq!(edge.blue.truth().requests, 0);
     assert_eq!(edge.slot("green").await.unwrap().counters.responses.rescued, 0);
 }
@@ -134,17 +134,17 @@ async fn a_status_that_is_passed_on_is_rescued_too() {
     assert_eq!(
         edge.get("/").await.unwrap().status_and_slot(),
         (404, "green"),
-        "the slot's own answer, where it is not passed on"
+        "the slot's own answer, without proxy_next_upstream http_404"
     );
     let green = edge.slot("green").await.unwrap().counters;
     assert_eq!(
         (green.attempts_failed, green.responses.rescued),
         (0, 1),
-        "nginx does not hold it against the server"
+        "nginx does not count it as a failure of the server"
     );
 }
 
-/// nginx gives an attempt back that met a kept connection which the server had just closed.
+/// nginx does not count an attempt on a kept connection that the server has just closed.
 #[tokio::test]
 async fn a_closed_kept_connection_costs_no_rescue() {
     let edge = start().await;
@@ -152,7 +152,7 @@ async fn a_closed_kept_connection_costs_no_rescue() {
         edge.green.on("/", Action::status(200));
         edge.shop.switch_to("blue").await.unwrap();
         edge.try_out("green", true).await.unwrap();
-        // Each worker has kept connections to green.
+        // Now each worker keeps connections to green.
         for _ in 0..10 {
             assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "green"));
         }
@@ -200,7 +200,7 @@ async fn a_slot_without_a_live_peer_is_rescued_at_once() {
     assert_eq!(
         edge.request("POST", "/").await.unwrap().status_and_slot(),
         (200, "blue"),
-        "nothing was sent yet"
+        "nothing has been sent yet"
     );
     let down = edge.slot("down").await.unwrap();
     assert_eq!((down.failures.no_peer, down.counters.responses.rescued), (2, 2));
@@ -219,7 +219,7 @@ async fn when_both_slots_fail_the_client_gets_the_error() {
     assert_eq!((edge.green.truth().requests, edge.blue.truth().requests), (1, 1), "once each");
 }
 
-/// Beside the rest: nginx can be built without a cache.
+/// A separate configuration, because nginx can be built without a cache.
 const CACHED: &str = "
     cutover_state %%prefix%%/state;
     upstream blue  { server %%blue%% max_fails=0; }
@@ -233,7 +233,7 @@ const CACHED: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-/// The key of the cache may name the slot: the other slot's answer must not be kept under it.
+/// The cache key can contain the slot, so the fallback's answer must not be cached under it.
 #[tokio::test]
 async fn a_rescued_answer_is_not_cached() {
     let edge = TestEdge::start_with(Nginx::builder().http(CACHED)).await.unwrap();
@@ -242,11 +242,11 @@ async fn a_rescued_answer_is_not_cached() {
     assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "blue"));
     edge.green.on("/cached", Action::status(200));
     assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "green"));
-    // nginx keeps an answer when it is out.
+    // nginx writes a cache entry after it has sent the answer.
     let kept = async || {
         let before = edge.green.truth().requests;
         assert_eq!(edge.get("/cached").await.unwrap().status_and_slot(), (200, "green"));
         edge.green.truth().requests == before
     };
-    wait::until_async(wait::PATIENCE, "green's own answer to be kept", kept).await.unwrap();
+    wait::until_async(wait::PATIENCE, "green's own answer in the cache", kept).await.unwrap();
 }

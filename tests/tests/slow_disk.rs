@@ -1,4 +1,4 @@
-//! A change is answered when it is on disk, and no worker waits for that (promise 3).
+//! The module replies to a change when it is on disk, and no worker blocks until then (promise 3).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,10 +17,10 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-/// The kernel says that it has begun the flush, and never ends it.
+/// The kernel accepts the flush and never finishes it.
 const NEVER_DONE: &[&str] = &["inject=io_submit:retval=1"];
 
-/// The kernel has no queue to give: `fs.aio-max-nr` is used up.
+/// The kernel has no AIO context left: `fs.aio-max-nr` is used up.
 const NO_QUEUE: &[&str] = &["inject=io_setup:error=EAGAIN"];
 
 /// The same, and a flush takes four seconds.
@@ -30,8 +30,8 @@ async fn started() -> Nginx {
     Nginx::builder().main("worker_shutdown_timeout 1s;").http(HTTP).start().await.unwrap()
 }
 
-/// Interferes with the system calls of every worker that runs now, until they end.
-async fn interfere(nginx: &Nginx, how: &[&str]) -> Vec<Child> {
+/// Attaches strace to all current workers, with these faults, until the workers end.
+async fn inject(nginx: &Nginx, how: &[&str]) -> Vec<Child> {
     let attach = |pid: Pid| {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-e", "trace=io_setup,io_submit,fdatasync", "-p", &pid.to_string()]);
@@ -50,37 +50,37 @@ fn status(pid: Pid, name: &str) -> Option<String> {
     Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned())
 }
 
-/// nginx ends a request that waits for its flush: the call fails, the traffic has moved, and the worker ends well.
-async fn outlives_its_request(how: &[&str]) {
+/// A reload ends a call that waits for its flush: the call fails, the traffic has moved, and the worker exits normally.
+async fn flush_outlives_its_call(how: &[&str]) {
     let nginx = started().await;
-    let stracers = interfere(&nginx, how).await;
+    let stracers = inject(&nginx, how).await;
     let (old, admin) = (nginx.workers(), nginx.admin());
     let call = tokio::spawn(async move { admin.switch("shop", "green").await });
     wait::until("the switch in the log", || nginx.error_log().contains("switched from")).await.unwrap();
     nginx.reload().await.unwrap();
-    assert!(call.await.unwrap().is_err(), "nginx has ended the request");
+    assert!(call.await.unwrap().is_err(), "nginx has closed the connection");
     process::gone(&old, wait::PATIENCE).await.unwrap();
     for mut child in stracers {
         child.wait().unwrap();
     }
     let route = nginx.admin().group("shop").await.unwrap().route;
-    assert_eq!((route.active.as_str(), route.generation), ("green", 1), "it had moved");
+    assert_eq!((route.active.as_str(), route.generation), ("green", 1), "the traffic has moved");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_that_never_ends_may_outlive_its_request() {
-    outlives_its_request(NEVER_DONE).await;
+    flush_outlives_its_call(NEVER_DONE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_on_a_thread_may_outlive_its_request() {
-    outlives_its_request(NO_QUEUE_AND_SLOW).await;
+    flush_outlives_its_call(NO_QUEUE_AND_SLOW).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_queue_of_the_kernel_changes_are_answered_too() {
     let nginx = started().await;
-    let stracers = interfere(&nginx, NO_QUEUE).await;
+    let stracers = inject(&nginx, NO_QUEUE).await;
     for slot in ["green", "blue", "green"] {
         nginx.admin().switch("shop", slot).await.unwrap();
     }
@@ -96,11 +96,11 @@ async fn without_a_queue_of_the_kernel_changes_are_answered_too() {
     assert!(calls.contains("fdatasync(") && !calls.contains("io_submit("), "{calls}");
 }
 
-/// A process that once had a second thread pays for it with every later request.
+/// A process that has ever had a second thread is slower for every later request.
 #[tokio::test]
 async fn a_change_makes_no_thread() {
     let nginx = started().await;
-    // As many calls as make each worker serve some, and each is told of while its flush may be under way.
+    // Enough calls that each worker serves some. The threads are counted while a flush may be in progress.
     for round in 0..100 {
         let admin = nginx.admin();
         let slot = if round % 2 == 0 { "green" } else { "blue" };

@@ -1,4 +1,4 @@
-//! A weighted split: how much goes where, who stays together, and what the doors beside it do.
+//! A weighted split: the shares, the split key, and previews during a split.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -54,7 +54,7 @@ impl KeyedAndPlain {
     async fn slot(&mut self, target: &str) -> String {
         match self.client.request("GET", target, &[]).await {
             Ok(answer) => answer.head.header("x-slot").unwrap().to_owned(),
-            // nginx closes a kept connection after a thousand requests.
+            // nginx closes a keep-alive connection after a thousand requests.
             Err(_) => {
                 self.client = Client::connect(self.nginx.address("main").unwrap()).await.unwrap();
                 let answer = self.client.request("GET", target, &[]).await.unwrap();
@@ -74,7 +74,7 @@ impl KeyedAndPlain {
     }
 }
 
-/// Whether a share of 20 % of `total` is plausible: within three sigma.
+/// Whether `seen` is within three standard deviations of 20 % of `total`.
 fn is_a_fifth(seen: usize, total: u32) -> bool {
     let (expected, sigma) = (f64::from(total) * 0.2, (f64::from(total) * 0.2 * 0.8).sqrt());
     (seen as f64 - expected).abs() <= 3.0 * sigma
@@ -106,7 +106,7 @@ async fn keys_stay_and_move_one_way_as_the_share_grows() {
     let second = edge.on_green(1500).await;
     assert!(first.is_subset(&second) && second.len() > first.len(), "{} and {}", first.len(), second.len());
     edge.split("keyed", 20.0).await;
-    assert_eq!(edge.on_green(1500).await, first, "the last to come are the first to go");
+    assert_eq!(edge.on_green(1500).await, first, "the keys that moved last move back first");
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn doors_beside_a_split() {
         assert_eq!(edge.slot("/named?slot=blue").await, "blue");
     }
     edge.split("plain", 99.99).await;
-    assert_eq!(edge.slot("/named?slot=nothing").await, "green", "an unknown name leaves it to the route");
+    assert_eq!(edge.slot("/named?slot=nothing").await, "green", "with an unknown name the route decides");
     assert!(edge.nginx.error_log().contains("has no slot \"nothing\"; the route decides"));
 }
 

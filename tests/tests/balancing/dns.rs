@@ -1,4 +1,4 @@
-//! A name server that says what the test wants.
+//! A DNS server whose records a test sets.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 type Names = Arc<Mutex<BTreeMap<String, Ipv4Addr>>>;
 
-/// On a port of loopback. Ends when it goes.
+/// A server on a loopback port. Stops on drop.
 pub(crate) struct DnsServer {
     address: SocketAddr,
     names: Names,
@@ -17,7 +17,7 @@ pub(crate) struct DnsServer {
 }
 
 impl DnsServer {
-    /// Starts it.
+    /// Starts the server.
     pub(crate) async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -26,12 +26,12 @@ impl DnsServer {
         Self { address, names, task }
     }
 
-    /// Where it is asked.
+    /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on the name has this address.
+    /// Sets the address of a name.
     pub(crate) fn set(&self, name: &str, address: Ipv4Addr) {
         self.names.lock().unwrap().insert(name.to_owned(), address);
     }
@@ -52,7 +52,7 @@ async fn serve(socket: UdpSocket, names: Names) {
     }
 }
 
-/// RFC 1035: a head of 12 bytes, the question as it came, and one record of type A, or code 3: no such name.
+/// RFC 1035: a header of 12 bytes, the question, and one record of type A; or code 3, no such name.
 fn answer(query: &[u8], names: &Names) -> Option<Vec<u8>> {
     let (id, mut rest) = (query.get(..2)?, query.get(12..)?);
     let mut labels = Vec::new();
@@ -78,7 +78,7 @@ fn answer(query: &[u8], names: &Names) -> Option<Vec<u8>> {
     ]);
     answer.extend(query.get(12..end)?);
     if let Some(address) = found {
-        // The name of the question again, type A, class IN, a time to live of one second, four bytes.
+        // A pointer to the question's name, type A, class IN, a TTL of one second, four bytes.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
         answer.extend(address.octets());
     }

@@ -1,4 +1,4 @@
-//! `max_conns` and `backup`: nginx counts what a peer holds and gives it back, also when the slot is switched meanwhile.
+//! `max_conns` and `backup`: nginx's connection count of a peer stays correct when the slot is switched.
 
 use cutover_tests::test_edge::TestEdge;
 use cutover_tests::{Action, Backend, Client, Nginx, wait};
@@ -13,7 +13,7 @@ async fn start(upstreams: &str) -> (TestEdge, Backend) {
     (edge, spare)
 }
 
-/// What one peer may not take goes to the backup. If what it took was not given back, nothing would be left to it.
+/// Requests over `max_conns` go to the backup. Finished requests must be subtracted from the peer's count.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_peer_is_free_again_afterwards() {
     let upstreams = "
@@ -27,7 +27,7 @@ async fn a_full_peer_is_free_again_afterwards() {
     edge.shop.switch_times(&load, 30).await.unwrap();
     let report = load.stop().await;
     edge.assert_exact("max_conns, 30 switches", &report).unwrap();
-    assert!(spare.truth().requests > 0, "eight senders at once are more than two connections");
+    assert!(spare.truth().requests > 0, "eight concurrent senders need more than two connections");
     let sum = edge.blue.truth().requests + edge.green.truth().requests + spare.truth().requests;
     assert_eq!(sum, report.total);
 
@@ -42,7 +42,7 @@ async fn a_full_peer_is_free_again_afterwards() {
     }
 }
 
-/// The server of a slot dies and comes back amid switches; the backup stands in.
+/// The server of a slot stops and comes back between switches; the backup takes its requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_stands_in() {
     let upstreams = "
@@ -52,11 +52,11 @@ async fn a_backup_stands_in() {
     let (mut edge, spare) = start(upstreams).await;
     let load = edge.load().unwrap();
     edge.shop.switch_times(&load, 4).await.unwrap();
-    assert_eq!(spare.truth().requests, 0, "a backup has nothing to do");
+    assert_eq!(spare.truth().requests, 0, "the backup gets no request while the server is up");
     edge.blue.stop().await;
     edge.shop.switch_times(&load, 10).await.unwrap();
-    let (stood_in, before) = (spare.truth().requests, edge.blue.truth().requests);
-    assert!(stood_in > 0);
+    let (by_backup, before) = (spare.truth().requests, edge.blue.truth().requests);
+    assert!(by_backup > 0);
     edge.blue.resume().await.unwrap();
     edge.shop.switch_to("blue").await.unwrap();
     wait::until("the server to be tried again", || edge.blue.truth().requests > before).await.unwrap();

@@ -1,5 +1,5 @@
-//! What the upstream of a slot can do by itself keeps working under switches: methods, limits, names that are resolved anew,
-//! TLS. With every answer checked.
+//! The features of a slot's upstream keep working under switches: balancing methods, limits, names that are resolved at run
+//! time, TLS. Every answer is checked.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,16 +1,16 @@
-//! Each way to choose a peer, with two peers in each slot: it chooses as it would without a group, whatever was switched.
+//! Each balancing method, with two peers in each slot: it chooses peers as without a group, also over switches.
 
 use cutover_tests::load::Request;
 use cutover_tests::{Backend, Load, Nginx, Plan, Switcher};
 
-/// Where a slot's requests must have gone.
+/// How a slot's requests must be distributed over its peers.
 #[derive(Clone, Copy, Debug)]
 enum Distribution {
-    /// Each peer got some.
+    /// Each peer gets requests.
     Both,
-    /// All of one client's went to one peer.
+    /// All requests of the one client go to one peer.
     One,
-    /// All of one key's went to one peer, and both peers have keys.
+    /// All requests with one key go to one peer, and each peer gets keys.
     ByKey,
 }
 

@@ -1,4 +1,4 @@
-//! Servers of a slot whose names nginx resolves anew while it runs: `server NAME resolve` in a `zone`, nginx 1.27.3 and newer.
+//! Servers of a slot whose names nginx resolves at run time: `server NAME resolve` in a `zone`, nginx 1.27.3 and newer.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -42,13 +42,13 @@ async fn a_name_moves_to_another_address_under_switches() {
     let shop = Switcher::new(&nginx, "shop", &["blue", "green"]);
     let load = Load::start(Plan::new(nginx.address("main").unwrap()), shop.oracle());
     shop.switch_times(&load, 10).await.unwrap();
-    // A configuration that is loaded anew takes the addresses over.
+    // A reload takes the resolved addresses over.
     nginx.reload().await.unwrap();
     shop.switch_times(&load, 10).await.unwrap();
     dns.set("blue.test", NEW_BLUE);
     let moved = async {
         peers(&nginx, "blue", SocketAddr::from((NEW_BLUE, port))).await;
-        // Its last requests end, then it can go.
+        // The old server can stop once its last request has ended.
         wait::until("the old server to be idle", || old_blue.truth().in_flight == 0).await.unwrap();
     };
     tokio::join!(moved, async { shop.switch_times(&load, 10).await.unwrap() });
@@ -62,7 +62,7 @@ async fn a_name_moves_to_another_address_under_switches() {
     assert_eq!(old + new + green.truth().requests, report.total);
 }
 
-/// Waits until the slot has this one peer, as the admin API shows it.
+/// Waits until the admin API shows this one peer for the slot.
 async fn peers(nginx: &Nginx, slot: &str, address: SocketAddr) {
     let resolved = async || {
         let group = nginx.admin().group("shop").await.unwrap();

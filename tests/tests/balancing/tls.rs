@@ -1,11 +1,11 @@
-//! TLS to the slots: verified, and with sessions that are used again, counted by the servers, over switches to and fro.
+//! TLS to the slots under switches: certificates are verified and sessions are reused, as counted by the servers.
 
 use std::fs;
 
 use cutover_tests::test_edge::{LOCATION, TestEdge};
 use cutover_tests::{Nginx, certificate, temp::TempDir};
 
-/// The slots' servers are in the same nginx, in front of the backends.
+/// The slots' TLS servers, in the same nginx, in front of the backends.
 const SERVERS: &str = "
     log_format session $ssl_session_reused;
     server {
@@ -39,7 +39,7 @@ async fn assert_reused(upstream: &str) {
     let upstreams: String = ["blue", "green"]
         .map(|slot| format!("upstream shop_{slot} {{ {} }}", upstream.replace("NAME", slot)))
         .concat();
-    // A session is asked for by each connection, and newer nginx keeps connections unless it is told not to.
+    // Only a new connection can reuse a session, and newer nginx keeps connections by default.
     let location = LOCATION.replace("http://shop", "https://shop; proxy_set_header Connection close");
     let builder = Nginx::builder().set("cert", made.certificate.display()).set("key", made.key.display());
     let http = TestEdge::http(&upstreams, &location) + SERVERS;
@@ -52,8 +52,8 @@ async fn assert_reused(upstream: &str) {
     for slot in ["blue", "green"] {
         let log = fs::read_to_string(edge.nginx.prefix().join(format!("{slot}.log"))).unwrap();
         let (all, again) = (log.lines().count(), log.lines().filter(|line| *line == "r").count());
-        println!("{slot}: {again} of {all} sessions used again");
-        // Each worker begins with a few handshakes at once.
-        assert!(all > 100 && again * 2 > all, "{slot}: {again} of {all} sessions used again");
+        println!("{slot}: {again} of {all} sessions reused");
+        // Each worker begins with a few concurrent full handshakes.
+        assert!(all > 100 && again * 2 > all, "{slot}: {again} of {all} sessions reused");
     }
 }

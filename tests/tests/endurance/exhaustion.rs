@@ -1,5 +1,5 @@
-//! A worker that has no descriptor, or no thread, left for a switch: it makes the switch all the same, and answers when that is
-//! on disk.
+//! A worker without a free descriptor, or that may not create a thread, still switches and replies when the route is on
+//! disk.
 
 use cutover_tests::http1::{Reader, message};
 use cutover_tests::process::Pid;
@@ -14,7 +14,7 @@ const DESCRIPTORS: usize = 40;
 async fn no_descriptor_is_left() {
     let builder = Nginx::builder().main(&format!("worker_rlimit_nofile {DESCRIPTORS};"));
     let edge = TestEdge::start_with(builder.http(&TestEdge::http(UPSTREAMS, LOCATION))).await.unwrap();
-    // Before the others: afterwards no connection is taken.
+    // Before the other connections, because the worker accepts none afterwards.
     let mut admin = AdminConnection::open(&edge).await;
     let address = edge.nginx.address("main").unwrap();
     let mut idle = Vec::new();
@@ -25,7 +25,7 @@ async fn no_descriptor_is_left() {
         let refusal = format!("{worker}#{worker}: accept4() failed (24: Too many open files)");
         edge.nginx.error_log().contains(&refusal)
     };
-    wait::until("both workers to have no descriptor left", || edge.nginx.workers().iter().all(used_up))
+    wait::until("both workers to run out of descriptors", || edge.nginx.workers().iter().all(used_up))
         .await
         .unwrap();
     switch_through(&edge, &mut admin).await;
@@ -33,7 +33,7 @@ async fn no_descriptor_is_left() {
     go_on(&edge).await;
 }
 
-/// Each thread counts as a process of the workers' user, who has more than one already.
+/// Each thread counts as a process of the workers' user, which already has more than one.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_thread_is_left() {
     let builder = Nginx::builder().through(&["prlimit", "--nproc=1"]);
@@ -56,13 +56,13 @@ async fn go_on(edge: &TestEdge) {
     let load = edge.load().unwrap();
     edge.shop.switch_times(&load, 10).await.unwrap();
     let report = load.stop().await;
-    edge.assert_exact("after something had run out", &report).unwrap();
+    edge.assert_exact("after a resource had run out", &report).unwrap();
     edge.nginx.kill_all().await.unwrap();
     edge.nginx.start().await.unwrap();
     edge.shop.assert_settled().await.unwrap();
 }
 
-/// A kept connection to the admin API.
+/// A keep-alive connection to the admin API.
 struct AdminConnection {
     stream: UnixStream,
     reader: Reader,
@@ -72,7 +72,7 @@ impl AdminConnection {
     async fn open(edge: &TestEdge) -> Self {
         let stream = UnixStream::connect(edge.nginx.admin_socket()).await.unwrap();
         let mut admin = Self { stream, reader: Reader::default() };
-        // Once it is answered, a worker has taken the connection.
+        // The reply shows that a worker has accepted the connection.
         assert_eq!(admin.ask("GET /v1/groups/shop HTTP/1.1", "").await.0, 200);
         admin
     }

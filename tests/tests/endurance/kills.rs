@@ -1,5 +1,5 @@
-//! Workers, the master, or all of nginx are killed at random instants of a switch, half of them on trial: a switch that was
-//! acknowledged holds, and one that was not has happened or not, but never leads elsewhere.
+//! Workers, the master, or all of nginx are killed at random moments of a switch, half of the switches on trial. An
+//! acknowledged switch is kept. An unacknowledged one has happened or not; the route is never a third one.
 
 use cutover_core::api::RouteChange;
 use cutover_tests::load::Report;
@@ -34,7 +34,7 @@ async fn kill_amid_switches(rounds: u32) {
     let mut rng = SeededRng::from_env().unwrap();
     let plan = edge.plan().unwrap().connections(3, 2).pause(std::time::Duration::from_millis(1));
     let load = Load::start(plan, edge.oracle());
-    let (mut acknowledged, mut taken) = (0, 0);
+    let (mut acknowledged, mut happened) = (0, 0);
     for round in 0..rounds {
         let victim = *rng.pick(&VICTIMS).unwrap();
         let doomed = doomed(&edge.nginx, victim);
@@ -54,7 +54,7 @@ async fn kill_amid_switches(rounds: u32) {
                 }
             }
         });
-        // Not a wait for anything: it is the instant that is chosen.
+        // The yields choose the moment of the kill; they do not wait for a condition.
         for _ in 0..rng.below(1000) {
             tokio::task::yield_now().await;
         }
@@ -68,8 +68,8 @@ async fn kill_amid_switches(rounds: u32) {
                 assert_eq!(active, to, "round {round}: acknowledged, then {victim:?} was killed");
             }
             Some(call) => {
-                taken += u32::from(active == to);
-                // A trial that was not armed to its end will be taken back: say where the traffic shall be.
+                happened += u32::from(active == to);
+                // An incompletely armed trial will be taken back. This switch fixes the route.
                 edge.nginx.admin().switch("shop", &active).await.unwrap();
                 call.withdraw(&active);
             }
@@ -78,7 +78,7 @@ async fn kill_amid_switches(rounds: u32) {
     }
     let report = load.stop().await;
     println!(
-        "{rounds} kills on {}: {acknowledged} switches acknowledged, {} not, of which {taken} had happened; {} requests, {} lost, {} stale",
+        "{rounds} kills on {}: {acknowledged} switches acknowledged, {} not, of which {happened} had happened; {} requests, {} lost, {} stale",
         edge.nginx.flavour(),
         rounds - acknowledged,
         report.total,
@@ -89,7 +89,7 @@ async fn kill_amid_switches(rounds: u32) {
     edge.until_idle().await.unwrap();
 }
 
-/// The master first: it would start others for its workers.
+/// The processes to kill. The master is first, because it would replace its workers.
 fn doomed(nginx: &Nginx, victim: Victim) -> Vec<Pid> {
     let master = nginx.master().unwrap();
     let workers = nginx.workers();
@@ -101,7 +101,7 @@ fn doomed(nginx: &Nginx, victim: Victim) -> Vec<Pid> {
     }
 }
 
-/// Lets nginx come back: by itself, or as whoever supervises it would do it.
+/// Waits until nginx has replaced the killed workers, or starts nginx as a supervisor would.
 async fn come_back(nginx: &Nginx, victim: Victim, killed: &[Pid]) {
     process::gone(killed, wait::PATIENCE).await.unwrap();
     if let Victim::OneWorker | Victim::AllWorkers = victim {
@@ -112,7 +112,7 @@ async fn come_back(nginx: &Nginx, victim: Victim, killed: &[Pid]) {
         return;
     }
     if let Victim::Master = victim {
-        // Its workers serve on, and can be asked.
+        // The workers still serve, the admin API too.
         nginx.admin().group("shop").await.unwrap();
         let orphans = nginx.workers();
         orphans.iter().for_each(|orphan| process::signal(*orphan, Signal::KILL).unwrap());
@@ -121,7 +121,7 @@ async fn come_back(nginx: &Nginx, victim: Victim, killed: &[Pid]) {
     nginx.start().await.unwrap();
 }
 
-/// A kill takes connections with it. Whatever was answered is right.
+/// A kill breaks connections, but every answer must be correct.
 fn assert_only_lost(report: &Report) {
     assert_eq!(report.stale, 0, "{report}");
     assert!(report.failures.iter().all(|failure| failure.outcome.status.is_none()), "{report}");

@@ -1,6 +1,6 @@
-//! Promise 3 over a long time: nothing piles up over many reloads and trials, an upgrade can be taken back, and whoever is killed amid a
-//! switch, the last acknowledged slot has the traffic; also when a worker has nothing left. All under a load that checks every
-//! answer.
+//! Promise 3 over a long time: many reloads and trials leak nothing, an upgrade can be taken back, and after a kill during a
+//! switch the last acknowledged slot has the traffic, also when a worker has run out of descriptors or threads. A load checks
+//! every answer.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,18 +1,18 @@
-//! Many reloads: descriptors, mappings and memory stay what they were.
+//! Many reloads: descriptors, mappings and memory do not grow.
 
 use cutover_tests::footprint::Footprint;
 use cutover_tests::nginx::Nginx;
 use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use cutover_tests::{Backend, Load, Plan, SlotOracle, wait};
 
-/// Beside the one under load: what leaks for each group shows forty-fold.
+/// Groups besides the one under load: a leak per group shows forty-fold.
 pub(super) const OTHER_GROUPS: usize = 40;
 
-/// nginx's own memory settles over its first reloads.
+/// nginx's own memory grows during the first reloads only.
 pub(super) const WARM_UP: u32 = 10;
 
-/// By how much the anonymous memory of a process may differ afterwards, in KiB: what is freed leaves gaps. Over 200 reloads with
-/// 41 groups this is 32 bytes a group and reload; valgrind finds the very same bytes in use after 5 reloads and after 45.
+/// Allowed growth of a process's anonymous memory, in KiB, for fragmentation. Over 200 reloads with 41 groups this is 32
+/// bytes per group and reload; valgrind finds the same bytes in use after 5 reloads and after 45.
 const TOLERANCE: u64 = 256;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +43,7 @@ pub(super) fn other_groups() -> String {
         .collect()
 }
 
-/// Demands that the master and its worker hold what they held before.
+/// Asserts that the master and its worker use no more resources than before.
 pub(super) fn assert_flat(before: (Footprint, Footprint), after: (Footprint, Footprint), what: &str) {
     for (role, before, after) in [("master", before.0, after.0), ("worker", before.1, after.1)] {
         println!("{role} before: {before}\n{role} after {what}: {after}");
@@ -52,7 +52,7 @@ pub(super) fn assert_flat(before: (Footprint, Footprint), after: (Footprint, Foo
         assert!(after.mappings <= before.mappings + 4, "{role}: {after}");
         assert!(after.anonymous <= before.anonymous + TOLERANCE, "{role}: {after}");
     }
-    assert_eq!(after.0.descriptors, before.0.descriptors, "a worker has connections, the master has none");
+    assert_eq!(after.0.descriptors, before.0.descriptors, "the master, which has no connections");
 }
 
 async fn reload_under_load(edge: &TestEdge, reloads: u32) {
@@ -70,7 +70,7 @@ async fn reload_under_load(edge: &TestEdge, reloads: u32) {
     edge.shop.assert_settled().await.unwrap();
 }
 
-/// The master, and the larger one of its workers, once the workers of before have ended.
+/// Waits for the end of the old workers. Returns the footprint of the master and of the larger worker.
 pub(super) async fn look(nginx: &Nginx) -> (Footprint, Footprint) {
     wait::until("the old workers to end", || nginx.pids().len() == 3).await.unwrap();
     let workers = nginx.workers().into_iter().map(|worker| Footprint::of(worker).unwrap());
@@ -78,7 +78,7 @@ pub(super) async fn look(nginx: &Nginx) -> (Footprint, Footprint) {
     (Footprint::of(nginx.master().unwrap()).unwrap(), largest)
 }
 
-/// What nginx without the module does, for the figures.
+/// Prints the footprint of nginx without the module, for comparison.
 async fn stock_for_comparison(reloads: u32) {
     let blue = Backend::start("blue").await.unwrap();
     let http = "upstream shop { server %%blue%%; keepalive 32; }

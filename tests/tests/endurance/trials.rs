@@ -1,5 +1,5 @@
-//! Many reloads with trials and splits in every state between them, and many trials without a reload: descriptors, mappings and
-//! memory stay what they were.
+//! Many reloads with trials and splits in every state, and many trials without a reload: descriptors, mappings and memory do
+//! not grow.
 
 use cutover_core::api::{Group, TrialPhase};
 use cutover_core::event::Kind;
@@ -8,10 +8,10 @@ use cutover_tests::{Action, client, wait};
 
 use super::reloads::{OTHER_GROUPS, WARM_UP, assert_flat, look, other_groups};
 
-/// By its path a request goes to one of the other groups, and fails.
+/// The path selects one of the other groups; the request fails.
 const BAD: &str = "location ~ ^/bad/(other[0-9]+)$ { proxy_pass http://$1; }";
 
-/// What is done to a group between two reloads.
+/// What happens to a group's trial over one reload.
 #[derive(Clone, Copy, Debug)]
 enum TrialCase {
     LeaseEnds,
@@ -54,7 +54,7 @@ async fn leave_nothing_behind(reloads: u32) {
     let after = look(&edge.nginx).await;
     assert_flat(before, after, &format!("{reloads} reloads amid trials"));
 
-    // A reload begins with new workers: what they leave behind would not show.
+    // Without reloads, because new workers would hide a leak.
     under_load(&edge, WARM_UP / 2, false).await;
     let before = look(&edge.nginx).await;
     under_load(&edge, reloads, false).await;
@@ -95,7 +95,7 @@ async fn change(edge: &TestEdge, group: &str, json: &str) -> Group {
     edge.nginx.admin().change_json(group, json).await.unwrap()
 }
 
-/// Before the reload. Whatever was left of the last time ends first.
+/// Changes the route before the reload. The fence ends what is left of the last round.
 async fn begin(edge: &TestEdge, group: &str, case: TrialCase) {
     change(edge, group, r#"{"active":"two","fence":true}"#).await;
     let json = match case {
@@ -114,7 +114,7 @@ async fn begin(edge: &TestEdge, group: &str, case: TrialCase) {
     change(edge, group, json).await;
 }
 
-/// After it.
+/// Waits for the end of the trial after the reload, or ends it.
 async fn end(edge: &TestEdge, group: &str, case: TrialCase) {
     let admin = edge.nginx.admin();
     match case {
@@ -137,14 +137,14 @@ async fn end(edge: &TestEdge, group: &str, case: TrialCase) {
     }
 }
 
-/// Waits until the trial has gone back in this way; `asks`: with requests.
-async fn gone_back(edge: &TestEdge, group: &str, how: Kind, asks: Option<&str>) {
+/// Waits until this rule has taken the trial back, sending requests for `target` if there is one.
+async fn gone_back(edge: &TestEdge, group: &str, rule: Kind, target: Option<&str>) {
     let back = async || {
-        if let Some(target) = asks {
+        if let Some(target) = target {
             client::get(edge.nginx.address("main").unwrap(), target).await.unwrap();
         }
         let group = edge.nginx.admin().group(group).await.unwrap();
-        group.route.active == "two" && group.events.last().is_some_and(|event| event.kind == how)
+        group.route.active == "two" && group.events.last().is_some_and(|event| event.kind == rule)
     };
-    wait::until_async(wait::PATIENCE, &format!("{group} to go back: {how:?}"), back).await.unwrap();
+    wait::until_async(wait::PATIENCE, &format!("{group} to go back: {rule:?}"), back).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A binary upgrade that is taken back: the new master ends, the old one goes on as if nothing had been.
+//! A binary upgrade that is taken back: the new master ends and the old one continues.
 
 use anyhow::Result;
 use cutover_tests::footprint::Footprint;
@@ -14,12 +14,12 @@ async fn an_upgrade_is_taken_back_under_load() {
     let load = edge.load().unwrap();
     let work = async {
         for _ in 0..3 {
-            // While the old workers still take connections.
+            // While the old workers still accept connections.
             let old = edge.nginx.begin_upgrade().await?;
             load.answers(300).await?;
             edge.nginx.take_back(old).await?;
             load.answers(100).await?;
-            // When they have been told to go: they are started again first, as nginx's manual says.
+            // After the old workers were told to stop: HUP starts new ones first, as nginx's manual says.
             let old = edge.nginx.begin_upgrade().await?;
             dismiss_workers_of(&edge, old).await?;
             load.answers(300).await?;
@@ -40,7 +40,7 @@ async fn an_upgrade_is_taken_back_under_load() {
     let after = Footprint::of(master).unwrap();
     println!("before: {before}\nafter: {after}");
     assert_eq!((after.descriptors, after.own_mappings), (before.descriptors, before.own_mappings));
-    // And forward for good.
+    // Then an upgrade that is completed.
     edge.nginx.upgrade().await.unwrap();
     edge.shop.assert_settled().await.unwrap();
     edge.shop.switch().await.unwrap();
@@ -49,7 +49,7 @@ async fn an_upgrade_is_taken_back_under_load() {
     edge.shop.assert_settled().await.unwrap();
 }
 
-/// The new master dies without a word, its workers are told to finish: the old master has not lost the lock or the route.
+/// The new master is killed and its workers are told to finish. The old master still has the lock and the route.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_new_master_leaves_the_old_one_in_charge() {
     let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_killed_new_master_leaves_the_old_one_in_charge() {
     edge.shop.assert_settled().await.unwrap();
 }
 
-/// What the new configuration has dropped or added is the old one's again, or not its business.
+/// The old master does not lose a slot that the new configuration has dropped, and ignores one that it has added.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_way_back_the_old_configurations_slots_count() {
     let http = "

@@ -1,4 +1,4 @@
-//! The daemon and its command line, for a group and slots whose names have to be encoded on every way.
+//! The daemon and its command line, for a group and slots whose names must be encoded in paths and files.
 
 use cutover_tests::{Backend, Daemon, Nginx};
 use serde_json::Value;

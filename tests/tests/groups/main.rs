@@ -1,4 +1,5 @@
-//! Groups in every shape: sharing peers and upstreams, with one slot and with eight, with the longest names, and none at all.
+//! Groups of every shape: with shared peers and upstreams, with one slot and with eight, with the longest names; and nginx
+//! without a group.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! Names as long as they may be, of every kind of character, and whatever else an upstream may be called: the same in the configuration, on the wire, in the state file,
-//! in labels and in the log; and told apart by their last character.
+//! Names of the maximal length, with every kind of character, and other names that an upstream may have. They are the same in
+//! the configuration, in the API, in the state file, in metrics and in the log, and their last character distinguishes them.
 
 use cutover_core::api::{ErrorCode, Group, RouteChange};
 use cutover_core::event::Kind;
@@ -30,7 +30,7 @@ const HTTP: &str = "
     server { listen %%admin%%; location / { cutover_api write=on; } }
 ";
 
-/// Groups [`A`] and [`B`] over the same two servers.
+/// nginx with groups [`A`] and [`B`] over the same two servers.
 struct LongNames {
     #[expect(dead_code, reason = "lives as long as nginx")]
     blue: Backend,
@@ -57,8 +57,8 @@ impl LongNames {
         self.nginx.admin().change_json(group, json).await.unwrap()
     }
 
-    /// Demands that the target is answered by this slot of this group.
-    async fn is_answered(&self, target: &str, group: &str, slot: &str) {
+    /// Asserts that this slot of this group answers the target.
+    async fn assert_answered(&self, target: &str, group: &str, slot: &str) {
         let answer = client::get(self.nginx.address("main").unwrap(), target).await.unwrap();
         let names = format!("{group}/{slot}");
         assert_eq!(answer.head.header("x-names"), Some(names.as_str()), "{target}");
@@ -86,13 +86,13 @@ async fn the_longest_names_are_switched_shown_and_remembered() {
     let groups = edge.nginx.admin().groups().await.unwrap().groups;
     assert_eq!(groups.iter().map(|group| group.name.as_str()).collect::<Vec<_>>(), [A, B]);
     for _ in 0..2 {
-        edge.is_answered("/a", A, TWO).await;
-        edge.is_answered("/b", B, ONE).await;
-        edge.is_answered("/a/fixed", A, TWO).await;
-        edge.is_answered(&format!("/a/named?slot={}", ONE), A, ONE).await;
-        // One character short, and another one at the end, name nothing: the route decides.
-        edge.is_answered(&format!("/a/named?slot={}", &ONE[..MAX_NAME - 1]), A, TWO).await;
-        edge.is_answered(&format!("/a/named?slot={}3", &ONE[..MAX_NAME - 1]), A, TWO).await;
+        edge.assert_answered("/a", A, TWO).await;
+        edge.assert_answered("/b", B, ONE).await;
+        edge.assert_answered("/a/fixed", A, TWO).await;
+        edge.assert_answered(&format!("/a/named?slot={}", ONE), A, ONE).await;
+        // A name that is one character short or has another last character names no slot: the route decides.
+        edge.assert_answered(&format!("/a/named?slot={}", &ONE[..MAX_NAME - 1]), A, TWO).await;
+        edge.assert_answered(&format!("/a/named?slot={}3", &ONE[..MAX_NAME - 1]), A, TWO).await;
         let event = edge.group(A).await.events.pop().unwrap();
         assert_eq!((event.from.as_str(), event.to.as_str()), (ONE, TWO));
         assert_eq!(edge.group(B).await.events, []);
@@ -151,7 +151,7 @@ async fn one_character_more_is_refused() {
         edge.nginx.expect_in_log(&why);
         let answer = edge.nginx.check().unwrap();
         assert!(!answer.ok && answer.output.contains(&why), "{}", answer.output);
-        assert!(answer.output.contains("nginx.conf:"), "no place in: {}", answer.output);
+        assert!(answer.output.contains("nginx.conf:"), "no file and line in: {}", answer.output);
         assert!(edge.nginx.reload().await.unwrap_err().to_string().contains(&why));
     }
     let admin = edge.nginx.admin();
@@ -160,10 +160,10 @@ async fn one_character_more_is_refused() {
     assert_eq!((reply.status, reply.failure().unwrap().error.code), (422, ErrorCode::UnknownSlot));
     let reply = admin.try_change(&long_group, &change, None).await.unwrap();
     assert_eq!((reply.status, reply.failure().unwrap().error.code), (404, ErrorCode::UnknownGroup));
-    edge.is_answered("/a", A, TWO).await;
+    edge.assert_answered("/a", A, TWO).await;
 }
 
-/// Names that people give to upstreams.
+/// Names of real upstreams.
 const ODD: [&str; 7] = [
     "_Test_Site_A",
     "*.example.com",
@@ -174,7 +174,7 @@ const ODD: [&str; 7] = [
     "say 'hello'",
 ];
 
-/// For each name: the group replaces an upstream of this name, and nothing else in the configuration changes.
+/// Each group replaces an upstream of its name; the rest of the configuration is unchanged.
 #[tokio::test]
 async fn a_group_may_have_any_name_that_an_upstream_has() {
     let blue = Backend::start("blue").await.unwrap();
@@ -225,7 +225,7 @@ async fn a_group_may_have_any_name_that_an_upstream_has() {
     }
 }
 
-/// A drop of the slot that has the traffic is refused also when its name does not fit into the file.
+/// Dropping the active slot is refused also when its name does not fit into the state file.
 #[tokio::test]
 async fn a_long_slot_that_has_the_traffic_cannot_be_dropped() {
     let edge = LongNames::start().await;
@@ -235,5 +235,5 @@ async fn a_long_slot_that_has_the_traffic_cannot_be_dropped() {
     let why = "has no slot \"*-Slot..\", which is active now";
     edge.nginx.expect_in_log(why);
     assert!(edge.nginx.reload().await.unwrap_err().to_string().contains(why));
-    edge.is_answered("/a", A, TWO).await;
+    edge.assert_answered("/a", A, TWO).await;
 }

@@ -1,10 +1,10 @@
-//! Groups, and slots of one group, that lead to the same peers or upstreams: each is switched, and counts, by itself.
+//! Groups, and slots of one group, that share peers or upstreams: each has its own route and counters.
 
 use cutover_core::api::Group;
 use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
 use cutover_tests::{Load, Nginx, Plan, Switcher, client, wait};
 
-/// A second group beside `shop`, with a server of its own.
+/// A second group, with its own `server`.
 const BLOG: &str = "
     cutover blog { slot blue blog_blue; slot green blog_green; active green; }
     server {
@@ -27,7 +27,7 @@ async fn two_groups_share_their_upstreams() {
     assert_apart(&BLOG.replace("blog_blue", "shop_blue").replace("blog_green", "shop_green")).await;
 }
 
-/// Switches both at their own pace, over reloads.
+/// Switches both groups at different rates, over reloads.
 async fn assert_apart(blog: &str) {
     let location = "location / { proxy_pass http://shop; add_header x-cutover-slot $cutover_slot always; }";
     let edge = TestEdge::start(&format!("{}{blog}", TestEdge::http(UPSTREAMS, location))).await.unwrap();
@@ -49,13 +49,13 @@ async fn assert_apart(blog: &str) {
     edge.assert_exact("10 switches of the other", &blog_report).unwrap();
     edge.shop.assert_settled().await.unwrap();
     blog.assert_settled().await.unwrap();
-    let asked = edge.blue.truth().requests + edge.green.truth().requests;
-    assert_eq!(asked, shop_report.total + blog_report.total);
+    let requests = edge.blue.truth().requests + edge.green.truth().requests;
+    assert_eq!(requests, shop_report.total + blog_report.total);
     counted(&edge.nginx, "shop", shop_report.total).await;
     counted(&edge.nginx, "blog", blog_report.total).await;
 }
 
-/// A way to say that two names are the same version, or one that has not been made yet.
+/// Two slots can stand for the same version, for example while the second version does not exist yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_slots_share_an_upstream() {
     let http =
@@ -78,7 +78,7 @@ async fn two_slots_share_an_upstream() {
     assert!(group.slots.iter().all(|slot| slot.counters.requests == 10), "{group:?}");
 }
 
-/// Waits until the slots of the group have answered this many requests together, which is all they were given.
+/// Waits until all slots of the group together have answered this many requests and were given no others.
 async fn counted(nginx: &Nginx, group: &str, requests: u64) -> Group {
     let sum = |group: &Group| {
         let slots = group.slots.iter().map(|slot| slot.counters);

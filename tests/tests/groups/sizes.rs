@@ -5,7 +5,7 @@ use cutover_tests::{Backend, Load, Nginx, Plan, Switcher, client};
 
 const NAMES: [&str; 8] = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"];
 
-/// Nothing to switch to yet: the group can be there before the second version is.
+/// A group can be configured before there is a second version to switch to.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_slot_takes_everything() {
     let location = "location / { proxy_pass http://alone; add_header x-cutover-slot $cutover_slot always; }
@@ -23,7 +23,7 @@ async fn one_slot_takes_everything() {
     let report = load.stop().await;
     edge.assert_exact("one slot", &report).unwrap();
     assert_eq!((edge.blue.truth().requests, edge.green.truth().requests), (report.total, 0));
-    // The first switch writes what was only configured; the others find it there.
+    // The first switch writes the configured route to the state file; the others change nothing.
     assert_eq!(edge.nginx.admin().group("alone").await.unwrap().route.generation, 1);
     let answer = client::get(edge.nginx.address("main").unwrap(), "/standby").await.unwrap();
     assert_eq!(answer.head.header("x-slot"), Some("blue"), "the next slot is the only one");

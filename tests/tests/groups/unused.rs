@@ -1,4 +1,4 @@
-//! The module is loaded and has nothing to do, or has nothing to do any more.
+//! The module is loaded, but the configuration has no group, or no group any more.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ async fn no_directive_of_ours() {
     assert_eq!(blue.truth().requests, report.total);
     nginx.kill_worker().await.unwrap();
     nginx.kill_all().await.unwrap();
-    assert_eq!(fs::read_dir(nginx.prefix().join("state")).unwrap().count(), 0, "nobody asked for a file");
+    assert_eq!(fs::read_dir(nginx.prefix().join("state")).unwrap().count(), 0, "no file is created without a group");
     nginx.start().await.unwrap();
     assert_eq!(client::get(nginx.address("main").unwrap(), "/").await.unwrap().status, 200);
     nginx.stop().await.unwrap();
@@ -43,14 +43,14 @@ async fn no_http_at_all() {
     nginx.reload().await.unwrap();
     nginx.kill_worker().await.unwrap();
     nginx.upgrade().await.unwrap();
-    // The first reload that has one.
+    // A reload adds `http {}`.
     nginx.write_http("server { listen %%listen:main%%; location / { return 204; } }").unwrap();
     nginx.reload().await.unwrap();
     assert_eq!(client::get(nginx.address("main").unwrap(), "/").await.unwrap().status, 204);
     nginx.stop().await.unwrap();
 }
 
-/// A configuration without the group and the state, and then with them again: the route is where it was left.
+/// Reloads remove the group and `cutover_state` and add them again: the route is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_that_go_and_come_back() {
     let with = TestEdge::http(UPSTREAMS, "location / { proxy_pass http://shop; }");
@@ -59,7 +59,7 @@ async fn groups_that_go_and_come_back() {
     for number in 0..4 {
         edge.shop.switch_times(&load, 5).await.unwrap();
         let before = edge.nginx.admin().group("shop").await.unwrap();
-        // What an operator would do who gives up the group: straight to the slot that has the traffic.
+        // As an operator who removes the group would do: `proxy_pass` straight to the active slot.
         let settled = edge.oracle().settled();
         edge.nginx.write_http(&PLAIN.replace("%%blue%%", &format!("%%{settled}%%"))).unwrap();
         edge.nginx.reload().await.unwrap();
@@ -78,7 +78,7 @@ async fn groups_that_go_and_come_back() {
     edge.assert_exact("groups that go and come back", &report).unwrap();
 }
 
-/// What was counted stays, for the group that goes and comes back and for those that do not; as long as there is one.
+/// While at least one group is configured, all groups keep their counters, also a group that is removed and added again.
 #[tokio::test]
 async fn counters_outlive_a_group_that_goes_and_comes_back() {
     let group = |name: &str| format!("cutover {name} {{ slot blue b; slot green b; active blue; }}\n");

@@ -1,4 +1,4 @@
-//! Bodies of requests that do not fit into memory, or are passed on while they come.
+//! Request bodies that do not fit into memory, or that nginx passes on while it receives them.
 
 use cutover_tests::load::{Load, Request};
 use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
@@ -42,12 +42,12 @@ async fn uploads(target: &str) {
     let report = super::switch_and_reload(&edge, load, &format!("{target} bodies")).await;
     let (blue, green) = (edge.blue.truth(), edge.green.truth());
     assert_eq!(blue.requests + green.requests, report.total);
-    // How the large ones fall is chance; each slot has had at least one.
+    // The distribution of large bodies is random, but each slot gets at least one.
     assert!(blue.body_bytes > 300_000 && green.body_bytes > 300_000, "{blue:?} {green:?}");
     super::counted(&edge, report.total).await;
 }
 
-/// What the documentation says of the moment of the choice: when all of the body is there, or at once without buffering.
+/// nginx chooses the slot when it has the complete body, or at once without buffering, as documented.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_amid_a_body() {
     let edge = start().await;

@@ -1,4 +1,4 @@
-//! `proxy_cache` with the slot in its key: what is in the cache never outlives a switch, and is there again after the way back.
+//! `proxy_cache` with the slot in its key: after a switch no answer of the old slot comes from the cache.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ async fn a_cache_with_the_slot_in_its_key_is_exact() {
     let passed_on = edge.blue.truth().requests + edge.green.truth().requests;
     println!("{answers} answers, {hits} from the cache, {passed_on} passed on, on {}", edge.nginx.flavour());
     assert!(hits > answers / 2, "of {answers} answers only {hits} came from the cache");
-    // What came from the cache is no request of a slot.
+    // An answer from the cache does not count as a request of a slot.
     super::counted(&edge, passed_on).await;
 }
 
@@ -62,7 +62,7 @@ struct Counts {
     stop: AtomicBool,
 }
 
-/// Reads pages over connections of its own; each answer must come from a slot that may give it.
+/// Requests pages on its own connections, and asserts that each answer comes from an allowed slot.
 async fn read(address: SocketAddr, expected: Arc<SlotOracle>, counts: Arc<Counts>) {
     let mut kept = None;
     while !counts.stop.load(SeqCst) {
@@ -81,7 +81,7 @@ async fn read(address: SocketAddr, expected: Arc<SlotOracle>, counts: Arc<Counts
         };
         let slot = answer.head.header("x-slot").unwrap_or_default();
         assert_eq!(answer.status, 200);
-        assert!(expected.allows(slot, sent, Instant::now()), "{slot:?} answered; it was {expected:?}");
+        assert!(expected.allows(slot, sent, Instant::now()), "{slot:?} answered; allowed: {expected:?}");
         let text = String::from_utf8_lossy(&answer.body);
         assert!(text.contains(&format!("\"slot\":\"{slot}\"")) && text.contains(&target), "{text}");
         let status = answer.head.header("x-cache").unwrap_or_default();

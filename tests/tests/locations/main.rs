@@ -1,5 +1,5 @@
-//! What a location does around its group: large bodies, subrequests, internal redirects, a cache. Each under switches to and
-//! fro, with every answer checked.
+//! Features of a location with a group: large bodies, subrequests, internal redirects, a cache. Each is tested under
+//! switches to and fro, with every answer checked.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

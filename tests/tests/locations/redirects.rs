@@ -1,4 +1,4 @@
-//! `X-Accel-Redirect` and `error_page` back into the group: one request of a client is several of one slot.
+//! `X-Accel-Redirect` and `error_page` to the same group: one client request becomes several requests to one slot.
 
 use cutover_tests::load::{Load, Request};
 use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
@@ -28,13 +28,13 @@ async fn each_internal_redirect_finds_its_slot() {
     let requests = ["/file", "/twice", "/broken", "/"].map(Request::get).to_vec();
     let load = Load::start(edge.plan().unwrap().requests(requests), edge.oracle());
     let report = super::switch_and_reload(&edge, load, "internal redirects").await;
-    let asked = |target: &str| {
+    let requests = |target: &str| {
         let count = |backend: &Backend| backend.truth().targets.get(target).copied().unwrap_or(0);
         count(&edge.blue) + count(&edge.green)
     };
-    assert_eq!(asked("/file"), asked("/kept/file"));
-    assert_eq!(asked("/twice"), asked("/kept/twice"));
-    assert_eq!(asked("/twice"), asked("/kept/at-last"));
-    assert_eq!(asked("/broken"), asked("/kept/excuse"));
-    assert_eq!(asked("/file") + asked("/twice") + asked("/broken") + asked("/"), report.total);
+    assert_eq!(requests("/file"), requests("/kept/file"));
+    assert_eq!(requests("/twice"), requests("/kept/twice"));
+    assert_eq!(requests("/twice"), requests("/kept/at-last"));
+    assert_eq!(requests("/broken"), requests("/kept/excuse"));
+    assert_eq!(requests("/file") + requests("/twice") + requests("/broken") + requests("/"), report.total);
 }

@@ -1,4 +1,4 @@
-//! `auth_request` and `mirror` that go to the same group as the request that they belong to.
+//! `auth_request` and `mirror` to the same group as the main request.
 
 use cutover_tests::load::{Load, Request};
 use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
@@ -25,8 +25,8 @@ async fn each_subrequest_finds_its_slot() {
     let (blue, green) = (edge.blue.truth(), edge.green.truth());
     assert_eq!(blue.requests + green.requests, 3 * report.total);
     for target in ["/auth", "/mirror"] {
-        let asked = |targets: &std::collections::BTreeMap<String, u64>| targets.get(target).copied();
-        let (blue, green) = (asked(&blue.targets).unwrap(), asked(&green.targets).unwrap());
+        let requests = |targets: &std::collections::BTreeMap<String, u64>| targets.get(target).copied();
+        let (blue, green) = (requests(&blue.targets).unwrap(), requests(&green.targets).unwrap());
         assert_eq!(blue + green, report.total, "{target}");
     }
 }

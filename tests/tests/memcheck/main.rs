@@ -1,5 +1,5 @@
-//! nginx with the module under valgrind: one request of each kind, reloads, and a clean end. No error may have the module in
-//! its stack, and nothing that the module allocated may be lost.
+//! nginx with the module under valgrind: one request of each kind, reloads, and a graceful end. No error may have the module
+//! in its stack, and no memory that the module has allocated may be leaked.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,8 +15,8 @@ use cutover_tests::{Flavour, Nginx};
 use requests::Servers;
 use valgrind::ValgrindRun;
 
-/// The one process does what master and workers do otherwise. It cannot be reloaded: nginx gives the new configuration no
-/// connections then, whatever modules it has.
+/// With `master_process off` one process does the work of master and workers. It cannot be reloaded, because nginx then gives
+/// the new configuration no connections, with or without the module.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_of_each_kind() {
     let flavour = Flavour::from_env().unwrap();
@@ -36,7 +36,7 @@ async fn master_and_workers_over_many_reloads() {
     watch(flavour.nginx(), "", 10).await;
 }
 
-/// nginx gives out memory in pools, in which valgrind sees no borders. Built with NGX_DEBUG_PALLOC each piece is one of malloc.
+/// nginx allocates from pools, in which valgrind cannot see single allocations. With NGX_DEBUG_PALLOC each one is a malloc.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "builds an nginx"]
 async fn each_piece_of_a_pool_by_itself() {

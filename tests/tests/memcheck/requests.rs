@@ -1,4 +1,4 @@
-//! One request of each kind that meets the module.
+//! One request of each kind that reaches the module.
 
 use std::process::Command;
 
@@ -79,7 +79,7 @@ http {
 }
 ";
 
-/// Whatever the slots lead to.
+/// The servers of all slots.
 pub(crate) struct Servers {
     blue: Backend,
     green: Backend,
@@ -137,7 +137,7 @@ impl Servers {
         {
             nginx.admin().switch("shop", slot).await.unwrap();
             for target in ["/", "/named", "/?k=1", "/cached", "/cached", "/guarded", "/file"] {
-                // auth_request makes a 500 of a 502.
+                // auth_request turns a 502 into a 500.
                 let status = if (slot, target) == ("dead", "/guarded") { 500 } else { status };
                 assert_eq!(client::get(address, target).await.unwrap().status, status, "{slot} {target}");
             }
@@ -187,14 +187,14 @@ impl Servers {
         nginx.admin().switch("shop", "blue").await.unwrap();
     }
 
-    /// Clients that go away, servers that break off.
+    /// Clients that disconnect, servers that break off.
     async fn end_early(&self, nginx: &Nginx) {
         let address = nginx.address("main").unwrap();
         let mut client = Client::connect(address).await.unwrap();
         client.send("GET", "/hang", &[]).await.unwrap();
         wait::until("the request at the slot", || self.blue.truth().in_flight == 1).await.unwrap();
         drop(client);
-        wait::until("the slot to be left alone", || self.blue.truth().in_flight == 0).await.unwrap();
+        wait::until("nginx to close its connection", || self.blue.truth().in_flight == 0).await.unwrap();
         assert_eq!(client::get(address, "/cut").await.unwrap().status, 502);
         client::get(address, "/half").await.unwrap_err();
     }

@@ -1,4 +1,4 @@
-//! Splits, and changes on trial: confirmed, renewed, and taken back by the guard and by the lease.
+//! Splits, and changes on trial: confirmed, renewed, taken back by the guard and by the lease.
 
 use cutover_tests::{Nginx, client, wait};
 use hyper::Method;
@@ -13,7 +13,7 @@ pub(crate) async fn ask(nginx: &Nginx) {
     get(nginx, 4, &[200]).await;
     post(nginx, "renew", r#"{"lease_ms":600000}"#).await;
     post(nginx, "confirm", r#"{"reason":"good"}"#).await;
-    // What the dead slot fails is rescued, then the guard goes back.
+    // Requests that the dead slot fails are rescued, then the guard takes the traffic back.
     change(nginx, &format!(r#"{{"active":"dead",{GUARD},"rescue":true}}"#)).await;
     get(nginx, 3, &[200, 502]).await;
     until_active(nginx, "green").await;

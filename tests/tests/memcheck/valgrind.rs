@@ -1,4 +1,4 @@
-//! Runs nginx under valgrind and reads what it found.
+//! Runs nginx under valgrind and reads the reports.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use cutover_tests::flavour::root;
 use cutover_tests::process::{self, Pid, Signal};
 use cutover_tests::{Flavour, Nginx, wait};
 
-/// valgrind is slow to start.
+/// nginx under valgrind starts slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const MODULE: &str = "ngx_http_cutover_module.so";
 
-/// nginx under valgrind; all its processes are killed when it goes.
+/// nginx under valgrind. Drop kills all its processes.
 pub(crate) struct ValgrindRun {
     child: Child,
-    /// One for each process.
+    /// The folder of the reports, one for each process.
     reports: PathBuf,
 }
 
@@ -59,7 +59,7 @@ impl ValgrindRun {
         Pid::from_raw(self.child.id().try_into().unwrap()).unwrap()
     }
 
-    /// Loads the configuration anew and waits until that is done.
+    /// Reloads the configuration and waits until the old worker has ended.
     pub(crate) async fn reload(&mut self, nginx: &Nginx) {
         let reloads = || nginx.error_log().matches("reconfiguring").count();
         let before = reloads();
@@ -71,7 +71,7 @@ impl ValgrindRun {
         self.answers(nginx).await;
     }
 
-    /// Ends it gracefully; panics if valgrind has found anything that is the module's.
+    /// Ends nginx gracefully. Panics when valgrind has found an error of the module.
     pub(crate) async fn end(mut self, nginx: &Nginx) {
         process::signal(self.pid(), Signal::QUIT).unwrap();
         let mut ended = || self.child.try_wait().unwrap();
@@ -83,7 +83,7 @@ impl ValgrindRun {
             .map(|report| String::from_utf8_lossy(&report).into_owned())
             .collect();
         let whole = |report: &String| report.trim_end().ends_with("</valgrindoutput>");
-        assert!(reports.iter().all(whole), "a report is not whole");
+        assert!(reports.iter().all(whole), "a report is incomplete");
         let errors = reports.iter().flat_map(|report| report.split("<error>").skip(1));
         let errors: Vec<String> =
             errors.filter_map(|rest| rest.split("</error>").next()).map(brief).collect();
@@ -96,13 +96,13 @@ impl ValgrindRun {
             ours.len()
         );
         assert!(ours.is_empty(), "{ours:#?}");
-        // What nginx never frees is its own business. But memory that it uses wrongly, the module may have broken.
+        // A leak of nginx itself is no failure. Other errors without the module in the stack may still be caused by it.
         let wrong: Vec<&String> = errors.iter().filter(|error| !error.starts_with("Leak_")).collect();
-        assert!(wrong.is_empty(), "not with the module in the stack: {wrong:#?}");
+        assert!(wrong.is_empty(), "without the module in the stack: {wrong:#?}");
     }
 }
 
-/// What kind of error, and where: a function by its name or, in a stripped file, the file, for each frame.
+/// The kind of an error and its frames: file and function, or only the file when it is stripped.
 fn brief(error: &str) -> String {
     let text = |part: &str, tag: &str| {
         let after = part.split(&format!("<{tag}>")).nth(1)?;
@@ -122,12 +122,12 @@ impl Drop for ValgrindRun {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Their titles are valgrind's command line, which names the folder of the reports.
+        // Their command lines are valgrind's, which name the folder of the reports.
         process::kill_now(&process::mentioning(&["valgrind.bin", "memcheck-amd64-"], &self.reports));
     }
 }
 
-/// Builds the nginx of this flavour without pools, beside the one that scripts/build-module has made; `None` if that has no
+/// Builds the nginx of this flavour without pools, from the sources of `scripts/build-module`; `None` when the flavour has no
 /// sources.
 pub(crate) fn without_pools(flavour: Flavour) -> Option<PathBuf> {
     let sources = flavour.folder().join("src");

@@ -1,5 +1,5 @@
-//! The cache manager and the cache loader run the module's hooks too, but serve nobody: they must neither count nor hold
-//! the lock, and may be killed like anybody else.
+//! The cache manager and the cache loader run the module's hooks but serve no requests. They must neither count requests nor
+//! hold the lock, and they may be killed like other processes.
 
 use cutover_tests::process::{self, Pid, Signal};
 use cutover_tests::test_edge::{TestEdge, UPSTREAMS};
@@ -40,7 +40,7 @@ async fn killed_cache_processes_disturb_no_request() {
             let is_new = |pid: &Pid| !killed.contains(pid) && process::title(*pid).contains("manager");
             wait::until("another cache manager", || helpers(&edge.nginx).iter().any(is_new)).await?;
             load.answers(50).await?;
-            // With the next configuration the loader comes back as well.
+            // A reload starts the loader again, too.
             edge.nginx.reload().await?;
             wait::until("the cache's new processes", || helpers(&edge.nginx).len() == 2).await?;
         }
@@ -52,7 +52,7 @@ async fn killed_cache_processes_disturb_no_request() {
     edge.until_counted(report.total).await.unwrap();
 }
 
-/// The workers die amid requests, some of which fill the cache. Who else lives does not keep the gauge up.
+/// The workers are killed during requests, some of which fill the cache. The live cache manager must not keep the gauge up.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_in_flight_end_with_their_workers_while_the_cache_manager_lives() {
     let edge = start().await;
@@ -79,7 +79,7 @@ async fn requests_in_flight_end_with_their_workers_while_the_cache_manager_lives
     .await
     .unwrap();
     wait::until_async(wait::PATIENCE, "none in flight", async || in_flight(0).await).await.unwrap();
-    // The gauge counts anew from there.
+    // The gauge is correct for the next request.
     let mut client = Client::connect(address).await.unwrap();
     client.send("GET", "/cached/hang?4", &[]).await.unwrap();
     wait::until_async(wait::PATIENCE, "1 in flight", async || in_flight(1).await).await.unwrap();
@@ -89,7 +89,7 @@ async fn requests_in_flight_end_with_their_workers_while_the_cache_manager_lives
     edge.assert_exact("after the workers' end", &report).unwrap();
 }
 
-/// The master and the workers are killed, the processes of the cache are not: nginx can start again beside them.
+/// The master and the workers are killed, but not the processes of the cache. nginx can start while those still run.
 #[tokio::test(flavor = "multi_thread")]
 async fn cache_processes_left_behind_hold_nothing() {
     let edge = start().await;
@@ -100,7 +100,7 @@ async fn cache_processes_left_behind_hold_nothing() {
     killed.iter().for_each(|pid| process::signal(*pid, Signal::KILL).unwrap());
     process::gone(&killed, wait::PATIENCE).await.unwrap();
     edge.nginx.start().await.unwrap();
-    assert!(left.iter().all(|pid| process::alive(*pid)), "they were to be left behind");
+    assert!(left.iter().all(|pid| process::alive(*pid)), "the cache processes still run");
     edge.shop.assert_settled().await.unwrap();
     let load = edge.load().unwrap();
     edge.shop.switch_times(&load, 6).await.unwrap();

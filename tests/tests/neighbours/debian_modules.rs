@@ -1,5 +1,5 @@
-//! Debian's dynamic modules in the same nginx: Lua as a balancer of a slot, as the maker of subrequests and redirects, and as
-//! a reader of our variables; headers-more behind us; `stream` beside us. The modules are built for Debian's nginx only.
+//! Debian's dynamic modules in the same nginx: Lua as the balancer of a slot, as the source of subrequests and redirects, and
+//! as a reader of the module's variables; headers-more; `stream`. They are built for Debian's nginx only.
 
 use cutover_tests::load::Request;
 use cutover_tests::test_edge::TestEdge;
@@ -116,7 +116,7 @@ async fn beside_the_others(builder: cutover_tests::nginx::Builder) {
     assert_eq!(answer.head.header("x-in-lua"), answer.head.header("x-slot"));
     let seen = String::from_utf8(client::get(address, "/seen").await.unwrap().body).unwrap();
     let seen: Vec<u64> = seen.split_whitespace().map(|number| number.parse().unwrap_or(0)).collect();
-    assert!(seen.iter().all(|number| *number > 0), "the slots as the log phase saw them: {seen:?}");
+    assert!(seen.iter().all(|number| *number > 0), "the slots in the log phase: {seen:?}");
     let stream = client::get(edge.nginx.address("stream").unwrap(), "/").await.unwrap();
     assert_eq!((stream.status, stream.head.header("x-slot")), (200, Some("blue")));
 }

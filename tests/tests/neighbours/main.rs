@@ -1,4 +1,4 @@
-//! What runs beside the module in one nginx: the processes of a cache, and other dynamic modules.
+//! Other parts of the same nginx: the processes of a cache, and other dynamic modules.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! `cutover_slot` beside the choice of a request.
+//! `cutover_slot` and the slot that a request has chosen.
 
 use cutover_tests::{Backend, client, wait};
 
@@ -37,13 +37,13 @@ async fn a_location_may_say_otherwise_for_its_part() {
     assert_eq!(client::get(address, "/other").await.unwrap().status_and_slot(), (200, "blue"));
     assert_eq!(targets(&edge.green), ["/part/green"]);
     assert_eq!(targets(&edge.blue), ["/other", "/part/b", "/part/route"]);
-    // The page of a tester: only what a location says by itself is otherwise.
+    // In the page of a tester only the location's own `cutover_slot` differs.
     assert_eq!(client::get(address, "/tester").await.unwrap().status_and_slot(), (200, "green"));
     assert_eq!(targets(&edge.green), ["/page", "/part/b", "/part/green"]);
     assert_eq!(edge.blue.truth().targets["/part/route"], 2);
 }
 
-/// What is fixed for a part of a request is no choice for the request.
+/// A slot that is fixed for one part does not change the slot of the request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_to_the_standby_takes_nobody_along() {
     let edge = start(MORE).await;

@@ -1,4 +1,4 @@
-//! Trials: parts of a request whose slot has been taken back, or that was rescued.
+//! Trials: the parts of a request after its slot has lost the traffic, or after a rescue.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn what_follows_a_rescue_goes_where_it_went() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rest_of_a_rescued_request_follows_its_redirect() {
     let edge = start("").await;
-    // The fallback answers with a redirect: the next part of the request is its own.
+    // The fallback answers with a redirect, and the next part goes to the fallback.
     edge.green.on("/accel/twice", Action::Cut);
     edge.try_out("green", true).await.unwrap();
     let answer = client::get(edge.nginx.address("main").unwrap(), "/accel/twice").await.unwrap();
@@ -76,7 +76,7 @@ async fn parts_of_a_request_are_rescued_also_when_its_trial_has_ended() {
     assert_eq!(edge.blue.truth().targets.keys().collect::<Vec<_>>(), ["/fails", "/part/b"]);
 }
 
-/// The guard judges each part by itself, as requests.
+/// The guard counts each part as a request.
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_count_for_the_trial_under_which_their_request_began() {
     let edge = start("").await;
@@ -89,5 +89,5 @@ async fn parts_count_for_the_trial_under_which_their_request_began() {
         let figures = group.route.trial.as_ref().unwrap().figures;
         (figures.requests, figures.errors) == (5, 1)
     };
-    edge.until("five parts, one of them bad", ended).await.unwrap();
+    edge.until("five parts, one of them failed", ended).await.unwrap();
 }

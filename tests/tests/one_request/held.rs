@@ -1,4 +1,4 @@
-//! The slot is held from the first part that met the group until the whole request ends, also while none of its parts is there.
+//! A slot is in flight from the first part that reached the group until the whole request ends, also between parts.
 
 use std::time::Duration;
 
@@ -36,13 +36,13 @@ async fn in_flight(edge: &TestEdge) -> (i64, i64) {
     (of("blue"), of("green"))
 }
 
-/// Asks, and switches to green while the request waits for an upstream that no group has a part in.
+/// Sends a request, and switches to green while the request waits for an upstream outside the group.
 async fn held_while_elsewhere(edge: &TestEdge, target: &str, last: &str) {
     edge.green.on("/elsewhere", Action::status(200).after(Duration::from_secs(1)));
     let mut client = edge.connect().await.unwrap();
     client.send("GET", target, &[]).await.unwrap();
     wait::until("/elsewhere", || edge.green.truth().targets.contains_key("/elsewhere")).await.unwrap();
-    assert_eq!(edge.blue.truth().in_flight, 0, "no part is there");
+    assert_eq!(edge.blue.truth().in_flight, 0, "no part is at the slot");
     edge.shop.switch_to("green").await.unwrap();
     assert_eq!(in_flight(edge).await, (1, 0), "the request is not over");
     assert_eq!(client.answer().await.unwrap().status, 200);
@@ -59,7 +59,7 @@ async fn between_an_authorization_and_the_body_of_its_request() {
     let permitted = || edge.blue.truth().requests == 1 && edge.blue.truth().in_flight == 0;
     wait::until("the authorization", permitted).await.unwrap();
     edge.shop.switch_to("green").await.unwrap();
-    // Long enough for nginx to read the answer.
+    // Enough time for nginx to read the answer of the authorization.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(in_flight(&edge).await, (1, 0), "the request is not over");
     stream.write_all(b"abc").await.unwrap();
@@ -84,7 +84,7 @@ async fn between_two_parts_of_a_static_page() {
     held_while_elsewhere(&edge, "/static/parts.html", "/part/b").await;
 }
 
-/// The slot was named before, and the client does not read on.
+/// A variable has named the slot, and the client reads slowly.
 #[tokio::test(flavor = "multi_thread")]
 async fn until_the_client_has_its_answer_when_the_slot_was_named() {
     const LARGE: usize = 40 << 20;
@@ -100,7 +100,7 @@ async fn until_the_client_has_its_answer_when_the_slot_was_named() {
     edge.until_idle().await.unwrap();
 }
 
-/// A range that the client itself has asked for is all of its answer: no part follows.
+/// A range that the client has requested needs no further part.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_longer_than_its_upstream_takes_for_a_range_in_one_piece() {
     const LARGE: usize = 40 << 20;
@@ -116,7 +116,7 @@ async fn no_longer_than_its_upstream_takes_for_a_range_in_one_piece() {
     assert_eq!((answer.status, answer.body.len()), (206, LARGE - 1));
 }
 
-/// However often it is named.
+/// Naming the slot many times counts one request in flight.
 #[tokio::test(flavor = "multi_thread")]
 async fn once_when_the_slot_is_named_often() {
     let edge = start(MORE).await;
@@ -133,7 +133,7 @@ async fn once_when_the_slot_is_named_often() {
     edge.until_idle().await.unwrap();
 }
 
-/// After a redirect the slot that is named is that of the new location.
+/// After a redirect the variable names the slot of the new location.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_location_after_a_redirect_says() {
     let edge = start(MORE).await;

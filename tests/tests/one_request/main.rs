@@ -1,6 +1,5 @@
-//! One request of a client is one request for a group, whatever nginx makes of it: slices, SSI, `addition`, `auth_request`,
-//! `mirror`, `error_page`, `X-Accel-Redirect`, named locations. All its parts go to one slot, as with a variable of stock nginx's
-//! `split_clients`.
+//! nginx can turn one client request into several: slices, SSI, `addition`, `auth_request`, `mirror`, `error_page`,
+//! `X-Accel-Redirect`, named locations. All parts go to one slot, as with a variable of stock nginx's `split_clients`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -15,10 +14,10 @@ use std::collections::BTreeMap;
 
 use cutover_tests::{Action, Backend, Nginx, TestEdge};
 
-/// Bytes of the file that is fetched in slices of 1 KB.
+/// Size of the file that nginx fetches in slices of 1 KB.
 pub(crate) const FILE: usize = 10 * 1024 + 1;
 
-/// A location for each way that nginx makes one request of a client into several; `PASS` is the upstream.
+/// A location for each way to turn one client request into several; `PASS` is the upstream.
 const LOCATIONS: &str = "
     ssi_types *;
     addition_types *;
@@ -52,7 +51,7 @@ const LOCATIONS: &str = "
     }
 ";
 
-/// A target, and how many requests to the slots come of it.
+/// A target, and the number of requests to the slots that it causes.
 pub(crate) const CASES: [(&str, u64); 11] = [
     ("/plain", 1),
     ("/page", 5),
@@ -67,8 +66,8 @@ pub(crate) const CASES: [(&str, u64); 11] = [
     ("/sliced", 11),
 ];
 
-/// What a backend does so that each way has its parts.
-pub(crate) fn teach(backend: &Backend) {
+/// Sets the actions of a backend for all targets of [`CASES`].
+pub(crate) fn set_actions(backend: &Backend) {
     let page = |text: &str| Action::status(200).body(text);
     backend.on(
         "/page",
@@ -85,7 +84,7 @@ pub(crate) fn teach(backend: &Backend) {
     backend.on("/sliced", Action::File(FILE));
 }
 
-/// `http {}` with those locations, and more in the server, for a group.
+/// `http {}` with a group, these locations, and `more` in the server.
 pub(crate) fn http(more: &str) -> String {
     TestEdge::http(
         cutover_tests::test_edge::UPSTREAMS,
@@ -94,11 +93,11 @@ pub(crate) fn http(more: &str) -> String {
     .replace("proxy_http_version 1.1;\n            proxy_set_header Connection '';", "")
 }
 
-/// The edge, with backends that know what to do.
+/// Starts nginx and backends with their actions.
 pub(crate) async fn start(more: &str) -> TestEdge {
     let edge = start_with(Nginx::builder().http(&http(more))).await;
-    teach(&edge.blue);
-    teach(&edge.green);
+    set_actions(&edge.blue);
+    set_actions(&edge.green);
     edge
 }
 
@@ -108,7 +107,7 @@ async fn start_with(builder: cutover_tests::nginx::Builder) -> TestEdge {
     edge
 }
 
-/// A page that no slot has a part in, but for what it includes.
+/// Writes a static page that includes two parts from the slots.
 fn write_static(nginx: &Nginx) {
     let folder = nginx.prefix().join("static");
     std::fs::create_dir(&folder).unwrap();
@@ -116,7 +115,7 @@ fn write_static(nginx: &Nginx) {
     std::fs::write(folder.join("page.html"), page).unwrap();
 }
 
-/// How many requests with each id came to each of the two.
+/// The number of requests with each id at blue and at green.
 pub(crate) fn by_id(blue: &Backend, green: &Backend) -> BTreeMap<String, (u64, u64)> {
     let mut ids: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for (id, count) in blue.truth().ids {

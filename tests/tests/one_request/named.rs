@@ -1,4 +1,4 @@
-//! The slot of a named group where no upstream is met: `$cutover_slot_of_NAME`, and `cutover_group` for `$cutover_slot`.
+//! The slot of a group in requests without an upstream: `$cutover_slot_of_NAME`, and `cutover_group` for `$cutover_slot`.
 
 use cutover_tests::{Action, TestEdge, client, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,12 +51,12 @@ async fn a_slot_is_named_without_an_upstream() {
         assert_eq!((other.slot(), other.head.header("x-request-id")), ("green", Some(slot)));
         assert_eq!(edge.get("/redirected").await.unwrap().status, 404);
     }
-    assert_eq!(text(&edge, "/fixed").await, "green", "a location may say otherwise");
+    assert_eq!(text(&edge, "/fixed").await, "green", "a location can fix the slot");
     edge.until_idle().await.unwrap();
     let group = edge.group().await.unwrap();
     let requests: u64 = group.slots.iter().map(|slot| slot.counters.requests).sum();
-    assert_eq!(requests, 6, "a slot that is only named has had no request");
-    // A variable that asks for its own value: nginx stops, and says so.
+    assert_eq!(requests, 6, "naming a slot does not count a request");
+    // nginx detects a variable that depends on itself.
     edge.nginx.expect_in_log("cycle while evaluating variable");
 }
 
@@ -79,7 +79,7 @@ async fn the_slot_that_was_named_is_the_one_that_is_used() {
     edge.until_idle().await.unwrap();
 }
 
-/// From the choice on, the slot is the request's, although its body takes a while.
+/// A request keeps its slot over a switch while its body arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_keeps_the_slot_that_was_named_over_a_switch() {
     let edge = start(MORE).await;

@@ -1,4 +1,4 @@
-//! A switch between two parts of a request, at a known moment.
+//! A switch between two parts of a request.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use cutover_tests::{Action, Nginx, TestEdge, client, wait};
 
 use super::{FILE, http, start, start_with};
 
-/// Sends a request, switches to green when blue has been asked for `first`, and gives blue's and green's requests for
-/// `second`.
+/// Sends a request and switches to green when blue has received the part `first`. Returns how many requests for `second` blue
+/// and green have received.
 async fn switched_between(edge: &TestEdge, target: &str, first: &str, second: &str) -> (u64, u64) {
     edge.blue.on(first, Action::status(200).after(Duration::from_millis(400)));
     let address = edge.nginx.address("main").unwrap();
@@ -16,13 +16,13 @@ async fn switched_between(edge: &TestEdge, target: &str, first: &str, second: &s
         let target = target.to_owned();
         async move { client::get(address, &target).await }
     });
-    let asked = |backend: &cutover_tests::Backend, target: &str| {
+    let requests = |backend: &cutover_tests::Backend, target: &str| {
         backend.truth().targets.get(target).copied().unwrap_or(0)
     };
-    wait::until(first, || asked(&edge.blue, first) == 1).await.unwrap();
+    wait::until(first, || requests(&edge.blue, first) == 1).await.unwrap();
     edge.shop.switch_to("green").await.unwrap();
     assert_eq!(request.await.unwrap().unwrap().status, 200);
-    (asked(&edge.blue, second), asked(&edge.green, second))
+    (requests(&edge.blue, second), requests(&edge.green, second))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +57,8 @@ async fn an_error_page_is_of_the_version_that_failed() {
     assert_eq!(answer.status_and_slot(), (200, "blue"));
 }
 
-/// The client takes the first bytes, and the rest when another slot has the traffic: nothing is in flight meanwhile, and yet
-/// the slot is held.
+/// The client reads the first bytes, and the rest after a switch. Meanwhile no slice is in flight, but the slot still has the
+/// request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_download_in_slices_holds_its_slot() {
     const LARGE: usize = 40 << 20;
@@ -80,7 +80,7 @@ async fn a_slow_download_in_slices_holds_its_slot() {
     let answer = slow.answer().await.unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, LARGE));
     assert!(answer.body.iter().all(|byte| *byte == b'b'), "one version");
-    edge.until("the slot to be free", |group| group.slot("blue").unwrap().counters.in_flight == 0)
+    edge.until("the download to end", |group| group.slot("blue").unwrap().counters.in_flight == 0)
         .await
         .unwrap();
     assert_eq!(edge.green.truth().requests, 0);
@@ -91,7 +91,7 @@ async fn a_slow_download_in_slices_holds_its_slot() {
     );
 }
 
-/// Two locations fix two slots for one download, whose files differ: nginx cuts it, and no slot has failed.
+/// The slices of one download come from two slots, whose files differ: nginx cuts the download, and no slot has failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_nginx_cuts_is_not_held_against_a_slot() {
     let more = "location /mixed {
@@ -119,10 +119,10 @@ async fn a_download_that_nginx_cuts_is_not_held_against_a_slot() {
     }
 }
 
-/// A part that nginx keeps in memory, whose answer breaks off, is one that the slot has failed.
+/// A part that nginx keeps in memory fails when its answer breaks off.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_in_memory_that_breaks_off_is_held_against_the_slot() {
-    // nginx's 4 KB are too few for what comes with the head, sometimes.
+    // The default of 4 KB can be too small for the first read.
     let edge = start("location /half { subrequest_output_buffer_size 64k; proxy_pass http://shop; }").await;
     edge.blue.on("/page", Action::status(200).body(r#"<!--# include virtual="/half" set="half" -->"#));
     edge.blue.on("/half", Action::CutBody);

@@ -1,4 +1,4 @@
-//! Every way, under a split by chance and under switches to and fro.
+//! All cases, under a random split and under switches to and fro.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use cutover_tests::{Backend, Nginx, client, wait};
 
-use super::{CASES, FILE, LOCATIONS, by_id, start, teach, write_static};
+use super::{CASES, FILE, LOCATIONS, by_id, set_actions, start, write_static};
 
 const TIMES: u64 = 12;
 
-/// What stock nginx does: the upstream is the value of a variable that is drawn once for each request.
+/// The same with stock nginx: the upstream is the value of a variable, which nginx computes once for each request.
 const STOCK: &str = "
     upstream shop_blue { server %%blue%%; keepalive 32; }
     upstream shop_green { server %%green%%; keepalive 32; }
     split_clients $request_id $slot { 50% shop_blue; * shop_green; }
 ";
 
-/// Asks `times` in each way; demands that answers are whole, that all parts were asked for, and each request's in one slot.
-async fn ask(address: SocketAddr, blue: &Backend, green: &Backend, times: u64) {
+/// Sends `times` requests for each case. Asserts that answers are complete, that all parts reached the slots, and that the
+/// parts of each request went to one slot.
+async fn send_all(address: SocketAddr, blue: &Backend, green: &Backend, times: u64) {
     let mut slots = [0, 0];
     for (target, parts) in CASES {
         let before = by_id(blue, green);
@@ -34,7 +35,7 @@ async fn ask(address: SocketAddr, blue: &Backend, green: &Backend, times: u64) {
             by_id(blue, green).into_iter().filter(|(id, _)| !before.contains_key(id)).collect()
         };
         let all = || new().values().map(|(blue, green)| blue + green).sum::<u64>() == times * parts;
-        // Those of a mirror come when the client has its answer.
+        // A mirrored part can arrive after the client has its answer.
         wait::until(&format!("{times} times {parts} parts of {target}"), all).await.unwrap();
         let new = new();
         assert_eq!(new.len() as u64, times, "{target}");
@@ -50,8 +51,8 @@ async fn ask(address: SocketAddr, blue: &Backend, green: &Backend, times: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_nginx_keeps_a_request_together() {
     let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
-    teach(&blue);
-    teach(&green);
+    set_actions(&blue);
+    set_actions(&green);
     let server =
         format!("server {{ listen %%listen:main%%; {} }}", LOCATIONS.replace("PASS", "http://$slot"));
     let nginx = Nginx::builder()
@@ -63,15 +64,15 @@ async fn stock_nginx_keeps_a_request_together() {
         .await
         .unwrap();
     write_static(&nginx);
-    ask(nginx.address("main").unwrap(), &blue, &green, TIMES).await;
+    send_all(nginx.address("main").unwrap(), &blue, &green, TIMES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_split_keeps_a_request_together() {
     let edge = start("").await;
     edge.change(r#"{"split":{"blue":50,"green":50}}"#).await.unwrap();
-    ask(edge.nginx.address("main").unwrap(), &edge.blue, &edge.green, TIMES).await;
-    in_order(&edge).await;
+    send_all(edge.nginx.address("main").unwrap(), &edge.blue, &edge.green, TIMES).await;
+    assert_no_failure(&edge).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +83,7 @@ async fn switches_keep_a_request_together() {
         let edge = Arc::clone(&edge);
         async move {
             for _ in 0..3 {
-                ask(address, &edge.blue, &edge.green, TIMES).await;
+                send_all(address, &edge.blue, &edge.green, TIMES).await;
             }
         }
     });
@@ -94,17 +95,17 @@ async fn switches_keep_a_request_together() {
     asking.await.unwrap();
     println!("{switches} switches");
     assert!(switches > 50, "{switches} switches");
-    in_order(&edge).await;
+    assert_no_failure(&edge).await;
 }
 
-/// Nothing has failed, and nothing is held for ever.
-async fn in_order(edge: &cutover_tests::TestEdge) {
+/// Asserts that no part has failed and that none is left in flight.
+async fn assert_no_failure(edge: &cutover_tests::TestEdge) {
     let group = edge.until_idle().await.unwrap();
-    let asked: u64 = group.slots.iter().map(|slot| slot.counters.requests).sum();
-    assert_eq!(asked, edge.blue.truth().requests + edge.green.truth().requests);
+    let requests: u64 = group.slots.iter().map(|slot| slot.counters.requests).sum();
+    assert_eq!(requests, edge.blue.truth().requests + edge.green.truth().requests);
     for slot in &group.slots {
         let responses = slot.counters.responses;
-        // The 503 of /broken and /moved are the slots' own.
+        // The only failures are the 503 answers of /broken and /moved.
         assert_eq!(responses.server_error, slot.server_errors.unavailable, "{}", slot.name);
         assert_eq!((responses.aborted, slot.counters.attempts_failed), (0, 0), "{}", slot.name);
     }

@@ -1,4 +1,4 @@
-//! gRPC streams in both directions: a service that sends back what it is sent, and its client.
+//! Bidirectional gRPC streams: an echo service and its client.
 
 use std::io::Error;
 use std::net::SocketAddr;
@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A service on a free port whose answers name `slot`: head at once, each message when it comes, status at the end.
+/// Starts a service on a free port. It sends the head at once, echoes each message, and sends the status at the end. Its
+/// answers name `slot`.
 pub(crate) async fn serve(slot: &'static str) -> SocketAddr {
     let listener = ports::listen(ports::free().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -39,14 +40,14 @@ pub(crate) async fn serve(slot: &'static str) -> SocketAddr {
     address
 }
 
-/// One stream, on a connection of its own.
+/// One stream on its own connection.
 pub(crate) struct Stream {
     to: Sender<Bytes, Error>,
     from: Incoming,
 }
 
 impl Stream {
-    /// Opens one; with the slot that took it.
+    /// Opens a stream. Also returns the slot that serves it.
     pub(crate) async fn open(address: SocketAddr) -> (String, Self) {
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut connection, driver) =
@@ -64,7 +65,7 @@ impl Stream {
         (slot, Self { to, from: answer.into_body() })
     }
 
-    /// Sends a message and waits until it has come back.
+    /// Sends a message and waits for its echo.
     pub(crate) async fn say(&mut self, text: &str) {
         self.to.send_data(Bytes::copy_from_slice(text.as_bytes())).await.unwrap();
         let mut heard = Vec::new();
@@ -75,14 +76,14 @@ impl Stream {
         assert_eq!(heard, text.as_bytes());
     }
 
-    /// Says that there is no more, and demands a good end.
+    /// Ends the request and asserts that the status is 0.
     pub(crate) async fn end(self) {
         drop(self.to);
         let rest = tokio::time::timeout(LIMIT, self.from.collect()).await.unwrap().unwrap();
         assert_eq!(rest.trailers().unwrap().get("grpc-status").unwrap(), "0");
     }
 
-    /// Takes the call back, by `RST_STREAM`.
+    /// Cancels the call with `RST_STREAM`.
     pub(crate) fn cancel(self) {
         self.to.abort(Error::other("not wanted any more"));
     }

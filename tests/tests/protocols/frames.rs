@@ -1,7 +1,7 @@
-//! A gRPC server of HTTP/2 frames made by hand: it can break off anywhere, and knows each byte of its connections.
+//! A gRPC server that writes HTTP/2 frames itself: it can break off at any frame, and counts each byte of its connections.
 //!
-//! nginx has one call at a time on a connection, so there is no need to keep streams apart. Windows are opened wide at once,
-//! and heads are literals of HPACK.
+//! nginx has one call at a time on a connection, so the server has no table of streams. Its windows are of the maximal size,
+//! and its headers are HPACK literals.
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
@@ -22,39 +22,39 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// One thing after the other, once a call has come whole.
+/// A step of the answer to a call. The steps begin when the call is complete.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// The head, with an HTTP status.
+    /// Send the head, with this HTTP status.
     Head(u16),
-    /// The call's message.
+    /// Echo the call's message.
     Message,
-    /// The end, with a status of gRPC.
+    /// Send trailers, with this gRPC status.
     Trailers(u8),
-    /// Head and end in one, with a status of gRPC and no message.
+    /// Send head and trailers in one frame, with this gRPC status.
     TrailersOnly(u8),
-    /// Only as the first: the head has been sent when the call's came, and each piece of a message when it came.
+    /// Must be the first step: the head is sent when the call's head arrives, and each piece of a message is echoed at once.
     Talk,
     Wait(Duration),
-    /// `RST_STREAM`.
+    /// Send `RST_STREAM`.
     Reset,
-    /// The end of what the connection sends.
+    /// Close the sending side of the connection.
     Close,
 }
 
-/// What really happened.
+/// What the server has received and sent: the ground truth for the module's counters.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) connections: u64,
-    /// Connections that nginx has closed.
-    pub(crate) left: u64,
-    /// Calls of which the head came in.
+    /// Connections that have ended.
+    pub(crate) closed: u64,
+    /// Calls whose head was received.
     pub(crate) calls: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
 }
 
-/// The server; lives as long as the test.
+/// The server. It runs until the end of the test.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -70,7 +70,7 @@ struct Shared {
 }
 
 impl Server {
-    /// Answers well, and names `slot`.
+    /// Starts a server with correct answers that name `slot`.
     pub(crate) async fn start(slot: &'static str) -> Self {
         let listener = ports::listen(ports::free().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -90,8 +90,8 @@ impl Server {
         server
     }
 
-    /// What it does from now on with each call.
-    pub(crate) fn plays(&self, steps: &[Step]) {
+    /// Sets the answer to later calls.
+    pub(crate) fn set_steps(&self, steps: &[Step]) {
         *self.shared.steps.lock().unwrap() = steps.to_vec();
     }
 
@@ -99,7 +99,7 @@ impl Server {
         self.shared.truth.lock().unwrap().clone()
     }
 
-    /// Sends a `PING` over a connection that has no call. There must be one.
+    /// Sends a `PING` on a connection that has no call. There must be such a connection.
     pub(crate) fn ping(&self) {
         self.shared.between_calls.notify_one();
     }
@@ -115,9 +115,9 @@ struct Connection {
 
 impl Connection {
     async fn serve(mut self) {
-        // A connection that breaks is nginx's right.
+        // nginx may close a connection at any time.
         let _ = self.frames().await;
-        self.shared.truth.lock().unwrap().left += 1;
+        self.shared.truth.lock().unwrap().closed += 1;
     }
 
     async fn frames(&mut self) -> Result<()> {
@@ -174,7 +174,7 @@ impl Connection {
         for step in steps {
             let bytes = match step {
                 Step::Head(status) => self.head(status),
-                // The largest frame that nginx takes.
+                // In frames of the maximal size that nginx accepts.
                 Step::Message => {
                     self.message.chunks(16_384).flat_map(|piece| frame(DATA, 0, self.call, piece)).collect()
                 }
@@ -193,7 +193,7 @@ impl Connection {
                 }
                 Step::Reset => frame(RST_STREAM, 0, self.call, &[0, 0, 0, 2]),
                 Step::Close => {
-                    // And goes on reading: nginx would lose what it has not read yet.
+                    // The reading side stays open, because a full close could discard bytes that nginx has not read.
                     self.stream.shutdown().await?;
                     continue;
                 }
@@ -231,19 +231,19 @@ impl Connection {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        // Before it is sent: whoever has the answer in hand finds it in the truth.
+        // Counted before it is sent, so that a client that has the answer finds it in the counts.
         self.shared.truth.lock().unwrap().bytes_sent += bytes.len() as u64;
         self.stream.write_all(bytes).await
     }
 }
 
-/// Length, kind, flags, stream; then the payload.
+/// A frame: length, kind, flags, stream, payload.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header line that no table knows.
+/// A header as an HPACK literal without indexing.
 fn literal(name: &str, value: &str) -> Vec<u8> {
     let length = |text: &str| u8::try_from(text.len()).unwrap();
     [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()

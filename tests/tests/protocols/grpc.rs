@@ -1,4 +1,4 @@
-//! HTTP/2 on both sides: a client, and a server that answers as a gRPC service does.
+//! An HTTP/2 client, and a minimal gRPC service.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-/// An HTTP/2 connection; clones share it.
+/// Opens an HTTP/2 connection; clones share it.
 pub(crate) async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (sender, connection) =
@@ -23,7 +23,7 @@ pub(crate) async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-/// One request; the slot that answered it, by its header. A gRPC call must end with its status in the trailers.
+/// Sends one request and returns the slot in the answer's header. A gRPC call must end with status 0 in the trailers.
 pub(crate) async fn ask(connection: SendRequest<Full<Bytes>>, content_type: &'static str) -> String {
     let request = request("/shop.Catalogue/List", content_type, b"\0\0\0\0\0");
     let answer = answer_to(connection, request).await.unwrap();
@@ -34,19 +34,19 @@ pub(crate) async fn ask(connection: SendRequest<Full<Bytes>>, content_type: &'st
     answer.slot
 }
 
-/// What a request came to.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// Of HTTP.
+    /// The HTTP status.
     pub(crate) status: u16,
-    /// Of the head or of the trailers.
+    /// The gRPC status, from the trailers or the head.
     pub(crate) grpc_status: Option<String>,
-    /// Empty if it was none of them.
+    /// The slot that answered; empty when nginx generated the answer.
     pub(crate) slot: String,
     pub(crate) message: Bytes,
 }
 
-/// One gRPC call; an error if its answer breaks off.
+/// Makes one gRPC call. Fails when the answer breaks off.
 pub(crate) async fn call(
     connection: &SendRequest<Full<Bytes>>,
     path: &str,
@@ -79,7 +79,7 @@ async fn answer_to(
     })
 }
 
-/// A gRPC service on a free port whose answers name `slot`.
+/// Starts a gRPC service on a free port; its answers name `slot`.
 pub(crate) async fn serve(slot: &'static str) -> SocketAddr {
     let address = ports::free().unwrap();
     let listener = ports::listen(address).await.unwrap();

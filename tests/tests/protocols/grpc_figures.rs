@@ -1,10 +1,10 @@
-//! A slot's figures of gRPC calls against what their server saw.
+//! A slot's figures of gRPC calls, compared with what the server received and sent.
 //!
 //! `bytes` are those of the connection, HTTP/2 frames included: `ngx_http_upstream_process_header` and
 //! `ngx_http_upstream_process_non_buffered_request` add what they read to `u->state->bytes_received` before the protocol looks
 //! at it, and `u->state->bytes_sent` becomes `u->peer.connection->sent`, which `ngx_http_upstream_get_keepalive_peer` sets back.
-//! So they are exactly what the server counts, but for two things: what nginx has not read when it lets go of a connection,
-//! and what comes while no call has the connection.
+//! So they equal the server's counts, with two exceptions: bytes that nginx has not read when it closes a connection, and
+//! bytes that arrive while the connection has no call.
 
 mod cancelled;
 mod failed;
@@ -50,7 +50,7 @@ impl GrpcEdge {
         Self { one, other, nginx }
     }
 
-    /// One call on a connection of its own; nothing if its answer broke off.
+    /// Makes one call on a new connection; `None` when the answer breaks off.
     async fn call(&self, path: &str) -> Option<grpc::Answer> {
         self.call_with(path, HELLO).await
     }
@@ -68,7 +68,7 @@ impl GrpcEdge {
         self.nginx.admin().switch("shop", slot).await.unwrap();
     }
 
-    /// The slot once `check` holds for its counters: a moment after the clients have the last byte.
+    /// Waits until `check` holds for the slot's counters, which is shortly after the clients have received the last byte.
     async fn once(&self, slot: &str, what: &str, check: impl Fn(&Counters) -> bool) -> Slot {
         wait::until_async(wait::PATIENCE, what, async || check(&self.slot(slot).await.counters))
             .await
@@ -81,19 +81,19 @@ impl GrpcEdge {
         self.once(slot, &what, |now| now.responses.total() == calls && now.in_flight == 0).await
     }
 
-    /// Demands that the servers have seen what the slot says, once they have read what nginx has sent them.
+    /// Asserts that the servers' byte counts equal those of the slot, once the servers have read everything.
     async fn assert_bytes(&self, slot: &Slot) {
-        let seen = || {
+        let by_servers = || {
             let (one, other) = (self.one.truth(), self.other.truth());
             (one.bytes_received + other.bytes_received, one.bytes_sent + other.bytes_sent)
         };
         let counted = (slot.bytes.sent, slot.bytes.received);
-        let waited = wait::until("the servers to have read it", || seen().0 >= counted.0).await;
-        assert_eq!(counted, seen(), "{waited:?}");
+        let waited = wait::until("the servers to read all bytes", || by_servers().0 >= counted.0).await;
+        assert_eq!(counted, by_servers(), "{waited:?}");
     }
 }
 
-/// The counts of the histograms: of `first_byte` and `whole`.
+/// The counts of the histograms `first_byte` and `whole`.
 fn counts(slot: &Slot) -> (u64, u64) {
     (slot.first_byte.count, slot.whole.count)
 }
@@ -108,7 +108,7 @@ async fn calls_and_their_bytes_are_those_that_the_server_saw() {
     let edge = GrpcEdge::start().await;
     let connection = grpc::connect(edge.nginx.address("main").unwrap()).await;
     for number in 0..20 {
-        // From less than a frame to more than all of nginx's buffers.
+        // From less than one frame to more than nginx's buffers.
         let message = vec![b'm'; number * 15_000 + 1];
         let answer = grpc::call(&connection, CALL, &message).await.unwrap();
         assert_eq!((answer.status, answer.grpc_status.as_deref()), (200, Some("0")));
@@ -119,7 +119,7 @@ async fn calls_and_their_bytes_are_those_that_the_server_saw() {
     assert_eq!(counts(&blue), (20, 20));
     edge.assert_bytes(&blue).await;
     let truth = edge.one.truth();
-    assert_eq!((truth.calls, truth.connections), (20, 1), "nginx has kept its connection");
+    assert_eq!((truth.calls, truth.connections), (20, 1), "nginx has kept the connection");
     assert!(blue.bytes.sent > 2_850_000 && blue.bytes.received > 2_850_000);
 }
 
@@ -130,7 +130,7 @@ async fn what_the_server_sends_between_calls_is_not_counted() {
     let blue = edge.ended("blue", 1).await;
     edge.assert_bytes(&blue).await;
     edge.one.ping();
-    wait::until("nginx to close a connection that speaks unasked", || edge.one.truth().left == 1)
+    wait::until("nginx to close a connection with unexpected bytes", || edge.one.truth().closed == 1)
         .await
         .unwrap();
     let frame = 17;
@@ -142,25 +142,25 @@ async fn what_the_server_sends_between_calls_is_not_counted() {
 async fn an_error_of_grpc_is_an_answer() {
     let edge = GrpcEdge::start().await;
     for steps in [&[Step::Head(200), Step::Trailers(14)][..], &[Step::TrailersOnly(14)]] {
-        edge.one.plays(steps);
+        edge.one.set_steps(steps);
         let answer = edge.call(CALL).await.unwrap();
         assert_eq!((answer.status, answer.grpc_status.as_deref()), (200, Some("14")));
     }
     let blue = edge.ended("blue", 2).await;
-    assert_eq!(blue.counters, success(2), "its class is that of the HTTP status");
+    assert_eq!(blue.counters, success(2), "the class is that of the HTTP status");
     assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (2, 2)));
-    edge.one.plays(&[Step::Head(503), Step::Trailers(14)]);
+    edge.one.set_steps(&[Step::Head(503), Step::Trailers(14)]);
     assert_eq!(edge.call(CALL).await.unwrap().status, 503);
     let blue = edge.ended("blue", 3).await;
     assert_eq!((blue.counters.responses.server_error, blue.server_errors.unavailable), (1, 1));
-    assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (3, 3)), "nor was it tried again");
+    assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (3, 3)), "nginx has not retried it");
     edge.assert_bytes(&blue).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_stream_is_in_flight_over_a_switch_and_a_reload() {
     let edge = GrpcEdge::start().await;
-    edge.one.plays(&[Step::Talk, Step::Trailers(0)]);
+    edge.one.set_steps(&[Step::Talk, Step::Trailers(0)]);
     let (slot, mut stream) = echo::Stream::open(edge.nginx.address("main").unwrap()).await;
     assert_eq!(slot, "blue");
     let open = Counters { requests: 1, attempts: 1, in_flight: 1, ..Counters::default() };
@@ -173,7 +173,7 @@ async fn an_open_stream_is_in_flight_over_a_switch_and_a_reload() {
         stream.say(change).await;
         let blue = edge.slot("blue").await;
         assert_eq!((blue.counters, counts(&blue)), (open, (1, 0)), "after {change}");
-        assert_eq!((blue.bytes.sent, blue.bytes.received), (0, 0), "they are added at the end");
+        assert_eq!((blue.bytes.sent, blue.bytes.received), (0, 0), "bytes are added at the end of a call");
         assert_eq!(blue.upgraded, 0);
     }
     stream.end().await;

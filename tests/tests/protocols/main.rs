@@ -1,5 +1,5 @@
-//! Promise 1 over the other protocols: HTTP/2 from the client, and gRPC, FastCGI, uwsgi, SCGI and WebSocket handshakes to the
-//! slots. Each under switches to and fro, with every answer checked. And what the slots' figures say of gRPC.
+//! Promise 1 for other protocols: HTTP/2 from the client, and gRPC, FastCGI, uwsgi, SCGI and WebSocket handshakes to the
+//! slots. Each is tested under switches to and fro, with every answer checked. Also the slots' figures for gRPC.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -21,14 +21,14 @@ use cutover_tests::{Action, Backend, SlotOracle};
 
 const SWITCHES: u32 = 100;
 
-/// nginx with one group of two slots and `location / { LOCATION }`.
+/// Starts nginx with one group of two slots and `location / { LOCATION }`.
 async fn nginx(blue: SocketAddr, green: SocketAddr, listen: &str, location: &str) -> Nginx {
     let http = "
         cutover_state %%prefix%%/state;
         upstream shop_blue { server %%blue%%; keepalive 8; }
         upstream shop_green { server %%green%%; keepalive 8; }
         cutover shop { slot blue shop_blue; slot green shop_green; active blue; }
-        # One connection carries the whole test.
+        # One connection is used for the whole test.
         keepalive_requests 1000000;
         server { listen %%listen:main%% %%options%%; location / { %%location%% } }
         server { listen %%admin%%; location / { cutover_api write=on; } }
@@ -49,7 +49,7 @@ async fn websockets() -> ([Backend; 2], Nginx) {
     (backends, nginx)
 }
 
-/// Asks over several senders while the route is switched; each answer must come from a slot that may give it.
+/// Sends requests from several tasks while the route is switched, and asserts that each answer comes from an allowed slot.
 async fn assert_exact<A, F>(nginx: &Nginx, ask: A)
 where
     A: Fn(SocketAddr) -> F + Clone + Send + 'static,
@@ -68,7 +68,7 @@ where
                 let slot = ask(address).await;
                 assert!(
                     expected.allows(&slot, sent, Instant::now()),
-                    "{slot:?} answered; it was {expected:?}"
+                    "{slot:?} answered; allowed: {expected:?}"
                 );
                 answers.fetch_add(1, SeqCst);
             }
@@ -97,7 +97,7 @@ async fn http2_from_the_client() {
     let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
     let location = "proxy_pass http://shop; proxy_http_version 1.1; proxy_set_header Connection '';";
     let nginx = nginx(blue.address(), green.address(), "http2", location).await;
-    // One connection for all: streams beside each other, before and after each switch.
+    // One connection with concurrent streams, before and after each switch.
     let connection = grpc::connect(nginx.address("main").unwrap()).await;
     assert_exact(&nginx, move |_| grpc::ask(connection.clone(), "text/plain")).await;
 }

@@ -1,4 +1,4 @@
-//! FastCGI, uwsgi and SCGI servers, just enough to answer who they are.
+//! Minimal FastCGI, uwsgi and SCGI servers whose answers name the slot.
 
 use std::future::Future;
 use std::io::Result;
@@ -37,7 +37,8 @@ where
     address
 }
 
-/// Records of `version, type, id (2), length (2), padding, reserved`; an empty one of type 5 ends the request.
+/// A request is a sequence of records `version, type, id (2), length (2), padding, reserved`; an empty record of type 5 ends
+/// it.
 async fn answer_fastcgi(mut stream: TcpStream, slot: &str) -> Result<()> {
     loop {
         let mut head = [0; 8];
@@ -57,7 +58,7 @@ async fn answer_fastcgi(mut stream: TcpStream, slot: &str) -> Result<()> {
     stream.write_all(&answer).await
 }
 
-/// One packet of `modifier, length (2, little endian), modifier`; the answer is HTTP.
+/// A request is one packet `modifier, length (2, little endian), modifier`; the answer is HTTP.
 async fn answer_uwsgi(mut stream: TcpStream, slot: &str) -> Result<()> {
     let mut head = [0; 4];
     stream.read_exact(&mut head).await?;
@@ -67,7 +68,7 @@ async fn answer_uwsgi(mut stream: TcpStream, slot: &str) -> Result<()> {
     stream.write_all(text.as_bytes()).await
 }
 
-/// The headers as a netstring, `LENGTH:..,`, and nothing after it; the answer is that of a CGI program.
+/// A request is the headers as a netstring, `LENGTH:..,`; the answer is that of a CGI program.
 async fn answer_scgi(mut stream: TcpStream, slot: &str) -> Result<()> {
     let mut length = 0;
     loop {

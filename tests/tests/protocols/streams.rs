@@ -1,5 +1,5 @@
-//! Connections that outlive many switches: gRPC streams in both directions, and WebSockets. Each stays where it began, and
-//! goes on working, over switches to and fro and a reload.
+//! Connections that outlive many switches: bidirectional gRPC streams, and WebSockets. Each stays with its slot and keeps
+//! working over switches to and fro and a reload.
 
 use std::net::SocketAddr;
 
@@ -9,8 +9,8 @@ use cutover_tests::{Nginx, Switcher, wait};
 
 use super::{echo, nginx, websockets};
 
-/// Opened after each switch.
-const BESIDE_EACH_OTHER: u64 = 2;
+/// Connections that are opened after each switch.
+const PER_SWITCH: u64 = 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_streams_live_over_ten_switches() {
@@ -25,7 +25,7 @@ async fn websockets_live_over_ten_switches() {
     let ([blue, green], nginx) = websockets().await;
     let address = nginx.address("main").unwrap();
     live_over_ten_switches(&nginx, handshake, address, say, async |client| drop(client)).await;
-    wait::until("the backends to be left alone", || blue.truth().in_flight + green.truth().in_flight == 0)
+    wait::until("nginx to close its connections", || blue.truth().in_flight + green.truth().in_flight == 0)
         .await
         .unwrap();
 }
@@ -41,7 +41,7 @@ async fn live_over_ten_switches<C>(
     let mut all = Vec::new();
     for number in 0..10 {
         shop.switch().await.unwrap();
-        for _ in 0..BESIDE_EACH_OTHER {
+        for _ in 0..PER_SWITCH {
             let (slot, connection) = open(address).await;
             assert_eq!(slot, shop.oracle().settled(), "after switch {number}");
             all.push((slot, connection));
@@ -54,7 +54,7 @@ async fn live_over_ten_switches<C>(
             in_flight(nginx, slot, open).await;
         }
         if number == 4 {
-            // The connections stay with the old workers.
+            // The open connections stay with the old workers.
             nginx.reload().await.unwrap();
         }
     }
@@ -68,7 +68,7 @@ async fn live_over_ten_switches<C>(
     let sum = |count: fn(&cutover_core::counters::Counters) -> u64| {
         group.slots.iter().map(|slot| count(&slot.counters)).sum::<u64>()
     };
-    assert_eq!(sum(|counters| counters.requests), 10 * BESIDE_EACH_OTHER);
+    assert_eq!(sum(|counters| counters.requests), 10 * PER_SWITCH);
     assert_eq!(sum(|counters| counters.attempts_failed + counters.responses.server_error), 0, "{group:?}");
 }
 

@@ -1,10 +1,10 @@
-//! Answers that are read slowly: the slot is charged with what nginx cannot take off it.
+//! Clients that read slowly: the slot is in flight only while nginx has no room for the rest of the answer.
 
 use std::time::Duration;
 
 use cutover_core::counters::{Counters, Responses};
 
-use super::{Client, LARGE, PAUSE, blue, bytes, counts, ended, one, seen, start};
+use super::{Client, LARGE, PAUSE, blue, bytes, counts, ended, backend_bytes, one, start};
 use cutover_tests::Action;
 
 const WELL: Responses = Responses {
@@ -24,9 +24,9 @@ async fn a_slot_is_done_when_nginx_has_the_answer_in_a_file() {
     // The client has read nothing of the body since.
     let blue_before = ended(&edge, 1).await;
     assert_eq!(blue_before.counters, one(WELL));
-    assert_eq!((counts(&blue_before), bytes(&blue_before)), ((1, 1), seen(&edge.blue.truth())));
+    assert_eq!((counts(&blue_before), bytes(&blue_before)), ((1, 1), backend_bytes(&edge.blue.truth())));
     assert!(client.finish(&head).await.unwrap() > LARGE);
-    assert_eq!(blue(&edge).await, blue_before, "what the client does then is not the slot's");
+    assert_eq!(blue(&edge).await, blue_before, "the slot's figures do not change any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,18 +37,18 @@ async fn a_slot_is_held_by_a_slow_reader_when_nginx_has_no_room_for_the_answer()
         tokio::time::sleep(PAUSE).await;
         let open = blue(&edge).await;
         assert_eq!(open.counters, Counters { in_flight: 1, ..one(Responses::default()) }, "{target}");
-        assert_eq!((counts(&open), bytes(&open)), ((1, 0), (0, 0)), "{target}: the rest is added at the end");
+        assert_eq!((counts(&open), bytes(&open)), ((1, 0), (0, 0)), "{target}: bytes are added at the end");
         assert!(client.finish(&head).await.unwrap() > LARGE);
         let blue = ended(&edge, 1).await;
         assert_eq!(blue.counters, one(WELL), "{target}");
-        assert_eq!((counts(&blue), bytes(&blue)), ((1, 1), seen(&edge.blue.truth())), "{target}");
-        // The client has had the head when it pauses.
+        assert_eq!((counts(&blue), bytes(&blue)), ((1, 1), backend_bytes(&edge.blue.truth())), "{target}");
+        // The client has received the head before its pause.
         let (first_byte, whole) = (micros(blue.first_byte.sum_us), micros(blue.whole.sum_us));
         assert!(whole >= first_byte + PAUSE, "{target}: {first_byte:?}, {whole:?}");
     }
 }
 
-/// nginx sends 100 KB in each second of the clock: the last of it comes in the third.
+/// nginx sends 100 KB in each second, so the end of the body is sent in the third second.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limited_rate_is_no_latency_of_the_slot_when_nginx_has_room() {
     for (target, room) in [("/file/at-a-rate", true), ("/buffers/at-a-rate", false)] {
@@ -58,14 +58,14 @@ async fn a_limited_rate_is_no_latency_of_the_slot_when_nginx_has_room() {
         let reading = tokio::spawn(async move { client.finish(&head).await });
         if room {
             ended(&edge, 1).await;
-            assert!(!reading.is_finished(), "nginx has the answer long before its client");
+            assert!(!reading.is_finished(), "nginx has the answer long before the client");
         } else {
             super::in_flight(&edge, 1).await;
         }
         assert!(reading.await.unwrap().unwrap() > 250_000);
         let blue = ended(&edge, 1).await;
         assert_eq!((blue.counters, counts(&blue)), (one(WELL), (1, 1)), "{target}");
-        assert_eq!(bytes(&blue), seen(&edge.blue.truth()), "{target}");
+        assert_eq!(bytes(&blue), backend_bytes(&edge.blue.truth()), "{target}");
         let whole = micros(blue.whole.sum_us);
         assert!(room || whole > Duration::from_millis(900), "{target}: {whole:?}");
     }

@@ -1,9 +1,9 @@
-//! Clients that stop reading for good, or go away amid an answer.
+//! Clients that stop reading, or disconnect during an answer.
 
 use cutover_core::counters::{Failures, Responses};
 use cutover_tests::{TestEdge, wait};
 
-use super::{Client, PAUSE, bytes, counts, ended, in_flight, one, seen, start};
+use super::{Client, PAUSE, bytes, counts, ended, in_flight, backend_bytes, one, start};
 
 const ABORTED: Responses = Responses {
     informational: 0,
@@ -20,7 +20,7 @@ async fn a_client_that_stops_reading_is_aborted() {
     let edge = start().await;
     let (mut client, head) = Client::begin(&edge, "/impatient/unbuffered").await;
     assert_aborted(&edge, "/impatient/unbuffered").await;
-    assert!(client.finish(&head).await.is_err(), "nginx has given it up");
+    assert!(client.finish(&head).await.is_err(), "nginx has closed the connection");
 }
 
 /// nginx ends such a request with `NGX_ERROR`, not with 408 (`ngx_http_upstream_process_downstream`).
@@ -29,10 +29,10 @@ async fn a_client_that_stops_reading_what_is_buffered_is_aborted() {
     let edge = start().await;
     let (mut client, head) = Client::begin(&edge, "/impatient/buffers").await;
     assert_aborted(&edge, "/impatient/buffers").await;
-    assert!(client.finish(&head).await.is_err(), "nginx has given it up");
+    assert!(client.finish(&head).await.is_err(), "nginx has closed the connection");
 }
 
-/// Not by reading from it, which is a 499: then nginx ends the request with `NGX_ERROR`.
+/// When a write to the client fails, nginx ends the request with `NGX_ERROR`; when a read fails, with 499.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_is_found_gone_by_writing_to_it_is_aborted() {
     for target in ["/unbuffered/blindly", "/buffers/blindly"] {
@@ -49,21 +49,21 @@ async fn a_client_that_goes_away_amid_the_answer_is_aborted() {
     for target in ["/unbuffered", "/buffers"] {
         let edge = start().await;
         let (client, _) = Client::begin(&edge, target).await;
-        // Until nginx has nothing to do but wait for it.
+        // Until nginx waits for the client.
         tokio::time::sleep(PAUSE).await;
         drop(client);
         assert_aborted(&edge, target).await;
     }
 }
 
-/// One request is, that had an attempt which got a first byte and did not fail.
+/// Asserts that one request is aborted, with one attempt that got a first byte and did not fail.
 async fn assert_aborted(edge: &TestEdge, target: &str) {
     let blue = ended(edge, 1).await;
     assert_eq!(blue.counters, one(ABORTED), "{target}");
     assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (1, 0)), "{target}");
-    wait::until("the slot to be left alone", || edge.blue.truth().in_flight == 0).await.unwrap();
-    let ((sent, received), (got, gave)) = (bytes(&blue), seen(&edge.blue.truth()));
-    // What nginx has not read is in the sockets between them.
+    wait::until("nginx to close its connection", || edge.blue.truth().in_flight == 0).await.unwrap();
+    let ((sent, received), (got, gave)) = (bytes(&blue), backend_bytes(&edge.blue.truth()));
+    // The backend has sent more than nginx has read: the difference is in socket buffers.
     assert!(sent == got && received > 0 && received < gave, "{target}: {received} of {gave}");
 }
 
@@ -74,13 +74,13 @@ async fn a_client_that_stops_or_goes_away_after_nginx_has_the_answer_is_none_of_
         let (mut client, head) = Client::begin(&edge, target).await;
         let blue = ended(&edge, 1).await;
         assert_eq!(blue.counters, one(Responses { success: 1, ..Responses::default() }), "{target}");
-        assert_eq!((counts(&blue), bytes(&blue)), ((1, 1), seen(&edge.blue.truth())), "{target}");
+        assert_eq!((counts(&blue), bytes(&blue)), ((1, 1), backend_bytes(&edge.blue.truth())), "{target}");
         if target == "/file" {
             drop(client);
             super::logged(&edge, "while sending to client").await;
         } else {
             super::logged(&edge, "client timed out").await;
-            assert!(client.finish(&head).await.is_err(), "nginx has given it up");
+            assert!(client.finish(&head).await.is_err(), "nginx has closed the connection");
         }
         assert_eq!(super::blue(&edge).await, blue, "{target}");
     }

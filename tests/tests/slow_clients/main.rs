@@ -1,6 +1,6 @@
-//! Clients that are slow to send a body, slow to read an answer, stop amid one, or go away: what the slot is charged with.
+//! The counters of a slot for clients that send or read slowly, stop, or disconnect.
 //!
-//! A pause of such a client is what is tested, not a wait for something: see [`PAUSE`].
+//! These tests sleep because the pause of a client is under test: see [`PAUSE`].
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,10 +20,10 @@ use cutover_tests::{Action, wait};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
-/// How long a slow client does nothing; far more than the slot takes, and less than any time limit.
+/// The pause of a slow client: far longer than the slot needs, and shorter than any time limit.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// Bytes of a large answer: more than nginx and the sockets to its client hold, where nothing goes into a file.
+/// Size of a large answer: more than fits into nginx's buffers and the socket buffers without a temporary file.
 const LARGE: usize = 2_000_000;
 
 const LOCATIONS: &str = "
@@ -35,17 +35,17 @@ const LOCATIONS: &str = "
     location / { proxy_pass http://shop; }
     location /passed-on { proxy_request_buffering off; proxy_pass http://shop; }
 
-    # Answers: kept in a file, kept in a few buffers, not kept.
+    # Answers are buffered in a file, buffered in memory only, or not buffered.
     location /file { proxy_pass http://shop; }
     location /buffers { proxy_max_temp_file_size 0; proxy_pass http://shop; }
     location /unbuffered { proxy_buffering off; proxy_pass http://shop; }
-    # Clients that are gone are found out by writing to them.
+    # nginx finds out only by writing that a client has disconnected.
     location /unbuffered/blindly { proxy_ignore_client_abort on; proxy_buffering off; proxy_pass http://shop; }
     location /buffers/blindly { proxy_ignore_client_abort on; proxy_max_temp_file_size 0; proxy_pass http://shop; }
     location /file/at-a-rate { limit_rate 100k; proxy_pass http://shop; }
     location /buffers/at-a-rate { limit_rate 100k; proxy_max_temp_file_size 0; proxy_pass http://shop; }
 
-    # The same, and not patient.
+    # The same with short time limits.
     location /impatient { client_body_timeout 500ms; proxy_pass http://shop; }
     location /impatient/passed-on {
         client_body_timeout 500ms;
@@ -57,7 +57,7 @@ const LOCATIONS: &str = "
     location /impatient/unbuffered { send_timeout 500ms; proxy_buffering off; proxy_pass http://shop; }
 ";
 
-/// nginx with small socket buffers to its clients: else they hold megabytes.
+/// Starts nginx with small socket buffers for its clients; by default they hold megabytes.
 async fn start() -> TestEdge {
     let http = TestEdge::http(UPSTREAMS, LOCATIONS);
     let edge = TestEdge::start(&http.replace("%%listen:main%%", "%%listen:main%% sndbuf=16k")).await.unwrap();
@@ -71,7 +71,7 @@ async fn blue(edge: &TestEdge) -> Slot {
     edge.nginx.admin().group("shop").await.unwrap().slot("blue").unwrap().clone()
 }
 
-/// The slot once all of so many requests have ended: a moment after their clients have the last byte.
+/// Waits until this many requests have ended, which is shortly after their clients have received the last byte.
 async fn ended(edge: &TestEdge, requests: u64) -> Slot {
     let what = format!("the end of {requests} requests");
     wait::until_async(wait::PATIENCE, &what, async || {
@@ -83,7 +83,7 @@ async fn ended(edge: &TestEdge, requests: u64) -> Slot {
     blue(edge).await
 }
 
-/// Waits until nginx holds this many requests for the slot.
+/// Waits until the slot has this many requests in flight.
 async fn in_flight(edge: &TestEdge, requests: u64) {
     let what = format!("{requests} in flight");
     let check = async || blue(edge).await.counters.in_flight == requests;
@@ -94,34 +94,34 @@ async fn logged(edge: &TestEdge, text: &str) {
     wait::until(&format!("{text:?} in the log"), || edge.nginx.error_log().contains(text)).await.unwrap();
 }
 
-/// Waits until nginx has ended a request with this status, which its client need not have seen.
+/// Waits until nginx has logged a request with this status, which the client may not have received.
 async fn ended_with(edge: &TestEdge, status: u16) {
     let log = || std::fs::read_to_string(edge.nginx.prefix().join("access.log")).unwrap();
     let what = format!("a request that ends with {status}");
     wait::until(&what, || log().contains(&format!("HTTP/1.1\" {status} "))).await.unwrap();
 }
 
-/// What one request leaves that had one attempt, and did not fail.
+/// The counters after one request with one attempt that did not fail.
 fn one(responses: Responses) -> Counters {
     Counters { requests: 1, attempts: 1, responses, ..Counters::default() }
 }
 
-/// Sent and received, as the slot counts them.
+/// Sent and received bytes in the slot's counters.
 fn bytes(slot: &Slot) -> (u64, u64) {
     (slot.bytes.sent, slot.bytes.received)
 }
 
-/// The same as the server of the slot counts them.
-fn seen(truth: &Truth) -> (u64, u64) {
+/// The same bytes in the backend's counters.
+fn backend_bytes(truth: &Truth) -> (u64, u64) {
     (truth.bytes_received, truth.bytes_sent)
 }
 
-/// The counts of the histograms: of `first_byte` and `whole`.
+/// The counts of the histograms `first_byte` and `whole`.
 fn counts(slot: &Slot) -> (u64, u64) {
     (slot.first_byte.count, slot.whole.count)
 }
 
-/// A client that sends and reads when it is told to, and has little room for what it has not read.
+/// A client with a small receive buffer, which sends and reads only when the test says so.
 struct Client {
     stream: TcpStream,
     reader: Reader,
@@ -141,7 +141,7 @@ impl Client {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// Asks for an answer, and reads no more than its head and what comes with it.
+    /// Sends a GET, and reads only the head and the bytes that arrive with it.
     async fn begin(edge: &TestEdge, target: &str) -> (Self, Head) {
         let mut client = Self::connect(edge).await;
         client.send(format!("GET {target} HTTP/1.1\r\nHost: shop.test\r\n\r\n").as_bytes()).await;
@@ -153,13 +153,13 @@ impl Client {
         self.head_or_end().await.unwrap()
     }
 
-    /// Nothing if nginx closes the connection.
+    /// Reads a head; `None` when nginx closes the connection.
     async fn head_or_end(&mut self) -> Option<Head> {
         let head = tokio::time::timeout(wait::PATIENCE, self.reader.head(&mut self.stream));
         head.await.unwrap().unwrap()
     }
 
-    /// Reads on to the end; the length of the body, or what is wrong with it.
+    /// Reads the rest of the body and returns its length.
     async fn finish(&mut self, head: &Head) -> anyhow::Result<usize> {
         let body = tokio::time::timeout(wait::PATIENCE, self.reader.body(&mut self.stream, head));
         Ok(body.await??.len())

@@ -1,4 +1,4 @@
-//! Bodies that come slowly, or not to their end.
+//! Request bodies that arrive slowly or incompletely.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use cutover_core::counters::{Counters, Failures, Responses};
 use cutover_tests::backend::Truth;
 use cutover_tests::{TestEdge, wait};
 
-use super::{Client, PAUSE, blue, bytes, counts, ended, ended_with, logged, one, seen, start};
+use super::{Client, PAUSE, blue, bytes, counts, ended, ended_with, logged, backend_bytes, one, start};
 
-/// Half of the body: more than nginx keeps in memory.
+/// One half of the body: more than nginx buffers in memory.
 const HALF: &[u8] = &[b'h'; 20_000];
 
-/// Sends a head, and the first half of its body.
+/// Sends a head and the first half of the body.
 async fn first_half(edge: &TestEdge, target: &str) -> Client {
     let mut client = Client::connect(edge).await;
     let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 2 * HALF.len());
@@ -23,7 +23,7 @@ async fn first_half(edge: &TestEdge, target: &str) -> Client {
 
 const BUFFERED: &str = "a client request body is buffered to a temporary file";
 
-/// Sends the rest: the request is answered, and counted with all of its body.
+/// Sends the second half. Asserts that the request is answered and counted with its complete body.
 async fn second_half(edge: &TestEdge, mut client: Client) -> Slot {
     client.send(HALF).await;
     let head = client.head().await;
@@ -31,7 +31,7 @@ async fn second_half(edge: &TestEdge, mut client: Client) -> Slot {
     client.finish(&head).await.unwrap();
     let blue = ended(edge, 1).await;
     assert_eq!(blue.counters, one(Responses { success: 1, ..Responses::default() }));
-    assert_eq!((bytes(&blue), edge.blue.truth().body_bytes), (seen(&edge.blue.truth()), 40_000));
+    assert_eq!((bytes(&blue), edge.blue.truth().body_bytes), (backend_bytes(&edge.blue.truth()), 40_000));
     assert_eq!(counts(&blue), (1, 1));
     blue
 }
@@ -56,9 +56,9 @@ async fn a_slow_body_that_is_passed_on_holds_the_slot_from_its_first_byte() {
     tokio::time::sleep(PAUSE).await;
     let open = blue(&edge).await;
     assert_eq!(open.counters, Counters { in_flight: 1, ..one(Responses::default()) });
-    assert_eq!((bytes(&open), counts(&open)), ((0, 0), (0, 0)), "all of them come later");
+    assert_eq!((bytes(&open), counts(&open)), ((0, 0), (0, 0)), "counted at the end");
     let blue = second_half(&edge, client).await;
-    // The attempt has begun, and the slot cannot answer what it does not have.
+    // The time to the first byte includes the client's pause, because the slot waits for the body.
     assert!(Duration::from_micros(blue.first_byte.sum_us) >= PAUSE, "{:?}", blue.first_byte);
 }
 
@@ -81,10 +81,10 @@ async fn a_body_that_stops_while_it_is_passed_on_is_aborted() {
     let blue = ended(&edge, 1).await;
     assert_eq!(blue.counters, one(Responses { aborted: 1, ..Responses::default() }));
     assert_eq!((blue.failures, counts(&blue)), (Failures::default(), (0, 0)));
-    wait::until("the slot to have read what was sent", || seen(&edge.blue.truth()) == bytes(&blue))
+    wait::until("the slot to read all bytes", || backend_bytes(&edge.blue.truth()) == bytes(&blue))
         .await
         .unwrap();
-    wait::until("the slot to be left alone", || edge.blue.truth().in_flight == 0).await.unwrap();
+    wait::until("nginx to close its connection", || edge.blue.truth().in_flight == 0).await.unwrap();
     assert!(blue.bytes.sent > 20_000 && edge.blue.truth().requests == 1, "{blue:?}");
 }
 
@@ -98,7 +98,7 @@ async fn a_client_that_goes_away_while_its_body_is_buffered_never_meets_the_slot
     assert_eq!((blue(&edge).await.counters, edge.blue.truth()), (Counters::default(), Truth::default()));
 }
 
-/// nginx itself calls it a bad request (`ngx_http_do_read_client_request_body`).
+/// nginx itself ends such a request with 400 (`ngx_http_do_read_client_request_body`).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_while_its_body_is_passed_on_is_aborted() {
     let edge = start().await;

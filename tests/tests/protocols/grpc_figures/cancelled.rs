@@ -1,4 +1,4 @@
-//! Clients that take their calls back.
+//! Calls that their clients cancel.
 
 use cutover_core::counters::{Counters, Failures, Responses};
 use cutover_tests::wait;
@@ -13,11 +13,11 @@ async fn a_call_that_its_client_cancels_is_aborted() {
     let edge = GrpcEdge::start().await;
     let mut connection = grpc::connect(edge.nginx.address("main").unwrap()).await;
     for (calls, steps) in [(1, &[Step::Head(200), Step::Message][..]), (2, &[])] {
-        edge.one.plays(steps);
+        edge.one.set_steps(steps);
         let request = grpc::request(CALL, "application/grpc", HELLO);
         let answer = connection.send_request(request);
         if steps.is_empty() {
-            // Before there is any answer.
+            // Before the first byte of an answer.
             let waiting = tokio::spawn(answer);
             wait::until("the call at its server", || edge.one.truth().calls == calls).await.unwrap();
             edge.once("blue", "the call in flight", |now| now.in_flight == 1).await;
@@ -34,16 +34,16 @@ async fn a_call_that_its_client_cancels_is_aborted() {
     assert_eq!(blue.counters, Counters { requests: 2, attempts: 2, responses, ..Counters::default() });
     assert_eq!((blue.failures, blue.whole.count), (Failures::default(), 0));
     assert_eq!(edge.nginx.error_log().matches("client canceled stream").count(), 2);
-    wait::until("nginx to hang up", || edge.one.truth().left == 2).await.unwrap();
+    wait::until("nginx to close both connections", || edge.one.truth().closed == 2).await.unwrap();
     edge.assert_bytes(&blue).await;
 }
 
-/// While it may still send messages nginx reads its body, and tells of the end by another way: by 400
+/// While the client can still send messages, nginx reads the request body and ends the request with 400
 /// (`ngx_http_v2_read_unbuffered_request_body`).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_talk_that_its_client_cancels_is_aborted() {
     let edge = GrpcEdge::start().await;
-    edge.one.plays(&[Step::Talk, Step::Trailers(0)]);
+    edge.one.set_steps(&[Step::Talk, Step::Trailers(0)]);
     let (_, mut stream) = echo::Stream::open(edge.nginx.address("main").unwrap()).await;
     stream.say("hello").await;
     stream.cancel();

@@ -1,4 +1,4 @@
-//! Calls whose server is dead, breaks off, or says nothing.
+//! Calls whose server is dead, breaks off, or does not answer.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use cutover_core::counters::{Counters, Failures, Responses, ServerErrors};
 use super::{CALL, GrpcEdge, counts, success};
 use crate::frames::Step;
 
-/// Of a server that is slow.
+/// The pause of a slow server.
 const PAUSE: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,19 +19,19 @@ async fn a_dead_server_in_the_slot_is_an_attempt_more() {
     }
     let half = edge.ended("half", 10).await;
     let failed = half.counters.attempts_failed;
-    assert!(failed >= 4, "every other call meets the dead server first: {half:?}");
+    assert!(failed >= 4, "every second call tries the dead server first: {half:?}");
     assert_eq!(half.failures, Failures { connect: failed, ..Failures::default() });
     assert_eq!(half.counters, Counters { attempts: 10 + failed, attempts_failed: failed, ..success(10) });
-    assert_eq!((edge.one.truth().calls, counts(&half)), (10, (10, 10)), "a refusal has no latency");
+    assert_eq!((edge.one.truth().calls, counts(&half)), (10, (10, 10)), "a refused connection has no latency");
     edge.assert_bytes(&half).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_reset_or_makes_no_sense_is_a_bad_answer() {
     let edge = GrpcEdge::start().await;
-    // The last is a message without a head.
+    // The last case is a message without a head.
     for steps in [&[Step::Reset][..], &[Step::Close], &[Step::Message]] {
-        edge.one.plays(steps);
+        edge.one.set_steps(steps);
         assert_eq!(edge.call(CALL).await.unwrap().status, 502, "{steps:?}");
     }
     let blue = edge.ended("blue", 3).await;
@@ -48,7 +48,7 @@ async fn a_stream_that_is_reset_or_makes_no_sense_is_a_bad_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_closes_amid_an_answer_cuts_it_off() {
     let edge = GrpcEdge::start().await;
-    edge.one.plays(&[Step::Head(200), Step::Message, Step::Close]);
+    edge.one.set_steps(&[Step::Head(200), Step::Message, Step::Close]);
     assert!(edge.call(CALL).await.is_none());
     let blue = edge.ended("blue", 1).await;
     assert_eq!((blue.counters.responses.server_error, blue.server_errors.bad_gateway), (1, 1));
@@ -61,7 +61,7 @@ async fn a_connection_that_closes_amid_an_answer_cuts_it_off() {
 async fn a_stream_that_is_reset_or_makes_no_sense_amid_an_answer_cuts_it_off() {
     for last in [Step::Reset, Step::Head(200)] {
         let edge = GrpcEdge::start().await;
-        edge.one.plays(&[Step::Head(200), Step::Message, last]);
+        edge.one.set_steps(&[Step::Head(200), Step::Message, last]);
         assert!(edge.call(CALL).await.is_none());
         let blue = edge.ended("blue", 1).await;
         let responses = Responses { server_error: 1, ..Responses::default() };
@@ -77,17 +77,17 @@ async fn what_fails_is_tried_again_on_another_server() {
     let edge = GrpcEdge::start().await;
     edge.switch("both").await;
     for step in [Step::Reset, Step::Head(503)] {
-        // And no more: nginx lets go at this.
-        edge.one.plays(&[step]);
+        // No further step: nginx closes the connection after this one.
+        edge.one.set_steps(&[step]);
         for _ in 0..4 {
-            // Without a message: grpc_pass buffers no body, and nginx does not repeat what it has passed on
+            // Without a message, because grpc_pass buffers no body and nginx does not resend what it has passed on
             // (ngx_http_upstream_next).
             assert_eq!(edge.call_with("/again", b"").await.unwrap().slot, "other");
         }
     }
     let both = edge.ended("both", 8).await;
     let Failures { answer, status, .. } = both.failures;
-    // Two workers take turns, each for itself.
+    // Each of the two workers balances for itself.
     assert!(answer >= 1 && status >= 1, "{both:?}");
     assert_eq!(both.failures, Failures { answer, status, ..Failures::default() });
     let failed = answer + status;
@@ -100,10 +100,10 @@ async fn what_fails_is_tried_again_on_another_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_an_answer_runs_into_its_time_limit() {
     let edge = GrpcEdge::start().await;
-    edge.one.plays(&[]);
+    edge.one.set_steps(&[]);
     assert_eq!(edge.call("/short").await.unwrap().status, 504);
-    edge.one.plays(&[Step::Head(200), Step::Message]);
-    assert!(edge.call("/short").await.is_none(), "the answer stops amid");
+    edge.one.set_steps(&[Step::Head(200), Step::Message]);
+    assert!(edge.call("/short").await.is_none(), "the answer breaks off");
     let blue = edge.ended("blue", 2).await;
     assert_eq!(blue.failures, Failures { timeout: 2, ..Failures::default() });
     assert_eq!((blue.counters.responses.server_error, blue.server_errors.gateway_timeout), (2, 2));
@@ -114,7 +114,7 @@ async fn a_call_without_an_answer_runs_into_its_time_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_answer_takes_as_long_as_its_server() {
     let edge = GrpcEdge::start().await;
-    edge.one.plays(&[Step::Head(200), Step::Message, Step::Wait(PAUSE), Step::Trailers(0)]);
+    edge.one.set_steps(&[Step::Head(200), Step::Message, Step::Wait(PAUSE), Step::Trailers(0)]);
     edge.call(CALL).await.unwrap();
     let blue = edge.ended("blue", 1).await;
     assert_eq!(counts(&blue), (1, 1));
@@ -122,11 +122,11 @@ async fn the_whole_answer_takes_as_long_as_its_server() {
     assert!(Duration::from_micros(whole) >= PAUSE && first_byte < whole, "{first_byte}, {whole}");
 }
 
-/// A server begins each connection with its settings: they are no answer to a call.
+/// A server begins each connection with a SETTINGS frame, which is not part of an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_are_no_first_byte() {
     let edge = GrpcEdge::start().await;
-    edge.one.plays(&[Step::Wait(PAUSE), Step::Head(200), Step::Message, Step::Trailers(0)]);
+    edge.one.set_steps(&[Step::Wait(PAUSE), Step::Head(200), Step::Message, Step::Trailers(0)]);
     edge.call(CALL).await.unwrap();
     let blue = edge.ended("blue", 1).await;
     assert_eq!(counts(&blue), (1, 1));
@@ -137,7 +137,7 @@ async fn settings_are_no_first_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_with_settings_and_no_answer_has_no_latency() {
     let edge = GrpcEdge::start().await;
-    edge.one.plays(&[]);
+    edge.one.set_steps(&[]);
     assert_eq!(edge.call("/short").await.unwrap().status, 504);
     assert_eq!(counts(&edge.ended("blue", 1).await), (0, 0));
 }
