@@ -70,6 +70,11 @@ impl SteppingClock {
             let expected = system.as_secs_f64() + seconds as f64;
             shown.is_some_and(|shown| (shown - expected).abs() < NEAR.as_secs_f64())
         };
-        wait::until_async(wait::PATIENCE, &format!("nginx to use its clock after a step of {seconds} s"), seen).await
+        wait::until_async(
+            wait::PATIENCE,
+            &format!("nginx to use its clock after a step of {seconds} s"),
+            seen,
+        )
+        .await
     }
 }

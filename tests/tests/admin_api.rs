@@ -247,7 +247,7 @@ async fn a_body_has_64_kb_at_most() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_early_harms_nobody() {
+async fn a_client_that_disconnects_early_affects_no_other_call() {
     let nginx = started().await;
     for part in [
         "PUT /v1/groups/shop/route HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{",
@@ -298,7 +298,7 @@ async fn other_users_are_refused_and_logged() {
 }
 
 #[tokio::test]
-async fn tcp_only_reads() {
+async fn tcp_without_a_token_is_read_only() {
     let nginx = started().await;
     let url = format!("http://{}", nginx.address("tcp").unwrap());
     let curl = |arguments: &[&str], path: &str| {
@@ -326,7 +326,7 @@ async fn raw_exchange(socket: &std::path::Path, parts: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn another_slot_can_be_chosen_to_stand_by() {
+async fn another_slot_can_be_chosen_as_standby() {
     let nginx = three_slots().await;
     let standby = async || nginx.admin().group("shop").await.unwrap().route.standby.unwrap();
     let choose = async |slot: &str, headers: &[(&str, &str)]| {

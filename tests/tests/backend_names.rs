@@ -113,7 +113,7 @@ async fn slot(client: &mut Client, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_backend_of_a_group_becomes_that_of_its_slot() {
+async fn the_backend_name_of_a_group_becomes_the_upstream_of_its_slot() {
     let (nginx, _backends) = start().await;
     let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
     assert_eq!(slot(&mut client, "/shop").await, "blue");
@@ -127,7 +127,7 @@ async fn the_backend_of_a_group_becomes_that_of_its_slot() {
 }
 
 #[tokio::test]
-async fn other_backends_come_back_as_they_are() {
+async fn other_backend_names_are_unchanged() {
     let (nginx, _backends) = start().await;
     nginx.admin().switch("shop", "green").await.unwrap();
     let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
@@ -139,7 +139,7 @@ async fn other_backends_come_back_as_they_are() {
 /// nginx evaluates a variable once for the length of its value and once for the value. Both evaluations must choose the same
 /// slot: names of different lengths would overflow the buffer.
 #[tokio::test]
-async fn a_drawn_name_is_whole() {
+async fn both_evaluations_of_the_variable_choose_the_same_slot() {
     let (nginx, _backends) = start().await;
     nginx.admin().change_json("shop", HALF_AND_HALF).await.unwrap();
     let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
@@ -222,7 +222,7 @@ async fn the_guard_works_for_backend_names_and_rescue_is_refused() {
 }
 
 #[tokio::test]
-async fn without_such_a_group_every_name_comes_back_as_it_is() {
+async fn without_a_backend_group_every_name_is_unchanged() {
     let http = "
         cutover_state %%prefix%%/state;
         server {
@@ -240,7 +240,7 @@ async fn without_such_a_group_every_name_comes_back_as_it_is() {
 }
 
 #[test]
-fn without_the_variable_such_a_group_is_refused() {
+fn a_backend_group_without_the_variable_is_refused() {
     let http = "
         cutover_state %%prefix%%/state;
         cutover shop { backend x; slot blue a; slot green b; active blue; }
@@ -257,7 +257,7 @@ fn without_the_variable_such_a_group_is_refused() {
 
 /// `limit_req` answers 503 before nginx chooses a peer, so the slot has not failed.
 #[tokio::test]
-async fn what_a_limit_refuses_is_not_held_against_a_slot() {
+async fn a_request_that_limit_req_refuses_is_no_failure_of_the_slot() {
     let (nginx, _backends) = start().await;
     let guarded = r#"{"active":"green","guard":{"min_requests":5,"max_error_ratio":0.5,"window_ms":60000}}"#;
     nginx.admin().change_json("shop", guarded).await.unwrap();
@@ -277,7 +277,7 @@ async fn what_a_limit_refuses_is_not_held_against_a_slot() {
 
 /// As with `custom-http-errors` of ingress-nginx: the attempts for the error page do not count for the slot.
 #[tokio::test]
-async fn the_attempts_after_an_internal_redirect_are_not_the_slots() {
+async fn attempts_after_an_internal_redirect_do_not_count_for_the_slot() {
     let (nginx, mut backends) = start().await;
     backends[1].stop().await;
     backends[2].on("/", Action::status(404));
@@ -306,7 +306,7 @@ async fn the_attempts_after_an_internal_redirect_are_not_the_slots() {
 
 /// A request that is redirected before an attempt does not count for the slot.
 #[tokio::test]
-async fn a_request_that_is_redirected_before_an_attempt_is_none_of_the_slots() {
+async fn a_request_that_is_redirected_before_an_attempt_does_not_count_for_the_slot() {
     let (nginx, backends) = start().await;
     let address = nginx.address("main").unwrap();
     let mut slots = Vec::new();
@@ -348,7 +348,7 @@ async fn the_parts_of_a_request_have_one_slot() {
 
 /// Naming the slot many times in one request counts one request in flight.
 #[tokio::test]
-async fn a_slot_that_is_named_often_is_held_once() {
+async fn naming_a_slot_often_counts_one_request_in_flight() {
     let (nginx, backends) = start().await;
     let page = r#"<!--# echo var="cutover_slot_of_shop" -->"#.repeat(300)
         + r#"<!--# include virtual="/blog" wait="yes" -->"#;

@@ -90,7 +90,7 @@ fn replace_each(text: &str, replacements: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_of_an_edge_host_misses_only_the_commands_it_names() {
+async fn the_edge_host_example_lacks_only_its_commands() {
     let edge = ExampleHost::start("nginx-conf/minimal.conf", "listen 80;").await;
     let programs = edge.programs();
     let mut missing = COMMANDS
@@ -119,7 +119,7 @@ async fn the_example_of_an_edge_host_misses_only_the_commands_it_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_of_the_image_misses_nothing() {
+async fn the_image_example_lacks_nothing() {
     let edge = ExampleHost::start("container/nginx.conf", "listen 8080;").await;
     let checked = edge.check("container/cutover.toml", &[]);
     assert_eq!(checked, (true, vec!["1 group checked, no problem".to_owned()]));

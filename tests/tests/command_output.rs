@@ -52,7 +52,7 @@ async fn until_longer(log: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_of_yes_is_a_mebibyte_at_any_instant() {
+async fn output_never_exceeds_one_mebibyte() {
     let (edge, daemon) = started("timeout 1 yes; true").await;
     daemon.deploy_detached("shop", "2").unwrap();
     let log = log(edge.nginx.prefix()).await;
@@ -73,7 +73,7 @@ async fn a_second_of_yes_is_a_mebibyte_at_any_instant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_child_in_the_background_goes_on_writing_when_the_daemon_is_killed() {
+async fn a_background_child_keeps_writing_after_the_daemon_is_killed() {
     let loop_of_ticks = "while [ ! -e %%folder%%/stop ]; do echo tick; sleep 0.02; done; echo over";
     let (edge, mut daemon) = started(&format!("({loop_of_ticks}) & true")).await;
     let folder = edge.nginx.prefix().to_owned();
@@ -89,15 +89,13 @@ async fn a_child_in_the_background_goes_on_writing_when_the_daemon_is_killed() {
     // The relay is the daemon's program, started as /proc/self/exe.
     assert_eq!(process::mentioning(&["exe"], &log).len(), 1, "one relay");
     fs::write(folder.join("stop"), "").unwrap();
-    wait::until("the end of the relay", || process::mentioning(&["exe"], &log).is_empty())
-        .await
-        .unwrap();
+    wait::until("the end of the relay", || process::mentioning(&["exe"], &log).is_empty()).await.unwrap();
     assert!(fs::read_to_string(&log).unwrap().ends_with("tick\nover\n"));
 }
 
 /// The journal's reserve on disk is for the journal, not for the output of commands.
 #[test]
-fn output_leaves_the_journal_room_on_a_disk_that_is_nearly_full() {
+fn output_leaves_room_for_the_journal_on_a_nearly_full_disk() {
     let folder = TempDir::new().unwrap();
     let disk = folder.path().join("disk");
     fs::create_dir(&disk).unwrap();

@@ -28,7 +28,7 @@ fn with_state(http: &str, why: &str) {
 }
 
 #[test]
-fn groups_that_are_named() {
+fn names_of_groups_in_locations_and_variables() {
     const SHOP: &str =
         "cutover shop { slot blue b; active blue; } cutover blog { slot blue b; active blue; }";
     for (http, why) in [
@@ -282,7 +282,7 @@ fn a_folder_that_others_can_write() {
 }
 
 #[test]
-fn nothing_of_cutover_is_fine_too() {
+fn a_configuration_without_cutover_is_accepted() {
     let answer = Nginx::builder().http("").build().unwrap().check().unwrap();
     assert!(answer.ok, "{}", answer.output);
     let nginx =

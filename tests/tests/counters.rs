@@ -249,7 +249,7 @@ async fn subrequests_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_is_no_answer_of_the_slot() {
+async fn a_client_that_disconnects_counts_as_aborted() {
     let edge = TwoGroups::start().await;
     edge.one.on("/", Action::Hang);
     let mut clients = Vec::new();
@@ -288,7 +288,7 @@ async fn an_upgraded_connection_stays_in_flight_over_switch_and_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn totals_outlive_a_reload_and_gauges_a_killed_worker() {
+async fn totals_survive_a_reload_and_gauges_recover_from_a_killed_worker() {
     let edge = TwoGroups::start().await;
     for _ in 0..5 {
         assert_eq!(edge.get("/").await, 200);

@@ -104,7 +104,11 @@ async fn a_request_that_waits_for_the_cache_lock_holds_its_slot() {
     wait_for(&edge, "blue", "the first request", |now| now.in_flight == 1).await;
     let second = tokio::spawn(client::get(address, "/locked"));
     wait_for(&edge, "blue", "the request that waits for the first one", |now| now.in_flight == 2).await;
-    assert_eq!(edge.slot("blue").await.unwrap().counters.requests, 1, "the waiting request has not been given to the slot yet");
+    assert_eq!(
+        edge.slot("blue").await.unwrap().counters.requests,
+        1,
+        "the waiting request has not been given to the slot yet"
+    );
     edge.shop.switch_to("green").await.unwrap();
     for answer in [first.await.unwrap().unwrap(), second.await.unwrap().unwrap()] {
         assert_eq!(answer.status, 200);
@@ -130,7 +134,7 @@ async fn a_kept_connection_that_the_server_closed_is_no_failure() {
 
 /// nginx ends a request with `NGX_ERROR` when it cannot parse the rest of a body.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_stops_making_sense_is_cut_off() {
+async fn an_invalid_chunk_cuts_the_answer_off() {
     for place in ["/", "/unbuffered"] {
         let mut edge = start().await;
         let address = edge.green.address();

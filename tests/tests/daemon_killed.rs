@@ -92,7 +92,7 @@ killed! {
     late_in_the_soak: "soaking" + 1000;
     while_draining: "draining";
     while_rolling_back: "rolling_back", "errors-after=30";
-    amid_rolling_back: "rolling_back" + 5, "errors-after=30";
+    late_in_the_rollback: "rolling_back" + 5, "errors-after=30";
     while_a_bad_release_soaks: "soaking" + 100, "errors-after=30";
 }
 

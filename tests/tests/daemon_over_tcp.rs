@@ -108,7 +108,7 @@ async fn with_the_token_it_deploys_rolls_back_and_switches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unix_socket_with_a_token_too() {
+async fn a_unix_socket_with_a_token_file_works_too() {
     let host = TcpHost::start().await;
     let prefix = host.edge.nginx.prefix().display().to_string();
     let admin = format!("admin = \"unix:{prefix}/both.sock\"\ntoken_file = \"{prefix}/token\"");
@@ -150,7 +150,7 @@ async fn a_rotated_token_works_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_cannot_be_used_is_said_with_its_file() {
+async fn an_error_names_the_file_of_an_unusable_token() {
     let host = TcpHost::start().await;
     let daemon = host.daemon(&host.with_token("closed")).await;
     let file = format!("nginx.token_file \"{}\"", host.token().display());
@@ -185,7 +185,7 @@ async fn a_token_that_cannot_be_used_is_said_with_its_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_file_tcp_only_reads() {
+async fn without_a_token_file_tcp_is_read_only() {
     let host = TcpHost::start().await;
     let daemon = host.daemon(&host.without_token("open")).await;
     assert_eq!(daemon.status("shop").unwrap()["active"], "blue");

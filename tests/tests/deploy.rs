@@ -116,7 +116,7 @@ async fn assert_rolled_back(fault: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_may_reload_amid_a_deployment() {
+async fn nginx_may_reload_during_a_deployment() {
     let mut loaded = SiteUnderLoad::start().await;
     loaded.publish("2.0.0", 2, None);
     let mut deployment = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
@@ -131,7 +131,7 @@ async fn nginx_may_reload_amid_a_deployment() {
 
 /// The new program's counters begin at zero, and both programs answer for a while.
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_may_be_upgraded_amid_a_soak() {
+async fn nginx_may_be_upgraded_during_a_soak() {
     let mut loaded = SiteUnderLoad::start().await;
     loaded.publish("2.0.0", 2, None);
     let mut deployment = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
@@ -159,7 +159,11 @@ async fn traffic_stays_when_the_old_slot_is_sick_too() {
     let (site, _, seen) = loaded.stop().await;
     assert_eq!(seen.watched.switches, ["green"]);
     assert_eq!(site.active().await.unwrap(), "green");
-    assert_eq!(site.schema().unwrap().version, 2, "no migration is reverted while its release has the traffic");
+    assert_eq!(
+        site.schema().unwrap().version,
+        2,
+        "no migration is reverted while its release has the traffic"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

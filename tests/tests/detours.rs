@@ -97,7 +97,7 @@ async fn an_upgrade_whose_head_comes_in_two_pieces_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_balancer_may_ask_for_the_slot() {
+async fn a_balancer_can_use_the_slot_variable() {
     let edge = start().await;
     for at in 0..4 {
         assert_eq!(edge.get(&format!("/hashed/{at}")).await.unwrap().status, 200);
@@ -136,7 +136,7 @@ async fn a_request_is_rescued_also_when_another_trial_has_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_entry_of_the_cache_is_fetched_anew() {
+async fn a_damaged_cache_entry_is_fetched_again() {
     // `/plain` goes straight to an upstream, for comparison with nginx without a group.
     for target in ["/plain/x", "/cached/x"] {
         fetch_over_damage(target).await;
@@ -170,7 +170,7 @@ async fn fetch_over_damage(target: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_never_got_to_a_group_has_no_slot() {
+async fn a_request_that_never_reached_a_group_has_no_slot() {
     let edge = start().await;
     let mut stream = tokio::net::TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     stream.write_all(b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc").await.unwrap();

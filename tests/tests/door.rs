@@ -119,14 +119,18 @@ async fn with_a_token_file_everything_needs_the_token() {
     assert_eq!(listeners.get("closed", &[("authorization", &right)]).await, OK);
     assert_eq!(listeners.put("closed", &[("authorization", &right)]).await, OK);
     let reader = listeners.put("reader", &[("authorization", &right)]).await;
-    assert_eq!(reader, (403, Some(ErrorCode::ReadOnly)), "a token does not allow changes in a read-only location");
+    assert_eq!(
+        reader,
+        (403, Some(ErrorCode::ReadOnly)),
+        "a token does not allow changes in a read-only location"
+    );
     let event = listeners.nginx.admin().group("shop").await.unwrap().events.pop().unwrap();
     assert_eq!(event.who, "token");
     assert!(!listeners.nginx.error_log().contains(&TOKEN[..8]), "no token in the log");
 }
 
 #[tokio::test]
-async fn a_unix_socket_asks_for_the_user_and_not_for_the_token() {
+async fn a_unix_socket_checks_the_user_and_not_the_token() {
     let listeners = AdminListeners::start().await;
     listeners.nginx.admin().switch("shop", "green").await.unwrap();
 }
@@ -143,7 +147,7 @@ async fn a_new_token_counts_from_the_next_reload() {
 }
 
 #[tokio::test]
-async fn a_token_that_others_know_or_that_is_none_is_refused() {
+async fn a_readable_or_malformed_token_file_is_refused() {
     let listeners = AdminListeners::start().await;
     for (token, mode, why) in [
         (TOKEN, 0o604, "can be read or written by others (mode 0604)"),
@@ -164,7 +168,7 @@ async fn a_token_that_others_know_or_that_is_none_is_refused() {
 
 /// `nginx -s` reads the configuration only for the path of the pid file.
 #[tokio::test]
-async fn a_bad_token_file_stops_no_signal() {
+async fn signals_work_with_a_bad_token_file() {
     let listeners = AdminListeners::start().await;
     listeners.write_token(TOKEN, 0o644);
     let why = "can be read or written by others (mode 0644)";
@@ -217,7 +221,7 @@ async fn the_paths_begin_where_the_location_ends() {
 
 /// A page whose host name resolves to this host (DNS rebinding) sends no `Origin` with a GET.
 #[tokio::test]
-async fn without_a_token_tcp_is_asked_by_address() {
+async fn without_a_token_the_host_header_must_be_local() {
     let listeners = AdminListeners::start().await;
     for (host, status) in [
         ("evil.test", 403),
@@ -236,7 +240,7 @@ async fn without_a_token_tcp_is_asked_by_address() {
 }
 
 #[tokio::test]
-async fn other_hosts_need_to_be_let_in_and_to_know_the_token() {
+async fn other_hosts_need_remote_on_and_the_token() {
     let listeners = AdminListeners::start().await;
     let right = bearer(TOKEN);
     let elsewhere = ("x-real-ip", "192.0.2.7");

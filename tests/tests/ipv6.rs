@@ -148,7 +148,7 @@ async fn the_ipv6_loopback_address_reads_and_changes_with_a_token() {
 }
 
 #[tokio::test]
-async fn an_ipv6_api_without_a_token_is_asked_by_address() {
+async fn without_a_token_the_host_header_must_be_local_over_ipv6() {
     let Some(ipv6) = Ipv6Edge::start().await else { return };
     let page = (403, Some(ErrorCode::FromAPage));
     for host in ["localhost", "[::1]", "[0:0:0:0:0:0:0:1]:80", "127.0.0.1:80"] {

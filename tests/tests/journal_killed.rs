@@ -52,7 +52,7 @@ fn kill(mut daemon: Child) {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_whole_one() {
+async fn a_kill_during_the_first_start_leaves_no_journal_or_a_complete_one() {
     let folder = DaemonFolder::new();
     let begin = Instant::now();
     let daemon = folder.start();
@@ -74,9 +74,7 @@ async fn a_daemon_that_is_killed_while_it_makes_its_journal_leaves_none_or_a_who
             drafts += 1;
         }
     }
-    println!(
-        "killed {TIMES} times, about {usual:?} after the start: {drafts} drafts, {made} journals"
-    );
+    println!("killed {TIMES} times, about {usual:?} after the start: {drafts} drafts, {made} journals");
     assert!(made > 0 && made < TIMES, "{made} of {TIMES} journals: the moments of the kills are wrong");
     drop(Daemon::start(folder.folder.path(), NO_GROUPS).await.unwrap());
 }

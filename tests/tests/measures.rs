@@ -177,15 +177,21 @@ async fn upgraded_connections_and_their_bytes() {
     edge.switch("dead").await;
     assert_eq!(edge.slot("blue").await.upgraded, 3, "kept over a reload and a switch");
     sockets.pop();
-    wait::until_async(wait::PATIENCE, "one of the connections to close", async || edge.slot("blue").await.upgraded == 2)
-        .await
-        .unwrap();
+    wait::until_async(wait::PATIENCE, "one of the connections to close", async || {
+        edge.slot("blue").await.upgraded == 2
+    })
+    .await
+    .unwrap();
     drop(sockets);
     let blue = edge.ended("blue", 3).await;
     assert_eq!((blue.upgraded, blue.counters.in_flight, blue.counters.responses.informational), (0, 0, 3));
     let truth = edge.one.truth();
     assert_eq!((blue.bytes.sent, blue.bytes.received), (truth.bytes_received, truth.bytes_sent));
-    assert_eq!((blue.first_byte.count, blue.whole.count), (3, 0), "the lifetime of an upgraded connection is not a latency");
+    assert_eq!(
+        (blue.first_byte.count, blue.whole.count),
+        (3, 0),
+        "the lifetime of an upgraded connection is not a latency"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,7 +78,7 @@ async fn a_flush_on_a_thread_may_outlive_its_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_queue_of_the_kernel_changes_are_answered_too() {
+async fn changes_work_without_an_aio_context() {
     let nginx = started().await;
     let stracers = inject(&nginx, NO_QUEUE).await;
     for slot in ["green", "blue", "green"] {

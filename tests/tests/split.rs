@@ -137,7 +137,7 @@ async fn a_split_ends_with_a_switch_and_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn doors_beside_a_split() {
+async fn previews_during_a_split() {
     let mut edge = KeyedAndPlain::start().await;
     edge.split("plain", 0.01).await;
     for _ in 0..5 {

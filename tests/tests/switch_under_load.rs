@@ -1,5 +1,5 @@
-//! Promises 1 and 2: after the switch call returns no request goes to the old slot, and no switch loses a request; also
-//! while nginx reloads, and while its program is replaced.
+//! Promises 1 and 2: after the call of a switch has returned no request goes to the old slot, and no switch loses a request,
+//! also while nginx reloads and while its program is replaced.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -58,7 +58,7 @@ async fn switches_are_exact_while_the_program_is_replaced() {
     let load = edge.load().unwrap();
     let upgrades = async {
         for _ in 0..3 {
-            // Between the halves two masters and four workers run, and each must know each switch.
+            // Now two masters and four workers run, and each must follow each switch.
             let old = edge.nginx.begin_upgrade().await.unwrap();
             load.answers(500).await.unwrap();
             edge.nginx.retire(old).await.unwrap();
@@ -71,7 +71,7 @@ async fn switches_are_exact_while_the_program_is_replaced() {
     assert_exact(&edge, "switching and upgrading", switches, &report).await;
 }
 
-/// The same at length, for the figures.
+/// The same for a minute.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
 async fn switches_are_exact_for_a_minute() {
@@ -105,7 +105,7 @@ async fn requests_under_way_end_where_they_began() {
     }
     wait::until("the requests to arrive", || edge.blue.truth().in_flight == 20).await.unwrap();
     edge.shop.switch().await.unwrap();
-    assert_eq!(edge.blue.truth().in_flight, 20, "the call returned while they were under way");
+    assert_eq!(edge.blue.truth().in_flight, 20, "the call returned while the requests were in progress");
     for client in &mut waiting {
         let answer = client.answer().await.unwrap();
         assert_eq!((answer.status, answer.head.header("x-slot")), (200, Some("blue")));

@@ -1,4 +1,4 @@
-//! Versions and reasons as callers give them: too long, or with characters that no log and no command should meet.
+//! Versions and reasons that callers give: very long ones, and ones with control characters.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ const COMMANDS: &str = r#"
     command = ["/bin/true"]
 "#;
 
-/// The kernel's MAX_ARG_STRLEN is 128 KiB, and the version is told as `CUTOVER_PREVIOUS_VERSION=..` in the end.
+/// The longest version. The kernel's MAX_ARG_STRLEN is 128 KiB, and the longest use is `CUTOVER_PREVIOUS_VERSION=..`.
 const LONGEST: usize = 131_072 - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
 
 async fn started() -> (TestEdge, Daemon) {
@@ -43,7 +43,7 @@ fn refused(daemon: &Daemon, arguments: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_version_is_deployed_and_brought_back() {
+async fn a_long_version_is_deployed_and_rolled_back() {
     let (edge, daemon) = started().await;
     let told = || {
         let text = std::fs::read_to_string(edge.nginx.prefix().join("told")).unwrap();
@@ -58,7 +58,7 @@ async fn a_long_version_is_deployed_and_brought_back() {
         let status = daemon.status("shop").unwrap();
         assert_eq!(status["deployment"]["version"].as_str(), Some(version.as_str()));
     }
-    // The longest is also told as the version before.
+    // The longest version is also passed as the previous one.
     let longest = "y".repeat(LONGEST);
     succeeds(&daemon, &["deploy", "shop", "--version", &longest]);
     succeeds(&daemon, &["deploy", "shop", "--version", "2"]);
@@ -73,7 +73,7 @@ async fn a_long_version_is_deployed_and_brought_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_reason_is_cut_and_says_who_asked() {
+async fn a_long_reason_is_cut_and_names_the_caller() {
     let (edge, daemon) = started().await;
     let reason = "é".repeat(35_000);
     succeeds(&daemon, &["switch", "shop", "--to", "green", "--reason", &reason]);
@@ -112,7 +112,7 @@ async fn control_characters_are_refused_before_anything_is_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_no_command_can_be_told_is_refused() {
+async fn a_version_that_is_too_long_for_a_command_is_refused() {
     let (_edge, daemon) = started().await;
     let version = "v".repeat(LONGEST + 1);
     let said = refused(&daemon, &["deploy", "shop", "--version", &version]);

@@ -1,4 +1,4 @@
-//! A change on trial: the guard and the lease take the traffic back inside nginx, with nobody else alive.
+//! A change on trial: the guard and the lease take the traffic back inside nginx, without the daemon.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -47,7 +47,7 @@ async fn the_guard_goes_back_at_the_request_that_breaks_it() {
         assert_eq!(edge.get("/").await.unwrap().status, 200);
     }
     edge.green.on("/", Action::status(500));
-    // 2 of 9: too few requests; 3 of 10: over a fifth.
+    // 2 of 9: too few requests. 3 of 10: more than a fifth.
     for bad in 1..=3 {
         assert_eq!(edge.group().await.unwrap().route.active, "green", "before {bad}");
         assert_eq!(edge.get("/").await.unwrap().status, 500);
@@ -103,7 +103,7 @@ async fn the_guard_does_not_go_back_to_a_slot_that_is_failing() {
     edge.nginx.expect_in_log("stays on \"green\"");
     edge.blue.on("/", Action::status(500));
     edge.green.on("/", Action::status(500));
-    // By halves green would see ten requests before blue sees the three that tell of it, twice in a hundred runs.
+    // With an even split, green could reach ten requests before blue reaches the three that show its failures.
     edge.change(&format!(r#"{{"split":{{"blue":90,"green":10}},{GUARD}}}"#)).await.unwrap();
     wait::until_async(wait::PATIENCE, "the trial to be held", async || {
         edge.get("/").await.unwrap();
@@ -112,13 +112,17 @@ async fn the_guard_does_not_go_back_to_a_slot_that_is_failing() {
     .await
     .unwrap();
     let group = edge.group().await.unwrap();
-    assert_eq!((group.route.generation, group.route.split.is_some()), (1, true), "it stays as it was");
+    assert_eq!((group.route.generation, group.route.split.is_some()), (1, true), "the split stays");
     let held = group.events.last().unwrap();
     assert_eq!(held.kind, Kind::Held);
     assert!(held.reason.contains("slot \"blue\" is failing too"), "{}", held.reason);
     let renewed = edge.nginx.admin().renew("shop", 1000).await.unwrap();
     assert_eq!(renewed.failure().unwrap().error.code, ErrorCode::NotArmed);
-    assert_eq!(edge.nginx.admin().confirm("shop").await.unwrap().status, 200, "a human may decide to stay");
+    assert_eq!(
+        edge.nginx.admin().confirm("shop").await.unwrap().status,
+        200,
+        "an operator can confirm a held trial"
+    );
     assert_eq!(edge.group().await.unwrap().route.trial, None);
 }
 
@@ -147,7 +151,7 @@ async fn an_older_guard_judges_no_newer_route() {
     for _ in 0..9 {
         edge.get("/").await.unwrap();
     }
-    // A switch without a guard: what was armed before is inert.
+    // A change without a guard: the old guard has no effect any more.
     edge.change(r#"{"active":"green","fence":true}"#).await.unwrap();
     for _ in 0..20 {
         assert_eq!(edge.get("/").await.unwrap().status, 500);
@@ -237,8 +241,8 @@ async fn a_lease_that_ended_while_nginx_was_dead_is_over_at_once() {
     assert_eq!(edge.get("/").await.unwrap().status, 200);
     let group = edge.group().await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.generation), ("blue", 2));
-    assert_eq!(kinds(&group), [Kind::Switch, Kind::Lease], "events are there after a restart");
-    assert_eq!(edge.blue.truth().requests, 1, "the very first request went back");
+    assert_eq!(kinds(&group), [Kind::Switch, Kind::Lease], "the events are kept over a restart");
+    assert_eq!(edge.blue.truth().requests, 1, "the first request goes back");
 }
 
 #[tokio::test]
@@ -255,7 +259,7 @@ async fn a_guard_is_armed_still_after_a_restart() {
 }
 
 #[tokio::test]
-async fn terms_that_cannot_be_are_refused_and_change_nothing() {
+async fn invalid_terms_are_refused_and_change_nothing() {
     let edge = start().await;
     for (json, code) in [
         (r#"{"active":"blue","lease_ms":1000}"#, ErrorCode::BadTrial),
@@ -291,7 +295,7 @@ async fn the_ring_keeps_the_last_sixty_four_events() {
     edge.nginx.stop().await.unwrap();
     edge.nginx.start().await.unwrap();
     edge.change(r#"{"active":"green","reason":"after a restart"}"#).await.unwrap();
-    assert_eq!(edge.group().await.unwrap().events.last().unwrap().number, 71, "numbers go on");
+    assert_eq!(edge.group().await.unwrap().events.last().unwrap().number, 71, "numbers continue");
 }
 
 /// A reload drops the fallback while the change is on trial: an operator must look.

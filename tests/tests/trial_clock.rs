@@ -1,5 +1,5 @@
-//! The wall clock of the host steps while a change is on trial: lease and guard go by the monotonic clock, and only after a
-//! reboot the wall clock decides.
+//! The host's wall clock steps while a change is on trial: lease and guard use the monotonic clock, and the wall clock counts
+//! only after a reboot.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,14 +16,14 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 
-/// Back and ahead, and back at the end: a lease by the wall clock would end too early by any of them but the last, and with that
-/// never.
+/// Steps of the wall clock. With a lease by the wall clock, steps ahead would end it too early, and the last step back would
+/// keep it from ending.
 const STEPS: [i64; 6] = [-2 * HOUR, HOUR, 10 * YEAR, -10 * YEAR, 30 * DAY, -HOUR];
 
-/// nginx's clock is as old as its last look at the events, and as coarse as the kernel's ticks.
+/// The error of nginx's clock, which is updated once per event loop, with the resolution of the kernel's ticks.
 const COARSE: Duration = Duration::from_millis(20);
 
-/// How late a busy machine may be.
+/// The delay that a busy machine may cause.
 const LATE: Duration = Duration::from_secs(5);
 
 struct SteppedEdge {
@@ -31,7 +31,7 @@ struct SteppedEdge {
     edge: TestEdge,
 }
 
-/// When a call was made and when its answer was there: what it did was done in between.
+/// The time of a call and of its reply: the call took effect in between.
 #[derive(Clone, Copy)]
 struct Span(Instant, Instant);
 
@@ -62,8 +62,8 @@ impl SteppedEdge {
         Span(called, Instant::now())
     }
 
-    /// Waits for the end of a lease, which must not be early and not be late.
-    async fn ends_in_time(&self, armed: Span, lease: Duration) {
+    /// Waits for the end of a lease, and asserts that it is neither early nor late.
+    async fn assert_ends_in_time(&self, armed: Span, lease: Duration) {
         let ended = async || self.group().await.route.active == "blue";
         wait::until_async(wait::PATIENCE, "the end of the lease", ended).await.unwrap();
         let early = armed.0.elapsed() + COARSE < lease;
@@ -72,11 +72,11 @@ impl SteppedEdge {
         assert_eq!(self.group().await.events.last().unwrap().kind, Kind::Lease);
     }
 
-    /// What is left of a lease is what the monotonic clock leaves of it.
-    async fn is_left(&self, armed: Span, lease: Duration) {
-        let asked = Instant::now();
+    /// Asserts that the remaining time of a lease agrees with the monotonic clock.
+    async fn assert_left(&self, armed: Span, lease: Duration) {
+        let called = Instant::now();
         let left = self.group().await.route.trial.unwrap().lease_left_ms.unwrap();
-        let most = lease.saturating_sub(asked - armed.1) + COARSE;
+        let most = lease.saturating_sub(called - armed.1) + COARSE;
         let least = lease.saturating_sub(armed.0.elapsed() + COARSE);
         let left = Duration::from_millis(left);
         assert!((least..=most).contains(&left), "{left:?} of {lease:?}, expected {least:?} to {most:?}");
@@ -98,7 +98,7 @@ async fn a_lease_ends_when_it_should_whatever_the_wall_clock_says() {
             stepped.edge.nginx.reload().await.unwrap();
         }
     }
-    stepped.ends_in_time(armed, lease).await;
+    stepped.assert_ends_in_time(armed, lease).await;
 }
 
 #[tokio::test]
@@ -108,12 +108,12 @@ async fn what_is_left_of_a_lease_does_not_step_with_the_wall_clock() {
     let mut armed = stepped.change(r#"{"active":"green","lease_ms":600000}"#).await;
     for step in STEPS {
         stepped.step(step).await;
-        stepped.is_left(armed, lease).await;
+        stepped.assert_left(armed, lease).await;
         let called = Instant::now();
         assert_eq!(stepped.edge.nginx.admin().renew("shop", 600_000).await.unwrap().status, 200);
         armed = Span(called, Instant::now());
         stepped.edge.nginx.reload().await.unwrap();
-        stepped.is_left(armed, lease).await;
+        stepped.assert_left(armed, lease).await;
     }
 }
 
@@ -157,13 +157,13 @@ async fn a_guard_forgets_when_its_window_is_over_and_not_by_a_step() {
     for step in STEPS {
         stepped.step(step).await;
         let seen = requests().await;
-        // The oldest eighth goes first, and with it what failed at the beginning.
+        // The window moves by eighths. The first failures leave it with the oldest eighth.
         assert!(seen > 0 || failed.0.elapsed() + COARSE >= window * 7 / 8, "after a step by {step} s");
     }
     wait::until_async(wait::PATIENCE, "the window to be over", async || requests().await == 0).await.unwrap();
     assert!(failed.0.elapsed() + COARSE >= window * 7 / 8, "{:?}", failed.0.elapsed());
     assert!(failed.1.elapsed() < window + LATE, "{:?}", failed.1.elapsed());
-    // With those of before they would be six.
+    // Together with the old failures they would be six.
     for _ in 0..3 {
         assert_eq!(stepped.get().await, 500);
     }
@@ -180,14 +180,14 @@ async fn a_lease_goes_on_by_the_monotonic_clock_over_a_restart() {
         stepped.clock.set(step).unwrap();
         stepped.edge.nginx.start().await.unwrap();
         assert_eq!(stepped.get().await, 200);
-        stepped.is_left(armed, lease).await;
+        stepped.assert_left(armed, lease).await;
     }
     stepped.change(r#"{"active":"blue"}"#).await;
     let armed = stepped.change(r#"{"active":"green","lease_ms":1500}"#).await;
     stepped.edge.nginx.kill_all().await.unwrap();
     stepped.clock.set(-2 * YEAR).unwrap();
     stepped.edge.nginx.start().await.unwrap();
-    stepped.ends_in_time(armed, Duration::from_millis(1500)).await;
+    stepped.assert_ends_in_time(armed, Duration::from_millis(1500)).await;
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn a_lease_that_ended_while_nginx_was_dead_is_over_although_the_clock_step
     wait::until("the lease to be over", over).await.unwrap();
     stepped.edge.nginx.start().await.unwrap();
     assert_eq!(stepped.get().await, 200);
-    assert_eq!(stepped.edge.green.truth().requests, 0, "the very first request went back");
+    assert_eq!(stepped.edge.green.truth().requests, 0, "the first request goes back");
     assert_eq!(stepped.group().await.events.pop().unwrap().kind, Kind::Lease);
 }
 
@@ -213,18 +213,18 @@ async fn after_a_reboot_the_wall_clock_decides_what_is_left() {
         stepped.reboot();
         stepped.clock.set(minutes_down * 60).unwrap();
         stepped.edge.nginx.start().await.unwrap();
-        stepped.is_left(armed, Duration::from_secs(minutes_left * 60)).await;
+        stepped.assert_left(armed, Duration::from_secs(minutes_left * 60)).await;
     }
     stepped.edge.nginx.kill_all().await.unwrap();
     stepped.reboot();
     stepped.clock.set(DAY).unwrap();
     stepped.edge.nginx.start().await.unwrap();
     assert_eq!(stepped.get().await, 200);
-    assert_eq!(stepped.edge.green.truth().requests, 0, "the very first request went back");
+    assert_eq!(stepped.edge.green.truth().requests, 0, "the first request goes back");
     assert_eq!(stepped.group().await.events.pop().unwrap().kind, Kind::Lease);
 }
 
-/// A lease is a day at most: a clock that is behind after a reboot must not make it longer than it was.
+/// The longest lease is one day. A wall clock that is behind after a reboot must not make a lease longer than that.
 #[tokio::test]
 async fn a_clock_that_is_behind_after_a_reboot_makes_no_lease_longer_than_a_day() {
     let Some(stepped) = SteppedEdge::start().await else { return };

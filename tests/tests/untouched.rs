@@ -1,5 +1,5 @@
-//! Promise 4: whatever has traffic is not touched. Not a share of a split, not the fallback of a trial, not servers with users of
-//! another group; and of several slots, the one that nobody misses.
+//! Promise 4: a deployment does not touch a slot that has traffic: not a share of a split, not the fallback of a trial, not
+//! servers that another group uses. Of several slots it takes one without traffic.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use cutover_tests::test_host::GROUP;
 use cutover_tests::{Action, Backend, Client, Nginx, TestHost};
 use serde_json::json;
 
-/// A command that leaves a mark: what it was run for, and for which slot.
+/// Commands that append their name and their slot to the file `marks`.
 const MARKS: &str = r#"
     [group.shop.provision]
     command = ["/bin/sh", "-c", "echo provision $CUTOVER_SLOT >> %%folder%%/marks"]
@@ -64,13 +64,13 @@ impl ThreeSlots {
         Self { host, backends }
     }
 
-    /// What commands were run.
+    /// The commands that have run.
     fn marks(&self) -> Vec<String> {
         let marks = std::fs::read_to_string(self.host.path("marks")).unwrap_or_default();
         marks.lines().map(str::to_owned).collect()
     }
 
-    /// Deploys, and expects a refusal.
+    /// Deploys, and asserts that the deployment is refused. Returns the error.
     async fn refused(&self) -> String {
         let deployed = self.host.deploy("2").await.unwrap();
         assert_eq!((deployed.code, deployed.events.len()), (1, 0), "{deployed:#?}");
@@ -95,7 +95,7 @@ impl ThreeSlots {
     }
 }
 
-/// The command line that a refusal advises.
+/// The command line in a refusal's advice.
 fn advice(text: &str) -> &str {
     let (_, line) = text.split_at(text.find("cutover switch").unwrap());
     line.split([';', '\n']).next().unwrap()
@@ -112,7 +112,7 @@ async fn a_slot_with_half_of_the_users_is_not_started_anew() {
     fixture.host.run(advice(&said)).unwrap();
     assert!(fixture.host.nginx.admin().group("shop").await.unwrap().route.is_all_on("blue"));
     assert_eq!(fixture.host.deploy("2").await.unwrap().code, 0);
-    assert_eq!(users.answers().1, 0, "nobody was hurt");
+    assert_eq!(users.answers().1, 0, "no request failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,8 +151,8 @@ async fn servers_with_users_of_another_group_are_not_started_anew() {
     let _users = fixture.host.users().unwrap();
     let deployed = fixture.host.deploy("2").await.unwrap();
     assert_eq!(deployed.code, 0, "{deployed:#?}");
-    // blog has gone to blue, which is not stopped under its users.
-    cutover_tests::wait::until("the deployment to be over", || {
+    // Group blog now uses blue, so blue is not stopped.
+    cutover_tests::wait::until("the end of the deployment", || {
         let status = fixture.host.daemon.status("shop").unwrap();
         status["deployment"]["message"].as_str().is_some_and(|message| message.contains("is left running"))
     })
@@ -174,7 +174,7 @@ async fn a_preview_of_the_standby_reaches_the_slot_of_the_deployment() {
     .await
     .unwrap();
     fixture.host.nginx.reload().await.unwrap();
-    assert_eq!(fixture.preview().await, "red", "after a reload, too");
+    assert_eq!(fixture.preview().await, "red", "kept over a reload");
     assert_eq!(deploying.await.unwrap().unwrap().status.code(), Some(3));
     let standby = |status: serde_json::Value| {
         status["slots"].as_array().unwrap().iter().find(|slot| slot["standby"] == true).unwrap()["name"]
@@ -188,7 +188,7 @@ async fn of_three_slots_the_one_that_nobody_misses() {
     let fixture = ThreeSlots::start_with(THREE, &GROUP.replace("warm = \"1s\"", "warm = \"1h\"")).await;
     let _users = fixture.host.users().unwrap();
     let mut call = fixture.call().await;
-    // So that the next one in the order of the configuration is the warm one, with the call.
+    // Then the next slot in the order of the configuration is blue, which is warm and has the open call.
     fixture.host.run("cutover deploy shop --version 2 --to red").unwrap();
     cutover_tests::wait::until_async(cutover_tests::wait::PATIENCE, "a preview of green", async || {
         fixture.preview().await == "green"
@@ -197,7 +197,7 @@ async fn of_three_slots_the_one_that_nobody_misses() {
     .unwrap();
     let deployed = fixture.host.deploy("3").await.unwrap();
     assert_eq!(deployed.code, 0, "{deployed:#?}");
-    assert_eq!(fixture.host.active().await.unwrap(), "green", "blue has a call");
+    assert_eq!(fixture.host.active().await.unwrap(), "green", "blue has an open call");
     assert_eq!(fixture.marks(), ["provision red", "provision green"]);
     call.echo(b"still there?").await.unwrap();
     assert_eq!(fixture.backends[0].truth().in_flight, 1);

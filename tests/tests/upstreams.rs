@@ -1,4 +1,4 @@
-//! A group is an upstream: every kind of pass goes through it, and what the chosen upstream can do keeps working.
+//! A group is an upstream: every `*_pass` directive works with it, and the features of the slots' upstreams keep working.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use cutover_tests::{Backend, certificate, ports, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The slots' servers are in the same nginx, so that they speak HTTP/2 and TLS.
+/// The slots' servers, in the same nginx because they need HTTP/2 and TLS.
 const SERVERS: &str = "
     server { listen %%listen:h2-blue%% http2; location / { return 200 'h2 blue'; } }
     server { listen %%listen:h2-green%% http2; location / { return 200 'h2 green'; } }
@@ -65,7 +65,7 @@ async fn tls_upstreams_with_session_reuse() {
         cutover shop {{ slot blue b; slot green g; active blue; }}
         server {{
             listen %%listen:main%%;
-            # A session is asked for by each connection, and newer nginx keeps connections unless it is told not to.
+            # Only a new connection can reuse a session, and newer nginx keeps connections by default.
             proxy_set_header Connection close;
             location / {{ proxy_ssl_server_name on; proxy_ssl_name shop.example; proxy_pass https://shop; }}
         }}
@@ -124,7 +124,7 @@ async fn fastcgi_uwsgi_and_scgi_pass() {
     }
 }
 
-/// Each with its own way to choose a peer; two peers each, of which one is dead, so retries are at work as well.
+/// Each balancing method, with two peers, one of them dead, so that nginx also retries.
 #[tokio::test(flavor = "multi_thread")]
 async fn balancing_keepalive_and_retries_are_the_upstreams_own() {
     let blue = Backend::start("blue").await.unwrap();
@@ -166,7 +166,7 @@ async fn balancing_keepalive_and_retries_are_the_upstreams_own() {
                 assert!(answer.contains(slot), "{balancing}: {answer}");
             }
         }
-        // nginx counts when an upstream request ends, a moment after the client has its last byte.
+        // nginx counts when an upstream request ends, shortly after the client has received the last byte.
         let mut blue = Counters::default();
         let check = async || {
             blue = nginx.admin().group("shop").await.unwrap().slot("blue").unwrap().counters;
@@ -175,7 +175,7 @@ async fn balancing_keepalive_and_retries_are_the_upstreams_own() {
         wait::until_async(wait::PATIENCE, "24 answers of blue", check).await.unwrap();
         assert_eq!((blue.requests, blue.responses.success), (24, 24), "{balancing}");
         assert_eq!(blue.attempts, 24 + blue.attempts_failed, "{balancing}");
-        // One client has one address: ip_hash gives it one peer, here perhaps the living one.
+        // With ip_hash the one client has one peer, perhaps the live one.
         assert!(
             blue.attempts_failed > 0 || balancing == "ip_hash;",
             "{balancing}: the dead peer was never tried"
@@ -187,7 +187,7 @@ async fn balancing_keepalive_and_retries_are_the_upstreams_own() {
 async fn connections_to_a_slot_are_kept_over_switches() {
     let blue = Backend::start("blue").await.unwrap();
     let green = Backend::start("green").await.unwrap();
-    // Each of the two workers keeps a connection to each slot.
+    // Each of the two workers keeps one connection to each slot.
     let nginx = Nginx::builder()
         .set("blue", blue.address())
         .set("green", green.address())
@@ -260,7 +260,7 @@ async fn a_location_can_choose_its_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn variables_tell_what_was_decided() {
+async fn variables_show_the_chosen_slot() {
     let blue = Backend::start("blue").await.unwrap();
     let nginx = Nginx::builder()
         .set("blue", blue.address())
@@ -319,7 +319,7 @@ async fn with_certificate(http: &str) -> Nginx {
     nginx
 }
 
-/// Answers each connection with what `answer` makes of the text, once something has come in.
+/// Starts a server that answers each connection with `answer(text)` when it has received something.
 async fn serve(text: String, answer: fn(&str) -> Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -339,12 +339,12 @@ async fn reply(mut stream: TcpStream, answer: Vec<u8>) {
     }
 }
 
-/// uwsgi and scgi servers answer as HTTP and CGI scripts do.
+/// An answer that is valid for uwsgi (HTTP) and for SCGI (CGI).
 fn plain(text: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nStatus: 200 OK\r\nContent-Type: text/plain\r\n\r\n{text}").into_bytes()
 }
 
-/// A FastCGI server's two records: standard output, then the end of the request.
+/// The two records of a FastCGI answer: standard output, then the end of the request.
 fn fastcgi(text: &str) -> Vec<u8> {
     let output = format!("Status: 200 OK\r\nContent-Type: text/plain\r\n\r\n{text}");
     let mut answer = vec![1, 6, 0, 1, 0, output.len() as u8, 0, 0];

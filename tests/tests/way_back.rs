@@ -1,5 +1,5 @@
-//! Servers that nginx does without, and what is worth going back to: real configurations in which a release was held up, or
-//! users were left on a bad one.
+//! Backup, dead and missing servers, and when a slot is a way back: real configurations in which a good release was refused,
+//! or users stayed on a bad one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use cutover_tests::temp::TempDir;
 use cutover_tests::test_host::GROUP;
 use cutover_tests::{Action, Backend, Nginx, TestHost, ports};
 
-/// The group over upstreams that a test brings.
+/// An nginx with the group over these upstreams.
 fn nginx(upstreams: &str) -> Builder {
     Nginx::builder().http(&http(upstreams))
 }
@@ -38,14 +38,14 @@ async fn backend(name: &str) -> Backend {
     Backend::start(name).await.unwrap()
 }
 
-/// Answers every request with this status, and its health page with that one.
-fn answers(backend: &Backend, all: u16, health: u16) {
+/// Sets the status of all answers, and that of the health page.
+fn set_status(backend: &Backend, all: u16, health: u16) {
     backend.on("/", Action::status(all));
     backend.on("/health/ready", Action::status(health));
 }
 
-/// An address of loopback that nobody listens at.
-fn nobody() -> SocketAddr {
+/// A loopback address without a listener.
+fn dead_address() -> SocketAddr {
     ports::free().unwrap()
 }
 
@@ -53,16 +53,16 @@ fn assert_ended(deployed: &Deployed, outcome: &str, code: i32) {
     assert_eq!((deployed.outcome.as_str(), deployed.code), (outcome, code), "{deployed:#?}");
 }
 
-/// The slots of 03: each is the other one's backup.
+/// Each slot's server is the backup of the other slot.
 const CROSSED: &str = "
     upstream shop_blue  { server %%blue%% max_fails=1 fail_timeout=30s; server %%green%% backup; }
     upstream shop_green { server %%green%% max_fails=1 fail_timeout=30s; server %%blue%% backup; }
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fix_goes_live_although_what_it_replaces_is_its_backup_and_broken() {
+async fn a_fix_goes_live_although_the_broken_release_is_its_backup() {
     let (blue, green) = (backend("blue").await, backend("green").await);
-    answers(&blue, 500, 500);
+    set_status(&blue, 500, 500);
     let builder = nginx(CROSSED).set("blue", blue.address()).set("green", green.address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
     let _users = host.users().unwrap();
@@ -81,10 +81,10 @@ async fn a_smoke_test_does_not_ask_the_backup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_says_sorry_does_not_hold_users_on_a_bad_release() {
+async fn a_backup_with_an_error_page_does_not_prevent_a_rollback() {
     let (blue, green, sorry) = (backend("blue").await, backend("green").await, backend("sorry").await);
-    answers(&green, 500, 200);
-    answers(&sorry, 503, 404);
+    set_status(&green, 500, 200);
+    set_status(&sorry, 503, 404);
     let builder = nginx(
         "upstream shop_blue { server %%blue%%; server %%sorry%% backup; } upstream shop_green { server %%green%%; }",
     );
@@ -95,14 +95,14 @@ async fn a_page_that_says_sorry_does_not_hold_users_on_a_bad_release() {
     users.more(15).await.unwrap();
     assert_ended(&host.deploy("2").await.unwrap(), "rolled_back", 4);
     assert_eq!(host.active().await.unwrap(), "blue");
-    assert_eq!(sorry.truth().requests, 0, "nobody has probed it");
+    assert_eq!(sorry.truth().requests, 0, "a backup is not probed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_deployment_of_all_stays() {
+async fn a_first_deployment_stays() {
     let green = backend("green").await;
     let builder = nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; }");
-    let builder = builder.set("blue", nobody()).set("green", green.address());
+    let builder = builder.set("blue", dead_address()).set("green", green.address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
     let deployed = host.deploy("1").await.unwrap();
     assert_ended(&deployed, "completed", 0);
@@ -112,14 +112,17 @@ async fn the_first_deployment_of_all_stays() {
         said.iter().any(|said| said.contains("there is nothing to go back to, so the new version stays")),
         "{said:#?}"
     );
-    assert!(!said.iter().any(|said| said.contains("has become sick")), "it never was healthy: {said:#?}");
+    assert!(
+        !said.iter().any(|said| said.contains("has become sick")),
+        "the old slot was never healthy: {said:#?}"
+    );
     assert_eq!(host.active().await.unwrap(), "green");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_first_deployment_stays_and_its_advice_makes_nothing_worse() {
-    let (blue_at, green) = (nobody(), backend("green").await);
-    answers(&green, 500, 200);
+    let (blue_at, green) = (dead_address(), backend("green").await);
+    set_status(&green, 500, 200);
     let builder = nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%%; }");
     let builder = builder.set("blue", blue_at).set("green", green.address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
@@ -130,26 +133,26 @@ async fn a_bad_first_deployment_stays_and_its_advice_makes_nothing_worse() {
     let message = &deployed.events.last().unwrap().message;
     let advice = message.rsplit_once("next, type: ").unwrap().1;
     assert_eq!(advice, "cutover deploy shop --version VERSION");
-    // The release is mended; it goes to the slot that is free.
+    // A corrected release goes to the other slot.
     let _blue = Backend::start_at("blue", blue_at).await.unwrap();
     users.more(15).await.unwrap();
     host.run(&advice.replace("VERSION", "2")).unwrap();
     assert_eq!(host.active().await.unwrap(), "blue");
 }
 
-/// One of two servers has been down for days; users never noticed.
+/// One of the two servers of the old slot has been down for days, without any effect for users.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_slot_with_one_server_of_two_is_a_way_back() {
     let (blue, green, green2) = (backend("blue").await, backend("green").await, backend("green").await);
-    answers(&green, 500, 200);
-    answers(&green2, 500, 200);
+    set_status(&green, 500, 200);
+    set_status(&green2, 500, 200);
     let builder = nginx(
         "upstream shop_blue { zone b 64k; server %%blue%%; server %%dead%%; }
         upstream shop_green { zone g 64k; server %%green%%; server %%green2%%; }",
     );
     let builder = builder
         .set("blue", blue.address())
-        .set("dead", nobody())
+        .set("dead", dead_address())
         .set("green", green.address())
         .set("green2", green2.address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
@@ -175,13 +178,14 @@ async fn the_same_server_twice_is_probed_at_each_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_servers_as_are_required_are_enough() {
+async fn the_required_share_of_healthy_servers_is_enough() {
     let (blue, green) = (backend("blue").await, backend("green").await);
     let builder = nginx(
         "upstream shop_blue { server %%blue%%; }
         upstream shop_green { server %%green%%; server %%dead%%; }",
     );
-    let builder = builder.set("blue", blue.address()).set("green", green.address()).set("dead", nobody());
+    let builder =
+        builder.set("blue", blue.address()).set("green", green.address()).set("dead", dead_address());
     let require = GROUP.replace("[group.shop.probe]", "[group.shop.probe]\nrequire = \"50%\"");
     let host = TestHost::start(builder, &require).await.unwrap();
     let _users = host.users().unwrap();
@@ -193,7 +197,7 @@ const BY_NAME: &str = "
     upstream shop_green { server localhost:%%green_port%%; }
 ";
 
-/// A name of two families, and applications that listen on one of them.
+/// A name that resolves to IPv4 and IPv6, and applications that listen on IPv4 only.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
@@ -210,11 +214,11 @@ async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     let builder = builder.set("blue_port", blue_port).set("green_port", green_port);
     let builder = builder.through(&["unshare", "--mount", "/bin/sh", "-c", &mount]);
     let host = TestHost::start(builder, GROUP).await.unwrap();
-    let (lines, content) = host.check().unwrap();
+    let (lines, succeeded) = host.check().unwrap();
     let problem = lines.iter().find(|line| line.starts_with("problem: group.shop, slot \"blue\": [::1]:"));
     let problem = problem.unwrap_or_else(|| panic!("{lines:#?}"));
     assert!(problem.contains(&format!("\"server 127.0.0.1:{blue_port}\"")), "{problem}");
-    assert!(!content);
+    assert!(!succeeded);
     let hint = lines.iter().find(|line| line.starts_with("hint: group.shop, slot \"green\""));
     assert!(hint.is_some_and(|hint| hint.contains("stands for")), "{lines:#?}");
     let failed = host.deploy("2").await.unwrap();
@@ -222,11 +226,11 @@ async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     let message = &failed.events.last().unwrap().message;
     assert!(message.contains(&format!("\"server 127.0.0.1:{green_port}\"")), "{message}");
     assert!(message.contains("probe.require = \"one\""), "{message}");
-    // What it says is done, and helps.
+    // The operator follows the message, and the next deployment succeeds.
     host.nginx.write_http(&http(&BY_NAME.replace("localhost", "127.0.0.1"))).unwrap();
     host.nginx.reload().await.unwrap();
-    let (lines, content) = host.check().unwrap();
-    assert!(content && lines.iter().all(|line| !line.contains("[::1]")), "{lines:#?}");
+    let (lines, succeeded) = host.check().unwrap();
+    assert!(succeeded && lines.iter().all(|line| !line.contains("[::1]")), "{lines:#?}");
     let _users = host.users().unwrap();
     assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
 }
@@ -236,10 +240,10 @@ async fn a_standby_without_servers_is_a_hint() {
     let blue = backend("blue").await;
     let builder =
         nginx("upstream shop_blue { server %%blue%%; } upstream shop_green { server %%green%% down; }");
-    let builder = builder.set("blue", blue.address()).set("green", nobody());
+    let builder = builder.set("blue", blue.address()).set("green", dead_address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
-    let (lines, content) = host.check().unwrap();
-    assert!(content, "{lines:#?}");
+    let (lines, succeeded) = host.check().unwrap();
+    assert!(succeeded, "{lines:#?}");
     assert!(
         lines.iter().any(|line| line.starts_with("hint: group.shop, slot \"green\": it has no server but")),
         "{lines:#?}"

@@ -1,4 +1,4 @@
-//! A switch to a slot that is bad: how many requests fail, and for how long, until the module has taken it back.
+//! A switch to a bad slot: how many requests fail, and for how long, until the module takes the traffic back.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::sample::Sample;
 use crate::table::{Table, count, seconds};
 use crate::{Effort, machine};
 
-/// What is wrong with the new slot.
+/// The fault of the new slot.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Dead,
@@ -40,7 +40,7 @@ impl Fault {
     }
 }
 
-/// The module takes a bad switch back within this; then the trial does.
+/// Time limit for the module to take the traffic back; after it the benchmark does.
 const LIMIT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn measure(effort: Effort) -> Result<Section> {
@@ -95,9 +95,9 @@ struct Run {
     requests: u64,
     failed: u64,
     bad_for: Duration,
-    /// From the begin of the switch to the last bad answer; none if there was no bad one.
+    /// From the beginning of the switch to the last failure, if there was one.
     last_after: Option<Duration>,
-    /// Whether the module took the switch back before the trial had to.
+    /// Whether the module took the traffic back in time.
     back: bool,
 }
 
@@ -119,7 +119,7 @@ async fn run_once(fault: Fault, rescue: bool) -> Result<Run> {
     if !back {
         admin.switch("shop", "blue").await?;
     }
-    // What went to the bad slot before must have ended, too.
+    // Requests that went to the bad slot must also end.
     load.answers(500).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let report = load.stop().await;

@@ -1,4 +1,4 @@
-//! One run of nginx under valgrind's callgrind: how many instructions it has executed from its start to its end.
+//! One run of nginx under valgrind's callgrind, which counts the executed instructions.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use cutover_tests::process::{self, Pid, Signal};
 use cutover_tests::{Nginx, wait};
 
-/// Under valgrind everything takes some fifty times as long.
+/// Under valgrind nginx is about fifty times slower.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// An nginx that is being counted. Its configuration must say `daemon off; master_process off;`, so that it is one process.
+/// nginx under callgrind. Its configuration must have `daemon off; master_process off;`, so that it is one process.
 #[derive(Debug)]
 pub(crate) struct CallgrindRun {
     valgrind: Child,
@@ -19,7 +19,7 @@ pub(crate) struct CallgrindRun {
 }
 
 impl CallgrindRun {
-    /// Starts an nginx that was built and not started.
+    /// Starts an nginx that is not running yet.
     pub(crate) fn start(nginx: &Nginx) -> Result<Self> {
         let output = nginx.prefix().join("callgrind.out");
         let valgrind = Command::new("valgrind")
@@ -35,7 +35,7 @@ impl CallgrindRun {
         Ok(Self { valgrind, output })
     }
 
-    /// Ends nginx gracefully and says how many instructions there were.
+    /// Ends nginx gracefully and returns the number of instructions.
     pub(crate) async fn end(mut self) -> Result<u64> {
         process::signal(self.pid()?, Signal::QUIT)?;
         let ended = || self.valgrind.try_wait().is_ok_and(|status| status.is_some());

@@ -1,4 +1,4 @@
-//! One kept connection that speaks HTTP/1.1 and blocks: what is timed is the server, and not who wakes whom in here.
+//! A blocking HTTP/1.1 connection: measured times contain no delays of an asynchronous runtime.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long an answer may take.
+/// Time limit of an answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
@@ -18,7 +18,7 @@ pub(crate) struct Exchange<S> {
     buffer: Vec<u8>,
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -59,8 +59,8 @@ impl Exchange<UnixStream> {
 }
 
 impl<S: Read + Write> Exchange<S> {
-    /// Sends a request and reads the whole answer, which must announce its length. `ConnectionAborted`: the server closed
-    /// before the first byte of an answer.
+    /// Sends a request and reads the answer, which must have a `content-length`. Fails with `ConnectionAborted` when the
+    /// server closes the connection before the first byte.
     pub(crate) fn request(&mut self, request: &[u8]) -> Result<Answer> {
         self.stream.write_all(request).map_err(|_| Error::from(ErrorKind::ConnectionAborted))?;
         let end = loop {
@@ -78,7 +78,7 @@ impl<S: Read + Write> Exchange<S> {
         let length = answer.header("content-length").and_then(|value| value.parse::<usize>().ok());
         let length = length.ok_or(ErrorKind::InvalidData)?;
         if let Some(missing) = length.checked_sub(self.buffer.len()) {
-            // Straight into place: of a page with many megabytes, more would take as long as the server.
+            // Without a copy, which for many megabytes would take as long as the server.
             self.buffer.reserve_exact(missing);
             let read = (&mut self.stream).take(missing as u64).read_to_end(&mut self.buffer)?;
             if read < missing {
@@ -142,7 +142,7 @@ mod tests {
 
     impl Read for Script {
         fn read(&mut self, place: &mut [u8]) -> Result<usize> {
-            // In pieces, as a network may.
+            // In pieces, as a network can deliver them.
             let piece = place.len().min(7);
             self.0.read(&mut place[..piece])
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_amid_an_answer_is_told_apart() {
+    fn an_incomplete_answer_is_another_error() {
         let mut exchange = exchange(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel");
         assert_eq!(exchange.request(b"").unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }

@@ -1,10 +1,10 @@
-//! What the module at hand can do, so that a part can leave out what is not built in yet.
+//! The features of the built module, so that a benchmark can leave out what an older module lacks.
 
 use anyhow::Result;
 use cutover_tests::{Flavour, Nginx};
 use hyper::Method;
 
-/// What some parts need and older modules do not have.
+/// Features that some benchmarks need and older modules lack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Features {
     /// `"guard"` and `"rescue"` in a change of the route.
@@ -16,7 +16,7 @@ pub(crate) struct Features {
 }
 
 impl Features {
-    /// Asks the module itself.
+    /// Finds out by trying each feature.
     pub(crate) async fn of(flavour: Flavour) -> Result<Self> {
         Ok(Self {
             guard: takes_guard(flavour).await?,
@@ -26,7 +26,7 @@ impl Features {
     }
 }
 
-/// Whether `nginx -t` takes these lines in a group and in a location.
+/// Whether `nginx -t` accepts these lines in a group and in a location.
 fn knows(flavour: Flavour, in_group: &str, in_location: &str) -> Result<bool> {
     let nginx = build(flavour, in_group, in_location)?;
     let answer = nginx.check()?;

@@ -1,6 +1,6 @@
 //! Instructions that nginx spends on one proxied request: straight to an upstream, and through a group.
 //!
-//! Each way runs under callgrind twice, with few and with many requests on one connection: the difference leaves out start
+//! Each variant runs under callgrind twice, with few and with many requests on one connection. The difference excludes start
 //! and stop.
 
 use anyhow::{Result, ensure};
@@ -15,15 +15,15 @@ use crate::sample::Sample;
 use crate::table::{Table, count, percent, verdict};
 use crate::{Effort, machine, pinned};
 
-/// Pools of a request: nginx's default, and one in which nothing needs a second block.
+/// Sizes of the request pool: nginx's default, and one that never needs a second block.
 const POOLS: [&str; 2] = ["4k", "16k"];
 
-/// A way from the client to the backend.
+/// What a request passes through from the client to the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variant {
     Plain,
     Group,
-    /// The same after the worker has served a change of the route: the first of many, in production.
+    /// A group after a switch that this worker has made.
     Switched,
     /// A group after a change with a guard, which is still armed.
     Armed,
@@ -36,7 +36,7 @@ enum Variant {
 }
 
 impl Variant {
-    /// The most that it may cost more than a plain upstream.
+    /// The highest allowed cost, as a share of the instructions with a plain upstream.
     fn goal(self) -> Option<f64> {
         match self {
             Self::Plain | Self::Split | Self::PlainParts | Self::GroupParts => None,
@@ -166,7 +166,7 @@ async fn whole_run(
 
     let mut client = Client::connect(address).await?;
     for number in 0..requests {
-        // The same length for each: what differs is what a split goes by.
+        // Cookies of the same length, with different keys for the split.
         let cookie = format!("sid={number:08}");
         let answer = client.request("GET", path, &[("cookie", &cookie)]).await?;
         ensure!(answer.status == 200, "an answer with status {}", answer.status);
@@ -175,7 +175,7 @@ async fn whole_run(
     counted.end().await
 }
 
-/// Changes the route, where the way is about that; the guard has more to see before it decides than the run brings.
+/// Changes the route if the variant needs it. The guard's `min_requests` is higher than the number of requests.
 async fn prepare(nginx: &Nginx, variant: Variant) -> Result<()> {
     let change = match way {
         Variant::Plain | Variant::Group | Variant::PlainParts | Variant::GroupParts => return Ok(()),

@@ -1,4 +1,4 @@
-//! What a switch every 100 ms does to the time that answers take.
+//! The effect of a switch every 100 ms on latency.
 
 mod paced;
 
@@ -20,7 +20,7 @@ use crate::{Effort, machine, pinned, wrk};
 const PERIOD: Duration = Duration::from_millis(100);
 const PATH: &str = "/group";
 
-/// How much is asked.
+/// The kind of load.
 #[derive(Clone, Copy, Debug)]
 enum LoadKind {
     Paced,
@@ -113,7 +113,7 @@ impl LoadKind {
     }
 }
 
-/// Switches to and fro, until it is stopped.
+/// A task that switches to and fro until it is stopped.
 struct Switching {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<Result<u64>>,
@@ -143,7 +143,7 @@ impl Switching {
     }
 }
 
-/// Also when a run fails: nobody is left to stop it.
+/// Stops the task also when a run fails.
 impl Drop for Switching {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What the figures were measured on. Neither a name nor a path of the machine.
+//! A description of the machine, without its name or paths.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// CPU, cores, memory and kernel, in a line.
+/// CPU, cores, memory and kernel, in one line.
 pub(crate) fn description() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = field(&cpuinfo, "model name").unwrap_or("an unknown CPU");
@@ -27,7 +27,7 @@ pub(crate) fn description() -> String {
     )
 }
 
-/// The kernel's version without what a distributor or host has appended.
+/// The kernel's version without a distributor's suffix.
 fn kernel() -> String {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     release.trim().split('-').next().unwrap_or_default().to_owned()
@@ -47,7 +47,7 @@ pub(crate) fn nginx_version(flavour: Flavour) -> Result<String> {
     text.trim().rsplit_once('/').map(|(_, version)| version.to_owned()).context("nginx -v names no version")
 }
 
-/// The version of a Debian package, as in `2.6.12-1+deb12u4`; an error if it is not installed.
+/// The version of a Debian package, as in `2.6.12-1+deb12u4`. Fails when it is not installed.
 pub(crate) fn package_version(package: &str) -> Result<String> {
     let mut query = Command::new("dpkg-query");
     let output = query.args(["--show", "--showformat", "${Version}", package]).output();

@@ -1,5 +1,5 @@
-//! `bench`: measures what a group costs a request, how fast and how clean a switch is, and what ten thousand groups cost, in
-//! paired runs on one machine, and writes the page with the figures.
+//! `bench`: measures the cost of a group per request, the speed and failures of a switch, and the cost of ten thousand
+//! groups, in paired runs on one machine, and writes the page with the figures.
 
 #![forbid(unsafe_code)]
 
@@ -47,7 +47,7 @@ struct Arguments {
     output: Option<PathBuf>,
 }
 
-/// What can be measured by itself, in the order of the page.
+/// A benchmark, in the order of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Instructions that nginx spends on a request, counted by callgrind
@@ -64,7 +64,7 @@ enum Part {
     ManyGroups,
 }
 
-/// How much to measure.
+/// Full or quick measurements.
 #[derive(Clone, Copy, Debug)]
 struct Effort {
     quick: bool,
@@ -87,7 +87,7 @@ fn main() -> Result<ExitCode> {
 async fn run_or_interrupt(arguments: Arguments) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // Whichever comes first: all servers belong to `run` and are ended when that is dropped.
+    // On a signal `run` is dropped, which ends all servers.
     let code = tokio::select! {
         done = run(arguments) => return done.map(|()| ExitCode::SUCCESS),
         _ = interrupt.recv() => 130,
@@ -111,7 +111,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         let section = part.measure(effort).await.with_context(|| format!("failed to measure {name}"))?;
         eprintln!("{name}: done in {:.0} s", begin.elapsed().as_secs_f64());
         println!("## {}\n\n{section}", part.title());
-        // After each part: what has been measured is kept if a later part fails.
+        // Written after each part, so that figures are kept when a later part fails.
         page.put(part.title(), &section);
         if !effort.quick {
             page.write(&output)?;

@@ -1,5 +1,5 @@
-//! Ten thousand groups of two slots, beside the same nginx with as many plain upstreams and no groups: what starting,
-//! reloading and running them takes, and how much of that is the module's.
+//! Ten thousand groups of two slots, compared with the same nginx with as many plain upstreams and no groups: the time of
+//! starts and reloads, and the memory.
 
 mod configuration;
 mod memory;
@@ -20,12 +20,12 @@ use crate::{Effort, machine, pinned, processor};
 use configuration::Kind;
 use memory::Memory;
 
-/// nginx itself looks at every upstream for each further one.
+/// Time limit of a reload. nginx compares each upstream with all others.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// A scrape must not take longer.
+/// The longest time of a scrape, in seconds.
 const SCRAPE: f64 = 0.2;
 
-/// What was measured of one nginx.
+/// The figures of one nginx.
 struct Measured {
     check: Sample,
     start: f64,
@@ -51,7 +51,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
         count(groups),
         count(2 * groups)
     ));
-    // Gone before the other is measured.
+    // This nginx is dropped before the other is measured.
     let (plain, _) = measure_one(Kind::Plain, groups, features, effort).await?;
     let (grouped, api) = measure_groups(groups, features, effort).await?;
 
@@ -121,7 +121,7 @@ async fn measure_one(
     Ok((measured, nginx))
 }
 
-/// The same, and what only groups have.
+/// The same for groups, and the times of calls to the admin API.
 async fn measure_groups(groups: u64, features: Features, effort: Effort) -> Result<(Measured, Table<5>)> {
     let (measured, nginx) = measure_one(Kind::Groups, groups, features, effort).await?;
     let mut call = RouteCall::connect(&nginx.admin_socket())?;
@@ -159,7 +159,7 @@ async fn measure_groups(groups: u64, features: Features, effort: Effort) -> Resu
     Ok((measured, table))
 }
 
-/// Times, and the size of the last answer.
+/// Repeats a call. Returns the times, and the size of the last answer.
 fn repeat(times: usize, mut call: impl FnMut() -> Result<u64>) -> Result<(Sample, u64)> {
     let mut bytes = 0;
     let mut sample = Vec::new();
@@ -178,7 +178,7 @@ fn check(nginx: &Nginx) -> Result<f64> {
     Ok(processor::of_ended_children()? - before)
 }
 
-/// nginx reads its configuration, leaves a daemon and ends.
+/// The processor time of a start: the program reads its configuration, forks the daemon and exits.
 async fn start(nginx: &Nginx) -> Result<f64> {
     let before = processor::of_ended_children()?;
     nginx.start().await?;
@@ -190,7 +190,7 @@ struct ReloadTimes {
     until_done: Duration,
 }
 
-/// Not [`Nginx::reload`], which is less patient.
+/// Reloads with a longer time limit than [`Nginx::reload`].
 async fn reload(nginx: &Nginx) -> Result<ReloadTimes> {
     let master = nginx.master()?;
     let (old, before, begin) = (nginx.workers(), processor::of(master)?, Instant::now());

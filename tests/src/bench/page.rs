@@ -1,4 +1,4 @@
-//! The page with the figures: a section for each part, of which some can be measured anew while the others stay.
+//! The page with the figures: a section for each part. A part that is not measured keeps its section.
 
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -27,7 +27,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Reads the page, of which the sections with these titles are kept; an empty one if there is none yet.
+    /// Reads the sections with these titles; the page is empty if there is no file.
     pub(crate) fn read(path: &Path, titles: impl IntoIterator<Item = &'static str>) -> Result<Self> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -41,7 +41,7 @@ impl Page {
         Ok(Self { sections: titles.into_iter().map(find).collect() })
     }
 
-    /// Puts new figures in the place of old ones.
+    /// Replaces a section.
     pub(crate) fn put(&mut self, title: &str, section: &Section) {
         for (_, body) in self.sections.iter_mut().filter(|(known, _)| *known == title) {
             *body = Some(section.to_string());
@@ -65,14 +65,14 @@ impl fmt::Display for Page {
     }
 }
 
-/// The figures of one part, and how they came about.
+/// The figures of one part, and its method.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
     blocks: Vec<String>,
 }
 
 impl Section {
-    /// Begins with how it is measured.
+    /// A section that begins with the method.
     pub(crate) fn new(method: &str) -> Self {
         Self { blocks: vec![wrap(method)] }
     }
@@ -85,7 +85,7 @@ impl Section {
         self.blocks.push(table.to_string());
     }
 
-    /// Ends with when and where; `programs` is what took part.
+    /// Ends the section with the date, the programs and the machine.
     pub(crate) fn measured_with(mut self, programs: &str) -> Result<Self> {
         let line = format!("Measured on {} with {programs} on {}.", machine::date()?, machine::description());
         self.blocks.push(wrap(&line));

@@ -1,16 +1,16 @@
-//! Two cores, one for what is measured and one for what measures: an nginx on the first, its backend and `wrk` on the second.
+//! Servers pinned to two cores: the measured nginx on the first, its backend and `wrk` on the second.
 
 use anyhow::Result;
 use cutover_tests::{Flavour, Nginx};
 
-/// The core of the nginx that is measured.
+/// The core of the measured nginx.
 const MEASURED: &str = "worker_cpu_affinity 01;";
 /// The core of everything else.
 const OTHER: &str = "worker_cpu_affinity 10;";
-/// The same for `taskset --cpu-list`.
+/// The same core for `taskset --cpu-list`.
 pub(crate) const OTHER_CORE: &str = "1";
 
-/// An nginx that answers two bytes and is far faster than one that proxies; `http` is its address.
+/// Starts an nginx that answers two bytes, which is far faster than a proxy. Its address is `http`.
 pub(crate) async fn backend() -> Result<Nginx> {
     Nginx::builder()
         .flavour(Flavour::Debian)
@@ -25,7 +25,7 @@ pub(crate) async fn backend() -> Result<Nginx> {
         .await
 }
 
-/// An nginx with one worker: `/plain` goes to the upstream of a slot, `/group` through the group `shop`.
+/// Starts an nginx with one worker: `/plain` passes to the upstream of a slot, `/group` to group `shop`.
 pub(crate) async fn proxy(flavour: Flavour, backend: &Nginx) -> Result<Nginx> {
     Nginx::builder()
         .flavour(flavour)

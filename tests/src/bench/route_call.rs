@@ -1,4 +1,4 @@
-//! Changes of a route over one kept connection to the module's admin API.
+//! Calls of the module's admin API over one keep-alive connection.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,7 +19,7 @@ impl RouteCall {
         Ok(Self { exchange: exchange.with_context(|| format!("failed to connect to {}", socket.display()))? })
     }
 
-    /// Switches; returns when the module has acknowledged it.
+    /// Switches a group. Returns when the module has acknowledged it.
     pub(crate) fn switch(&mut self, group: &str, to: &str) -> Result<()> {
         let body = format!("{{\"active\":\"{to}\"}}");
         let target = format!("/v1/groups/{group}/route");
@@ -30,7 +30,7 @@ impl RouteCall {
         Ok(())
     }
 
-    /// Gets something from the API, or from any other location of its server.
+    /// Sends a GET to the API, or to another location of the same server.
     pub(crate) fn get(&mut self, target: &str) -> Result<Vec<u8>> {
         let answer = self.exchange.request(&exchange::request("GET", "nginx", target, None, ""))?;
         ensure!(answer.status == 200, "{target} was answered with {}", answer.status);

@@ -1,8 +1,8 @@
-//! Measured values of one kind.
+//! A sample of measured values.
 
 use std::time::Duration;
 
-/// Values in ascending order; never empty once something was measured.
+/// Values in ascending order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample(Vec<f64>);
 

@@ -1,4 +1,4 @@
-//! A switch, from its call to the first answer of the new slot, beside other ways to move traffic.
+//! A switch, from the call to the first answer of the new slot, compared with other proxies.
 //!
 //! ```text
 //! call begins          first answer of the new slot         call returns
@@ -39,7 +39,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
     ];
     let all_series = || proxies.iter().map(|proxy| Series::new(&**proxy)).collect::<Vec<_>>();
     let (mut idle, mut busy) = (all_series(), all_series());
-    // All edges in each round: a machine that is busy with something else for a while is so for all of them.
+    // Each round measures all proxies, so that other load on the machine affects all of them.
     for _ in 0..effort.pick(10, 1) {
         for (traffic, series) in [(LoadLevel::Idle, &mut idle), (LoadLevel::Busy, &mut busy)] {
             let mut next = Vec::new();

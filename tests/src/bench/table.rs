@@ -1,4 +1,4 @@
-//! Tables in Markdown, and how figures are written in them.
+//! Markdown tables, and the format of figures.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl<const N: usize> fmt::Display for Table<N> {
     }
 }
 
-/// A time in the unit that suits it.
+/// A time with a suitable unit.
 pub(crate) fn seconds(value: f64) -> String {
     match value {
         value if value.is_nan() => "-".to_owned(),

@@ -1,4 +1,4 @@
-//! Requests a second through a group, as a share of those to the plain upstream of its slot.
+//! Requests per second through a group, as a share of those to the plain upstream of its slot.
 
 use anyhow::{Context, Result, ensure};
 use cutover_tests::Flavour;
@@ -8,7 +8,7 @@ use crate::sample::Sample;
 use crate::table::{Table, count, verdict};
 use crate::{Effort, machine, pinned, processor, wrk};
 
-/// What a group must reach of a plain upstream's requests a second.
+/// The required share of a plain upstream's requests per second.
 const GOAL: f64 = 0.99;
 
 pub(crate) async fn measure(effort: Effort) -> Result<Section> {
@@ -43,7 +43,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
         let version = machine::nginx_version(*flavour)?;
         let nginx = pinned::proxy(*flavour, &backend).await?;
         let address = nginx.address("http")?;
-        // Connections to the backend are opened, and memory is touched, before anything counts.
+        // Warm-up: connections to the backend are opened, and memory is touched.
         wrk::run(address, "/plain", 1).await?;
         wrk::run(address, "/group", 1).await?;
         let worker = *nginx.workers().first().context("nginx has no worker")?;
@@ -95,7 +95,7 @@ pub(crate) async fn measure(effort: Effort) -> Result<Section> {
     ))
 }
 
-/// A run, and what the worker has used for each request, in seconds.
+/// A run, and the worker's processor time per request, in seconds.
 struct Measured {
     run: wrk::Run,
     processor: f64,

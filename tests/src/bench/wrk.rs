@@ -1,4 +1,4 @@
-//! `wrk`, a load generator that takes little of the machine: <https://github.com/wg/wrk>
+//! `wrk`, a load generator that needs little processor time: <https://github.com/wg/wrk>
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use crate::pinned::OTHER_CORE;
 
 const CONNECTIONS: &str = "32";
 
-/// What one run has seen.
+/// The figures of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Run {
     pub(crate) requests: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Run {
     pub(crate) failed: u64,
 }
 
-/// Asks for `path` over and over, on 32 kept-alive connections, for so many seconds.
+/// Sends GET requests for `path` on 32 keep-alive connections for this many seconds.
 pub(crate) async fn run(address: SocketAddr, path: &str, seconds: u32) -> Result<Run> {
     let output = Command::new("taskset")
         .args(["--cpu-list", OTHER_CORE, "wrk", "--threads", "1", "--connections", CONNECTIONS, "--latency"])
@@ -45,7 +45,7 @@ fn parse(text: &str) -> Result<Run> {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(label));
         line.with_context(|| format!("no line \"{label}\"")).map(str::trim)
     };
-    // Both lines are there only if there is something to say.
+    // wrk prints these two lines only when there are errors.
     let bad_status = after("Non-2xx or 3xx responses:").ok().map_or(Ok(0), str::parse)?;
     let errors = after("Socket errors:").unwrap_or_default();
     let broken: u64 =

@@ -110,7 +110,9 @@ impl Connection {
                     Ok(body) => Exchange::Answered(head, body),
                     Err(error) => Exchange::Lost(format!("{error:#}")),
                 },
-                Ok(Some(head)) => Exchange::Lost(format!("answered before the request was sent: {:?}", head.line)),
+                Ok(Some(head)) => {
+                    Exchange::Lost(format!("answered before the request was sent: {:?}", head.line))
+                }
                 Ok(None) => Exchange::ClosedBefore,
                 Err(error) => Exchange::Lost(format!("{error:#}")),
             }

@@ -39,11 +39,7 @@ fn complaints(log: &str, expected: &[String]) -> Vec<String> {
             && !expected.iter().any(|text| line.contains(text.as_str()))
     };
     let missing = expected.iter().filter(|text| !log.contains(text.as_str()));
-    log.lines()
-        .filter(bad)
-        .map(str::to_owned)
-        .chain(missing.map(|text| format!("missing: {text}")))
-        .collect()
+    log.lines().filter(bad).map(str::to_owned).chain(missing.map(|text| format!("missing: {text}"))).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a scenario must have been like, and what it was like.
+//! Compares a scenario's observations with what it requires.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use cutover_tests::site::{Schema, TrafficReport};
 
 use crate::scenario::{ExpectedOutcome, Scenario};
 
-/// What was seen of one scenario.
+/// The observations of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Observations {
-    /// The last word of `cutover deploy`.
+    /// The outcome that `cutover deploy` printed.
     pub(crate) outcome: String,
     /// Its exit code.
     pub(crate) code: i32,
@@ -21,13 +21,13 @@ pub(crate) struct Observations {
     /// The slot with the traffic after.
     pub(crate) active: String,
     pub(crate) schema_before: Schema,
-    /// Once the new release had the traffic, if it ever had.
+    /// The schema while the new release had the traffic, if it ever had.
     pub(crate) schema_amid: Option<Schema>,
     pub(crate) schema_after: Schema,
     pub(crate) seen: TrafficReport,
 }
 
-/// A row of the table, and what speaks against it.
+/// A row of the table, with remarks and objections.
 #[derive(Clone, Debug)]
 pub(crate) struct ScenarioResult {
     pub(crate) number: u8,
@@ -42,7 +42,7 @@ pub(crate) struct ScenarioResult {
 }
 
 impl ScenarioResult {
-    /// Whether all was as it must be.
+    /// Whether there is no objection.
     pub(crate) fn good(&self) -> bool {
         self.objections.is_empty()
     }
@@ -136,8 +136,8 @@ pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> Scenario
     }
 }
 
-/// Failures that the release on trial did not produce. Its own are answers that name its version, and answers of nginx that name
-/// its slot: there was nothing better to be had from it. Without any answer a request is lost, whoever held it.
+/// The number of failures that the new release did not cause. Its own failures are answers that name its version, and answers
+/// of nginx that name its slot. A request without any answer is never its own failure.
 fn failures_of_others(report: &Report, scenario: &Scenario, old: &str) -> usize {
     let own = |outcome: &RequestOutcome| {
         scenario.expected == ExpectedOutcome::RolledBack

@@ -1,6 +1,6 @@
 //! `simulate`: six deployments of a small shop behind a real nginx, under a load that checks every answer.
 //!
-//! It is also the shop's operator: the daemon calls `simulate slot ..` and `simulate migrate ..` as its commands.
+//! It also contains the operator's commands: the daemon calls `simulate slot ..` and `simulate migrate ..`.
 
 #![forbid(unsafe_code)]
 
@@ -67,7 +67,7 @@ fn main() -> Result<ExitCode> {
 async fn run_or_interrupt(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // Whichever comes first: the site belongs to `run` and is cleaned up when that is dropped.
+    // On a signal `run` is dropped, and with it the site.
     let code = tokio::select! {
         done = run(scenario, keep) => return done,
         _ = interrupt.recv() => 130,

@@ -1,4 +1,4 @@
-//! The shop's operator: the small idempotent commands that the daemon calls.
+//! The commands of the shop's operator: small and idempotent.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! `--keep`: what there is to play with.
+//! `--keep`: prints addresses and commands to try.
 
 use anyhow::Result;
 use cutover_tests::flavour;

@@ -1,4 +1,4 @@
-//! The six deployments, and how each is played.
+//! The six deployments.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use cutover_tests::site::{GROUP, Release, Schema, Site, Traffic};
 
 use crate::judge::{Observations, ScenarioResult, judge};
 
-/// One deployment to play, and how it must end.
+/// One deployment, and its expected outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     pub(crate) number: u8,
@@ -21,7 +21,7 @@ pub(crate) struct Scenario {
     kill_daemon: bool,
 }
 
-/// How a deployment ends.
+/// The expected outcome of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExpectedOutcome {
     /// The new release has the traffic.
@@ -33,7 +33,7 @@ pub(crate) enum ExpectedOutcome {
 }
 
 impl ExpectedOutcome {
-    /// The word and the exit code with which `cutover deploy` ends.
+    /// The outcome and exit code of `cutover deploy`.
     pub(crate) fn word_and_code(self) -> (&'static str, i32) {
         match self {
             Self::Completed => ("completed", 0),
@@ -101,7 +101,7 @@ pub(crate) const SCENARIOS: [Scenario; 6] = [
 ];
 
 impl Scenario {
-    /// Plays it under load and judges what happened.
+    /// Runs the deployment under load and judges the observations.
     pub(crate) async fn play(&self, site: &mut Site) -> Result<ScenarioResult> {
         Release::new(self.version, self.schema, self.fault).publish(site.prefix()?)?;
         let old = site.active().await?;
@@ -125,7 +125,7 @@ impl Scenario {
         Ok(result)
     }
 
-    /// Deploys, shows each event, and looks at the schema once the new release has the traffic.
+    /// Deploys, prints each event, and reads the schema once the new release has the traffic.
     async fn deploy(&self, site: &mut Site, traffic: &Traffic) -> Result<(Deployed, Option<Schema>)> {
         let start = Instant::now();
         let mut deployment = site.daemon()?.begin_deploy(GROUP, self.version)?;

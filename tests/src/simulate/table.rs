@@ -1,4 +1,4 @@
-//! The table at the end.
+//! The table of results.
 
 use std::fmt::Write as _;
 

@@ -15,7 +15,7 @@ async fn start(upstreams: &str) -> (TestEdge, Backend) {
 
 /// Requests over `max_conns` go to the backup. Finished requests must be subtracted from the peer's count.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_peer_is_free_again_afterwards() {
+async fn a_full_peer_gets_requests_again() {
     let upstreams = "
         upstream shop_blue { zone blue 64k; server %%blue%% max_conns=2; server %%spare%% backup; }
         upstream shop_green { zone green 64k; least_conn; server %%green%% max_conns=100; keepalive 8; }
@@ -44,7 +44,7 @@ async fn a_full_peer_is_free_again_afterwards() {
 
 /// The server of a slot stops and comes back between switches; the backup takes its requests.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_stands_in() {
+async fn a_backup_takes_over() {
     let upstreams = "
         upstream shop_blue { server %%blue%% fail_timeout=1s; server %%spare%% backup; keepalive 8; }
         upstream shop_green { server %%green%%; keepalive 8; }

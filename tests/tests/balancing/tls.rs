@@ -24,12 +24,12 @@ const SERVERS: &str = "
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_are_used_again() {
+async fn sessions_are_reused() {
     assert_reused("server %%listen:tls-NAME%%;").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_are_used_again_with_a_zone() {
+async fn sessions_are_reused_with_a_zone() {
     assert_reused("zone NAME 128k; random; server %%listen:tls-NAME%%;").await;
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 const DESCRIPTORS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_descriptor_is_left() {
+async fn a_worker_without_descriptors_still_switches() {
     let builder = Nginx::builder().main(&format!("worker_rlimit_nofile {DESCRIPTORS};"));
     let edge = TestEdge::start_with(builder.http(&TestEdge::http(UPSTREAMS, LOCATION))).await.unwrap();
     // Before the other connections, because the worker accepts none afterwards.
@@ -35,7 +35,7 @@ async fn no_descriptor_is_left() {
 
 /// Each thread counts as a process of the workers' user, which already has more than one.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_thread_is_left() {
+async fn a_worker_without_threads_still_switches() {
     let builder = Nginx::builder().through(&["prlimit", "--nproc=1"]);
     let edge = TestEdge::start_with(builder.http(&TestEdge::http(UPSTREAMS, LOCATION))).await.unwrap();
     let mut admin = AdminConnection::open(&edge).await;

@@ -19,17 +19,17 @@ enum Victim {
 const VICTIMS: [Victim; 4] = [Victim::OneWorker, Victim::AllWorkers, Victim::Master, Victim::Everything];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_kills_amid_switches() {
-    kill_amid_switches(10).await;
+async fn ten_kills_during_switches() {
+    kill_during_switches(10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
-async fn two_hundred_kills_amid_switches() {
-    kill_amid_switches(200).await;
+async fn two_hundred_kills_during_switches() {
+    kill_during_switches(200).await;
 }
 
-async fn kill_amid_switches(rounds: u32) {
+async fn kill_during_switches(rounds: u32) {
     let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
     let mut rng = SeededRng::from_env().unwrap();
     let plan = edge.plan().unwrap().connections(3, 2).pause(std::time::Duration::from_millis(1));

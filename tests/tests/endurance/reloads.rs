@@ -16,18 +16,18 @@ pub(super) const WARM_UP: u32 = 10;
 const TOLERANCE: u64 = 256;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_reloads_leave_nothing_behind() {
-    leave_nothing_behind(20).await;
+async fn twenty_reloads_leak_nothing() {
+    assert_no_leak(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
-async fn two_hundred_reloads_leave_nothing_behind() {
+async fn two_hundred_reloads_leak_nothing() {
     stock_for_comparison(200).await;
-    leave_nothing_behind(200).await;
+    assert_no_leak(200).await;
 }
 
-async fn leave_nothing_behind(reloads: u32) {
+async fn assert_no_leak(reloads: u32) {
     let http = TestEdge::http(UPSTREAMS, LOCATION) + &other_groups();
     let edge = TestEdge::start(&http).await.unwrap();
     reload_under_load(&edge, WARM_UP).await;

@@ -32,17 +32,17 @@ const TRIAL_CASES: [TrialCase; 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_reloads_amid_trials_leave_nothing_behind() {
-    leave_nothing_behind(10).await;
+async fn ten_reloads_during_trials_leak_nothing() {
+    assert_no_leak(10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
-async fn two_hundred_reloads_amid_trials_leave_nothing_behind() {
-    leave_nothing_behind(200).await;
+async fn two_hundred_reloads_during_trials_leak_nothing() {
+    assert_no_leak(200).await;
 }
 
-async fn leave_nothing_behind(reloads: u32) {
+async fn assert_no_leak(reloads: u32) {
     let http = TestEdge::http(UPSTREAMS, &format!("{LOCATION} {BAD}")) + &other_groups();
     let edge = TestEdge::start(&http).await.unwrap();
     for backend in [&edge.blue, &edge.green] {

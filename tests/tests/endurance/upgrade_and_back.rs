@@ -82,7 +82,7 @@ async fn a_killed_new_master_leaves_the_old_one_in_charge() {
 
 /// The old master does not lose a slot that the new configuration has dropped, and ignores one that it has added.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_way_back_the_old_configurations_slots_count() {
+async fn after_an_upgrade_is_taken_back_the_old_slots_are_valid() {
     let http = "
         cutover_state %%prefix%%/state;
         upstream b { server %%blue%%; } upstream g { server %%green%%; } upstream r { server 127.0.0.1:1; }

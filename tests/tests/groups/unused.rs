@@ -11,7 +11,7 @@ const PLAIN: &str = "
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_directive_of_ours() {
+async fn without_any_directive_of_the_module() {
     let blue = Backend::start("blue").await.unwrap();
     let nginx = Nginx::builder().set("blue", blue.address()).http(PLAIN).start().await.unwrap();
     let load = Load::start(Plan::new(nginx.address("main").unwrap()), &SlotOracle::new("blue"));
@@ -29,14 +29,18 @@ async fn no_directive_of_ours() {
     assert_eq!(blue.truth().requests, report.total);
     nginx.kill_worker().await.unwrap();
     nginx.kill_all().await.unwrap();
-    assert_eq!(fs::read_dir(nginx.prefix().join("state")).unwrap().count(), 0, "no file is created without a group");
+    assert_eq!(
+        fs::read_dir(nginx.prefix().join("state")).unwrap().count(),
+        0,
+        "no file is created without a group"
+    );
     nginx.start().await.unwrap();
     assert_eq!(client::get(nginx.address("main").unwrap(), "/").await.unwrap().status, 200);
     nginx.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_http_at_all() {
+async fn without_http() {
     let text = "load_module %%module%%; user www-data; worker_processes 2;
         pid %%prefix%%/nginx.pid; error_log %%prefix%%/error.log info; events {}";
     let nginx = Nginx::builder().whole(text).start().await.unwrap();
@@ -52,7 +56,7 @@ async fn no_http_at_all() {
 
 /// Reloads remove the group and `cutover_state` and add them again: the route is kept.
 #[tokio::test(flavor = "multi_thread")]
-async fn groups_that_go_and_come_back() {
+async fn a_group_that_is_removed_and_added_keeps_its_route() {
     let with = TestEdge::http(UPSTREAMS, "location / { proxy_pass http://shop; }");
     let edge = TestEdge::start(&with).await.unwrap();
     let load = edge.load().unwrap();
@@ -80,7 +84,7 @@ async fn groups_that_go_and_come_back() {
 
 /// While at least one group is configured, all groups keep their counters, also a group that is removed and added again.
 #[tokio::test]
-async fn counters_outlive_a_group_that_goes_and_comes_back() {
+async fn a_group_that_is_removed_and_added_keeps_its_counters() {
     let group = |name: &str| format!("cutover {name} {{ slot blue b; slot green b; active blue; }}\n");
     let http = |groups: &[&str]| {
         let groups: String = groups.iter().map(|name| group(name)).collect();

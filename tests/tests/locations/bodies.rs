@@ -24,7 +24,7 @@ async fn bodies_in_temporary_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_passed_on_while_they_come() {
+async fn bodies_without_request_buffering() {
     uploads("/unbuffered").await;
 }
 
@@ -49,7 +49,7 @@ async fn uploads(target: &str) {
 
 /// nginx chooses the slot when it has the complete body, or at once without buffering, as documented.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_switch_amid_a_body() {
+async fn a_switch_during_an_upload() {
     let edge = start().await;
     for (target, slot) in [("/buffered", "green"), ("/unbuffered", "blue")] {
         edge.shop.switch_to("blue").await.unwrap();

@@ -39,7 +39,7 @@ async fn master_and_workers_over_many_reloads() {
 /// nginx allocates from pools, in which valgrind cannot see single allocations. With NGX_DEBUG_PALLOC each one is a malloc.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "builds an nginx"]
-async fn each_piece_of_a_pool_by_itself() {
+async fn allocations_without_pools() {
     let flavour = Flavour::from_env().unwrap();
     let Some(nginx) = valgrind::without_pools(flavour) else {
         println!("SKIPPED: Debian's nginx comes without its sources; run it with CUTOVER_NGINX=source");

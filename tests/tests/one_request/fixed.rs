@@ -28,7 +28,7 @@ async fn a_tester_gets_whole_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_location_may_say_otherwise_for_its_part() {
+async fn a_location_can_fix_the_slot_of_its_part() {
     let edge = start(MORE).await;
     let page = r#"<!--# include virtual="/part/green" wait="yes" --><!--# include virtual="/part/route" wait="yes" --><!--# include virtual="/part/b" -->"#;
     edge.blue.on("/other", cutover_tests::Action::status(200).body(page));
@@ -45,7 +45,7 @@ async fn a_location_may_say_otherwise_for_its_part() {
 
 /// A slot that is fixed for one part does not change the slot of the request.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mirror_to_the_standby_takes_nobody_along() {
+async fn a_mirror_to_the_standby_does_not_move_the_request() {
     let edge = start(MORE).await;
     let address = edge.nginx.address("main").unwrap();
     for target in ["/tried", "/guarded"] {

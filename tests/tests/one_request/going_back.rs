@@ -12,7 +12,7 @@ const SLOW: Duration = Duration::from_millis(400);
 const PAGE: &str = r#"<!--# include virtual="/part/a" wait="yes" --><!--# include virtual="/fails" wait="yes" --><!--# include virtual="/part/b" -->"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_follows_a_rescue_goes_where_it_went() {
+async fn parts_after_a_rescue_go_to_the_fallback() {
     let edge = start("").await;
     edge.green.on("/page", Action::status(200).body(PAGE));
     edge.green.on("/fails", Action::Cut);

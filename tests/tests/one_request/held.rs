@@ -135,7 +135,7 @@ async fn once_when_the_slot_is_named_often() {
 
 /// After a redirect the variable names the slot of the new location.
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_location_after_a_redirect_says() {
+async fn at_the_slot_of_the_new_location_after_a_redirect() {
     let edge = start(MORE).await;
     edge.blue.on("/failed", Action::status(404));
     let answer = edge.get("/failed").await.unwrap();

@@ -61,7 +61,7 @@ async fn a_slot_is_named_without_an_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_slot_that_was_named_is_the_one_that_is_used() {
+async fn the_named_slot_is_the_one_that_serves_the_request() {
     let edge = start(MORE).await;
     edge.change(r#"{"split":{"blue":50,"green":50}}"#).await.unwrap();
     let mut slots = std::collections::BTreeSet::new();

@@ -93,7 +93,7 @@ async fn a_slow_download_in_slices_holds_its_slot() {
 
 /// The slices of one download come from two slots, whose files differ: nginx cuts the download, and no slot has failed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_download_that_nginx_cuts_is_not_held_against_a_slot() {
+async fn a_download_that_nginx_cuts_is_no_failure_of_a_slot() {
     let more = "location /mixed {
         slice 1k;
         cutover_slot $slot_of_slice;
@@ -121,7 +121,7 @@ async fn a_download_that_nginx_cuts_is_not_held_against_a_slot() {
 
 /// A part that nginx keeps in memory fails when its answer breaks off.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_in_memory_that_breaks_off_is_held_against_the_slot() {
+async fn a_part_in_memory_that_breaks_off_is_a_failure_of_the_slot() {
     // The default of 4 KB can be too small for the first read.
     let edge = start("location /half { subrequest_output_buffer_size 64k; proxy_pass http://shop; }").await;
     edge.blue.on("/page", Action::status(200).body(r#"<!--# include virtual="/half" set="half" -->"#));

@@ -124,7 +124,7 @@ async fn calls_and_their_bytes_are_those_that_the_server_saw() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_server_sends_between_calls_is_not_counted() {
+async fn bytes_between_calls_are_not_counted() {
     let edge = GrpcEdge::start().await;
     edge.call(CALL).await.unwrap();
     let blue = edge.ended("blue", 1).await;

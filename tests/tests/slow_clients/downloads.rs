@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cutover_core::counters::{Counters, Responses};
 
-use super::{Client, LARGE, PAUSE, blue, bytes, counts, ended, backend_bytes, one, start};
+use super::{Client, LARGE, PAUSE, backend_bytes, blue, bytes, counts, ended, one, start};
 use cutover_tests::Action;
 
 const WELL: Responses = Responses {

@@ -3,7 +3,7 @@
 use cutover_core::counters::{Failures, Responses};
 use cutover_tests::{TestEdge, wait};
 
-use super::{Client, PAUSE, bytes, counts, ended, in_flight, backend_bytes, one, start};
+use super::{Client, PAUSE, backend_bytes, bytes, counts, ended, in_flight, one, start};
 
 const ABORTED: Responses = Responses {
     informational: 0,
@@ -34,7 +34,7 @@ async fn a_client_that_stops_reading_what_is_buffered_is_aborted() {
 
 /// When a write to the client fails, nginx ends the request with `NGX_ERROR`; when a read fails, with 499.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_found_gone_by_writing_to_it_is_aborted() {
+async fn a_client_that_a_failed_write_finds_gone_is_aborted() {
     for target in ["/unbuffered/blindly", "/buffers/blindly"] {
         let edge = start().await;
         let (client, _) = Client::begin(&edge, target).await;
@@ -45,7 +45,7 @@ async fn a_client_that_is_found_gone_by_writing_to_it_is_aborted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_amid_the_answer_is_aborted() {
+async fn a_client_that_disconnects_during_the_answer_is_aborted() {
     for target in ["/unbuffered", "/buffers"] {
         let edge = start().await;
         let (client, _) = Client::begin(&edge, target).await;
@@ -68,7 +68,7 @@ async fn assert_aborted(edge: &TestEdge, target: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stops_or_goes_away_after_nginx_has_the_answer_is_none_of_the_slot() {
+async fn a_client_that_stops_or_disconnects_after_nginx_has_the_answer_does_not_affect_the_slot() {
     for target in ["/file", "/impatient/file"] {
         let edge = start().await;
         let (mut client, head) = Client::begin(&edge, target).await;

@@ -7,7 +7,7 @@ use cutover_core::counters::{Counters, Failures, Responses};
 use cutover_tests::backend::Truth;
 use cutover_tests::{TestEdge, wait};
 
-use super::{Client, PAUSE, blue, bytes, counts, ended, ended_with, logged, backend_bytes, one, start};
+use super::{Client, PAUSE, backend_bytes, blue, bytes, counts, ended, ended_with, logged, one, start};
 
 /// One half of the body: more than nginx buffers in memory.
 const HALF: &[u8] = &[b'h'; 20_000];

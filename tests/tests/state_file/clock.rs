@@ -1,4 +1,4 @@
-//! The clock of the host steps, back and far ahead, while nginx runs: nothing in the module may notice.
+//! The host's wall clock steps back and far ahead while nginx runs: the module must not be affected.
 
 use std::collections::BTreeSet;
 
@@ -30,5 +30,5 @@ async fn the_clock_steps_back_and_ahead() {
     let log = edge.nginx.error_log();
     let years: BTreeSet<&str> =
         log.lines().filter_map(|line| line.split_once('/')).map(|(year, _)| year).collect();
-    assert!(years.len() >= 3, "nginx has not seen the clock step: {years:?}");
+    assert!(years.len() >= 3, "nginx has not used the stepped clock: {years:?}");
 }

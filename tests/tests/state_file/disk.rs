@@ -1,4 +1,4 @@
-//! File systems of a test's own, unmounted when they go: a small one, one that breaks, and one that has promised too much.
+//! File systems for a test, unmounted on drop: a small one, one that fails, and an overcommitted one.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -29,7 +29,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Makes what is at this path read-only for whoever opens it from now on, until it goes.
+/// A read-only bind mount over a path. Files that are already open stay writable.
 pub(crate) struct ReadOnly(PathBuf);
 
 impl ReadOnly {
@@ -46,15 +46,15 @@ impl Drop for ReadOnly {
     }
 }
 
-/// An ext4 that can be told to have found an error, upon which it becomes read-only, for open files too, as most are set up
-/// on hosts.
+/// An ext4 with `errors=remount-ro`, as on most hosts, in which a test can trigger an error. It then becomes read-only, for
+/// open files too.
 pub(crate) struct FaultyDisk {
     image: PathBuf,
     at: PathBuf,
 }
 
 impl FaultyDisk {
-    /// `None` where no file can be mounted as a disk.
+    /// `None` when the machine has no loop devices.
     pub(crate) fn mount(image: PathBuf, at: PathBuf) -> Option<Self> {
         Self::make(image, at, 8 << 20, &[])
     }
@@ -68,14 +68,14 @@ impl FaultyDisk {
         Some(Self::mount_copy(image, at))
     }
 
-    /// What [`copy_to`](Self::copy_to) has left, as it is found when the power is back.
+    /// Mounts a copy that [`copy_to`](Self::copy_to) has made, as after a loss of power.
     pub(crate) fn mount_copy(image: PathBuf, at: PathBuf) -> Self {
         let disk = Self { image, at };
         disk.mount_again();
         disk
     }
 
-    /// What a loss of power at this moment would leave: what has reached the disk, and not what only the kernel has.
+    /// Copies the disk as a loss of power would leave it: without the data that is only in the kernel's page cache.
     pub(crate) fn copy_to(&self, image: &Path) {
         fs::copy(&self.image, image).unwrap();
     }
@@ -85,7 +85,7 @@ impl FaultyDisk {
         fs::set_permissions(&self.at, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     }
 
-    /// From now on nothing reaches the disk.
+    /// Triggers an error: from now on no write reaches the disk.
     pub(crate) fn break_down(&self) {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
         let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(&text(&self.at))).unwrap();
@@ -93,21 +93,21 @@ impl FaultyDisk {
         fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").unwrap();
     }
 
-    /// From now on writing waits, as while a snapshot is taken or a disk hangs, until [`thaw`](Self::thaw).
+    /// Blocks all writes until [`thaw`](Self::thaw), as during a snapshot or when a disk hangs.
     pub(crate) fn freeze(&self) {
         run("fsfreeze", &["--freeze", &text(&self.at)]);
     }
 
-    /// Lets writing go on.
+    /// Lets writes continue.
     pub(crate) fn thaw(&self) {
         run("fsfreeze", &["--unfreeze", &text(&self.at)]);
     }
 
-    /// What an operator does: unmount, check, mount. Nobody may use it.
+    /// Unmounts, checks and mounts the disk, as an operator would. No process may use it.
     pub(crate) fn repair(&self) {
         run("umount", &[&text(&self.at)]);
         let checked = Command::new("e2fsck").args(["-f", "-y"]).arg(&self.image).output().unwrap();
-        // 1: errors were corrected.
+        // Exit code 1 means that errors were corrected.
         assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
         self.mount_again();
     }
@@ -115,39 +115,39 @@ impl FaultyDisk {
 
 impl Drop for FaultyDisk {
     fn drop(&mut self) {
-        // If a test fails while it is frozen: nothing on it could end otherwise.
+        // A test may fail while the disk is frozen, and its processes could not end then.
         let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.at).output();
         run("umount", &["-l", &text(&self.at)]);
     }
 }
 
-/// A [`FaultyDisk`] with less behind it than it promises, as a thinly provisioned one that has a snapshot.
+/// A [`FaultyDisk`] on storage that is smaller than the disk, like a thinly provisioned volume with a snapshot.
 pub(crate) struct ThinDisk {
-    // Unmounted first.
+    // Dropped first, so unmounted first.
     disk: FaultyDisk,
-    behind: SmallDisk,
-    /// Where on the disk nothing can be written, and what is there.
-    used_up: Option<(u64, Vec<u8>)>,
+    storage: SmallDisk,
+    /// The offset at which the disk has no storage, and the data that was there.
+    hole: Option<(u64, Vec<u8>)>,
 }
 
 impl ThinDisk {
-    /// `None` where no file can be mounted as a disk.
-    pub(crate) fn mount(behind: PathBuf, at: PathBuf) -> Option<Self> {
-        fs::create_dir(&behind).unwrap();
-        let behind = SmallDisk::mount(behind, "24m");
-        // In blocks of a page, which is what can be missing behind it.
-        let disk = FaultyDisk::make(behind.path().join("disk.img"), at, 16 << 20, &["-b", "4096"])?;
+    /// `None` when the machine has no loop devices.
+    pub(crate) fn mount(storage: PathBuf, at: PathBuf) -> Option<Self> {
+        fs::create_dir(&storage).unwrap();
+        let storage = SmallDisk::mount(storage, "24m");
+        // With blocks of one page, the unit in which storage can be missing.
+        let disk = FaultyDisk::make(storage.path().join("disk.img"), at, 16 << 20, &["-b", "4096"])?;
         run("fallocate", &["--length", "16m", &text(&disk.image)]);
-        Some(Self { disk, behind, used_up: None })
+        Some(Self { disk, storage, hole: None })
     }
 
-    /// From now on nothing is left for what is written to this file: a flush says so.
+    /// Removes the storage of this file's blocks: from now on a flush of the file fails.
     pub(crate) fn run_out_for(&mut self, file: &Path) {
         // "   0:        0..       8:       1291..      1299:      9:             last,eof"
         let extents = Command::new("filefrag").args(["-e", "-b4096"]).arg(file).output().unwrap();
         let extents = String::from_utf8(extents.stdout).unwrap();
         let first = extents.lines().find(|line| line.trim_start().starts_with("0:")).unwrap();
-        assert!(first.contains("last,eof"), "in one piece: {extents}");
+        assert!(first.contains("last,eof"), "the file has one extent: {extents}");
         let physical = first.split(':').nth(2).unwrap().split("..").next().unwrap().trim();
         let at = physical.parse::<u64>().unwrap() * 4096;
         let mut there = vec![0; fs::metadata(file).unwrap().len() as usize];
@@ -156,14 +156,14 @@ impl ThinDisk {
         let (offset, length) = (at.to_string(), there.len().to_string());
         let place = ["--punch-hole", "--offset", &offset, "--length", &length];
         run("fallocate", &[place.as_slice(), &[&text(&self.disk.image)]].concat());
-        self.used_up = Some((at, there));
+        self.hole = Some((at, there));
         fs::write(self.ballast(), vec![1; 24 << 20]).unwrap_err();
     }
 
-    /// There is room again. On the disk is still what was there.
+    /// Makes room again. The disk still has the old data.
     pub(crate) fn make_room(&mut self) {
         fs::remove_file(self.ballast()).unwrap();
-        let (at, there) = self.used_up.take().unwrap();
+        let (at, there) = self.hole.take().unwrap();
         let image = fs::OpenOptions::new().write(true).open(&self.disk.image).unwrap();
         image.write_all_at(&there, at).unwrap();
     }
@@ -174,7 +174,7 @@ impl ThinDisk {
     }
 
     fn ballast(&self) -> PathBuf {
-        self.behind.path().join("ballast")
+        self.storage.path().join("ballast")
     }
 }
 

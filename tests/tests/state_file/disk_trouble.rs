@@ -1,5 +1,5 @@
-//! A disk that is full, read-only or broken while nginx runs on it: traffic goes on, switches go on, and what could not be made
-//! durable is not called so.
+//! A disk that is full, read-only or broken while nginx runs: traffic and switches continue, and a switch that is not durable
+//! is not acknowledged as durable.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use cutover_tests::{Nginx, wait};
 
 use super::disk::{FaultyDisk, ReadOnly, SmallDisk};
 
-/// Starts on a file system that `mount` puts at the state folder.
+/// Starts nginx with a file system that `mount` mounts at the state folder.
 pub(super) async fn start<D>(mount: impl FnOnce(&Nginx) -> D) -> (TestEdge, D) {
     let blue = cutover_tests::Backend::start("blue").await.unwrap();
     let green = cutover_tests::Backend::start("green").await.unwrap();
@@ -20,7 +20,7 @@ pub(super) async fn start<D>(mount: impl FnOnce(&Nginx) -> D) -> (TestEdge, D) {
     (TestEdge { blue, green, nginx, shop }, disk)
 }
 
-/// The file has its blocks from the start; only a configuration with more groups than it has room for needs new ones.
+/// The file's blocks are allocated at the start. Only a configuration with more groups than fit needs new blocks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_growth_and_nothing_else() {
     let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "40k")).await;
@@ -43,7 +43,7 @@ async fn a_full_disk_refuses_growth_and_nothing_else() {
     edge.assert_exact("a full disk", &report).unwrap();
 }
 
-/// What a growth that did not come to its end leaves in the file is no damage.
+/// An incomplete growth does not damage the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_growth_that_failed_can_be_started_over() {
     let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "40k")).await;
@@ -87,7 +87,7 @@ async fn a_read_only_file_system_refuses_a_reload_and_nothing_else() {
     edge.shop.assert_settled().await.unwrap();
 }
 
-/// Not even the first start is possible there, and `nginx -t` knows.
+/// The first start is not possible there, and `nginx -t` says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_file_system_without_a_file_is_refused() {
     let (edge, disk) = start(|nginx| SmallDisk::mount(nginx.prefix().join("state"), "1m")).await;
@@ -100,14 +100,14 @@ async fn a_read_only_file_system_without_a_file_is_refused() {
     }
 }
 
-/// The disk finds an error and becomes read-only under the mapped file.
+/// The file system has an error and becomes read-only while the state file is mapped.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_disk_is_told_and_traffic_still_moves() {
+async fn on_a_broken_disk_switches_are_not_durable_but_traffic_moves() {
     let mount =
         |nginx: &Nginx| FaultyDisk::mount(nginx.prefix().join("disk.img"), nginx.prefix().join("state"));
     let (edge, disk) = start(mount).await;
     let Some(disk) = disk else {
-        println!("SKIPPED: no /dev/loop-control, so no disk that can be broken");
+        println!("SKIPPED: no /dev/loop-control, so no disk that can fail");
         return;
     };
     let workers = edge.nginx.workers();
@@ -142,8 +142,8 @@ async fn a_broken_disk_is_told_and_traffic_still_moves() {
     edge.nginx.kill_all().await.unwrap();
 }
 
-/// A disk that hangs for a while, as under a snapshot: who asked for the switch waits, and with it the one worker that makes
-/// it; nobody is lost, and everybody else goes on.
+/// The disk hangs for a while, as during a snapshot. The caller of the switch waits, and at most the worker that makes the
+/// switch blocks. No request fails, and the other worker serves requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_holds_up_one_worker_at_most() {
     let mount =
@@ -158,8 +158,8 @@ async fn a_disk_that_hangs_holds_up_one_worker_at_most() {
     disk.freeze();
     let switching = edge.shop.switch();
     let meanwhile = async {
-        // All connections of the load may be with the worker that hangs. It accepts no new one, but for what it had accepted
-        // before.
+        // All connections of the load may belong to the blocked worker, so this uses new ones. Some of them may already be
+        // accepted by that worker.
         let mut answered = 0;
         for _ in 0..110 {
             let answer = tokio::time::timeout(Duration::from_millis(500), edge.get("/")).await;

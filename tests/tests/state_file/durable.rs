@@ -1,4 +1,4 @@
-//! What has been acknowledged is on disk: a copy of the disk, made when the answer was there, starts another nginx with it.
+//! An acknowledged change is on disk: another nginx starts with it from a copy of the disk that was made after the reply.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::disk::{FaultyDisk, ThinDisk};
 use super::disk_trouble::start;
 use super::file;
 
-/// Changes of every kind, made again and again; each has another route than the one before.
+/// Changes of every kind, made in turn; each makes another route than the one before.
 const CHANGES: [&str; 5] = [
     r#"{"active":"green"}"#,
     r#"{"split":{"green":70,"blue":30}}"#,
@@ -22,13 +22,13 @@ const CHANGES: [&str; 5] = [
 
 const ROUNDS: usize = 15;
 
-/// An nginx with the same groups that has never run.
+/// Another nginx with the same groups, not started yet.
 fn another(of: &TestEdge) -> Nginx {
     let builder = Nginx::builder().set("blue", of.blue.address()).set("green", of.green.address());
     builder.http(&TestEdge::http(UPSTREAMS, LOCATION)).build().unwrap()
 }
 
-/// Makes the changes, and a copy at the moment of each answer; copies to choose from, with the route that was acknowledged.
+/// Makes the changes, and a copy after each reply. Returns the acknowledged route for each copy.
 async fn change_and_copy(edge: &TestEdge, mut copy: impl FnMut(usize)) -> Vec<RouteState> {
     let mut acknowledged = Vec::new();
     for (round, change) in CHANGES.into_iter().cycle().take(ROUNDS).enumerate() {
@@ -40,8 +40,8 @@ async fn change_and_copy(edge: &TestEdge, mut copy: impl FnMut(usize)) -> Vec<Ro
     acknowledged
 }
 
-/// Starts on what is in its state folder by now; a trial is there, too, with less left of its lease.
-async fn starts_with(nginx: &Nginx, acknowledged: &RouteState, round: usize) {
+/// Starts nginx and asserts that it has the acknowledged route. A trial's lease may be shorter by now.
+async fn assert_starts_with(nginx: &Nginx, acknowledged: &RouteState, round: usize) {
     nginx.start().await.unwrap();
     let mut route = nginx.admin().group("shop").await.unwrap().route;
     if let (Some(trial), Some(before)) = (&mut route.trial, &acknowledged.trial) {
@@ -68,10 +68,10 @@ async fn a_copy_of_the_folder_starts_with_what_was_acknowledged() {
         for name in ["routes", "events"] {
             fs::copy(copy_of(round).join(name), nginx.prefix().join("state").join(name)).unwrap();
         }
-        starts_with(&nginx, &acknowledged[round], round).await;
+        assert_starts_with(&nginx, &acknowledged[round], round).await;
         let events = nginx.admin().group("shop").await.unwrap().events;
         let generations: Vec<_> = events.iter().map(|event| event.generation as usize).collect();
-        assert_eq!(generations, (1..=round + 1).collect::<Vec<_>>(), "what was changed is told, too");
+        assert_eq!(generations, (1..=round + 1).collect::<Vec<_>>(), "the events are there, too");
     }
 }
 
@@ -89,7 +89,7 @@ async fn a_loss_of_power_takes_nothing_that_was_acknowledged() {
     for round in (0..ROUNDS).step_by(2) {
         let nginx = another(&edge);
         let _disk = power_returns(&nginx, &copy_of(round));
-        starts_with(&nginx, &acknowledged[round], round).await;
+        assert_starts_with(&nginx, &acknowledged[round], round).await;
         nginx.kill_all().await.unwrap();
     }
     edge.nginx.kill_all().await.unwrap();
@@ -99,13 +99,14 @@ fn power_returns(nginx: &Nginx, copy: &Path) -> FaultyDisk {
     FaultyDisk::mount_copy(copy.to_owned(), nginx.prefix().join("state"))
 }
 
-/// Nobody can write more: the traffic moves, the answer says that this is not on disk, and whoever asks again is told when it is.
+/// The disk is out of space: the traffic moves, and the reply says that the change is not durable. When the caller repeats the
+/// call with space available, the reply acknowledges it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_that_was_not_durable_can_be_asked_for_again() {
     let mount = |nginx: &Nginx| ThinDisk::mount(nginx.prefix().join("behind"), nginx.prefix().join("state"));
     let (edge, disk) = start(mount).await;
     let Some(mut disk) = disk else {
-        println!("SKIPPED: no /dev/loop-control, so no disk that has promised too much");
+        println!("SKIPPED: no /dev/loop-control, so no disk that can be overcommitted");
         return;
     };
     let admin = edge.nginx.admin();
@@ -124,17 +125,17 @@ async fn a_switch_that_was_not_durable_can_be_asked_for_again() {
     assert!(edge.nginx.error_log().contains("[crit]"));
     disk.make_room();
     let group = admin.switch("shop", "blue").await.unwrap();
-    assert_eq!(group.route.generation, 2, "nothing has moved by asking again");
+    assert_eq!(group.route.generation, 2, "the repeated call changes nothing");
     let copy = edge.nginx.prefix().join("copy.img");
     disk.copy_to(&copy);
     let nginx = another(&edge);
     let _disk = power_returns(&nginx, &copy);
-    starts_with(&nginx, &group.route, 0).await;
+    assert_starts_with(&nginx, &group.route, 0).await;
     nginx.kill_all().await.unwrap();
     edge.nginx.kill_all().await.unwrap();
 }
 
-/// Two groups in one page of the file: the one flush that fails must not be told to one of the two only.
+/// Two groups share one page of the file. When its flush fails, both callers must be told.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_switches_at_once_are_both_told_that_they_are_not_durable() {
     let blue = cutover_tests::Backend::start("blue").await.unwrap();

@@ -1,5 +1,5 @@
-//! The folder or the file goes, or becomes another, while nginx runs under load: it goes on with what it holds, refuses to begin
-//! with anything else, and the message says how to keep the routes.
+//! The folder or the file is removed or replaced while nginx runs under load: nginx continues with the open file, refuses a
+//! reload, and the message says how to keep the routes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,19 +30,19 @@ async fn the_folder_is_removed() {
     let error = edge.nginx.reload().await.unwrap_err().to_string();
     assert!(error.contains(missing), "{error}");
     edge.shop.switch_times(&load, 5).await.unwrap();
-    // The message says to make the folder; then the next one says what else.
+    // The operator creates the missing folder. The next refusal names the file to copy.
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     edge.nginx.expect_in_log(REPLACED);
     let error = edge.nginx.reload().await.unwrap_err().to_string();
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing new may begin there");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "no new file is created");
     edge.shop.switch_times(&load, 5).await.unwrap();
     let report = load.stop().await;
     edge.assert_exact("the folder is removed", &report).unwrap();
     copy_what_the_message_names(&edge, &error).await;
 }
 
-/// By an older copy of itself: a backup that was restored by mistake.
+/// An older copy replaces the file: a backup that was restored by mistake.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_file_is_replaced() {
     let edge = start().await;
@@ -63,13 +63,13 @@ async fn the_file_is_replaced() {
     copy_what_the_message_names(&edge, &error).await;
 }
 
-/// A new program refuses, too, and leaves the old one in charge.
+/// A binary upgrade is refused, too, and the old master continues.
 async fn refuse_upgrade(edge: &TestEdge) {
     let master = edge.nginx.master().unwrap();
     let refusals = || edge.nginx.error_log().matches(REPLACED).count();
     let before = refusals();
     process::signal(master, Signal::USR2).unwrap();
-    wait::until("the new program's refusal", || refusals() > before).await.unwrap();
+    wait::until("the refusal of the new program", || refusals() > before).await.unwrap();
     let old_is_back = || {
         !edge.nginx.prefix().join("nginx.pid.oldbin").exists()
             && edge.nginx.master().is_ok_and(|now| now == master)
@@ -78,7 +78,7 @@ async fn refuse_upgrade(edge: &TestEdge) {
     wait::until("the old master alone", old_is_back).await.unwrap();
 }
 
-/// "copy HELD over it to keep the routes, then stop and start nginx"
+/// Follows the message: "copy HELD over it to keep the routes, then stop and start nginx".
 async fn copy_what_the_message_names(edge: &TestEdge, message: &str) {
     let held = message.split("copy ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     assert!(held.starts_with("/proc/"), "{message}");

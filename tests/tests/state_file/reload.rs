@@ -1,4 +1,4 @@
-//! The file while nginx runs: reloads, binary upgrades, other folders, slots that come and go.
+//! The file while nginx runs: reloads, binary upgrades, other folders, slots that are added and removed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -56,8 +56,8 @@ async fn the_active_slot_cannot_be_dropped() {
     assert!(nginx.check().unwrap().output.contains(why));
     let error = nginx.reload().await.unwrap_err().to_string();
     assert!(error.contains(why), "{error}");
-    assert_eq!(fs::read(file(&nginx)).unwrap(), before, "nothing is half-applied");
-    assert_eq!(active(&nginx).await, ("green".into(), 1), "the old workers go on");
+    assert_eq!(fs::read(file(&nginx)).unwrap(), before, "a refused reload changes nothing");
+    assert_eq!(active(&nginx).await, ("green".into(), 1), "the old workers continue");
 }
 
 #[tokio::test]
@@ -73,13 +73,13 @@ async fn a_file_removed_or_replaced_under_a_running_nginx_stops_the_reload() {
     fs::write(file(&nginx), &copy).unwrap();
     fs::set_permissions(file(&nginx), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(nginx.reload().await.unwrap_err().to_string().contains(why));
-    // What the message says: copy it back, stop, start.
+    // As the message says: copy the file back, stop, start.
     nginx.stop().await.unwrap();
     nginx.start().await.unwrap();
     assert_eq!(active(&nginx).await, ("green".into(), 1));
 }
 
-/// Another folder has other routes: a reload that would move traffic is refused, one that takes the file along is not.
+/// A reload to another folder is refused when its routes would move traffic, and accepted when the file was copied.
 #[tokio::test]
 async fn another_folder_must_have_the_routes() {
     let nginx = started().await;
@@ -98,7 +98,7 @@ async fn another_folder_must_have_the_routes() {
     assert_eq!(nginx.admin().switch("shop", "blue").await.unwrap().route.generation, 2);
 }
 
-/// With another folder even `active` of the configuration must not move traffic.
+/// A reload to another folder must not move traffic either when the route is still that of the configuration.
 #[tokio::test]
 async fn another_folder_with_another_route_is_refused_before_the_first_switch_too() {
     let nginx = started().await;
@@ -115,7 +115,7 @@ async fn another_folder_with_another_route_is_refused_before_the_first_switch_to
     assert_eq!(active(&nginx).await, ("blue".into(), 0));
 }
 
-/// Moved aside is as bad as removed: new workers would begin with other routes than the old ones have.
+/// A renamed file is like a removed one: new workers would begin with other routes than the old ones.
 #[tokio::test]
 async fn a_file_moved_aside_under_a_running_nginx_stops_the_reload() {
     let nginx = started().await;
@@ -132,8 +132,8 @@ async fn a_file_moved_aside_under_a_running_nginx_stops_the_reload() {
     assert_eq!(active(&nginx).await, ("green".into(), 1));
 }
 
-/// An old worker that finishes an upload knows nothing of a slot that a reload has added: it stays where the traffic was,
-/// and never goes to what `active` says.
+/// An old worker that finishes an upload does not know a slot that a reload has added. It uses the last slot that it knows,
+/// and not the configured `active`.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_worker_stays_on_the_slot_that_it_knew() {
     let blue = Backend::start("blue").await.unwrap();
@@ -156,7 +156,7 @@ async fn an_old_worker_stays_on_the_slot_that_it_knew() {
         .unwrap();
     nginx.set("slots", "slot blue b; slot green g; slot red r;");
     nginx.write_http(http).unwrap();
-    // Until the worker has read the head it would be idle, and close at the reload.
+    // The worker must read the head before the reload, because it closes idle connections then. No condition shows this.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     nginx.reload().await.unwrap();
     nginx.admin().switch("shop", "red").await.unwrap();
@@ -167,7 +167,7 @@ async fn an_old_worker_stays_on_the_slot_that_it_knew() {
     assert!(nginx.error_log().contains("leads to a slot that this worker's configuration does not have"));
 }
 
-/// A switch that an old worker was asked for before the reload, to a slot that the reload has dropped.
+/// An old worker has received a call before the reload. The reload drops the slot that the call switches to.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_worker_cannot_switch_to_a_dropped_slot() {
     let nginx = started().await;
@@ -191,7 +191,7 @@ async fn an_old_worker_cannot_switch_to_a_dropped_slot() {
     assert!(nginx.check().unwrap().ok);
 }
 
-/// A reload that is refused after the state was opened leaves nothing that counts.
+/// A reload that is refused after the state file was opened has no effect.
 #[tokio::test]
 async fn a_reload_refused_elsewhere_changes_nothing() {
     let nginx = started().await;
@@ -208,9 +208,9 @@ async fn a_reload_refused_elsewhere_changes_nothing() {
     assert_eq!(active(&nginx).await, ("green".into(), 1));
 }
 
-/// A new program with a configuration that has no state must not go on holding the lock.
+/// A new program whose configuration has no `cutover_state` must release the lock.
 #[tokio::test]
-async fn an_upgrade_to_a_configuration_without_state_lets_go_of_it() {
+async fn an_upgrade_to_a_configuration_without_state_releases_the_lock() {
     let nginx = started().await;
     nginx.write_http("server { listen %%admin%%; location / { return 204; } }").unwrap();
     nginx.upgrade().await.unwrap();
@@ -225,7 +225,7 @@ async fn an_upgrade_to_a_configuration_without_state_lets_go_of_it() {
     }
 }
 
-/// Growing beyond the first 64 groups keeps the routes, also for workers of before.
+/// The file grows beyond the first 64 groups and keeps the routes, also for old workers.
 #[tokio::test]
 async fn the_file_grows_with_the_configuration() {
     let nginx = started().await;
@@ -243,11 +243,11 @@ async fn the_file_grows_with_the_configuration() {
     assert_eq!(nginx.admin().group("g99").await.unwrap().route.active, "two");
 }
 
-/// Upgrades hand descriptors on; they must not pile up, and a worker that outlives its master must not hold the lock.
+/// Upgrades pass descriptors on. They must not accumulate, and a worker that outlives its master must not hold the lock.
 #[tokio::test]
 async fn no_descriptor_is_left_behind() {
     let nginx = started().await;
-    // What a process holds of ours: how many of the state file, how many of them with the lock, how many of the counters.
+    // A process's descriptors: of the state file, of those with the lock, and of the counters.
     let held = |pid: Pid| {
         let mut held = [0; 3];
         for fd in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
@@ -266,10 +266,10 @@ async fn no_descriptor_is_left_behind() {
             nginx.upgrade().await.unwrap();
             nginx.reload().await.unwrap();
         }
-        // With the lock, in common, and one for each of two workers.
+        // One with the lock, one that all processes share, and one for each of two workers.
         assert_eq!(held(nginx.master().unwrap()), [4, 1, 1], "round {round}");
         for worker in nginx.workers() {
-            assert_eq!(held(worker), [2, 0, 0], "round {round}: the one in common, and its own");
+            assert_eq!(held(worker), [2, 0, 0], "round {round}: the shared one, and its own");
         }
     }
     for worker in nginx.workers() {
@@ -278,7 +278,7 @@ async fn no_descriptor_is_left_behind() {
     }
 }
 
-/// A module file at a new path is other code with other addresses, in one process with the old.
+/// A module file at a new path is loaded at another address, in the same process as the old one.
 #[tokio::test]
 async fn a_new_module_file_finds_routes_and_counters() {
     if Flavour::from_env().unwrap().has_module_linked_in() {

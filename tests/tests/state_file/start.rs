@@ -1,4 +1,4 @@
-//! The file at the start of nginx: made, found, refused.
+//! The file at the start of nginx: created, found, refused.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -16,7 +16,7 @@ async fn the_file_is_private_and_there_from_the_first_start() {
     let mut files: Vec<_> =
         fs::read_dir(nginx.prefix().join("state")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     files.sort();
-    assert_eq!(files, ["events", "routes"], "no drafts stay behind");
+    assert_eq!(files, ["events", "routes"], "no temporary file is left");
     assert_eq!(active(&nginx).await, ("blue".into(), 0));
 }
 
@@ -31,7 +31,7 @@ async fn checking_changes_nothing_on_a_live_nginx() {
     assert!(answer.ok, "{}", answer.output);
     assert_eq!(fs::read(file(&nginx)).unwrap(), before);
     assert_eq!(fs::metadata(file(&nginx)).unwrap().mtime_nsec(), meta.mtime_nsec());
-    assert!(nginx.admin_socket().exists(), "nginx -t must not take the live socket away");
+    assert!(nginx.admin_socket().exists(), "nginx -t must not remove the live socket");
     assert_eq!(active(&nginx).await, ("green".into(), 1));
 }
 
@@ -62,7 +62,7 @@ async fn damage_is_refused_and_never_read_as_a_route() {
     ] {
         fs::write(&path, &bytes).unwrap();
         refused_at_start(&nginx, why).await;
-        assert_eq!(fs::read(&path).unwrap(), bytes, "a damaged file is left as it is");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "a damaged file is not changed");
     }
     fs::write(&path, &good).unwrap();
     nginx.start().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_file_that_is_not_ours_is_refused() {
     refused_at_start(&nginx, "can be written by others").await;
 }
 
-/// The file with the events is looked at in the same way, by `nginx -t` too.
+/// The file of events is checked in the same way, also by `nginx -t`.
 #[tokio::test]
 async fn events_in_a_file_that_is_not_ours_are_refused() {
     let nginx = started().await;
@@ -106,12 +106,12 @@ async fn events_in_a_file_that_is_not_ours_are_refused() {
     nginx.expect_in_log("state/events\"");
     refused("state/events\"").await;
     fs::remove_dir(&path).unwrap();
-    assert!(nginx.check().unwrap().ok, "it is made when it is not there");
+    assert!(nginx.check().unwrap().ok, "a missing file is created");
     assert!(!path.exists(), "but not by nginx -t");
     nginx.start().await.unwrap();
 }
 
-/// Nobody knows the slots of an nginx that is gone: their ids are free.
+/// After nginx has stopped, no process uses the ids of its slots: they can be reused.
 #[tokio::test]
 async fn a_stopped_nginx_may_come_back_with_other_slots() {
     let nginx = started().await;
@@ -127,7 +127,7 @@ async fn a_stopped_nginx_may_come_back_with_other_slots() {
     }
 }
 
-/// Groups find their events by the place of their record, which another group may have had.
+/// A group finds its events by the place of its record, which another group may have had.
 #[tokio::test]
 async fn a_group_never_shows_the_events_of_another() {
     let nginx = started().await;
@@ -153,7 +153,7 @@ async fn two_nginx_never_share_a_file() {
     second.expect_in_log(why);
     let answer = second.try_start().await.unwrap();
     assert!(!answer.ok && answer.output.contains(why), "{}", answer.output);
-    // A reload of the first, and an upgrade, are not another nginx.
+    // A reload and an upgrade of the first nginx are not refused.
     first.reload().await.unwrap();
     first.upgrade().await.unwrap();
     assert_eq!(active(&first).await, ("green".into(), 1));
@@ -175,13 +175,13 @@ async fn a_stale_socket_never_stops_nginx() {
     assert!(nginx.error_log().contains("removed \""));
 }
 
-/// A killed nginx takes a moment to end, and until then the kernel takes connections for it.
+/// A killed nginx needs a moment to end; until then the kernel accepts connections for it.
 #[tokio::test]
 async fn a_socket_of_a_process_that_is_just_ending_never_stops_nginx() {
     let nginx = Nginx::builder().set("slots", TWO).http(HTTP).build().unwrap();
     let listener = std::os::unix::net::UnixListener::bind(nginx.admin_socket()).unwrap();
     let ending = std::thread::spawn(move || {
-        // Somebody looks whether it is alive; it still seems so, then it ends.
+        // The module connects to check whether the process lives, and the connection succeeds. Then the process ends.
         listener.accept().unwrap();
     });
     nginx.start().await.unwrap();
@@ -211,7 +211,7 @@ async fn a_file_that_is_no_socket_is_not_removed() {
     assert_eq!(fs::read_to_string(nginx.admin_socket()).unwrap(), "precious");
 }
 
-/// No free space: refused with the path, nothing half-made; with space again it starts.
+/// Without free space the start is refused with the path, and no incomplete file is left. With space nginx starts.
 #[tokio::test]
 async fn a_full_disk_is_refused_at_the_start() {
     let nginx = Nginx::builder().set("slots", TWO).http(HTTP).build().unwrap();
@@ -219,20 +219,20 @@ async fn a_full_disk_is_refused_at_the_start() {
     nginx.expect_in_log("No space left on device");
     let answer = nginx.try_start().await.unwrap();
     assert!(!answer.ok && answer.output.contains("state/routes\" failed"), "{}", answer.output);
-    assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0, "no half-made file stays behind");
+    assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0, "no incomplete file is left");
     small.resize("1m");
     nginx.start().await.unwrap();
-    // Full again while it runs: the file's blocks are all there already.
+    // The disk is full again while nginx runs, but all blocks of the file are allocated.
     fs::write(small.path().join("ballast"), vec![1; 2 << 20]).unwrap_err();
     assert_eq!(nginx.admin().switch("shop", "green").await.unwrap().route.generation, 1);
     nginx.kill_all().await.unwrap();
     nginx.start().await.unwrap();
     assert_eq!(active(&nginx).await, ("green".into(), 1));
-    // Before nginx's folder goes, which it lies in.
+    // Unmounted before nginx's folder is removed.
     drop(small);
 }
 
-/// A bit that flips in the mapped route while nginx runs: the request path falls back, says so once, and can be switched.
+/// A byte of the mapped route changes while nginx runs: requests use the configured `active`, and a switch works.
 #[tokio::test]
 async fn a_route_damaged_in_memory_falls_back_to_active() {
     let nginx = started().await;

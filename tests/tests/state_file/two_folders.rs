@@ -1,5 +1,5 @@
-//! A reload moves `cutover_state` to another folder while workers of before still serve: they stay with the routes of the old
-//! one, new workers follow the new one, and neither counts for the other.
+//! A reload moves `cutover_state` to another folder while old workers still serve. Old workers use the routes and counters of
+//! the old folder, new workers those of the new one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -43,7 +43,8 @@ fn routes(edge: &TestEdge, folder: &str) -> PathBuf {
     edge.nginx.prefix().join(folder).join("routes")
 }
 
-/// Takes the routes along, as the message of a refusal says. By rename: the file there may be in use.
+/// Copies the routes to the other folder, as the message of a refusal says, and reloads. By rename, because the file there may
+/// be in use.
 async fn move_to(edge: &TestEdge, from: &str, to: &str) {
     let new = routes(edge, to).with_extension("new");
     fs::copy(routes(edge, from), &new).unwrap();
@@ -56,7 +57,7 @@ async fn group(edge: &TestEdge) -> Group {
     edge.nginx.admin().group("shop").await.unwrap()
 }
 
-/// A connection that keeps its worker alive, until it goes.
+/// Opens a connection that keeps its worker alive until it is dropped.
 async fn echoing(edge: &TestEdge) -> Client {
     let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     assert_eq!(client.request("GET", "/echo", &[("upgrade", "echo")]).await.unwrap().status, 101);
@@ -64,7 +65,7 @@ async fn echoing(edge: &TestEdge) -> Client {
     client
 }
 
-/// An upload of which a worker has seen the head and waits for the body.
+/// Begins an upload. A worker has read the head and waits for the body.
 async fn uploading(edge: &TestEdge) -> (TcpStream, Reader) {
     let mut upload = TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
     let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
@@ -75,7 +76,7 @@ async fn uploading(edge: &TestEdge) -> (TcpStream, Reader) {
     (upload, reader)
 }
 
-/// Starts another nginx in a folder of the first one, and tells where its traffic goes.
+/// Starts another nginx with a state folder of the first one. Returns its active slot, generation and kinds of events.
 async fn active_in(edge: &TestEdge, folder: &str) -> (String, u32, Vec<Kind>) {
     let state = edge.nginx.prefix().join(folder).display().to_string();
     let builder = Nginx::builder().set("blue", edge.blue.address()).set("green", edge.green.address());
@@ -102,7 +103,7 @@ async fn an_old_worker_stays_with_its_folder_and_its_counters() {
         let slots = group.slots.iter();
         slots.map(|slot| (slot.counters.requests, slot.counters.in_flight, slot.upgraded)).collect::<Vec<_>>()
     };
-    assert_eq!(counters(&moved), [(0, 0, 0), (0, 0, 0)], "another file, other counters");
+    assert_eq!(counters(&moved), [(0, 0, 0), (0, 0, 0)], "another folder has other counters");
     edge.nginx.admin().switch("shop", "blue").await.unwrap();
     for _ in 0..5 {
         let answer = client::get(edge.nginx.address("main").unwrap(), "/").await.unwrap();
@@ -111,22 +112,30 @@ async fn an_old_worker_stays_with_its_folder_and_its_counters() {
 
     upload.write_all(b"body").await.unwrap();
     let answer = reader.head(&mut upload).await.unwrap().unwrap();
-    assert_eq!((answer.status().unwrap(), answer.header("x-slot")), (200, Some("green")), "the old routes");
+    assert_eq!(
+        (answer.status().unwrap(), answer.header("x-slot")),
+        (200, Some("green")),
+        "the route of the old folder"
+    );
     assert_eq!(echoing.echo(b"after").await.unwrap(), b"after");
     drop((echoing, upload));
     process::gone(&old, wait::PATIENCE).await.unwrap();
 
     let counted = async || counters(&group(&edge).await) == [(5, 0, 0), (0, 0, 0)];
-    wait::until_async(wait::PATIENCE, "what the new workers have counted", counted).await.unwrap();
-    assert_eq!(fs::read(routes(&edge, "state")).unwrap(), before, "nobody has switched there");
-    assert_eq!(active_in(&edge, "state").await, ("green".into(), 1, vec![Kind::Switch]), "and it is free");
+    wait::until_async(wait::PATIENCE, "the counters of the new workers", counted).await.unwrap();
+    assert_eq!(fs::read(routes(&edge, "state")).unwrap(), before, "the old folder has not changed");
+    assert_eq!(
+        active_in(&edge, "state").await,
+        ("green".into(), 1, vec![Kind::Switch]),
+        "the old folder is not locked"
+    );
     edge.nginx.kill_all().await.unwrap();
     edge.nginx.start().await.unwrap();
     assert_eq!((group(&edge).await.route.active.as_str(), group(&edge).await.route.generation), ("blue", 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_worker_changes_nothing_for_a_folder_that_is_left() {
+async fn an_old_worker_refuses_calls_for_the_old_folder() {
     let edge = start().await;
     let leased = RouteChange { lease_ms: Some(600_000), ..RouteChange::to("green", "a test") };
     edge.nginx.admin().change("shop", &leased).await.unwrap();
@@ -164,9 +173,9 @@ async fn an_old_worker_changes_nothing_for_a_folder_that_is_left() {
     assert_eq!((group.route.active.as_str(), group.route.trial), ("green", None));
 }
 
-/// The master reads on after `http {}`, and has compared the routes of both folders by then.
+/// The master compares the routes of both folders at the end of `http {}`, and then reads more of the configuration.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_switch_while_the_configuration_is_read_goes_along() {
+async fn a_switch_while_the_configuration_is_read_is_taken_over() {
     let edge = start().await;
     edge.nginx.admin().switch("shop", "green").await.unwrap();
     edge.nginx.admin().switch("shop", "blue").await.unwrap();
@@ -198,16 +207,16 @@ async fn a_switch_while_the_configuration_is_read_goes_along() {
     assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "green"));
 }
 
-/// Lets a reader go on that waits for somebody to open the other end.
+/// Opens the writing end of a FIFO whose reader waits.
 async fn pass(gate: &Path) {
     while rustix::fs::open(gate, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// Another master has left the folder, in an upgrade that is taken back: it is not left.
+/// The new master of an upgrade moves to another folder, and the upgrade is taken back: the old folder is still in use.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_new_master_leaves_the_old_one_keeps() {
+async fn a_folder_that_a_new_master_leaves_stays_with_the_old_one() {
     let edge = start().await;
     let workers = edge.nginx.workers();
     let old = edge.nginx.begin_upgrade().await.unwrap();
@@ -227,9 +236,9 @@ async fn what_a_new_master_leaves_the_old_one_keeps() {
     edge.nginx.admin().switch("shop", "blue").await.unwrap();
 }
 
-/// The trial was taken along: it ends in both, by the workers of each.
+/// The trial was copied with the routes. It ends in both folders, by the workers of each.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_was_taken_along_ends_in_both_folders() {
+async fn a_copied_lease_ends_in_both_folders() {
     let edge = start().await;
     let leased = RouteChange { lease_ms: Some(1500), ..RouteChange::to("green", "a test") };
     edge.nginx.admin().change("shop", &leased).await.unwrap();
@@ -240,7 +249,7 @@ async fn a_lease_that_was_taken_along_ends_in_both_folders() {
     wait::until_async(wait::PATIENCE, "the lease to end", ended).await.unwrap();
     let event = group(&edge).await.events.pop().unwrap();
     assert_eq!((event.kind, event.generation), (Kind::Lease, 2));
-    // The old worker's, which writes no file of the new folder.
+    // The old worker ends its trial in the old folder.
     let gone_back = || edge.nginx.error_log().matches("went back from \"green\" to \"blue\"").count() == 2;
     wait::until("the lease to end in the old folder", gone_back).await.unwrap();
     drop(echoing);
@@ -250,7 +259,7 @@ async fn a_lease_that_was_taken_along_ends_in_both_folders() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn folders_take_turns_and_nothing_piles_up() {
+async fn moving_between_folders_leaks_nothing() {
     let edge = start().await;
     let load = edge.load().unwrap();
     let mut first = None;
@@ -259,7 +268,7 @@ async fn folders_take_turns_and_nothing_piles_up() {
     {
         edge.shop.switch_times(&load, 3).await.unwrap();
         move_to(&edge, from, to).await;
-        // A switch is not for those who stay with the other folder.
+        // Old workers do not follow a switch in the new folder.
         wait::until("the old workers to end", || edge.nginx.pids().len() == 3).await.unwrap();
         edge.shop.assert_settled().await.unwrap();
         edge.shop.switch_times(&load, 3).await.unwrap();
@@ -269,7 +278,7 @@ async fn folders_take_turns_and_nothing_piles_up() {
     }
     let report = load.stop().await;
     edge.assert_exact("4 moves, 24 switches", &report).unwrap();
-    // What is left behind has other routes by now.
+    // The other folder has different routes by now.
     edge.nginx.write_http(&http("other")).unwrap();
     edge.nginx.expect_in_log("there the active slot of group \"shop\" is");
     edge.nginx.reload().await.unwrap_err();

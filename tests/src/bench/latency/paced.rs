@@ -1,4 +1,4 @@
-//! A load far below what the machine can do, so that what disturbs an answer shows in its time.
+//! A load far below the machine's capacity, so that disturbances show in the latency.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use anyhow::Result;
 use crate::exchange::{self, Exchange};
 use crate::sample::Sample;
 
-/// Connections that ask.
+/// Number of connections.
 pub(super) const CONNECTIONS: u32 = 4;
-/// From one request of a connection to its next.
+/// Time between two requests of a connection.
 pub(super) const PERIOD: Duration = Duration::from_millis(2);
 
-/// How long each answer took, in seconds, and how many requests had no answer of status 200.
+/// Runs the load. Returns the latencies, and the number of requests without an answer of status 200.
 pub(super) async fn run(
     address: SocketAddr,
     path: &'static str,
@@ -22,7 +22,7 @@ pub(super) async fn run(
     let begin = Instant::now();
     let connections: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
-            // One after the other within a period.
+            // The connections' requests are spread over the period.
             let first = begin + PERIOD * number / CONNECTIONS;
             tokio::task::spawn_blocking(move || ask(address, path, first, begin + duration))
         })
@@ -42,7 +42,7 @@ fn ask(address: SocketAddr, path: &str, first: Instant, end: Instant) -> Result<
     let (mut times, mut failed) = (Vec::new(), 0);
     let mut due = first;
     while due < end {
-        // A request that has to wait for the answer before it waits at the server's expense; one that is woken late does not.
+        // If the last answer was late, the time counts from when this request was due. If this thread woke late, it does not.
         let early = due.checked_duration_since(Instant::now());
         early.into_iter().for_each(std::thread::sleep);
         let sent = if early.is_some() { Instant::now() } else { due };

@@ -1,4 +1,4 @@
-//! The configuration with thousands of groups, or of upstreams, and traffic through all of them.
+//! A configuration with thousands of groups or upstreams, and requests to all of them.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::features::Features;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Two upstreams for each location, of which one is used.
+    /// Two upstreams for each location; one is used.
     Plain,
     /// The same with a group in front of both.
     Groups,
@@ -58,7 +58,7 @@ fn configuration(kind: Kind, groups: u64, features: Features) -> String {
     text
 }
 
-/// Two requests through each location, on two connections, so that both workers meet most of them.
+/// Sends two requests to each location, on two connections, so that both workers serve most locations.
 pub(super) async fn visit_all(nginx: &Nginx, groups: u64) -> Result<()> {
     let address = nginx.address("http")?;
     let mut visits = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! What a process takes of the machine's memory.
+//! The memory of a process.
 
 use std::fs;
 
@@ -8,11 +8,11 @@ use cutover_tests::process::Pid;
 /// In bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Memory {
-    /// Its own, and its share of what it has in common with other processes.
+    /// Proportional set size: its own memory, and its share of shared memory.
     pub(super) pss: u64,
-    /// The part of it that is memory shared on purpose: state file and counters.
+    /// The part of it that is shared memory: state file and counters.
     pub(super) shared: u64,
-    /// What the kernel needs for its address space; not part of the above.
+    /// Page tables, which are not part of the above.
     pub(super) page_tables: u64,
 }
 

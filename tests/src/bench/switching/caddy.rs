@@ -1,4 +1,4 @@
-//! Caddy: the upstream is changed by its admin API, on a kept connection; Caddy loads the changed configuration.
+//! Caddy: a call of its admin API changes the upstream, on a keep-alive connection, and Caddy loads the new configuration.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -44,7 +44,7 @@ impl Caddy {
         fs::write(&file, configuration.to_string())?;
         let mut command = Command::new("caddy");
         command.arg("run").arg("--config").arg(&file);
-        // Where it would keep certificates and its last configuration.
+        // Caddy's folders for certificates and its last configuration.
         command.env("XDG_CONFIG_HOME", folder.path()).env("XDG_DATA_HOME", folder.path());
         let program = Program::start(&mut command, address).await?;
         let exchange = Exchange::tcp(admin).context("failed to connect to Caddy's admin API")?;
@@ -71,7 +71,7 @@ impl Proxy for Caddy {
         let request =
             exchange::request("PATCH", &host, "/id/shop/upstreams", Some("application/json"), &body);
         let mut answer = self.exchange.request(&request);
-        // Loading a configuration may renew the admin server, and close what it had.
+        // Loading a configuration can restart the admin server, which closes its connections.
         if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionAborted) {
             self.exchange = Exchange::tcp(self.admin)?;
             answer = self.exchange.request(&request);

@@ -1,4 +1,4 @@
-//! A bare flush to disk, beside which the module's acknowledgement is seen.
+//! A plain flush to disk, for comparison with the module's acknowledgment.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// As large as a state file of few groups.
+/// Size of a state file with few groups.
 const SIZE: usize = 36 * 1024;
-/// Where the module's first record is.
+/// Offset of the first record in a state file.
 const OFFSET: u64 = 4096;
 
-/// A page of a file that is there already, like the state file.
+/// A page of an existing file, like the state file.
 #[derive(Debug)]
 pub(super) struct DiskPage {
     file: File,
@@ -28,7 +28,7 @@ impl DiskPage {
         Ok(Self { file, written: 0 })
     }
 
-    /// Changes eight bytes and flushes them (`fdatasync`, which does what `msync` of the page does).
+    /// Changes eight bytes and flushes them (`fdatasync`, which has the same effect as `msync` of the page).
     pub(super) fn flush(&mut self) -> Result<Duration> {
         self.written += 1;
         self.file.write_all_at(&self.written.to_le_bytes(), OFFSET)?;

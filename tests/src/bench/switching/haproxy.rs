@@ -13,7 +13,7 @@ use cutover_tests::temp::TempDir;
 use super::proxy::{Program, Proxy, Slot};
 use crate::exchange::Exchange;
 
-/// What the interactive mode, which keeps the connection, ends each answer with.
+/// The end of each answer in interactive mode, which keeps the connection open.
 const PROMPT: &str = "> ";
 
 pub(super) struct Haproxy {

@@ -1,4 +1,4 @@
-//! nginx with the module: a `PUT` on a kept connection to the admin API.
+//! nginx with the module: a `PUT` on a keep-alive connection to the admin API.
 
 use std::net::SocketAddr;
 use std::time::Duration;

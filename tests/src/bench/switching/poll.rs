@@ -1,4 +1,4 @@
-//! A connection that asks without a pause who has the traffic.
+//! A connection that sends requests without a pause and records the slot of each answer.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::proxy::Slot;
 use crate::exchange::{self, Exchange};
 
-/// One whole answer.
+/// One complete answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimedAnswer {
     pub(super) sent: Instant,
@@ -18,17 +18,17 @@ pub(super) struct TimedAnswer {
     pub(super) slot: Slot,
 }
 
-/// What a poll has found.
+/// The answers and failures of a poll.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PollReport {
     pub(super) answers: Vec<TimedAnswer>,
-    /// Requests without a right answer.
+    /// Requests without a correct answer.
     pub(super) failed: u64,
-    /// Times that the edge closed the connection before the first byte of an answer, or said that it would.
+    /// Times that the proxy closed the connection before the first byte of an answer, or announced it.
     pub(super) closed: u64,
 }
 
-/// A running poll. Ends when it goes.
+/// A running poll. Stops on drop.
 #[derive(Debug)]
 pub(super) struct Poll {
     shared: Arc<Shared>,
@@ -51,7 +51,7 @@ impl Poll {
         Self { shared, thread: Some(thread) }
     }
 
-    /// Whether this slot has given the latest answer.
+    /// Whether the latest answer came from this slot.
     pub(super) fn sees(&self, slot: Slot) -> bool {
         self.shared.latest.load(Ordering::Acquire) == slot as u8 + 1
     }
@@ -105,7 +105,7 @@ impl Shared {
                         kept = Some(exchange);
                     }
                 }
-                // As any client does: a kept connection may be closed between two requests.
+                // A proxy may close a keep-alive connection between two requests; clients retry then.
                 Err(error) if reused && error.kind() == ErrorKind::ConnectionAborted => found.closed += 1,
                 Err(_) => found.failed += 1,
             }

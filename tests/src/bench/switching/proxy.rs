@@ -1,4 +1,4 @@
-//! What all edges have in common: two slots behind an address, and a way to move the traffic from one to the other.
+//! The interface of all measured proxies: two slots behind one address, and a switch between them.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 use cutover_tests::{client, wait};
 
-/// One of the two.
+/// One of the two slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     Blue,
@@ -28,7 +28,7 @@ impl Slot {
         }
     }
 
-    /// Its place among the addresses of both.
+    /// The element of this slot.
     pub(crate) fn of<T: Copy>(self, [blue, green]: [T; 2]) -> T {
         match self {
             Self::Blue => blue,
@@ -37,32 +37,32 @@ impl Slot {
     }
 }
 
-/// An edge that runs; all traffic goes to [`Slot::Blue`] at first. It ends when it goes.
+/// A running proxy. At first all traffic goes to [`Slot::Blue`]. It stops on drop.
 pub(crate) trait Proxy: Send {
-    /// As the table names it.
+    /// Its name in the table.
     fn name(&self) -> &'static str;
 
-    /// Where the traffic arrives.
+    /// The address for clients.
     fn address(&self) -> SocketAddr;
 
-    /// How often it is switched in a round, there and back: what reloads everything gets fewer.
+    /// The number of switches in a round, which is even. A proxy that reloads its configuration gets fewer.
     fn switches_a_round(&self) -> usize;
 
-    /// Moves the traffic; returns when the edge says that it has.
+    /// Moves the traffic. Returns when the proxy has acknowledged it.
     fn switch(&mut self, to: Slot) -> Result<()>;
 
-    /// Flushes a page of a file where the edge keeps what it must not forget; `None` if it keeps nothing.
+    /// Flushes a page of a file in the folder of the proxy's state; `None` if it has no state on disk.
     fn bare_flush(&mut self) -> Option<Result<std::time::Duration>> {
         None
     }
 }
 
-/// A program that is ended, by its id, when this goes.
+/// A running program. Drop ends it by its id.
 #[derive(Debug)]
 pub(crate) struct Program(Child);
 
 impl Program {
-    /// Starts it and waits until something answers at `address`.
+    /// Starts a program and waits until `address` answers.
     pub(crate) async fn start(command: &mut Command, address: SocketAddr) -> Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let name = command.get_program().to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! Stock nginx: the upstream is in a file of its own, which is written anew; then nginx reloads.
+//! Stock nginx: a switch rewrites the file of the upstream, then nginx reloads.
 
 use std::fs;
 use std::net::SocketAddr;

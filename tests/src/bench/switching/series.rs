@@ -1,4 +1,4 @@
-//! One proxy, switched to and fro.
+//! A series of switches of one proxy.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use super::poll::{Poll, PollReport, TimedAnswer};
 use super::proxy::{Proxy, Slot};
 use crate::sample::Sample;
 
-/// What goes through the edge meanwhile, besides the poll.
+/// The load on the proxy, besides the poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoadLevel {
     Idle,
     Busy,
 }
 
-/// What has become of all switches of one edge under one kind of traffic.
+/// The figures of all switches of one proxy under one load level.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) name: &'static str,
@@ -30,7 +30,7 @@ pub(super) struct Series {
     pub(super) closed: u64,
 }
 
-/// One call.
+/// One switch.
 #[derive(Clone, Copy, Debug)]
 struct Call {
     begin: Instant,
@@ -38,16 +38,16 @@ struct Call {
     to: Slot,
 }
 
-/// What one round of switches has brought.
+/// The figures of one round.
 struct Round {
     calls: Vec<Call>,
     flushes: Vec<Duration>,
     found: PollReport,
 }
 
-/// The traffic must be there by then.
+/// Time limit for the traffic to move.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Between two switches, besides what each takes.
+/// Pause between two switches.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Series {
@@ -69,12 +69,12 @@ impl Series {
         self.calls.iter().copied().collect()
     }
 
-    /// From the begin of a call to the first answer of the new slot.
+    /// From the beginning of a call to the first answer of the new slot.
     pub(super) fn moved(&self) -> Sample {
         self.moved.iter().copied().collect()
     }
 
-    /// From there to the end of the call; negative when the call was over first.
+    /// From that answer to the end of the call; negative when the call ended first.
     pub(super) fn acknowledged_after(&self) -> Sample {
         self.acknowledged_after.iter().copied().collect()
     }
@@ -83,7 +83,7 @@ impl Series {
         self.flushes.iter().copied().collect()
     }
 
-    /// Switches so many times more, there and back: an even number. Gives the edge back.
+    /// Makes this many further switches, an even number. Returns the proxy.
     pub(super) async fn round(
         &mut self,
         proxy: Box<dyn Proxy>,
@@ -123,7 +123,7 @@ impl Series {
                 self.acknowledged_after.push((call.end - call.begin).as_secs_f64() - moved.as_secs_f64());
             }
             let next = calls.get(index + 1).map(|next| next.begin);
-            // Answered after the next call has begun, it may have come from either.
+            // An answer after the beginning of the next call may come from either slot.
             let stale = |seen: &&TimedAnswer| {
                 seen.slot != call.to && seen.sent >= call.end && next.is_none_or(|next| seen.answered < next)
             };

@@ -41,7 +41,7 @@ async fn a_call_that_its_client_cancels_is_aborted() {
 /// While the client can still send messages, nginx reads the request body and ends the request with 400
 /// (`ngx_http_v2_read_unbuffered_request_body`).
 #[tokio::test(flavor = "multi_thread")]
-async fn a_talk_that_its_client_cancels_is_aborted() {
+async fn a_stream_that_its_client_cancels_is_aborted() {
     let edge = GrpcEdge::start().await;
     edge.one.set_steps(&[Step::Talk, Step::Trailers(0)]);
     let (_, mut stream) = echo::Stream::open(edge.nginx.address("main").unwrap()).await;

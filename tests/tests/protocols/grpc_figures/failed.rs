@@ -11,7 +11,7 @@ use crate::frames::Step;
 const PAUSE: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_server_in_the_slot_is_an_attempt_more() {
+async fn a_dead_server_costs_one_more_attempt() {
     let edge = GrpcEdge::start().await;
     edge.switch("half").await;
     for _ in 0..10 {
@@ -22,12 +22,16 @@ async fn a_dead_server_in_the_slot_is_an_attempt_more() {
     assert!(failed >= 4, "every second call tries the dead server first: {half:?}");
     assert_eq!(half.failures, Failures { connect: failed, ..Failures::default() });
     assert_eq!(half.counters, Counters { attempts: 10 + failed, attempts_failed: failed, ..success(10) });
-    assert_eq!((edge.one.truth().calls, counts(&half)), (10, (10, 10)), "a refused connection has no latency");
+    assert_eq!(
+        (edge.one.truth().calls, counts(&half)),
+        (10, (10, 10)),
+        "a refused connection has no latency"
+    );
     edge.assert_bytes(&half).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_reset_or_makes_no_sense_is_a_bad_answer() {
+async fn a_reset_or_invalid_stream_is_a_failed_answer() {
     let edge = GrpcEdge::start().await;
     // The last case is a message without a head.
     for steps in [&[Step::Reset][..], &[Step::Close], &[Step::Message]] {
@@ -46,7 +50,7 @@ async fn a_stream_that_is_reset_or_makes_no_sense_is_a_bad_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_closes_amid_an_answer_cuts_it_off() {
+async fn a_connection_that_closes_within_an_answer_cuts_it_off() {
     let edge = GrpcEdge::start().await;
     edge.one.set_steps(&[Step::Head(200), Step::Message, Step::Close]);
     assert!(edge.call(CALL).await.is_none());
@@ -58,7 +62,7 @@ async fn a_connection_that_closes_amid_an_answer_cuts_it_off() {
 
 /// nginx ends such a request with `NGX_ERROR`, not with 502 (`ngx_http_grpc_filter`).
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_reset_or_makes_no_sense_amid_an_answer_cuts_it_off() {
+async fn a_reset_or_invalid_stream_within_an_answer_cuts_it_off() {
     for last in [Step::Reset, Step::Head(200)] {
         let edge = GrpcEdge::start().await;
         edge.one.set_steps(&[Step::Head(200), Step::Message, last]);
@@ -73,7 +77,7 @@ async fn a_stream_that_is_reset_or_makes_no_sense_amid_an_answer_cuts_it_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_is_tried_again_on_another_server() {
+async fn a_failed_call_is_retried_on_another_server() {
     let edge = GrpcEdge::start().await;
     edge.switch("both").await;
     for step in [Step::Reset, Step::Head(503)] {
@@ -124,7 +128,7 @@ async fn the_whole_answer_takes_as_long_as_its_server() {
 
 /// A server begins each connection with a SETTINGS frame, which is not part of an answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_are_no_first_byte() {
+async fn a_settings_frame_is_no_first_byte() {
     let edge = GrpcEdge::start().await;
     edge.one.set_steps(&[Step::Wait(PAUSE), Step::Head(200), Step::Message, Step::Trailers(0)]);
     edge.call(CALL).await.unwrap();
