@@ -32,6 +32,9 @@ const HTTP: &str = "
 
 const TOKEN: &str = "c2VjcmV0IG9mIHRoZSBzaG9w";
 
+/// Status and error code of a reply.
+type StatusAndCode = (u16, Option<ErrorCode>);
+
 struct AdminListeners {
     nginx: Nginx,
 }
@@ -54,16 +57,11 @@ impl AdminListeners {
         fs::set_permissions(self.token_file(), fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    async fn get(&self, listener: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
+    async fn get(&self, listener: &str, headers: &[(&str, &str)]) -> StatusAndCode {
         self.get_at(listener, "/v1/groups/shop", headers).await
     }
 
-    async fn get_at(
-        &self,
-        listener: &str,
-        target: &str,
-        headers: &[(&str, &str)],
-    ) -> (u16, Option<ErrorCode>) {
+    async fn get_at(&self, listener: &str, target: &str, headers: &[(&str, &str)]) -> StatusAndCode {
         let mut client = Client::connect(self.nginx.address(listener).unwrap()).await.unwrap();
         let mut all = headers.to_vec();
         if !headers.iter().any(|(name, _)| *name == "host") {
@@ -72,7 +70,7 @@ impl AdminListeners {
         answer(client.request("GET", target, &all).await.unwrap())
     }
 
-    async fn put(&self, listener: &str, headers: &[(&str, &str)]) -> (u16, Option<ErrorCode>) {
+    async fn put(&self, listener: &str, headers: &[(&str, &str)]) -> StatusAndCode {
         let mut client = Client::connect(self.nginx.address(listener).unwrap()).await.unwrap();
         let mut all = vec![("content-type", "application/json"), ("host", "localhost")];
         all.extend_from_slice(headers);
@@ -81,7 +79,7 @@ impl AdminListeners {
     }
 }
 
-fn answer(answer: cutover_tests::client::Answer) -> (u16, Option<ErrorCode>) {
+fn answer(answer: cutover_tests::client::Answer) -> StatusAndCode {
     (answer.status, serde_json::from_slice::<Failure>(&answer.body).ok().map(|failure| failure.error.code))
 }
 
@@ -89,9 +87,9 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-const UNAUTHORIZED: (u16, Option<ErrorCode>) = (401, Some(ErrorCode::Unauthorized));
-const FORBIDDEN: (u16, Option<ErrorCode>) = (403, Some(ErrorCode::Forbidden));
-const OK: (u16, Option<ErrorCode>) = (200, None);
+const UNAUTHORIZED: StatusAndCode = (401, Some(ErrorCode::Unauthorized));
+const FORBIDDEN: StatusAndCode = (403, Some(ErrorCode::Forbidden));
+const OK: StatusAndCode = (200, None);
 
 #[tokio::test]
 async fn without_a_token_tcp_reads_and_does_not_write() {

@@ -81,6 +81,7 @@ impl Ipv6Edge {
     }
 }
 
+/// Status and error code of a reply.
 type StatusAndCode = (u16, Option<ErrorCode>);
 
 const OK: StatusAndCode = (200, None);

@@ -10,7 +10,7 @@ use cutover_tests::{Daemon, TestEdge};
 
 const COMMANDS: &str = r#"
     [group.shop.provision]
-    command = ["/bin/sh", "-c", "printf %s \"$CUTOVER_VERSION\" | wc -c > %%folder%%/told; printf %s \"$CUTOVER_PREVIOUS_VERSION\" | wc -c >> %%folder%%/told"]
+    command = ["/bin/sh", "-c", "printf %s \"$CUTOVER_VERSION\" | wc -c > %%folder%%/lengths; printf %s \"$CUTOVER_PREVIOUS_VERSION\" | wc -c >> %%folder%%/lengths"]
     [group.shop.decommission]
     command = ["/bin/true"]
 "#;
@@ -45,13 +45,13 @@ fn refused(daemon: &Daemon, arguments: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_version_is_deployed_and_rolled_back() {
     let (edge, daemon) = started().await;
-    let told = || {
-        let text = std::fs::read_to_string(edge.nginx.prefix().join("told")).unwrap();
+    let lengths = || {
+        let text = std::fs::read_to_string(edge.nginx.prefix().join("lengths")).unwrap();
         text.lines().map(|line| line.trim().parse().unwrap()).collect::<Vec<usize>>()
     };
     for version in ["x".repeat(70_000), "é".repeat(LONGEST / 2)] {
         succeeds(&daemon, &["deploy", "shop", "--version", &version]);
-        assert_eq!(told()[0], version.len());
+        assert_eq!(lengths()[0], version.len());
         assert_eq!(edge.group().await.unwrap().route.active, "green");
         succeeds(&daemon, &["rollback", "shop"]);
         assert_eq!(edge.group().await.unwrap().route.active, "blue");
@@ -62,7 +62,7 @@ async fn a_long_version_is_deployed_and_rolled_back() {
     let longest = "y".repeat(LONGEST);
     succeeds(&daemon, &["deploy", "shop", "--version", &longest]);
     succeeds(&daemon, &["deploy", "shop", "--version", "2"]);
-    assert_eq!(told(), [1, LONGEST]);
+    assert_eq!(lengths(), [1, LONGEST]);
     succeeds(&daemon, &["rollback", "shop"]);
     let history = succeeds(&daemon, &["history", "shop", "--json", "--limit", "100"]);
     assert_eq!(history.lines().count(), 4, "a long history can be read");

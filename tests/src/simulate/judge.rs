@@ -22,7 +22,7 @@ pub(crate) struct Observations {
     pub(crate) active: String,
     pub(crate) schema_before: Schema,
     /// The schema while the new release had the traffic, if it ever had.
-    pub(crate) schema_amid: Option<Schema>,
+    pub(crate) schema_during: Option<Schema>,
     pub(crate) schema_after: Schema,
     pub(crate) seen: TrafficReport,
 }
@@ -67,7 +67,7 @@ pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> Scenario
             objections.push(otherwise);
         }
     };
-    let Observations { outcome, code, old, active, schema_before, schema_amid, schema_after, seen } =
+    let Observations { outcome, code, old, active, schema_before, schema_during, schema_after, seen } =
         observations;
     let TrafficReport { report, watched } = seen;
 
@@ -110,13 +110,13 @@ pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> Scenario
             format!("the schema is another one: more {:?}", schema_after.beyond(&schema_before)),
         );
     }
-    if let (ExpectedOutcome::RolledBack, Some(amid)) = (scenario.expected, schema_amid)
-        && amid != schema_before
+    if let (ExpectedOutcome::RolledBack, Some(middle)) = (scenario.expected, schema_during)
+        && middle != schema_before
     {
         remarks.push(format!(
             "the schema was at version {} with {}; it is at {} again, without",
-            amid.version,
-            amid.beyond(&schema_before),
+            middle.version,
+            middle.beyond(&schema_before),
             schema_after.version
         ));
     }

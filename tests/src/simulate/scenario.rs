@@ -108,7 +108,7 @@ impl Scenario {
         let schema_before = site.schema()?;
         println!("\n{}. {}: {} while {old} has the traffic", self.number, self.title, self.version);
         let traffic = site.traffic().await?;
-        let (ended, schema_amid) = self.deploy(site, &traffic).await?;
+        let (ended, schema_during) = self.deploy(site, &traffic).await?;
         let seen = traffic.stop().await?;
         let observations = Observations {
             outcome: ended.outcome,
@@ -116,7 +116,7 @@ impl Scenario {
             old,
             active: site.active().await?,
             schema_before,
-            schema_amid,
+            schema_during,
             schema_after: site.schema()?,
             seen,
         };

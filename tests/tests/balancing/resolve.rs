@@ -55,7 +55,7 @@ async fn a_name_moves_to_another_address_under_switches() {
     old_blue.stop().await;
     shop.switch_times(&load, 10).await.unwrap();
     let report = load.stop().await;
-    println!("names resolved anew on {}: {report}", nginx.flavour());
+    println!("names resolved at run time on {}: {report}", nginx.flavour());
     assert_eq!((report.failed(), report.stale), (0, 0), "{report}");
     let (old, new) = (old_blue.truth().requests, new_blue.truth().requests);
     assert!(old > 0 && new > 0, "{old} requests at the old address, {new} at the new one");

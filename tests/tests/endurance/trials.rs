@@ -52,7 +52,7 @@ async fn assert_no_leak(reloads: u32) {
     let before = look(&edge.nginx).await;
     under_load(&edge, reloads, true).await;
     let after = look(&edge.nginx).await;
-    assert_flat(before, after, &format!("{reloads} reloads amid trials"));
+    assert_flat(before, after, &format!("{reloads} reloads during trials"));
 
     // Without reloads, because new workers would hide a leak.
     under_load(&edge, WARM_UP / 2, false).await;

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use cutover_tests::{Action, TestEdge, wait};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::start;
+use super::{Upload, start};
 
 const MORE: &str = "
     location = /permit {
@@ -53,18 +51,14 @@ async fn held_while_elsewhere(edge: &TestEdge, target: &str, last: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn between_an_authorization_and_the_body_of_its_request() {
     let edge = start(MORE).await;
-    let mut stream = TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
-    let head = b"POST /permitted HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: 3\r\n\r\n";
-    stream.write_all(head).await.unwrap();
+    let upload = Upload::begin(&edge, "/permitted").await;
     let permitted = || edge.blue.truth().requests == 1 && edge.blue.truth().in_flight == 0;
     wait::until("the authorization", permitted).await.unwrap();
     edge.shop.switch_to("green").await.unwrap();
     // Enough time for nginx to read the answer of the authorization.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(in_flight(&edge).await, (1, 0), "the request is not over");
-    stream.write_all(b"abc").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = upload.finish().await;
     assert!(answer.contains("x-slot: blue"), "{answer}");
     edge.until_idle().await.unwrap();
 }

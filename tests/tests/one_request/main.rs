@@ -13,6 +13,8 @@ mod parts;
 use std::collections::BTreeMap;
 
 use cutover_tests::{Action, Backend, Nginx, TestEdge};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Size of the file that nginx fetches in slices of 1 KB.
 pub(crate) const FILE: usize = 10 * 1024 + 1;
@@ -125,4 +127,26 @@ pub(crate) fn by_id(blue: &Backend, green: &Backend) -> BTreeMap<String, (u64, u
         ids.entry(id).or_default().1 += count;
     }
     ids
+}
+
+/// A POST whose body is sent later than its head.
+pub(crate) struct Upload(TcpStream);
+
+impl Upload {
+    /// Sends the head.
+    pub(crate) async fn begin(edge: &TestEdge, target: &str) -> Self {
+        let mut stream = TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
+        let head =
+            format!("POST {target} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: 3\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Self(stream)
+    }
+
+    /// Sends the body. Returns the answer as text.
+    pub(crate) async fn finish(mut self) -> String {
+        self.0.write_all(b"abc").await.unwrap();
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
 }

@@ -1,10 +1,8 @@
 //! The slot of a group in requests without an upstream: `$cutover_slot_of_NAME`, and `cutover_group` for `$cutover_slot`.
 
 use cutover_tests::{Action, TestEdge, client, wait};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::start;
+use super::{Upload, start};
 
 const MORE: &str = "
     set $early $cutover_slot_of_shop;
@@ -83,15 +81,11 @@ async fn the_named_slot_is_the_one_that_serves_the_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_keeps_the_slot_that_was_named_over_a_switch() {
     let edge = start(MORE).await;
-    let mut stream = TcpStream::connect(edge.nginx.address("main").unwrap()).await.unwrap();
-    let head = b"POST /both HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: 3\r\n\r\n";
-    stream.write_all(head).await.unwrap();
+    let upload = Upload::begin(&edge, "/both").await;
     let held = async || edge.slot("blue").await.unwrap().counters.in_flight == 1;
     wait::until_async(wait::PATIENCE, "the slot to be held", held).await.unwrap();
     edge.shop.switch_to("green").await.unwrap();
-    stream.write_all(b"abc").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = upload.finish().await;
     assert!(answer.contains("x-slot: blue"), "{answer}");
     edge.until_idle().await.unwrap();
 }

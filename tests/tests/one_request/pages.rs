@@ -134,7 +134,7 @@ async fn a_part_in_memory_that_breaks_off_is_a_failure_of_the_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_of_a_kept_connection_is_chosen_anew() {
+async fn each_request_of_a_kept_connection_chooses_its_slot() {
     let edge = start("").await;
     let mut client = edge.connect().await.unwrap();
     assert_eq!(client.request("GET", "/page", &[]).await.unwrap().slot(), "blue");

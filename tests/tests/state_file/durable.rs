@@ -103,7 +103,7 @@ fn power_returns(nginx: &Nginx, copy: &Path) -> FaultyDisk {
 /// call with space available, the reply acknowledges it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_that_was_not_durable_can_be_asked_for_again() {
-    let mount = |nginx: &Nginx| ThinDisk::mount(nginx.prefix().join("behind"), nginx.prefix().join("state"));
+    let mount = |nginx: &Nginx| ThinDisk::mount(nginx.prefix().join("storage"), nginx.prefix().join("state"));
     let (edge, disk) = start(mount).await;
     let Some(mut disk) = disk else {
         println!("SKIPPED: no /dev/loop-control, so no disk that can be overcommitted");
@@ -143,7 +143,7 @@ async fn two_switches_at_once_are_both_told_that_they_are_not_durable() {
     let blog = "cutover blog { slot blue shop_blue; slot green shop_green; active blue; }";
     let builder = Nginx::builder().set("blue", blue.address()).set("green", green.address());
     let nginx = builder.http(&(TestEdge::http(UPSTREAMS, LOCATION) + blog)).build().unwrap();
-    let Some(mut disk) = ThinDisk::mount(nginx.prefix().join("behind"), nginx.prefix().join("state")) else {
+    let Some(mut disk) = ThinDisk::mount(nginx.prefix().join("storage"), nginx.prefix().join("state")) else {
         return;
     };
     nginx.start().await.unwrap();
