@@ -153,7 +153,8 @@ mod tests {
 
     #[tokio::test]
     async fn two_messages_in_one_piece() {
-        let mut stream: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        let mut stream: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi\
+            HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
         let mut reader = Reader::default();
         let head = reader.head(&mut stream).await.unwrap().unwrap();
         assert_eq!(head.status().unwrap(), 200);

@@ -30,7 +30,12 @@ const HTTP: &str = "
         location / { proxy_pass http://shop; }
         location /hashed { proxy_pass http://hashed; }
         location /status { proxy_next_upstream error timeout http_503; proxy_pass http://shop; }
-        location /status-once { proxy_next_upstream error timeout http_503; proxy_next_upstream_tries 1; proxy_set_header Connection ''; proxy_pass http://shop; }
+        location /status-once {
+            proxy_next_upstream error timeout http_503;
+            proxy_next_upstream_tries 1;
+            proxy_set_header Connection '';
+            proxy_pass http://shop;
+        }
         location /once { proxy_next_upstream_tries 1; proxy_set_header Connection ''; proxy_pass http://shop; }
         location /variable { set $b shop; proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://$b; }
         location /loud { set $b SHOP; proxy_set_header X-Request-Id '<$cutover_slot>'; proxy_pass http://$b; }

@@ -10,7 +10,9 @@ use cutover_tests::{Daemon, TestEdge};
 
 const COMMANDS: &str = r#"
     [group.shop.provision]
-    command = ["/bin/sh", "-c", "printf %s \"$CUTOVER_VERSION\" | wc -c > %%folder%%/lengths; printf %s \"$CUTOVER_PREVIOUS_VERSION\" | wc -c >> %%folder%%/lengths"]
+    command = ["/bin/sh", "-c", '''
+        printf %s "$CUTOVER_VERSION" | wc -c > %%folder%%/lengths
+        printf %s "$CUTOVER_PREVIOUS_VERSION" | wc -c >> %%folder%%/lengths''']
     [group.shop.decommission]
     command = ["/bin/true"]
 "#;

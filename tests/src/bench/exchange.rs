@@ -165,7 +165,8 @@ mod tests {
     #[test]
     fn answers_one_after_another() {
         let mut exchange = exchange(
-            b"HTTP/1.1 200 OK\r\nX-Slot: blue\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nConnection: close\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-Slot: blue\r\nContent-Length: 2\r\n\r\nhi\
+              HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nConnection: close\r\n\r\n",
         );
         let first = exchange.request(b"").unwrap();
         assert_eq!((first.status, first.header("x-slot"), &first.body[..]), (200, Some("blue"), &b"hi"[..]));

@@ -39,7 +39,8 @@ fn knows(flavour: Flavour, in_group: &str, in_location: &str) -> Result<bool> {
 async fn takes_guard(flavour: Flavour) -> Result<bool> {
     let nginx = build(flavour, "", "")?;
     nginx.start().await?;
-    let change = serde_json::json!({ "active": "green", "guard": { "min_requests": 20, "max_error_ratio": 0.05, "window_ms": 10_000 } });
+    let guard = serde_json::json!({ "min_requests": 20, "max_error_ratio": 0.05, "window_ms": 10_000 });
+    let change = serde_json::json!({ "active": "green", "guard": guard });
     let headers = [("content-type", "application/json")];
     let reply =
         nginx.admin().raw(Method::PUT, "/v1/groups/shop/route", &headers, &change.to_string()).await?;

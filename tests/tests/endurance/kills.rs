@@ -78,7 +78,8 @@ async fn kill_during_switches(rounds: u32) {
     }
     let report = load.stop().await;
     println!(
-        "{rounds} kills on {}: {acknowledged} switches acknowledged, {} not, of which {happened} had happened; {} requests, {} lost, {} stale",
+        "{rounds} kills on {}: {acknowledged} switches acknowledged, {} not, of which {happened} had happened; {} \
+         requests, {} lost, {} stale",
         edge.nginx.flavour(),
         rounds - acknowledged,
         report.total,

@@ -93,7 +93,11 @@ impl Servers {
         let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
         for backend in [&blue, &green] {
             backend.on("/file", Action::status(200).header("x-accel-redirect", "/kept/file"));
-            let page = r#"<!--# include virtual="/a" wait="yes" --><!--# include virtual="/page/b" --><!--# include virtual="/c" -->"#;
+            let page = concat!(
+                r#"<!--# include virtual="/a" wait="yes" -->"#,
+                r#"<!--# include virtual="/page/b" -->"#,
+                r#"<!--# include virtual="/c" -->"#,
+            );
             backend.on("/page", Action::status(200).body(page));
             backend.on("/page/b", Action::status(200));
             backend.on("/sliced", Action::File(5000));

@@ -30,7 +30,11 @@ async fn a_tester_gets_whole_pages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_location_can_fix_the_slot_of_its_part() {
     let edge = start(MORE).await;
-    let page = r#"<!--# include virtual="/part/green" wait="yes" --><!--# include virtual="/part/route" wait="yes" --><!--# include virtual="/part/b" -->"#;
+    let page = concat!(
+        r#"<!--# include virtual="/part/green" wait="yes" -->"#,
+        r#"<!--# include virtual="/part/route" wait="yes" -->"#,
+        r#"<!--# include virtual="/part/b" -->"#,
+    );
     edge.blue.on("/other", cutover_tests::Action::status(200).body(page));
     edge.green.on("/page", cutover_tests::Action::status(200).body(page));
     let address = edge.nginx.address("main").unwrap();

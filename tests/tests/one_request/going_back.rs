@@ -9,7 +9,11 @@ use super::start;
 const SLOW: Duration = Duration::from_millis(400);
 
 /// A page whose second part fails on green, and two more after it.
-const PAGE: &str = r#"<!--# include virtual="/part/a" wait="yes" --><!--# include virtual="/fails" wait="yes" --><!--# include virtual="/part/b" -->"#;
+const PAGE: &str = concat!(
+    r#"<!--# include virtual="/part/a" wait="yes" -->"#,
+    r#"<!--# include virtual="/fails" wait="yes" -->"#,
+    r#"<!--# include virtual="/part/b" -->"#,
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_after_a_rescue_go_to_the_fallback() {

@@ -73,7 +73,11 @@ async fn between_an_error_and_what_its_page_asks_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn between_two_parts_of_a_static_page() {
     let edge = start(MORE).await;
-    let page = r#"<!--# include virtual="/part/a" wait="yes" --><!--# include virtual="/elsewhere" wait="yes" --><!--# include virtual="/part/b" -->"#;
+    let page = concat!(
+        r#"<!--# include virtual="/part/a" wait="yes" -->"#,
+        r#"<!--# include virtual="/elsewhere" wait="yes" -->"#,
+        r#"<!--# include virtual="/part/b" -->"#,
+    );
     std::fs::write(edge.nginx.prefix().join("static/parts.html"), page).unwrap();
     held_while_elsewhere(&edge, "/static/parts.html", "/part/b").await;
 }

@@ -73,9 +73,11 @@ pub(crate) fn set_actions(backend: &Backend) {
     let page = |text: &str| Action::status(200).body(text);
     backend.on(
         "/page",
-        page(
-            r#"<!--# include virtual="/part/a" wait="yes" --><!--# include virtual="/part/b" --><!--# include virtual="/page/nested" -->"#,
-        ),
+        page(concat!(
+            r#"<!--# include virtual="/part/a" wait="yes" -->"#,
+            r#"<!--# include virtual="/part/b" -->"#,
+            r#"<!--# include virtual="/page/nested" -->"#,
+        )),
     );
     backend.on("/page/nested", page(r#"<!--# include virtual="/part/c" -->"#));
     backend.on("/broken", Action::status(503));

@@ -11,7 +11,11 @@ const MORE: &str = "
     location /said { return 200 $early/$cutover_slot_of_shop/$cutover_slot_of_SHOP/$cutover_slot/; }
     location /named { cutover_group shop; return 200 $cutover_group/$cutover_slot/$cutover_generation; }
     location /if { cutover_group shop; if ($cutover_slot = green) { return 200 green; } return 200 blue; }
-    location /both { add_header x-said $cutover_slot_of_shop always; proxy_set_header X-Said $cutover_slot_of_shop; proxy_pass http://shop; }
+    location /both {
+        add_header x-said $cutover_slot_of_shop always;
+        proxy_set_header X-Said $cutover_slot_of_shop;
+        proxy_pass http://shop;
+    }
     location /fixed { cutover_slot green; return 200 $cutover_slot_of_shop; }
     location /none { cutover_group ''; return 200 <$cutover_slot>; }
     location /loop { cutover_slot $cutover_slot_of_shop; proxy_pass http://shop; }
