@@ -177,7 +177,7 @@ async fn whole_run(
 
 /// Changes the route if the variant needs it. The guard's `min_requests` is higher than the number of requests.
 async fn prepare(nginx: &Nginx, variant: Variant) -> Result<()> {
-    let change = match way {
+    let change = match variant {
         Variant::Plain | Variant::Group | Variant::PlainParts | Variant::GroupParts => return Ok(()),
         Variant::Switched => serde_json::json!({ "active": "green" }),
         Variant::Armed => serde_json::json!({
