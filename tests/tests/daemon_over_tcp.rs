@@ -153,7 +153,7 @@ async fn a_rotated_token_works_without_a_restart() {
 async fn an_error_names_the_file_of_an_unusable_token() {
     let host = TcpHost::start().await;
     let daemon = host.daemon(&host.with_token("closed")).await;
-    let file = format!("nginx.token_file \"{}\"", host.token().display());
+    let file = format!("edge.nginx.token_file \"{}\"", host.token().display());
     host.write(NEW_TOKEN);
     host.edge.nginx.reload().await.unwrap();
     host.write("bm90IHRoZSByaWdodCBvbmU");

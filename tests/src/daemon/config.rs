@@ -9,7 +9,7 @@ pub fn text(admin: &str, groups: &str) -> String {
         "[daemon]
         socket = \"%%folder%%/cutover.sock\"
         state = \"%%folder%%/daemon\"
-        [nginx]
+        [edge.nginx]
         {admin}
         {groups}"
     )
