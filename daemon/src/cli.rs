@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET, Loaded};
+use crate::config::{ConfigError, DEFAULT_PATH, DEFAULT_SOCKET, Loaded};
 
 mod abort;
 mod check;
@@ -119,16 +119,14 @@ impl Place {
         Loaded::read(&self.path())
     }
 
-    fn config(&self) -> Result<Config, ConfigError> {
-        self.loaded().map(|loaded| loaded.config)
-    }
-
     /// The socket: as said, or as configured, or where it is by default when there is no configuration to be read.
     fn client(&self) -> Result<client::Client, CliError> {
+        // A broken group in the file must not keep an operator from the daemon that runs.
+        let configured = || Loaded::read_for_start(&self.path()).map(|loaded| loaded.config.daemon.socket);
         let socket = match (&self.socket, &self.config) {
             (Some(socket), _) => socket.clone(),
-            (None, Some(_)) => self.config()?.daemon.socket,
-            (None, None) => self.config().map_or(DEFAULT_SOCKET.into(), |config| config.daemon.socket),
+            (None, Some(_)) => configured()?,
+            (None, None) => configured().unwrap_or(DEFAULT_SOCKET.into()),
         };
         Ok(client::Client::new(socket))
     }
