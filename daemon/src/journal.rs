@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::command::Leader;
 
 mod draft;
+mod file;
 mod prune;
 mod reserve;
 mod row;
@@ -109,7 +110,7 @@ impl SqliteJournal {
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let path: Arc<Path> = folder.join("journal.sqlite").into();
         let reserve = Reserve::keep(folder);
-        let connection = schema::open(&path)?;
+        let connection = file::open(&path)?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             path,
