@@ -334,7 +334,14 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_route()(active in 1u8..=15, second in 1u8..=15, share in 1u16..10_000, split in any::<bool>(), armed in any::<bool>(), generation in 1u32..) -> Route {
+        fn any_route()(
+            active in 1u8..=15,
+            second in 1u8..=15,
+            share in 1u16..10_000,
+            split in any::<bool>(),
+            armed in any::<bool>(),
+            generation in 1u32..,
+        ) -> Route {
             let split = Share::new(share).filter(|_| split).and_then(|share| Split::new(id(active), id(second), share));
             Route { to: Destination { active: id(active), split, armed }, generation }
         }

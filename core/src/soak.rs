@@ -2,8 +2,8 @@
 //!
 //! Snapshots are folded one after the other, so a restart of nginx, which begins to count anew, loses at most what happened
 //! between two of them. During a binary upgrade two nginx answer by turns, each with its own counters: a snapshot is compared
-//! with the line of snapshots that it continues most closely. A verdict rests on the requests that got an answer: one whose client went away is no success and
-//! no failure.
+//! with the line of snapshots that it continues most closely. A verdict rests on the requests that got an answer: one whose
+//! client went away is no success and no failure.
 //!
 //! | seen | verdict |
 //! |---|---|

@@ -68,7 +68,10 @@ pub enum Damage {
     #[error("is damaged: the checksum of its header does not match")]
     Header,
     /// A record does not match its checksum, or holds a route no module has written.
-    #[error("is damaged: {what} of record {index}{} cannot be read", group.as_deref().map(|g| format!(" (group \"{g}\")")).unwrap_or_default())]
+    #[error(
+        "is damaged: {what} of record {index}{} cannot be read",
+        group.as_deref().map(|g| format!(" (group \"{g}\")")).unwrap_or_default()
+    )]
     Record {
         /// Position in the file.
         index: u32,

@@ -164,7 +164,11 @@ pub(crate) mod tests {
         name = "catalogue answers"
         path = "/products"
         headers = { accept = "application/json" }
-        expect = { status = 200, headers = { content-type = "application/json" }, body_contains = "tea", json = { "/0/name" = "tea", "/0/price" = 3 } }
+        [group.shop.smoke.expect]
+        status = 200
+        headers = { content-type = "application/json" }
+        body_contains = "tea"
+        json = { "/0/name" = "tea", "/0/price" = 3 }
         [[group.shop.smoke]]
         name = "external script"
         command = ["/bin/smoke"]

@@ -268,8 +268,9 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
-    /// Stops all drivers where they are and ends their commands: a command that is ended must not look as if it had failed. A command
-    /// that changes a database may end by itself, within a minute. The next daemon goes on from the journal.
+    /// Stops all drivers where they are and ends their commands: a command that is ended must not look as if it had
+    /// failed. A command that changes a database may end by itself, within a minute. The next daemon goes on from the
+    /// journal.
     pub async fn stop(&self) {
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;

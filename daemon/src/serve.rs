@@ -58,8 +58,8 @@ pub enum ServeError {
     SocketInUse(PathBuf),
 }
 
-/// Serves until `stop` is done, with nginx as the world. Deployments under way are taken up again by the next daemon. What comes from
-/// `reloads` takes the place of the configuration.
+/// Serves until `stop` is done, with nginx as the world. Deployments under way are taken up again by the next daemon.
+/// What comes from `reloads` takes the place of the configuration.
 pub async fn serve(
     loaded: Loaded,
     mut reloads: mpsc::Receiver<Loaded>,

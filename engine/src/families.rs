@@ -1,5 +1,5 @@
-//! Names that stand for an IPv4 and an IPv6 address. An application often listens on one of the two only. nginx passes over the dead
-//! one, so users see nothing; but a slot never becomes healthy if all its servers must be.
+//! Names that stand for an IPv4 and an IPv6 address. An application often listens on one of the two only. nginx passes over
+//! the dead one, so users see nothing; but a slot never becomes healthy if all its servers must be.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

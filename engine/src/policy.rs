@@ -133,7 +133,8 @@ pub struct Soak {
     pub min_requests: Count,
     /// 5xx / answers.
     pub max_error_ratio: Ratio,
-    /// Failed / all attempts. Absent: 0.05 where all servers must be healthy, else none: attempts at a server that may be dead fail.
+    /// Failed / all attempts. Absent: 0.05 where all servers must be healthy, else none: attempts at a server that may be
+    /// dead fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failed_attempts_ratio: Option<Ratio>,
     /// What too few requests lead to.

@@ -1,7 +1,8 @@
 //! Counters of all groups, in memory that every process of this nginx shares.
 //!
 //! ```text
-//! page 0        process ids, one for each shard: who writes it, or wrote it last; then cells given out | changes of trials | who left
+//! page 0        process ids, one for each shard: who writes it, or wrote it last;
+//!               then cells given out | changes of trials | who left
 //! directory     for each record of the state file 32 words: the cell of each slot id, how many events the group had, and the
 //!               id of the slot that was chosen to stand by
 //! chunk 0       page 0: for each of 64 cells a bit for each shard: whether it has ever been written

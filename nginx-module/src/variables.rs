@@ -55,7 +55,8 @@ pub(crate) fn check(cf: &mut ngx_conf_t, main: &conf::Main) -> Result<(), Logged
         let Some(group) = group_in(name) else { continue };
         if main.group_of_variable(group).is_none() {
             return Err(cf.refuse(format_args!(
-                "unknown group in variable \"${}\": the groups are {}; for one whose name has other characters than those of variables there is \"cutover_group NAME;\"",
+                "unknown group in variable \"${}\": the groups are {}; for one whose name has other characters than \
+                 those of variables there is \"cutover_group NAME;\"",
                 name.escape_ascii(),
                 main.names()
             )));

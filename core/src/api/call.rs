@@ -38,7 +38,8 @@ pub fn parse_call<'a>(method: &str, path: &'a str) -> Result<Call<'a>, Failure> 
             return Err(Failure::new(
                 ErrorCode::NotFound,
                 format!(
-                    "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm, renew and standby below it, and /metrics"
+                    "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm, renew and \
+                     standby below it, and /metrics"
                 ),
             ));
         }

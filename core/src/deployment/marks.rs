@@ -116,7 +116,8 @@ impl Old {
         self.served.answered().saturating_sub(self.served.errors())
     }
 
-    /// Whether so many healthy servers are like before: at least half of those that were healthy, or of those that the slot has now.
+    /// Whether so many healthy servers are like before: at least half of those that were healthy, or of those that the slot
+    /// has now.
     pub fn is_as_before(&self, healthy: usize, servers: usize) -> bool {
         healthy > 0 && healthy.saturating_mul(2) >= self.healthy.min(servers)
     }

@@ -22,8 +22,8 @@ pub struct State {
 }
 
 impl State {
-    /// Whether the old slot was nothing to go back to just before the switch: no healthy server, and no good answer to a user. It is
-    /// so with a first release, and when the old version was broken.
+    /// Whether the old slot was nothing to go back to just before the switch: no healthy server, and no good answer to a
+    /// user. It is so with a first release, and when the old version was broken.
     pub fn has_nothing_before(&self) -> bool {
         self.marks.as_ref().is_some_and(|marks| !marks.old.was_there())
     }

@@ -236,7 +236,8 @@ impl Plan {
             (SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
                 let (from, to) = (&self.from, &self.to);
                 let reason = format!(
-                    "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go back to, and traffic stays on \"{to}\""
+                    "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go \
+                     back to, and traffic stays on \"{to}\""
                 );
                 match cause.kind.is_verdict() {
                     true => stuck(format!("{reason}; mend the release and deploy it"), self.deploy_again()),
@@ -264,7 +265,8 @@ impl Plan {
                     match state.marks.as_ref().is_some_and(|marks| marks.old.healthy == 0) {
                         true => stuck(
                             format!(
-                                "{reason}; but before the switch it answered users, though it did not pass its probe then either: if it is there, go back without asking the probe"
+                                "{reason}; but before the switch it answered users, though it did not pass its probe \
+                                 then either: if it is there, go back without asking the probe"
                             ),
                             format!("{again} --force"),
                         ),

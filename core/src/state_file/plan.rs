@@ -58,7 +58,8 @@ pub enum Conflict {
     },
     /// More names than the file can tell apart while old workers finish.
     #[error(
-        "group \"{group}\" replaces too many slots at once: drop the old slots, confirm what is on trial, reload, then add the new ones"
+        "group \"{group}\" replaces too many slots at once: drop the old slots, confirm what is on trial, reload, \
+         then add the new ones"
     )]
     TooManySlots {
         /// The group.

@@ -49,7 +49,10 @@ pub enum ClientError {
     #[error("the daemon's answer cannot be read: {0}")]
     Unrecognised(String),
     /// The wait for it was too long.
-    #[error("the daemon was away for {} s, in the middle of deployment \"{deployment}\"; see `cutover history`", patience.as_secs())]
+    #[error(
+        "the daemon was away for {} s, in the middle of deployment \"{deployment}\"; see `cutover history`",
+        patience.as_secs()
+    )]
     Gone {
         /// What was followed.
         deployment: String,

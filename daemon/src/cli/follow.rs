@@ -102,7 +102,8 @@ mod tests {
 
     fn event(seq: u32, more: &str) -> String {
         format!(
-            "{{\"time\":\"2026-01-01T00:00:00Z\",\"deployment\":\"d\",\"group\":\"g\",\"phase\":\"warm\",\"message\":\"\",\"seq\":{seq}{more}}}\n"
+            "{{\"time\":\"2026-01-01T00:00:00Z\",\"deployment\":\"d\",\"group\":\"g\",\
+             \"phase\":\"warm\",\"message\":\"\",\"seq\":{seq}{more}}}\n"
         )
     }
 

@@ -151,8 +151,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Keeps the traffic where it is, under a new revision: a switch that is still under way cannot be carried out after that. `None`:
-    /// the edge has not confirmed it.
+    /// Keeps the traffic where it is, under a new revision: a switch that is still under way cannot be carried out after
+    /// that. `None`: the edge has not confirmed it.
     async fn fence(&self, group: &str, reason: &str) -> Option<Look> {
         let now = self.world.look(group).await.ok()?;
         let to = now.route().active.clone();

@@ -178,7 +178,8 @@ pub enum Refusal {
     },
     /// Known before anything is begun.
     #[error(
-        "edge.{edge}.admin \"{admin}\": over TCP nobody deploys or switches without a token: set edge.{edge}.token_file to the file that \"cutover_api token_file=\" names in nginx, or use \"unix:/PATH\""
+        "edge.{edge}.admin \"{admin}\": over TCP nobody deploys or switches without a token: set \
+         edge.{edge}.token_file to the file that \"cutover_api token_file=\" names in nginx, or use \"unix:/PATH\""
     )]
     ReadsOnly {
         /// The edge's name.
@@ -252,7 +253,8 @@ pub enum Refusal {
     NotSwitched(String),
     /// It has switched, as far as one can see; the disk is behind.
     #[error(
-        "switched: slot \"{slot}\" of group \"{group}\" has the traffic, but the switch is not flushed to disk, so a power loss would undo it: {why}; to flush it: cutover switch {} --to {}",
+        "switched: slot \"{slot}\" of group \"{group}\" has the traffic, but the switch is not flushed to disk, so a \
+         power loss would undo it: {why}; to flush it: cutover switch {} --to {}",
         quoted(group),
         quoted(slot)
     )]

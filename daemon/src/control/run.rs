@@ -72,8 +72,8 @@ impl Rerun {
 }
 
 impl<W: World> Control<W> {
-    /// Runs a command of the group's last deployment, which must be over. If those after it have moved no traffic, or if it is named,
-    /// it may be an earlier one. Returns the deployment's id.
+    /// Runs a command of the group's last deployment, which must be over. If those after it have moved no traffic, or if
+    /// it is named, it may be an earlier one. Returns the deployment's id.
     pub async fn run(
         &self,
         group: &str,
@@ -144,8 +144,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// What is left to do of the last deployment, or of an earlier one if those after it have moved no traffic. A revert of an older
-    /// one takes the operator's word, `wanted`: a later version may need its migration.
+    /// What is left to do of the last deployment, or of an earlier one if those after it have moved no traffic. A revert
+    /// of an older one takes the operator's word, `wanted`: a later version may need its migration.
     async fn left_undone(&self, group: &str, which: Rerun, wanted: Option<&str>) -> Result<Left, Refusal> {
         let mut later = None;
         for entry in self.journal.history(Some(group), LOOK_BACK).await? {

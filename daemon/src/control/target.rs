@@ -97,8 +97,8 @@ impl<W: World> Control<W> {
         Ok(Target::choose(seen, wanted, &known))
     }
 
-    /// Lets previews of the standby reach the slot of the next deployment. If that cannot be, nothing is lost. Whoever has the current
-    /// now will do so in the end.
+    /// Lets previews of the standby reach the slot of the next deployment. If that cannot be, nothing is lost. Whoever
+    /// has the current now will do so in the end.
     pub(super) async fn stand_by(&self, group: &str) {
         let current = self.current(group);
         if let Ok(current) = current.try_lock() {

@@ -1,8 +1,8 @@
 //! The token that nginx asks for over TCP, from the file that the module reads too.
 //!
 //! nginx reads the file at its start and with each reload. Between the writing of a new token and the reload the old one counts. So
-//! the client keeps the token that nginx accepted last, and reads the file when that is refused: a new token works without a restart,
-//! before and after the reload.
+//! the client keeps the token that nginx accepted last, and reads the file when that is refused: a new token works
+//! without a restart, before and after the reload.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;

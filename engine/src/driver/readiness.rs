@@ -95,7 +95,8 @@ impl<W: World, J: Journal> Work<W, J> {
         format!("; {}", families.answering(answering))
     }
 
-    /// Probes one round and returns what keeps the slot from being healthy. If the edge cannot be read, nothing is learnt about the slot.
+    /// Probes one round and returns what keeps the slot from being healthy. If the edge cannot be read, nothing is learnt
+    /// about the slot.
     async fn probe_round(&self, slot: &str, seen: &mut Slot) -> String {
         match self.look().await {
             Ok(Look { group, .. }) => match group.slot(slot) {

@@ -1,7 +1,7 @@
 //! Moving the route, forward and back.
 //!
-//! A switch that was given up must not arrive later, when the rollback is over. So every way back is a fence: it changes the revision
-//! even if the route is on the old slot already.
+//! A switch that was given up must not arrive later, when the rollback is over. So every way back is a fence: it changes
+//! the revision even if the route is on the old slot already.
 
 use cutover_core::deployment::{Event, Mark, Marks, Now, Old, State, WayBack};
 

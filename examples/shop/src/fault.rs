@@ -10,8 +10,8 @@ pub(crate) enum Fault {
     NeverReady,
     /// `bad-catalogue`: healthy, but its catalogue is empty.
     BadCatalogue,
-    /// `errors-after=N`: from the Nth request on it no longer gives database connections back. A few probes and smoke requests pass; real
-    /// traffic uses them all up and gets 500.
+    /// `errors-after=N`: from the Nth request on it no longer gives database connections back. A few probes and smoke
+    /// requests pass; real traffic uses them all up and gets 500.
     ErrorsAfter(u32),
     /// `exit-after=N`: the process dies amid the Nth request.
     ExitAfter(u32),

@@ -115,7 +115,8 @@ pub(super) fn check_generation(group: &Group, seen: Reading, expected: Option<u3
 
 fn dropped(group: &Group) -> Answer {
     let message = format!(
-        "the configuration of group \"{}\" no longer has this slot: ask again; if an upgrade of nginx has just failed, reload nginx",
+        "the configuration of group \"{}\" no longer has this slot: ask again; if an upgrade of nginx has just \
+         failed, reload nginx",
         group.name
     );
     Answer::failure(Failure::new(ErrorCode::UnknownSlot, message))

@@ -208,7 +208,8 @@ fn parse_line(cf: &mut ngx_conf_t, block: &mut Block<'_>) -> Result<(), Logged> 
             group.name
         ))),
         _ => Err(cf.refuse(format_args!(
-            "unknown directive \"{directive}\" in group \"{}\": there are \"slot\", \"active\", \"split_key\", \"backend\" and \"include\"",
+            "unknown directive \"{directive}\" in group \"{}\": there are \"slot\", \"active\", \"split_key\", \
+             \"backend\" and \"include\"",
             group.name
         ))),
     }

@@ -129,7 +129,8 @@ pub(super) fn carry_over(left: &[Box<Group>], next: &[Box<Group>], log: *mut ngx
                 NGX_LOG_WARN,
                 log,
                 format_args!(
-                    "cutover: group \"{}\" was switched to \"{was}\" in the folder that nginx leaves, while it read the configuration; it goes along",
+                    "cutover: group \"{}\" was switched to \"{was}\" in the folder that nginx leaves, while it read \
+                     the configuration; it goes along",
                     group.name
                 ),
             );
