@@ -8,6 +8,7 @@ mod fault;
 mod migrations;
 mod routes;
 mod serve;
+mod shop;
 mod stamp;
 
 use std::path::PathBuf;

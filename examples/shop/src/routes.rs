@@ -8,7 +8,6 @@
 //! | `POST /orders` with `{"product_id":1,"quantity":2}` | 201 and the order |
 //! | `GET /orders/ID` | the order |
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -20,22 +19,10 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::database::{self, Pool};
-use crate::fault::{Fault, Trouble};
-use crate::migrations;
+use crate::database;
+use crate::fault::Fault;
+use crate::shop::Shop;
 use crate::stamp::{Content, stamp};
-
-/// One running release of the shop.
-#[derive(Debug)]
-pub(crate) struct Shop {
-    pub(crate) slot: String,
-    pub(crate) version: String,
-    /// The schema version this release was written for.
-    pub(crate) schema: u32,
-    pub(crate) database: PathBuf,
-    pub(crate) pool: Pool,
-    pub(crate) trouble: Trouble,
-}
 
 #[derive(Debug, Deserialize)]
 struct NewOrder {
@@ -117,26 +104,6 @@ async fn order(State(shop): State<Arc<Shop>>, Path(id): Path<i64>) -> Content {
 }
 
 impl Shop {
-    /// The schema version if this release can work, or why it cannot. Opens the database anew: it is the file that
-    /// must be readable, not a connection from better times.
-    fn readiness(&self) -> Result<u32, String> {
-        if self.trouble.is(Fault::NeverReady) {
-            return Err("waiting for the recommendation service".to_owned());
-        }
-        let check = || -> anyhow::Result<u32> {
-            let connection = database::open(&self.database)?;
-            let version = migrations::version(&connection)?;
-            anyhow::ensure!(
-                version >= self.schema,
-                "the schema is at version {version}, not {}",
-                self.schema
-            );
-            connection.query_row("SELECT count(*) FROM products", [], |row| row.get::<_, i64>(0))?;
-            Ok(version)
-        };
-        tokio::task::block_in_place(check).map_err(|error| format!("{error:#}"))
-    }
-
     async fn query(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<Content>) -> Content {
         let failed = |error: String| {
             eprintln!("error: {error}");
@@ -147,11 +114,6 @@ impl Shop {
             Ok(Err(error)) => failed(error.to_string()),
             Err(database::Exhausted) => failed("no free database connection".to_owned()),
         }
-    }
-
-    /// The columns that this release knows.
-    fn product_columns(&self) -> &'static str {
-        if self.schema >= 2 { "id, name, price_cents, stock" } else { "id, name, price_cents, NULL" }
     }
 }
 

@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::database::Pool;
 use crate::fault::{Fault, Trouble};
 use crate::migrations;
-use crate::routes::{Shop, router};
+use crate::routes::router;
+use crate::shop::Shop;
 
 /// How long requests that are under way may take after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);

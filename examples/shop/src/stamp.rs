@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
-use crate::routes::Shop;
+use crate::shop::Shop;
 
 /// What a route has to say: a status, and the members of a JSON object.
 #[derive(Clone, Debug)]
