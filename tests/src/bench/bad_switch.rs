@@ -6,11 +6,12 @@ use anyhow::{Result, ensure};
 use cutover_tests::{Action, Admin, Backend, Flavour, Load, Nginx, Plan, SlotOracle, wait};
 use hyper::Method;
 
+use crate::effort::Effort;
 use crate::features::Features;
+use crate::machine;
 use crate::page::Section;
 use crate::sample::Sample;
 use crate::table::{Table, count, seconds};
-use crate::{Effort, machine};
 
 /// The fault of the new slot.
 #[derive(Clone, Copy, Debug)]

@@ -9,11 +9,12 @@ use cutover_tests::{Flavour, Nginx, wait};
 use hyper::Method;
 
 use crate::callgrind::CallgrindRun;
+use crate::effort::Effort;
 use crate::features::Features;
 use crate::page::Section;
 use crate::sample::Sample;
 use crate::table::{Table, count, percent, verdict};
-use crate::{Effort, machine, pinned};
+use crate::{machine, pinned};
 
 /// Sizes of the request pool: nginx's default, and one that never needs a second block.
 const POOLS: [&str; 2] = ["4k", "16k"];

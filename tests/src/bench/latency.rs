@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use cutover_tests::Flavour;
 
+use crate::effort::Effort;
 use crate::page::Section;
 use crate::route_call::RouteCall;
 use crate::sample::Sample;
 use crate::table::{Table, count, seconds};
-use crate::{Effort, machine, pinned, wrk};
+use crate::{machine, pinned, wrk};
 
 const PERIOD: Duration = Duration::from_millis(100);
 const PATH: &str = "/group";

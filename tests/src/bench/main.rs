@@ -5,6 +5,7 @@
 
 mod bad_switch;
 mod callgrind;
+mod effort;
 mod exchange;
 mod features;
 mod instructions;
@@ -30,6 +31,7 @@ use clap::{Parser, ValueEnum};
 use cutover_tests::flavour;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::effort::Effort;
 use crate::page::{Page, Section};
 
 /// Measures in paired runs on this machine, and writes docs/benchmarks.md
@@ -64,19 +66,6 @@ enum Part {
     ManyGroups,
 }
 
-/// Full or quick measurements.
-#[derive(Clone, Copy, Debug)]
-struct Effort {
-    quick: bool,
-}
-
-impl Effort {
-    /// One of two amounts.
-    fn pick<T>(self, full: T, quick: T) -> T {
-        if self.quick { quick } else { full }
-    }
-}
-
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     ensure!(machine::cores() >= 2, "nginx and its load each need a core of their own: this machine has one");
@@ -98,7 +87,7 @@ async fn run_or_interrupt(arguments: Arguments) -> Result<ExitCode> {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let effort = Effort { quick: arguments.quick };
+    let effort = Effort::new(arguments.quick);
     let output = arguments.output.unwrap_or_else(|| flavour::root().join("docs/benchmarks.md"));
     let mut page = Page::read(&output, Part::value_variants().iter().map(|part| part.title()))?;
     for part in Part::value_variants() {
@@ -113,7 +102,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         println!("## {}\n\n{section}", part.title());
         // Written after each part, so that figures are kept when a later part fails.
         page.put(part.title(), &section);
-        if !effort.quick {
+        if !arguments.quick {
             page.write(&output)?;
         }
     }

@@ -10,12 +10,13 @@ use anyhow::{Result, ensure};
 use cutover_tests::process::{self, Signal};
 use cutover_tests::{Flavour, Nginx, wait};
 
+use crate::effort::Effort;
 use crate::features::Features;
 use crate::page::Section;
 use crate::route_call::RouteCall;
 use crate::sample::Sample;
 use crate::table::{Table, count, megabytes, seconds, verdict};
-use crate::{Effort, machine, pinned, processor};
+use crate::{machine, pinned, processor};
 
 use configuration::Kind;
 use memory::Memory;

@@ -19,9 +19,10 @@ mod series;
 use anyhow::Result;
 use cutover_tests::{Backend, Flavour};
 
+use crate::effort::Effort;
+use crate::machine;
 use crate::page::Section;
 use crate::table::{Table, count, seconds, verdict};
-use crate::{Effort, machine};
 
 use proxy::{Proxy, Slot};
 use series::{LoadLevel, Series};

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use cutover_tests::Flavour;
 
+use crate::effort::Effort;
 use crate::page::Section;
 use crate::sample::Sample;
 use crate::table::{Table, count, verdict};
-use crate::{Effort, machine, pinned, processor, wrk};
+use crate::{machine, pinned, processor, wrk};
 
 /// The required share of a plain upstream's requests per second.
 const GOAL: f64 = 0.99;
