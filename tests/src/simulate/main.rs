@@ -6,6 +6,7 @@
 
 mod judge;
 mod operator;
+mod play;
 mod playground;
 mod scenario;
 mod table;
