@@ -9,7 +9,7 @@
 //!
 //! All that is outside stands behind four traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
 //! [`commands::Commands`] runs the operator's commands, [`peers::Peers`] asks servers. The engine knows no nginx, no database and
-//! no configuration format. [`scripted`] has all four in memory, for tests.
+//! no configuration format. The module `scripted` has all four in memory, for tests.
 
 #![forbid(unsafe_code)]
 
