@@ -141,7 +141,7 @@ impl Slot {
 }
 
 /// Said of a slot that has nothing to probe.
-pub const NO_PRIMARY: &str = "it has no server but backups and those that are down";
+pub const NO_PRIMARY: &str = "it has no server except backup and down ones";
 
 #[cfg(test)]
 mod tests {

@@ -91,7 +91,7 @@ impl Expectation {
                     let found = excerpt(found.to_string().as_bytes());
                     wrong.push(format!("\"{pointer}\" is {found} instead of {expected}"));
                 }
-                None => wrong.push(format!("there is no \"{pointer}\" in the body, expected {expected}")),
+                None => wrong.push(format!("the body has no \"{pointer}\", expected {expected}")),
             }
         }
     }
@@ -114,7 +114,7 @@ fn check_header(name: &str, expected: &str, answer: &Answer, wrong: &mut Vec<Str
         }
     };
     if found.is_empty() {
-        wrong.push(format!("there is no header \"{name}\", expected \"{expected}\""));
+        wrong.push(format!("header \"{name}\" is missing, expected \"{expected}\""));
     } else if !found.iter().any(same) {
         wrong.push(format!("header \"{name}\" is \"{}\" instead of \"{expected}\"", found.join(", ")));
     }
@@ -185,7 +185,7 @@ mod tests {
     fn what_does_not_fit_is_said() {
         for (wrong, said) in [
             (json!({"status": 204}), "status 200 instead of 204"),
-            (json!({"headers": {"x-other": "1"}}), "there is no header \"x-other\", expected \"1\""),
+            (json!({"headers": {"x-other": "1"}}), "header \"x-other\" is missing, expected \"1\""),
             (json!({"headers": {"x-version": "3"}}), "header \"x-version\" is \"2\" instead of \"3\""),
             (
                 json!({"body_contains": "coffee"}),
@@ -193,7 +193,7 @@ mod tests {
             ),
             (json!({"json": {"/0/name": "Tea"}}), "\"/0/name\" is \"tea\" instead of \"Tea\""),
             (json!({"json": {"/0/price": "3"}}), "\"/0/price\" is 3 instead of \"3\""),
-            (json!({"json": {"/7": 1}}), "there is no \"/7\" in the body, expected 1"),
+            (json!({"json": {"/7": 1}}), "the body has no \"/7\", expected 1"),
         ] {
             let found = check(wrong.clone()).unwrap_err();
             assert!(found.starts_with(said), "{wrong}: {found}");

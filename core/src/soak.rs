@@ -116,7 +116,7 @@ impl Soak {
         }
         if self.seen.answered() < limits.min_requests {
             let (answered, min) = (self.seen.answered(), limits.min_requests);
-            return Verdict::Inconclusive(format!("only {answered} answers, of {min} that prove something"));
+            return Verdict::Inconclusive(format!("only {answered} answers, and a verdict needs {min}"));
         }
         Verdict::Good(self.figures())
     }

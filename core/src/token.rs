@@ -11,12 +11,12 @@ pub const MAX_LENGTH: usize = 4096;
 pub enum BadFile {
     /// Somebody else's.
     #[error(
-        "belongs to the user with id {0}, who could replace it: make it root's, or the reading user's own"
+        "belongs to the user with id {0}, who could replace it: change its owner to root or to the reading user"
     )]
     Owner(u32),
     /// Not secret.
     #[error(
-        "can be read or written by others (mode {0:04o}): make it 0600, or 0640 for a group that may know it"
+        "can be read or written by others (mode {0:04o}): set its mode to 0600, or to 0640 for a group that may read it"
     )]
     Mode(u32),
     /// Empty, short, long, or with characters that no token has.

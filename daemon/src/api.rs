@@ -142,7 +142,7 @@ impl IntoResponse for BadBody {
         let (status, why) = (self.0.status(), self.0.body_text());
         let message = match status {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                format!("the body is too large, at most {MAX_BODY} bytes are read: {why}")
+                format!("the body is larger than {MAX_BODY} bytes: {why}")
             }
             _ => why,
         };
@@ -166,11 +166,12 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
         .fallback(async || {
-            let message = "no such call: the paths begin with /v1/status, /v1/groups, /v1/deployments";
+            let message =
+                "unknown path: the paths of this API begin with /v1/status, /v1/groups, /v1/deployments";
             refused(StatusCode::NOT_FOUND, "not_found", message.to_owned())
         })
         .method_not_allowed_fallback(async |request: Request| {
-            let message = format!("{} does not go with {}", request.method(), request.uri().path());
+            let message = format!("method {} is not allowed for {}", request.method(), request.uri().path());
             refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -96,9 +96,9 @@ fn check_slots(seen: &Seen, all: &[Seen], policy: &Policy, findings: &mut Vec<Fi
                     format!("group.{name}: slots \"{other}\" and \"{slot}\" share the server {address}");
                 findings.push(match policy.starts_or_stops() {
                     true => Finding::Problem(format!(
-                        "{share}: to start or stop one is to start or stop both, so no deployment goes to either"
+                        "{share}: a command that starts or stops one affects both, so neither can be deployed to"
                     )),
-                    false => Finding::Warning(format!("{share}: what is done to one is done to both")),
+                    false => Finding::Warning(format!("{share}: a change to one affects both")),
                 });
             }
         }
@@ -110,14 +110,14 @@ fn check_slots(seen: &Seen, all: &[Seen], policy: &Policy, findings: &mut Vec<Fi
             }
             // Its name may come into being when it is started.
             None => {
-                findings.push(Finding::Hint(format!("{at}: {NO_PRIMARY}; a deployment has to bring one")))
+                findings.push(Finding::Hint(format!("{at}: {NO_PRIMARY}; a deployment has to start one")))
             }
             Some(_) => {}
         }
         if let Some(shared) =
             seen.shared_with(&slot.name, all).filter(|shared| !is_active && shared.traffic.is_routed())
         {
-            findings.push(Finding::Warning(format!("{at}: it {shared}: no deployment goes there meanwhile")));
+            findings.push(Finding::Warning(format!("{at}: it {shared}, so it cannot be deployed to now")));
         }
         if let Some(families) = families::of_slot(slot).filter(|_| !is_active) {
             findings.push(Finding::Hint(format!("{at}: {families}")));
@@ -143,11 +143,9 @@ async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &
         let Err(why) = probed else { continue };
         findings.push(match &families {
             Some(families) if !prober.policy.probe.require.is_met(passed, round.len()) => Finding::Problem(
-                format!("{at}: {address}: {why}; so no version there is ever healthy: {families}"),
+                format!("{at}: {address}: {why}; so no version there can become healthy: {families}"),
             ),
-            _ => Finding::Warning(format!(
-                "{at}: it has the traffic and does not pass its own probe: {address}: {why}"
-            )),
+            _ => Finding::Warning(format!("{at}: it has the traffic but fails its probe: {address}: {why}")),
         });
     }
 }
@@ -158,8 +156,8 @@ fn check_probe(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     let least = probe.interval.get().saturating_mul(probe.healthy.get() - 1);
     if least >= probe.deadline.get() {
         findings.push(Finding::Problem(format!(
-            "group.{name}.probe: {} good probes at an interval of {} take longer than the deadline of {}: \
-             no version can ever be healthy",
+            "group.{name}.probe: {} good probes at an interval of {} take longer than the deadline of {}, \
+             so no version can become healthy",
             probe.healthy.get(),
             probe.interval,
             probe.deadline
@@ -265,7 +263,7 @@ mod tests {
         for said in [
             "problem: group.shop.probe: 4 good probes at an interval of 2s take longer than the deadline of 6s",
             "warning: group.shop: slots \"blue\" and \"green\" share the server 127.0.0.1:1",
-            "warning: group.shop, slot \"blue\": it has the traffic and does not pass its own probe: 127.0.0.1:1: status 503",
+            "warning: group.shop, slot \"blue\": it has the traffic but fails its probe: 127.0.0.1:1: status 503",
         ] {
             assert!(found.contains(said), "{said}: {found}");
         }

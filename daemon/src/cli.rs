@@ -52,19 +52,19 @@ struct Place {
 enum Verb {
     /// Run the daemon
     Serve(serve::Serve),
-    /// Deploy a version to the standby slot, switch to it, watch it, and take it back when it is bad
+    /// Deploy a version to the standby slot, switch to it, watch it, and roll back if it is bad
     Deploy(deploy::Deploy),
-    /// Show where the traffic goes and what is under way
+    /// Show where the traffic goes, and the last deployment of each group
     Status(status::Status),
     /// Move the traffic to a slot by hand
     Switch(switch::Switch),
-    /// Bring the previous version back; exit code 0: it has the traffic again
+    /// Go back to the previous version; exit code 0 means that it has the traffic again
     Rollback(rollback::Rollback),
-    /// End the deployment that is under way and undo it; exit code 0: it is undone
+    /// Abort the running deployment and undo it; exit code 0 means that it is undone
     Abort(abort::Abort),
-    /// Run a command of the last deployment once more, when it is over and something was left undone
+    /// Run a command again that the last deployment has left undone
     Run(run::Run),
-    /// List deployments, and switches by hand
+    /// List deployments and switches by hand
     History(history::History),
     /// Check the configuration against the live nginx
     Check(check::Check),

@@ -88,7 +88,7 @@ impl Runner {
             Ok(file) => (Stdio::from(file), format!("output in {}", output.display())),
             Err(error) => {
                 // A command that stops a bad version must not fail for want of a file to write to.
-                tracing::warn!(output = %output.display(), %error, "what a command writes is not kept");
+                tracing::warn!(output = %output.display(), %error, "the output of a command is not kept");
                 (Stdio::null(), format!("its output is not kept: {}: {error}", output.display()))
             }
         };
@@ -112,7 +112,11 @@ impl Runner {
             _ => failed("exec", error),
         })?;
         let leader = child.id().and_then(Leader::of).ok_or_else(|| {
-            Failed::early(format!("{} \"{}\" ended before it was seen", job.name, program.display()))
+            Failed::early(format!(
+                "{} \"{}\" ended before its process could be identified",
+                job.name,
+                program.display()
+            ))
         })?;
         let (name, limit) = (job.name.clone(), job.command.timeout);
         let gate = child.stdin.take();
@@ -195,11 +199,11 @@ impl Running {
         let tail = match tokio::time::timeout(PATIENCE, ask).await {
             Ok(Ok(tail)) => tail,
             Ok(Err(error)) => {
-                tracing::warn!(command = self.name, %error, "the relay of its output is gone");
+                tracing::warn!(command = self.name, %error, "lost the connection to the output relay");
                 Vec::new()
             }
             Err(_) => {
-                tracing::warn!(command = self.name, "its output is not on the disk yet");
+                tracing::warn!(command = self.name, "the output relay did not answer in time");
                 Vec::new()
             }
         };

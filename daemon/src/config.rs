@@ -258,21 +258,21 @@ pub(crate) mod tests {
             ("[group.\"sh/op\"]\n", "group \"sh/op\" must be UTF-8 without control characters and"),
             (
                 "[group.shop.revert]\ncommand = [\"/r\"]\nnothing_applied = 10\n",
-                "\"nothing_applied\" goes with migrate only",
+                "\"nothing_applied\" is allowed in migrate only",
             ),
             ("[group.shop.migrate]\ncommand = []\n", "a command needs at least a program"),
             ("[group.shop.migrate]\ncommand = [\"migrate\"]\n", "\"migrate\" is not an absolute path"),
             ("[group.shop.probe]\npath = \"health\"\n", "\"health\" does not begin with \"/\""),
             ("[group.shop.probe]\ninterval = \"0s\"\n", "\"0s\" is too short"),
             ("[group.shop.probe]\nhealthy = 0\n", "0 is not a number from 1"),
-            ("[group.shop.probe]\nrequire = \"most\"\n", "\"most\" is not how many servers must be healthy"),
+            ("[group.shop.probe]\nrequire = \"most\"\n", "\"most\" is not a number of servers"),
             ("[group.shop.soak]\nmax_error_ratio = 1.5\n", "1.5 is not a ratio from 0 to 1"),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
             ("[group.shop.soak]\ninconclusive = \"pass\"\n", "expected `rollback` or `complete`"),
             ("[[group.shop.smoke]]\nname = \"x\"\n", "smoke \"x\" needs a path or a command"),
             (
                 "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\ncommand = [\"/bin/x\"]\n",
-                "smoke \"x\" has a command: \"path\" does not go with it",
+                "smoke \"x\" has a command, so \"path\" is not allowed",
             ),
             (
                 "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nmethod = \"GE T\"\n",
@@ -293,7 +293,7 @@ pub(crate) mod tests {
             ("[group.shop]\nhost = \"\"\n", "host \"\" is not a host, as in \"shop.example\""),
             ("[group.shop]\nhost = \"a\\nb\"\n", "host \"a\\nb\" is not a host"),
             ("[group.shop]\nenv = { CUTOVER_SLOT = \"a\" }\n", "\"CUTOVER_SLOT\" is set by cutover"),
-            ("[group.shop]\nenv = { \"A=B\" = \"a\" }\n", "\"A=B\" is not a variable's name"),
+            ("[group.shop]\nenv = { \"A=B\" = \"a\" }\n", "\"A=B\" is not a valid variable name"),
         ] {
             let error = Config::parse(&format!("{minimal}{wrong}")).unwrap_err().to_string();
             assert!(error.contains(said), "{wrong}: {error}");

@@ -113,7 +113,7 @@ impl Running {
 
     async fn tell(&self, event: Option<Event>) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        let over = || "it has just ended".to_owned();
+        let over = || "the deployment has just ended".to_owned();
         self.handle.requests.send(Request { event, reply }).await.map_err(|_| over())?;
         answer.await.unwrap_or_else(|_| Err(over()))
     }
@@ -127,10 +127,13 @@ impl Running {
         let mut state = self.handle.state.clone();
         let now = state.borrow().phase.clone();
         if now.changes_database() {
-            tracing::info!(deployment = self.id, "letting the database's command end");
+            tracing::info!(deployment = self.id, "waiting for the database command to end");
             let over = state.wait_for(|state| state.phase != now);
             if tokio::time::timeout_at(patience, over).await.is_err() {
-                tracing::warn!(deployment = self.id, "it does not end in time, and is ended");
+                tracing::warn!(
+                    deployment = self.id,
+                    "the database command did not end in time and is killed"
+                );
             }
         }
     }
@@ -158,7 +161,7 @@ impl<W: World> Control<W> {
             beginning: Arc::default(),
         };
         for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
-            tracing::error!(deployment, why, "it cannot be read, so it is stuck");
+            tracing::error!(deployment, why, "the deployment cannot be read, so it is stuck");
             if let Err(error) = control.world.end(&deployment).await {
                 tracing::warn!(deployment, %error, "failed to end its commands");
             }
@@ -179,7 +182,7 @@ impl<W: World> Control<W> {
                 deployment = entry.deployment.id,
                 group,
                 phase = entry.state.phase.name(),
-                "going on with it"
+                "resuming the deployment"
             );
             let current = control.current(&group);
             *current.lock().await = Some(control.drive(entry));
@@ -257,7 +260,7 @@ impl<W: World> Control<W> {
             }
             Phase::Decommissioning(_) => return Err(self.no_way_back(group, &policy).await?),
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
-                return Err(running.refusal("it is being undone already".to_owned()).await);
+                return Err(running.refusal("it is already being undone".to_owned()).await);
             }
             _ => {
                 return Err(Refusal::NotSwitchedYet { id: running.id.clone(), group: group.to_owned() });
@@ -298,7 +301,7 @@ impl<W: World> Control<W> {
                     self.world.forget(&id).await;
                 }
             }
-            Err(error) => tracing::warn!(group, %error, "failed to forget old deployments"),
+            Err(error) => tracing::warn!(group, %error, "failed to delete old deployments"),
         }
     }
 
@@ -318,7 +321,7 @@ impl<W: World> Control<W> {
         });
         let task = tokio::spawn(async move {
             if let Err(error) = driver.run().await {
-                tracing::error!(deployment = name, %error, "stopped: the journal cannot be written");
+                tracing::error!(deployment = name, %error, "the driver stopped: the journal takes no more records");
             }
             control.prune(&group).await;
             control.stand_by(&group).await;

@@ -62,7 +62,7 @@ pub enum JournalError {
         why: String,
     },
     /// Another deployment of the group is open.
-    #[error("deployment \"{0}\" is not over")]
+    #[error("deployment \"{0}\" has not ended")]
     Open(String),
 }
 

@@ -11,7 +11,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
         .install_recorder()?;
-    metrics::describe_counter!("cutover_deployments_total", "Deployments that have ended, by outcome");
+    metrics::describe_counter!("cutover_deployments_total", "Deployments that ended, by outcome");
     metrics::describe_counter!("cutover_switches_total", "Moves of the route by this daemon");
     metrics::describe_counter!("cutover_probes_total", "Probes of peers, by result");
     metrics::describe_gauge!("cutover_phase", "1 for the phase of the deployment that is running");

@@ -75,7 +75,7 @@ pub async fn serve(
         if journal.open_deployments().await?.is_empty() {
             return Err(ServeError::Broken(why.clone()));
         }
-        tracing::error!(why, "the configuration is refused; only deployments under way go on");
+        tracing::error!(why, "the configuration is refused; only unfinished deployments continue");
     }
     let socket = socket::bind(&config.daemon.socket, config.daemon.socket_mode)?;
     let mine = socket::identity(&config.daemon.socket);
@@ -101,7 +101,7 @@ pub async fn serve(
         () = stop => {}
         () = reload(&control, &mut reloads) => {}
     }
-    tracing::info!("ending; the next daemon goes on with what is under way");
+    tracing::info!("stopping; the next daemon resumes unfinished deployments");
     // Before the deployments are let go: the socket of the daemon that takes them up may be there right after.
     if mine.is_some() && socket::identity(&shown) == mine {
         let _ = fs::remove_file(&shown);
@@ -117,7 +117,7 @@ async fn reload<W>(control: &Control<W>, reloads: &mut mpsc::Receiver<Loaded>) {
         match control.reload(loaded) {
             Ok(()) => tracing::info!(file, groups, "the configuration was read again"),
             Err(error) => {
-                tracing::error!(file, %error, "the new configuration is refused, the old one stays");
+                tracing::error!(file, %error, "the new configuration is refused; the daemon keeps the old one");
             }
         }
     }
@@ -149,7 +149,7 @@ async fn serve_metrics(address: std::net::SocketAddr) -> Result<(), String> {
     );
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "metrics are not served any more");
+            tracing::error!(%error, "the metrics server has stopped");
         }
     });
     Ok(())

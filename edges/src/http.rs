@@ -56,7 +56,7 @@ pub enum HttpError {
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
     /// The request cannot be sent.
-    #[error("not a request: {0}")]
+    #[error("invalid request: {0}")]
     Request(#[from] http::Error),
 }
 

@@ -159,7 +159,7 @@ impl Module {
         }
         Err(match serde_json::from_slice::<Failure>(&answer.body) {
             Ok(failure) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
-            Err(_) => self.unrecognised(format!("status {}, and no JSON that says why", answer.status)),
+            Err(_) => self.unrecognised(format!("status {}without a JSON error", answer.status)),
         })
     }
 
@@ -176,13 +176,13 @@ impl Module {
     fn why(&self, error: ErrorBody) -> String {
         match (error.code, &self.token) {
             (ErrorCode::Unauthorized, Some(file)) => format!(
-                "the token of {} is not the one that nginx knows at {}: it must be the file that \
-                 \"cutover_api token_file=\" names there; a new token counts from the next reload of nginx on",
+                "nginx does not accept the token of {} at {}: it must be the file that \"cutover_api token_file=\" names there; \
+                 nginx reads a new token at its next reload",
                 file.shown(),
                 self.shown
             ),
             (ErrorCode::Unauthorized, None) => format!(
-                "{} asks for a token: set edge.{}.token_file to the file that \"cutover_api token_file=\" names there",
+                "{} requires a token: set edge.{}.token_file to the file that \"cutover_api token_file=\" names there",
                 self.shown, self.name
             ),
             _ => error.message,
@@ -195,7 +195,7 @@ impl Module {
 
     fn refusal(&self, answer: &Answer) -> ShiftError {
         let Ok(failure) = serde_json::from_slice::<Failure>(&answer.body) else {
-            let error = self.unrecognised(format!("status {}, and no JSON that says why", answer.status));
+            let error = self.unrecognised(format!("status {}without a JSON error", answer.status));
             return ShiftError::Unknown(error);
         };
         let code = failure.error.code;
@@ -273,7 +273,7 @@ impl Edge for Module {
 
     async fn shift(&self, group: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
         let Some(expected) = generation(expected) else {
-            return Err(ShiftError::Refused(format!("\"{expected}\" is no revision of nginx's")));
+            return Err(ShiftError::Refused(format!("\"{expected}\" is not a revision of nginx")));
         };
         let if_match = format!("\"{expected}\"");
         let headers = [("content-type", "application/json"), ("if-match", if_match.as_str())];

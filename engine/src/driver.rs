@@ -115,7 +115,12 @@ impl<W: World, J: Journal> Driver<W, J> {
     async fn go_on_after_panic(&mut self, panics: u32) -> Result<(), JournalError> {
         let id = &self.work.deployment.id;
         let phase = self.state.borrow().phase.name();
-        tracing::error!(deployment = id, phase, panics, "a panic, which is a bug: please report it");
+        tracing::error!(
+            deployment = id,
+            phase,
+            panics,
+            "panic in the driver; this is a bug, please report it"
+        );
         self.end_commands().await;
         if let Ok(Some(state)) = self.work.journal.state(id).await {
             self.state.send_replace(state);
@@ -163,7 +168,7 @@ impl<W: World, J: Journal> Driver<W, J> {
     async fn end_commands(&self) {
         let id = &self.work.deployment.id;
         if let Err(error) = self.work.world.end(id).await {
-            tracing::error!(deployment = id, error, "failed to look for commands left over");
+            tracing::error!(deployment = id, error, "failed to end leftover commands");
         }
     }
 
@@ -197,7 +202,7 @@ impl<W: World, J: Journal> Driver<W, J> {
                 let _ = request.reply.send(Ok(()));
             }
             Err(illegal) => {
-                let _ = request.reply.send(Err(illegal.to_string()));
+                let _ = request.reply.send(Err(format!("{} is not possible in this phase", illegal.event)));
             }
         }
         Ok(())
@@ -215,7 +220,7 @@ impl<W: World, J: Journal> Driver<W, J> {
                 Err(closed @ JournalError::Closed(_)) => return Err(closed),
                 Err(error) => {
                     if !std::mem::replace(&mut said, true) {
-                        tracing::error!(deployment = id, %error, "failed to write the journal; trying again and again");
+                        tracing::error!(deployment = id, %error, "failed to write the journal; retrying every second");
                         metrics::journal_fails(true);
                     }
                     tokio::time::sleep(JOURNAL_PAUSE).await;

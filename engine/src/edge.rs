@@ -125,7 +125,7 @@ pub enum EdgeError {
         why: String,
     },
     /// There are no credentials to send.
-    #[error("{subject} cannot be asked: {why}")]
+    #[error("no credentials for {subject}: {why}")]
     NoCredentials {
         /// What cannot be asked.
         subject: &'static str,
@@ -133,7 +133,7 @@ pub enum EdgeError {
         why: String,
     },
     /// The answer is not of the expected kind.
-    #[error("{subject} gave an unrecognised answer at {address}: {why}")]
+    #[error("{subject} gave an unexpected answer at {address}: {why}")]
     Unrecognised {
         /// What answered.
         subject: &'static str,
@@ -148,7 +148,7 @@ pub enum EdgeError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ShiftError {
     /// Another change came first: the group as it is.
-    #[error("the route has moved meanwhile: {}", .0.route())]
+    #[error("the route was moved in the meantime: {}", .0.route())]
     Moved(Box<Look>),
     /// Refused: the route is where it was.
     #[error("{0}")]

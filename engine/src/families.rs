@@ -36,7 +36,7 @@ impl fmt::Display for Families {
         let example = answers.as_ref().or(v4.first());
         write!(
             f,
-            "\"server {server}\" stands for {} and {}: if the application listens on one of them only, write that one into \
+            "\"server {server}\" resolves to {} and {}: if the application listens on only one of them, write that address into \
              nginx's configuration, as in \"server {}\", or set probe.require = \"one\"",
             v4.join(", "),
             v6.join(", "),
@@ -103,7 +103,7 @@ mod tests {
         let said = of_slot(&slot(&peers)).unwrap().to_string();
         assert!(said.contains("\"server 127.0.0.1:32021\""), "{said}");
         assert!(
-            said.starts_with("\"server localhost:32021\" stands for 127.0.0.1:32021 and [::1]:32021"),
+            said.starts_with("\"server localhost:32021\" resolves to 127.0.0.1:32021 and [::1]:32021"),
             "{said}"
         );
     }

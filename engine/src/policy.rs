@@ -195,7 +195,7 @@ impl Default for Drain {
 fn not_migrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
     let command = Option::<Command>::deserialize(deserializer)?;
     if command.as_ref().is_some_and(|command| command.nothing_applied.is_some()) {
-        return Err(de::Error::custom("\"nothing_applied\" goes with migrate only"));
+        return Err(de::Error::custom("\"nothing_applied\" is allowed in migrate only"));
     }
     Ok(command)
 }
@@ -219,14 +219,14 @@ fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
             )));
         }
         if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(de::Error::custom(format!("\"{name}\" is not a variable's name")));
+            return Err(de::Error::custom(format!("\"{name}\" is not a valid variable name")));
         }
         if value.contains('\0') {
-            return Err(de::Error::custom(format!("the value of \"{name}\" holds a zero byte")));
+            return Err(de::Error::custom(format!("the value of \"{name}\" contains a zero byte")));
         }
         if name.len() + 1 + value.len() >= MAX_STRING {
             return Err(de::Error::custom(format!(
-                "\"{name}\" has {} bytes with its value: no variable of a command may have {MAX_STRING}",
+                "\"{name}\" and its value have {} bytes: a variable of a command must be shorter than {MAX_STRING}",
                 name.len() + 1 + value.len()
             )));
         }

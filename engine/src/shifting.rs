@@ -55,7 +55,7 @@ pub trait Fit: Sync {
 pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fit: &impl Fit) -> Shifted {
     let ShiftRequest { group, shift, expected, .. } = request;
     let mut sent = false;
-    let mut last = Shifted::Uncertain("it was not tried".to_owned());
+    let mut last = Shifted::Uncertain("no attempt was made".to_owned());
     for _ in 0..request.tries {
         let look = match look_patiently(edge, group, request.patience).await {
             Ok(look) => look,

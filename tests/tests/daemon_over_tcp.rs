@@ -159,15 +159,12 @@ async fn an_error_names_the_file_of_an_unusable_token() {
     host.write("bm90IHRoZSByaWdodCBvbmU");
     for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
         let (code, said) = run(&daemon, verb);
-        assert!(
-            code == 1 && said.contains(&format!("the token of {file} is not the one that nginx knows")),
-            "{said}"
-        );
-        assert!(said.contains("a new token counts from the next reload of nginx on"), "{said}");
+        assert!(code == 1 && said.contains(&format!("nginx does not accept the token of {file}")), "{said}");
+        assert!(said.contains("nginx reads a new token at its next reload"), "{said}");
     }
     for (content, mode, why) in [
         ("", 0o600, "holds no token: expected one line of 16 to 4096"),
-        (TOKEN, 0o644, "can be read or written by others (mode 0644): make it 0600"),
+        (TOKEN, 0o644, "can be read or written by others (mode 0644): set its mode to 0600"),
     ] {
         fs::write(host.token(), content).unwrap();
         fs::set_permissions(host.token(), fs::Permissions::from_mode(mode)).unwrap();

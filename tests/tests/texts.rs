@@ -97,14 +97,14 @@ async fn control_characters_are_refused_before_anything_is_begun() {
         ("\t2", "\"\\t2\""),
     ] {
         let version = refused(&daemon, &["deploy", "shop", "--version", text]);
-        assert!(version.contains(&format!("version {shown} holds a control character")), "{version}");
+        assert!(version.contains(&format!("version {shown} contains a control character")), "{version}");
         let reason = refused(&daemon, &["switch", "shop", "--to", "green", "--reason", text]);
-        assert!(reason.contains(&format!("reason {shown} holds a control character")), "{reason}");
+        assert!(reason.contains(&format!("reason {shown} contains a control character")), "{reason}");
         let slot = refused(&daemon, &["switch", "shop", "--to", text]);
-        assert!(slot.contains(&format!("slot {shown} holds a control character")), "{slot}");
+        assert!(slot.contains(&format!("slot {shown} contains a control character")), "{slot}");
         for verb in ["deploy", "rollback", "abort", "status", "history"] {
             let group = refused(&daemon, &[verb, text]);
-            assert!(group.contains(&format!("group {shown} holds a control character")), "{group}");
+            assert!(group.contains(&format!("group {shown} contains a control character")), "{group}");
         }
     }
     let group = refused(&daemon, &["deploy", "my shop"]);

@@ -56,7 +56,7 @@ impl fmt::Display for Traffic {
             Self::Active => f.write_str("has the traffic"),
             Self::Share { percent } => write!(f, "has {percent} of the traffic"),
             Self::Fallback { trial } => {
-                write!(f, "takes the traffic back when the trial of slot \"{trial}\" ends badly")
+                write!(f, "takes the traffic back if the trial of slot \"{trial}\" fails")
             }
             Self::InFlight { requests, upgraded } => {
                 write!(f, "holds {}", held(*requests, *upgraded))
@@ -145,7 +145,7 @@ impl fmt::Display for RouteState {
             }
         }
         if let Some(trial) = &self.trial {
-            write!(f, ", on trial for \"{}\"", trial.fallback)?;
+            write!(f, ", on trial with fallback \"{}\"", trial.fallback)?;
         }
         write!(f, ", generation {}", self.generation)
     }
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(route.to_string(), "\"blue\" is active with 90 %, \"green\" has 10 %, generation 7");
         route.trial = Some(trial("green", "blue", TrialPhase::Armed));
         assert!(
-            route.to_string().ends_with("\"green\" has 10 %, on trial for \"blue\", generation 7"),
+            route.to_string().ends_with("\"green\" has 10 %, on trial with fallback \"blue\", generation 7"),
             "{route}"
         );
     }

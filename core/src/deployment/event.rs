@@ -83,7 +83,7 @@ pub enum Event {
 
 /// An event that makes no sense in a phase. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{event} does not fit a deployment that is {phase}")]
+#[error("{event} is not possible in phase {phase}")]
 pub struct Illegal {
     /// The phase's name.
     pub phase: &'static str,

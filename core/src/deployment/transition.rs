@@ -240,9 +240,14 @@ impl Plan {
                      back to, and traffic stays on \"{to}\""
                 );
                 match cause.kind.is_verdict() {
-                    true => stuck(format!("{reason}; mend the release and deploy it"), self.deploy_again()),
+                    true => {
+                        stuck(format!("{reason}; fix the release and deploy it again"), self.deploy_again())
+                    }
                     // Nothing is known against the release. The command brings the switch to disk.
-                    false => stuck(format!("{reason}; if it is good, confirm it"), self.switch_to(to)),
+                    false => stuck(
+                        format!("{reason}; if the new version is good, confirm the switch"),
+                        self.switch_to(to),
+                    ),
                 }
             }
             // Not judged for want of requests, and not worse than what there was: no reason to leave it.
@@ -252,7 +257,7 @@ impl Plan {
             (SwitchBack, Event::OldWorse(why)) => {
                 let (from, to) = (&self.from, &self.to);
                 let reason = format!(
-                    "{cause}; but slot \"{from}\" {why}; so traffic stays on \"{to}\"; mend the release and deploy it"
+                    "{cause}; but slot \"{from}\" {why}; so traffic stays on \"{to}\"; fix the release and deploy it again"
                 );
                 stuck(reason, self.deploy_again())
             }
@@ -260,13 +265,14 @@ impl Plan {
                 Some(retry) => at(SwitchBack, retry),
                 None => {
                     let (from, to) = (&self.from, &self.to);
-                    let reason =
-                        format!("{cause}; slot \"{from}\" is sick too, so traffic stays on \"{to}\": {why}");
+                    let reason = format!(
+                        "{cause}; slot \"{from}\" is not healthy either, so traffic stays on \"{to}\": {why}"
+                    );
                     match state.marks.as_ref().is_some_and(|marks| marks.old.healthy == 0) {
                         true => stuck(
                             format!(
-                                "{reason}; but before the switch it answered users, though it did not pass its probe \
-                                 then either: if it is there, go back without asking the probe"
+                                "{reason}; before the switch it answered users although it failed its probe, \
+                                 so if it still runs, force the switch back and ignore the probe"
                             ),
                             format!("{again} --force"),
                         ),

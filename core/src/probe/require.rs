@@ -47,9 +47,7 @@ impl fmt::Display for Require {
 
 /// It is none of the four.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{0}\" is not how many servers must be healthy: \"all\", \"majority\", \"one\", or \"1%\" to \"100%\""
-)]
+#[error("\"{0}\" is not a number of servers: expected \"all\", \"majority\", \"one\", or \"1%\" to \"100%\"")]
 pub struct BadRequire(String);
 
 impl FromStr for Require {
@@ -121,7 +119,7 @@ mod tests {
         }
         for text in ["", "All", "most", "0%", "101%", "80", "-1%", "+5%", "8O%", "%", "999999%"] {
             let error = text.parse::<Require>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("\"{text}\" is not how many")), "{error}");
+            assert!(error.starts_with(&format!("\"{text}\" is not a number of")), "{error}");
         }
     }
 }

@@ -65,7 +65,7 @@ async fn a_deployment_and_its_events() {
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let first = events.first().unwrap();
     assert_eq!((first["phase"].as_str(), first["group"].as_str()), (Some("migrating"), Some("shop")));
-    assert!(first["message"].as_str().unwrap().contains("asked by uid 7"), "{first}");
+    assert!(first["message"].as_str().unwrap().contains("requested by uid 7"), "{first}");
     let last = events.last().unwrap();
     assert_eq!((&last["outcome"], &last["exit_code"]), (&json!("completed"), &json!(0)));
     assert_eq!(last["phase"], "warm");

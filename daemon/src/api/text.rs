@@ -33,7 +33,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeploymentId {
 async fn in_path<S: Send + Sync>(parts: &mut Parts, state: &S, what: Text) -> Result<String, Response> {
     let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|bad| {
         let status = StatusCode::BAD_REQUEST;
-        refused(status, "bad_text", format!("the {what} of the path cannot be read: {}", bad.body_text()))
+        refused(status, "bad_text", format!("the {what} in the path cannot be read: {}", bad.body_text()))
     })?;
     what.check(text).map_err(|bad| Refusal::from(bad).into_response())
 }

@@ -14,12 +14,12 @@ pub fn check_running(path: &Path, digest: Digest, running: &ConfigurationStatus)
     }
     let warning = if same_file(file, path) {
         format!(
-            "the running daemon has another configuration than {}: it read the file at {read}; to have it read again, type: \
+            "{} has changed since the running daemon read it at {read}; to reload it, type: \
              systemctl reload cutover, or send SIGHUP to the daemon",
             path.display()
         )
     } else {
-        format!("the running daemon has another file: {}, read at {read}", file.display())
+        format!("the running daemon uses another file: {}, read at {read}", file.display())
     };
     Some(Finding::Warning(warning))
 }

@@ -32,12 +32,12 @@ pub enum ClientError {
     },
     /// It may be there, and not for this user.
     #[error(
-        "this user may not use the daemon's socket {}; run it as root or as the daemon's user, or see daemon.socket_mode",
+        "this user may not use the daemon's socket {}; run the command as root or as the daemon's user, or see daemon.socket_mode",
         .0.display()
     )]
     Closed(PathBuf),
     /// It went away while it was asked.
-    #[error("the daemon went away before it had answered: {0}; see `cutover status`")]
+    #[error("the connection to the daemon was lost before it answered: {0}; see `cutover status`")]
     Lost(HttpError),
     /// It refused.
     #[error("{0}")]
@@ -49,10 +49,7 @@ pub enum ClientError {
     #[error("the daemon's answer cannot be read: {0}")]
     Unrecognised(String),
     /// The wait for it was too long.
-    #[error(
-        "the daemon was away for {} s, in the middle of deployment \"{deployment}\"; see `cutover history`",
-        patience.as_secs()
-    )]
+    #[error("the daemon did not answer for {} s during deployment \"{deployment}\"; see `cutover history`", patience.as_secs())]
     Gone {
         /// What was followed.
         deployment: String,

@@ -13,16 +13,16 @@ use cutover_core::name::in_path;
 pub(super) struct Deploy {
     /// The group, as in [group.NAME]
     group: String,
-    /// What the commands get as CUTOVER_VERSION
+    /// The version; the commands receive it as CUTOVER_VERSION
     #[arg(long, default_value = "")]
     version: String,
     /// The slot to deploy to [default: one that has no traffic]
     #[arg(long, value_name = "SLOT")]
     to: Option<String>,
-    /// Return as soon as it has begun
+    /// Return as soon as the deployment has begun
     #[arg(long)]
     detach: bool,
-    /// Print one event a line, as JSON
+    /// Print one JSON event per line
     #[arg(long)]
     json: bool,
 }

@@ -13,10 +13,10 @@ use cutover_core::name::in_path;
 pub(super) struct History {
     /// The group [default: all]
     group: Option<String>,
-    /// How many deployments and switches by hand, the last first
+    /// Maximum number of entries; the newest comes first
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Print one deployment or switch a line, as JSON
+    /// Print one JSON deployment or switch per line
     #[arg(long)]
     json: bool,
 }
@@ -63,7 +63,7 @@ fn deployment_line(one: &DeploymentStatus) -> String {
 
 fn switch_line(one: &SwitchStatus) -> String {
     format!(
-        "{}  {:<28} {:<12} {} -> {}  {:<11} {}, asked by {}",
+        "{}  {:<28} {:<12} {} -> {}  {:<11} {}, requested by {}",
         one.switched,
         one.group,
         "",

@@ -12,7 +12,7 @@ use cutover_core::name::in_path;
 pub(super) struct Rollback {
     /// The group
     group: String,
-    /// Print one event a line, as JSON
+    /// Print one JSON event per line
     #[arg(long)]
     json: bool,
 }

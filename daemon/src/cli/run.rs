@@ -13,9 +13,9 @@ use cutover_core::name::in_path;
 pub(super) struct Run {
     /// The group
     group: String,
-    /// Which command of its last deployment
+    /// The command of its last deployment
     command: Rerun,
-    /// Take an earlier deployment than the last: to revert a migration that it left in the database
+    /// Use this earlier deployment instead of the last, to revert a migration that it left in the database
     #[arg(long, value_name = "ID")]
     deployment: Option<String>,
 }
@@ -26,7 +26,7 @@ impl Run {
         let request = RunRequest { command: self.command, deployment: self.deployment };
         let done: Accepted =
             client.post_and_wait(&format!("/v1/groups/{}/run", in_path(&self.group)), &request).await?;
-        writeln!(io::stdout(), "{} of deployment {} has succeeded", self.command.as_str(), done.deployment)?;
+        writeln!(io::stdout(), "{} of deployment {} succeeded", self.command.as_str(), done.deployment)?;
         Ok(0)
     }
 }

@@ -12,7 +12,7 @@ use crate::config::{ConfigError, Loaded};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// How the log is written; its level is that of CUTOVER_LOG, else info
+    /// The format of the log; CUTOVER_LOG sets its level [default level: info]
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
@@ -63,7 +63,7 @@ impl Serve {
                         let _ = send.send(loaded).await;
                     }
                     Err(error) => {
-                        tracing::error!(%error, "the new configuration is refused, the old one stays")
+                        tracing::error!(%error, "the new configuration is refused; the daemon keeps the old one")
                     }
                 }
             }

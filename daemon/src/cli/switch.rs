@@ -13,13 +13,13 @@ use cutover_core::name::in_path;
 pub(super) struct Switch {
     /// The group
     group: String,
-    /// The slot that shall have the traffic
+    /// The slot to switch to
     #[arg(long, value_name = "SLOT")]
     to: String,
-    /// Why, for nginx's log
+    /// The reason, for nginx's log and the history
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Switch although the slot is not healthy
+    /// Probe the slot, but switch even if it is not healthy
     #[arg(long)]
     force: bool,
 }
@@ -27,11 +27,8 @@ pub(super) struct Switch {
 impl Switch {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         if self.force {
-            let _ = writeln!(
-                io::stderr(),
-                "cutover: warning: switching by force: \"{}\" may not be healthy",
-                self.to
-            );
+            let _ =
+                writeln!(io::stderr(), "cutover: warning: --force: slot \"{}\" may not be healthy", self.to);
         }
         let client = place.client()?;
         let request = SwitchRequest { to: self.to, reason: self.reason, force: self.force };

@@ -34,7 +34,7 @@ fn admin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AdminAddress, D::
     match address.and_then(|address| address.parse::<SocketAddr>().ok()) {
         Some(address) if address.ip().is_loopback() => Ok(AdminAddress::Tcp(address)),
         Some(_) => Err(de::Error::custom(format!(
-            "\"{text}\" is not a loopback address: the admin API has no other protection there"
+            "\"{text}\" is not a loopback address: over plain HTTP the admin API must stay on this host"
         ))),
         None => Err(de::Error::custom(format!(
             "\"{text}\" is neither \"unix:/PATH\" nor \"http://127.0.0.1:PORT\""

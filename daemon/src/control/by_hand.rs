@@ -82,7 +82,7 @@ impl<W: World> Control<W> {
                     group,
                     slot = wanted.to,
                     why,
-                    "switching by force to a slot that is not healthy"
+                    "switching to a slot that is not healthy, as --force demands"
                 );
             }
             Err(why) => return Err(Refusal::Sick { slot: wanted.to, why }),
@@ -106,7 +106,7 @@ impl<W: World> Control<W> {
                 asked_by: wanted.asked_by.clone(),
             };
             if let Err(error) = self.journal.switched(switch).await {
-                tracing::warn!(group, %error, "failed to write the switch down");
+                tracing::warn!(group, %error, "failed to record the switch");
             }
             if let Some(running) = live(&current).await {
                 // It sees for itself that the route has moved, should it not get to hear this.

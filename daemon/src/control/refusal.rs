@@ -14,7 +14,7 @@ use crate::journal::JournalError;
 pub enum Refusal {
     /// The configuration is broken, and nothing new is begun with it.
     #[error(
-        "{}: nothing new is begun until it is mended and read again, as by: systemctl reload cutover; {why}",
+        "{}: no deployment can begin until it is fixed and reloaded, as by systemctl reload cutover; {why}",
         file.display()
     )]
     BrokenConfiguration {
@@ -52,7 +52,7 @@ pub enum Refusal {
         known: Vec<String>,
     },
     /// A deployment into a slot that users' requests go to, or may at any moment.
-    #[error("slot \"{slot}\" of group \"{group}\" {traffic}, so it is not started anew; {helps}")]
+    #[error("slot \"{slot}\" of group \"{group}\" {traffic}, so nothing is deployed to it; {helps}")]
     HasTraffic {
         /// The slot.
         slot: String,
@@ -64,7 +64,7 @@ pub enum Refusal {
         helps: String,
     },
     /// A deployment into a slot whose servers have users of another group.
-    #[error("slot \"{slot}\" {shared}: to start or stop one is to start or stop both; {}", apart(helps.as_deref()))]
+    #[error("slot \"{slot}\" {shared}: a command that starts or stops one affects both; {}", apart(helps.as_deref()))]
     Shared {
         /// The slot.
         slot: String,
@@ -75,7 +75,7 @@ pub enum Refusal {
     },
     /// A deployment into a slot whose servers another deployment works on.
     #[error(
-        "slot \"{slot}\" shares servers with group \"{group}\", whose deployment \"{id}\" is not over: wait for its end"
+        "slot \"{slot}\" shares servers with group \"{group}\", whose deployment \"{id}\" has not ended: wait until it ends"
     )]
     SharedBusy {
         /// The slot.
@@ -86,7 +86,10 @@ pub enum Refusal {
         id: String,
     },
     /// A deployment into the slot that has the traffic.
-    #[error("slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another one{}", to_standby(group, standby.as_deref()))]
+    #[error(
+        "slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another slot{}",
+        to_standby(group, standby.as_deref())
+    )]
     Active {
         /// The slot.
         slot: String,
@@ -99,7 +102,7 @@ pub enum Refusal {
     #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
     NoStandby(String),
     /// A deployment that needs what the edge cannot do.
-    #[error("edge \"{edge}\" {missing}: it cannot carry this deployment")]
+    #[error("edge \"{edge}\" {missing}, so this deployment is not possible")]
     Unable {
         /// The edge.
         edge: String,
@@ -107,7 +110,7 @@ pub enum Refusal {
         missing: &'static str,
     },
     /// A deployment is under way.
-    #[error("deployment \"{id}\" is {phase}: wait for its end{}", or_abort(phase))]
+    #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or_abort(phase))]
     Busy {
         /// Which.
         id: String,
@@ -129,7 +132,7 @@ pub enum Refusal {
     NothingToAbort(String),
     /// An abort after the end.
     #[error(
-        "deployment \"{id}\" is completed; to get the version before it back: cutover rollback {}",
+        "deployment \"{id}\" is completed; to go back to the version before it: cutover rollback {}",
         quoted(group)
     )]
     AlreadyCompleted {
@@ -147,7 +150,7 @@ pub enum Refusal {
         group: String,
     },
     /// A rollback with nothing warm.
-    #[error("group \"{group}\" has no version that is still warm; {}", instead(group, previous.as_deref(), up.as_deref()))]
+    #[error("group \"{group}\" has no warm version to go back to; {}", instead(group, previous.as_deref(), up.as_deref()))]
     NoWayBack {
         /// The group.
         group: String,
@@ -178,7 +181,7 @@ pub enum Refusal {
     },
     /// Known before anything is begun.
     #[error(
-        "edge.{edge}.admin \"{admin}\": over TCP nobody deploys or switches without a token: set \
+        "edge.{edge}.admin \"{admin}\": over TCP a deployment or a switch needs a token: set \
          edge.{edge}.token_file to the file that \"cutover_api token_file=\" names in nginx, or use \"unix:/PATH\""
     )]
     ReadsOnly {
@@ -228,7 +231,7 @@ pub enum Refusal {
         later: String,
     },
     /// A command again, while one is run again.
-    #[error("{which} of group \"{group}\" is being run again: wait for its end")]
+    #[error("{which} of group \"{group}\" is running again: wait until it ends")]
     Rerunning {
         /// The group.
         group: String,
@@ -267,7 +270,7 @@ pub enum Refusal {
         why: String,
     },
     /// The edge has stopped answering in the middle of it.
-    #[error("it is not known whether the traffic has moved: {why}; see: cutover status {}", quoted(group))]
+    #[error("the traffic may or may not have moved: {why}; see: cutover status {}", quoted(group))]
     SwitchUnknown {
         /// The group.
         group: String,
@@ -309,7 +312,7 @@ fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
         }
         None => {
             format!(
-                "to get one back: cutover deploy {group} --version {}",
+                "to deploy an earlier version again: cutover deploy {group} --version {}",
                 previous.map_or("VERSION".to_owned(), quoted)
             )
         }
@@ -322,12 +325,12 @@ fn or_abort(phase: &str) -> &'static str {
 }
 
 fn to_standby(group: &str, standby: Option<&str>) -> String {
-    let deploy = |slot| format!(", as in: cutover deploy {} --to {}", quoted(group), quoted(slot));
+    let deploy = |slot| format!(", for example: cutover deploy {} --to {}", quoted(group), quoted(slot));
     standby.map(deploy).unwrap_or_default()
 }
 
 fn apart(helps: Option<&str>) -> String {
-    let apart = "give each servers of its own";
+    let apart = "give each slot servers of its own";
     match helps {
         Some(helps) => format!("move the other group away first: {helps}; or {apart}"),
         None => apart.to_owned(),
@@ -337,7 +340,7 @@ fn apart(helps: Option<&str>) -> String {
 impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Open(id) => Self::Busy { id, phase: "not over".to_owned() },
+            JournalError::Open(id) => Self::Busy { id, phase: "not finished".to_owned() },
             error => Self::Journal(error),
         }
     }

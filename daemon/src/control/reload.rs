@@ -10,7 +10,7 @@ use crate::config::{Config, Loaded};
 
 /// Why a new configuration is refused. The old one stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{section} has changed, which takes a restart of the daemon")]
+#[error("{section} has changed, so the daemon must be restarted")]
 pub struct NeedsRestart {
     section: String,
 }

@@ -21,11 +21,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Rerun {
-    /// Undo the migration of a deployment that did not go through
+    /// Undo the migration of a deployment that did not complete
     Revert,
-    /// Stop the slot of a version that did not go through
+    /// Stop the new slot of a deployment that did not complete
     Teardown,
-    /// Stop the slot of the version before the one that is live
+    /// Stop the old slot of a completed deployment
     Decommission,
 }
 
@@ -91,7 +91,7 @@ impl<W: World> Control<W> {
                 let (id, name) = (running.id.clone(), phase.name().to_owned());
                 return Err(match phase {
                     Phase::Warm { .. } => {
-                        let why = "what it has left is run when the warm window is over".to_owned();
+                        let why = "its commands can be run again when the warm window is over".to_owned();
                         Refusal::Unfit { id, phase: name, why }
                     }
                     _ => Refusal::Busy { id, phase: name },

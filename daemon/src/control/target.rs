@@ -54,7 +54,7 @@ impl<W: World> Control<W> {
         let warm = self.warm(current).await?;
         let mut gives_up = gives_up(&target, warm.as_ref(), policy);
         if let Some((shared, held)) = shared.and_then(|shared| Some((shared.group, shared.traffic.held()?))) {
-            gives_up.push(format!("{held} of group \"{shared}\" will be cut"));
+            gives_up.push(format!("{held} of group \"{shared}\" will be cut off"));
         }
         Ok(Chosen { from, gives_up, to: target.slot, served })
     }
@@ -117,7 +117,7 @@ impl<W: World> Control<W> {
         if seen.standby().is_none_or(|standby| standby.name != slot)
             && let Err(error) = self.world.stand_by(group, &slot).await
         {
-            tracing::debug!(group, slot, %error, "previews of the standby reach another slot");
+            tracing::debug!(group, slot, %error, "failed to direct previews of the standby to this slot");
         }
     }
 
@@ -192,7 +192,7 @@ fn gives_up(target: &Target, warm: Option<&(String, String)>, policy: &Policy) -
         });
     }
     let cuts = target.cuts.as_ref().filter(|_| policy.starts_or_stops()).and_then(Traffic::held);
-    clauses.extend(cuts.map(|held| format!("{held} will be cut")));
+    clauses.extend(cuts.map(|held| format!("{held} will be cut off")));
     clauses
 }
 
@@ -212,7 +212,7 @@ fn refusal(seen: &Seen, why: NoTarget) -> Refusal {
                 // Which one is the better version nobody knows yet: that is what the trial is for.
                 Traffic::Fallback { .. } => {
                     format!(
-                        "to end the trial: {}; or, if that is the bad one: {}",
+                        "to end the trial: {}; or, if that version is bad: {}",
                         switch(active),
                         switch(&slot)
                     )

@@ -386,12 +386,12 @@ async fn what_was_read_once_and_for_all_is_refused() {
     let mut new = loaded();
     new.config.daemon.state = "/elsewhere".into();
     let refused = bench.control.reload(new).unwrap_err().to_string();
-    assert_eq!(refused, "[daemon] has changed, which takes a restart of the daemon");
+    assert_eq!(refused, "[daemon] has changed, so the daemon must be restarted");
     let mut new = loaded();
     new.config.edge.1.admin = AdminAddress::Unix("/elsewhere".into());
     new.config.group.clear();
     let refused = bench.control.reload(new).unwrap_err().to_string();
-    assert_eq!(refused, "[edge.nginx] has changed, which takes a restart of the daemon");
+    assert_eq!(refused, "[edge.nginx] has changed, so the daemon must be restarted");
     bench.deploy("2").await.unwrap();
 }
 

@@ -31,7 +31,9 @@ pub enum Text {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadText {
     /// It would break lines of a log, or reach a terminal or a command that takes it for something else.
-    #[error("{what} {shown} holds a control character: expected one line of text, without tabs and escapes")]
+    #[error(
+        "{what} {shown} contains a control character: expected one line of text, without tabs and escapes"
+    )]
     ControlCharacter {
         /// What for.
         what: Text,
@@ -40,7 +42,7 @@ pub enum BadText {
     },
     /// No command could be told.
     #[error(
-        "version {shown} has {length} bytes: expected at most {MAX_VERSION}, or no command can be told it"
+        "version {shown} has {length} bytes: at most {MAX_VERSION} fit into the environment of a command"
     )]
     TooLong {
         /// Its begin, in quotes.
@@ -109,7 +111,7 @@ mod tests {
             for what in [Text::Group, Text::Slot, Text::Deployment, Text::Version, Text::Reason] {
                 let said = what.check(text.to_owned()).unwrap_err().to_string();
                 assert!(
-                    said.starts_with(&format!("{what} {shown} holds a control character: expected")),
+                    said.starts_with(&format!("{what} {shown} contains a control character: expected")),
                     "{said}"
                 );
             }
@@ -124,7 +126,7 @@ mod tests {
         for what in [Text::Version, Text::Reason] {
             let said = what.check("1\u{202e}2".to_owned()).unwrap_err().to_string();
             assert!(
-                said.starts_with(&format!("{what} \"1\\u{{202e}}2\" holds a control character")),
+                said.starts_with(&format!("{what} \"1\\u{{202e}}2\" contains a control character")),
                 "{said}"
             );
         }
@@ -137,7 +139,7 @@ mod tests {
         assert_eq!(Text::Version.check(longest.clone()), Ok(longest.clone()));
         let said = Text::Version.check(format!("{longest}x")).unwrap_err().to_string();
         assert!(
-            said.contains(&format!("has {} bytes: expected at most {MAX_VERSION}", MAX_VERSION + 1)),
+            said.contains(&format!("has {} bytes: at most {MAX_VERSION} fit", MAX_VERSION + 1)),
             "{said}"
         );
         assert_eq!(Text::Reason.check(longest), Ok("é".repeat(200)));

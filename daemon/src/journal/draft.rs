@@ -23,13 +23,14 @@ pub(super) fn make(path: &Path) -> Result<(), JournalError> {
     let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     if let Some(left) = left_behind(path) {
         return Err(unrecognised(format!(
-            "is missing, but \"{}\" is there, with records that belong to it: put it back, or move that file away to begin anew",
+            "is missing, but \"{}\" exists and holds records of it: restore the journal, or move that file \
+             away to start with an empty one",
             left.display()
         )));
     }
     let failed = |error: io::Error| {
         unrecognised(format!(
-            "cannot be made: {error}; daemon.state must be a folder that the daemon's user can write"
+            "cannot be created: {error}; daemon.state must be a folder that the daemon's user can write"
         ))
     };
     let draft = beside(path, ".new");

@@ -20,10 +20,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     match fs::metadata(path) {
         Ok(file) if file.len() == 0 => return Err(damaged(path, "it is empty")),
-        Ok(_) if is_cut_off(path) => return Err(damaged(path, "it is cut off")),
+        Ok(_) if is_cut_off(path) => return Err(damaged(path, "it is truncated")),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
-            return Err(unrecognised("is a link to a file that is not there".to_owned()));
+            return Err(unrecognised("is a symbolic link to a missing file".to_owned()));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => draft::make(path)?,
         Err(error) => return Err(unrecognised(format!("cannot be opened: {error}"))),
@@ -74,7 +74,7 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
         }
         (APPLICATION_ID, other) => {
             let next = if other < VERSION {
-                "let the daemon that wrote it end its deployments, then move the file away"
+                "let the daemon that wrote it finish its deployments, then move the file away"
             } else {
                 "start the daemon that wrote it, or a newer one"
             };
@@ -82,7 +82,7 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
                 "has format version {other}, this daemon reads version {VERSION}: {next}"
             )))
         }
-        _ => Err(unrecognised("is a database, but not a journal of cutover".to_owned())),
+        _ => Err(unrecognised("is a database, but not a journal of Cutover".to_owned())),
     }
 }
 
@@ -95,8 +95,8 @@ fn failed(path: &Path, source: rusqlite::Error) -> JournalError {
 
 fn damaged(path: &Path, why: &str) -> JournalError {
     let what = format!(
-        "is damaged: {why}; move it away, with the files beside it that have its name and end with -wal and -shm; then put a \
-         backup in its place, or begin anew without one"
+        "is damaged: {why}; move it away together with its -wal and -shm files; then restore a backup, or start with an \
+         empty journal"
     );
     JournalError::Unrecognised { path: path.to_owned(), what }
 }

@@ -39,7 +39,7 @@ impl Reserve {
         if !full || fs::remove_file(&self.0).is_err() {
             return false;
         }
-        tracing::error!(reserve = %self.0.display(), %error, "the journal's disk is full: the reserve is given up");
+        tracing::error!(reserve = %self.0.display(), %error, "the journal's disk is full; the reserve was deleted to make room");
         true
     }
 
@@ -50,7 +50,7 @@ impl Reserve {
         }
         if let Err(error) = self.write() {
             let _ = fs::remove_file(&self.0);
-            tracing::warn!(reserve = %self.0.display(), %error, "failed to keep room for the journal");
+            tracing::warn!(reserve = %self.0.display(), %error, "failed to write the journal's reserve");
         }
     }
 

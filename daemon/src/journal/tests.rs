@@ -99,7 +99,7 @@ async fn another_database_is_refused() {
     let path = folder.path().join("journal.sqlite");
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE precious (a)").unwrap();
     let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
-    assert!(error.ends_with("is a database, but not a journal of cutover"), "{error}");
+    assert!(error.ends_with("is a database, but not a journal of Cutover"), "{error}");
     std::fs::write(&path, "x".repeat(10_000)).unwrap();
     let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("not a database"), "{error}");
@@ -110,7 +110,9 @@ async fn another_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(SqliteJournal::open(folder.path()).unwrap());
     let path = folder.path().join("journal.sqlite");
-    for (version, next) in [(1, "let the daemon that wrote it end"), (3, "start the daemon that wrote it")] {
+    for (version, next) in
+        [(1, "let the daemon that wrote it finish its deployments"), (3, "start the daemon that wrote it")]
+    {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
         let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
         let said = format!("has format version {version}, this daemon reads version 2: {next}");

@@ -20,7 +20,7 @@ impl SqliteJournal {
             let Err(JournalError::Unreadable { deployment, why }) = row::parse_entry(raw) else { continue };
             let reason = format!("its record cannot be read by this version of cutover: {why}");
             let next = "cutover status".to_owned();
-            let message = format!("stuck: {reason}; next, type: {next}");
+            let message = format!("{reason}; next, type: {next}");
             let phase = Phase::Stuck { reason, next };
             let state = State { phase, migrated: false, provisioned: false, abort: None, marks: None };
             let id = deployment.clone();
@@ -41,7 +41,7 @@ pub(super) fn readable(rows: Vec<row::Raw>) -> Vec<Entry> {
     let entries = rows.into_iter().map(row::parse_entry);
     let said = entries.inspect(|entry| {
         if let Err(error) = entry {
-            tracing::warn!(%error, "a deployment is left out");
+            tracing::warn!(%error, "a deployment cannot be read and is left out");
         }
     });
     said.flatten().collect()

@@ -21,7 +21,7 @@ pub(super) fn bind(path: &Path, mode: Mode) -> Result<UnixListener, ServeError> 
     fs::create_dir_all(folder).map_err(failed)?;
     match fs::symlink_metadata(path) {
         Ok(there) if !there.file_type().is_socket() => {
-            return Err(failed(io::Error::other("something that is not a socket lies there")));
+            return Err(failed(io::Error::other("it exists and is not a socket")));
         }
         Ok(_) if UnixStream::connect(path).is_ok() => {
             return Err(ServeError::SocketInUse(path.to_owned()));

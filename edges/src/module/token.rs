@@ -14,7 +14,7 @@ use cutover_core::token::{self, BadFile, Facts};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-/// Why there is no token. Text completes "nginx cannot be asked: ..".
+/// Why there is no token. The text completes "no credentials for nginx: ..".
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{key} \"{}\" {why}", path.display())]
 pub struct TokenError {
@@ -133,7 +133,11 @@ mod tests {
         for (content, mode, said) in [
             ("", 0o600, "holds no token: expected one line of 16 to 4096"),
             ("secretsecretsecret two", 0o600, "holds no token"),
-            ("secretsecretsecret", 0o644, "can be read or written by others (mode 0644): make it 0600"),
+            (
+                "secretsecretsecret",
+                0o644,
+                "can be read or written by others (mode 0644): set its mode to 0600",
+            ),
         ] {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

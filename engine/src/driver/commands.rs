@@ -23,7 +23,7 @@ impl<W: World, J: Journal> Work<W, J> {
         match asked {
             Ok(Some(Obstacle::Routed(why))) => return Event::RouteMoved(why),
             Ok(Some(Obstacle::Held(_)) | None) => {}
-            Err(why) => return Event::MigrateFailed(format!("migrate was not begun: {why}")),
+            Err(why) => return Event::MigrateFailed(format!("migrate was not started: {why}")),
         }
         let job = job_for_new(&self.deployment, "migrate", migrate);
         let done = self.world.run(&job).await;
@@ -36,7 +36,7 @@ impl<W: World, J: Journal> Work<W, J> {
             Ok(()) => Event::Migrated,
             Err(failed) => {
                 let reason = failed.reason;
-                Event::MigrateFailed(format!("{reason}; the database may hold a part of the migration"))
+                Event::MigrateFailed(format!("{reason}; the migration may be partly applied"))
             }
         }
     }
@@ -113,7 +113,7 @@ impl<W: World, J: Journal> Work<W, J> {
         if let Err(failed) = &done
             && failed.tail.lines().count() > 1
         {
-            self.note(phase, &format!("the end of what {name} wrote:\n{}", failed.tail)).await;
+            self.note(phase, &format!("last output of {name}:\n{}", failed.tail)).await;
         }
         done
     }
@@ -124,8 +124,7 @@ impl<W: World, J: Journal> Work<W, J> {
             Ok(None) => None,
             Ok(Some(Obstacle::Routed(why))) => Some(Event::RouteMoved(why)),
             Ok(Some(Obstacle::Held(held))) => {
-                self.note(phase, &format!("slot \"{slot}\" {held}: stopping it cuts off what it holds"))
-                    .await;
+                self.note(phase, &format!("slot \"{slot}\" {held}, which the stop cuts off")).await;
                 None
             }
             Err(why) => Some(Event::StepFailed(why)),

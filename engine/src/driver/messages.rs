@@ -13,7 +13,7 @@ pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State
     let plan = &deployment.plan;
     let price = if gives_up.is_empty() { String::new() } else { format!("; {}", gives_up.join(", ")) };
     format!(
-        "deploying version \"{}\" to slot \"{}\" while \"{}\" has the traffic, asked by {}{price}; {}",
+        "deploying version \"{}\" to slot \"{}\" while \"{}\" has the traffic, requested by {}{price}; {}",
         deployment.version,
         plan.to,
         plan.from,
@@ -32,7 +32,7 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
     let plan = &deployment.plan;
     let end = match &next.phase {
         Phase::Warm { .. } if next.has_nothing_before() => {
-            format!("version \"{}\" is live; there was none before it", deployment.version)
+            format!("version \"{}\" is live; there was no version before it", deployment.version)
         }
         Phase::Warm { until } => {
             let until = rfc3339(*until);
@@ -44,16 +44,16 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
         Phase::Completed { note: None } => "done".to_owned(),
         Phase::Completed { note: Some(note) } => format!("done, but {note}"),
         Phase::Failed(cause) if cause.kind == CauseKind::RouteMoved => {
-            format!("failed: {cause}; this deployment has moved no traffic{}", database(deployment, next))
+            format!("{cause}; this deployment has moved no traffic{}", database(deployment, next))
         }
         Phase::Failed(cause) => {
-            format!("failed: {cause}; no traffic has moved{}", database(deployment, next))
+            format!("{cause}; no traffic has moved{}", database(deployment, next))
         }
         Phase::RolledBack(cause) => {
             format!("rolled back to slot \"{}\": {cause}{}", plan.from, database(deployment, next))
         }
-        Phase::Stuck { reason, next } if next.is_empty() => format!("stuck: {reason}"),
-        Phase::Stuck { reason, next } => format!("stuck: {reason}; next, type: {next}"),
+        Phase::Stuck { reason, next } if next.is_empty() => reason.clone(),
+        Phase::Stuck { reason, next } => format!("{reason}; next, type: {next}"),
         _ => begin(next),
     };
     // The reason of an end is often what has just happened: it is said once.
@@ -67,7 +67,7 @@ fn database(deployment: &Deployment, state: &State) -> String {
     }
     match deployment.policy.revert {
         Some(_) => format!(
-            "; the database keeps its migration, since users {} with it; to revert it, type: cutover run {} revert",
+            "; the database keeps its migration, because users {} data with it; to revert it, type: cutover run {} revert",
             if matches!(state.phase, Phase::Failed(_)) { "may have written" } else { "have written" },
             quoted(&deployment.plan.group)
         ),
@@ -78,7 +78,7 @@ fn database(deployment: &Deployment, state: &State) -> String {
 /// What is done now.
 fn begin(state: &State) -> String {
     match &state.phase {
-        Phase::Migrating if state.abort.is_some() => "letting the migration end first",
+        Phase::Migrating if state.abort.is_some() => "waiting for the migration to end",
         Phase::Migrating => "migrating the database",
         Phase::Provisioning => "starting the new version",
         Phase::Probing { .. } => "waiting until it is healthy",
@@ -86,7 +86,7 @@ fn begin(state: &State) -> String {
         Phase::Switching(Store::Reading) => "reading the route",
         Phase::Switching(Store::Storing) => "probing once more and switching",
         Phase::Soaking { .. } => "watching it under real traffic",
-        Phase::Draining { .. } => "waiting for requests on the old version",
+        Phase::Draining { .. } => "waiting for requests on the old version to end",
         Phase::Decommissioning(_) => "stopping the old version",
         Phase::TearingDown { step: TeardownStep::Revert, .. }
         | Phase::RollingBack { step: RollbackStep::Revert, .. } => "reverting the database",
@@ -96,7 +96,7 @@ fn begin(state: &State) -> String {
             "probing the old version and switching back"
         }
         Phase::RollingBack { step: RollbackStep::Drain { .. }, .. } => {
-            "waiting for requests on the new version"
+            "waiting for requests on the new version to end"
         }
         phase => phase.name(),
     }
@@ -116,9 +116,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::RouteRead(Marks { edges, old }) => {
             let revision = shown(edges.values().map(|mark| &mark.expected));
             let way_back = match old {
-                old if !old.was_there() => {
-                    ", and no healthy server: there will be nothing to go back to".to_owned()
-                }
+                old if !old.was_there() => ", but has no healthy server, so there is no way back".to_owned(),
                 Old { healthy, servers, .. } if healthy < servers => {
                     format!(", {healthy} of its {servers} servers healthy")
                 }
@@ -143,18 +141,18 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::Reverted => "the database is reverted".to_owned(),
         Event::TornDown => "the new version is stopped".to_owned(),
         Event::Supersede => "another deployment or switch takes over".to_owned(),
-        Event::SwitchUncertain(why) => format!("the switch is not certain: {why}"),
         Event::SoakBad(why) => format!("soak failed: {why}"),
         Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
         Event::Abort(why) if !before.phase.is_final() => why.clone(),
         Event::RouteMoved(moved) => moved.to_string(),
         Event::TakenBack(by) => format!("the {by} of the last change took the traffic back"),
-        Event::StepFailed(why) => format!("it did not work: {why}"),
+        Event::StepFailed(why) => format!("the step failed: {why}"),
         Event::MigrateFailed(why)
         | Event::ProvisionFailed(why)
         | Event::NotReady(why)
         | Event::SmokeFailed(why)
         | Event::NotSwitched(why)
+        | Event::SwitchUncertain(why)
         | Event::SoakBlind(why)
         | Event::DrainTimedOut(why)
         | Event::OldSick(why)

@@ -58,7 +58,7 @@ impl<W: World, J: Journal> Work<W, J> {
             return;
         }
         if let Err(error) = self.world.stand_by(&group.name, slot).await {
-            tracing::warn!(deployment = self.deployment.id, %error, "previews of the standby reach another slot");
+            tracing::warn!(deployment = self.deployment.id, %error, "failed to direct previews of the standby to this slot");
         }
     }
 }

@@ -32,7 +32,7 @@ impl<W: World, J: Journal> Work<W, J> {
             () = rounds => Event::Ready,
             () = self.clock.sleep_until(until) => {
                 let limit = self.deployment.policy.probe.deadline;
-                let why = if said.is_empty() { "no probe has ended".to_owned() } else { said };
+                let why = if said.is_empty() { "no probe has finished".to_owned() } else { said };
                 let hint = self.two_families(slot).await;
                 Event::NotReady(format!("slot \"{slot}\" was not healthy within {limit}: {why}{hint}"))
             }
@@ -64,13 +64,14 @@ impl<W: World, J: Journal> Work<W, J> {
             let may_be = old.is_as_before(seen.not_sick(), seen.servers());
             match told {
                 Health::Healthy if !may_be && seen.servers() > 0 => {
-                    let message = format!("slot \"{slot}\" has become sick: there is no way back now: {why}");
+                    let message =
+                        format!("slot \"{slot}\" is no longer healthy, so there is no way back: {why}");
                     tracing::warn!(deployment = self.deployment.id, "{message}");
                     self.note(phase, &message).await;
                     told = Health::Sick;
                 }
                 Health::Sick if is_open => {
-                    self.note(phase, &format!("slot \"{slot}\" is healthy: there is a way back")).await;
+                    self.note(phase, &format!("slot \"{slot}\" is healthy, so there is a way back")).await;
                     told = Health::Healthy;
                 }
                 _ => {}

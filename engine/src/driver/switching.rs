@@ -149,7 +149,7 @@ struct StillHealthy<'a, W> {
 impl<W: Peers> Fit for StillHealthy<'_, W> {
     async fn check(&self, look: &Look) -> Result<(), String> {
         let verified = self.prober.verify(&look.group, self.slot).await;
-        verified.map_err(|why| format!("slot \"{}\" is not healthy any more: {why}", self.slot))
+        verified.map_err(|why| format!("slot \"{}\" is no longer healthy: {why}", self.slot))
     }
 }
 

@@ -76,7 +76,7 @@ async fn an_abort_before_the_switch_undoes_all() {
     handle.state.wait_for(|state| state.phase.name() == "probing").await.unwrap();
     let (reply, answer) = oneshot::channel();
     handle.requests.send(Request { event: Some(Event::Rollback("me".to_owned())), reply }).await.unwrap();
-    assert!(answer.await.unwrap().unwrap_err().contains("a rollback does not fit"));
+    assert!(answer.await.unwrap().unwrap_err().contains("a rollback is not possible"));
     let (reply, answer) = oneshot::channel();
     handle.requests.send(Request { event: Some(Event::Abort("me".to_owned())), reply }).await.unwrap();
     answer.await.unwrap().unwrap();

@@ -96,7 +96,7 @@ impl TryFrom<RawSmoke> for Smoke {
                 ("expect", raw.expect.is_some()),
             ];
             if let Some((key, _)) = unrecognised.iter().find(|(_, there)| *there) {
-                return Err(format!("smoke \"{name}\" has a command: \"{key}\" does not go with it"));
+                return Err(format!("smoke \"{name}\" has a command, so \"{key}\" is not allowed"));
             }
             let timeout = raw.timeout.unwrap_or(Duration::seconds(60));
             return Ok(Self {
@@ -108,7 +108,7 @@ impl TryFrom<RawSmoke> for Smoke {
             return Err(format!("smoke \"{name}\" needs a path or a command"));
         };
         if raw.cwd.is_some() {
-            return Err(format!("smoke \"{name}\" has no command: \"cwd\" does not go with it"));
+            return Err(format!("smoke \"{name}\" has no command, so \"cwd\" is not allowed"));
         }
         let method = raw.method.unwrap_or_else(|| "GET".to_owned());
         if method.parse::<http::Method>().is_err() {

@@ -130,7 +130,9 @@ impl<'de> Deserialize<'de> for UrlPath {
             return Err(de::Error::custom(format!("\"{text}\" does not begin with \"/\"")));
         }
         if text.parse::<http::uri::PathAndQuery>().is_err() {
-            return Err(de::Error::custom(format!("\"{text}\" has characters that a path must not have")));
+            return Err(de::Error::custom(format!(
+                "\"{text}\" contains characters that a path must not have"
+            )));
         }
         Ok(Self(text))
     }
@@ -170,16 +172,16 @@ impl<'de> Deserialize<'de> for Argv {
         };
         if !program.starts_with('/') {
             return Err(de::Error::custom(format!(
-                "\"{program}\" is not an absolute path: no shell looks it up, as in [\"/usr/bin/env\", \"{program}\"]"
+                "\"{program}\" is not an absolute path: to search PATH, write [\"/usr/bin/env\", \"{program}\"]"
             )));
         }
         if let Some(word) = words.iter().find(|word| word.contains('\0')) {
-            return Err(de::Error::custom(format!("{word:?} holds a zero byte")));
+            return Err(de::Error::custom(format!("{word:?} contains a zero byte")));
         }
         if let Some(word) = words.iter().find(|word| word.len() >= MAX_STRING) {
             let (begin, length) = (word.get(..20).unwrap_or_default(), word.len());
             return Err(de::Error::custom(format!(
-                "{begin:?}.. has {length} bytes: no argument of a command may have {MAX_STRING}"
+                "{begin:?}.. has {length} bytes: an argument of a command must be shorter than {MAX_STRING}"
             )));
         }
         Ok(Self(words))

@@ -121,8 +121,9 @@ async fn a_bad_first_release() {
     })
     .await;
     assert!(
-        message
-            .ends_with("mend the release and deploy it; next, type: cutover deploy shop --version VERSION"),
+        message.ends_with(
+            "fix the release and deploy it again; next, type: cutover deploy shop --version VERSION"
+        ),
         "{message}"
     );
     let id = type_it(&bench, &message).await.unwrap();
@@ -317,7 +318,7 @@ async fn an_edge_that_counts_nothing_cannot_carry_a_soak() {
     let refused = bench.deploy("2").await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "edge \"nginx\" counts no answers, so the new version cannot be watched: it cannot carry this deployment"
+        "edge \"nginx\" counts no answers, so the new version cannot be watched, so this deployment is not possible"
     );
     assert!(bench.control.history(None, 10).await.unwrap().is_empty());
 }

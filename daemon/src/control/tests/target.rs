@@ -63,7 +63,7 @@ async fn the_fallback_of_a_trial_is_refused_and_the_advice_helps() {
         scene.trial = Some(trial("green", "blue"));
     }
     let text = bench.deploy("3").await.unwrap_err().to_string();
-    assert!(text.contains("takes the traffic back when the trial of slot \"green\" ends badly"), "{text}");
+    assert!(text.contains("takes the traffic back if the trial of slot \"green\" fails"), "{text}");
     type_advice(&bench, &text).await;
     let begun = bench.deploy("3").await.unwrap();
     assert_eq!(begun.plan.to, "blue");
@@ -83,7 +83,7 @@ async fn servers_that_have_users_of_another_group_are_refused() {
     let text = refused.to_string();
     let said = "slot \"green\" shares the upstream shop_green with slot \"green\" of group \"blog\", which has the traffic";
     assert!(text.starts_with(said), "{text}");
-    assert!(text.ends_with("give each servers of its own"), "the daemon does not know blog: {text}");
+    assert!(text.ends_with("give each slot servers of its own"), "the daemon does not know blog: {text}");
     bench.world.scene().others[0].route.active = "blue".to_owned();
     let begun = bench.deploy("2").await.unwrap();
     bench.until(&begun.id, "completed").await;
@@ -106,7 +106,7 @@ async fn an_empty_slot_is_taken_before_the_one_that_holds_a_call() {
     assert_eq!(four.plan.to, "blue", "green is the way back now");
     bench.until(&four.id, "warm").await;
     let first = &bench.control.journal().records(&four.id, 0).await.unwrap()[0].message;
-    assert!(first.contains("; 1 connection will be cut; "), "{first}");
+    assert!(first.contains("; 1 connection will be cut off; "), "{first}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +143,7 @@ async fn the_trial_of_a_bad_version_is_not_confirmed_without_a_probe() {
         scene.sick.push("green".to_owned());
     }
     let text = bench.deploy("3").await.unwrap_err().to_string();
-    assert!(text.ends_with("or, if that is the bad one: cutover switch shop --to blue"), "{text}");
+    assert!(text.ends_with("or, if that version is bad: cutover switch shop --to blue"), "{text}");
     assert_eq!(bench.switch("green", false).await.unwrap_err().code(), "sick");
     assert!(bench.switch("blue", false).await.unwrap().route.is_all_on("blue"));
 }
@@ -167,7 +167,7 @@ async fn requests_of_another_group_that_will_be_cut_are_said() {
     bench.world.scene().others.push(blog);
     let two = bench.deploy("2").await.unwrap();
     let first = &bench.control.journal().records(&two.id, 0).await.unwrap()[0].message;
-    assert!(first.contains("; 2 requests of group \"blog\" will be cut; "), "{first}");
+    assert!(first.contains("; 2 requests of group \"blog\" will be cut off; "), "{first}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +186,7 @@ async fn servers_that_a_deployment_of_another_group_works_on_are_left_to_it() {
     bench.control.journal().begin(other, &state, "").await.unwrap();
     let refused = bench.deploy("2").await.unwrap_err();
     assert_eq!((refused.code(), refused.status()), ("busy", 409));
-    assert!(refused.to_string().contains("whose deployment \"blog-1\" is not over"), "{refused}");
+    assert!(refused.to_string().contains("whose deployment \"blog-1\" has not ended"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +208,10 @@ async fn with_two_slots_the_first_line_says_what_is_given_up() {
     bench.world.scene().holds.insert("green".to_owned(), (3, 3));
     let three = bench.deploy("3").await.unwrap();
     let first = &bench.control.journal().records(&three.id, 0).await.unwrap()[0].message;
-    assert!(first.contains("; the way back to version \"1.2\" ends, 3 connections will be cut; "), "{first}");
+    assert!(
+        first.contains("; the way back to version \"1.2\" ends, 3 connections will be cut off; "),
+        "{first}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

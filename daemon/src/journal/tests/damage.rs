@@ -63,8 +63,8 @@ async fn what_is_left_of_a_journal_that_is_gone_is_not_taken_for_a_new_one() {
     let elsewhere = tempfile::tempdir().unwrap();
     fs::copy(folder.path().join("journal.sqlite-wal"), elsewhere.path().join("journal.sqlite-wal")).unwrap();
     let said = refusal(elsewhere.path());
-    assert!(said.contains("is missing, but \"") && said.contains("journal.sqlite-wal\" is there"), "{said}");
-    assert!(said.contains("put it back") && said.contains("move"), "{said}");
+    assert!(said.contains("is missing, but \"") && said.contains("journal.sqlite-wal\" exists"), "{said}");
+    assert!(said.contains("restore the journal") && said.contains("move"), "{said}");
     assert!(elsewhere.path().join("journal.sqlite-wal").metadata().unwrap().len() > 0, "nothing is lost");
     fs::copy(&path, elsewhere.path().join("journal.sqlite")).unwrap();
     let back = SqliteJournal::open(elsewhere.path()).unwrap();
@@ -147,6 +147,6 @@ async fn what_a_killed_daemon_left_of_a_draft_is_written_anew() {
 fn a_folder_that_cannot_be_written() {
     // Not even root makes files there.
     let said = refusal(Path::new("/proc/self/fdinfo"));
-    assert!(said.contains("/proc/self/fdinfo/journal.sqlite cannot be made: "), "{said}");
+    assert!(said.contains("/proc/self/fdinfo/journal.sqlite cannot be created: "), "{said}");
     assert!(said.contains("daemon.state must be a folder that the daemon's user can write"), "{said}");
 }

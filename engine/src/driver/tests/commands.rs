@@ -39,7 +39,7 @@ async fn a_migration_that_applied_nothing_is_never_reverted() {
     let world = Arc::new(Scripted::new());
     world.scene().exit_code.insert("migrate".to_owned(), 11);
     let Phase::Failed(cause) = run(&world).await.phase else { panic!() };
-    assert!(cause.text.ends_with("the database may hold a part of the migration"), "{cause}");
+    assert!(cause.text.ends_with("the migration may be partly applied"), "{cause}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -120,6 +120,6 @@ async fn what_stopping_cuts_off_is_said() {
     let (driver, _handle, journal) = begin(&world);
     assert_eq!(driver.run().await.unwrap().phase.name(), "completed");
     let records = journal.records();
-    let said = "slot \"blue\" holds 1 request and 2 connections: stopping it cuts off what it holds";
+    let said = "slot \"blue\" holds 1 request and 2 connections, which the stop cuts off";
     assert!(records.iter().any(|(_, message)| message == said), "{records:?}");
 }

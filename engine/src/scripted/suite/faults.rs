@@ -177,7 +177,7 @@ const CASES: &[Case] = &[
         running: BLUE,
     },
     Case {
-        name: "bad, and the old slot is sick too: traffic stays",
+        name: "bad, and the old slot is not healthy either, so traffic stays",
         script: |scene| {
             bad(scene);
             scene.sick_after_switch = Some("blue".to_owned());
