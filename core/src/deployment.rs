@@ -1,4 +1,4 @@
-//! One deployment as a pure function: from a state, an event and the time to the next state.
+//! One deployment as a pure function of a state, an event and the time. It returns the next state.
 //!
 //! ```text
 //! migrating -> provisioning -> probing -> smoking -> switching -> soaking -> draining -> warm -> decommissioning -> completed
@@ -10,21 +10,21 @@
 //!                              failed                                |
 //!                       (no traffic moved)                      rolled_back
 //!
-//!              whatever cannot be done: stuck, with the next command to type
+//!              a step that cannot be done ends as stuck, with the next command to type
 //! ```
 //!
-//! Rules that hold for every walk, and that the tests check over random ones:
+//! These rules hold for every sequence of events. The tests check them with random sequences:
 //!
-//! - Traffic is never moved forward before the smoke test has passed, and never back before the old slot was verified.
-//! - A database is reverted only when `migrate` of this very deployment has succeeded: after a failed one nobody knows what a
-//!   revert would take away. Nor is it reverted out of the warm window: by then users have written what it would drop.
-//! - A soak that saw too little is no reason to leave the only version that runs: without a healthy old slot it goes on.
-//! - If somebody else moves the route, the deployment ends where it stands: as failed before the switch, as stuck after it. If the
-//!   edge takes the traffic back by itself, the rest of the rollback follows.
-//! - Each step back is tried a bounded number of times, so every walk ends.
+//! - Traffic moves forward only after the smoke tests passed. It moves back only after the old slot was verified.
+//! - The database is reverted only if `migrate` of this deployment succeeded. After a failed `migrate` the extent of a revert is
+//!   unknown. A rollback from the warm window does not revert it either, because users have written data since.
+//! - A soak with too few requests does not end the only running version: without a healthy old slot the new version stays.
+//! - If somebody else moves the route, the deployment ends: as failed before the switch, as stuck after it. If the edge takes the
+//!   traffic back by itself, the rest of the rollback follows.
+//! - The number of tries of each step back is bounded, so every deployment ends.
 //!
-//! The journal keeps the state. The phase says what the driver does next, and a restarted daemon does that again: what a driver
-//! does in a phase must be idempotent.
+//! The journal keeps the state. The phase says what the driver does next. A restarted daemon does the work of the phase again, so
+//! that work must be idempotent.
 
 mod advice;
 mod event;

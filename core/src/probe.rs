@@ -1,7 +1,7 @@
-//! Probes: when a peer counts as healthy, and when a slot does.
+//! Health of peers and slots, from the results of probes.
 //!
 //! A peer that has never been probed is neither healthy nor sick. It becomes healthy after `healthy` good probes in a row and
-//! sick after `unhealthy` bad ones; between the two it stays what it was.
+//! sick after `unhealthy` bad ones. In between it keeps its health.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,25 +9,25 @@ mod require;
 
 pub use require::{BadRequire, Require};
 
-/// Probes in a row that change what is thought of a peer. Zero means one.
+/// Number of equal probes in a row that change the health of a peer. Zero means one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// Good ones until it is healthy.
+    /// Good probes until it is healthy.
     pub healthy: u32,
-    /// Bad ones until it is sick.
+    /// Bad probes until it is sick.
     pub unhealthy: u32,
 }
 
-/// What is thought of a peer.
+/// The health of a peer or a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// Not probed often enough to know.
+    /// Not probed often enough.
     #[default]
     Unknown,
-    /// Takes traffic.
+    /// It can take traffic.
     Healthy,
-    /// Does not.
+    /// It cannot take traffic.
     Sick,
 }
 
@@ -36,7 +36,7 @@ struct Peer {
     health: Health,
     good: u32,
     bad: u32,
-    /// Why the last probe was bad; empty when it was good.
+    /// Why the last probe was bad; empty if it was good.
     why: String,
 }
 
@@ -63,12 +63,12 @@ impl Peer {
     }
 }
 
-/// What is thought of a slot: one round of probes after the other, each over the peers that the slot has then.
+/// The health of a slot over several rounds of probes. Each round covers the peers that the slot has at that time.
 #[derive(Clone, Debug)]
 pub struct Slot {
     thresholds: Thresholds,
     require: Require,
-    /// In the order of the last round. An address may be there twice: each place has results of its own.
+    /// In the order of the last round. An address may occur twice; each occurrence has its own results.
     peers: Vec<(String, Peer)>,
 }
 
@@ -80,11 +80,11 @@ impl Slot {
         Self { thresholds: at_least_once, require, peers: Vec::new() }
     }
 
-    /// Adds a round. Peers that are not in it have left the slot and are forgotten.
+    /// Adds the results of a round. Peers that are not in it have left the slot and are removed.
     pub fn observe(&mut self, round: impl IntoIterator<Item = (String, Result<(), String>)>) {
         let mut before = std::mem::take(&mut self.peers);
         for (address, result) in round {
-            // The first place of an address that is left: the second time it is the second place.
+            // Taken out of `before`, so the second occurrence of an address finds the second entry.
             let place = before.iter().position(|(known, _)| *known == address);
             let mut peer = place.map(|place| before.remove(place).1).unwrap_or_default();
             peer.observe(self.thresholds, result);
@@ -92,7 +92,7 @@ impl Slot {
         }
     }
 
-    /// Healthy when as many peers as required are, sick when no longer so many can be. A slot without peers is not healthy.
+    /// Healthy if the required number of peers is healthy. Sick if too many peers are sick for that. A slot without peers is unknown.
     pub fn health(&self) -> Health {
         if self.peers.is_empty() {
             Health::Unknown
@@ -105,17 +105,17 @@ impl Slot {
         }
     }
 
-    /// Peers that are healthy.
+    /// Number of healthy peers.
     pub fn healthy(&self) -> usize {
         self.count(Health::Healthy)
     }
 
-    /// Peers that are not known to be sick.
+    /// Number of peers that are not known to be sick.
     pub fn not_sick(&self) -> usize {
         self.peers.len() - self.count(Health::Sick)
     }
 
-    /// Peers of the last round.
+    /// Number of peers in the last round.
     pub fn servers(&self) -> usize {
         self.peers.len()
     }
@@ -124,7 +124,7 @@ impl Slot {
         self.peers.iter().filter(|(_, peer)| peer.health == health).count()
     }
 
-    /// What keeps the slot from being healthy, for people: one line.
+    /// Why the slot is not healthy, in one line for people.
     pub fn why(&self) -> String {
         let Thresholds { healthy, .. } = self.thresholds;
         let troubles: Vec<String> = self
@@ -140,7 +140,7 @@ impl Slot {
     }
 }
 
-/// Said of a slot that has nothing to probe.
+/// The message for a slot without primaries.
 pub const NO_PRIMARY: &str = "it has no server except backup and down ones";
 
 #[cfg(test)]

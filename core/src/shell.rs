@@ -1,6 +1,6 @@
-//! Commands that are printed to be typed: a name or a version may hold what a shell would take for its own.
+//! Quoting for a shell, for commands that an operator copies from a message.
 
-/// A word as a shell reads it.
+/// Quotes a word so that a shell reads it unchanged.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! Smoke tests: what an answer has to look like.
+//! Smoke tests: the expected answer, and its comparison with the real one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,20 +6,20 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Characters of an answer that a mismatch shows.
+/// Maximum number of characters of an answer in an error message.
 const EXCERPT: usize = 120;
 
-/// What is expected of an answer. Without any: a status of 200 to 299.
+/// The expected answer. An empty expectation accepts status 200 to 299.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
-    /// The status; absent: 200 to 299.
+    /// The status. `None` accepts 200 to 299.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Headers and their values. A `content-type` without parameters matches one with.
+    /// Headers and their values. A `content-type` without parameters also matches one with parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Text that the body holds.
+    /// Text that the body contains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_contains: Option<String>,
     /// JSON pointers (RFC 6901) into the body and the values there.
@@ -27,7 +27,7 @@ pub struct Expectation {
     pub json: BTreeMap<String, Value>,
 }
 
-/// An answer, as far as expectations look at it.
+/// The parts of an answer that an expectation checks.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// The HTTP status.
@@ -39,7 +39,7 @@ pub struct Answer {
 }
 
 impl Expectation {
-    /// Compares; the error lists all that is different in one line.
+    /// Compares an answer with the expectation. The error lists all differences in one line.
     pub fn check(&self, answer: &Answer) -> Result<(), String> {
         let mut wrong = Vec::new();
         self.check_status(answer.status, &mut wrong);
@@ -120,7 +120,7 @@ fn check_header(name: &str, expected: &str, answer: &Answer, wrong: &mut Vec<Str
     }
 }
 
-/// 1 and 1.0 are one number to whoever writes an expectation.
+/// Compares values. 1 and 1.0 are equal.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {

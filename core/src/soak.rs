@@ -1,64 +1,64 @@
-//! The soak: what the counters of the new slot say about it.
+//! The soak: a verdict on the new slot from its counters.
 //!
-//! Snapshots are folded one after the other, so a restart of nginx, which begins to count anew, loses at most what happened
-//! between two of them. During a binary upgrade two nginx answer by turns, each with its own counters: a snapshot is compared
-//! with the line of snapshots that it continues most closely. A verdict rests on the requests that got an answer: one whose
-//! client went away is no success and no failure.
+//! The soak adds the difference between consecutive snapshots. A restart of nginx resets the counters and so loses at most the
+//! requests between two snapshots. During a binary upgrade, two nginx answer in turn, each with its own counters. So a snapshot is
+//! compared with the closest earlier snapshot that it can continue. The verdict counts only requests that got an answer: a request
+//! whose client went away is neither a success nor a failure.
 //!
-//! | seen | verdict |
+//! | counters | verdict |
 //! |---|---|
-//! | the first [`Limits::first`] answers are all 5xx, or attempts all failed | Bad, at once |
-//! | `min_requests` reached, a limit broken | Bad, at once |
-//! | time over, a limit broken by the few requests there were | Bad: nothing is left to wait for |
-//! | time over, fewer than `min_requests` | Inconclusive: too few is not success |
+//! | the first [`Limits::first`] answers are all 5xx, or all attempts failed | Bad, at once |
+//! | `min_requests` reached, limit exceeded | Bad, at once |
+//! | time over, limit exceeded with fewer requests | Bad |
+//! | time over, fewer than `min_requests` | Inconclusive |
 //! | time over, limits kept | Good |
 
 use serde::{Deserialize, Serialize};
 
 use crate::counters::{Counters, Responses};
 
-/// What the new slot has to keep to.
+/// The limits for the new slot.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Fewer answers than this at the end prove nothing.
+    /// With fewer answers at the end the verdict is Inconclusive.
     pub min_requests: u64,
-    /// 5xx answers / answers, 0 to 1.
+    /// Maximum share of 5xx answers, 0 to 1.
     pub max_error_ratio: f64,
-    /// Failed attempts / attempts, 0 to 1.
+    /// Maximum share of failed attempts, 0 to 1.
     pub max_failed_attempts_ratio: f64,
 }
 
 impl Limits {
-    /// So many failures and nothing else are enough: a slot that does not work at all is not given `min_requests` users.
+    /// Number of failures without any success that ends the soak at once, so a slot that does not work at all fails fewer users.
     pub fn first(&self) -> u64 {
         self.min_requests.clamp(1, 10)
     }
 }
 
-/// What the soak came to.
+/// The result of the soak.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The limits were kept by enough requests.
+    /// Enough requests, and the limits were kept.
     Good(String),
-    /// A limit was broken.
+    /// A limit was exceeded.
     Bad(String),
     /// Too few requests.
     Inconclusive(String),
 }
 
-/// As many nginx as may answer by turns, and a few that have ended.
+/// Number of snapshots that are kept: one for each nginx that answers in turn, and a few of nginx processes that have ended.
 const MOST_LINES: usize = 4;
 
 /// The counters of the new slot since the switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Soak {
-    /// The last snapshot of each nginx that has answered, the newest line last.
+    /// The last snapshot of each nginx that answered, the newest last.
     lines: Vec<Counters>,
     seen: Counters,
 }
 
 impl Soak {
-    /// Counts from `baseline`: what the slot's counters were before the switch.
+    /// Starts at `baseline`, the counters of the slot before the switch.
     pub fn new(baseline: Counters) -> Self {
         Self { lines: vec![baseline], seen: Counters::default() }
     }
@@ -79,12 +79,12 @@ impl Soak {
         }
     }
 
-    /// What was seen since the baseline.
+    /// The counters since the baseline.
     pub fn seen(&self) -> &Counters {
         &self.seen
     }
 
-    /// Whether the slot is Bad already, while time remains.
+    /// The verdict Bad, if it is clear before the time is over.
     pub fn early(&self, limits: &Limits) -> Option<Verdict> {
         let answered = self.seen.answered();
         let errors = self.seen.errors();
@@ -149,7 +149,7 @@ fn over(part: u64, whole: u64, limit: f64, what: &str) -> Option<String> {
     })
 }
 
-/// A single total that went back is enough to know that nginx counts anew: the others may have caught up already.
+/// Whether any total decreased. One is enough to know that nginx counts anew, because the others may have caught up.
 fn went_back(then: &Counters, now: &Counters) -> bool {
     let (a, b) = (&then.responses, &now.responses);
     [

@@ -1,30 +1,29 @@
-//! The token of the admin API over TCP: which file holds one. The module and the daemon read the same file and go by the same
-//! rules.
+//! The token file of the admin API over TCP. The module and the daemon read the same file with the same rules.
 
-/// Fewer characters can be guessed.
+/// Minimum number of characters; a shorter token could be guessed.
 pub const MIN_LENGTH: usize = 16;
-/// More is not a token.
+/// Maximum number of characters.
 pub const MAX_LENGTH: usize = 4096;
 
-/// Why a file holds no token that can be used. The text follows the name of the file.
+/// Why a token file cannot be used. The text follows the name of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFile {
-    /// Somebody else's.
+    /// The file belongs to another user than root and the reader.
     #[error(
         "belongs to the user with id {0}, who could replace it: change its owner to root or to the reading user"
     )]
     Owner(u32),
-    /// Not secret.
+    /// The mode of the file gives access to others.
     #[error(
         "can be read or written by others (mode {0:04o}): set its mode to 0600, or to 0640 for a group that may read it"
     )]
     Mode(u32),
-    /// Empty, short, long, or with characters that no token has.
+    /// The token is missing, too short or too long, or has invalid characters.
     #[error("holds no token: expected one line of {MIN_LENGTH} to {MAX_LENGTH} visible ASCII characters")]
     Content,
 }
 
-/// What the file system says of the file.
+/// Metadata of the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// The user id of its owner.
@@ -36,7 +35,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether the user with this id should trust the file and read it.
+    /// Checks that the user with the id `reader` can trust the file.
     pub fn check(&self, reader: u32) -> Result<(), BadFile> {
         if self.owner != 0 && self.owner != reader {
             return Err(BadFile::Owner(self.owner));
@@ -49,7 +48,7 @@ impl Facts {
     }
 }
 
-/// The token in the content of the file.
+/// Returns the token from the content of the file.
 pub fn parse(content: &[u8]) -> Result<&[u8], BadFile> {
     let token = content.trim_ascii();
     let fits = (MIN_LENGTH..=MAX_LENGTH).contains(&token.len());

@@ -1,14 +1,14 @@
-//! How much of a reason is kept.
+//! The length limit of reasons.
 
-/// Characters of a reason that the module logs.
+/// Maximum number of characters of a reason.
 pub const MAX_REASON: usize = 200;
 
-/// As much of a reason as is kept, in whole characters.
+/// Cuts a reason to the limit, between characters.
 pub fn kept_reason(reason: &str) -> &str {
     first(reason, MAX_REASON)
 }
 
-/// A reason with an ending that is kept whole, as in `by uid 0`, unless it is longer than a reason may be itself.
+/// Appends an ending such as `by uid 0`, and cuts the reason before it to stay within the limit.
 pub fn reason_with(reason: &str, ending: &str) -> String {
     let room = MAX_REASON.saturating_sub(ending.chars().count());
     let mut reason = first(reason, room).to_owned();

@@ -1,10 +1,10 @@
-//! Slots that lead to the same servers.
+//! Slots that share servers.
 
 use std::fmt;
 
 use super::{Group, Slot, Traffic};
 
-/// A slot that has traffic at servers of another one. Text completes `slot "green" ..`.
+/// A slot that has traffic and shares a server or an upstream with another slot. The text completes `slot "green" ..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
     /// The group of that slot.
@@ -13,7 +13,7 @@ pub struct Shared {
     pub slot: String,
     /// Why it has traffic.
     pub traffic: Traffic,
-    /// What both have, as in `server 127.0.0.1:3000` or `upstream shop_green`.
+    /// The shared part, as in `server 127.0.0.1:3000` or `upstream shop_green`.
     pub what: String,
 }
 
@@ -25,8 +25,8 @@ impl fmt::Display for Shared {
 }
 
 impl Group {
-    /// The slot of another group that has traffic, and an upstream or a server in common with one of ours: what is done to ours is
-    /// done to its users. One that users' requests go to comes before one that only has some to finish.
+    /// Finds a slot of another group that has traffic and shares an upstream or a server with `slot`. A command on `slot` would affect
+    /// its users. A slot that receives new requests comes before one with unfinished requests only.
     pub fn shared_with(&self, slot: &str, groups: &[Self]) -> Option<Shared> {
         let ours = self.slot(slot)?;
         let others = groups.iter().filter(|other| other.name != self.name);
@@ -36,7 +36,7 @@ impl Group {
             .min_by_key(|shared| !shared.traffic.is_routed())
     }
 
-    /// The same for the other slots of our own group.
+    /// Like [`Group::shared_with`], for the other slots of this group.
     pub fn shared_within(&self, slot: &str) -> Option<Shared> {
         let ours = self.slot(slot)?;
         let others = self.slots.iter().filter(|other| other.name != slot);
@@ -47,7 +47,7 @@ impl Group {
 }
 
 impl Slot {
-    /// What two slots lead to alike, as in `server 127.0.0.1:3000` or `upstream shop_green`.
+    /// What two slots share, as in `server 127.0.0.1:3000` or `upstream shop_green`.
     pub fn in_common_with(&self, other: &Self) -> Option<String> {
         if !self.upstream.is_empty() && self.upstream == other.upstream {
             return Some(format!("upstream {}", self.upstream));

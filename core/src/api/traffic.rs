@@ -1,7 +1,7 @@
-//! Which slots of a group have traffic, and which one stands by.
+//! Which slots of a group have traffic, and which slot is the standby.
 //!
-//! Whatever has traffic is not touched: nothing there is started anew, stopped, or has its database reverted. This is the one
-//! place that says what has traffic.
+//! A slot that has traffic is not touched: no command starts it, stops it or reverts its database. Only this file decides whether a
+//! slot has traffic.
 
 use std::fmt;
 
@@ -14,19 +14,19 @@ use crate::split::Percent;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Traffic {
-    /// It takes the traffic, or what a split leaves.
+    /// It is the active slot. With a split, it receives the rest.
     Active,
-    /// A split gives it a part.
+    /// A split gives it a share.
     Share {
-        /// The part.
+        /// The share.
         percent: Percent,
     },
-    /// It is the fallback of a trial: nginx's workers may give it all traffic at any moment, and nobody is asked.
+    /// It is the fallback of a trial. The workers of nginx may give it all traffic at any moment.
     Fallback {
         /// The slot on trial.
         trial: String,
     },
-    /// It gets no new requests, but some that it was given have not ended.
+    /// It gets no new requests, but holds unfinished ones.
     InFlight {
         /// Requests, upgraded connections included.
         requests: u64,
@@ -36,12 +36,12 @@ pub enum Traffic {
 }
 
 impl Traffic {
-    /// Whether users' new requests go there, or may at any moment.
+    /// Whether new requests of users go to the slot, or may at any moment.
     pub fn is_routed(&self) -> bool {
         !matches!(self, Self::InFlight { .. })
     }
 
-    /// What is cut off if the slot is stopped, as in `2 requests and 1 connection`; `None`: it has more than that.
+    /// The unfinished requests, as in `2 requests and 1 connection`. `None` if the slot receives new requests too.
     pub fn held(&self) -> Option<String> {
         match self {
             Self::InFlight { requests, upgraded } => Some(held(*requests, *upgraded)),
@@ -65,7 +65,7 @@ impl fmt::Display for Traffic {
     }
 }
 
-/// As in `3 connections`, `1 request` or `2 requests and 1 connection`.
+/// Text as in `3 connections`, `1 request` or `2 requests and 1 connection`.
 fn held(in_flight: u64, upgraded: u64) -> String {
     let counted = |number: u64, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     match (in_flight.saturating_sub(upgraded), upgraded) {
@@ -78,7 +78,7 @@ fn held(in_flight: u64, upgraded: u64) -> String {
 }
 
 impl Group {
-    /// Why a slot has traffic; `None`: it has none, and nobody is hurt by what is done to it.
+    /// Why a slot has traffic. `None` if it has none.
     pub fn has_traffic(&self, slot: &str) -> Option<Traffic> {
         if let Some(routed) = self.route.routes_to(slot) {
             return Some(routed);
@@ -88,8 +88,7 @@ impl Group {
         (requests > 0).then_some(Traffic::InFlight { requests, upgraded: *upgraded })
     }
 
-    /// The slot that would take over: the one that a preview with `cutover_slot standby` reaches. `None`: the group has one
-    /// slot only.
+    /// The standby, which a preview with `cutover_slot standby` reaches. `None` if the group has only one slot.
     pub fn standby(&self) -> Option<&Slot> {
         if let Some(named) = self.route.standby.as_deref().and_then(|named| self.slot(named)) {
             return Some(named);
@@ -100,8 +99,8 @@ impl Group {
     }
 }
 
-/// Position of the slot that would take over: the one that has a share; else the one that a deployment has chosen; else the
-/// next one in the order of the configuration, which has been idle longest when deployments go round.
+/// Position of the standby: the slot with a share, otherwise the slot that a deployment has chosen, otherwise the next slot after the
+/// active one in the configuration.
 ///
 /// `active`: position of the active slot among `slots`.
 pub fn next_standby(active: usize, slots: usize, second: Option<usize>, chosen: Option<usize>) -> usize {
@@ -122,19 +121,19 @@ impl RouteState {
         (trial.fallback == slot).then(|| Traffic::Fallback { trial: trial.slot.clone() })
     }
 
-    /// Whether a slot has all the traffic, for good: no split, and no trial that may take it away.
+    /// Whether a slot has all the traffic and keeps it: there is no split and no trial.
     pub fn is_all_on(&self, slot: &str) -> bool {
         self.active == slot && self.split.is_none() && self.trial.is_none()
     }
 
-    /// What a split gives a slot that is not the active one.
+    /// The share of a slot that is not active.
     fn share(&self, slot: &str) -> Option<Percent> {
         let percent = self.split.as_ref()?.get(slot).filter(|percent| percent.parts() > 0)?;
         (self.active != slot).then_some(*percent)
     }
 }
 
-/// Where the traffic goes, as in `"green" is active, generation 7` or `"blue" is active with 90 %, "green" has 10 %, ..`.
+/// Text as in `"green" is active, generation 7` or `"blue" is active with 90 %, "green" has 10 %, ..`.
 impl fmt::Display for RouteState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\" is active", self.active)?;
@@ -152,8 +151,8 @@ impl fmt::Display for RouteState {
 }
 
 impl Slot {
-    /// The servers that a release consists of. nginx sends nothing to one that is `down`, and a `backup` stands in when all
-    /// others have failed: it may be another version, or a page that says sorry.
+    /// The servers of a release. nginx sends nothing to a server that is `down`. It uses a `backup` only if all others fail, so a
+    /// `backup` may be another version or an error page.
     pub fn primaries(&self) -> impl Iterator<Item = &Peer> {
         self.peers.iter().filter(|peer| !peer.down && !peer.backup)
     }

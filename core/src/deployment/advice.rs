@@ -1,10 +1,10 @@
-//! What an operator is told to type when a deployment cannot go on.
+//! The commands that a deployment recommends to the operator when it cannot continue.
 
 use super::{Moved, Plan, State};
 use crate::shell::quoted;
 
 impl Plan {
-    /// Runs a command of the deployment again. The command's own words stay in the configuration: they may hold secrets.
+    /// The command line that runs a command of the deployment again. It does not show the command itself, which may contain secrets.
     pub(super) fn rerun(&self, command: &str) -> String {
         format!("cutover run {} {command}", quoted(&self.group))
     }
@@ -17,7 +17,7 @@ impl Plan {
         format!("cutover deploy {} --version VERSION", quoted(&self.group))
     }
 
-    /// What settles a route that somebody else moved, and then what this deployment has left behind.
+    /// After somebody else moved the route: the commands that settle the route and undo what this deployment left.
     pub(super) fn after_move(&self, state: &State, moved: &Moved) -> String {
         let is_on_new = moved.active == self.to;
         let settle = match (moved.settled, is_on_new) {
@@ -33,7 +33,7 @@ impl Plan {
         }
     }
 
-    /// The command that undoes the first of what the deployment did and has not undone.
+    /// The next command that undoes what the deployment did: revert first, then teardown.
     fn left_behind(&self, state: &State) -> Option<&'static str> {
         if state.migrated && self.revert {
             Some("revert")

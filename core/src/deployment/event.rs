@@ -1,4 +1,4 @@
-//! What can happen to a deployment.
+//! The events of a deployment.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Marks, Moved, Revision, TakenBackBy};
 
-/// What the work of a phase came to, or what an operator asked for. Texts are one line for people.
+/// The result of the work of a phase, or a request of an operator. Texts are one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// `migrate` succeeded.
     Migrated,
-    /// `migrate` succeeded and applied nothing: there is nothing to revert.
+    /// `migrate` succeeded and applied nothing, so there is nothing to revert.
     MigratedNothing,
     /// `migrate` failed.
     MigrateFailed(String),
@@ -22,38 +22,38 @@ pub enum Event {
     ProvisionFailed(String),
     /// The new slot is healthy.
     Ready,
-    /// Not by the deadline.
+    /// The new slot was not healthy by the deadline.
     NotReady(String),
-    /// Every smoke test passed.
+    /// All smoke tests passed.
     SmokePassed,
-    /// One did not.
+    /// A smoke test failed.
     SmokeFailed(String),
     /// The route is on the old slot.
     RouteRead(Marks),
-    /// The route is on the new slot, and the edge has confirmed it.
+    /// The edge confirmed that the route is on the new slot.
     Switched {
-        /// Its revision now, by edge.
+        /// The revision after the switch, by edge.
         revisions: BTreeMap<String, Revision>,
     },
-    /// The route was not moved: this is certain.
+    /// It is certain that the route was not moved.
     NotSwitched(String),
-    /// The route may have been moved, or may move back by itself: it cannot be relied on.
+    /// The route may have been moved, or may move back by itself.
     SwitchUncertain(String),
-    /// Somebody else has moved the route, or given traffic to a slot that was to be started or stopped.
+    /// Somebody else moved the route, or gave traffic to a slot that this deployment was about to start or stop.
     RouteMoved(Moved),
-    /// The edge has moved the route back to the old slot by itself.
+    /// The edge moved the route back to the old slot by itself.
     TakenBack(TakenBackBy),
-    /// The soak's time is over and its verdict is Good.
+    /// The soak ended with the verdict Good.
     SoakPassed,
-    /// The soak's verdict is Bad.
+    /// The verdict of the soak is Bad.
     SoakBad(String),
-    /// The soak's time is over with too few requests.
+    /// The soak ended with too few requests.
     SoakInconclusive(String),
     /// The edge could not be read for too long.
     SoakBlind(String),
-    /// The slot holds no request any more.
+    /// The slot no longer holds a request.
     Drained,
-    /// It still holds some at the deadline, or could not be read.
+    /// The slot still holds requests at the deadline, or could not be read.
     DrainTimedOut(String),
     /// The warm window is over.
     WarmOver,
@@ -61,7 +61,7 @@ pub enum Event {
     Decommissioned,
     /// The old slot is not healthy.
     OldSick(String),
-    /// The old slot is no better than the new one: the text completes `slot "blue" ..`.
+    /// The old slot is no better than the new one. The text completes `slot "blue" ..`.
     OldWorse(String),
     /// The route is on the old slot.
     SwitchedBack,
@@ -69,24 +69,24 @@ pub enum Event {
     Reverted,
     /// The new slot is stopped.
     TornDown,
-    /// The database is not reverted while the slot holds requests.
+    /// The slot holds requests, so the database is not reverted.
     Held(String),
-    /// The step could not be done this time.
+    /// This try of the step failed.
     StepFailed(String),
-    /// The operator wants the deployment to end, and what it did undone.
+    /// The operator wants to end the deployment and undo it.
     Abort(String),
     /// The operator wants the old version back.
     Rollback(String),
-    /// Another deployment or switch begins: it takes over the standby slot.
+    /// Another deployment or switch begins and takes over the standby slot.
     Supersede,
 }
 
-/// An event that makes no sense in a phase. Nothing has changed.
+/// An event that is not possible in a phase. The state has not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{event} is not possible in phase {phase}")]
 pub struct Illegal {
     /// The phase's name.
     pub phase: &'static str,
-    /// The event, for people.
+    /// The event, in words.
     pub event: String,
 }

@@ -1,4 +1,4 @@
-//! What is read just before the switch: the verdict counts from it, and it says what going back would bring back.
+//! Marks: the readings just before the switch. The soak counts from them, and a rollback compares both slots with them.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::Revision;
 use crate::counters::Counters;
 
-/// Answers of the old slot that say how it did. Fewer say nothing.
+/// Minimum number of answers of the old slot for a judgement.
 const ENOUGH: u64 = 10;
 
-/// One answer of so many must have been an error for a version to be called broken.
+/// A version is broken if at least one of this many answers was an error.
 const BROKEN: u64 = 10;
 
-/// Errors that the new slot would have had if it were as bad as the old one: with fewer answers it may still become so (the rule
-/// of three: no error where three were to be expected happens by chance once in twenty times).
+/// Number of errors that the new slot would be expected to have if it were as bad as the old one. With fewer expected errors there
+/// are too few answers to compare (rule of three: zero errors where three are expected has a probability of 5 %).
 const EXPECTED_ERRORS: u128 = 3;
 
 /// The route and both slots just before the switch.
@@ -31,15 +31,15 @@ pub struct Marks {
 pub struct Mark {
     /// The revision that the switch expects.
     pub expected: Revision,
-    /// The revision after the switch; another one means that the route was moved since.
+    /// The revision after the switch. If it differs, the route was moved since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switched: Option<Revision>,
-    /// Counters of the new slot: the soak counts from here.
+    /// Counters of the new slot. The soak counts from here.
     pub baseline: Counters,
 }
 
 impl Marks {
-    /// The same after the switch, with the revisions that it led to.
+    /// The marks with the revisions after the switch.
     pub(super) fn after(mut self, revisions: BTreeMap<String, Revision>) -> Self {
         for (edge, revision) in revisions {
             if let Some(mark) = self.edges.get_mut(&edge) {
@@ -50,39 +50,39 @@ impl Marks {
     }
 }
 
-/// The old slot as users had it.
+/// The old slot just before the switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Old {
-    /// Its primaries.
+    /// Number of its primaries.
     pub servers: usize,
-    /// Those of them that passed their probe.
+    /// Number of primaries that passed their probe.
     pub healthy: usize,
-    /// What it has done since the deployment began.
+    /// What it served since the start of the deployment.
     pub served: Counters,
 }
 
-/// Both slots now that the traffic should go back.
+/// Both slots when the traffic should go back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Primaries that the old slot has now.
+    /// Number of primaries of the old slot.
     pub old_servers: usize,
-    /// Those of them that pass their probe.
+    /// Number of its primaries that pass their probe.
     pub old_healthy: usize,
-    /// Primaries of the new slot that pass their probe.
+    /// Number of primaries of the new slot that pass their probe.
     pub new_healthy: usize,
-    /// What the new slot has done since the switch; absent: it was not judged by what it did to users.
+    /// What the new slot served since the switch. `None` if the new version was not judged by its answers.
     pub since_switch: Option<Counters>,
-    /// What it has done in the last moments: good minutes before them are no comfort.
+    /// What the new slot served in the last moments. A good start does not outweigh it.
     pub lately: Option<Counters>,
 }
 
 impl Now {
-    /// Servers of the new slot that are any good to users: what is healthy for a probe and fails users counts by its good answers.
+    /// Healthy servers of the new slot, scaled by its share of good answers: a server may pass its probe and fail users.
     fn new_servers(&self) -> usize {
         let lately = self.lately.filter(says_something);
         let Some(seen) = lately.or(self.since_switch) else { return self.new_healthy };
         match seen.answered() {
-            // Requests that nobody has answered, or none.
+            // No request has an answer, or there was no request.
             0 if seen.requests > 0 => 0,
             0 => self.new_healthy,
             answered => {
@@ -94,38 +94,38 @@ impl Now {
     }
 }
 
-/// Whether the old slot is better than what users have.
+/// Whether traffic can go back to the old slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WayBack {
-    /// It is.
+    /// The old slot is better for users than the new one.
     Open,
-    /// Too few of its servers are healthy now; that may pass.
+    /// Too few of its servers are healthy now. A later try may succeed.
     Sick,
-    /// It answered worse than the new one does; that stays so. The text completes `slot "blue" ..`.
+    /// It answered worse than the new slot does. A later try gives the same result. The text completes `slot "blue" ..`.
     Worse(String),
 }
 
 impl Old {
-    /// Whether there is something to go back to. A first release has no version before it.
+    /// Whether the old slot was usable. For a first release it was not.
     pub fn was_there(&self) -> bool {
         self.healthy > 0 || self.good_answers() > 0
     }
 
-    /// Answers to users that were no errors.
+    /// Number of answers to users that were not errors.
     pub fn good_answers(&self) -> u64 {
         self.served.answered().saturating_sub(self.served.errors())
     }
 
-    /// Whether so many healthy servers are like before: at least half of those that were healthy, or of those that the slot
-    /// has now.
+    /// Whether `healthy` of `servers` is at least half of the servers that were healthy before, or of those that the slot has now.
     pub fn is_as_before(&self, healthy: usize, servers: usize) -> bool {
         healthy > 0 && healthy.saturating_mul(2) >= self.healthy.min(servers)
     }
 
-    /// Whether traffic shall go back.
+    /// Decides whether traffic goes back.
     ///
-    /// The measure is what users had and what they have now, not what the configuration lists: a slot that served them with one
-    /// server of two is a way back while that one is healthy. The old slot must be as before, or have more than the new one.
+    /// It compares what users had with what they have now, not with the configuration. A slot that served users with one server of
+    /// two remains usable while that server is healthy. The old slot must be as healthy as before, or have more healthy servers than
+    /// the new one.
     pub fn way_back(&self, now: &Now) -> WayBack {
         let is_better = now.old_healthy > now.new_servers();
         if now.old_healthy == 0 || !(is_better || self.is_as_before(now.old_healthy, now.old_servers)) {
@@ -137,8 +137,9 @@ impl Old {
         }
     }
 
-    /// A release that mends a broken version may have errors of its own and still be the better one. The old version must have been
-    /// broken, and at least twice as bad, since the switch and lately: small differences are chance.
+    /// Returns why the old slot was worse. A release that fixes a broken version may have errors and still be the better one. The old
+    /// version must have been broken and at least twice as bad as the new one, both since the switch and lately. Smaller differences
+    /// may be chance.
     fn was_worse(&self, now: &Now) -> Option<String> {
         let new = now.since_switch.filter(|_| now.new_healthy > 0)?;
         let lately = now.lately.filter(says_something);

@@ -1,23 +1,23 @@
-//! Traffic that is not where a deployment left it.
+//! A route that was moved by somebody else or by the edge.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The state of a route, in the words of the edge that keeps it: `generation 7`, a file's checksum, a resource's version.
+/// The state of a route in a form that the edge chooses: `generation 7`, a file's checksum, a resource's version.
 ///
-/// It is compared and shown, nothing else. Only the edge knows what it means.
+/// Others only compare and show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(String);
 
 impl Revision {
-    /// A revision that the edge writes as this text.
+    /// A revision from the text that the edge chose.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the edge.
+    /// The text that the edge chose.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -29,7 +29,7 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Where the traffic is after somebody else decided about it.
+/// The route after somebody else moved it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// One sentence for people.
@@ -46,7 +46,7 @@ impl fmt::Display for Moved {
     }
 }
 
-/// What moves traffic back without asking the daemon.
+/// The rule by which the edge moved traffic back without the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TakenBackBy {

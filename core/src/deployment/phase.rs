@@ -1,4 +1,4 @@
-//! The phases, and how a deployment can end.
+//! The phases and outcomes of a deployment.
 
 use std::fmt;
 
@@ -6,116 +6,116 @@ use serde::{Deserialize, Serialize};
 
 use super::{Retry, Time};
 
-/// Where a deployment is. The driver does the work of the phase, and the event that comes of it leads to the next one.
+/// The phase of a deployment. The driver does the work of the phase, and the resulting event leads to the next phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The database is brought to what the new version needs.
+    /// The `migrate` command changes the database for the new version.
     Migrating,
-    /// The new version is started in the standby slot.
+    /// The `provision` command starts the new version in the standby slot.
     Provisioning,
-    /// Waits until every peer of the standby is healthy.
+    /// The driver waits until the new slot is healthy.
     Probing {
-        /// Not healthy by then: failed.
+        /// If the slot is not healthy by then, the deployment fails.
         until: Time,
     },
-    /// The smoke tests run against the standby.
+    /// The smoke tests run against the new slot.
     Smoking,
     /// The route is about to move.
     Switching(Store),
     /// The new slot has the traffic and is watched.
     Soaking {
-        /// When the verdict is due.
+        /// The verdict is due then.
         until: Time,
     },
-    /// Requests that the old slot holds come to their end.
+    /// The driver waits for the unfinished requests of the old slot.
     Draining {
-        /// Goes on then in any case.
+        /// The wait ends then in any case.
         until: Time,
     },
-    /// The new version is live; the old slot stays up, and probed, as the way back.
+    /// The new version is live. The old slot stays up and is probed, for a rollback.
     Warm {
-        /// When the window is over.
+        /// The warm window ends then.
         until: Time,
     },
-    /// The old slot is stopped.
+    /// The `decommission` command stops the old slot.
     Decommissioning(Retry),
     /// The new version is live. Final.
     Completed {
-        /// What was left undone, if anything.
+        /// What the deployment left undone.
         note: Option<String>,
     },
-    /// It failed before the switch, and what it did is undone.
+    /// The deployment failed before the switch and is being undone.
     TearingDown {
         /// Why.
         cause: Cause,
-        /// What is being undone.
+        /// The current step.
         step: TeardownStep,
-        /// How often that was tried.
+        /// The tries of the step so far.
         retry: Retry,
     },
-    /// It failed before the switch: no traffic has moved. Final.
+    /// The deployment failed before the switch: no traffic has moved. Final.
     Failed(Cause),
-    /// It failed after the switch, and traffic goes back.
+    /// The deployment failed after the switch, and traffic goes back.
     RollingBack {
         /// Why.
         cause: Cause,
-        /// What is being done.
+        /// The current step.
         step: RollbackStep,
-        /// How often that was tried.
+        /// The tries of the step so far.
         retry: Retry,
-        /// The database keeps the migrations: users have written with them since.
+        /// Whether the database keeps the migration, because users have written data with it.
         keep_database: bool,
     },
     /// Traffic is back on the old slot. Final.
     RolledBack(Cause),
-    /// A human must look. Final: nothing more is done to traffic, slots or database.
+    /// An operator must act. Final: the daemon does nothing more to traffic, slots or database.
     Stuck {
-        /// What could not be done, and why.
+        /// The failed step and the reason.
         reason: String,
-        /// What to type next.
+        /// The command to type next.
         next: String,
     },
 }
 
-/// The two halves of a switch: what is journaled between them tells a restarted daemon whether the store has happened.
+/// The two halves of a switch. The state is journaled between them, so a restarted daemon can find out whether the route has moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Store {
-    /// The route is read.
+    /// The driver reads the route.
     Reading,
-    /// The standby is probed once more and the route is moved, if it still has the generation that was read.
+    /// The driver probes the new slot once more and moves the route if it still has the revision that was read.
     Storing,
 }
 
-/// What is undone before the switch, in this order.
+/// The steps that undo a deployment before the switch, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TeardownStep {
-    /// The database, if this deployment migrated it.
+    /// The `revert` command runs, if this deployment migrated the database.
     Revert,
-    /// The new slot is stopped.
+    /// The `decommission` command stops the new slot.
     Teardown,
 }
 
-/// What is undone after the switch, in this order.
+/// The steps that undo a deployment after the switch, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RollbackStep {
-    /// The old slot is probed, and the route is moved back to it.
+    /// The driver probes the old slot and moves the route back to it.
     SwitchBack,
-    /// Requests that the new slot holds come to their end.
+    /// The driver waits for the unfinished requests of the new slot.
     Drain {
-        /// Goes on then in any case.
+        /// The wait ends then in any case.
         until: Time,
     },
-    /// The database, if this deployment migrated it.
+    /// The `revert` command runs, if this deployment migrated the database.
     Revert,
-    /// The new slot is stopped; before the database is reverted, if it still holds requests at the deadline.
+    /// The `decommission` command stops the new slot. This comes before the revert if the slot still holds requests at the deadline.
     Teardown,
 }
 
-/// Why a deployment did not go through: a word for programs and a line for people.
+/// Why a deployment did not complete: a word for programs and a line for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The word.
@@ -148,7 +148,7 @@ pub enum CauseKind {
     Probe,
     /// A smoke test failed.
     Smoke,
-    /// The switch was not made, or cannot be relied on.
+    /// The switch was not made, or is uncertain.
     Switch,
     /// Somebody else moved the route.
     RouteMoved,
@@ -181,15 +181,15 @@ pub enum Outcome {
     Failed,
     /// Traffic is back on the old version.
     RolledBack,
-    /// A human must look.
+    /// An operator must act.
     Stuck,
 }
 
 impl Outcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Self; 4] = [Self::Completed, Self::Failed, Self::RolledBack, Self::Stuck];
 
-    /// As on the wire.
+    /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -217,7 +217,7 @@ impl fmt::Display for Outcome {
 }
 
 impl Phase {
-    /// Names of all phases, as on the wire, in the order of a good walk, then of a bad one.
+    /// Names of all phases on the wire: the phases of a good deployment in their order, then the others.
     pub const NAMES: [&'static str; 15] = [
         "migrating",
         "provisioning",
@@ -236,7 +236,7 @@ impl Phase {
         "stuck",
     ];
 
-    /// As on the wire and in labels.
+    /// The name on the wire and in labels of metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Migrating => "migrating",
@@ -268,12 +268,12 @@ impl Phase {
         }
     }
 
-    /// Whether nothing more is done.
+    /// Whether this is the last phase of a deployment.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Completed { .. } | Self::Failed(_) | Self::RolledBack(_) | Self::Stuck { .. })
     }
 
-    /// When the work of this phase may begin: a step that failed is tried again after a pause.
+    /// When the work of this phase may begin. A failed step is retried after a pause.
     pub fn not_before(&self) -> Option<Time> {
         match self {
             Self::Decommissioning(retry)
@@ -283,7 +283,7 @@ impl Phase {
         }
     }
 
-    /// Whether a command is running that changes the database.
+    /// Whether the work of this phase is a command that changes the database.
     pub fn changes_database(&self) -> bool {
         matches!(
             self,
@@ -293,7 +293,7 @@ impl Phase {
         )
     }
 
-    /// How the deployment has ended for whoever waits for it; it is completed from the warm window on.
+    /// The outcome for an operator who waits. A deployment counts as completed from the warm window on.
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Warm { .. } | Self::Decommissioning(_) | Self::Completed { .. } => Some(Outcome::Completed),

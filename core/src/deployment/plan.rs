@@ -1,4 +1,4 @@
-//! What is fixed for one deployment.
+//! The plan: the slots, steps and time limits of one deployment.
 
 use std::time::Duration;
 
@@ -6,33 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
 
-/// What is fixed for one deployment when it starts.
+/// The fixed part of a deployment. It does not change after the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The group.
+    /// The group's name.
     pub group: String,
     /// The slot that had the traffic at the start.
     pub from: String,
     /// The slot that gets the new version.
     pub to: String,
-    /// Whether there is a command that migrates.
+    /// Whether the group has a `migrate` command.
     pub migrate: bool,
-    /// Whether there is a command that provisions.
+    /// Whether the group has a `provision` command.
     pub provision: bool,
-    /// Whether there is a command that reverts the database.
+    /// Whether the group has a `revert` command.
     pub revert: bool,
-    /// Whether there is a command that stops a slot.
+    /// Whether the group has a `decommission` command.
     pub decommission: bool,
     /// How long the new slot may take to become healthy.
     pub probe_deadline: Duration,
-    /// How long the new slot is watched after the switch.
+    /// How long the daemon watches the new slot after the switch.
     pub soak: Duration,
     /// Whether too few requests in the soak count as success.
     pub accept_inconclusive: bool,
-    /// How long requests under way may take to end.
+    /// How long unfinished requests may take to end.
     pub drain: Duration,
-    /// How long the old slot stays up after that.
+    /// How long the old slot stays up after the drain.
     pub warm: Duration,
-    /// Counters of the old slot at the start: what it does from then on is what users had.
+    /// Counters of the old slot at the start. Marks count what it served from there on.
     pub served: Counters,
 }

@@ -1,4 +1,4 @@
-//! How often a step is tried, and when again.
+//! Retries of a step: how often, and when.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::Time;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The tries of one step so far. Part of the journaled state, so a restart does not reset the count.
+/// The tries of one step so far. The journal keeps it, so a restart does not reset the count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Failed tries.

@@ -1,29 +1,29 @@
-//! How a deployment stands.
+//! The state of a deployment, as the journal keeps it.
 
 use serde::{Deserialize, Serialize};
 
 use super::marks::Marks;
 use super::phase::Phase;
 
-/// Where a deployment is, and what it has done so far.
+/// The phase of a deployment, and what it has done so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The phase.
     pub phase: Phase,
-    /// `migrate` of this deployment has succeeded and was not reverted since.
+    /// `migrate` of this deployment succeeded and has not been reverted.
     pub migrated: bool,
-    /// The new slot may have been started by this deployment.
+    /// This deployment may have started the new slot.
     pub provisioned: bool,
-    /// An abort was asked for and waits for an effect that must not be cut short.
+    /// The reason of an abort that waits until the current effect ends.
     pub abort: Option<String>,
-    /// What was read just before the switch.
+    /// The route and both slots just before the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<Marks>,
 }
 
 impl State {
-    /// Whether the old slot was nothing to go back to just before the switch: no healthy server, and no good answer to a
-    /// user. It is so with a first release, and when the old version was broken.
+    /// Whether the old slot was unusable just before the switch: it had no healthy server and had given no good answer to a user.
+    /// This is the case for a first release, and if the old version was broken.
     pub fn has_nothing_before(&self) -> bool {
         self.marks.as_ref().is_some_and(|marks| !marks.old.was_there())
     }

@@ -1,44 +1,44 @@
-//! The slot that a deployment goes to, and what that gives up.
+//! The choice of the slot that a deployment goes to.
 
 use super::Time;
 use crate::api::{Group, Slot, Traffic};
 
-/// Where a deployment goes.
+/// The slot that a deployment goes to, and the cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The slot.
     pub slot: String,
-    /// It holds the version before the live one, which is kept warm: the way back ends.
+    /// Whether the slot is the warm way back, which the deployment ends.
     pub ends_way_back: bool,
-    /// Requests that it holds still: they are cut off.
+    /// Unfinished requests of the slot, which the deployment cuts off.
     pub cuts: Option<Traffic>,
 }
 
-/// Why a deployment has nowhere to go.
+/// Why no slot can be deployed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoTarget {
     /// The group has no slot of the wanted name.
     Unknown(String),
     /// The group has one slot.
     OnlyOne,
-    /// The wanted slot has traffic, or all of them have.
+    /// The wanted slot has traffic, or all slots have.
     HasTraffic(String, Traffic),
 }
 
-/// What is known of the slots beside what nginx says of the group.
+/// What the daemon knows about the slots in addition to the group that nginx reports.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a, F, G> {
     /// The slot that is kept warm as the way back.
     pub warm: Option<&'a str>,
-    /// When a deployment or a switch last had to do with a slot; never: zero.
+    /// When a deployment or a switch last used a slot; zero if never.
     pub last_used: F,
-    /// Whether a slot shares servers with one that users' requests go to.
+    /// Whether a slot shares servers with a slot that receives requests of users.
     pub is_shared: G,
 }
 
 impl Target {
-    /// Chooses: the wanted slot, or else an idle one, the longest idle first; then one that only has requests to finish; the warm
-    /// one last. No slot that users' requests go to, or may go to at any moment.
+    /// Chooses the wanted slot. Without one, it prefers the slot that has been idle longest, then a slot with unfinished requests, and
+    /// last the warm slot. It never chooses a slot that receives requests of users, or may receive them at any moment.
     pub fn choose(
         group: &Group,
         wanted: Option<&str>,
@@ -59,7 +59,7 @@ impl Target {
     }
 }
 
-/// If all have traffic, the one that has the least to do with it: its refusal says more than that of the active one.
+/// The best slot. If all slots have traffic, it returns one other than the active slot, because its refusal is more helpful.
 fn best<'a>(
     group: &'a Group,
     known: &Known<'_, impl Fn(&str) -> Time, impl Fn(&str) -> bool>,

@@ -1,4 +1,4 @@
-//! Tables of single transitions.
+//! Tables of transitions.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn read() -> Event {
     read_with_old(1)
 }
 
-/// So many servers of the old slot were healthy before the switch.
+/// The route was read while `healthy` servers of the old slot were healthy.
 fn read_with_old(healthy: usize) -> Event {
     let old = Old { servers: 2, healthy, served: Counters::default() };
     let mark = Mark { expected: Revision::new("generation 7"), ..Mark::default() };

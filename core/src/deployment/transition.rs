@@ -6,21 +6,21 @@ use super::{
     Time,
 };
 
-/// Tries of a step that talks to nginx and probes: pauses of about 35 seconds, beside the time that the probes take.
+/// Tries of a step that moves the route and probes. The pauses add up to about 35 seconds; the probes take time of their own.
 const MOST_SWITCHES: u32 = 8;
-/// Tries of a step that runs a command, or reads nginx before it: pauses of about 15 seconds.
+/// Tries of a step that runs a command. The pauses add up to about 15 seconds.
 const MOST_COMMANDS: u32 = 6;
 
 impl Plan {
-    /// How a deployment begins.
+    /// The first state of a deployment.
     pub fn begin(&self, now: Time) -> State {
         let fresh =
             State { phase: Phase::Migrating, migrated: false, provisioned: false, abort: None, marks: None };
         if self.migrate { fresh } else { self.provisioning(fresh, now) }
     }
 
-    /// A state as it goes on after a restart. A wall clock that was set back meanwhile must not prolong anything: no deadline
-    /// is further away than it was at first. A slot that nobody has probed meanwhile gets its whole time again.
+    /// The state with which a restarted daemon continues. If the wall clock was set back, no deadline is further away than it was at
+    /// first. The probe deadline starts anew, because nobody probed the slot in the meantime.
     pub fn resume(&self, mut state: State, now: Time) -> State {
         let clamp = |time: &mut Time, most| *time = (*time).min(now.after(most));
         match &mut state.phase {
@@ -37,13 +37,13 @@ impl Plan {
         state
     }
 
-    /// The state that follows from an event. An event that changes nothing about the phase leaves its work going on.
+    /// The state after an event. Fails if the event is not possible in this phase. If the phase stays the same, its work continues.
     pub fn step(&self, state: &State, event: Event, now: Time) -> Result<State, Illegal> {
         use CauseKind as Kind;
         let stay = state.clone();
         let to = |phase| Ok(State { phase, ..stay.clone() });
         match (&state.phase, event) {
-            // Cutting a migration or a store short would leave behind what nobody knows: the abort waits.
+            // An interrupted migration or switch would leave an unknown state, so the abort waits.
             (Phase::Migrating | Phase::Switching(Storing), Event::Abort(why)) => {
                 Ok(State { abort: Some(why), ..stay })
             }
@@ -67,7 +67,7 @@ impl Plan {
             (Phase::Provisioning, Event::ProvisionFailed(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Provision, why), now))
             }
-            // The slot that would be started has traffic: nothing is done to it, nor to the database under it.
+            // The new slot has traffic, so neither the slot nor its database is touched.
             (Phase::Migrating | Phase::Provisioning, Event::RouteMoved(moved)) => {
                 to(Phase::Failed(Cause::new(Kind::RouteMoved, moved.text)))
             }
@@ -128,7 +128,7 @@ impl Plan {
                 let next = self.after_move(state, &moved);
                 to(stuck(moved.text, next))
             }
-            // The traffic is on the old slot already: what is left of the rollback follows.
+            // The traffic is already on the old slot. The rest of the rollback follows.
             (
                 Phase::Switching(Storing) | Phase::Soaking { .. } | Phase::Draining { .. },
                 Event::TakenBack(by),
@@ -180,7 +180,7 @@ impl Plan {
                 let stopped = State { provisioned: false, ..state.clone() };
                 Ok(self.give_up(stopped, cause.clone(), now))
             }
-            // A preview holds the slot: it is stopped first, and the database reverted then.
+            // A preview request holds the slot. The slot is stopped first, then the database is reverted.
             (Phase::TearingDown { cause, step: TeardownStep::Revert, .. }, Event::Held(_))
                 if self.decommission && state.provisioned =>
             {
@@ -243,14 +243,14 @@ impl Plan {
                     true => {
                         stuck(format!("{reason}; fix the release and deploy it again"), self.deploy_again())
                     }
-                    // Nothing is known against the release. The command brings the switch to disk.
+                    // Nothing speaks against the release. The command flushes the switch to disk.
                     false => stuck(
                         format!("{reason}; if the new version is good, confirm the switch"),
                         self.switch_to(to),
                     ),
                 }
             }
-            // Not judged for want of requests, and not worse than what there was: no reason to leave it.
+            // There were too few requests for a verdict, and the old version was worse, so the new version stays.
             (SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
                 State { phase: Phase::Draining { until: now.after(self.drain) }, ..state.clone() }
             }
@@ -294,7 +294,7 @@ impl Plan {
                 at(Drain { until: now.after(self.drain) }, Retry { failed: 0, at: now })
             }
             (Drain { .. }, Event::Drained) => self.after_drain(state, cause, keep_database, now),
-            // The database is not changed under requests that have not ended: first they are cut off.
+            // The database must not change under unfinished requests. Stopping the slot cuts them off first.
             (Drain { .. }, Event::DrainTimedOut(_)) if self.decommission => {
                 at(Teardown, Retry { failed: 0, at: now })
             }
@@ -356,8 +356,8 @@ impl Plan {
         }
     }
 
-    /// Ends a deployment that has not moved traffic. What it has not started it does not stop: the slot may hold a version
-    /// that is kept warm.
+    /// Ends a deployment that has not moved traffic. It does not stop a slot that it has not started, because the slot may hold a warm
+    /// version.
     fn give_up(&self, state: State, cause: Cause, now: Time) -> State {
         let step = if state.migrated && self.revert {
             TeardownStep::Revert

@@ -1,26 +1,26 @@
-//! How many servers of a slot must be healthy for traffic to move there.
+//! The number of servers of a slot that must be healthy before traffic moves there.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// How many primaries must be healthy: text, as in `"all"`, `"majority"`, `"one"` or `"80%"`. Never none.
+/// How many primaries must be healthy, as in `"all"`, `"majority"`, `"one"` or `"80%"`. At least one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Require {
-    /// Each: nobody has seen the new version at work.
+    /// All servers.
     #[default]
     All,
-    /// More than half.
+    /// More than half of the servers.
     Majority,
-    /// Any.
+    /// One server.
     One,
-    /// So many of a hundred, rounded up: 1 to 100.
+    /// A percentage of the servers, rounded up: 1 to 100.
     Percent(u8),
 }
 
 impl Require {
-    /// Whether so many healthy servers are enough.
+    /// Whether `healthy` of `servers` are enough.
     pub fn is_met(self, healthy: usize, servers: usize) -> bool {
         healthy > 0
             && match self {
@@ -45,7 +45,7 @@ impl fmt::Display for Require {
     }
 }
 
-/// It is none of the four.
+/// A text that is none of the four forms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not a number of servers: expected \"all\", \"majority\", \"one\", or \"1%\" to \"100%\"")]
 pub struct BadRequire(String);
