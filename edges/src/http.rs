@@ -1,6 +1,6 @@
-//! One HTTP/1.1 request over a fresh connection: to nginx's admin API, to peers, and to the daemon's own socket.
+//! An HTTP/1.1 client for the admin API of nginx, for peers and for the daemon's control socket.
 //!
-//! No connection is kept: the other side may be restarted at any moment.
+//! Each request uses a new connection, because the other side may restart at any moment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// The longest body of a stranger that is read, in bytes.
+/// Maximum length of an answer's body, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// Where a request goes.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// `IP:PORT`
@@ -28,7 +28,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads an address as nginx writes it: `IP:PORT`, `[IP6]:PORT` or `unix:PATH`.
+    /// Parses an address in nginx's format: `IP:PORT`, `[IP6]:PORT` or `unix:PATH`.
     pub fn of_peer(text: &str) -> Result<Self, HttpError> {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::Unix(path.trim_end_matches(':').into()));
@@ -40,34 +40,34 @@ impl Address {
     }
 }
 
-/// Why there is no answer. Text completes "failed to ask: ..".
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// Not an address of a peer.
+    /// The text is not an address of a peer.
     #[error("\"{0}\" is neither IP:PORT nor unix:PATH")]
     Address(String),
-    /// No connection: nothing was sent.
+    /// There is no connection, so nothing was sent.
     #[error("no connection: {0}")]
     Connect(std::io::Error),
-    /// The connection broke; the request may have been carried out.
+    /// The connection broke. The server may have processed the request.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// No whole answer in time; the request may have been carried out.
+    /// There was no complete answer in time. The server may have processed the request.
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// The request cannot be sent.
+    /// The request is invalid, so nothing was sent.
     #[error("invalid request: {0}")]
     Request(#[from] http::Error),
 }
 
 impl HttpError {
-    /// Whether it is certain that the request was not carried out.
+    /// Whether it is certain that the server did not process the request.
     pub fn is_before_sending(&self) -> bool {
         matches!(self, Self::Address(_) | Self::Connect(_) | Self::Request(_))
     }
 }
 
-/// Sends a request and reads the whole answer, of at most 4 MiB.
+/// Sends a request and reads the complete answer, at most 4 MiB. Fails if this takes longer than `limit`.
 pub async fn ask(
     address: &Address,
     request: Request<Full<Bytes>>,
@@ -76,7 +76,7 @@ pub async fn ask(
     ask_for(address, request, limit, MAX_BODY).await
 }
 
-/// The same with another limit of the answer, in bytes.
+/// Like [`ask`], for an answer with a body of at most `most` bytes.
 pub async fn ask_for(
     address: &Address,
     request: Request<Full<Bytes>>,
@@ -96,7 +96,7 @@ pub async fn ask_for(
     tokio::time::timeout(limit, whole).await.unwrap_or(Err(HttpError::Timeout(limit)))
 }
 
-/// Sends a request and returns as soon as the head of the answer is there.
+/// Sends a request and returns when the head of the answer has arrived. There is no time limit.
 pub async fn send(
     address: &Address,
     request: Request<Full<Bytes>>,
@@ -104,7 +104,7 @@ pub async fn send(
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
-            // Small requests must not wait for the acknowledgement of an earlier packet.
+            // Without Nagle's algorithm a small request does not wait for the acknowledgement of an earlier packet.
             let _ = stream.set_nodelay(true);
             exchange(stream, request).await
         }
@@ -124,7 +124,7 @@ async fn exchange(
         HttpError::Broken(format!("{error}{source}"))
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // Ends by itself when the answer has been read or dropped.
+    // This task ends when the answer has been read or dropped.
     tokio::spawn(async move {
         let _ = connection.await;
     });

@@ -1,7 +1,7 @@
-//! Edges on hosts: what moves the traffic there, behind the engine's trait [`Edge`](cutover_engine::edge::Edge).
+//! Edges on hosts: implementations of the engine's trait [`Edge`](cutover_engine::edge::Edge).
 //!
-//! - [`module`]: nginx with Cutover's module, by its admin API.
-//! - [`http`]: one HTTP/1.1 request over a fresh connection, to the admin API and to servers of upstreams.
+//! - [`module`]: nginx with Cutover's module, through its admin API.
+//! - [`http`]: the HTTP/1.1 client for the admin API and the servers of upstreams.
 
 #![forbid(unsafe_code)]
 

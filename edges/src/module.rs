@@ -1,4 +1,4 @@
-//! nginx with Cutover's module, by its admin API.
+//! The edge of nginx with Cutover's module: a client of the admin API.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -27,20 +27,20 @@ mod token;
 use token::Token;
 pub use token::{TokenError, TokenFile};
 
-/// Limit of one call: nginx answers from memory, but a switch waits for a disk.
+/// Time limit of one call. nginx answers from memory, but a switch waits for the disk.
 const LIMIT: Duration = Duration::from_secs(5);
-/// The token is missing or wrong.
+/// Status of a call with a missing or wrong token.
 const UNAUTHORIZED: u16 = 401;
-/// The location or the user may not.
+/// Status of a call that the location or the user does not permit.
 const FORBIDDEN: u16 = 403;
 
-/// The path of a call that changes nothing, see [`Module::may_write`].
+/// The path of a request that changes nothing, see [`Module::may_write`].
 const NO_CHANGE: &str = "/v1/groups/-/route";
 
-/// The subject of this edge's errors.
+/// The subject of the errors of this edge.
 const NGINX: &str = "nginx";
 
-/// Where the admin API listens.
+/// The address of the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
     /// A unix socket.
@@ -58,7 +58,7 @@ impl fmt::Display for AdminAddress {
     }
 }
 
-/// A client of the admin API. Clones share the token that nginx accepted last.
+/// A client of the admin API. Clones share the last token that nginx accepted.
 #[derive(Clone, Debug)]
 pub struct Module {
     name: String,
@@ -74,7 +74,7 @@ enum CallError {
 }
 
 impl Module {
-    /// A client of the edge that the configuration calls `[edge.NAME]`. It connects with each call.
+    /// A client for the section `[edge.NAME]` of the configuration. It connects for each call.
     pub fn new(name: &str, admin: &AdminAddress, token_file: Option<&Path>) -> Self {
         let address = match admin {
             AdminAddress::Unix(path) => Address::Unix(path.clone()),
@@ -84,7 +84,7 @@ impl Module {
         Self { name: name.to_owned(), address, shown: admin.to_string(), token }
     }
 
-    /// Whether this client has what a change needs: over TCP, a readable token.
+    /// Checks that the token can be read, if the client needs one. Over TCP a change needs a token.
     pub async fn check_token(&self) -> Result<(), EdgeError> {
         match (&self.address, &self.token) {
             (Address::Tcp(_), Some(file)) => file.check().await.map_err(no_token),
@@ -92,8 +92,8 @@ impl Module {
         }
     }
 
-    /// Whether the location lets this client make changes; the error is nginx's own. It is found out by a change without a
-    /// body: whoever may make changes is told that the group does not exist.
+    /// Checks that nginx lets this client make changes. The error is nginx's own. The check sends a change for a group that does not
+    /// exist: a client that may make changes gets an error about the group instead of 401 or 403.
     pub async fn may_write(&self) -> Result<(), EdgeError> {
         let answer = self.call("PUT", NO_CHANGE, &[], None).await.map_err(|error| self.no_answer(error))?;
         match self.read::<Group>(&answer) {
@@ -114,14 +114,14 @@ impl Module {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Answer, CallError> {
-        // Over TCP and without a token the module answers only to "localhost" and to addresses.
+        // Over TCP without a token, the module accepts only "localhost" and IP addresses as host.
         let headers = [&[("host", "localhost")], headers].concat();
         let call = request(method, path, &headers, body).map_err(HttpError::from).map_err(CallError::Http)?;
         let Some(file) = &self.token else { return self.send(call, None).await };
         let token = match (file.taken(), &self.address) {
             (Some(token), _) => Some(token),
             (None, Address::Tcp(_)) => Some(file.read().await.map_err(CallError::NoToken)?),
-            // There the kernel names the caller, unless another program listens and passes the call on.
+            // On a unix socket nginx needs no token, unless a proxy listens there and forwards the call.
             (None, Address::Unix(_)) => file.read().await.ok(),
         };
         let answer = self.send(call.clone(), token.as_ref()).await?;
@@ -172,7 +172,7 @@ impl Module {
         }
     }
 
-    /// Why it refuses. The module's words about a token are for people who write HTTP.
+    /// The message of a refusal. For a missing or wrong token it names the key of the daemon's configuration.
     fn why(&self, error: ErrorBody) -> String {
         match (error.code, &self.token) {
             (ErrorCode::Unauthorized, Some(file)) => format!(
@@ -205,7 +205,7 @@ impl Module {
             (ErrorCode::NotDurable, _) => {
                 ShiftError::NotDurable(format!("nginx could not write the switch to disk: {message}"))
             }
-            // A worker that is about to end has answered: the next call reaches another one.
+            // A worker that is about to exit has answered. The next call reaches another worker.
             (ErrorCode::Internal | ErrorCode::LeftBehind, _) => {
                 ShiftError::Unknown(self.unrecognised(message))
             }
@@ -215,7 +215,7 @@ impl Module {
 }
 
 impl CallError {
-    /// Whether it is certain that nothing was carried out. A token is read before anything is sent, or when nginx has refused.
+    /// Whether it is certain that nginx changed nothing. The token is read before the request is sent, or after nginx refused it.
     fn is_before_sending(&self) -> bool {
         match self {
             Self::Http(error) => error.is_before_sending(),
@@ -277,7 +277,7 @@ impl Edge for Module {
         };
         let if_match = format!("\"{expected}\"");
         let headers = [("content-type", "application/json"), ("if-match", if_match.as_str())];
-        // However long the version in the reason is: a body that is too large would keep the traffic where it is.
+        // The reason contains the version, which may be long. nginx would refuse a body that is too large.
         let change = RouteChange::to(&shift.to, kept_reason(&shift.reason).to_owned()).fenced(shift.fence);
         let body = serde_json::to_vec(&change).unwrap_or_default();
         let path = format!("/v1/groups/{}/route", in_path(group));

@@ -1,8 +1,8 @@
-//! The token that nginx asks for over TCP, from the file that the module reads too.
+//! The token of the admin API over TCP, from the file that the module reads too.
 //!
-//! nginx reads the file at its start and with each reload. Between the writing of a new token and the reload the old one counts. So
-//! the client keeps the token that nginx accepted last, and reads the file when that is refused: a new token works
-//! without a restart, before and after the reload.
+//! nginx reads the file at its start and at each reload. Until the reload, it expects the old token even if the file holds a new one.
+//! So the client keeps the last token that nginx accepted, and reads the file again when nginx refuses that token. A new token needs
+//! no restart of the daemon.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ use cutover_core::token::{self, BadFile, Facts};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-/// Why there is no token. The text completes "no credentials for nginx: ..".
+/// Why the token cannot be read. The text completes "no credentials for nginx: ..".
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{key} \"{}\" {why}", path.display())]
 pub struct TokenError {
@@ -35,7 +35,7 @@ enum Why {
     Bad(BadFile),
 }
 
-/// The file, and the token that nginx took last. Clones share it.
+/// The token file, and the last token that nginx accepted. Clones share it.
 #[derive(Clone, Debug)]
 pub struct TokenFile {
     key: String,
@@ -43,7 +43,7 @@ pub struct TokenFile {
     taken: Arc<Mutex<Option<Token>>>,
 }
 
-/// A value of the header `Authorization`. Neither shown nor logged.
+/// A value of the header `Authorization`. It is never shown or logged.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Token(HeaderValue);
 
@@ -60,31 +60,31 @@ impl Token {
 }
 
 impl TokenFile {
-    /// A file that has not been read yet. `key` names it in the configuration.
+    /// A token file that has not been read yet. `key` is its key in the configuration.
     pub fn new(key: String, path: &Path) -> Self {
         Self { key, path: path.to_owned(), taken: Arc::default() }
     }
 
-    /// What names the file in the configuration, and the file.
+    /// The key and the path, for messages.
     pub(super) fn shown(&self) -> String {
         format!("{} \"{}\"", self.key, self.path.display())
     }
 
-    /// Whether the file holds a token now.
+    /// Checks that the file holds a valid token.
     pub async fn check(&self) -> Result<(), TokenError> {
         self.read().await.map(drop)
     }
 
-    /// The token of the file as it is now.
+    /// Reads the token from the file.
     pub(super) async fn read(&self) -> Result<Token, TokenError> {
         let path = self.path.clone();
-        // A disk may take as long as it likes: not on a thread that serves others.
+        // A slow disk must not block an async thread.
         let read = tokio::task::spawn_blocking(move || read(&path)).await;
         let error = |why| TokenError { key: self.key.clone(), path: self.path.clone(), why };
         read.unwrap_or_else(|failed| Err(unreadable(&io::Error::other(failed)))).map_err(error)
     }
 
-    /// The token that nginx took last; `None`: none yet, or it was refused since.
+    /// The last token that nginx accepted. `None` if there was none, or if nginx has refused it since.
     pub(super) fn taken(&self) -> Option<Token> {
         self.taken.lock().clone()
     }
@@ -97,7 +97,7 @@ impl TokenFile {
 fn read(path: &Path) -> Result<Token, Why> {
     let facts = fs::metadata(path).map_err(|error| unreadable(&error))?;
     if !facts.is_file() {
-        // A pipe would be waited for.
+        // Reading a pipe would block.
         return Err(Why::NoFile);
     }
     let facts = Facts { owner: facts.uid(), mode: facts.mode(), length: facts.len() };
