@@ -1,14 +1,14 @@
-//! The time that deployments are told.
+//! The clock of deployments.
 //!
-//! Within one run it is the monotonic clock, laid on the wall clock's reading at the start: a clock that is set while a
-//! deployment runs shortens and lengthens nothing. Over a restart deadlines are compared with the wall clock.
+//! It reads the wall clock once at the start and then adds the monotonic clock. So a wall clock that is set during a deployment changes
+//! no deadline. After a restart, deadlines are compared with the wall clock again.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cutover_core::deployment::Time;
 use tokio::time::Instant;
 
-/// One run's clock.
+/// The clock of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     wall: Time,
@@ -16,29 +16,29 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads the wall clock, once.
+    /// A clock that starts at the current wall time.
     pub fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self::starting_at(Time::default().after(wall))
     }
 
-    /// A clock that begins at a moment of the caller's choice.
+    /// A clock that starts at the given time.
     pub fn starting_at(wall: Time) -> Self {
         Self { wall, start: Instant::now() }
     }
 
-    /// The time.
+    /// The current time.
     pub fn now(&self) -> Time {
         self.wall.after(self.start.elapsed())
     }
 
-    /// Sleeps until then; not at all when it has passed.
+    /// Sleeps until `time`. Returns at once if it has passed.
     pub async fn sleep_until(&self, time: Time) {
         tokio::time::sleep(self.now().until(time)).await;
     }
 }
 
-/// As RFC 3339, in UTC, with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(time: Time) -> String {
     let milliseconds = i64::try_from(time.0).unwrap_or(i64::MAX);
     match jiff::Timestamp::from_millisecond(milliseconds) {

@@ -1,4 +1,4 @@
-//! The operator's commands.
+//! The trait that runs the operator's commands.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use crate::policy;
 /// A command and its environment.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// What it is for, as in `migrate`; names the file of its output.
+    /// Its name, as in `migrate`. The file of its output has this name.
     pub name: String,
     /// The deployment that runs it.
     pub deployment: String,
-    /// The program, its arguments, its limit.
+    /// The program, its arguments and its time limit.
     pub command: policy::Command,
     /// `CUTOVER_*` and the group's own variables.
     pub environment: BTreeMap<String, String>,
 }
 
-/// A command that did not succeed.
+/// A failed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// One line: how it ended, the last line it wrote, where the rest is.
+    /// One line: how it ended, its last line of output, and where the rest of the output is.
     pub reason: String,
-    /// The end of what it wrote.
+    /// The end of its output.
     pub tail: String,
-    /// Its exit code, if it ended by itself.
+    /// Its exit code, if it exited.
     pub code: Option<i32>,
 }
 
@@ -37,11 +37,11 @@ impl Failed {
 
 /// Runs commands.
 pub trait Commands: Send + Sync + 'static {
-    /// Runs a command to its end, within its limit. Dropping the future abandons it: see [`Commands::end`].
+    /// Runs a command to its end, within its time limit. Dropping the future abandons the command, see [`Commands::end`].
     fn run(&self, job: &Job) -> impl Future<Output = Result<(), Failed>> + Send;
 
-    /// Ends the commands of a deployment that were abandoned, by a process that died or by a future that was dropped. The error
-    /// says why they could not be looked for.
+    /// Ends the abandoned commands of a deployment: those of a killed process, and those of a dropped future. Fails if the commands
+    /// cannot be looked up.
     fn end(&self, deployment: &str) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Deletes the output of a deployment's commands.

@@ -1,4 +1,4 @@
-//! The driver of one deployment: does the work of a phase, tells core what came of it, and writes the next state down.
+//! The driver of one deployment. It does the work of a phase, passes the resulting event to core, and journals the next state.
 //!
 //! ```text
 //! state -> work of its phase -> event -> core: next state -> journal, flushed -> work of the next phase -> ..
@@ -6,7 +6,7 @@
 //!                    operator ----+  abort, rollback, another deployment
 //! ```
 //!
-//! After a restart the journal's last state says which work is due; it is done again.
+//! After a restart the driver repeats the work of the last state in the journal.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -39,18 +39,18 @@ pub use jobs::{Jobs, jobs};
 pub use messages::{first_message, superseded_message};
 use work::Work;
 
-/// Pause between tries of a journal that cannot be written.
+/// Pause between tries to write the journal.
 const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// So many panics and a deployment is stuck.
+/// After this number of panics the deployment is stuck.
 const MOST_PANICS: u32 = 3;
 
-/// What an operator asks of a deployment under way.
+/// A request of an operator to a running deployment.
 #[derive(Debug)]
 pub struct Request {
-    /// As core knows it; `None` asks for nothing but the reply, which comes when the state is what the journal says.
+    /// The event. `None` asks only for the reply, which comes when the driver's state is the journal's last state.
     pub event: Option<Event>,
-    /// Whether it was taken, or the sentence that says why not.
+    /// Receives whether the event was accepted, or one sentence that says why not.
     pub reply: oneshot::Sender<Result<(), String>>,
 }
 
@@ -62,17 +62,17 @@ pub struct Driver<W, J> {
     state: watch::Sender<State>,
 }
 
-/// What the owner of a driver keeps.
+/// The owner's end of a driver.
 #[derive(Debug)]
 pub struct Handle {
-    /// Takes operators' requests.
+    /// Sends requests to the driver.
     pub requests: mpsc::Sender<Request>,
-    /// Where the deployment is.
+    /// The current state of the deployment.
     pub state: watch::Receiver<State>,
 }
 
 impl<W: World, J: Journal> Driver<W, J> {
-    /// A driver for a deployment that the journal holds in this state.
+    /// A driver that continues a deployment from its journaled state.
     pub fn new(world: Arc<W>, journal: J, clock: Clock, entry: Unfinished) -> (Self, Handle) {
         let Unfinished { deployment, state } = entry;
         let state = deployment.plan.resume(state, clock.now());
@@ -82,7 +82,7 @@ impl<W: World, J: Journal> Driver<W, J> {
         (Self { work, requests, state }, Handle { requests: send, state: see_state })
     }
 
-    /// Drives to the end. Only a journal that takes no more records stops it before: without a record nothing may be done.
+    /// Drives the deployment to its end. Fails only if the journal is closed, because every effect needs a record first.
     pub async fn run(mut self) -> Result<State, JournalError> {
         metrics::phase(self.group(), Some(self.state.borrow().phase.name()));
         self.end_commands().await;
@@ -111,7 +111,7 @@ impl<W: World, J: Journal> Driver<W, J> {
         &self.work.deployment.plan.group
     }
 
-    /// A bug must not leave a deployment without a driver: it goes on where the journal is, and is stuck after a few panics.
+    /// After a panic the driver continues from the journal's last state. After [`MOST_PANICS`] panics the deployment is stuck.
     async fn go_on_after_panic(&mut self, panics: u32) -> Result<(), JournalError> {
         let id = &self.work.deployment.id;
         let phase = self.state.borrow().phase.name();
@@ -138,7 +138,7 @@ impl<W: World, J: Journal> Driver<W, J> {
         self.record(State { phase, ..before }, String::new()).await
     }
 
-    /// Does the work of a phase until its event, or until an operator wants something else.
+    /// Does the work of a phase until it has an event, or until an operator's request changes the phase.
     async fn perform(&mut self, before: State) -> Result<Ended, JournalError> {
         let begin = tokio::time::Instant::now();
         let work = self.work.clone();
@@ -172,7 +172,7 @@ impl<W: World, J: Journal> Driver<W, J> {
         }
     }
 
-    /// The work of a phase has come to its event.
+    /// Applies the event that the work of a phase returned.
     async fn advance(&self, event: Event) -> Result<(), JournalError> {
         let before = self.state.borrow().clone();
         let deployment = &self.work.deployment;
@@ -188,7 +188,7 @@ impl<W: World, J: Journal> Driver<W, J> {
         self.record(next, message).await
     }
 
-    /// An operator wants something.
+    /// Applies the request of an operator.
     async fn take(&self, request: Request) -> Result<(), JournalError> {
         let Some(event) = request.event else {
             let _ = request.reply.send(Ok(()));
@@ -208,7 +208,7 @@ impl<W: World, J: Journal> Driver<W, J> {
         Ok(())
     }
 
-    /// Writes the next state down, however long the disk takes to be writable again, and only then shows it.
+    /// Journals the next state and then publishes it. Retries until the journal can be written.
     async fn record(&self, next: State, message: String) -> Result<(), JournalError> {
         let Work { journal, clock, deployment, .. } = &self.work;
         let id = &deployment.id;

@@ -1,14 +1,14 @@
-//! The edge: what moves the traffic. An nginx with the module, or anything else that can move a group from slot to slot.
+//! The trait of an edge: nginx with the module, or another system that moves a group from slot to slot.
 
 use cutover_core::api::{Group, RouteState};
 use cutover_core::deployment::{Moved, Plan, Revision, TakenBackBy};
 
 /// An edge.
 pub trait Edge: Send + Sync + 'static {
-    /// Its name in the configuration. Marks are kept by it.
+    /// Its name in the configuration. Marks use the name as key.
     fn name(&self) -> &str;
 
-    /// What it can do.
+    /// The abilities of the edge.
     fn abilities(&self) -> Abilities;
 
     /// Reads all groups.
@@ -17,11 +17,11 @@ pub trait Edge: Send + Sync + 'static {
     /// Reads one group.
     fn look(&self, group: &str) -> impl Future<Output = Result<Look, EdgeError>> + Send;
 
-    /// Directs previews of the standby to this slot. Moves no traffic.
+    /// Directs previews of the standby to a slot. Moves no traffic.
     fn stand_by(&self, group: &str, slot: &str) -> impl Future<Output = Result<(), EdgeError>> + Send;
 
-    /// Moves the traffic of a group if its route has the expected revision. Returns the group as it is afterwards, once the change
-    /// is on disk.
+    /// Moves the traffic of a group if its route has the expected revision. Returns the group after the change, when the change is on
+    /// disk.
     fn shift(
         &self,
         group: &str,
@@ -30,21 +30,21 @@ pub trait Edge: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Look, ShiftError>> + Send;
 }
 
-/// What an edge can do. A plan that needs more is refused at its beginning.
+/// The abilities of an edge. A deployment that needs more is refused before it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// Once a shift has returned, no request goes to the old slot any more.
+    /// After a shift has returned, no new request goes to the old slot.
     pub exact: bool,
     /// It can give a second slot a share of the traffic.
     pub shares: bool,
-    /// It takes a bad change back by itself.
+    /// It can take a bad change back by itself.
     pub trials: bool,
     /// It counts answers by slot.
     pub counters: bool,
 }
 
 impl Abilities {
-    /// What a plan needs and this edge cannot do. The text completes "the edge ..".
+    /// An ability that a plan needs and this edge does not have. The text completes "the edge ..".
     pub fn missing_for(self, plan: &Plan) -> Option<&'static str> {
         if !self.exact {
             Some("does not move all requests at once")
@@ -56,16 +56,16 @@ impl Abilities {
     }
 }
 
-/// A group as an edge sees it.
+/// A reading of a group from an edge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// The group: its route and its slots.
     pub group: Group,
     /// The revision of its route.
     pub revision: Revision,
-    /// The revision that this one replaced, if the edge knows it.
+    /// The revision before this one, if the edge knows it.
     pub follows: Option<Revision>,
-    /// What made the last move of the route, if it was the edge itself.
+    /// The rule by which the edge itself made the last move of the route, if it did.
     pub taken_back: Option<TakenBackBy>,
 }
 
@@ -75,13 +75,13 @@ impl Look {
         &self.group.route
     }
 
-    /// What is said about a route that somebody else moved.
+    /// The route, described as moved by somebody else.
     pub fn moved(&self) -> Moved {
         moved(&self.group)
     }
 }
 
-/// The same for a group that was read among others.
+/// The route of a group, described as moved by somebody else.
 pub fn moved(group: &Group) -> Moved {
     let route = &group.route;
     Moved {
@@ -91,72 +91,72 @@ pub fn moved(group: &Group) -> Moved {
     }
 }
 
-/// A change of a route: all traffic to one slot.
+/// A change of a route that gives all traffic to one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shift {
     /// The slot.
     pub to: String,
-    /// Why, for the edge's log.
+    /// The reason, for the edge's log.
     pub reason: String,
-    /// Whether the revision changes even if the slot has all the traffic already. An older change that is still under way can no
-    /// longer be carried out after that.
+    /// Whether the revision changes even if the slot already has all the traffic. Then an older change that is still in transit can no
+    /// longer take effect.
     pub fence: bool,
 }
 
-/// Why an edge could not be read. The text is a whole clause and names what it speaks of.
+/// Why an edge could not be read. The text is a whole clause and names the edge's subject.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EdgeError {
-    /// No answer: it may be down, or about to come back.
+    /// The edge does not answer. It may be restarting.
     #[error("{subject} does not answer at {address}: {why}")]
     Unreachable {
-        /// What does not answer, as in `nginx`.
+        /// The subject, as in `nginx`.
         subject: &'static str,
-        /// Where it should.
+        /// The address that was tried.
         address: String,
-        /// What was tried.
+        /// The reason.
         why: String,
     },
-    /// It refused.
+    /// The edge refused.
     #[error("{subject} refuses: {why}")]
     Refused {
-        /// What refused.
+        /// The subject.
         subject: &'static str,
-        /// In its own words.
+        /// The edge's own message.
         why: String,
     },
-    /// There are no credentials to send.
+    /// The credentials cannot be read.
     #[error("no credentials for {subject}: {why}")]
     NoCredentials {
-        /// What cannot be asked.
+        /// The subject.
         subject: &'static str,
-        /// What is wrong with the credentials.
+        /// Why they cannot be read.
         why: String,
     },
-    /// The answer is not of the expected kind.
+    /// The answer has an unexpected form.
     #[error("{subject} gave an unexpected answer at {address}: {why}")]
     Unrecognised {
-        /// What answered.
+        /// The subject.
         subject: &'static str,
-        /// Where.
+        /// The address.
         address: String,
-        /// What is wrong with the answer.
+        /// The difference.
         why: String,
     },
 }
 
-/// Why a route is not confirmed to have moved. The text is a whole clause.
+/// Why a shift is not confirmed. The text is a whole clause.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ShiftError {
-    /// Another change came first: the group as it is.
+    /// Another change came first. Holds the current group.
     #[error("the route was moved in the meantime: {}", .0.route())]
     Moved(Box<Look>),
-    /// Refused: the route is where it was.
+    /// The edge refused, and the route has not moved.
     #[error("{0}")]
     Refused(String),
-    /// Nothing was sent: the route is where it was.
+    /// Nothing was sent, so the route has not moved.
     #[error("{0}")]
     NotSent(EdgeError),
-    /// The reply was lost: the route has moved or not.
+    /// The reply was lost. The route may or may not have moved.
     #[error("{0}")]
     Unknown(EdgeError),
     /// The route has moved, but a power loss would move it back.

@@ -1,26 +1,26 @@
-//! Names that stand for an IPv4 and an IPv6 address. An application often listens on one of the two only. nginx passes over
-//! the dead one, so users see nothing; but a slot never becomes healthy if all its servers must be.
+//! Servers whose name resolves to an IPv4 and an IPv6 address. An application often listens on only one of them. nginx skips the dead
+//! address, so users see no error. But the slot never becomes healthy if `probe.require` demands all servers.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use cutover_core::api::Slot;
 
-/// A server of a slot whose name has addresses of two families.
+/// A server of a slot with addresses of both families.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Families {
-    /// As the configuration has it, as in `localhost:3000`.
+    /// The server as in nginx's configuration, such as `localhost:3000`.
     pub server: String,
-    /// Its IPv4 addresses, as nginx writes them.
+    /// Its IPv4 addresses in nginx's format.
     pub v4: Vec<String>,
-    /// Its IPv6 addresses, as nginx writes them.
+    /// Its IPv6 addresses in nginx's format.
     pub v6: Vec<String>,
-    /// One of them that answers, if that is known.
+    /// One of the addresses that answers, if known.
     pub answers: Option<String>,
 }
 
 impl Families {
-    /// With an address that answers.
+    /// Sets `answers` to the first of `addresses` that belongs to this server.
     pub fn answering<'a>(mut self, mut addresses: impl Iterator<Item = &'a str>) -> Self {
         self.answers = addresses
             .find(|address| self.v4.iter().chain(&self.v6).any(|known| known == address))
@@ -29,7 +29,7 @@ impl Families {
     }
 }
 
-/// What to do about it.
+/// Advice for the operator.
 impl fmt::Display for Families {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, v4, v6, answers } = self;
@@ -45,7 +45,7 @@ impl fmt::Display for Families {
     }
 }
 
-/// The first server of a slot whose name has addresses of two families.
+/// The first server of a slot that has addresses of both families.
 pub fn of_slot(slot: &Slot) -> Option<Families> {
     slot.primaries().filter_map(|peer| peer.server.as_deref()).find_map(|server| of_server(slot, server))
 }

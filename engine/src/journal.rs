@@ -1,25 +1,25 @@
-//! The journal: the state of each deployment, on disk before anything is done about it.
+//! The trait of the journal. The journal holds the state of each deployment on disk before the effect of that state begins.
 
 use cutover_core::deployment::{Plan, State, Time};
 
 use crate::policy::Policy;
 
-/// A deployment as it was asked for.
+/// A deployment as it was requested.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deployment {
     /// `GROUP-YYYYMMDD-HHMMSS`; unique.
     pub id: String,
-    /// The version, if the caller named one.
+    /// The version; empty if the caller named none.
     pub version: String,
-    /// The version that is live at the start, as far as the journal knows.
+    /// The version that was live at the start; empty if the journal does not know it.
     pub previous: String,
-    /// Who asked, for the audit.
+    /// Who requested the deployment, for the audit.
     pub asked_by: String,
-    /// When.
+    /// When it began.
     pub started: Time,
-    /// What core decides by.
+    /// The plan for core.
     pub plan: Plan,
-    /// The group's policy at the start. The deployment keeps it to its end.
+    /// The group's policy at the start. The deployment uses it until its end.
     pub policy: Policy,
 }
 
@@ -35,17 +35,17 @@ pub struct Unfinished {
 /// Why a record was not written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The journal failed. It may be written again later.
+    /// The journal failed. A later try may succeed.
     #[error("{0}")]
     Failed(String),
-    /// The journal takes no more records of this process.
+    /// The journal takes no more records from this process.
     #[error("the journal takes no more records: {0}")]
     Closed(String),
 }
 
-/// Keeps states. Clones share it.
+/// A journal. Clones share it.
 pub trait Journal: Clone + Send + Sync + 'static {
-    /// Writes a transition. When this returns it is on disk.
+    /// Writes a transition. It is on disk when this returns.
     fn append(
         &self,
         deployment: &str,
@@ -54,7 +54,7 @@ pub trait Journal: Clone + Send + Sync + 'static {
         message: &str,
     ) -> impl Future<Output = Result<(), JournalError>> + Send;
 
-    /// Writes a message that changes nothing.
+    /// Writes a message without a change of state.
     fn note(
         &self,
         deployment: &str,
@@ -63,9 +63,9 @@ pub trait Journal: Clone + Send + Sync + 'static {
         message: &str,
     ) -> impl Future<Output = Result<(), JournalError>> + Send;
 
-    /// The last state of a deployment.
+    /// Reads the last state of a deployment. `None` if the deployment is unknown.
     fn state(&self, deployment: &str) -> impl Future<Output = Result<Option<State>, JournalError>> + Send;
 
-    /// Deployments that have not ended.
+    /// Reads the deployments that have not ended.
     fn open(&self) -> impl Future<Output = Result<Vec<Unfinished>, JournalError>> + Send;
 }

@@ -1,4 +1,4 @@
-//! The engine: drives one deployment to its end, whatever fails meanwhile.
+//! The engine drives one deployment to its end.
 //!
 //! ```text
 //! daemon, operator --- Driver --- cutover_core::deployment decides
@@ -7,9 +7,9 @@
 //!       Edge    Journal    Commands     Peers
 //! ```
 //!
-//! All that is outside stands behind four traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
-//! [`commands::Commands`] runs the operator's commands, [`peers::Peers`] asks servers. The engine knows no nginx, no database and
-//! no configuration format. The module `scripted` has all four in memory, for tests.
+//! The engine reaches everything outside through four traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
+//! [`commands::Commands`] runs the operator's commands, and [`peers::Peers`] sends requests to servers. The engine does not depend on
+//! nginx, a database or a configuration format. [`scripted`] implements all four in memory for tests.
 
 #![forbid(unsafe_code)]
 

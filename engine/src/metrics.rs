@@ -1,4 +1,4 @@
-//! Metrics of deployments. Base units, no unbounded labels. They go to the recorder of the process that drives the deployments.
+//! Metrics of deployments, in base units and without unbounded labels. They go to the metrics recorder of the process.
 //!
 //! | name | kind | labels |
 //! |---|---|---|
@@ -15,7 +15,7 @@ use std::time::Duration;
 use cutover_core::deployment::Phase;
 use metrics::{counter, gauge, histogram};
 
-/// Says which phase is running. `None`: no deployment is.
+/// Sets the phase that is running. `None` means that no deployment runs.
 pub fn phase(group: &str, running: Option<&'static str>) {
     for name in Phase::NAMES {
         let value = if running == Some(name) { 1.0 } else { 0.0 };
@@ -23,7 +23,7 @@ pub fn phase(group: &str, running: Option<&'static str>) {
     }
 }
 
-/// Counts a deployment that has ended, and how long it took.
+/// Counts a deployment that has ended, and records its duration.
 pub fn ended(group: &str, outcome: &'static str, took: Duration) {
     counter!("cutover_deployments_total", "group" => group.to_owned(), "outcome" => outcome).increment(1);
     let histogram = histogram!(
@@ -43,7 +43,7 @@ pub fn switched(group: &str, direction: &'static str) {
     counter!("cutover_switches_total", "group" => group.to_owned(), "direction" => direction).increment(1);
 }
 
-/// Says whether the journal cannot be written.
+/// Sets whether the journal cannot be written.
 pub fn journal_fails(fails: bool) {
     gauge!("cutover_journal_failing").set(if fails { 1.0 } else { 0.0 });
 }

@@ -1,4 +1,4 @@
-//! The servers of an upstream, asked over HTTP/1.1.
+//! The trait that sends HTTP/1.1 requests to the servers of an upstream.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use cutover_core::smoke::Answer;
 use http::Request;
 use http_body_util::Full;
 
-/// Asks servers.
+/// A client for peers.
 pub trait Peers: Send + Sync + 'static {
-    /// Asks one peer, at an address as nginx writes it. The error is one line.
+    /// Sends a request to one peer, at an address in nginx's format. Fails without a complete answer within `limit`. The error is one
+    /// line.
     fn ask(
         &self,
         peer: &str,
@@ -18,7 +19,7 @@ pub trait Peers: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Answer, String>> + Send;
 }
 
-/// Builds a request. A body of `None` is empty.
+/// Builds a request. `None` is an empty body. Fails if a part is invalid in HTTP.
 pub fn request(
     method: &str,
     path: &str,

@@ -1,5 +1,5 @@
-//! How one group is deployed. TOML and other sources parse into these types. The journal keeps a policy with each deployment, so a
-//! deployment ends with the policy that it began with.
+//! The policy of a group: how it is deployed. TOML and other formats parse into these types. The journal stores the policy of each
+//! deployment, so a deployment uses the same policy from its beginning to its end.
 
 use std::collections::BTreeMap;
 
@@ -17,25 +17,25 @@ pub use command::Command;
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 
-/// How a group is deployed: `[group.NAME]`.
+/// `[group.NAME]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// How long the old version stays up and probed after a completed deployment; zero: not at all.
+    /// How long the old version stays up and is probed after a completed deployment. Zero stops it at once.
     pub warm: Duration,
-    /// Value of `Host` in probes and smoke tests; absent: the group's name.
+    /// Value of `Host` in probes and smoke tests. `None` uses the group's name.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "host")]
     pub host: Option<String>,
     /// Variables for every command of the group.
     #[serde(deserialize_with = "variables")]
     pub env: BTreeMap<String, String>,
-    /// Brings the database to what the new version needs.
+    /// Changes the database for the new version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrate: Option<Command>,
     /// Undoes what `migrate` did in this deployment.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
     pub revert: Option<Command>,
-    /// Starts the standby slot with the new version.
+    /// Starts the new version in the standby slot.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
     pub provision: Option<Command>,
     /// Stops a slot.
@@ -70,37 +70,37 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether there is a command that starts or stops a slot.
+    /// Whether a command starts or stops a slot.
     pub fn starts_or_stops(&self) -> bool {
         self.provision.is_some() || self.decommission.is_some()
     }
 }
 
-/// `[group.NAME.probe]`: HTTP/1.1 GETs of every server of a slot but backups and those that are down.
+/// `[group.NAME.probe]`: a probe is an HTTP/1.1 GET to a primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
-    /// What is asked for; healthy is a status of 200 to 399, as nginx's own checks have it.
+    /// The path. A status of 200 to 399 is a good probe, as in nginx's own health checks.
     pub path: UrlPath,
-    /// From one round to the next.
+    /// Time between two rounds.
     #[serde(deserialize_with = "not_zero")]
     pub interval: Duration,
-    /// Limit of one probe.
+    /// Time limit of one probe.
     #[serde(deserialize_with = "not_zero")]
     pub timeout: Duration,
-    /// Good ones in a row until a peer is healthy.
+    /// Number of good probes in a row after which a peer is healthy.
     pub healthy: Count,
-    /// Bad ones in a row until it is sick.
+    /// Number of bad probes in a row after which a peer is sick.
     pub unhealthy: Count,
-    /// The new slot must be healthy after this long.
+    /// Time within which the new slot must be healthy.
     #[serde(deserialize_with = "not_zero")]
     pub deadline: Duration,
-    /// How many of a slot's servers must be healthy for traffic to move there.
+    /// How many servers of a slot must be healthy before traffic moves there.
     pub require: Require,
 }
 
 impl Probe {
-    /// As core counts them.
+    /// The thresholds for core.
     pub fn thresholds(&self) -> Thresholds {
         Thresholds { healthy: self.healthy.get(), unhealthy: self.unhealthy.get() }
     }
@@ -124,20 +124,20 @@ impl Default for Probe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Soak {
-    /// How long the new slot is watched.
+    /// How long the daemon watches the new slot.
     pub duration: Duration,
-    /// How often its counters are read.
+    /// Time between two readings of the counters.
     #[serde(deserialize_with = "not_zero")]
     pub interval: Duration,
-    /// Fewer answers prove nothing.
+    /// With fewer answers the soak is inconclusive.
     pub min_requests: Count,
-    /// 5xx / answers.
+    /// Maximum share of 5xx answers.
     pub max_error_ratio: Ratio,
-    /// Failed / all attempts. Absent: 0.05 where all servers must be healthy, else none: attempts at a server that may be
-    /// dead fail.
+    /// Maximum share of failed attempts. `None` means 0.05 if all servers must be healthy. Otherwise there is no limit, because attempts
+    /// fail on the servers that may be dead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failed_attempts_ratio: Option<Ratio>,
-    /// What too few requests lead to.
+    /// What happens after an inconclusive soak.
     inconclusive: Inconclusive,
 }
 
@@ -149,7 +149,7 @@ enum Inconclusive {
 }
 
 impl Soak {
-    /// As core judges by them.
+    /// The limits for core.
     pub fn limits(&self, require: Require) -> Limits {
         let of_attempts = if require == Require::All { 0.05 } else { 1.0 };
         Limits {
@@ -159,7 +159,7 @@ impl Soak {
         }
     }
 
-    /// Whether too few requests are good enough.
+    /// Whether an inconclusive soak counts as success.
     pub fn accepts_inconclusive(&self) -> bool {
         self.inconclusive == Inconclusive::Complete
     }
@@ -182,7 +182,7 @@ impl Default for Soak {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Drain {
-    /// A slot's requests may take this long to end.
+    /// Time that unfinished requests of a slot may take to end.
     pub deadline: Duration,
 }
 

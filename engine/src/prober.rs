@@ -1,4 +1,4 @@
-//! Probing a slot: one GET of every peer that nginx may send traffic to.
+//! Probes of a slot: one GET request to each primary.
 
 use cutover_core::api::{Group as Seen, Slot};
 use cutover_core::probe::NO_PRIMARY;
@@ -8,28 +8,28 @@ use crate::metrics;
 use crate::peers::{Peers, request};
 use crate::policy::Policy;
 
-/// Results of one round, by peer.
+/// The results of one round, by peer.
 pub type Round = Vec<(String, Result<(), String>)>;
 
-/// Whom to probe, and how.
+/// Probes the slots of one group.
 #[derive(Clone, Copy, Debug)]
 pub struct Prober<'a, W> {
-    /// Who asks.
+    /// Sends the requests.
     pub world: &'a W,
-    /// The group's name: value of `Host` unless the configuration has one.
+    /// The group's name, which is the value of `Host` unless the policy has one.
     pub group: &'a str,
-    /// How.
+    /// The policy of the group.
     pub policy: &'a Policy,
 }
 
-/// What one round of probes found in a slot.
+/// The summary of one round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Servers that passed.
+    /// Number of servers that passed.
     pub healthy: usize,
-    /// Servers that were asked.
+    /// Number of servers that were probed.
     pub servers: usize,
-    /// Why the others did not pass: one line.
+    /// Why the others did not pass, in one line.
     pub why: String,
 }
 
@@ -44,8 +44,8 @@ impl<W: Peers> Prober<'_, W> {
         join_all(probes).await
     }
 
-    /// Whether a slot is healthy now: one good round will do, and as many bad ones as make a peer sick will not. The error says
-    /// why in one line.
+    /// Verifies that a slot is healthy. One good round is enough. Fails after as many rounds as make a peer sick. The error says why in
+    /// one line.
     pub async fn verify(&self, group: &Seen, slot: &str) -> Result<(), String> {
         let require = self.policy.probe.require;
         let is_enough = |found: &Found| require.is_met(found.healthy, found.servers);
@@ -53,7 +53,8 @@ impl<W: Peers> Prober<'_, W> {
         if is_enough(&found) { Ok(()) } else { Err(found.why) }
     }
 
-    /// How healthy a slot is: the first round that is enough, or the best of as many as make a peer sick.
+    /// Probes in rounds and returns the first that is enough. After as many rounds as make a peer sick, returns the best one. Fails if
+    /// the group has no such slot.
     pub async fn look(
         &self,
         group: &Seen,
@@ -77,7 +78,7 @@ impl<W: Peers> Prober<'_, W> {
         Ok(best)
     }
 
-    /// One round, counted.
+    /// Probes one round and summarises it.
     pub async fn found(&self, slot: &Slot) -> Found {
         let results = self.round(slot).await;
         let bad: Vec<String> = results

@@ -1,9 +1,9 @@
-//! Moving a route until the outcome is certain.
+//! Moves a route and finds out the outcome for certain.
 //!
-//! A shift counts once the edge has confirmed it. If the reply is lost, the route is read: it has the revision that the shift
-//! expected (nothing has moved), or the next one and the wanted slot (it was this shift), or another one (it was somebody else). A
-//! shift that was only read, not confirmed, is asked for again at the revision that it led to: that moves nothing, and the edge
-//! answers once the route is on disk.
+//! A shift is done when the edge has confirmed it. If the reply is lost, this code reads the route. If the route has the expected
+//! revision, nothing has moved. If it has the next revision and the wanted slot, this shift has moved it. Any other revision means
+//! that somebody else moved it. A shift that was read but not confirmed is requested again at its new revision. That moves nothing,
+//! and the edge answers when the route is on disk.
 
 use std::time::Duration;
 
@@ -11,47 +11,47 @@ use cutover_core::deployment::Revision;
 
 use crate::edge::{Edge, EdgeError, Look, Shift, ShiftError};
 
-/// How long an edge may not answer before a step that needs it gives up: it may be restarting.
+/// How long a step waits for an edge that does not answer, which may be restarting.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A shift, and the route that it was decided on.
+/// A shift and the conditions for it.
 #[derive(Clone, Debug)]
 pub struct ShiftRequest<'a> {
     /// The group.
     pub group: &'a str,
     /// The change.
     pub shift: &'a Shift,
-    /// The revision that it expects.
+    /// The expected revision of the route.
     pub expected: &'a Revision,
-    /// Tries until it is given up.
+    /// Maximum number of tries.
     pub tries: u32,
-    /// How long an edge that does not answer is asked again.
+    /// How long an edge that does not answer is retried.
     pub patience: Duration,
 }
 
-/// How a shift ended.
+/// The outcome of a shift.
 #[derive(Clone, Debug)]
 pub enum Shifted {
     /// The slot has the traffic, and the edge has confirmed it.
     Done(Look),
-    /// Certain: this shift has moved nothing, and never will.
+    /// This shift has moved nothing and never will.
     NotDone(String),
     /// Somebody else moved the route.
     Elsewhere(Look),
     /// The slot has the traffic, but a power loss would move it back.
     NotDurable(String),
-    /// It may have moved the route, or may still do so.
+    /// The shift may have moved the route, or may still do so.
     Uncertain(String),
 }
 
-/// Decides before each try whether the slot may have the traffic.
+/// A check before each try that the slot may get the traffic.
 pub trait Fit: Sync {
-    /// The error says in one line why it may not.
+    /// Fails with one line if the slot must not get the traffic.
     fn check(&self, look: &Look) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// Moves a route.
+/// Moves a route. Retries until the outcome is certain or the tries are used up.
 pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fit: &impl Fit) -> Shifted {
     let ShiftRequest { group, shift, expected, .. } = request;
     let mut sent = false;
@@ -85,7 +85,7 @@ pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fi
     last
 }
 
-/// Reads a group, again and again for a while if the edge does not answer.
+/// Reads a group. Retries for `patience` if the edge does not answer.
 pub async fn look_patiently<E: Edge>(edge: &E, group: &str, patience: Duration) -> Result<Look, EdgeError> {
     let begin = tokio::time::Instant::now();
     loop {

@@ -1,10 +1,10 @@
-//! All that a deployment does to what is outside.
+//! The outside world of a deployment.
 
 use crate::commands::Commands;
 use crate::edge::Edge;
 use crate::peers::Peers;
 
-/// An edge, servers and commands in one.
+/// An edge, peers and commands in one type.
 pub trait World: Edge + Peers + Commands {}
 
 impl<T: Edge + Peers + Commands> World for T {}

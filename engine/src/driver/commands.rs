@@ -1,6 +1,6 @@
-//! Effects that run a command of the operator's.
+//! The phases that run a command of the operator.
 //!
-//! Before each, the edge is asked where the traffic is; see [`Obstacle`].
+//! Before each command the driver asks the edge where the traffic is, see [`Obstacle`].
 
 use cutover_core::deployment::Event;
 
@@ -14,7 +14,7 @@ use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn migrate(&self, phase: &str) -> Event {
-        // A deployment keeps the policy it began with, so what its plan has, its policy has.
+        // The plan and the policy of a deployment name the same commands.
         let Some(migrate) = &self.deployment.policy.migrate else { return Event::MigratedNothing };
         let asked = match self.edge_answers().await {
             Ok(()) => self.obstacle_of_database(&self.deployment.plan.to).await,
@@ -41,7 +41,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// A slot that has got traffic meanwhile is not started anew under it.
+    /// Starts the new version, unless the slot has received traffic in the meantime.
     pub(super) async fn provision(&self, phase: &str) -> Event {
         let asked = match self.edge_answers().await {
             Ok(()) => self.obstacle(&self.deployment.plan.to).await,
@@ -49,7 +49,7 @@ impl<W: World, J: Journal> Work<W, J> {
         };
         match asked {
             Ok(Some(Obstacle::Routed(why))) => return Event::RouteMoved(why),
-            // The first line of the deployment has said what it cuts off.
+            // The first message of the deployment has announced what it cuts off.
             Ok(Some(Obstacle::Held(_)) | None) => {}
             Err(why) => return Event::ProvisionFailed(why),
         }
@@ -90,7 +90,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// Runs a command for the new slot.
+    /// Runs a command for the new slot. Does nothing without a command.
     pub(super) async fn run(
         &self,
         phase: &str,
@@ -102,13 +102,13 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     async fn run_job(&self, phase: &str, job: Option<Job>) -> Result<(), Failed> {
-        // A deployment keeps the policy it began with, so what its plan has, its policy has.
+        // The plan and the policy of a deployment name the same commands.
         let Some(job) = job else { return Ok(()) };
         let done = self.world.run(&job).await;
         self.shown(phase, &job.name, done).await
     }
 
-    /// Notes the end of what a failed command wrote.
+    /// Notes the end of the output of a failed command.
     async fn shown(&self, phase: &str, name: &str, done: Result<(), Failed>) -> Result<(), Failed> {
         if let Err(failed) = &done
             && failed.tail.lines().count() > 1
@@ -118,7 +118,7 @@ impl<W: World, J: Journal> Work<W, J> {
         done
     }
 
-    /// The event to give up with before a slot is stopped. What has outlived the drain's deadline is cut off, and that is said.
+    /// Returns an event if the slot must not be stopped. Notes the requests that the stop cuts off.
     async fn before_stopping(&self, phase: &str, slot: &str) -> Option<Event> {
         match self.obstacle(slot).await {
             Ok(None) => None,
@@ -131,7 +131,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// The event to give up with before the database is changed back: not even under requests that have not ended.
+    /// Returns an event if the database must not be reverted. Unfinished requests prevent a revert, too.
     async fn before_reverting(&self, slot: &str) -> Option<Event> {
         match self.obstacle_of_database(slot).await {
             Ok(None) => None,

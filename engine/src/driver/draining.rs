@@ -1,4 +1,4 @@
-//! Waiting for requests under way, and keeping the way back warm.
+//! The phases draining and warm.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::world::World;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// Until the old slot holds no request.
+    /// Waits until the old slot holds no request.
     pub(super) async fn drain_old(&self, until: Time, state: &State) -> Event {
         let slot = &self.deployment.plan.from;
         self.drain(slot, until, |look| self.moved_since_switch(look, state)).await
     }
 
-    /// Until the new slot holds no request. The route may have any revision: it was moved back.
+    /// Waits until the new slot holds no request. The route has moved back, so it may have any revision.
     pub(super) async fn drain_new(&self, until: Time) -> Event {
         self.drain(&self.deployment.plan.to, until, |_| None).await
     }
@@ -44,7 +44,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// Until the window is over, or somebody else decides where the traffic goes.
+    /// Waits until the warm window is over, or the route has moved.
     pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
         let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
         tokio::select! {
@@ -54,7 +54,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// Ends when the route has moved. An edge that does not answer says nothing about that.
+    /// Waits until the route has moved. Ignores an edge that does not answer.
     async fn watch_route(&self, state: &State) -> Event {
         loop {
             if let Ok(look) = self.look().await

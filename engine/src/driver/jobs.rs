@@ -1,4 +1,4 @@
-//! The commands of a deployment, and what they are told.
+//! The commands of a deployment and their environment.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::commands::Job;
 use crate::journal::Deployment;
 use crate::policy::{Command, Policy};
 
-/// Commands that act on one slot or the other.
+/// Commands that undo a part of a deployment.
 #[derive(Debug)]
 pub struct Jobs {
     /// Undoes the migration.
@@ -17,13 +17,13 @@ pub struct Jobs {
     pub tear_down_new: Option<Job>,
 }
 
-/// The commands of a deployment that an operator may have to type.
+/// The commands of a deployment that an operator may run again.
 pub fn jobs(deployment: &Deployment) -> Jobs {
     let Policy { revert, decommission, .. } = &deployment.policy;
     let plan = &deployment.plan;
     Jobs {
         revert: revert.as_ref().map(|command| job_for_new(deployment, "revert", command)),
-        // The version is that of the slot: a command that stops what it is told by version must not stop the live one.
+        // `CUTOVER_VERSION` is the version in the slot, so a command that stops by version does not stop the live one.
         decommission_old: decommission
             .as_ref()
             .map(|command| job(deployment, "decommission", command, (&plan.from, &deployment.previous))),

@@ -1,4 +1,4 @@
-//! What a deployment says about itself: the messages of its records.
+//! The messages of a deployment's records.
 
 use cutover_core::deployment::{
     CauseKind, Event, Marks, Old, Phase, Revision, RollbackStep, State, Store, TeardownStep,
@@ -8,7 +8,7 @@ use cutover_core::shell::quoted;
 use crate::clock::rfc3339;
 use crate::journal::Deployment;
 
-/// The message of the first record. `gives_up`: what the deployment costs, a clause each.
+/// The message of the first record. `gives_up` lists what the deployment costs, one clause each.
 pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State) -> String {
     let plan = &deployment.plan;
     let price = if gives_up.is_empty() { String::new() } else { format!("; {}", gives_up.join(", ")) };
@@ -22,12 +22,12 @@ pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State
     )
 }
 
-/// The last message of a warm deployment when the next one begins.
+/// The last message of a warm deployment that another one supersedes.
 pub fn superseded_message(deployment: &Deployment, end: &State) -> String {
     with_end("another deployment takes over".to_owned(), deployment, end)
 }
 
-/// Appends what is done now, or how it has ended.
+/// Appends what the driver does now, or how the deployment ended.
 pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -> String {
     let plan = &deployment.plan;
     let end = match &next.phase {
@@ -56,11 +56,11 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
         Phase::Stuck { reason, next } => format!("{reason}; next, type: {next}"),
         _ => begin(next),
     };
-    // The reason of an end is often what has just happened: it is said once.
+    // The end often contains the message already.
     if message.is_empty() || end.contains(&message) { end } else { format!("{message}; {end}") }
 }
 
-/// A migration that stays needs a word: the next deployment meets it.
+/// A clause about a migration that stays in the database, because it affects the next deployment.
 fn database(deployment: &Deployment, state: &State) -> String {
     if !state.migrated {
         return String::new();
@@ -75,7 +75,7 @@ fn database(deployment: &Deployment, state: &State) -> String {
     }
 }
 
-/// What is done now.
+/// What the driver does in this phase.
 fn begin(state: &State) -> String {
     match &state.phase {
         Phase::Migrating if state.abort.is_some() => "waiting for the migration to end",
@@ -103,7 +103,7 @@ fn begin(state: &State) -> String {
     .to_owned()
 }
 
-/// What has happened.
+/// What happened.
 pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -> String {
     let plan = &deployment.plan;
     match event {

@@ -1,5 +1,4 @@
-//! A slot that has traffic is not touched: the edge is asked before each command that starts a slot anew, stops it, or changes the
-//! database under it.
+//! The check before each command that starts a slot, stops it or changes its database: a slot that has traffic is not touched.
 
 use cutover_core::api::{Group, Traffic};
 use cutover_core::deployment::Moved;
@@ -9,17 +8,17 @@ use crate::edge::moved;
 use crate::journal::Journal;
 use crate::world::World;
 
-/// What stands in the way of touching a slot.
+/// Why a slot must not be touched.
 #[derive(Debug)]
 pub(super) enum Obstacle {
-    /// Users' requests go there, or to a slot of another group with the same servers, or may at any moment.
+    /// Requests of users go to the slot or to a slot with the same servers, or may at any moment.
     Routed(Moved),
-    /// Requests that have not ended.
+    /// The slot, or a slot of another group with the same servers, holds unfinished requests.
     Held(Traffic),
 }
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// What stands in the way of a command that starts or stops a slot; an error when the edge cannot be asked.
+    /// The obstacle to a command that starts or stops a slot. Fails if the edge cannot be read.
     pub(super) async fn obstacle(&self, slot: &str) -> Result<Option<Obstacle>, String> {
         let groups = self.world.groups().await.map_err(|error| error.to_string())?;
         let group = self.of(&groups)?;
@@ -30,13 +29,13 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// The same of a command that changes the database.
+    /// The obstacle to a command that changes the database. Fails if the edge cannot be read.
     pub(super) async fn obstacle_of_database(&self, slot: &str) -> Result<Option<Obstacle>, String> {
         let groups = self.world.groups().await.map_err(|error| error.to_string())?;
         Ok(obstacle(self.of(&groups)?, slot, &groups))
     }
 
-    /// Waits for an edge that may take a while to answer.
+    /// Waits until the edge answers, and directs previews of the standby to the new slot.
     pub(super) async fn edge_answers(&self) -> Result<(), String> {
         let look = self.look_patiently().await.map_err(|error| error.to_string())?;
         self.stand_by(&look.group).await;
@@ -49,7 +48,7 @@ impl<W: World, J: Journal> Work<W, J> {
         group.ok_or_else(|| format!("edge \"{}\" has no group \"{name}\"", self.world.name()))
     }
 
-    /// A preview of the standby shall reach the slot of this deployment. If it does not, that is no reason to stop.
+    /// Directs previews of the standby to the new slot. A failure is only logged.
     pub(super) async fn stand_by(&self, group: &Group) {
         let slot = &self.deployment.plan.to;
         if group.standby().is_some_and(|standby| standby.name == *slot)

@@ -1,4 +1,4 @@
-//! Waiting until the new slot is healthy, and watching slots that should stay so.
+//! Probes over time: waiting for a healthy slot, and watching both slots.
 
 use cutover_core::deployment::{Event, Old, Time};
 use cutover_core::probe::{Health, Slot};
@@ -10,7 +10,7 @@ use crate::journal::Journal;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// First probe at once, then one round each interval until enough servers are healthy.
+    /// Probes the new slot in rounds until enough servers are healthy or the deadline has passed. The first round starts at once.
     pub(super) async fn wait_until_ready(&self, until: Time) -> Event {
         let slot = &self.deployment.plan.to;
         let mut seen = self.unprobed();
@@ -39,7 +39,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// Ends when the new slot has become sick, with the reason.
+    /// Waits until the new slot is sick and returns the reason.
     pub(super) async fn new_slot_sick(&self) -> String {
         let slot = &self.deployment.plan.to;
         let mut seen = self.unprobed();
@@ -52,11 +52,11 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// Never ends: says when the old slot, the way back, becomes sick or healthy.
+    /// Notes when the old slot becomes sick or healthy. Never ends.
     pub(super) async fn watch_old_slot(&self, phase: &str, old: Old) {
         let slot = &self.deployment.plan.from;
         let mut seen = self.unprobed();
-        // Nobody is told that a slot is sick which never was healthy.
+        // A slot that was never healthy is not reported as sick.
         let mut told = if old.healthy > 0 { Health::Healthy } else { Health::Sick };
         loop {
             let why = self.probe_round(slot, &mut seen).await;
@@ -85,7 +85,7 @@ impl<W: World, J: Journal> Work<W, J> {
         Slot::new(probe.thresholds(), probe.require)
     }
 
-    /// What may help a slot with servers of two address families; empty if there are none.
+    /// A hint for a slot with servers of two address families; empty for other slots.
     async fn two_families(&self, slot: &str) -> String {
         let look = self.look().await.ok();
         let Some(slot) = look.as_ref().and_then(|look| look.group.slot(slot)) else { return String::new() };
@@ -96,14 +96,13 @@ impl<W: World, J: Journal> Work<W, J> {
         format!("; {}", families.answering(answering))
     }
 
-    /// Probes one round and returns what keeps the slot from being healthy. If the edge cannot be read, nothing is learnt
-    /// about the slot.
+    /// Probes one round and returns why the slot is not healthy. If the edge cannot be read, the health of the slot stays unchanged.
     async fn probe_round(&self, slot: &str, seen: &mut Slot) -> String {
         match self.look().await {
             Ok(Look { group, .. }) => match group.slot(slot) {
                 Some(slot) => {
                     if slot.name == self.deployment.plan.to {
-                        // An edge that was restarted has forgotten it.
+                        // A restarted edge has forgotten the standby.
                         self.stand_by(&group).await;
                     }
                     seen.observe(self.prober().round(slot).await);

@@ -1,4 +1,4 @@
-//! The smoke tests.
+//! The phase smoking: runs the smoke tests.
 
 use cutover_core::api::Slot;
 use cutover_core::deployment::Event;
@@ -12,7 +12,7 @@ use crate::policy::{Smoke, SmokeKind, SmokeRequest};
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// Runs them in their order, on the servers of the new slot; the first that fails decides.
+    /// Runs the smoke tests in order on the servers of the new slot. Stops at the first failure.
     pub(super) async fn smoke(&self) -> Event {
         let group = match self.look_patiently().await {
             Ok(look) => look.group,
@@ -32,7 +32,7 @@ impl<W: World, J: Journal> Work<W, J> {
         Event::SmokePassed
     }
 
-    /// All primaries; without those that are not healthy, if the rest are as many as required.
+    /// The healthy primaries if they are enough for `probe.require`, otherwise all primaries.
     async fn servers_to_smoke(&self, slot: &Slot) -> Vec<String> {
         let all = || slot.primaries().map(|peer| peer.address.clone()).collect();
         let require = self.deployment.policy.probe.require;

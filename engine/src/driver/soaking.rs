@@ -1,4 +1,4 @@
-//! The soak: the counters of the new slot, and probes of both.
+//! The phase soaking: reads the counters of the new slot and probes both slots.
 
 use cutover_core::deployment::{Event, Old, State, Time};
 use cutover_core::soak::{Soak, Verdict};
@@ -9,7 +9,7 @@ use crate::shifting::PATIENCE;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// Watches until the verdict. Users are on the new version: whichever sign is first decides.
+    /// Watches the new slot until the verdict. The counters and the probes can each end the soak.
     pub(super) async fn soak(&self, until: Time, state: &State) -> Event {
         let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
         tokio::select! {

@@ -1,7 +1,7 @@
-//! Moving the route, forward and back.
+//! The route moves forward and back here.
 //!
-//! A switch that was given up must not arrive later, when the rollback is over. So every way back is a fence: it changes
-//! the revision even if the route is on the old slot already.
+//! A switch whose reply was lost must not take effect after the rollback. So each move back is a fence: it changes the revision even if
+//! the route is already on the old slot.
 
 use cutover_core::deployment::{Event, Mark, Marks, Now, Old, State, WayBack};
 
@@ -14,11 +14,11 @@ use crate::prober::{Found, Prober};
 use crate::shifting::{Fit, PATIENCE, ShiftRequest, Shifted, shift_until_known};
 use crate::world::World;
 
-/// Tries of one switch.
+/// Maximum number of tries of one switch.
 const MOST_TRIES: u32 = 8;
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// Reads what the switch will rest on.
+    /// Reads the route and both slots before the switch.
     pub(super) async fn read_route(&self) -> Event {
         let plan = &self.deployment.plan;
         let look = match self.look_patiently().await {
@@ -77,7 +77,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// The group, if its traffic can go back, or is back already; else the event that follows.
+    /// Returns the group if its traffic can go back or is already back. Otherwise returns the event.
     async fn way_back(&self, state: &State) -> Result<Look, Event> {
         let plan = &self.deployment.plan;
         let look = self.look_once().await?;
@@ -91,7 +91,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let old_before = state.marks.clone().unwrap_or_default().old;
         let prober = self.prober();
         let new_healthy = prober.found(new).await.healthy;
-        // What an operator or an uncertain switch takes back is no verdict on the new version.
+        // A rollback by an operator or after an uncertain switch is not a verdict on the new version.
         let is_verdict = state.phase.cause().is_some_and(|cause| cause.kind.is_verdict());
         let since_switch = is_verdict.then(|| new.counters.since(&self.mark(state).baseline));
         let judged = |old: &Found, lately| {
@@ -102,7 +102,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let old = looked.map_err(Event::OldSick)?;
         let mut found = judged(&old, None);
         if found != WayBack::Open && is_verdict {
-            // All that the new slot has done since the switch may be better than what it does now.
+            // The new slot may serve users worse now than on average since the switch.
             tokio::time::sleep(self.deployment.policy.soak.interval.get()).await;
             let again = self.look_once().await?;
             let lately = again.group.slot(&plan.to).map(|now| now.counters.since(&new.counters));
@@ -140,7 +140,7 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 }
 
-/// The new slot was healthy when it was smoke-tested. It must be so still.
+/// Verifies before each try that the new slot is still healthy.
 struct StillHealthy<'a, W> {
     prober: Prober<'a, W>,
     slot: &'a str,

@@ -1,4 +1,4 @@
-//! What is done in each phase.
+//! The dispatch from a phase to its work.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::prober::Prober;
 use crate::shifting::{PATIENCE, look_patiently};
 use crate::world::World;
 
-/// All that the work of a phase needs.
+/// The context of the work.
 #[derive(Debug)]
 pub(super) struct Work<W, J> {
     pub(super) world: Arc<W>,
@@ -32,7 +32,7 @@ impl<W, J: Clone> Clone for Work<W, J> {
 }
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// Does the work of a phase. Doing it twice must be the same as doing it once.
+    /// Does the work of a phase and returns its event. The work is idempotent.
     pub(super) async fn perform(&self, state: &State) -> Event {
         let name = state.phase.name();
         if let Some(at) = state.phase.not_before() {
@@ -58,7 +58,7 @@ impl<W: World, J: Journal> Work<W, J> {
                 RollbackStep::Teardown => self.tear_down_new(name).await,
             },
             Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack(_) | Phase::Stuck { .. } => {
-                // The driver stops before.
+                // The driver does not perform final phases.
                 std::future::pending().await
             }
         }
@@ -69,7 +69,7 @@ impl<W: World, J: Journal> Work<W, J> {
         self.world.look(&self.deployment.plan.group).await
     }
 
-    /// Reads the group, again and again for a while if the edge does not answer.
+    /// Reads the group. Retries for [`PATIENCE`] if the edge does not answer.
     pub(super) async fn look_patiently(&self) -> Result<Look, EdgeError> {
         look_patiently(&*self.world, &self.deployment.plan.group, PATIENCE).await
     }
@@ -79,7 +79,7 @@ impl<W: World, J: Journal> Work<W, J> {
         Prober { world: &self.world, group: &deployment.plan.group, policy: &deployment.policy }
     }
 
-    /// Writes a message that changes nothing. Losing one is no reason to stop.
+    /// Journals a message without a change of state. A failure is only logged.
     pub(super) async fn note(&self, phase: &str, message: &str) {
         let id = &self.deployment.id;
         tracing::info!(deployment = id, group = self.deployment.plan.group, phase, "{message}");

@@ -1,4 +1,4 @@
-//! The operator's commands.
+//! A command of the operator in the policy.
 
 use std::num::NonZeroU8;
 use std::path::PathBuf;
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::value::{Argv, Duration, not_zero};
 
-/// A command: a program with its arguments and a limit.
+/// A program with its arguments and its limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// The program, an absolute path, and its arguments.
     pub command: Argv,
-    /// Ended, with all it started in its process group, after this long.
+    /// Time limit. After it the whole process group is killed.
     #[serde(default = "five_minutes", deserialize_with = "not_zero")]
     pub timeout: Duration,
-    /// The folder it runs in; absent: `/`.
+    /// The working directory. `None` is `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<PathBuf>,
-    /// Of `migrate` only: the exit code that says that it succeeded and this deployment has applied nothing.
+    /// For `migrate` only: the exit code that means that it succeeded and applied nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nothing_applied: Option<NonZeroU8>,
 }

@@ -1,4 +1,4 @@
-//! Smoke tests.
+//! Smoke tests in the policy.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::value::{Argv, Duration, UrlPath};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawSmoke", into = "RawSmoke")]
 pub struct Smoke {
-    /// For people.
+    /// Its name, for messages.
     pub name: String,
     kind: SmokeKind,
 }
@@ -28,13 +28,13 @@ impl Smoke {
 /// What a smoke test does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SmokeKind {
-    /// Asks every peer of the new slot and looks at the answers.
+    /// Sends a request to each server of the new slot and checks the answer.
     Request(Box<SmokeRequest>),
-    /// Runs a command: exit status 0 is a pass.
+    /// Runs a command. Exit status 0 passes.
     Command(Command),
 }
 
-/// A request and what is expected of its answer.
+/// A request and the expected answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SmokeRequest {
     /// The method.
@@ -45,13 +45,13 @@ pub struct SmokeRequest {
     pub headers: BTreeMap<String, String>,
     /// The body to send.
     pub body: Option<String>,
-    /// Limit of the request.
+    /// Time limit of the request.
     pub timeout: Duration,
-    /// What the answer must be.
+    /// The expected answer.
     pub expect: Expectation,
 }
 
-/// As written: which keys go together is decided in `TryFrom`.
+/// All keys of a smoke test. `TryFrom` checks which keys are allowed together.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawSmoke {

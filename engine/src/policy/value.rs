@@ -1,4 +1,4 @@
-//! Values of a policy. Each is checked while it is read, and its error quotes it.
+//! Types of the values of a policy. Each checks its value while it is parsed, and its error quotes the value.
 
 use std::fmt;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::path::Path;
 use cutover_core::shell::quoted;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A length of time: text, as in `"30s"`. At least a millisecond where it paces something.
+/// A duration in text form, as in `"30s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(std::time::Duration);
 
 impl Duration {
-    /// A default.
+    /// A constant, for defaults.
     pub const fn seconds(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
     }
 
-    /// As the standard library has it.
+    /// The duration as a type of the standard library.
     pub fn get(self) -> std::time::Duration {
         self.0
     }
@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
-/// For durations that pace a loop or end a wait.
+/// Deserializes a duration of at least one millisecond, for intervals and time limits.
 pub(super) fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let duration = Duration::deserialize(deserializer)?;
     if duration.0 < std::time::Duration::from_millis(1) {
@@ -52,13 +52,13 @@ pub(super) fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     Ok(duration)
 }
 
-/// A number from 1.
+/// An integer of at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Count(u32);
 
 impl Count {
-    /// A default; at least 1.
+    /// A constant of at least 1, for defaults.
     pub const fn new(count: u32) -> Self {
         Self(count)
     }
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Count {
 pub struct Ratio(f64);
 
 impl Ratio {
-    /// A default.
+    /// A constant, for defaults.
     pub const fn new(ratio: f64) -> Self {
         Self(ratio)
     }
@@ -107,7 +107,7 @@ impl<'de> Deserialize<'de> for Ratio {
     }
 }
 
-/// A path of an URL.
+/// The path of a URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct UrlPath(String);
@@ -117,7 +117,7 @@ impl UrlPath {
         Self("/health/ready".to_owned())
     }
 
-    /// The path, with its query if it has one.
+    /// The path, including a query.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -138,10 +138,10 @@ impl<'de> Deserialize<'de> for UrlPath {
     }
 }
 
-/// Linux gives no program an argument or a variable of so many bytes, its final zero byte left out (MAX_ARG_STRLEN).
+/// Length in bytes that an argument or a variable of a program must stay below on Linux: MAX_ARG_STRLEN includes the final zero byte.
 pub const MAX_STRING: usize = 128 * 1024;
 
-/// A program and its arguments; no shell reads them.
+/// A program and its arguments. No shell interprets them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Argv(Vec<String>);
@@ -157,7 +157,7 @@ impl Argv {
         self.0.get(1..).unwrap_or_default()
     }
 
-    /// As one would type it into a shell.
+    /// The command line, quoted for a shell.
     pub fn typed(&self) -> String {
         let words: Vec<String> = self.0.iter().map(|word| quoted(word)).collect();
         words.join(" ")
