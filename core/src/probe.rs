@@ -92,7 +92,8 @@ impl Slot {
         }
     }
 
-    /// Healthy if the required number of peers is healthy. Sick if too many peers are sick for that. A slot without peers is unknown.
+    /// Healthy if the required number of peers is healthy. Sick if too many peers are sick for that. A slot without peers is
+    /// unknown.
     pub fn health(&self) -> Health {
         if self.peers.is_empty() {
             Health::Unknown

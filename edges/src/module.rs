@@ -92,8 +92,8 @@ impl Module {
         }
     }
 
-    /// Checks that nginx lets this client make changes. The error is nginx's own. The check sends a change for a group that does not
-    /// exist: a client that may make changes gets an error about the group instead of 401 or 403.
+    /// Checks that nginx lets this client make changes. The error is nginx's own. The check sends a change for a group that
+    /// does not exist: a client that may make changes gets an error about the group instead of 401 or 403.
     pub async fn may_write(&self) -> Result<(), EdgeError> {
         let answer = self.call("PUT", NO_CHANGE, &[], None).await.map_err(|error| self.no_answer(error))?;
         match self.read::<Group>(&answer) {

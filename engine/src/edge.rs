@@ -20,8 +20,8 @@ pub trait Edge: Send + Sync + 'static {
     /// Directs previews of the standby to a slot. Moves no traffic.
     fn stand_by(&self, group: &str, slot: &str) -> impl Future<Output = Result<(), EdgeError>> + Send;
 
-    /// Moves the traffic of a group if its route has the expected revision. Returns the group after the change, when the change is on
-    /// disk.
+    /// Moves the traffic of a group if its route has the expected revision. Returns the group after the change, when the
+    /// change is on disk.
     fn shift(
         &self,
         group: &str,
@@ -98,8 +98,8 @@ pub struct Shift {
     pub to: String,
     /// The reason, for the edge's log.
     pub reason: String,
-    /// Whether the revision changes even if the slot already has all the traffic. Then an older change that is still in transit can no
-    /// longer take effect.
+    /// Whether the revision changes even if the slot already has all the traffic. Then an older change that is still in
+    /// transit can no longer take effect.
     pub fence: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Servers whose name resolves to an IPv4 and an IPv6 address. An application often listens on only one of them. nginx skips the dead
-//! address, so users see no error. But the slot never becomes healthy if `probe.require` demands all servers.
+//! Servers whose name resolves to an IPv4 and an IPv6 address. An application often listens on only one of them. nginx skips
+//! the dead address, so users see no error. But the slot never becomes healthy if `probe.require` demands all servers.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

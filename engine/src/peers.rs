@@ -9,8 +9,8 @@ use http_body_util::Full;
 
 /// A client for peers.
 pub trait Peers: Send + Sync + 'static {
-    /// Sends a request to one peer, at an address in nginx's format. Fails without a complete answer within `limit`. The error is one
-    /// line.
+    /// Sends a request to one peer, at an address in nginx's format. Fails without a complete answer within `limit`. The
+    /// error is one line.
     fn ask(
         &self,
         peer: &str,

@@ -133,8 +133,8 @@ pub struct Soak {
     pub min_requests: Count,
     /// Maximum share of 5xx answers.
     pub max_error_ratio: Ratio,
-    /// Maximum share of failed attempts. `None` means 0.05 if all servers must be healthy. Otherwise there is no limit, because attempts
-    /// fail on the servers that may be dead.
+    /// Maximum share of failed attempts. `None` means 0.05 if all servers must be healthy. Otherwise there is no limit,
+    /// because attempts fail on the servers that may be dead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failed_attempts_ratio: Option<Ratio>,
     /// What happens after an inconclusive soak.

@@ -44,8 +44,8 @@ impl<W: Peers> Prober<'_, W> {
         join_all(probes).await
     }
 
-    /// Verifies that a slot is healthy. One good round is enough. Fails after as many rounds as make a peer sick. The error says why in
-    /// one line.
+    /// Verifies that a slot is healthy. One good round is enough. Fails after as many rounds as make a peer sick. The error
+    /// says why in one line.
     pub async fn verify(&self, group: &Seen, slot: &str) -> Result<(), String> {
         let require = self.policy.probe.require;
         let is_enough = |found: &Found| require.is_met(found.healthy, found.servers);
@@ -53,8 +53,8 @@ impl<W: Peers> Prober<'_, W> {
         if is_enough(&found) { Ok(()) } else { Err(found.why) }
     }
 
-    /// Probes in rounds and returns the first that is enough. After as many rounds as make a peer sick, returns the best one. Fails if
-    /// the group has no such slot.
+    /// Probes in rounds and returns the first that is enough. After as many rounds as make a peer sick, returns the best one.
+    /// Fails if the group has no such slot.
     pub async fn look(
         &self,
         group: &Seen,

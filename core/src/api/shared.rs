@@ -25,8 +25,8 @@ impl fmt::Display for Shared {
 }
 
 impl Group {
-    /// Finds a slot of another group that has traffic and shares an upstream or a server with `slot`. A command on `slot` would affect
-    /// its users. A slot that receives new requests comes before one with unfinished requests only.
+    /// Finds a slot of another group that has traffic and shares an upstream or a server with `slot`. A command on `slot`
+    /// would affect its users. A slot that receives new requests comes before one with unfinished requests only.
     pub fn shared_with(&self, slot: &str, groups: &[Self]) -> Option<Shared> {
         let ours = self.slot(slot)?;
         let others = groups.iter().filter(|other| other.name != self.name);

@@ -99,8 +99,8 @@ impl Group {
     }
 }
 
-/// Position of the standby: the slot with a share, otherwise the slot that a deployment has chosen, otherwise the next slot after the
-/// active one in the configuration.
+/// Position of the standby: the slot with a share, otherwise the slot that a deployment has chosen, otherwise the next slot
+/// after the active one in the configuration.
 ///
 /// `active`: position of the active slot among `slots`.
 pub fn next_standby(active: usize, slots: usize, second: Option<usize>, chosen: Option<usize>) -> usize {

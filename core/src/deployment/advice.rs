@@ -4,7 +4,8 @@ use super::{Moved, Plan, State};
 use crate::shell::quoted;
 
 impl Plan {
-    /// The command line that runs a command of the deployment again. It does not show the command itself, which may contain secrets.
+    /// The command line that runs a command of the deployment again. It does not show the command itself, which may contain
+    /// secrets.
     pub(super) fn rerun(&self, command: &str) -> String {
         format!("cutover run {} {command}", quoted(&self.group))
     }

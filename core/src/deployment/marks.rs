@@ -124,8 +124,8 @@ impl Old {
     /// Decides whether traffic goes back.
     ///
     /// It compares what users had with what they have now, not with the configuration. A slot that served users with one server of
-    /// two remains usable while that server is healthy. The old slot must be as healthy as before, or have more healthy servers than
-    /// the new one.
+    /// two remains usable while that server is healthy. The old slot must be as healthy as before, or have more healthy
+    /// servers than the new one.
     pub fn way_back(&self, now: &Now) -> WayBack {
         let is_better = now.old_healthy > now.new_servers();
         if now.old_healthy == 0 || !(is_better || self.is_as_before(now.old_healthy, now.old_servers)) {
@@ -137,9 +137,9 @@ impl Old {
         }
     }
 
-    /// Returns why the old slot was worse. A release that fixes a broken version may have errors and still be the better one. The old
-    /// version must have been broken and at least twice as bad as the new one, both since the switch and lately. Smaller differences
-    /// may be chance.
+    /// Returns why the old slot was worse. A release that fixes a broken version may have errors and still be the better one.
+    /// The old version must have been broken and at least twice as bad as the new one, both since the switch and lately.
+    /// Smaller differences may be chance.
     fn was_worse(&self, now: &Now) -> Option<String> {
         let new = now.since_switch.filter(|_| now.new_healthy > 0)?;
         let lately = now.lately.filter(says_something);

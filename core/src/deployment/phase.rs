@@ -111,7 +111,8 @@ pub enum RollbackStep {
     },
     /// The `revert` command runs, if this deployment migrated the database.
     Revert,
-    /// The `decommission` command stops the new slot. This comes before the revert if the slot still holds requests at the deadline.
+    /// The `decommission` command stops the new slot. This comes before the revert if the slot still holds requests at the
+    /// deadline.
     Teardown,
 }
 

@@ -37,8 +37,9 @@ pub struct Known<'a, F, G> {
 }
 
 impl Target {
-    /// Chooses the wanted slot. Without one, it prefers the slot that has been idle longest, then a slot with unfinished requests, and
-    /// last the warm slot. It never chooses a slot that receives requests of users, or may receive them at any moment.
+    /// Chooses the wanted slot. Without one, it prefers the slot that has been idle longest, then a slot with unfinished
+    /// requests, and last the warm slot. It never chooses a slot that receives requests of users, or may receive them at any
+    /// moment.
     pub fn choose(
         group: &Group,
         wanted: Option<&str>,

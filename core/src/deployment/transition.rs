@@ -19,8 +19,8 @@ impl Plan {
         if self.migrate { fresh } else { self.provisioning(fresh, now) }
     }
 
-    /// The state with which a restarted daemon continues. If the wall clock was set back, no deadline is further away than it was at
-    /// first. The probe deadline starts anew, because nobody probed the slot in the meantime.
+    /// The state with which a restarted daemon continues. If the wall clock was set back, no deadline is further away than it
+    /// was at first. The probe deadline starts anew, because nobody probed the slot in the meantime.
     pub fn resume(&self, mut state: State, now: Time) -> State {
         let clamp = |time: &mut Time, most| *time = (*time).min(now.after(most));
         match &mut state.phase {
@@ -356,8 +356,8 @@ impl Plan {
         }
     }
 
-    /// Ends a deployment that has not moved traffic. It does not stop a slot that it has not started, because the slot may hold a warm
-    /// version.
+    /// Ends a deployment that has not moved traffic. It does not stop a slot that it has not started, because the slot may
+    /// hold a warm version.
     fn give_up(&self, state: State, cause: Cause, now: Time) -> State {
         let step = if state.migrated && self.revert {
             TeardownStep::Revert

@@ -1,8 +1,8 @@
 //! The token of the admin API over TCP, from the file that the module reads too.
 //!
-//! nginx reads the file at its start and at each reload. Until the reload, it expects the old token even if the file holds a new one.
-//! So the client keeps the last token that nginx accepted, and reads the file again when nginx refuses that token. A new token needs
-//! no restart of the daemon.
+//! nginx reads the file at its start and at each reload. Until the reload, it expects the old token even if the file holds a
+//! new one. So the client keeps the last token that nginx accepted, and reads the file again when nginx refuses that token. A
+//! new token needs no restart of the daemon.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;

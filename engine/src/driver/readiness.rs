@@ -96,7 +96,8 @@ impl<W: World, J: Journal> Work<W, J> {
         format!("; {}", families.answering(answering))
     }
 
-    /// Probes one round and returns why the slot is not healthy. If the edge cannot be read, the health of the slot stays unchanged.
+    /// Probes one round and returns why the slot is not healthy. If the edge cannot be read, the health of the slot stays
+    /// unchanged.
     async fn probe_round(&self, slot: &str, seen: &mut Slot) -> String {
         match self.look().await {
             Ok(Look { group, .. }) => match group.slot(slot) {

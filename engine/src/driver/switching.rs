@@ -1,7 +1,7 @@
 //! The route moves forward and back here.
 //!
-//! A switch whose reply was lost must not take effect after the rollback. So each move back is a fence: it changes the revision even if
-//! the route is already on the old slot.
+//! A switch whose reply was lost must not take effect after the rollback. So each move back is a fence: it changes the
+//! revision even if the route is already on the old slot.
 
 use cutover_core::deployment::{Event, Mark, Marks, Now, Old, State, WayBack};
 

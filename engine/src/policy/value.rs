@@ -138,7 +138,8 @@ impl<'de> Deserialize<'de> for UrlPath {
     }
 }
 
-/// Length in bytes that an argument or a variable of a program must stay below on Linux: MAX_ARG_STRLEN includes the final zero byte.
+/// Length in bytes that an argument or a variable of a program must stay below on Linux: MAX_ARG_STRLEN includes the final
+/// zero byte.
 pub const MAX_STRING: usize = 128 * 1024;
 
 /// A program and its arguments. No shell interprets them.
