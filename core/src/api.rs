@@ -13,26 +13,26 @@
 //! Each [`Group`] comes with `ETag: "GENERATION"`. A change may carry `If-Match: "GENERATION"`; when the route has moved
 //! since, the answer is 412 with a [`Failure`] that holds the current group. Every other failure is a [`Failure`] too.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::counters::{Bytes, Counters, Failures, ServerErrors};
-use crate::event::Event;
+use crate::event::RouteEvent;
+use crate::fraction::Fraction;
 use crate::guard::Figures;
 use crate::latency::Latency;
-use crate::split::{Percent, Ratio};
 
 mod call;
 mod change;
 mod reason;
 mod shared;
+mod shares;
 mod traffic;
 
-pub use call::{Call, parse_call, parse_change, parse_if_match};
-pub use change::{Change, MAX_LEASE_MS, MIN_LEASE_MS, SlotNames, check_lease};
+pub use call::{Action, BadCall, Call, parse_call, parse_change, parse_if_match};
+pub use change::{Change, SlotNames, check_lease};
 pub use reason::{MAX_REASON, kept_reason, reason_with};
 pub use shared::Shared;
+pub use shares::Shares;
 pub use traffic::{Traffic, next_standby};
 
 /// The largest request body the admin API reads, in bytes.
@@ -60,7 +60,7 @@ pub struct Group {
     pub slots: Vec<Slot>,
     /// What happened to the route, oldest first; only where one group is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<Event>,
+    pub events: Vec<RouteEvent>,
 }
 
 impl Group {
@@ -87,9 +87,6 @@ pub struct RouteState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<String>,
 }
-
-/// Percent of the traffic by slot.
-pub type Shares = BTreeMap<String, Percent>;
 
 /// A change on trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +115,7 @@ pub struct TrialState {
 pub enum TrialPhase {
     /// Guard, lease and rescue are at work.
     Armed,
-    /// The traffic should have gone back, but the fallback was failing too. It stays until somebody decides.
+    /// The traffic should have gone back, but the fallback was failing too. It stays until an operator decides.
     Held,
     /// The traffic is about to go back.
     GoingBack,
@@ -132,12 +129,12 @@ pub struct GuardTerms {
     pub min_requests: u32,
     /// The largest part of the requests that may fail, 0 to 1 in steps of 0.0001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_error_ratio: Option<Ratio>,
+    pub max_error_ratio: Option<Fraction>,
     /// How far back the guard looks, in milliseconds: 100 to 3600000.
     pub window_ms: u32,
     /// The largest part of the requests that may be slow, 0 to 1 in steps of 0.0001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_slow_ratio: Option<Ratio>,
+    pub max_slow_ratio: Option<Fraction>,
     /// What is slow: a first byte after more than this many milliseconds, 1 to 3600000. Goes with `max_slow_ratio`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_ms: Option<u32>,
@@ -197,7 +194,7 @@ pub struct RouteChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
     /// Percent of the traffic by slot, for two slots, 100 together. One of them is the active slot.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "change::each_slot_once")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "shares::each_slot_once")]
     pub split: Option<Shares>,
     /// Puts the change on trial: the workers take it back when the slot that it gives traffic to fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]

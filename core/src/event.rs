@@ -8,15 +8,14 @@
 //! ```
 //!
 //! Numbers begin at 1; event n of a group is at place (n - 1) mod 64 of its ring. The checksum is of the event and the group's
-//! name; whoever reads skips what does not match it: what is damaged, and what belongs to a group that had the record before.
+//! name. A reader skips what does not match it: damaged events, and those of a group that had the record before.
 
 use serde::{Deserialize, Serialize};
 
+use crate::fraction::Percent;
 use crate::guard::Figures;
-use crate::name::{self, FixedName};
+use crate::name::{self, FixedName, SLOT_SIZE, is_stored_slot};
 use crate::sealed::{Reader, Writer, seal_for, sealed_for};
-use crate::split::Percent;
-use crate::state_file::is_stored_slot;
 
 /// Events that a group keeps.
 pub const KEPT: u64 = 64;
@@ -25,7 +24,6 @@ pub const EVENT_SIZE: usize = 256;
 /// Bytes of a group's ring.
 pub const RING_SIZE: usize = KEPT as usize * EVENT_SIZE;
 
-const SLOT_SIZE: usize = 24;
 const WHO_SIZE: usize = 32;
 const REASON_SIZE: usize = 136;
 
@@ -45,7 +43,8 @@ pub enum Kind {
     Lease,
     /// The guard or the lease wanted to take the traffic back, but the fallback was failing too.
     Held,
-    /// A switch to a slot that a reload dropped at the same time, or one that nobody lived to finish, was taken back.
+    /// A switch was taken back: a reload dropped its slot at the same time, or the process that made it died before it was
+    /// complete.
     TakenBack,
 }
 
@@ -65,7 +64,7 @@ impl Kind {
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct RouteEvent {
     /// Counts the events of the group, from 1.
     pub number: u64,
     /// When, in milliseconds since 1970.
@@ -95,7 +94,28 @@ pub fn place_of(number: u64) -> usize {
     (number.wrapping_sub(1) % KEPT) as usize * EVENT_SIZE
 }
 
-impl Event {
+impl RouteEvent {
+    /// An event of the route that has this generation now. Number and time are given when it is written.
+    pub fn new(kind: Kind, from: &str, to: &str, generation: u32) -> Self {
+        Self {
+            number: 0,
+            unix_ms: 0,
+            kind,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            percent: None,
+            generation,
+            who: String::new(),
+            reason: String::new(),
+            figures: None,
+        }
+    }
+
+    /// The same with who did it, and why.
+    pub fn by(self, who: &str, reason: &str) -> Self {
+        Self { who: who.to_owned(), reason: reason.to_owned(), ..self }
+    }
+
     /// As stored for a group.
     pub fn encode(&self, group: &str) -> [u8; EVENT_SIZE] {
         let mut bytes = [0; EVENT_SIZE];
@@ -162,9 +182,9 @@ impl Event {
 }
 
 /// The events of a group in its ring, oldest first.
-pub fn decode_ring(bytes: &[u8], group: &str) -> Vec<Event> {
-    let mut events: Vec<Event> =
-        bytes.chunks(EVENT_SIZE).filter_map(|bytes| Event::decode(bytes, group)).collect();
+pub fn decode_ring(bytes: &[u8], group: &str) -> Vec<RouteEvent> {
+    let mut events: Vec<RouteEvent> =
+        bytes.chunks(EVENT_SIZE).filter_map(|bytes| RouteEvent::decode(bytes, group)).collect();
     events.sort_by_key(|event| event.number);
     events
 }
@@ -179,8 +199,8 @@ fn fitted<const N: usize>(text: &str) -> FixedName<N> {
 mod tests {
     use super::*;
 
-    fn event(number: u64) -> Event {
-        Event {
+    fn event(number: u64) -> RouteEvent {
+        RouteEvent {
             number,
             unix_ms: 1_700_000_000_123,
             kind: Kind::Guard,
@@ -197,35 +217,35 @@ mod tests {
     #[test]
     fn an_event_survives_its_bytes() {
         for kind in Kind::ALL {
-            let event = Event { kind, ..event(3) };
-            assert_eq!(Event::decode(&event.encode("shop"), "shop"), Some(event));
+            let event = RouteEvent { kind, ..event(3) };
+            assert_eq!(RouteEvent::decode(&event.encode("shop"), "shop"), Some(event));
         }
-        let split = Event { percent: Percent::from_parts(1), figures: None, ..event(1) };
-        assert_eq!(Event::decode(&split.encode("shop"), "shop"), Some(split));
+        let split = RouteEvent { percent: Percent::from_parts(1), figures: None, ..event(1) };
+        assert_eq!(RouteEvent::decode(&split.encode("shop"), "shop"), Some(split));
     }
 
     #[test]
     fn long_slots_get_their_names_back() {
         let slots = ["release-20241129-canary-a", "release-20241129-canary-b"];
-        let long = Event { from: slots[0].into(), to: "release-20241129-canary-c".into(), ..event(1) };
-        let read = Event::decode(&long.encode("shop"), "shop").unwrap().with_names(slots.into_iter());
+        let long = RouteEvent { from: slots[0].into(), to: "release-20241129-canary-c".into(), ..event(1) };
+        let read = RouteEvent::decode(&long.encode("shop"), "shop").unwrap().with_names(slots.into_iter());
         assert_eq!((read.from.as_str(), read.to.as_str()), (slots[0], "releas.."));
         assert_eq!(event(1).with_names(slots.into_iter()), event(1));
     }
 
     #[test]
     fn damage_is_no_event() {
-        assert_eq!(Event::decode(&[0; EVENT_SIZE], "shop"), None);
+        assert_eq!(RouteEvent::decode(&[0; EVENT_SIZE], "shop"), None);
         for byte in 0..EVENT_SIZE {
             let mut bytes = event(1).encode("shop");
             bytes[byte] ^= 4;
-            assert_eq!(Event::decode(&bytes, "shop"), None, "byte {byte}");
+            assert_eq!(RouteEvent::decode(&bytes, "shop"), None, "byte {byte}");
         }
     }
 
     #[test]
     fn an_event_of_another_group_is_none_of_this() {
-        assert_eq!(Event::decode(&event(1).encode("shop"), "docs"), None);
+        assert_eq!(RouteEvent::decode(&event(1).encode("shop"), "docs"), None);
     }
 
     #[test]
@@ -241,7 +261,7 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        let long = Event { reason: "é".repeat(100), ..event(1) };
-        assert_eq!(Event::decode(&long.encode("shop"), "shop").unwrap().reason, "é".repeat(67));
+        let long = RouteEvent { reason: "é".repeat(100), ..event(1) };
+        assert_eq!(RouteEvent::decode(&long.encode("shop"), "shop").unwrap().reason, "é".repeat(67));
     }
 }

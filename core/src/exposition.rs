@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::counters::Responses;
+use crate::fraction::Share;
 use crate::latency::Histogram;
 use crate::shard::Sum;
-use crate::split::Share;
 
 /// What there is to say of a group.
 #[derive(Clone, Debug)]
@@ -234,18 +234,18 @@ fn seconds(micros: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::{Failure, Outcome, Shard};
+    use crate::shard::{AttemptFailure, RequestEnd, Shard};
 
     fn page() -> String {
         let shard = Box::<Shard>::default();
         shard.hold();
         shard.started();
         shard.attempt();
-        shard.attempt_failed(Failure::Timeout);
+        shard.attempt_failed(AttemptFailure::Timeout);
         shard.transferred(100, 2_000);
         shard.first_byte(300);
         shard.first_byte(40_000_000);
-        shard.finished(Outcome::Status(504));
+        shard.finished(RequestEnd::Status(504));
         let mut sum = Sum::default();
         shard.add_to(&mut sum, true);
         let slots = vec![

@@ -1,9 +1,9 @@
-//! Which flushes may be told to have brought their change to disk.
+//! Which flushes may be reported as durable.
 //!
-//! The kernel tells of a page that could not be written once for each opening of a file, and takes the page for clean then. Of
-//! several flushes at once one learns of it, and any of them may be the one whose change is lost. So a flush that went well
-//! counts only if none of this opening has failed since before the change was made; and it is not told before all have ended
-//! that were under way with it.
+//! The kernel reports a page that could not be written once for each opening of a file, and takes the page for clean then. If
+//! several flushes run at once, one gets the report, and the change of any of them may be the one that is lost. So a flush that
+//! succeeded counts only if no flush by this opening has failed since before the change was made; and it is not reported before
+//! all those have ended that were under way with it.
 
 use std::collections::BTreeSet;
 
@@ -20,11 +20,11 @@ pub struct Ledger<W> {
     held: Vec<Held<W>>,
 }
 
-/// A flush that went well, while others have not ended yet.
+/// A flush that succeeded, while others have not ended yet.
 #[derive(Clone, Debug)]
 struct Held<W> {
     ticket: Ticket,
-    /// The latest that was under way.
+    /// The latest flush that was under way.
     after: u64,
     waits: W,
 }
@@ -36,19 +36,19 @@ impl<W> Default for Ledger<W> {
 }
 
 impl<W> Ledger<W> {
-    /// To be taken before a change is made.
+    /// A ticket, to be taken before a change is made.
     pub fn ticket(&self) -> Ticket {
         Ticket(self.failures)
     }
 
-    /// A flush has begun; its number.
+    /// Notes that a flush has begun; returns its number.
     pub fn begin(&mut self) -> u64 {
         self.begun += 1;
         self.under_way.insert(self.begun);
         self.begun
     }
 
-    /// A flush has ended. Gives those of which it is known now whether their change is on disk.
+    /// A flush has ended. Returns all flushes that can be reported now, each with whether its change is on disk.
     pub fn end(&mut self, number: u64, went_well: bool, ticket: Ticket, waits: W) -> Vec<(W, bool)> {
         self.under_way.remove(&number);
         if !went_well {

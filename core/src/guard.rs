@@ -1,11 +1,11 @@
 //! The guard: when what a slot answers is bad enough to take the traffic back.
 //!
-//! It judges the last `window_ms` of the slot on trial. Each process counts in a [`Window`] of its own; whoever finishes a
-//! request badly sums them all.
+//! It judges the last `window_ms` of the slot on trial. Each process counts in a [`Window`] of its own. A process in which a
+//! request has ended badly sums them all.
 
 use serde::{Deserialize, Serialize};
 
-use crate::split::Ratio;
+use crate::fraction::Fraction;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Limits that are armed with a change. As long as at least one ratio is given, the slot on trial is judged by it.
@@ -14,9 +14,9 @@ pub struct Guard {
     /// Fewer finished requests in the window are no verdict.
     pub min_requests: u32,
     /// More errors than this take the traffic back.
-    pub max_error_ratio: Option<Ratio>,
+    pub max_error_ratio: Option<Fraction>,
     /// More slow requests than this take the traffic back.
-    pub max_slow_ratio: Option<Ratio>,
+    pub max_slow_ratio: Option<Fraction>,
     /// What is slow: the time to the first byte, in milliseconds.
     pub slow_ms: u32,
     /// How far back the guard looks, in milliseconds.
@@ -39,8 +39,9 @@ impl Guard {
         if figures.requests < u64::from(self.min_requests) {
             return None;
         }
-        let over =
-            |limit: Option<Ratio>, part| limit.is_some_and(|limit| limit.is_exceeded(part, figures.requests));
+        let over = |limit: Option<Fraction>, part| {
+            limit.is_some_and(|limit| limit.is_exceeded(part, figures.requests))
+        };
         if over(self.max_error_ratio, figures.errors) {
             Some(Breach::Errors)
         } else if over(self.max_slow_ratio, figures.slow) {
@@ -53,7 +54,7 @@ impl Guard {
     /// Whether a slot that is to take the traffic back is failing itself: by the guard's own limit, or by a half if the guard only
     /// looks at slowness. Few requests say nothing.
     pub fn is_failing(&self, fallback: &Figures) -> bool {
-        let limit = self.max_error_ratio.unwrap_or(Ratio::HALF);
+        let limit = self.max_error_ratio.unwrap_or(Fraction::HALF);
         is_failing(fallback, limit)
     }
 }
@@ -63,10 +64,10 @@ const MIN_FALLBACK_REQUESTS: u64 = 3;
 
 /// As [`Guard::is_failing`], where there is no guard.
 pub fn is_failing_without_guard(fallback: &Figures) -> bool {
-    is_failing(fallback, Ratio::HALF)
+    is_failing(fallback, Fraction::HALF)
 }
 
-fn is_failing(figures: &Figures, limit: Ratio) -> bool {
+fn is_failing(figures: &Figures, limit: Fraction) -> bool {
     figures.requests >= MIN_FALLBACK_REQUESTS && limit.is_exceeded(figures.errors, figures.requests)
 }
 
@@ -173,8 +174,8 @@ mod tests {
     fn guard(errors: u16, slow: Option<u16>) -> Guard {
         Guard {
             min_requests: 10,
-            max_error_ratio: Ratio::from_parts(errors),
-            max_slow_ratio: slow.and_then(Ratio::from_parts),
+            max_error_ratio: Fraction::from_parts(errors),
+            max_slow_ratio: slow.and_then(Fraction::from_parts),
             slow_ms: 100,
             window_ms: 800,
         }

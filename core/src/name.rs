@@ -85,6 +85,14 @@ pub fn stored<const N: usize>(name: &str) -> FixedName<N> {
     FixedName::new(&short).unwrap_or(FixedName::EMPTY)
 }
 
+/// Bytes of the stored name of a slot, in the state file and in events.
+pub const SLOT_SIZE: usize = 24;
+
+/// Whether a stored name is that of this slot.
+pub fn is_stored_slot(stored: &str, slot: &str) -> bool {
+    self::stored::<SLOT_SIZE>(slot).as_str() == stored
+}
+
 /// A stored name for people: a cut one ends with dots.
 pub fn shown(stored: &str) -> String {
     match stored.split_once(CUT) {

@@ -14,39 +14,12 @@
 //! * check: nine bits of a hash of the rest, so that a damaged word is refused and never read as a wrong slot.
 //!
 //! The word 0 means "never written": the configuration decides. A word moves only by compare-and-swap, so of two operators
-//! one wins and the other is told.
+//! one wins and the other gets an error.
 
-use crate::split::{Share, Split};
+use crate::fraction::Share;
+use crate::slot::SlotId;
+use crate::split::Split;
 use crate::sync::{AtomicU64, Ordering};
-
-/// A slot's number in the state file: stable for as long as its name is known, whatever the order in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlotId(u8);
-
-impl SlotId {
-    /// The largest id.
-    pub const MAX: u8 = 15;
-
-    /// 1 to [`MAX`](Self::MAX).
-    pub fn new(id: u8) -> Option<Self> {
-        (1..=Self::MAX).contains(&id).then_some(Self(id))
-    }
-
-    /// Every id there is.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (1..=Self::MAX).map(Self)
-    }
-
-    /// The number itself.
-    pub fn get(self) -> u8 {
-        self.0
-    }
-
-    /// Position in a table that begins with id 1.
-    pub fn index(self) -> usize {
-        usize::from(self.0) - 1
-    }
-}
 
 /// Where a change leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +28,7 @@ pub struct Destination {
     pub active: SlotId,
     /// A part of the requests that goes to another slot.
     pub split: Option<Split>,
-    /// Whether the change is on trial: whoever sees this must look at the group's [`Trial`](crate::trial::Trial).
+    /// Whether the change is on trial: a process that sees this must look at the group's [`Trial`](crate::trial::Trial).
     pub armed: bool,
 }
 
@@ -107,11 +80,12 @@ fn check_of(bits: u64) -> u64 {
 impl Route {
     /// The word that stands for this route.
     pub fn encode(self) -> u64 {
-        let (share, second) = self.to.split.map_or((0, 0), |split| (split.share().get(), split.second().0));
+        let (share, second) =
+            self.to.split.map_or((0, 0), |split| (split.share().get(), split.second().get()));
         let bits = u64::from(self.generation) << GENERATION_SHIFT
             | u64::from(share) << SHARE_SHIFT
             | u64::from(second) << SECOND_SHIFT
-            | u64::from(self.to.active.0) << ACTIVE_SHIFT
+            | u64::from(self.to.active.get()) << ACTIVE_SHIFT
             | u64::from(self.to.armed) << ARMED_SHIFT;
         bits | check_of(bits)
     }
@@ -175,7 +149,7 @@ pub struct RouteWord {
 const _: () = assert!(size_of::<RouteWord>() == 16);
 
 impl RouteWord {
-    /// What decides now. Acquire: whoever sees a route also sees what its writer did before.
+    /// What decides now. Acquire: a process that sees a route also sees what its writer did before.
     #[inline]
     pub fn load(&self) -> Reading {
         Reading::of(self.word.load(Ordering::Acquire))
@@ -215,9 +189,9 @@ impl RouteWord {
             Reading::Unset | Reading::Set(_) => seen.generation(),
         };
         let generation = Route::next_generation(last);
-        // First the hint, then the word that it belongs to. Whoever else leaves `seen` for this generation writes the same.
+        // First the hint, then the word that it belongs to. Another process that leaves `seen` for this generation writes the same.
         if let Some(from) = from {
-            let hint = u64::from(generation) << GENERATION_SHIFT | u64::from(from.0);
+            let hint = u64::from(generation) << GENERATION_SHIFT | u64::from(from.get());
             self.before.fetch_max(hint, Ordering::AcqRel);
         }
         let next = Route { to, generation };
@@ -231,15 +205,15 @@ impl RouteWord {
     /// find nothing to do.
     pub fn touch(&self) {
         let word = self.word.load(Ordering::Acquire);
-        // Failing means that somebody has written another one. Not `fetch_or(0)`: compilers make that a load.
+        // Failing means that another process has written another one. Not `fetch_or(0)`: compilers make that a load.
         let _ = self.word.compare_exchange(word, word, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The trial of this route has ended and the route stays: from now on nobody needs to look. Nothing happens if the route
-    /// has changed.
+    /// The trial of this route has ended and the route stays: no process needs to look any more. Nothing happens if the route has
+    /// changed.
     pub fn disarm(&self, route: Route) {
         let settled = Route { to: Destination { armed: false, ..route.to }, ..route };
-        // Failing means that somebody else has moved or disarmed it.
+        // Failing means that another process has moved or disarmed it.
         let _ =
             self.word.compare_exchange(route.encode(), settled.encode(), Ordering::AcqRel, Ordering::Acquire);
     }
@@ -253,14 +227,6 @@ mod tests {
 
     fn id(id: u8) -> SlotId {
         SlotId::new(id).unwrap()
-    }
-
-    #[test]
-    fn ids_fit_their_bits() {
-        assert_eq!(SlotId::new(0), None);
-        assert_eq!(SlotId::new(16), None);
-        assert_eq!(SlotId::all().count(), 15);
-        assert_eq!(id(15).index(), 14);
     }
 
     fn all_to(slot: u8) -> Destination {

@@ -1,7 +1,7 @@
 //! The counters of one slot in memory that all processes of nginx share: a page for each process.
 //!
 //! A process writes only its own page, by plain loads and stores, so no cache line bounces between processors and nothing
-//! needs a lock; whoever reads sums all pages. The layout is the contract between module versions: change [`LAYOUT`] with it.
+//! needs a lock; a reader sums all pages. The layout is the contract between module versions: change [`LAYOUT`] with it.
 
 use crate::counters::{Bytes, Counters, Failures, Responses, ServerErrors};
 use crate::guard::Window;
@@ -10,7 +10,7 @@ use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestEnd {
     /// An answer with this HTTP status.
     Status(u16),
     /// No answer: the client went away.
@@ -22,7 +22,7 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
+impl RequestEnd {
     /// Whether the guard holds it against the slot.
     pub fn is_error(self) -> bool {
         matches!(self, Self::Status(500..) | Self::Rescued { blame: true })
@@ -32,7 +32,7 @@ impl Outcome {
 /// Why an attempt failed; see [`Failures`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields of Failures say it")]
-pub enum Failure {
+pub enum AttemptFailure {
     Connect,
     Timeout,
     Answer,
@@ -120,13 +120,13 @@ impl Shard {
     }
 
     /// An attempt failed.
-    pub fn attempt_failed(&self, why: Failure) {
+    pub fn attempt_failed(&self, why: AttemptFailure) {
         let counter = match why {
-            Failure::Connect => &self.connect,
-            Failure::Timeout => &self.timeout,
-            Failure::Answer => &self.answer,
-            Failure::Status => &self.status,
-            Failure::NoPeer => &self.no_peer,
+            AttemptFailure::Connect => &self.connect,
+            AttemptFailure::Timeout => &self.timeout,
+            AttemptFailure::Answer => &self.answer,
+            AttemptFailure::Status => &self.status,
+            AttemptFailure::NoPeer => &self.no_peer,
         };
         add(counter, 1);
     }
@@ -164,15 +164,15 @@ impl Shard {
 
     /// A request that [`started`](Self::started) has ended; it holds the slot no more.
     #[inline]
-    pub fn finished(&self, outcome: Outcome) {
+    pub fn finished(&self, outcome: RequestEnd) {
         let counter = match outcome {
-            Outcome::Status(200..300) => &self.success,
-            Outcome::Status(..200) => &self.informational,
-            Outcome::Status(300..400) => &self.redirection,
-            Outcome::Status(400..500) => &self.client_error,
-            Outcome::Status(status) => self.server_error(status),
-            Outcome::Aborted => &self.aborted,
-            Outcome::Rescued { .. } => &self.rescued,
+            RequestEnd::Status(200..300) => &self.success,
+            RequestEnd::Status(..200) => &self.informational,
+            RequestEnd::Status(300..400) => &self.redirection,
+            RequestEnd::Status(400..500) => &self.client_error,
+            RequestEnd::Status(status) => self.server_error(status),
+            RequestEnd::Aborted => &self.aborted,
+            RequestEnd::Rescued { .. } => &self.rescued,
         };
         add(counter, 1);
         self.release();
@@ -276,9 +276,9 @@ mod tests {
         for status in [101, 200, 204, 301, 404, 500, 502, 599] {
             shard.hold();
             shard.started();
-            shard.finished(Outcome::Status(status));
+            shard.finished(RequestEnd::Status(status));
         }
-        for outcome in [Outcome::Aborted, Outcome::Rescued { blame: true }] {
+        for outcome in [RequestEnd::Aborted, RequestEnd::Rescued { blame: true }] {
             shard.hold();
             shard.started();
             shard.finished(outcome);
@@ -307,10 +307,10 @@ mod tests {
     #[test]
     fn shards_add_up() {
         let (one, other) = (Box::<Shard>::default(), Box::<Shard>::default());
-        one.attempt_failed(Failure::Connect);
+        one.attempt_failed(AttemptFailure::Connect);
         one.transferred(10, 20);
         one.first_byte(1_000);
-        other.attempt_failed(Failure::NoPeer);
+        other.attempt_failed(AttemptFailure::NoPeer);
         other.transferred(1, 2);
         other.whole(5_000);
         other.upgraded();

@@ -17,15 +17,16 @@
 //! them. Records are never removed: a group that comes back finds its route. This module only reads and makes bytes; the
 //! nginx module does the input and output.
 
-use crate::name::{self, FixedName};
-use crate::route::{Reading, Route, RouteWord, SlotId};
+use crate::name::{self, FixedName, SLOT_SIZE, is_stored_slot};
+use crate::route::{Reading, Route, RouteWord};
 use crate::sealed::{Reader, Writer, seal, sealed};
+use crate::slot::SlotId;
 use crate::split::Split;
 use crate::trial::TrialWords;
 
 mod plan;
 
-pub use plan::{Conflict, Plan, Record, Wanted, plan};
+pub use plan::{ConfiguredGroup, Conflict, Plan, plan};
 
 /// Bytes before the first record.
 pub const HEADER_SIZE: usize = 4096;
@@ -45,7 +46,6 @@ pub const MAGIC: [u8; 8] = *b"cutover\0";
 const VERSION: u32 = 1;
 const HEADER_USED: usize = 64;
 const GROUP_SIZE: usize = 64;
-const SLOT_SIZE: usize = 24;
 
 /// Why a file cannot be used. The text completes "state file PATH ..".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -204,11 +204,6 @@ impl Names {
     }
 }
 
-/// Whether a slot's name, as it is stored here and with events, is that of this slot.
-pub fn is_stored_slot(stored: &str, slot: &str) -> bool {
-    name::stored::<SLOT_SIZE>(slot).as_str() == stored
-}
-
 /// Where in a record the mask of the slots that the running configuration has is stored: a little-endian `u16`, bit n for
 /// id n.
 pub const CONFIGURED_OFFSET: usize = NAMES_OFFSET + GROUP_SIZE + SLOT_SIZE * SlotId::MAX as usize;
@@ -230,6 +225,15 @@ pub struct Head {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Head>() == NAMES_OFFSET);
+
+/// One record as found in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who it belongs to.
+    pub names: Names,
+    /// Where its traffic goes.
+    pub route: Reading,
+}
 
 /// Reads the records of a whole file whose header says `capacity`.
 pub fn decode_records(file: &[u8], capacity: u32) -> Result<Vec<Record>, Damage> {
@@ -262,7 +266,7 @@ mod tests {
     use crate::route::Destination;
 
     fn shop() -> Names {
-        let wanted = [Wanted { group: "shop", slots: vec!["blue", "green"] }];
+        let wanted = [ConfiguredGroup { group: "shop", slots: vec!["blue", "green"] }];
         plan(&[], &wanted).unwrap().writes[0].1.clone()
     }
 

@@ -8,7 +8,7 @@ pub const MAX_LENGTH: usize = 4096;
 /// Why a token file cannot be used. The text follows the name of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFile {
-    /// The file belongs to another user than root and the reader.
+    /// It belongs to another user.
     #[error(
         "belongs to the user with id {0}, who could replace it: change its owner to root or to the reading user"
     )]

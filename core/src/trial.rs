@@ -3,14 +3,19 @@
 //! The trial of a group is in a few words beside its route word, see [`TrialWords`]. Guard, lease and `confirm` each try to end
 //! it, and exactly one of them does.
 
-use crate::api::MAX_LEASE_MS;
 use crate::guard::Guard;
-use crate::route::{Destination, SlotId};
+use crate::route::Destination;
+use crate::slot::SlotId;
 
 mod encoding;
 mod words;
 
 pub use words::TrialWords;
+
+/// The shortest lease, in milliseconds.
+pub const MIN_LEASE_MS: u32 = 100;
+/// The longest lease, in milliseconds: a day.
+pub const MAX_LEASE_MS: u32 = 86_400_000;
 
 /// What is armed with a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +69,10 @@ impl Deadline {
 
 /// How far a trial has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum Stage {
     /// Guard, lease and rescue are at work. Left by any of the others.
     Armed,
-    /// Somebody has confirmed the change: it stays.
+    /// The change was confirmed: it stays.
     Confirmed,
     /// The guard has seen enough: the route goes back.
     Tripped,
@@ -77,8 +82,8 @@ pub enum Phase {
     Held,
 }
 
-impl Phase {
-    /// Whether the route of a trial in this phase has to go back.
+impl Stage {
+    /// Whether the route of a trial in this stage has to go back.
     pub fn goes_back(self) -> bool {
         matches!(self, Self::Tripped | Self::Expired)
     }
@@ -89,7 +94,7 @@ impl Phase {
 pub struct Trial {
     word: u64,
     /// How far it has come.
-    pub phase: Phase,
+    pub stage: Stage,
     /// What is armed.
     pub terms: Terms,
     /// When the lease ends, if there is one.

@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 
+use cutover_core::fraction::Fraction;
 use cutover_core::guard::{Figures, Guard, Moment, Window};
-use cutover_core::route::{Destination, Reading, Route, RouteWord, SlotId};
-use cutover_core::shard::{Outcome, Shard, Sum};
-use cutover_core::split::Ratio;
+use cutover_core::route::{Destination, Reading, Route, RouteWord};
+use cutover_core::shard::{RequestEnd, Shard, Sum};
+use cutover_core::slot::SlotId;
 use cutover_core::state_file::Head;
-use cutover_core::trial::{Deadline, Phase, Terms, Trial, Watch};
+use cutover_core::trial::{Deadline, Stage, Terms, Trial, Watch};
 use loom::thread::{self, JoinHandle};
 
 fn id(id: u8) -> SlotId {
@@ -27,8 +28,8 @@ fn armed(slot: u8) -> Destination {
 fn terms(slot: u8) -> Terms {
     let guard = Guard {
         min_requests: u32::from(slot),
-        max_error_ratio: Ratio::from_parts(slot.into()),
-        max_slow_ratio: Ratio::from_parts(slot.into()),
+        max_error_ratio: Fraction::from_parts(slot.into()),
+        max_slow_ratio: Fraction::from_parts(slot.into()),
         slow_ms: slot.into(),
         window_ms: 100 + u32::from(slot),
     };
@@ -144,7 +145,7 @@ fn a_trial_is_read_whole_or_not_at_all() {
             let Reading::Set(route) = head.route.load() else { unreachable!("it was set") };
             let slot = route.active().get();
             if let Some(trial) = head.trial.read(route) {
-                assert!(trial.phase == Phase::Armed && is_whole(&trial, slot), "{trial:?}");
+                assert!(trial.stage == Stage::Armed && is_whole(&trial, slot), "{trial:?}");
             }
             assert!(head.trial.terms_of(route.generation).is_none_or(|read| read == terms(slot)));
         });
@@ -183,19 +184,19 @@ fn a_short_question_is_answered_right_or_not_at_all() {
 fn exactly_one_ends_a_trial() {
     loom::model(|| {
         let (head, route) = on_trial(2);
-        let ends = [Phase::Confirmed, Phase::Expired, Phase::Tripped].map(|phase| {
+        let ends = [Stage::Confirmed, Stage::Expired, Stage::Tripped].map(|stage| {
             let ended = spawn(&head, move |head| {
                 let seen = head.trial.read(route).unwrap();
-                match phase {
-                    Phase::Confirmed => head.trial.confirm(&seen),
-                    _ => head.trial.end(&seen, phase),
+                match stage {
+                    Stage::Confirmed => head.trial.confirm(&seen),
+                    _ => head.trial.end(&seen, stage),
                 }
             });
-            (phase, ended)
+            (stage, ended)
         });
-        let won: Vec<Phase> =
-            ends.into_iter().filter_map(|(phase, ended)| ended.join().unwrap().then_some(phase)).collect();
-        assert_eq!(won, [head.trial.read(route).unwrap().phase]);
+        let won: Vec<Stage> =
+            ends.into_iter().filter_map(|(stage, ended)| ended.join().unwrap().then_some(stage)).collect();
+        assert_eq!(won, [head.trial.read(route).unwrap().stage]);
     });
 }
 
@@ -210,13 +211,13 @@ fn a_renewed_lease_never_ends_by_its_old_deadline() {
         });
         let expired = spawn(&head, move |head| {
             let seen = head.trial.read(route).unwrap();
-            seen.lease.unwrap().left(now) == 0 && head.trial.end(&seen, Phase::Expired)
+            seen.lease.unwrap().left(now) == 0 && head.trial.end(&seen, Stage::Expired)
         });
         let (renewed, expired) = (renewed.join().unwrap(), expired.join().unwrap());
         let trial = head.trial.read(route).unwrap();
         assert!(!(renewed && expired), "{trial:?}");
         if renewed {
-            assert_eq!((trial.phase, trial.lease), (Phase::Armed, Some(at(now + 500))));
+            assert_eq!((trial.stage, trial.lease), (Stage::Armed, Some(at(now + 500))));
         }
     });
 }
@@ -236,7 +237,7 @@ fn a_late_renewal_does_not_shorten_one_that_was_granted() {
         let (late, granted) = (late.join().unwrap(), granted.join().unwrap());
         assert!(late ^ granted, "the other one is told, and reads again");
         let trial = head.trial.read(route).unwrap();
-        assert!(trial.phase == Phase::Armed && trial.lease.unwrap().monotonic_ms >= 200, "{trial:?}");
+        assert!(trial.stage == Stage::Armed && trial.lease.unwrap().monotonic_ms >= 200, "{trial:?}");
         assert!(!granted || trial.lease == Some(at(500)), "{trial:?}");
     });
 }
@@ -290,7 +291,7 @@ fn a_change_is_armed_or_taken_back_as_unfinished() {
         let (armed, taken_back) = (operator.join().unwrap(), worker.join().unwrap());
         assert!(armed ^ taken_back, "armed: {armed}, taken back: {taken_back}");
         let trial = head.trial.read(first);
-        assert_eq!(trial.is_some_and(|trial| trial.phase == Phase::Armed && is_whole(&trial, 2)), armed);
+        assert_eq!(trial.is_some_and(|trial| trial.stage == Stage::Armed && is_whole(&trial, 2)), armed);
     });
 }
 
@@ -302,7 +303,7 @@ fn finish(head: &Head, route: Route, trial: &Trial) -> u32 {
 
 /// Ends the trial as the guard does, and goes back.
 fn trip(head: &Head, route: Route, seen: &Trial) -> u32 {
-    if head.trial.end(seen, Phase::Tripped) { finish(head, route, seen) } else { 0 }
+    if head.trial.end(seen, Stage::Tripped) { finish(head, route, seen) } else { 0 }
 }
 
 #[test]
@@ -312,7 +313,7 @@ fn the_route_goes_back_once_whoever_finishes_it() {
         let seen = head.trial.read(route).unwrap();
         let guard = spawn(&head, move |head| trip(head, route, &seen));
         let another = spawn(&head, move |head| {
-            let trial = head.trial.read(route).filter(|trial| trial.phase.goes_back());
+            let trial = head.trial.read(route).filter(|trial| trial.stage.goes_back());
             trial.map_or(0, |trial| finish(head, route, &trial))
         });
         let operator = spawn(&head, move |head| {
@@ -379,7 +380,7 @@ fn a_shard_never_shows_more_than_was_counted() {
         let request = |shard: &Shard, status| {
             shard.hold();
             shard.started();
-            shard.finished(Outcome::Status(status));
+            shard.finished(RequestEnd::Status(status));
         };
         request(&shard, 200);
         let writer = spawn(&shard, move |shard| {

@@ -1,17 +1,14 @@
 //! The admin API: the content of a location with `cutover_api`. Its calls and answers are described in
 //! [`cutover_core::api`].
 
-use cutover_core::api::{Call, ErrorCode, Failure, Groups, parse_call};
+use cutover_core::api::{Action, Call, ErrorCode, Failure, Groups, parse_call};
 use cutover_core::exposition::render;
-use ngx::core::Status;
 use ngx::ffi::{
-    NGINX_VERSION, NGX_HTTP_SPECIAL_RESPONSE, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_discard_request_body, ngx_http_request_t, ngx_int_t,
+    NGINX_VERSION, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t, ngx_int_t,
 };
 use ngx::http::{HttpModuleConfExt, HttpModuleLocationConf};
 
-use crate::Module;
-use crate::conf::{self, AccessList};
+use crate::conf::{Module, main_of_request};
 use crate::ext::{self, text};
 use crate::group::Group;
 use crate::layout::bits;
@@ -19,33 +16,22 @@ use crate::layout::bits;
 mod access;
 mod answer;
 mod body;
+mod change;
 mod describe;
-mod flush;
+mod durable;
 mod headers;
-mod patience;
+mod pause;
+mod peers;
+mod pending;
 mod sockets;
 mod standby;
 mod switch;
-mod token;
 mod trial;
 
-pub(crate) use flush::{follow as follow_cycle, start as start_waiting};
+pub(crate) use durable::{follow as follow_cycle, start as start_waiting};
 pub(crate) use sockets::remove_stale as remove_stale_sockets;
 
 use answer::Answer;
-
-pub(crate) use token::Token;
-
-/// Parameters of `cutover_api`.
-#[derive(Debug)]
-pub(crate) struct Api {
-    pub(crate) write: bool,
-    pub(crate) users: AccessList,
-    /// What a client over TCP has to know.
-    pub(crate) token: Option<Token>,
-    /// Whether clients of other hosts may come, with the token.
-    pub(crate) remote: bool,
-}
 
 /// Where the API's paths begin.
 const API_ROOT: &[u8] = b"/v1";
@@ -56,23 +42,19 @@ pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     let request = unsafe { &mut *r };
     // If-Match is ours: nginx's own filter would compare it with the answer's ETag.
     bits::ngx_http_request_t::DISABLE_NOT_MODIFIED.set(request, true);
-    match route(request) {
-        Ok(Next::Send(answer)) => answer.send_without_body(request),
-        Ok(Next::ReadBody) => body::read(request),
-        Err(answer) => answer.send_without_body(request),
+    match find_call(request) {
+        Ok(Next::Change(action, group)) => pending::begin(request, action, group),
+        Ok(Next::Send(answer)) | Err(answer) => answer.send_without_body(request),
     }
 }
 
-/// Content handler of a location with `cutover_metrics`: who may read it is for nginx's own directives to say.
+/// Content handler of a location with `cutover_metrics`. nginx's own directives limit its readers.
 pub(crate) extern "C" fn handle_metrics(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes the request that is served.
     let request = unsafe { &mut *r };
-    let method = text(&request.method_name);
-    let answer = if Call::Metrics.allows().split(", ").any(|allowed| allowed == method) {
-        metrics(request)
-    } else {
-        let message = format!("metrics are for {}, not {method}", Call::Metrics.allows());
-        Answer::failure(Failure::new(ErrorCode::MethodNotAllowed, message))
+    let answer = match Call::Metrics.check_method(&text(&request.method_name), "metrics are") {
+        Ok(()) => metrics(request),
+        Err(bad) => Answer::bad_call(bad),
     };
     answer.send_without_body(request)
 }
@@ -86,31 +68,31 @@ fn metrics(request: &ngx_http_request_t) -> Answer {
 
 enum Next {
     Send(Answer),
-    ReadBody,
+    Change(Action, &'static Group),
 }
 
-fn route(request: &ngx_http_request_t) -> Result<Next, Answer> {
+fn find_call(request: &ngx_http_request_t) -> Result<Next, Answer> {
     let api = Module::location_conf(request).and_then(|location| location.api.as_deref());
     let api = api.ok_or_else(|| Answer::internal("this location has no cutover_api"))?;
     let user = access::check(request, api)?;
 
     let path = path_in_location(request);
-    let call = parse_call(&text(&request.method_name), &path).map_err(Answer::failure)?;
+    let call = parse_call(&text(&request.method_name), &path).map_err(Answer::bad_call)?;
     match call {
         Call::Groups => Ok(Next::Send(all_groups(request))),
         Call::Metrics => Ok(Next::Send(metrics(request))),
         Call::Group(name) => Ok(Next::Send(Answer::group(&describe::with_events(find(request, name)?)))),
-        Call::Switch(name) | Call::Confirm(name) | Call::Renew(name) | Call::Standby(name) => {
+        Call::Change(action, name) => {
             access::check_write(api, user)?;
-            find(request, name)?;
+            let group = find(request, name)?;
             body::check_length(request)?;
-            Ok(Next::ReadBody)
+            Ok(Next::Change(action, group))
         }
     }
 }
 
 fn groups_of(request: &ngx_http_request_t) -> &'static [Box<Group>] {
-    conf::main_of_request(request).map_or(&[], |main| &main.groups)
+    main_of_request(request).map_or(&[], |main| &main.groups)
 }
 
 fn all_groups(request: &ngx_http_request_t) -> Answer {
@@ -127,7 +109,7 @@ fn all_groups(request: &ngx_http_request_t) -> Answer {
 const MOST_NAMES: usize = 20;
 
 fn find(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answer> {
-    conf::main_of_request(request).and_then(|main| main.group(name)).ok_or_else(|| {
+    main_of_request(request).and_then(|main| main.group(name)).ok_or_else(|| {
         let groups = groups_of(request);
         let mut known: Vec<&str> = groups.iter().map(|group| group.name.as_str()).take(MOST_NAMES).collect();
         if groups.len() > known.len() {
@@ -136,11 +118,6 @@ fn find(request: &ngx_http_request_t, name: &str) -> Result<&'static Group, Answ
         let message = format!("no group \"{name}\"; the configuration has: {}", known.join(", "));
         Answer::failure(Failure::new(ErrorCode::UnknownGroup, message))
     })
-}
-
-/// Whether nginx no longer goes by the state folder that this worker goes by.
-fn is_left_behind(group: &Group) -> bool {
-    group.shared().is_some_and(|shared| shared.counters.is_left_behind())
 }
 
 /// The API's paths begin where the location ends: `location /cutover/ { cutover_api; }` serves `/cutover/v1/groups`.
@@ -161,16 +138,4 @@ fn path_in_location(request: &ngx_http_request_t) -> String {
     let own = (0..prefix.len()).find(|at| prefix.get(*at..).is_some_and(is_root)).unwrap_or(prefix.len());
     let rest = prefix.get(..own).and_then(|prefix| uri.strip_prefix(prefix)).unwrap_or(uri);
     format!("/{}", String::from_utf8_lossy(rest).trim_start_matches('/'))
-}
-
-/// Answers a request whose body nobody has read.
-impl Answer {
-    fn send_without_body(self, request: &mut ngx_http_request_t) -> ngx_int_t {
-        // SAFETY: the request that is served, before anything else has read its body.
-        let rc = unsafe { ngx_http_discard_request_body(request) };
-        if rc != Status::NGX_OK.0 && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
-            return rc;
-        }
-        self.send(request)
-    }
 }

@@ -24,7 +24,7 @@ const NAME: ngx_str_t = ngx_string!("proxy_upstream_name");
 pub(crate) struct Backends {
     groups: HashMap<Box<[u8]>, usize>,
     /// Of `$proxy_upstream_name`; only if there are such groups: nginx refuses a configuration that uses a variable which
-    /// nobody defines.
+    /// no module defines.
     current: Option<ngx_int_t>,
 }
 

@@ -14,7 +14,7 @@ use ngx::{ngx_conf_log_error, ngx_log_error};
 
 use crate::layout::bits;
 
-/// nginx was told in its log already: nothing is left to say.
+/// The error is in nginx's log already.
 #[derive(Debug)]
 pub(crate) struct Logged;
 

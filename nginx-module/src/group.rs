@@ -1,21 +1,24 @@
-//! One group at run time: its slots, and which of them takes a new request.
+//! One group at run time: its slots, where the state file has its route, and what this process remembers of it.
 
 use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use cutover_core::api::{SlotNames, next_standby};
-use cutover_core::route::{Reading, Route, RouteWord, SlotId};
+use cutover_core::api::SlotNames;
+use cutover_core::route::{Reading, RouteWord};
 use cutover_core::shard::Shard;
-use cutover_core::split::{Dice, Draw, Split};
-use cutover_core::state_file::{Head, configured_mask};
+use cutover_core::slot::SlotId;
+use cutover_core::split::Dice;
+use cutover_core::state_file::{CONFIGURED_OFFSET, Head, Names, configured_mask, record_offset};
 use cutover_core::trial::TrialWords;
-use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_WARN, ngx_http_complex_value_t, ngx_log_t};
+use ngx::ffi::ngx_http_complex_value_t;
 
-use crate::counters::CellId;
-use crate::ext::{self, Place};
-use crate::state::Shared;
-use crate::upstream::{Target, Usual};
+use crate::callbacks::{Target, Usual};
+use crate::ext::Place;
+use crate::memory::Memory;
+use crate::memory::memfd::CellId;
+
+mod events;
 
 /// The most slots a group may have.
 pub(crate) const MAX_SLOTS: usize = 8;
@@ -25,6 +28,7 @@ pub(crate) struct Slot {
     pub(crate) name: String,
     /// The upstream's name as the configuration writes it; in a group of backend names, the backend's.
     pub(crate) upstream_name: String,
+    pub(crate) place: Place,
     /// Found once all of the configuration is read.
     pub(crate) upstream: Cell<Option<Target>>,
     /// Given by the state file.
@@ -33,9 +37,8 @@ pub(crate) struct Slot {
     pub(crate) cell: Cell<Option<CellId>>,
     /// Where this process counts it; found with its first request.
     shard: Cell<Option<NonNull<Shard>>>,
-    /// What the balancer and the protocol of most of its requests bring.
+    /// What the balancer and the protocol of most of its requests bring; found by this process with its first request.
     pub(crate) callbacks: OnceCell<Usual>,
-    pub(crate) place: Place,
 }
 
 impl Slot {
@@ -43,12 +46,12 @@ impl Slot {
         Self {
             name,
             upstream_name,
+            place,
             upstream: Cell::new(None),
             id: Cell::new(None),
             cell: Cell::new(None),
             shard: Cell::new(None),
             callbacks: OnceCell::new(),
-            place,
         }
     }
 }
@@ -64,76 +67,37 @@ pub(crate) struct Group {
     pub(crate) place: Place,
     /// `split_key`; null: each request by itself.
     pub(crate) split_key: *mut ngx_http_complex_value_t,
-    /// Record of the group in the state file.
-    pub(crate) record: Cell<u32>,
-    /// Route and trial, in the mapped state file; none while a configuration is only checked.
-    pub(crate) head: Cell<Option<NonNull<Head>>>,
+    /// Its record; none while a configuration is only checked.
+    mapped: OnceCell<Mapped>,
+    pub(crate) process: InProcess,
+}
+
+/// The group's record in the state file, as it is mapped.
+struct Mapped {
+    /// Route and trial.
+    head: NonNull<Head>,
     /// Counters and events.
-    pub(crate) shared: Cell<Option<NonNull<Shared>>>,
-    /// In the mapped state file: the slots of the configuration that runs.
-    pub(crate) configured: Cell<Option<NonNull<AtomicU16>>>,
-    pub(crate) dice: Dice,
+    memory: NonNull<Memory>,
+    record: u32,
     /// Position of each slot by id; [`UNKNOWN`] where there is none.
-    by_id: Cell<[u8; SlotId::MAX as usize]>,
-    /// The last generation in which this process has seen a request of a trial end badly.
-    bad_generation: Cell<u32>,
-    /// The last slot that the route led to.
-    last: Cell<usize>,
-    /// The route's word that led there, if it leads all requests there, and whether it is on trial: most requests find the same
-    /// word.
-    decided: Cell<Option<(u64, bool)>>,
-    complained: Cell<bool>,
+    by_id: [u8; SlotId::MAX as usize],
 }
 
 const UNKNOWN: u8 = u8::MAX;
 
-/// A slot that was chosen for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Choice {
-    /// Position in [`Group::slots`].
-    pub(crate) slot: usize,
-    /// The route's generation when it was chosen.
-    pub(crate) generation: u32,
-    pub(crate) by: By,
-    /// Whether it was made for an earlier part of the same request.
-    pub(crate) inherited: bool,
-}
-
-/// What a slot was chosen by.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
-    /// The route.
-    Route,
-    /// The route while it was on trial.
-    Trial,
-    /// `cutover_slot standby`.
-    Standby,
-    /// `cutover_slot NAME`.
-    Name,
-}
-
-impl By {
-    /// Whether the request belongs to a trial: guard and rescue are for those alone.
-    #[inline]
-    pub(crate) fn is_on_trial(self) -> bool {
-        self == Self::Trial
-    }
-
-    /// Whether the route has decided, on trial or not.
-    #[inline]
-    pub(crate) fn is_route(self) -> bool {
-        matches!(self, Self::Route | Self::Trial)
-    }
-}
-
-impl Choice {
-    /// What the route says now.
-    #[inline]
-    fn by_route(slot: usize, generation: u32, on_trial: bool) -> Self {
-        let by = if on_trial { By::Trial } else { By::Route };
-        Self { slot, generation, by, inherited: false }
-    }
+/// What this process remembers from one request to the next.
+#[derive(Default)]
+pub(crate) struct InProcess {
+    pub(crate) dice: Dice,
+    /// The last generation in which this process has seen a request of a trial end badly.
+    bad_generation: Cell<u32>,
+    /// Position of the last slot that the route led to.
+    pub(crate) last: Cell<usize>,
+    /// The route's word that led there, if it leads all requests there, and whether it is on trial: most requests find the same
+    /// word.
+    pub(crate) decided: Cell<Option<(u64, bool)>>,
+    /// Whether a route that cannot be followed was logged.
+    pub(crate) complained: Cell<bool>,
 }
 
 impl Group {
@@ -145,17 +109,32 @@ impl Group {
             initial: 0,
             place,
             split_key: ptr::null_mut(),
-            record: Cell::new(0),
-            head: Cell::new(None),
-            shared: Cell::new(None),
-            configured: Cell::new(None),
-            dice: Dice::default(),
-            by_id: Cell::new([UNKNOWN; SlotId::MAX as usize]),
-            bad_generation: Cell::new(0),
-            last: Cell::new(0),
-            decided: Cell::new(None),
-            complained: Cell::new(false),
+            mapped: OnceCell::new(),
+            process: InProcess::default(),
         }
+    }
+
+    /// Points the group at its record, and each slot at its cell: `cells` are those of the slots that have an id, in order.
+    pub(crate) fn attach(
+        &self,
+        record: u32,
+        names: &Names,
+        memory: &Memory,
+        cells: &mut impl Iterator<Item = CellId>,
+    ) {
+        let mut by_id = [UNKNOWN; SlotId::MAX as usize];
+        for (position, slot) in (0u8..).zip(&self.slots) {
+            let id = names.id_of(&slot.name);
+            slot.id.set(id);
+            slot.cell.set(id.and_then(|_| cells.next()));
+            if let Some(place) = id.and_then(|id| by_id.get_mut(id.index())) {
+                *place = position;
+            }
+        }
+        if let Some(head) = memory.routes.at(record_offset(record)) {
+            let _ = self.mapped.set(Mapped { head: head.cast(), memory: memory.into(), record, by_id });
+        }
+        self.process.last.set(self.position_in(self.reading()).unwrap_or(self.initial));
     }
 
     /// Position of the slot of this name.
@@ -166,7 +145,7 @@ impl Group {
     /// Position of the slot with this id.
     #[inline]
     pub(crate) fn position_of(&self, id: SlotId) -> Option<usize> {
-        let position = self.by_id.get().get(id.index()).copied().unwrap_or(UNKNOWN);
+        let position = self.mapped.get()?.by_id.get(id.index()).copied().unwrap_or(UNKNOWN);
         (position != UNKNOWN).then_some(usize::from(position))
     }
 
@@ -175,22 +154,10 @@ impl Group {
         self.position_of(id).and_then(|at| self.slots.get(at)).map_or("", |slot| &slot.name)
     }
 
-    /// The slots have got their ids: from now on they are found by them.
-    pub(crate) fn index_slots(&self) {
-        let mut by_id = [UNKNOWN; SlotId::MAX as usize];
-        for (position, slot) in (0u8..).zip(&self.slots) {
-            if let Some(place) = slot.id.get().and_then(|id| by_id.get_mut(id.index())) {
-                *place = position;
-            }
-        }
-        self.by_id.set(by_id);
-        self.last.set(self.position_in(self.reading()).unwrap_or(self.initial));
-    }
-
     #[inline]
     fn head(&self) -> Option<&Head> {
         // SAFETY: points into the mapping, which the configuration that owns this group keeps.
-        self.head.get().map(|head| unsafe { head.as_ref() })
+        self.mapped.get().map(|mapped| unsafe { mapped.head.as_ref() })
     }
 
     /// The word that decides, once the state file is mapped.
@@ -205,9 +172,14 @@ impl Group {
     }
 
     /// Counters and events.
-    pub(crate) fn shared(&self) -> Option<&Shared> {
+    pub(crate) fn memory(&self) -> Option<&Memory> {
         // SAFETY: boxed in the state that the configuration which owns this group keeps.
-        self.shared.get().map(|shared| unsafe { shared.as_ref() })
+        self.mapped.get().map(|mapped| unsafe { mapped.memory.as_ref() })
+    }
+
+    /// The number of its record.
+    pub(crate) fn record(&self) -> Option<u32> {
+        self.mapped.get().map(|mapped| mapped.record)
     }
 
     /// What the route says.
@@ -218,9 +190,12 @@ impl Group {
 
     /// Whether the configuration that runs has the slot: a worker of the one before may know slots that are gone.
     pub(crate) fn is_configured(&self, slot: SlotId) -> bool {
-        // SAFETY: points into the mapping, as the word does; the master writes the two bytes at once.
-        let mask = self.configured.get().map(|mask| unsafe { mask.as_ref() }.load(Ordering::SeqCst));
-        mask.is_some_and(|mask| u16::from_le(mask) & configured_mask(&[slot]) != 0)
+        let Some(mapped) = self.mapped.get() else { return false };
+        // SAFETY: a part of the record that begins with the head, and the mapping has whole records.
+        let mask = unsafe { mapped.head.byte_add(CONFIGURED_OFFSET) }.cast::<AtomicU16>();
+        // SAFETY: in the mapping, as the head is; the master writes the two bytes at once.
+        let mask = unsafe { mask.as_ref() }.load(Ordering::SeqCst);
+        u16::from_le(mask) & configured_mask(&[slot]) != 0
     }
 
     /// The name of the slot that the route means.
@@ -240,69 +215,39 @@ impl Group {
         slot.or_else(|| self.known_before(reading))?.id.get()
     }
 
-    /// What [`choose`](Self::choose) decided for the last request, if the route still says the same.
-    #[inline]
-    pub(crate) fn decided(&self) -> Option<Choice> {
-        let (word, on_trial) = self.decided.get()?;
-        let generation = RouteWord::generation_of(word);
-        (self.word()?.bits() == word).then(|| Choice::by_route(self.last.get(), generation, on_trial))
+    /// The slot that stands in when the route leads to one that this configuration does not have: the slot that had the traffic
+    /// before, else the last one that this process has seen.
+    pub(crate) fn known_before(&self, reading: Reading) -> Option<&Slot> {
+        self.slots.get(self.position_before(reading))
     }
 
-    /// The slot that the route gives a new request; `draw` is asked when there is a split.
-    ///
-    /// An old worker that finishes its requests after a reload may find a slot that it does not have: it stays with the one
-    /// that had the traffic before. So does any worker when the word cannot be read. Either is said once.
-    pub(crate) fn choose(
-        &self,
-        reading: Reading,
-        log: *mut ngx_log_t,
-        draw: impl FnOnce() -> Draw,
-    ) -> Choice {
-        let position = match reading {
-            Reading::Set(Route { to, .. }) if to.split.is_some() => {
-                let id = to.split.filter(|split| split.takes(draw())).map_or(to.active, Split::second);
-                self.position_of(id)
-            }
-            _ => self.position_in(reading),
-        };
-        let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
-        let choice = |slot| Choice::by_route(slot, reading.generation(), on_trial);
-        let Some(slot) = position else { return choice(self.complain(reading, log)) };
-        self.last.set(slot);
-        let word = match reading {
-            Reading::Unset => Some(0),
-            // A split is drawn for each request.
-            Reading::Set(route) => Some(route.encode()).filter(|_| route.to.split.is_none()),
-            Reading::Damaged => None,
-        };
-        self.decided.set(word.map(|word| (word, on_trial)));
-        choice(slot)
-    }
-
-    /// The slot that would take over; see [`next_standby`].
-    pub(crate) fn standby(&self, reading: Reading, log: *mut ngx_log_t) -> Choice {
-        let second = match reading {
-            Reading::Set(route) => route.to.split.and_then(|split| self.position_of(split.second())),
+    /// Its position.
+    pub(crate) fn position_before(&self, reading: Reading) -> usize {
+        let before = match reading {
+            Reading::Set(route) => self.word().and_then(|word| word.before(route)),
             Reading::Unset | Reading::Damaged => None,
         };
-        let active = match self.position_in(reading) {
-            Some(slot) => slot,
-            None => self.complain(reading, log),
-        };
-        let chosen = self.shared().and_then(|shared| shared.counters.standby(self.record.get()));
-        let chosen = chosen.and_then(|id| self.position_of(id));
-        let slot = next_standby(active, self.slots.len(), second, chosen);
-        Choice { slot, generation: reading.generation(), by: By::Standby, inherited: false }
+        before.and_then(|id| self.position_of(id)).unwrap_or(self.process.last.get())
+    }
+
+    /// Position of the slot that a reading of the route means; `None`: this configuration does not have it.
+    #[inline]
+    pub(crate) fn position_in(&self, reading: Reading) -> Option<usize> {
+        match reading {
+            Reading::Unset => Some(self.initial),
+            Reading::Set(route) => self.position_of(route.to.active),
+            Reading::Damaged => None,
+        }
     }
 
     /// A request of the trial of this generation has ended badly, in this process.
     pub(crate) fn has_seen_bad(&self, generation: u32) {
-        self.bad_generation.set(generation);
+        self.process.bad_generation.set(generation);
     }
 
     /// Whether one has.
     pub(crate) fn bad_was_seen(&self, generation: u32) -> bool {
-        self.bad_generation.get() == generation
+        self.process.bad_generation.get() == generation
     }
 
     /// This process's counters of a slot.
@@ -319,55 +264,9 @@ impl Group {
 
     #[cold]
     fn find_shard(&self, slot: &Slot) -> Option<NonNull<Shard>> {
-        let shard = self.shared()?.counters.own_shard(slot.cell.get()?)?;
+        let shard = self.memory()?.memfd.own_shard(slot.cell.get()?)?;
         slot.shard.set(Some(shard));
         Some(shard)
-    }
-
-    /// When the route leads to a place that this configuration does not know: the slot that had the traffic before, or else
-    /// the last one that this process has seen.
-    pub(crate) fn known_before(&self, reading: Reading) -> Option<&Slot> {
-        self.slots.get(self.position_before(reading))
-    }
-
-    fn position_before(&self, reading: Reading) -> usize {
-        let before = match reading {
-            Reading::Set(route) => self.word().and_then(|word| word.before(route)),
-            Reading::Unset | Reading::Damaged => None,
-        };
-        before.and_then(|id| self.position_of(id)).unwrap_or(self.last.get())
-    }
-
-    #[inline]
-    fn position_in(&self, reading: Reading) -> Option<usize> {
-        match reading {
-            Reading::Unset => Some(self.initial),
-            Reading::Set(route) => self.position_of(route.to.active),
-            Reading::Damaged => None,
-        }
-    }
-
-    #[cold]
-    fn complain(&self, reading: Reading, log: *mut ngx_log_t) -> usize {
-        if !self.complained.replace(true) {
-            let what = match reading {
-                Reading::Damaged => "cannot be read",
-                Reading::Set(_) | Reading::Unset => {
-                    "leads to a slot that this worker's configuration does not have"
-                }
-            };
-            let level = if reading == Reading::Damaged { NGX_LOG_ALERT } else { NGX_LOG_WARN };
-            ext::log(
-                level,
-                log,
-                format_args!(
-                    "cutover: the route of group \"{}\" {what}; it stays on \"{}\"",
-                    self.name,
-                    self.name_in(reading)
-                ),
-            );
-        }
-        self.position_before(reading)
     }
 }
 

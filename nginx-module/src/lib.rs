@@ -1,17 +1,22 @@
 //! `ngx_http_cutover_module`: a group of slots as an nginx upstream, switched by one store.
 //!
 //! ```text
-//!  conf/      parsed once, by the master           cutover shop { slot blue shop_blue; .. }
-//!  state      the mapped file with the routes      survives reload, upgrade, SIGKILL
-//!  trial      guard and lease                      take the traffic back
-//!  counters   memory shared by all processes       survives reload and upgrade
-//!  group      one group at run time: which slot    route word -> slot
-//!  upstream/  the request path                     peer.init, the five peer callbacks, finalize
-//!  variables  $cutover_slot ..
-//!  backends   $cutover_upstream                   groups of backend names
-//!  admin/     the admin API                        GET, PUT; peer credentials; flush to disk
-//!  process    what each worker does at its start
+//!  ext, layout, clock, pool   nginx's raw structures, with safe methods
+//!  callbacks                  the callbacks of a balancer and a protocol, as plain data
+//!  memory/                    shared by all processes: mapped routes, counters, events    survives reload, upgrade
+//!  group                      one group at run time: which slot has which id
+//!  trial/                     guard and lease take the traffic back
+//!  state/                     the state file of one cycle: opened, locked, committed      survives SIGKILL, too
+//!  conf/                      parsed once, by the master: cutover shop { slot blue shop_blue; .. }
+//!  upstream/                  the request path: peer.init, the five peer callbacks, finalize
+//!  variables, backends        $cutover_slot ..; groups of backend names
+//!  admin/                     the admin API: GET, PUT; peer credentials; answers after the flush
+//!  directives/                the directives, and what sets them
+//!  postconfiguration          checks across blocks, then opens the state
+//!  process                    what each process does at its start
 //! ```
+//!
+//! A file imports only files of the lines above its own.
 //!
 //! Each callback has three parts: trust nginx's pointers, ask safe code, answer nginx. What can be decided without nginx is
 //! decided in `cutover-core`.
@@ -25,12 +30,16 @@
 
 mod admin;
 mod backends;
+mod callbacks;
 mod clock;
 mod conf;
-mod counters;
+mod directives;
 mod ext;
 mod group;
 mod layout;
+mod memory;
+mod pool;
+mod postconfiguration;
 mod process;
 mod state;
 mod trial;
@@ -38,10 +47,9 @@ mod upstream;
 mod variables;
 
 use ngx::ffi::{NGX_HTTP_MODULE, ngx_http_module_t, ngx_module_t};
-use ngx::http::{HttpModule, HttpModuleLocationConf, HttpModuleMainConf};
+use ngx::http::HttpModule;
 
-/// The module, for ngx's typed access to configuration.
-struct Module;
+use conf::Module;
 
 impl HttpModule for Module {
     fn module() -> &'static ngx_module_t {
@@ -55,18 +63,8 @@ impl HttpModule for Module {
 
     unsafe extern "C" fn postconfiguration(cf: *mut ngx::ffi::ngx_conf_t) -> ngx::ffi::ngx_int_t {
         // SAFETY: nginx passes the configuration that it is parsing.
-        ext::status(conf::finish(unsafe { &mut *cf }))
+        ext::status(postconfiguration::finish(unsafe { &mut *cf }))
     }
-}
-
-// SAFETY: create_main_conf below makes a conf::Main.
-unsafe impl HttpModuleMainConf for Module {
-    type MainConf = conf::Main;
-}
-
-// SAFETY: create_loc_conf below makes a conf::Location.
-unsafe impl HttpModuleLocationConf for Module {
-    type LocationConf = conf::Location;
 }
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
@@ -84,7 +82,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 #[unsafe(no_mangle)]
 pub static mut ngx_http_cutover_module: ngx_module_t = ngx_module_t {
     ctx: &raw const CONTEXT as *mut _,
-    commands: &raw mut conf::COMMANDS as *mut _,
+    commands: &raw mut directives::COMMANDS as *mut _,
     type_: NGX_HTTP_MODULE as usize,
     init_module: Some(process::init_module),
     init_process: Some(process::init),

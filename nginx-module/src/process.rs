@@ -1,4 +1,4 @@
-//! What each process of nginx does when it starts.
+//! What each process of nginx does at its start.
 
 use ngx::core::Status;
 use ngx::ffi::{
@@ -7,7 +7,7 @@ use ngx::ffi::{
 };
 
 use crate::state::State;
-use crate::{admin, conf, ext, trial};
+use crate::{admin, clock, conf, ext, trial};
 
 /// Called in the master when a configuration begins to run, and nothing can refuse it any more.
 pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -20,8 +20,10 @@ pub(crate) extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     if let Some((main, state)) = main_of(cycle) {
         state.open_for_workers(workers(cycle), cycle.log);
         state.commit(&main.groups, cycle.log);
+        let (boot, fresh) = (clock::boot(), state.is_fresh());
+        main.groups.iter().for_each(|group| trial::begin(group, boot, fresh, cycle.log));
     }
-    trial::follow_cycle(cycle);
+    trial::follow_cycle(conf::main_of_cycle(cycle).map_or(&[], |main| &main.groups), cycle.log);
     admin::follow_cycle(cycle);
     Status::NGX_OK.into()
 }
@@ -38,7 +40,7 @@ pub(crate) extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         }
         if process == NGX_PROCESS_WORKER || process == NGX_PROCESS_SINGLE {
             state.enter_worker(&main.groups, cycle.log);
-            trial::start_timer(cycle);
+            trial::start_timer(&main.groups, cycle.log);
             admin::start_waiting(cycle);
         }
     }

@@ -16,34 +16,35 @@
 use std::collections::HashMap;
 use std::ptr::NonNull;
 
+use cutover_core::name::MAX_NAME;
 use ngx::core::Status;
 use ngx::ffi::{
     NGX_HTTP_UPSTREAM_CREATE, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_int_t,
+    ngx_http_upstream_module, ngx_int_t,
 };
 use ngx::http::HttpModuleConfExt;
 
-use crate::conf;
+use crate::callbacks::{Target, Upstream};
+use crate::conf::{self, Main};
 use crate::ext::{self, ConfExt, Logged, elements};
 use crate::group::{Group, Slot};
 
 pub(crate) mod by_name;
-mod callbacks;
-mod choice;
+pub(crate) mod choice;
+mod create;
+mod enter;
+mod origin;
 mod peer;
 mod protocol;
-mod record;
+mod request;
+mod search;
 mod sessions;
+mod states;
+mod wrap;
 
-use callbacks::Callbacks;
-pub(crate) use callbacks::Usual;
+pub(crate) use request::UpstreamRequest;
+
 use choice::choose;
-pub(crate) use record::Record;
-
-type Upstream = ngx_http_upstream_srv_conf_t;
-
-/// The upstream behind a slot. It lives as long as the cycle.
-pub(crate) type Target = NonNull<Upstream>;
 
 /// `peer.init_upstream` of a group: all upstreams have been parsed, so the slots' can be found.
 unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, upstream: *mut Upstream) -> ngx_int_t {
@@ -52,7 +53,8 @@ unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, upstream: *mut Upstream)
     // SAFETY: nginx passes the upstream whose init_upstream this is.
     let upstream = unsafe { &mut *upstream };
     upstream.peer.init = Some(init_peer);
-    // SAFETY: conf::block put the group there; it lives as long as the cycle.
+    peer::register_fallback(UpstreamRequest::go_to_fallback);
+    // SAFETY: directives::group put the group there; it lives as long as the cycle.
     let group: &Group = unsafe { &*upstream.peer.data.cast() };
     ext::status(group.slots.iter().try_for_each(|slot| find_upstream(cf, group, slot)))
 }
@@ -107,8 +109,21 @@ fn all_upstreams(cf: &ngx_conf_t) -> HashMap<Vec<u8>, Target> {
 /// The group that an upstream stands for.
 pub(crate) fn group_of(upstream: &Upstream) -> Option<&'static Group> {
     let ours = upstream.peer.init_upstream.is_some_and(|init| std::ptr::fn_addr_eq(init, INIT_UPSTREAM));
-    // SAFETY: conf::block puts a group into the upstreams that it gives this callback; it lives as long as the cycle.
+    // SAFETY: directives::group puts a group into the upstreams that it gives this callback; it lives as long as the cycle.
     if ours { unsafe { upstream.peer.data.cast::<Group>().as_ref() } } else { None }
+}
+
+/// The group that stands for a host, whatever the case of its letters, as nginx compares hosts. None is that of backend
+/// names.
+pub(crate) fn group_of_host(main: &Main, host: &[u8]) -> Option<&'static Group> {
+    // On the stack: a request asks.
+    let mut name = [0; MAX_NAME];
+    let name = name.get_mut(..host.len())?;
+    name.copy_from_slice(host);
+    name.make_ascii_lowercase();
+    let upstream = main.upstreams.get()?.get(&*name)?;
+    // SAFETY: an upstream of the cycle that this configuration belongs to.
+    group_of(unsafe { upstream.as_ref() })
 }
 
 /// The mark by which a group is known among upstreams. A static, because a function named twice may have two addresses.
@@ -119,21 +134,21 @@ pub(crate) static INIT_UPSTREAM: unsafe extern "C" fn(*mut ngx_conf_t, *mut Upst
 extern "C" fn init_peer(r: *mut ngx_http_request_t, upstream: *mut Upstream) -> ngx_int_t {
     // SAFETY: nginx passes the upstream whose peer.init this is.
     let upstream = unsafe { &*upstream };
-    // SAFETY: conf::block put the group there; it lives as long as the cycle.
+    // SAFETY: directives::group put the group there; it lives as long as the cycle.
     let group: &Group = unsafe { &*upstream.peer.data.cast() };
     // SAFETY: nginx passes the request, which has an upstream now.
     let request = unsafe { &mut *r };
     let u = request.upstream;
     // SAFETY: as above.
-    let record = match Record::chosen_for(unsafe { &*u }) {
-        Some(record) if std::ptr::eq(record.group(), group) => record,
+    let own = match UpstreamRequest::chosen_for(unsafe { &*u }) {
+        Some(own) if std::ptr::eq(own.group(), group) => own,
         _ => {
-            let choice = choose(request, group, Record::earlier);
-            match Record::new(request, u, group, choice) {
-                Some(record) => record,
+            let choice = choose(request, group, UpstreamRequest::earlier);
+            match UpstreamRequest::new(request, u, group, choice) {
+                Some(own) => own,
                 None => return Status::NGX_ERROR.into(),
             }
         }
     };
-    record.start()
+    own.start()
 }

@@ -4,16 +4,17 @@
 use std::fmt::Debug;
 
 use cutover_core::api::{
-    Call, Change, Confirmation, Failure, MAX_LEASE_MS, MIN_LEASE_MS, Renewal, RouteChange, SlotNames,
-    StandbyChoice, check_lease, parse_call, parse_change, parse_if_match,
+    Action, Call, Change, Confirmation, Failure, Renewal, RouteChange, SlotNames, StandbyChoice, check_lease,
+    parse_call, parse_change, parse_if_match,
 };
-use cutover_core::event::{EVENT_SIZE, Event};
+use cutover_core::event::{EVENT_SIZE, RouteEvent};
 use cutover_core::guard::Guard;
-use cutover_core::route::{Reading, RouteWord, SlotId};
+use cutover_core::route::{Reading, RouteWord};
+use cutover_core::slot::SlotId;
 use cutover_core::state_file::{
     HEADER_SIZE, Names, RECORD_SIZE, decode_header, decode_records, encode_header,
 };
-use cutover_core::trial::{Deadline, Phase, Terms, TrialWords};
+use cutover_core::trial::{Deadline, MAX_LEASE_MS, MIN_LEASE_MS, Stage, Terms, TrialWords};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,25 +36,25 @@ pub fn admin(bytes: &[u8]) {
     let (method, path) = line.split_once(' ').unwrap_or((&line, ""));
     let call = match parse_call(method, path) {
         Ok(call) => call,
-        Err(failure) => return survives(&failure),
+        Err(bad) => return survives(&bad.failure),
     };
     assert!(call.allows().split(", ").any(|allowed| allowed == method), "{call:?} by {method}");
     assert_eq!(parse_call(method, &path_of(&call)), Ok(call.clone()));
     match call {
         Call::Groups | Call::Group(_) | Call::Metrics => {}
-        Call::Switch(_) => {
-            if let Some(asked) = accepted::<RouteChange>(&call, content_type, body) {
+        Call::Change(action @ Action::Switch, _) => {
+            if let Some(asked) = accepted::<RouteChange>(action, content_type, body) {
                 (1..=SLOTS.len() as u8).filter_map(SlotId::new).for_each(|active| plan(&asked, active));
             }
         }
-        Call::Confirm(_) => {
-            accepted::<Confirmation>(&call, content_type, body);
+        Call::Change(action @ Action::Confirm, _) => {
+            accepted::<Confirmation>(action, content_type, body);
         }
-        Call::Standby(_) => {
-            accepted::<StandbyChoice>(&call, content_type, body);
+        Call::Change(action @ Action::Standby, _) => {
+            accepted::<StandbyChoice>(action, content_type, body);
         }
-        Call::Renew(_) => {
-            match accepted::<Renewal>(&call, content_type, body).map(|asked| check_lease(asked.lease_ms)) {
+        Call::Change(action @ Action::Renew, _) => {
+            match accepted::<Renewal>(action, content_type, body).map(|asked| check_lease(asked.lease_ms)) {
                 Some(Ok(lease_ms)) => assert!((MIN_LEASE_MS..=MAX_LEASE_MS).contains(&lease_ms)),
                 Some(Err(failure)) => survives(&failure),
                 None => {}
@@ -66,19 +67,19 @@ fn path_of(call: &Call<'_>) -> String {
     match call {
         Call::Groups => "/v1/groups".to_owned(),
         Call::Group(name) => format!("/v1/groups/{name}"),
-        Call::Switch(name) => format!("/v1/groups/{name}/route"),
-        Call::Confirm(name) => format!("/v1/groups/{name}/confirm"),
-        Call::Renew(name) => format!("/v1/groups/{name}/renew"),
-        Call::Standby(name) => format!("/v1/groups/{name}/standby"),
+        Call::Change(Action::Switch, name) => format!("/v1/groups/{name}/route"),
+        Call::Change(Action::Confirm, name) => format!("/v1/groups/{name}/confirm"),
+        Call::Change(Action::Renew, name) => format!("/v1/groups/{name}/renew"),
+        Call::Change(Action::Standby, name) => format!("/v1/groups/{name}/standby"),
         Call::Metrics => "/metrics".to_owned(),
     }
 }
 
-fn accepted<T>(call: &Call<'_>, content_type: Option<&[u8]>, body: &[u8]) -> Option<T>
+fn accepted<T>(action: Action, content_type: Option<&[u8]>, body: &[u8]) -> Option<T>
 where
     T: Serialize + DeserializeOwned + PartialEq + Debug,
 {
-    match parse_change::<T>(call, content_type, body) {
+    match parse_change::<T>(action, content_type, body) {
         Ok(change) => {
             survives(&change);
             Some(change)
@@ -139,8 +140,8 @@ fn plan(asked: &RouteChange, active: SlotId) {
             lease_ms.map(|lease_ms| Deadline::after(Deadline { monotonic_ms: 0, wall_ms: 0 }, lease_ms));
         let words = TrialWords::default();
         assert!(words.arm(&word, route, &terms, lease, 0));
-        let read = words.read(route).map(|trial| (trial.phase, trial.terms, trial.lease));
-        assert_eq!(read, Some((Phase::Armed, terms, lease)));
+        let read = words.read(route).map(|trial| (trial.stage, trial.terms, trial.lease));
+        assert_eq!(read, Some((Stage::Armed, terms, lease)));
     }
 }
 
@@ -210,7 +211,7 @@ pub fn event(bytes: &[u8]) {
 }
 
 fn read_event(bytes: &[u8]) {
-    if let Some(event) = Event::decode(bytes, "") {
+    if let Some(event) = RouteEvent::decode(bytes, "") {
         assert!(event.encode("") == bytes, "{event:?} of {bytes:?}");
         survives(&event);
     }

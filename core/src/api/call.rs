@@ -4,52 +4,65 @@ use serde::de::DeserializeOwned;
 
 use super::{ErrorCode, Failure};
 
-/// One call of the API. Names are as the client wrote them: whoever looks them up says whether they exist.
+/// One call of the API. Names are as the client wrote them; whether they exist is for the caller to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call<'a> {
     /// `GET /v1/groups`
     Groups,
     /// `GET /v1/groups/NAME`
     Group(&'a str),
-    /// `PUT /v1/groups/NAME/route`
-    Switch(&'a str),
-    /// `POST /v1/groups/NAME/confirm`
-    Confirm(&'a str),
-    /// `POST /v1/groups/NAME/renew`
-    Renew(&'a str),
-    /// `PUT /v1/groups/NAME/standby`
-    Standby(&'a str),
+    /// A change of a group.
+    Change(Action, &'a str),
     /// `GET /metrics`
     Metrics,
 }
 
+/// What a change does to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `PUT /v1/groups/NAME/route`
+    Switch,
+    /// `POST /v1/groups/NAME/confirm`
+    Confirm,
+    /// `POST /v1/groups/NAME/renew`
+    Renew,
+    /// `PUT /v1/groups/NAME/standby`
+    Standby,
+}
+
+/// Why method and path make no call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadCall {
+    /// The answer.
+    pub failure: Failure,
+    /// The methods that the path has, where only the method is wrong: value of the header `Allow`.
+    pub allow: Option<&'static str>,
+}
+
 /// Reads method and path; the path begins with `/` and has no query. `HEAD` counts as `GET`.
-pub fn parse_call<'a>(method: &str, path: &'a str) -> Result<Call<'a>, Failure> {
+pub fn parse_call<'a>(method: &str, path: &'a str) -> Result<Call<'a>, BadCall> {
     let mut parts = path.trim_start_matches('/').split('/');
     let call = match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some("v1"), Some("groups"), None | Some(""), None, None) => Call::Groups,
         (Some("v1"), Some("groups"), Some(name), None, None) => Call::Group(name),
-        (Some("v1"), Some("groups"), Some(name), Some("route"), None) => Call::Switch(name),
-        (Some("v1"), Some("groups"), Some(name), Some("confirm"), None) => Call::Confirm(name),
-        (Some("v1"), Some("groups"), Some(name), Some("renew"), None) => Call::Renew(name),
-        (Some("v1"), Some("groups"), Some(name), Some("standby"), None) => Call::Standby(name),
+        (Some("v1"), Some("groups"), Some(name), Some("route"), None) => Call::Change(Action::Switch, name),
+        (Some("v1"), Some("groups"), Some(name), Some("confirm"), None) => {
+            Call::Change(Action::Confirm, name)
+        }
+        (Some("v1"), Some("groups"), Some(name), Some("renew"), None) => Call::Change(Action::Renew, name),
+        (Some("v1"), Some("groups"), Some(name), Some("standby"), None) => {
+            Call::Change(Action::Standby, name)
+        }
         (Some("metrics"), None, None, None, None) => Call::Metrics,
         _ => {
-            return Err(Failure::new(
-                ErrorCode::NotFound,
-                format!(
-                    "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm, renew and \
-                     standby below it, and /metrics"
-                ),
-            ));
+            let message = format!(
+                "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm, renew and standby below it, and /metrics"
+            );
+            return Err(BadCall { failure: Failure::new(ErrorCode::NotFound, message), allow: None });
         }
     };
-    if call.allows().split(", ").any(|allowed| allowed == method) {
-        Ok(call)
-    } else {
-        let allowed = call.allows();
-        Err(Failure::new(ErrorCode::MethodNotAllowed, format!("\"{path}\" is for {allowed}, not {method}")))
-    }
+    call.check_method(method, &format!("\"{path}\" is"))?;
+    Ok(call)
 }
 
 impl Call<'_> {
@@ -57,9 +70,19 @@ impl Call<'_> {
     pub fn allows(&self) -> &'static str {
         match self {
             Self::Groups | Self::Group(_) | Self::Metrics => "GET, HEAD",
-            Self::Switch(_) | Self::Standby(_) => "PUT",
-            Self::Confirm(_) | Self::Renew(_) => "POST",
+            Self::Change(Action::Switch | Action::Standby, _) => "PUT",
+            Self::Change(Action::Confirm | Action::Renew, _) => "POST",
         }
+    }
+
+    /// Refuses another method; `subject` is what the message begins with, as in `metrics are`.
+    pub fn check_method(&self, method: &str, subject: &str) -> Result<(), BadCall> {
+        let allow = self.allows();
+        if allow.split(", ").any(|allowed| allowed == method) {
+            return Ok(());
+        }
+        let message = format!("{subject} for {allow}, not {method}");
+        Err(BadCall { failure: Failure::new(ErrorCode::MethodNotAllowed, message), allow: Some(allow) })
     }
 }
 
@@ -80,14 +103,14 @@ pub fn parse_if_match(header: Option<&[u8]>) -> Result<Option<u32>, Failure> {
     })
 }
 
-impl Call<'_> {
-    /// What its body should hold, for people.
-    fn expected_body(&self) -> &'static str {
+impl Action {
+    /// What the body should hold, for people.
+    fn expected_body(self) -> &'static str {
         match self {
-            Self::Confirm(_) => "{} or {\"reason\": TEXT}",
-            Self::Renew(_) => "{\"lease_ms\": MILLISECONDS}",
-            Self::Standby(_) => "{\"slot\": SLOT}",
-            _ => {
+            Self::Confirm => "{} or {\"reason\": TEXT}",
+            Self::Renew => "{\"lease_ms\": MILLISECONDS}",
+            Self::Standby => "{\"slot\": SLOT}",
+            Self::Switch => {
                 "{\"active\": SLOT, \"split\": {SLOT: PERCENT, SLOT: PERCENT}, \"guard\": {..}, \"lease_ms\": \
                  MILLISECONDS, \"rescue\": true|false, \"fence\": true|false, \"reason\": TEXT}"
             }
@@ -97,7 +120,7 @@ impl Call<'_> {
 
 /// Reads the body of a change.
 pub fn parse_change<T: DeserializeOwned>(
-    call: &Call<'_>,
+    action: Action,
     content_type: Option<&[u8]>,
     body: &[u8],
 ) -> Result<T, Failure> {
@@ -109,7 +132,7 @@ pub fn parse_change<T: DeserializeOwned>(
         ));
     }
     let bad = |why: &dyn std::fmt::Display| {
-        let expected = call.expected_body();
+        let expected = action.expected_body();
         Failure::new(ErrorCode::BadBody, format!("the body cannot be used: {why}; expected {expected}"))
     };
     // serde would also take an array of values in the order of the fields.
@@ -129,10 +152,10 @@ mod tests {
         assert_eq!(parse_call("GET", "/v1/groups"), Ok(Call::Groups));
         assert_eq!(parse_call("GET", "/v1/groups/"), Ok(Call::Groups));
         assert_eq!(parse_call("HEAD", "/v1/groups/shop"), Ok(Call::Group("shop")));
-        assert_eq!(parse_call("PUT", "/v1/groups/shop/route"), Ok(Call::Switch("shop")));
-        assert_eq!(parse_call("POST", "/v1/groups/shop/confirm"), Ok(Call::Confirm("shop")));
-        assert_eq!(parse_call("POST", "/v1/groups/shop/renew"), Ok(Call::Renew("shop")));
-        assert_eq!(parse_call("PUT", "/v1/groups/shop/standby"), Ok(Call::Standby("shop")));
+        assert_eq!(parse_call("PUT", "/v1/groups/shop/route"), Ok(Call::Change(Action::Switch, "shop")));
+        assert_eq!(parse_call("POST", "/v1/groups/shop/confirm"), Ok(Call::Change(Action::Confirm, "shop")));
+        assert_eq!(parse_call("POST", "/v1/groups/shop/renew"), Ok(Call::Change(Action::Renew, "shop")));
+        assert_eq!(parse_call("PUT", "/v1/groups/shop/standby"), Ok(Call::Change(Action::Standby, "shop")));
         assert_eq!(parse_call("GET", "/metrics"), Ok(Call::Metrics));
         for (method, path, code) in [
             ("GET", "/", ErrorCode::NotFound),
@@ -147,7 +170,7 @@ mod tests {
             ("POST", "/v1/groups/shop/standby", ErrorCode::MethodNotAllowed),
             ("GET", "/metrics/x", ErrorCode::NotFound),
         ] {
-            assert_eq!(parse_call(method, path).unwrap_err().error.code, code, "{method} {path}");
+            assert_eq!(parse_call(method, path).unwrap_err().failure.error.code, code, "{method} {path}");
         }
     }
 
@@ -166,11 +189,11 @@ mod tests {
     #[test]
     fn bodies() {
         let json = Some(&b"application/json; charset=utf-8"[..]);
-        let put = Call::Switch("shop");
-        let change: RouteChange = parse_change(&put, json, br#"{"active":"green","reason":"v2"}"#).unwrap();
+        let put = Action::Switch;
+        let change: RouteChange = parse_change(put, json, br#"{"active":"green","reason":"v2"}"#).unwrap();
         assert_eq!(change, RouteChange::to("green", "v2"));
         let split: RouteChange =
-            parse_change(&put, json, br#"{"split":{"blue":99.99,"green":0.01}}"#).unwrap();
+            parse_change(put, json, br#"{"split":{"blue":99.99,"green":0.01}}"#).unwrap();
         assert_eq!(split.split.unwrap()["green"].parts(), 1);
         for (bad, named) in [
             ("", "not a JSON object"),
@@ -187,14 +210,14 @@ mod tests {
             ),
             ("{\"active\":\"a\",\"lease_ms\":-1}", "-1"),
         ] {
-            let error = parse_change::<RouteChange>(&put, json, bad.as_bytes()).unwrap_err();
+            let error = parse_change::<RouteChange>(put, json, bad.as_bytes()).unwrap_err();
             assert_eq!(error.error.code, ErrorCode::BadBody, "{bad}");
             assert!(error.error.message.contains(named), "{bad}: {}", error.error.message);
         }
-        let renew = parse_change::<Renewal>(&Call::Renew("shop"), json, b"{}").unwrap_err();
+        let renew = parse_change::<Renewal>(Action::Renew, json, b"{}").unwrap_err();
         assert!(renew.error.message.contains("lease_ms"), "{}", renew.error.message);
         for wrong in [None, Some(&b"text/plain"[..]), Some(&b"application/x-www-form-urlencoded"[..])] {
-            let error = parse_change::<RouteChange>(&put, wrong, b"{}").unwrap_err();
+            let error = parse_change::<RouteChange>(put, wrong, b"{}").unwrap_err();
             assert_eq!(error.error.code, ErrorCode::BadContentType);
         }
     }

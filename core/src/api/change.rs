@@ -1,21 +1,14 @@
 //! What a change asks for, once its names are known to be those of a group.
 
-use std::fmt;
-
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
-
 use super::{ErrorCode, Failure, GuardTerms, RouteChange, Shares};
+use crate::fraction::Share;
 use crate::guard::Guard;
-use crate::route::{Destination, SlotId};
-use crate::split::{Percent, Share, Split};
-use crate::trial::Terms;
+use crate::route::Destination;
+use crate::slot::SlotId;
+use crate::split::Split;
+use crate::trial::{MAX_LEASE_MS, MIN_LEASE_MS, Terms};
 
-/// The shortest lease, in milliseconds.
-pub const MIN_LEASE_MS: u32 = 100;
-/// The longest lease, in milliseconds: a day.
-pub const MAX_LEASE_MS: u32 = 86_400_000;
-
-/// The slots of a group, for whoever reads a change.
+/// The slots of a group, for the reader of a change.
 pub trait SlotNames {
     /// The name of the group.
     fn group(&self) -> &str;
@@ -112,36 +105,6 @@ fn split(
         )),
         _ => Err(bad(format!("has {} slots: two can share the traffic", ids.len()))),
     }
-}
-
-/// Reads the shares of a split. Of a slot that is named twice no part would be sure to be the one that was meant.
-pub(super) fn each_slot_once<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Shares>, D::Error> {
-    struct Parts;
-
-    impl<'de> Visitor<'de> for Parts {
-        type Value = Option<Shares>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("percent by slot, as in {\"blue\":95,\"green\":5}")
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut shares = Shares::new();
-            while let Some((slot, percent)) = map.next_entry::<String, Percent>()? {
-                if shares.contains_key(&slot) {
-                    return Err(A::Error::custom(format_args!("\"split\" names slot \"{slot}\" twice")));
-                }
-                shares.insert(slot, percent);
-            }
-            Ok(Some(shares))
-        }
-    }
-
-    input.deserialize_any(Parts)
 }
 
 /// What is on trial is the slot that the change gives traffic to.

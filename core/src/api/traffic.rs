@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Group, Peer, RouteState, Slot, TrialPhase};
-use crate::split::Percent;
+use crate::fraction::Percent;
 
 /// Why a slot has traffic. Text completes `slot "green" ..`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

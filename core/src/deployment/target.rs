@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::api::{RouteState, Shares};
     use crate::counters::Counters;
-    use crate::split::Percent;
+    use crate::fraction::Percent;
 
     /// Slots with the requests that they hold; the first one is active.
     fn group(slots: &[(&str, u64)]) -> Group {

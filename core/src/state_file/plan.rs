@@ -2,30 +2,22 @@
 
 use std::collections::HashMap;
 
-use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, SLOT_SIZE, configured_mask, is_stored_slot};
-use crate::name;
-use crate::route::{Reading, SlotId};
+use super::{CAPACITY_STEP, GROUP_SIZE, MAX_CAPACITY, Names, Record, configured_mask};
+use crate::name::{self, SLOT_SIZE, is_stored_slot};
+use crate::route::Reading;
+use crate::slot::SlotId;
 use crate::split::Split;
-
-/// One record as found in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Who it belongs to.
-    pub names: Names,
-    /// Where its traffic goes.
-    pub route: Reading,
-}
 
 /// One group of the configuration that is being loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted<'a> {
+pub struct ConfiguredGroup<'a> {
     /// Its checked name.
     pub group: &'a str,
     /// The checked names of its slots.
     pub slots: Vec<&'a str>,
 }
 
-impl Wanted<'_> {
+impl ConfiguredGroup<'_> {
     /// Whether one of its slots has this stored name.
     fn has(&self, stored: &str) -> bool {
         self.slots.iter().any(|slot| is_stored_slot(stored, slot))
@@ -71,7 +63,7 @@ pub enum Conflict {
 }
 
 /// Finds or makes a record for each wanted group; nothing is written if any is refused.
-pub fn plan(records: &[Record], wanted: &[Wanted<'_>]) -> Result<Plan, Conflict> {
+pub fn plan(records: &[Record], wanted: &[ConfiguredGroup<'_>]) -> Result<Plan, Conflict> {
     let by_group = by_group(records);
     let mut free = (0u32..).zip(records.iter().map(Some).chain(std::iter::repeat(None)));
     let mut plan = Plan { capacity: records.len() as u32, writes: Vec::new(), groups: Vec::new() };
@@ -106,7 +98,7 @@ fn by_group(records: &[Record]) -> HashMap<&str, (u32, &Record)> {
 }
 
 impl Names {
-    fn configure(&self, wanted: &Wanted<'_>, route: Reading) -> Result<Names, Conflict> {
+    fn configure(&self, wanted: &ConfiguredGroup<'_>, route: Reading) -> Result<Names, Conflict> {
         let too_many = || Conflict::TooManySlots { group: wanted.group.to_owned() };
         let in_use = match route {
             Reading::Set(route) => [Some(route.to.active), route.to.split.map(Split::second)],
@@ -130,7 +122,7 @@ impl Names {
 
     /// An id without a name; else one whose name neither this configuration nor the one that runs has, because workers know
     /// those. None of these while a change is on trial: it may go back to a slot that was dropped, and must not find another.
-    fn free_id(&self, before: &Names, wanted: &Wanted<'_>, route: Reading) -> Option<SlotId> {
+    fn free_id(&self, before: &Names, wanted: &ConfiguredGroup<'_>, route: Reading) -> Option<SlotId> {
         let unused = SlotId::all().find(|id| self.slot(*id).is_none());
         let on_trial = matches!(route, Reading::Set(route) if route.to.armed);
         unused.or_else(|| {
@@ -150,8 +142,8 @@ mod tests {
     use super::*;
     use crate::route::{Destination, Route};
 
-    fn wanted<'a>(group: &'a str, slots: &[&'a str]) -> Wanted<'a> {
-        Wanted { group, slots: slots.to_vec() }
+    fn wanted<'a>(group: &'a str, slots: &[&'a str]) -> ConfiguredGroup<'a> {
+        ConfiguredGroup { group, slots: slots.to_vec() }
     }
 
     /// As after the planned configuration has been loaded, with these slots.

@@ -1,7 +1,7 @@
 //! The bits of a trial's words.
 //!
 //! ```text
-//! offset 0   trial   generation 32 | phase 4 | renewals 28
+//! offset 0   trial   generation 32 | stage 4 | renewals 28
 //!        8   terms   tag 16 | min_requests 20 | max_error_ratio 14 | max_slow_ratio 14
 //!       16   terms   tag 16 | slow_ms 24 | window_ms 24
 //!       24   terms   tag 16 | boot 16 | 0 | rescue 1 | slot 4 | fallback 4
@@ -11,18 +11,18 @@
 //!
 //! A tag is the low half of the generation.
 
-use super::{Deadline, Phase, Terms};
+use super::{Deadline, Stage, Terms};
+use crate::fraction::Fraction;
 use crate::guard::Guard;
-use crate::route::SlotId;
-use crate::split::Ratio;
+use crate::slot::SlotId;
 
 const TAG_SHIFT: u32 = 48;
 /// All of a word but its tag.
 pub(super) const PAYLOAD: u64 = (1 << TAG_SHIFT) - 1;
 
 const GENERATION_SHIFT: u32 = 32;
-const PHASE_SHIFT: u32 = 28;
-const RENEWALS: u64 = (1 << PHASE_SHIFT) - 1;
+const STAGE_SHIFT: u32 = 28;
+const RENEWALS: u64 = (1 << STAGE_SHIFT) - 1;
 /// The bit for rescue among the slots.
 const RESCUE: u64 = 1 << 8;
 /// A ratio that is not asked for.
@@ -40,8 +40,8 @@ pub(super) fn has_tag(word: u64, generation: u32) -> bool {
     word & !PAYLOAD == tag(generation)
 }
 
-pub(super) fn trial_word(generation: u32, phase: Phase, renewals: u64) -> u64 {
-    u64::from(generation) << GENERATION_SHIFT | phase.code() << PHASE_SHIFT | renewals & RENEWALS
+pub(super) fn trial_word(generation: u32, stage: Stage, renewals: u64) -> u64 {
+    u64::from(generation) << GENERATION_SHIFT | stage.code() << STAGE_SHIFT | renewals & RENEWALS
 }
 
 #[inline]
@@ -49,8 +49,8 @@ pub(super) fn generation(trial_word: u64) -> u32 {
     (trial_word >> GENERATION_SHIFT) as u32
 }
 
-pub(super) fn phase(trial_word: u64) -> Option<Phase> {
-    Phase::from_code(trial_word >> PHASE_SHIFT & 0xf)
+pub(super) fn stage(trial_word: u64) -> Option<Stage> {
+    Stage::from_code(trial_word >> STAGE_SHIFT & 0xf)
 }
 
 pub(super) fn renewals(trial_word: u64) -> u64 {
@@ -60,11 +60,11 @@ pub(super) fn renewals(trial_word: u64) -> u64 {
 /// Whether the trial of this generation is under way.
 #[inline]
 pub(super) fn is_armed(trial_word: u64, of: u32) -> bool {
-    trial_word >> PHASE_SHIFT == u64::from(of) << 4 | Phase::Armed.code()
+    trial_word >> STAGE_SHIFT == u64::from(of) << 4 | Stage::Armed.code()
 }
 
 pub(super) fn encode_terms(terms: &Terms, boot: u16) -> [u64; 3] {
-    let ratio = |ratio: Option<Ratio>| ratio.map_or(OFF, |ratio| u64::from(ratio.parts()));
+    let ratio = |ratio: Option<Fraction>| ratio.map_or(OFF, |ratio| u64::from(ratio.parts()));
     let guard = terms.guard.unwrap_or(Guard::OFF);
     [
         u64::from(guard.min_requests) << 28
@@ -80,7 +80,7 @@ pub(super) fn encode_terms(terms: &Terms, boot: u16) -> [u64; 3] {
 
 /// The terms, and the boot in which they were armed.
 pub(super) fn decode_terms([limits, times, slots]: [u64; 3]) -> Option<(Terms, u16)> {
-    let ratio = |bits: u64| Ratio::from_parts((bits & OFF) as u16);
+    let ratio = |bits: u64| Fraction::from_parts((bits & OFF) as u16);
     let guard = Guard {
         min_requests: (limits >> 28 & 0xf_ffff) as u32,
         max_error_ratio: ratio(limits >> 14),
@@ -136,7 +136,7 @@ pub(super) fn decode_lease([monotonic_ms, wall_ms]: [u64; 2]) -> Option<Deadline
     (monotonic_ms != 0).then_some(Deadline { monotonic_ms, wall_ms })
 }
 
-impl Phase {
+impl Stage {
     fn code(self) -> u64 {
         match self {
             Self::Armed => 1,
@@ -150,6 +150,6 @@ impl Phase {
     fn from_code(code: u64) -> Option<Self> {
         [Self::Armed, Self::Confirmed, Self::Tripped, Self::Expired, Self::Held]
             .into_iter()
-            .find(|phase| phase.code() == code)
+            .find(|stage| stage.code() == code)
     }
 }

@@ -1,8 +1,8 @@
-//! The words of a trial, and who may write them.
+//! The words of a trial, and which process may write them.
 //!
-//! Whoever moves the route with the bit *armed* is alone in arming that generation: first terms and lease, then the trial word.
-//! Words whose tag does not belong to the route's generation arm nothing. Somebody late damages no newer trial: a word is written
-//! by compare-and-swap, over what was there while the route was still the writer's.
+//! The process that moves the route with the bit *armed* is alone in arming that generation: first terms and lease, then the trial
+//! word. Words whose tag does not belong to the route's generation arm nothing. A late writer damages no newer trial: a word is
+//! written by compare-and-swap, over what was there while the route was still the writer's.
 //!
 //! The trial word is the one place where a trial ends. Guard, lease and `confirm` each try to move it away from *armed* by
 //! compare-and-swap, so exactly one of them wins; what follows from it (the route goes back) anybody may finish, also after
@@ -13,7 +13,7 @@ use super::encoding::{
     self, PAYLOAD, decode_lease, decode_terms, encode_lease, encode_terms, has_tag, is_armed, renewals, tag,
     trial_word,
 };
-use super::{Deadline, Phase, Rescue, Terms, Trial, Watch};
+use super::{Deadline, Rescue, Stage, Terms, Trial, Watch};
 use crate::route::{Route, RouteWord};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -40,19 +40,20 @@ impl TrialWords {
         let anew = |_, next| next;
         let written = put(&self.terms, encode_terms(terms, boot), anew, word, route)
             && put(&self.lease, encode_lease(lease), anew, word, route);
-        // Release: whoever sees this word sees the terms. Never back to an older generation, should this writer be late.
-        let word = trial_word(route.generation, Phase::Armed, 0);
+        // Release: a process that sees this word sees the terms. Never back to an older generation, should this writer be late.
+        let word = trial_word(route.generation, Stage::Armed, 0);
         written && self.trial.fetch_max(word, Ordering::AcqRel) < word
     }
 
-    /// Nobody has lived to arm this route: from now on it is too late to. `false`: it is armed, or the route has moved.
+    /// Makes it too late to arm this route: the process that should have armed it died. `false`: it is armed, or the route has
+    /// moved.
     pub fn give_up(&self, route: Route) -> bool {
         let seen = self.trial.load(Ordering::Acquire);
-        if seen < trial_word(route.generation, Phase::Armed, 0) {
-            self.replace(seen, trial_word(route.generation, Phase::Expired, 0))
+        if seen < trial_word(route.generation, Stage::Armed, 0) {
+            self.replace(seen, trial_word(route.generation, Stage::Expired, 0))
         } else {
-            // Given up already, by somebody who was killed before the route went back.
-            seen == trial_word(route.generation, Phase::Expired, 0)
+            // Given up already, by a process that was killed before the route went back.
+            seen == trial_word(route.generation, Stage::Expired, 0)
         }
     }
 
@@ -62,10 +63,10 @@ impl TrialWords {
         if encoding::generation(word) != route.generation {
             return None;
         }
-        let phase = encoding::phase(word)?;
+        let stage = encoding::stage(word)?;
         let (terms, _) = decode_terms(tagged(&self.terms, route.generation)?)?;
         let lease = decode_lease(tagged(&self.lease, route.generation)?);
-        Some(Trial { word, phase, terms, lease })
+        Some(Trial { word, stage, terms, lease })
     }
 
     /// What was armed with the route of this generation, whether it still is the route or not; `None` once other terms have
@@ -102,8 +103,8 @@ impl TrialWords {
     /// it is held. `None` for one under way.
     pub fn ended_rescue(&self, generation: u32) -> Option<Rescue> {
         let word = self.trial.load(Ordering::Acquire);
-        let phase = encoding::phase(word).filter(|_| encoding::generation(word) == generation);
-        if matches!(phase, Some(Phase::Armed | Phase::Held)) {
+        let stage = encoding::stage(word).filter(|_| encoding::generation(word) == generation);
+        if matches!(stage, Some(Stage::Armed | Stage::Held)) {
             return None;
         }
         let terms = self.terms_of(generation).filter(|terms| terms.rescue)?;
@@ -131,29 +132,29 @@ impl TrialWords {
         Some(Watch { slot: encoding::slot(slots)?, window_ms: encoding::window_ms(times), slow_us })
     }
 
-    /// Ends the trial that was read in this phase. `false`: it has ended, or was renewed, meanwhile.
-    pub fn end(&self, seen: &Trial, phase: Phase) -> bool {
-        let next = trial_word(encoding::generation(seen.word), phase, renewals(seen.word));
-        seen.phase == Phase::Armed && self.replace(seen.word, next)
+    /// Ends the trial that was read in this stage. `false`: it has ended, or was renewed, meanwhile.
+    pub fn end(&self, seen: &Trial, stage: Stage) -> bool {
+        let next = trial_word(encoding::generation(seen.word), stage, renewals(seen.word));
+        seen.stage == Stage::Armed && self.replace(seen.word, next)
     }
 
     /// Confirms the change: also one whose trial was held. `false`: it has ended otherwise, or was renewed, meanwhile.
     pub fn confirm(&self, seen: &Trial) -> bool {
-        let next = trial_word(encoding::generation(seen.word), Phase::Confirmed, renewals(seen.word));
-        !seen.phase.goes_back() && self.replace(seen.word, next)
+        let next = trial_word(encoding::generation(seen.word), Stage::Confirmed, renewals(seen.word));
+        !seen.stage.goes_back() && self.replace(seen.word, next)
     }
 
-    /// Moves the end of the lease, unless it ends later already. `false`: the trial has ended, or was renewed by somebody else,
+    /// Moves the end of the lease, unless it ends later already. `false`: the trial has ended, or was renewed by another process,
     /// or the route has moved, meanwhile.
     pub fn renew(&self, word: &RouteWord, route: Route, seen: &Trial, lease: Deadline) -> bool {
-        if seen.phase != Phase::Armed {
+        if seen.stage != Stage::Armed {
             return false;
         }
-        // The later one: whoever is late with a renewal must not shorten one that was granted meanwhile.
+        // The later one: a late renewal must not shorten one that was granted meanwhile.
         if !put(&self.lease, encode_lease(Some(lease)), u64::max, word, route) {
             return false;
         }
-        let next = trial_word(encoding::generation(seen.word), Phase::Armed, renewals(seen.word) + 1);
+        let next = trial_word(encoding::generation(seen.word), Stage::Armed, renewals(seen.word) + 1);
         self.replace(seen.word, next)
     }
 
@@ -195,7 +196,7 @@ fn put<const N: usize>(
     places.iter().zip(payloads).all(|(place, payload)| {
         loop {
             let seen = place.load(Ordering::Acquire);
-            // A later trial is written after the route has moved: whoever has seen a word of it sees that too.
+            // A later trial is written after the route has moved: a process that has seen a word of it sees that too.
             if word.load().generation() != route.generation {
                 return false;
             }
@@ -210,9 +211,10 @@ fn put<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fraction::Fraction;
     use crate::guard::Guard;
-    use crate::route::{Destination, SlotId};
-    use crate::split::Ratio;
+    use crate::route::Destination;
+    use crate::slot::SlotId;
 
     fn id(id: u8) -> SlotId {
         SlotId::new(id).unwrap()
@@ -240,7 +242,7 @@ mod tests {
     fn terms() -> Terms {
         let guard = Guard {
             min_requests: Guard::MAX_REQUESTS,
-            max_error_ratio: Ratio::from_parts(10_000),
+            max_error_ratio: Fraction::from_parts(10_000),
             max_slow_ratio: None,
             slow_ms: Guard::MAX_MS,
             window_ms: Guard::MAX_MS,
@@ -259,28 +261,28 @@ mod tests {
         for (generation, terms) in (1u32..).zip(all) {
             let words = armed(generation, &terms, Some(at(5)), 77);
             let trial = words.read(route(generation)).unwrap();
-            assert_eq!((trial.phase, trial.terms, trial.lease), (Phase::Armed, terms, Some(at(5))));
+            assert_eq!((trial.stage, trial.terms, trial.lease), (Stage::Armed, terms, Some(at(5))));
         }
     }
 
     #[test]
     fn a_rescue_outlives_its_trial_for_what_began_under_it() {
         let rescue = Some(Rescue { from: id(2), to: id(1) });
-        for phase in [Phase::Tripped, Phase::Expired, Phase::Confirmed] {
+        for stage in [Stage::Tripped, Stage::Expired, Stage::Confirmed] {
             let words = armed(7, &terms(), None, 0);
             assert_eq!((words.rescue(7), words.ended_rescue(7)), (rescue, None));
             let trial = words.read(route(7)).unwrap();
-            assert!(words.end(&trial, phase));
-            assert_eq!((words.rescue(7), words.ended_rescue(7)), (None, rescue), "{phase:?}");
+            assert!(words.end(&trial, stage));
+            assert_eq!((words.rescue(7), words.ended_rescue(7)), (None, rescue), "{stage:?}");
             assert_eq!(words.ended_rescue(6), None);
             assert!(words.arm(&word(route(8)), route(8), &terms(), None, 0));
             assert_eq!(words.ended_rescue(7), None, "other terms have taken their place");
         }
         let held = armed(7, &terms(), None, 0);
-        assert!(held.end(&held.read(route(7)).unwrap(), Phase::Held));
+        assert!(held.end(&held.read(route(7)).unwrap(), Stage::Held));
         assert_eq!(held.ended_rescue(7), None, "at rest");
         let without = armed(7, &Terms { rescue: false, ..terms() }, None, 0);
-        assert!(without.end(&without.read(route(7)).unwrap(), Phase::Tripped));
+        assert!(without.end(&without.read(route(7)).unwrap(), Stage::Tripped));
         assert_eq!(without.ended_rescue(7), None);
     }
 
@@ -314,7 +316,7 @@ mod tests {
         );
         assert_eq!(words.watch(4), None);
         let seen = words.read(route(3)).unwrap();
-        assert!(words.end(&seen, Phase::Tripped));
+        assert!(words.end(&seen, Stage::Tripped));
         assert!(!words.is_quiet(3, 0));
         assert_eq!((words.rescue(3), words.watch(3)), (None, None));
 
@@ -329,7 +331,7 @@ mod tests {
     fn what_was_given_up_is_not_armed() {
         let words = TrialWords::default();
         assert!(words.give_up(route(1)));
-        assert!(words.give_up(route(1)), "whoever did may have been killed at it");
+        assert!(words.give_up(route(1)), "the one that did may have been killed at it");
         assert!(!words.arm(&word(route(1)), route(1), &terms(), None, 0));
         let words = armed(2, &terms(), None, 0);
         assert!(!words.give_up(route(1)), "the route has moved");
@@ -342,8 +344,8 @@ mod tests {
         let words = armed(1, &terms(), Some(at(5)), 0);
         let seen = words.read(route(1)).unwrap();
         assert!(words.confirm(&seen));
-        assert!(!words.end(&seen, Phase::Expired));
-        assert_eq!(words.read(route(1)).unwrap().phase, Phase::Confirmed);
+        assert!(!words.end(&seen, Stage::Expired));
+        assert_eq!(words.read(route(1)).unwrap().stage, Stage::Confirmed);
     }
 
     #[test]
@@ -351,13 +353,13 @@ mod tests {
         let words = armed(1, &terms(), Some(at(5)), 0);
         let seen = words.read(route(1)).unwrap();
         assert!(words.renew(&word(route(1)), route(1), &seen, at(500)));
-        assert!(!words.end(&seen, Phase::Expired));
+        assert!(!words.end(&seen, Stage::Expired));
         let now = words.read(route(1)).unwrap();
-        assert_eq!((now.phase, now.lease), (Phase::Armed, Some(at(500))));
+        assert_eq!((now.stage, now.lease), (Stage::Armed, Some(at(500))));
         assert!(words.renew(&word(route(1)), route(1), &now, at(400)));
         let now = words.read(route(1)).unwrap();
         assert_eq!(now.lease, Some(at(500)), "a renewal shortens nothing");
-        assert!(words.end(&now, Phase::Expired));
+        assert!(words.end(&now, Stage::Expired));
         assert!(!words.renew(&word(route(1)), route(1), &words.read(route(1)).unwrap(), at(900)));
         assert!(!words.confirm(&words.read(route(1)).unwrap()), "what goes back cannot be confirmed");
     }
@@ -365,7 +367,7 @@ mod tests {
     #[test]
     fn a_held_trial_can_be_confirmed() {
         let words = armed(1, &terms(), None, 0);
-        assert!(words.end(&words.read(route(1)).unwrap(), Phase::Held));
+        assert!(words.end(&words.read(route(1)).unwrap(), Stage::Held));
         assert!(words.confirm(&words.read(route(1)).unwrap()));
     }
 

@@ -3,22 +3,22 @@
 //! | connection | reads | changes, with `write=on` |
 //! |---|---|---|
 //! | unix socket | root, the user that started nginx, those of `uid=` | the same |
-//! | TCP from this host | anybody; with `token_file` whoever has the token | whoever has the token |
-//! | TCP from elsewhere | nobody; with `remote=on` whoever has the token | the same |
+//! | TCP from this host | anybody; with `token_file` a client that has the token | a client that has the token |
+//! | TCP from elsewhere | nobody; with `remote=on` a client that has the token | the same |
 //!
 //! nginx makes unix sockets that anybody can connect to, so the user at the other end is asked for with every request. A web
 //! page that a user of this host looks at could call the API too: browsers send `Origin` with what pages do, and that is
 //! refused.
 
-use std::os::fd::BorrowedFd;
-
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 
 use cutover_core::api::{ErrorCode, Failure};
 use ngx::ffi::{NGX_LOG_WARN, ngx_connection_t, ngx_http_request_t, sockaddr, sockaddr_in, sockaddr_in6};
 
 use super::answer::Answer;
-use super::{Api, headers};
+use super::headers;
+use crate::conf::Api;
 use crate::ext::{connection, log, text};
 
 /// Who sends the request.
@@ -26,9 +26,9 @@ use crate::ext::{connection, log, text};
 pub(super) enum User {
     /// A process on this host with this user id.
     Local(u32),
-    /// Somebody who has the token.
+    /// A client that has the token.
     Token,
-    /// Somebody on this host, over TCP.
+    /// A client on this host, over TCP.
     Loopback,
 }
 
@@ -114,7 +114,8 @@ fn refused(request: &ngx_http_request_t, code: ErrorCode, who: &str, message: St
     Answer::failure(Failure::new(code, message))
 }
 
-/// A page whose own name leads here (DNS rebinding) asks with that name, and without an `Origin`.
+/// Whether the request names an address. A page whose own name resolves to this host (DNS rebinding) sends that name, and no
+/// `Origin`.
 fn is_asked_for_by_address(request: &ngx_http_request_t) -> bool {
     let host = text(&request.headers_in.server);
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);

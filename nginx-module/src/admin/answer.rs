@@ -1,27 +1,26 @@
 //! One answer of the API: status, headers and JSON, and how nginx sends it.
 
-use std::ffi::c_void;
-use std::ptr;
-
-use cutover_core::api::{ErrorCode, Failure, Group, parse_call};
+use cutover_core::api::{BadCall, ErrorCode, Failure, Group};
 use ngx::core::Status;
 use ngx::ffi::{
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, ngx_buf_t, ngx_chain_t, ngx_http_output_filter,
-    ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_list_push, ngx_pool_cleanup_add, ngx_pool_t,
-    ngx_str_t, ngx_table_elt_t,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_HTTP_SPECIAL_RESPONSE, ngx_buf_t, ngx_chain_t,
+    ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header, ngx_int_t, ngx_list_push, ngx_str_t, ngx_table_elt_t,
 };
 use ngx::ngx_string;
 use serde::Serialize;
 
-use super::path_in_location;
 use crate::ext::pool_str;
 use crate::layout::bits;
+use crate::pool;
 
 /// What a request is answered with.
 pub(super) struct Answer {
     status: u32,
     generation: Option<u32>,
     code: Option<ErrorCode>,
+    /// Value of the header `Allow`.
+    allow: Option<&'static str>,
     content_type: ngx_str_t,
     body: Vec<u8>,
 }
@@ -32,6 +31,7 @@ impl Answer {
             status: NGX_HTTP_OK,
             generation: None,
             code: None,
+            allow: None,
             content_type: ngx_string!("application/json"),
             body: json(body),
         }
@@ -60,13 +60,34 @@ impl Answer {
         }
     }
 
+    pub(super) fn bad_call(bad: BadCall) -> Self {
+        Self { allow: bad.allow, ..Self::failure(bad.failure) }
+    }
+
     pub(super) fn internal(message: &str) -> Self {
         Self::failure(Failure::new(ErrorCode::Internal, message))
     }
 
-    /// Sends it; gives back what a content handler returns.
+    /// Sends it; returns what a content handler returns.
     pub(super) fn send(self, request: &mut ngx_http_request_t) -> ngx_int_t {
         self.try_send(request).unwrap_or(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t)
+    }
+
+    /// The same for a request whose body nothing has read.
+    pub(super) fn send_without_body(self, request: &mut ngx_http_request_t) -> ngx_int_t {
+        // SAFETY: the request that is served, before anything else has read its body.
+        let rc = unsafe { ngx_http_discard_request_body(request) };
+        if rc != Status::NGX_OK.0 && rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+            return rc;
+        }
+        self.send(request)
+    }
+
+    /// Sends it and ends the request, whose body has been read.
+    pub(super) fn finish(self, request: &mut ngx_http_request_t) {
+        let rc = self.send(request);
+        // SAFETY: the request whose body reading counted one more user of it, which this releases.
+        unsafe { ngx_http_finalize_request(request, rc) };
     }
 
     /// `None`: the pool is exhausted.
@@ -86,8 +107,8 @@ impl Answer {
         if self.code == Some(ErrorCode::Unauthorized) {
             header(request, ngx_string!("WWW-Authenticate"), b"Bearer")?;
         }
-        if self.code == Some(ErrorCode::MethodNotAllowed) {
-            header(request, ngx_string!("Allow"), allowed(request).as_bytes())?;
+        if let Some(allow) = self.allow {
+            header(request, ngx_string!("Allow"), allow.as_bytes())?;
         }
         // SAFETY: the request that is served, whose headers are complete.
         let rc = unsafe { ngx_http_send_header(request) };
@@ -106,14 +127,6 @@ fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).unwrap_or_default()
 }
 
-/// The one method that the path would have taken.
-fn allowed(request: &ngx_http_request_t) -> &'static str {
-    match parse_call("PUT", &path_in_location(request)) {
-        Ok(call) => call.allows(),
-        Err(_) => "GET, HEAD",
-    }
-}
-
 fn header(request: &mut ngx_http_request_t, key: ngx_str_t, value: &[u8]) -> Option<()> {
     let value = pool_str(request.pool, value)?;
     // SAFETY: nginx's list of headers holds ngx_table_elt_t.
@@ -130,28 +143,11 @@ fn header(request: &mut ngx_http_request_t, key: ngx_str_t, value: &[u8]) -> Opt
     Some(())
 }
 
-/// The pool drops the bytes with the request: a page of metrics may have many megabytes, and is not copied.
-fn give_to_pool<'a>(pool: *mut ngx_pool_t, bytes: Vec<u8>) -> Option<&'a mut Vec<u8>> {
-    unsafe extern "C" fn drop_bytes(bytes: *mut c_void) {
-        // SAFETY: written below; the pool calls this once, at its end.
-        unsafe { ptr::drop_in_place(bytes.cast::<Vec<u8>>()) };
-    }
-    // SAFETY: callers pass the pool of the request that they serve.
-    let cleanup = unsafe { ngx_pool_cleanup_add(pool, size_of::<Vec<u8>>()) };
-    // SAFETY: null, or an entry of the pool.
-    let cleanup = unsafe { cleanup.as_mut() }?;
-    let place: *mut Vec<u8> = cleanup.data.cast();
-    // SAFETY: room for it; nginx aligns what it gives for any type.
-    unsafe { place.write(bytes) };
-    cleanup.handler = Some(drop_bytes);
-    // SAFETY: just written; it lives as long as the pool.
-    unsafe { place.as_mut() }
-}
-
 fn send_body(request: &mut ngx_http_request_t, body: Vec<u8>) -> Option<ngx_int_t> {
     // SAFETY: the pool is the request's.
     let pool = unsafe { ngx::core::Pool::from_ngx_pool(request.pool) };
-    let body = give_to_pool(request.pool, body)?;
+    // The pool drops the bytes with the request: a page of metrics may have many megabytes, and is not copied.
+    let body = pool::add(request.pool, body, pool::drop_value::<Vec<u8>>)?;
     // SAFETY: zeroed memory of the pool, or null; zeroes are a valid buffer.
     let buffer: &mut ngx_buf_t = unsafe { pool.calloc_type::<ngx_buf_t>().as_mut() }?;
     let bytes = body.as_mut_ptr_range();

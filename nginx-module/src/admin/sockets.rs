@@ -1,7 +1,7 @@
 //! Unix sockets that a killed nginx has left behind.
 //!
-//! nginx refuses to start when the file of a unix socket exists. For the door of the admin API that would turn a crash into an
-//! outage, so a socket that nobody answers is removed first; any other file, and a socket that is alive, stays.
+//! nginx refuses to start when the file of a unix socket exists. For the admin API that would turn a crash into an outage, so a
+//! socket that no process listens on is removed first; any other file, and a socket that is alive, stays.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -22,7 +22,7 @@ use crate::ext::{self, ConfExt, elements, log, text};
 /// How long a server that is alive may take to show that it does not hang up. Only waited for when nginx is going to fail anyway,
 /// because the address is in use.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How often, and how long apart, somebody who is just ending is asked.
+/// How often, and how long apart, a server that is just ending is tried.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -64,8 +64,8 @@ fn has_sockets_already(cf: &ngx_conf_t) -> bool {
     cf.is_reload() || ext::is_upgrade()
 }
 
-/// Whether nobody listens there. Somebody who is just ending still takes connections, and closes them unanswered: then it is
-/// asked again.
+/// Whether no process listens there. A server that is just ending still takes connections, and closes them unanswered: then it
+/// is tried again.
 fn is_stale(path: &Path) -> bool {
     let is_socket = || fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     for _ in 0..ATTEMPTS {
@@ -78,7 +78,7 @@ fn is_stale(path: &Path) -> bool {
     false
 }
 
-/// Whether the other side closes a connection on which nothing has been said: a server would wait for a request.
+/// Whether the other side closes a connection on which nothing was sent: a server would wait for a request.
 fn hangs_up(mut stream: &UnixStream) -> bool {
     if stream.set_read_timeout(Some(PATIENCE)).is_err() {
         return false;

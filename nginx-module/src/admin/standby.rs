@@ -5,13 +5,17 @@ use ngx::ffi::{NGX_LOG_INFO, ngx_http_request_t};
 
 use super::access;
 use super::answer::Answer;
-use super::body::{Asked, Step};
-use super::switch::check_generation;
+use super::change::{ChangeRequest, Step, check_generation};
 use crate::ext::{connection, log};
+use crate::group::Group;
 
 /// Remembers the choice until nginx ends. It moves no traffic, and no generation.
-pub(super) fn choose(request: &ngx_http_request_t, asked: &Asked<StandbyChoice>) -> Result<Step, Answer> {
-    let Asked { group, expected, change: StandbyChoice { slot } } = asked;
+pub(super) fn choose(
+    request: &ngx_http_request_t,
+    group: &Group,
+    change: &ChangeRequest<StandbyChoice>,
+) -> Result<Step, Answer> {
+    let ChangeRequest { expected, body: StandbyChoice { slot } } = change;
     let reading = group.reading();
     check_generation(group, reading, *expected)?;
     let id = group.id_of(slot).ok_or_else(|| {
@@ -24,8 +28,9 @@ pub(super) fn choose(request: &ngx_http_request_t, asked: &Asked<StandbyChoice>)
             format!("slot \"{slot}\" of group \"{}\" has the traffic: it cannot stand by", group.name);
         return Err(Answer::failure(Failure::new(ErrorCode::SlotIsActive, message)));
     }
-    let shared = group.shared().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
-    shared.counters.choose_standby(group.record.get(), id);
+    let memory = group.memory().zip(group.record());
+    let (memory, record) = memory.ok_or_else(|| Answer::internal("the state file is not mapped"))?;
+    memory.memfd.choose_standby(record, id);
     log(
         NGX_LOG_INFO,
         connection(request).log,

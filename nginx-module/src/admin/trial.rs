@@ -1,50 +1,55 @@
 //! `POST /v1/groups/NAME/confirm` and `renew`: a change on trial stays, or gets more time.
 
 use cutover_core::api::{Confirmation, ErrorCode, Failure, Renewal, check_lease};
-use cutover_core::event::Kind;
-use cutover_core::route::Route;
-use cutover_core::trial::{Deadline, Phase, Trial, TrialWords};
+use cutover_core::event::{Kind, RouteEvent};
+use cutover_core::trial::{Deadline, Stage};
 use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
-use super::body::{Asked, Step};
-use super::switch::{check_generation, quoted, reason_of};
+use super::change::{ChangeRequest, Step, check_generation, quoted, reason_of};
 use super::{access, describe};
+use crate::clock;
 use crate::ext::{connection, log};
 use crate::group::Group;
-use crate::trial;
+use crate::trial::{self, OnTrial};
 
 /// The change stays; guard, lease and rescue are done.
-pub(super) fn confirm(request: &ngx_http_request_t, asked: &Asked<Confirmation>) -> Result<Step, Answer> {
-    let group = asked.group;
+pub(super) fn confirm(
+    request: &ngx_http_request_t,
+    group: &Group,
+    change: &ChangeRequest<Confirmation>,
+) -> Result<Step, Answer> {
     loop {
-        let (route, seen, words) = armed(group, asked.expected)?;
-        if words.confirm(&seen) {
+        let on_trial = armed(group, change.expected)?;
+        if on_trial.words.confirm(&on_trial.trial) {
             if let Some(word) = group.word() {
-                word.disarm(route);
+                word.disarm(on_trial.route);
             }
-            audit(request, group, route, &seen, asked.change.reason.as_deref());
+            audit(request, &on_trial, change.body.reason.as_deref());
             return Ok(Step::Made);
         }
     }
 }
 
 /// The lease ends later.
-pub(super) fn renew(request: &ngx_http_request_t, asked: &Asked<Renewal>) -> Result<Step, Answer> {
-    let group = asked.group;
-    let lease_ms = check_lease(asked.change.lease_ms).map_err(Answer::failure)?;
+pub(super) fn renew(
+    request: &ngx_http_request_t,
+    group: &Group,
+    change: &ChangeRequest<Renewal>,
+) -> Result<Step, Answer> {
+    let lease_ms = check_lease(change.body.lease_ms).map_err(Answer::failure)?;
     let word = group.word().ok_or_else(|| Answer::internal("the state file is not mapped"))?;
     loop {
-        let (route, seen, words) = armed(group, asked.expected)?;
-        if seen.phase != Phase::Armed {
+        let OnTrial { route, trial: seen, words, .. } = armed(group, change.expected)?;
+        if seen.stage != Stage::Armed {
             return Err(not_armed(group, "is held: it can only be confirmed, or the traffic switched"));
         }
         if seen.lease.is_none() {
             return Err(not_armed(group, "is on trial without a lease: there is nothing to renew"));
         }
-        let lease = Deadline::after(trial::now(), lease_ms);
+        let lease = Deadline::after(clock::now(), lease_ms);
         if words.renew(word, route, &seen, lease) {
-            trial::announce(group);
+            group.announce_trial();
             trial::wake_by(lease.monotonic_ms);
             log(
                 NGX_LOG_INFO,
@@ -62,12 +67,12 @@ pub(super) fn renew(request: &ngx_http_request_t, asked: &Asked<Renewal>) -> Res
 }
 
 /// The trial that is under way.
-fn armed(group: &Group, expected: Option<u32>) -> Result<(Route, Trial, &TrialWords), Answer> {
+fn armed(group: &Group, expected: Option<u32>) -> Result<OnTrial<'_>, Answer> {
     let reading = group.reading();
     check_generation(group, reading, expected)?;
-    let trial = trial::of(group, reading);
-    let trial = trial.filter(|(_, trial, _)| matches!(trial.phase, Phase::Armed | Phase::Held));
-    trial.ok_or_else(|| not_armed(group, "is not on trial: there is nothing to confirm or renew"))
+    let on_trial = trial::of(group, reading);
+    let on_trial = on_trial.filter(|seen| matches!(seen.trial.stage, Stage::Armed | Stage::Held));
+    on_trial.ok_or_else(|| not_armed(group, "is not on trial: there is nothing to confirm or renew"))
 }
 
 fn not_armed(group: &Group, what: &str) -> Answer {
@@ -80,9 +85,10 @@ fn not_armed(group: &Group, what: &str) -> Answer {
     Answer::failure(Failure { group: Some(Box::new(now)), ..failure })
 }
 
-fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial, reason: Option<&str>) {
+fn audit(request: &ngx_http_request_t, on_trial: &OnTrial<'_>, reason: Option<&str>) {
     let logger = connection(request).log;
-    let (slot, who) = (group.name_of(seen.terms.slot), access::name_of(request));
+    let OnTrial { group, route, .. } = on_trial;
+    let (slot, who) = (group.name_of(on_trial.terms().slot), access::name_of(request));
     log(
         NGX_LOG_NOTICE,
         logger,
@@ -93,7 +99,6 @@ fn audit(request: &ngx_http_request_t, group: &Group, route: Route, seen: &Trial
             quoted(reason)
         ),
     );
-    let figures = trial::figures(group, route, &seen.terms, seen.terms.slot);
-    let reason = reason_of(reason);
-    trial::record(group, Kind::Confirm, slot, slot, route.generation, &who, reason, Some(figures), logger);
+    let event = RouteEvent::new(Kind::Confirm, slot, slot, route.generation).by(&who, reason_of(reason));
+    group.write_event(RouteEvent { figures: Some(on_trial.figures()), ..event }, logger);
 }

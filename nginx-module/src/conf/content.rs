@@ -8,41 +8,42 @@ use ngx::ffi::{
 };
 use ngx::http::HttpModuleConfExt;
 
-use super::main_of;
 use crate::ext::{self, ConfExt, Logged, Place};
 
-type Handler = extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+pub(crate) type Handler = extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
 /// One of these locations.
-pub(super) struct Content {
+pub(crate) struct Content {
     location: NonNull<ngx_http_core_loc_conf_t>,
     handler: Handler,
     directive: String,
     place: Place,
 }
 
-/// Gives the location its content; the answer is the server that it is in.
-pub(super) fn take(cf: &mut ngx_conf_t, handler: Handler) -> Result<*mut ngx_http_core_srv_conf_t, Logged> {
-    let core = ext::module(&raw const ngx_http_core_module);
-    // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
-    let location = unsafe { cf.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
-    // SAFETY: the core module's server configuration is an ngx_http_core_srv_conf_t.
-    let server = unsafe { cf.http_server_conf_unchecked(core) };
-    let (Some(mut location), Some(server)) = (location, server) else { return Err(Logged) };
-    let content = Content { location, handler, directive: cf.word(0), place: cf.place() };
-    // SAFETY: belongs to the location that is being parsed.
-    let location = unsafe { location.as_mut() };
-    if location.handler.is_some() {
-        return Err(cf.refuse(format_args!("{}", content.is_not_alone())));
-    }
-    location.handler = Some(handler);
-    main_of(cf).ok_or(Logged)?.contents.push(content);
-    Ok(server.as_ptr())
-}
-
 impl Content {
+    /// Gives the location that is being parsed its content; returns the server that it is in, too.
+    pub(crate) fn take(
+        cf: &mut ngx_conf_t,
+        handler: Handler,
+    ) -> Result<(Self, *mut ngx_http_core_srv_conf_t), Logged> {
+        let core = ext::module(&raw const ngx_http_core_module);
+        // SAFETY: the core module's location configuration is an ngx_http_core_loc_conf_t.
+        let location = unsafe { cf.http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(core) };
+        // SAFETY: the core module's server configuration is an ngx_http_core_srv_conf_t.
+        let server = unsafe { cf.http_server_conf_unchecked(core) };
+        let (Some(mut location), Some(server)) = (location, server) else { return Err(Logged) };
+        let content = Self { location, handler, directive: cf.word(0), place: cf.place() };
+        // SAFETY: belongs to the location that is being parsed.
+        let location = unsafe { location.as_mut() };
+        if location.handler.is_some() {
+            return Err(cf.refuse(format_args!("{}", content.is_not_alone())));
+        }
+        location.handler = Some(handler);
+        Ok((content, server.as_ptr()))
+    }
+
     /// Refuses a location that a directive after ours has taken over: nginx lets the last one win, and says nothing.
-    pub(super) fn check(&self, cf: &mut ngx_conf_t) -> Result<(), Logged> {
+    pub(crate) fn check(&self, cf: &mut ngx_conf_t) -> Result<(), Logged> {
         // SAFETY: a location of the configuration that has just been parsed.
         let now = unsafe { self.location.as_ref() }.handler;
         if now.map(|now| now as usize) == Some(self.handler as usize) {

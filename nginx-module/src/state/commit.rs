@@ -11,15 +11,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use cutover_core::event::Kind;
-use cutover_core::route::{Reading, SlotId};
+use cutover_core::event::{Kind, RouteEvent};
+use cutover_core::route::Reading;
+use cutover_core::slot::SlotId;
 use cutover_core::state_file::{HEADER_SIZE, NAMES_OFFSET, NAMES_SIZE, Names, RECORD_SIZE, record_offset};
 use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_WARN, ngx_log_t};
 
 use crate::ext;
 use crate::group::Group;
-use crate::state::{Identity, file};
-use crate::trial;
+use crate::memory::file::{self, Identity};
 
 /// What the records of a file said when this process, started by a binary upgrade, began: the old master's configuration.
 static BEFORE_UPGRADE: OnceLock<(Identity, Vec<Configured>)> = OnceLock::new();
@@ -33,8 +33,8 @@ pub(super) fn write_configured(descriptor: &OwnedFd, groups: &[Box<Group>]) -> i
     if ext::is_upgrade() && BEFORE_UPGRADE.get().is_none() {
         let _ = BEFORE_UPGRADE.set((file::identity(&file)?, read_configured(&file)?));
     }
-    let configured = groups.iter().map(|group| {
-        (group.record.get(), group.slots.iter().filter_map(|slot| slot.id.get()).collect::<Vec<_>>())
+    let configured = groups.iter().filter_map(|group| {
+        Some((group.record()?, group.slots.iter().filter_map(|slot| slot.id.get()).collect::<Vec<_>>()))
     });
     write(&file, configured)
 }
@@ -97,10 +97,11 @@ pub(super) fn take_back(group: &Group, log: *mut ngx_log_t) {
     // A split whose second slot is gone: the active one takes its share.
     let back = group.position_of(route.to.active).and_then(|at| group.slots.get(at)).unwrap_or(back);
     let Some(id) = back.id.get() else { return };
-    // If it is refused, somebody has switched again, to a slot that exists: nothing is left to take back.
+    // If it is refused, the route was switched again, to a slot that exists: nothing is left to take back.
     if let Ok(taken) = word.switch(reading, Some(route.to.active), id.into()) {
         let reason = "the configuration dropped the slot at the same time";
-        trial::record(group, Kind::TakenBack, "", &back.name, taken.generation, "nginx", reason, None, log);
+        let event = RouteEvent::new(Kind::TakenBack, "", &back.name, taken.generation);
+        group.write_event(event.by("nginx", reason), log);
         ext::log(
             NGX_LOG_ALERT,
             log,
@@ -113,7 +114,8 @@ pub(super) fn take_back(group: &Group, log: *mut ngx_log_t) {
 }
 
 /// Another folder takes over, whose routes were compared with these when the configuration was read. A worker may have switched
-/// since: then the traffic stays where it is. Whoever switches from now on sees that the folder is left, or is seen here.
+/// since: then the traffic stays where it is. A worker that switches from now on sees that the folder is left, or its switch is
+/// seen here.
 pub(super) fn carry_over(left: &[Box<Group>], next: &[Box<Group>], log: *mut ngx_log_t) {
     let active: HashMap<_, _> = left.iter().map(|group| (group.name.as_str(), group.active_name())).collect();
     for group in next {
@@ -124,7 +126,8 @@ pub(super) fn carry_over(left: &[Box<Group>], next: &[Box<Group>], log: *mut ngx
         let (Some(word), Some(to)) = (word.filter(|_| was != from), to) else { continue };
         if let Ok(route) = word.switch(reading, group.active_id(reading), to.into()) {
             let reason = "switched in the folder that nginx leaves, while it read the configuration";
-            trial::record(group, Kind::Switch, from, was, route.generation, "nginx", reason, None, log);
+            let event = RouteEvent::new(Kind::Switch, from, was, route.generation);
+            group.write_event(event.by("nginx", reason), log);
             ext::log(
                 NGX_LOG_WARN,
                 log,
@@ -134,7 +137,7 @@ pub(super) fn carry_over(left: &[Box<Group>], next: &[Box<Group>], log: *mut ngx
                     group.name
                 ),
             );
-            trial::flush(group);
+            group.flush_in_background();
         }
     }
 }

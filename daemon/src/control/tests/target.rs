@@ -1,8 +1,8 @@
 //! Where a deployment goes, and what it must not touch.
 
 use cutover_core::api::{TrialPhase, TrialState};
+use cutover_core::fraction::Percent;
 use cutover_core::guard::Figures;
-use cutover_core::split::Percent;
 
 use super::*;
 use cutover_engine::edge::Edge;

@@ -1,8 +1,8 @@
 //! Whatever has traffic is not touched: asked before each effect, not only at the start.
 
 use cutover_core::api::{Group, TrialPhase, TrialState};
+use cutover_core::fraction::Percent;
 use cutover_core::guard::Figures;
-use cutover_core::split::Percent;
 
 use super::*;
 use crate::scripted::Happening;
