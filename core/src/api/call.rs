@@ -175,6 +175,22 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_method_names_the_right_ones() {
+        for (path, allow) in [
+            ("/v1/groups", "GET, HEAD"),
+            ("/v1/groups/shop", "GET, HEAD"),
+            ("/v1/groups/shop/route", "PUT"),
+            ("/v1/groups/shop/confirm", "POST"),
+            ("/v1/groups/shop/renew", "POST"),
+            ("/v1/groups/shop/standby", "PUT"),
+            ("/metrics", "GET, HEAD"),
+        ] {
+            assert_eq!(parse_call("DELETE", path).unwrap_err().allow, Some(allow), "{path}");
+        }
+        assert_eq!(parse_call("GET", "/metrics/x").unwrap_err().allow, None);
+    }
+
+    #[test]
     fn if_match() {
         assert_eq!(parse_if_match(None), Ok(None));
         assert_eq!(parse_if_match(Some(b"*")), Ok(None));
