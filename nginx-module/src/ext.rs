@@ -217,13 +217,13 @@ pub(crate) fn event(
 
 /// Sets a timer, unless it is set for a sooner moment. Unlike nginx's ngx_event_add_timer it moves the timer however small the
 /// change is (NGX_TIMER_LAZY_DELAY, 300 ms).
-pub(crate) fn wake(timer: &mut ngx_event_t, after_ms: usize) {
+pub(crate) fn set_timer(timer: &mut ngx_event_t, after_ms: usize) {
     // SAFETY: nginx updates it between two events, on this thread.
     let at = unsafe { ngx::ffi::ngx_current_msec }.wrapping_add(after_ms);
     if bits::ngx_event_t::TIMER_SET.is_set(timer) && timer.timer.key <= at {
         return;
     }
-    rest(timer);
+    cancel_timer(timer);
     timer.timer.key = at;
     let tree = &raw mut ngx::ffi::ngx_event_timer_rbtree;
     // SAFETY: the tree of this process's timers, and a node that is not in it (ngx_event_add_timer).
@@ -231,8 +231,8 @@ pub(crate) fn wake(timer: &mut ngx_event_t, after_ms: usize) {
     bits::ngx_event_t::TIMER_SET.set(timer, true);
 }
 
-/// Takes a timer back, if it is set.
-pub(crate) fn rest(timer: &mut ngx_event_t) {
+/// Cancels a timer, if it is set.
+pub(crate) fn cancel_timer(timer: &mut ngx_event_t) {
     if bits::ngx_event_t::TIMER_SET.is_set(timer) {
         let tree = &raw mut ngx::ffi::ngx_event_timer_rbtree;
         // SAFETY: the tree of this process's timers, and a node that is in it (ngx_event_del_timer).

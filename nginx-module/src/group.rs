@@ -97,7 +97,7 @@ pub(crate) struct InProcess {
     /// word.
     pub(crate) decided: Cell<Option<(u64, bool)>>,
     /// Whether a route that cannot be followed was logged.
-    pub(crate) complained: Cell<bool>,
+    pub(crate) logged_unknown: Cell<bool>,
 }
 
 impl Group {
@@ -215,8 +215,8 @@ impl Group {
         slot.or_else(|| self.known_before(reading))?.id.get()
     }
 
-    /// The slot that stands in when the route leads to one that this configuration does not have: the slot that had the traffic
-    /// before, else the last one that this process has seen.
+    /// The slot that a worker stays with when the route leads to one that its configuration does not have: the slot that had the
+    /// traffic before, else the last one that this process has seen.
     pub(crate) fn known_before(&self, reading: Reading) -> Option<&Slot> {
         self.slots.get(self.position_before(reading))
     }

@@ -146,9 +146,9 @@ impl Waiters {
         // SAFETY: null, or made by `start`.
         let Some(timer) = (unsafe { self.timer.get().as_mut() }) else { return };
         if !self.waiting.borrow().is_empty() {
-            ext::wake(timer, LOOK_AGAIN);
+            ext::set_timer(timer, LOOK_AGAIN);
         } else {
-            ext::rest(timer);
+            ext::cancel_timer(timer);
         }
     }
 

@@ -36,7 +36,7 @@ impl Pauses {
         // SAFETY: in the pool of the request that is served; nothing else borrows it now.
         let pause = unsafe { pause.as_mut() };
         pause.left = pause.left.saturating_sub(1);
-        ext::wake(&mut pause.event, 1);
+        ext::set_timer(&mut pause.event, 1);
         Some(())
     }
 }
@@ -93,5 +93,5 @@ unsafe extern "C" fn ended(event: *mut ngx_event_t) {
 unsafe extern "C" fn request_ended(data: *mut c_void) {
     // SAFETY: the pause that this entry was made for, in the request's pool.
     let pause = unsafe { &mut *data.cast::<Pause>() };
-    ext::rest(&mut pause.event);
+    ext::cancel_timer(&mut pause.event);
 }

@@ -8,7 +8,7 @@ use cutover_core::shard::{Shard, Sum};
 use ngx::ffi::{NGX_LOG_WARN, ngx_log_t, ngx_process_slot};
 use rustix::process::{Pid, test_kill_process};
 
-use super::memfd::{CROWD, CellId, Memfd, TOUCHED_WORDS};
+use super::memfd::{CellId, Memfd, OVERFLOW, TOUCHED_WORDS};
 use crate::ext;
 
 impl Memfd {
@@ -23,15 +23,15 @@ impl Memfd {
         }
         // SAFETY: nginx sets it before it calls init_process.
         let first = usize::try_from(unsafe { ngx_process_slot }).unwrap_or(0);
-        let mut shards = (first..first + CROWD).map(|shard| shard % CROWD);
+        let mut shards = (first..first + OVERFLOW).map(|shard| shard % OVERFLOW);
         let Some(own) = shards.find(|shard| self.claim(*shard)) else {
-            self.claim(CROWD);
-            OWN.store(CROWD, Ordering::Relaxed);
+            self.claim(OVERFLOW);
+            OWN.store(OVERFLOW, Ordering::Relaxed);
             ext::log(
                 NGX_LOG_WARN,
                 log,
                 format_args!(
-                    "cutover: more than {CROWD} processes count at once; this one's counts are approximate"
+                    "cutover: more than {OVERFLOW} processes count at once; this one's counts are approximate"
                 ),
             );
             return;
@@ -99,10 +99,10 @@ impl Memfd {
         free && place.compare_exchange(before, own, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// The shard that the late ones share has no process of its own: its gauges drift.
+    /// The last shard has no process of its own, and its gauges drift.
     fn is_living(&self, shard: usize) -> bool {
         let process = self.word(shard * 4).map_or(0, |word| word.load(Ordering::Relaxed));
-        shard != CROWD && process != 0 && is_alive(process)
+        shard != OVERFLOW && process != 0 && is_alive(process)
     }
 
     fn shard_ref(&self, cell: CellId, shard: usize) -> Option<&Shard> {

@@ -31,9 +31,9 @@ use super::file::Identity;
 use super::mapping::Mapping;
 
 /// Processes of one nginx that count apart, those of two masters during a binary upgrade and of earlier cycles included.
-/// The last shard is for any that come too late: they count there together.
+/// The last shard is for the processes that find no free one: they count there together.
 const SHARDS: usize = 512;
-pub(super) const CROWD: usize = SHARDS - 1;
+pub(super) const OVERFLOW: usize = SHARDS - 1;
 const PAGE: usize = 4096;
 
 /// Cells of a chunk: what one process touches of a chunk lies together, and so costs few page tables.

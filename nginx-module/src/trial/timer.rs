@@ -84,7 +84,7 @@ pub(crate) fn wake_by(deadline_ms: u64) {
 fn wake(timer: &Timer, after_ms: u64) {
     // SAFETY: null, or an event of this process that is never freed.
     if let Some(event) = unsafe { timer.event.get().as_mut() } {
-        ext::wake(event, after_ms as usize);
+        ext::set_timer(event, after_ms as usize);
     }
 }
 

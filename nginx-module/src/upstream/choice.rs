@@ -139,7 +139,7 @@ fn decide(request: &mut ngx_http_request_t, group: &Group) -> Choice {
     };
     let on_trial = matches!(reading, Reading::Set(route) if route.to.armed);
     let choice = |slot| Choice::by_route(slot, reading.generation(), on_trial);
-    let Some(slot) = position else { return choice(complain(group, reading, logger)) };
+    let Some(slot) = position else { return choice(stay_on_known_slot(group, reading, logger)) };
     group.process.last.set(slot);
     let word = match reading {
         Reading::Unset => Some(0),
@@ -220,7 +220,7 @@ pub(crate) fn standby(group: &Group, reading: Reading, log: *mut ngx_log_t) -> C
     };
     let active = match group.position_in(reading) {
         Some(slot) => slot,
-        None => complain(group, reading, log),
+        None => stay_on_known_slot(group, reading, log),
     };
     let chosen = group.memory().zip(group.record());
     let chosen = chosen.and_then(|(memory, record)| memory.memfd.standby(record));
@@ -229,10 +229,10 @@ pub(crate) fn standby(group: &Group, reading: Reading, log: *mut ngx_log_t) -> C
     Choice { slot, generation: reading.generation(), by: By::Standby, inherited: false }
 }
 
-/// Logs, once, that the route cannot be followed. Returns the slot that stands in.
+/// The route cannot be followed: logs it once, and returns the slot that the worker stays with.
 #[cold]
-fn complain(group: &Group, reading: Reading, logger: *mut ngx_log_t) -> usize {
-    if !group.process.complained.replace(true) {
+fn stay_on_known_slot(group: &Group, reading: Reading, logger: *mut ngx_log_t) -> usize {
+    if !group.process.logged_unknown.replace(true) {
         let what = match reading {
             Reading::Damaged => "cannot be read",
             Reading::Set(_) | Reading::Unset => {

@@ -53,7 +53,7 @@ impl UpstreamRequest {
         // SAFETY: just written; it lives as long as the request's pool.
         let own = unsafe { place.as_ref() }?;
         if (choice.inherited || !main) && own.join().is_none() {
-            own.let_go();
+            own.release_unused();
             return None;
         }
         Some(own)
@@ -69,7 +69,7 @@ impl UpstreamRequest {
     ) -> Option<&'a Self> {
         let own = Self::new(r, u, group, choice)?;
         if own.remember().is_none() {
-            own.let_go();
+            own.release_unused();
             return None;
         }
         Some(own)
@@ -82,7 +82,7 @@ impl UpstreamRequest {
         let own = Self::new_early(r, u, group, choice)?;
         // SAFETY: null, or the upstream that the request has now, not in use yet.
         if let Some(u) = unsafe { u.as_mut() } {
-            own.stand_in(&mut u.peer);
+            own.claim_peer(&mut u.peer);
         }
         Some(own)
     }

@@ -19,7 +19,7 @@ impl UpstreamRequest {
     pub(super) fn start(&self) -> ngx_int_t {
         let rc = self.enter_slot();
         if rc != Status::NGX_OK.0 {
-            self.turned_away();
+            self.refused();
             return rc;
         }
         self.progress.set(Progress::Started);
@@ -35,7 +35,7 @@ impl UpstreamRequest {
     /// The slot's balancer refuses the request. An error page may be the next part; nginx does not call `finalize_request` for
     /// this one.
     #[cold]
-    fn turned_away(&self) {
+    fn refused(&self) {
         self.progress.set(Progress::Finished);
         let _ = self.remember();
         self.part_ends();
@@ -81,7 +81,7 @@ impl UpstreamRequest {
     pub(super) fn go_to_fallback(&self) -> Result<(), ngx_int_t> {
         let blame = self.rescue.replace(RescueState::No) != RescueState::DueWithoutBlame;
         let fallback = self.fallback.get();
-        self.takes_others_along(fallback);
+        self.move_later_parts(fallback);
         self.leave_slot(RequestEnd::Rescued { blame });
         self.slot.set(fallback);
         self.shard.set(self.group().shard(usize::from(fallback)).map(NonNull::from));
@@ -103,7 +103,7 @@ impl UpstreamRequest {
                 // nginx ends the request, and its callbacks find this by the peer.
                 // SAFETY: as above.
                 let peer = unsafe { &mut (*self.upstream).peer };
-                self.stand_in(peer);
+                self.claim_peer(peer);
                 Err(Status::NGX_ERROR.0)
             }
         }

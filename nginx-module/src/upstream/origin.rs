@@ -62,7 +62,7 @@ impl UpstreamRequest {
                 if origin.parts.get().is_kept() {
                     self.keep();
                 }
-                origin.keep_no_more();
+                origin.stop_keeping();
                 origin.parts.set(origin.parts.get().not_origin());
             } else {
                 origin.keep();
@@ -73,7 +73,7 @@ impl UpstreamRequest {
 
     /// The request was rescued: its later parts go to the fallback, too.
     #[cold]
-    pub(super) fn takes_others_along(&self, fallback: u8) {
+    pub(super) fn move_later_parts(&self, fallback: u8) {
         let Some(origin) = self.own_origin().filter(|origin| origin.generation == self.generation) else {
             return;
         };

@@ -16,7 +16,7 @@ pub(super) static ENTERING: AtomicPtr<UpstreamRequest> = AtomicPtr::new(ptr::nul
 
 impl UpstreamRequest {
     /// Makes the peer point here, as long as it belongs to no balancer.
-    pub(super) fn stand_in(&self, peer: &mut ngx_peer_connection_t) {
+    pub(super) fn claim_peer(&self, peer: &mut ngx_peer_connection_t) {
         peer.get = GET;
         peer.data = ptr::from_ref(self).cast_mut().cast();
     }

@@ -34,7 +34,7 @@ impl UpstreamRequest {
 
     /// Releases the slot of a request that never got there.
     #[cold]
-    pub(in crate::upstream) fn let_go(&self) {
+    pub(in crate::upstream) fn release_unused(&self) {
         if self.progress.get() == Progress::Chosen {
             self.progress.set(Progress::Finished);
             self.parts.set(self.parts.get().not_kept());
@@ -106,7 +106,7 @@ impl UpstreamRequest {
     }
 
     /// The whole request has ended, or another part is the origin.
-    pub(in crate::upstream) fn keep_no_more(&self) {
+    pub(in crate::upstream) fn stop_keeping(&self) {
         let parts = self.parts.get();
         if parts.is_kept() && self.progress.get() == Progress::Finished {
             self.release_for_others();
@@ -123,6 +123,6 @@ static CLEANUP: pool::Handler = cleanup;
 unsafe extern "C" fn cleanup(data: *mut c_void) {
     // SAFETY: what `remember` put there, in the pool that is being destroyed.
     let request: &UpstreamRequest = unsafe { &*data.cast() };
-    request.let_go();
-    request.keep_no_more();
+    request.release_unused();
+    request.stop_keeping();
 }
