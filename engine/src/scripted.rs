@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cutover_core::api::{Group, Peer, RouteState, Slot, TrialState};
 use cutover_core::counters::Counters;
+use cutover_core::deployment::{Plan, Revision, TakenBackBy, Time};
 use cutover_core::fraction::Percent;
 use cutover_core::smoke::Answer;
 use http::Request;

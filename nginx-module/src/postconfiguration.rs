@@ -71,7 +71,8 @@ fn check_no_route_moves(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> 
             return Err(cf.refuse_at(
                 place,
                 format_args!(
-                    "\"cutover_state {new}\": there the active slot of group \"{}\" is \"{is}\", but \"{was}\" takes the traffic now; copy \"routes\" from {old} first",
+                    "\"cutover_state {new}\": there the active slot of group \"{}\" is \"{is}\", but \"{was}\" \
+                     takes the traffic now; copy \"routes\" from {old} first",
                     group.name
                 ),
             ));
@@ -105,7 +106,8 @@ fn check_literals(cf: &mut ngx_conf_t, main: &Main) -> Result<(), Logged> {
             return Err(cf.refuse_at(
                 place,
                 format_args!(
-                    "\"cutover_slot {value}\": no group has a slot of that name; use a slot's name, \"active\", \"standby\" or a variable"
+                    "\"cutover_slot {value}\": no group has a slot of that name; use a slot's name, \"active\", \
+                     \"standby\" or a variable"
                 ),
             ));
         }

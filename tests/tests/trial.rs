@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use cutover_core::api::{ErrorCode, Group, RouteChange, TrialPhase};
 use cutover_core::event::Kind;
-use cutover_core::route::{Destination, Route};
-use cutover_core::slot::SlotId;
-use cutover_tests::{Action, Backend, Client, Edge, Nginx, client, wait};
+use cutover_tests::{Action, TestEdge, client, wait};
 use hyper::Method;
 
 const HTTP: &str = "

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use cutover_core::api::{RouteChange, TrialPhase};
 use cutover_core::event::Kind;
-use cutover_core::route::{Destination, Route, SlotId};
+use cutover_core::route::{Destination, Route};
+use cutover_core::slot::SlotId;
 use cutover_tests::state_file::StateFile;
 use cutover_tests::test_edge::UPSTREAMS;
 use cutover_tests::{Nginx, TestEdge};

@@ -56,7 +56,8 @@ pub fn parse_call<'a>(method: &str, path: &'a str) -> Result<Call<'a>, BadCall> 
         (Some("metrics"), None, None, None, None) => Call::Metrics,
         _ => {
             let message = format!(
-                "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm, renew and standby below it, and /metrics"
+                "no \"{path}\" here: there are /v1/groups, /v1/groups/NAME, and route, confirm, renew and \
+                 standby below it, and /metrics"
             );
             return Err(BadCall { failure: Failure::new(ErrorCode::NotFound, message), allow: None });
         }

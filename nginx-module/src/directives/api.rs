@@ -43,7 +43,8 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
             Some(("remote", value)) => api.remote = on_or_off(cf, "remote", value)?,
             _ => {
                 return Err(cf.refuse(format_args!(
-                    "invalid parameter \"{word}\" in \"cutover_api\": there are \"write=on|off\", \"uid=USER\", \"token_file=PATH\" and \"remote=on|off\""
+                    "invalid parameter \"{word}\" in \"cutover_api\": there are \"write=on|off\", \"uid=USER\", \
+                     \"token_file=PATH\" and \"remote=on|off\""
                 )));
             }
         }

@@ -190,7 +190,8 @@ fn set_line(cf: &mut ngx_conf_t, block: &mut Block<'_>, known: Option<&Line>) ->
             line.usage
         ))),
         None => Err(cf.refuse(format_args!(
-            "unknown directive \"{name}\" in group \"{group}\": there are \"slot\", \"active\", \"split_key\", \"backend\" and \"include\""
+            "unknown directive \"{name}\" in group \"{group}\": there are \"slot\", \"active\", \"split_key\", \
+             \"backend\" and \"include\""
         ))),
     }
 }

@@ -243,7 +243,7 @@ async fn refusals_name_the_verb_that_fits() {
 #[tokio::test(start_paused = true)]
 async fn a_route_that_somebody_else_moved() {
     let share = |scene: &mut Scene, slot: &str| {
-        scene.split = Some((slot.to_owned(), cutover_core::split::Percent::from_parts(1_000).unwrap()));
+        scene.split = Some((slot.to_owned(), cutover_core::fraction::Percent::from_parts(1_000).unwrap()));
     };
     type Move = fn(&mut Scene);
     let moves: [(&str, Move, bool); 4] = [
