@@ -2,16 +2,17 @@
 //!
 //! | call | answer |
 //! |---|---|
-//! | `GET /v1/status` | all [`GroupStatus`] |
-//! | `GET /v1/groups/NAME` | one of them |
+//! | `GET /v1/status` | [`GroupStatus`] of all groups |
+//! | `GET /v1/groups/NAME` | [`GroupStatus`] |
+//! | `GET /v1/configuration` | [`ConfigurationStatus`] |
 //! | `POST /v1/groups/NAME/deployments` with [`DeployRequest`] | 201, [`Accepted`] |
 //! | `POST /v1/groups/NAME/abort`, `.../rollback` | 202, [`Accepted`] |
-//! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], when the command has succeeded |
-//! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after it, as nginx shows it |
-//! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`], the last first |
-//! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`], the last first |
-//! | `GET /v1/deployments/ID` | one of them |
-//! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, a line each, until the next outcome |
+//! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], after the command has succeeded |
+//! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
+//! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
+//! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`] of each, the newest first |
+//! | `GET /v1/deployments/ID` | [`DeploymentStatus`] |
+//! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, one per line, until the next outcome |
 //!
 //! Every failure is an [`ErrorAnswer`].
 
@@ -41,16 +42,16 @@ pub use caller::Caller;
 pub use events::DeploymentEvent;
 use text::{DeploymentId, GroupName};
 
-/// The longest body that is read, in bytes: there is room for the longest version, each character escaped.
+/// Maximum length of a body in bytes. The longest version fits with every character escaped.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// Body of a new deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeployRequest {
-    /// The version, for the commands.
+    /// The version; the commands receive it.
     pub version: String,
-    /// The slot; absent: one that is not active.
+    /// The slot. `None` lets the daemon choose one without traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
@@ -61,38 +62,38 @@ pub struct DeployRequest {
 pub struct SwitchRequest {
     /// The slot.
     pub to: String,
-    /// Why, for the log.
+    /// The reason, for the log and the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Although the slot is not healthy.
+    /// Whether to switch even if the slot is not healthy.
     #[serde(default)]
     pub force: bool,
 }
 
-/// Body of a command of the last deployment, once more.
+/// Body of a request to run a command of a deployment again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRequest {
-    /// Which.
+    /// The command.
     pub command: Rerun,
-    /// An earlier deployment than the last.
+    /// The deployment. `None` is the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
 }
 
-/// It is under way.
+/// The answer to a request that the daemon has accepted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accepted {
     /// The deployment.
     pub deployment: String,
-    /// The last event before the request took effect: follow the events after it.
+    /// Sequence number of the last event before the request took effect. A follower continues after it.
     pub after: i64,
 }
 
-/// Why not.
+/// The body of every failure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorAnswer {
-    /// A word for programs.
+    /// A code word for programs.
     pub code: String,
     /// A sentence for people.
     pub message: String,
@@ -106,7 +107,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// JSON whose errors are an [`ErrorAnswer`] too.
+/// A JSON body whose errors become an [`ErrorAnswer`].
 struct Body<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
@@ -117,7 +118,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// A query whose errors are an [`ErrorAnswer`] too.
+/// A query whose errors become an [`ErrorAnswer`].
 struct QueryOf<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
@@ -150,7 +151,7 @@ impl IntoResponse for BadBody {
     }
 }
 
-/// The API of a control.
+/// Routes the control API to a [`Control`].
 pub fn router<W: World>(control: Control<W>) -> Router {
     Router::new()
         .route("/v1/status", get(status::<W>))
@@ -202,7 +203,7 @@ async fn deploy<W: World>(
     let version = Text::Version.check(request.version)?;
     let to = request.to.map(|slot| Text::Slot.check(slot)).transpose()?;
     let wanted = NewDeployment { version, to, asked_by: caller.to_string() };
-    // A caller that goes away must not leave a deployment half begun.
+    // The task continues if the caller disconnects, so a deployment is never half begun.
     let begun = tokio::spawn(async move { control.deploy(&group, wanted).await });
     let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
     Ok((StatusCode::CREATED, Json(Accepted { deployment: deployment.id, after: 0 })))
@@ -238,7 +239,7 @@ async fn run<W: World>(
 ) -> Result<Json<Accepted>, Refusal> {
     let after = control.last_event(&group).await?;
     let wanted = request.deployment.map(|id| Text::Deployment.check(id)).transpose()?;
-    // A caller that goes away must not cut a change of the database short.
+    // The task continues if the caller disconnects, so a change of the database is not interrupted.
     let running = tokio::spawn(async move {
         control.run(&group, request.command, wanted.as_deref(), &caller.to_string()).await
     });

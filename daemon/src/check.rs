@@ -1,4 +1,4 @@
-//! What `cutover check` looks at: whether the configuration fits the nginx that runs and the programs that are there.
+//! The checks of `cutover check`: whether the configuration fits the running nginx and the installed programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,14 +21,14 @@ mod running;
 pub use door::check_door;
 pub use running::check_running;
 
-/// Something that is wrong, or looks so.
+/// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// A deployment would fail.
+    /// A deployment will fail.
     Problem(String),
-    /// A deployment may go well, and its rollback may not.
+    /// A deployment or a rollback may fail, or leave something behind.
     Warning(String),
-    /// Good to know; nothing is wrong.
+    /// Information; nothing is wrong.
     Hint(String),
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that is found, not just the first.
+/// Runs all checks and returns all findings.
 pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> {
     let mut findings = Vec::new();
     if config.group.is_empty() {
@@ -108,7 +108,7 @@ fn check_slots(seen: &Seen, all: &[Seen], policy: &Policy, findings: &mut Vec<Fi
             None if is_active => {
                 findings.push(Finding::Problem(format!("{at}: it has the traffic, and {NO_PRIMARY}")))
             }
-            // Its name may come into being when it is started.
+            // The name of its server may resolve only after the server has started.
             None => {
                 findings.push(Finding::Hint(format!("{at}: {NO_PRIMARY}; a deployment has to start one")))
             }
@@ -130,7 +130,7 @@ fn check_slots(seen: &Seen, all: &[Seen], policy: &Policy, findings: &mut Vec<Fi
     }
 }
 
-/// A probe that the version with the traffic does not pass will hardly be passed by the next one.
+/// Probes the active slot. If the live version fails its probe, the next version probably fails it too.
 async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &mut Vec<Finding>) {
     let Some(slot) = seen.slot(&seen.route.active) else { return };
     let at = format!("group.{}, slot \"{}\"", seen.name, slot.name);
@@ -152,7 +152,7 @@ async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &
 
 fn check_probe(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     let probe = &group.probe;
-    // The first one is made at once.
+    // The first probe runs at once.
     let least = probe.interval.get().saturating_mul(probe.healthy.get() - 1);
     if least >= probe.deadline.get() {
         findings.push(Finding::Problem(format!(

@@ -1,4 +1,4 @@
-//! The command line: one file per verb.
+//! The command line, with one file per verb.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -34,10 +34,10 @@ pub struct Arguments {
     verb: Verb,
 }
 
-/// In `--help` a verb's own options come first.
+/// Display order of the global options, so `--help` lists them after a verb's own options.
 const AFTER_OWN: usize = 100;
 
-/// Where configuration and daemon are.
+/// The configuration file and the socket of the daemon.
 #[derive(Debug, Args)]
 struct Place {
     /// The configuration file [default: /etc/cutover/cutover.toml]
@@ -70,25 +70,25 @@ enum Verb {
     Check(check::Check),
 }
 
-/// Why a verb did not do its work.
+/// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The configuration.
+    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The daemon, or the way to it.
+    /// The daemon refused the request or cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The daemon does not run.
+    /// The daemon cannot run.
     #[error("failed to serve: {0}")]
     Serve(#[from] crate::serve::ServeError),
-    /// Standard output is gone.
+    /// Writing to standard output failed.
     #[error("failed to write: {0}")]
     Write(#[from] std::io::Error),
 }
 
 impl Arguments {
-    /// Runs the verb; the answer is the exit code.
+    /// Runs the verb and returns the exit code.
     pub async fn run(self) -> Result<u8, CliError> {
         let place = &self.place;
         let done = match self.verb {
@@ -103,7 +103,7 @@ impl Arguments {
             Verb::Check(verb) => verb.run(place).await,
         };
         match done {
-            // Whoever reads has read enough, as in `cutover history | head`; what has become of it nobody is told.
+            // The reader has closed the pipe, as in `cutover history | head`.
             Err(CliError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(1),
             done => done,
         }
@@ -119,7 +119,8 @@ impl Place {
         Loaded::read(&self.path())
     }
 
-    /// The socket: as said, or as configured, or where it is by default when there is no configuration to be read.
+    /// A client for the socket of the options, otherwise of the configuration, otherwise the default socket if there is no readable
+    /// configuration.
     fn client(&self) -> Result<client::Client, CliError> {
         // A broken group in the file must not keep an operator from the daemon that runs.
         let configured = || Loaded::read_for_start(&self.path()).map(|loaded| loaded.config.daemon.socket);

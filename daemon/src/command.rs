@@ -1,4 +1,4 @@
-//! The operator's commands: argv, a clean environment, a time limit, output kept, and a process group that is ended whole.
+//! Runs the operator's commands with a clean environment, a time limit, an output file and a process group of their own.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -22,34 +22,34 @@ use process::end_rest;
 pub use process::{Leader, end_group};
 pub use relay::{CUT_OFF, MOST_OUTPUT};
 
-/// The search path of every command; no other is inherited.
+/// `PATH` of every command.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How long the relay may take to have a command's output on the disk.
+/// How long the relay may take to write a command's output to the file.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Lines of output that are shown when a command fails.
+/// Maximum number of lines of output in an error.
 const TAIL_LINES: usize = 20;
 
-/// Where commands are started from.
+/// Starts commands.
 #[derive(Clone, Debug)]
 pub struct Runner {
     folder: PathBuf,
     program: PathBuf,
 }
 
-/// A command that runs, in a process group of its own.
+/// A running command in its own process group.
 #[derive(Debug)]
 pub struct Running {
     child: tokio::process::Child,
     gate: Option<tokio::process::ChildStdin>,
     relay: UnixStream,
-    /// Its process, which is its group's leader.
+    /// Its process, which leads the process group.
     pub leader: Leader,
     kept: String,
     name: String,
     limit: policy::Duration,
 }
 
-/// Does what this program is called for in the place of a command, if it is called for that: its first arguments say so.
+/// Runs this program as a gate or a relay if its first arguments say so. Returns the exit code, or `None` for other arguments.
 pub fn stand_in(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let verb = arguments.next()?;
     if arguments.next()? != "--" {
@@ -63,19 +63,19 @@ pub fn stand_in(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCod
 }
 
 impl Runner {
-    /// What commands write is kept below this folder.
+    /// A runner that keeps the output of commands below `folder`.
     pub fn new(folder: PathBuf) -> Self {
-        // This program, even when its file has been replaced.
+        // The running program, even if its file has been replaced.
         Self::through(folder, "/proc/self/exe".into())
     }
 
-    /// The same, with another program than this one that calls [`stand_in`].
+    /// A runner that uses another program for gate and relay. The program must call [`stand_in`].
     pub fn through(folder: PathBuf, program: PathBuf) -> Self {
         Self { folder, program }
     }
 
-    /// Starts the gate before a command; the command's output goes to `folder/DEPLOYMENT/NAME.log`. It runs when
-    /// [`Running::finish`] is called. One that is dropped before, as by a daemon that is killed, never runs.
+    /// Starts the gate of a command. The command itself starts with [`Running::finish`]. If the [`Running`] is dropped before,
+    /// or the daemon is killed, the command never runs. Its output goes to `folder/DEPLOYMENT/NAME.log`.
     pub fn start(&self, job: &Job) -> Result<Running, Failed> {
         let program = job.command.command.program();
         let failed = |what: &str, error: std::io::Error| {
@@ -87,7 +87,7 @@ impl Runner {
         let (file, kept) = match open_output(&output, job) {
             Ok(file) => (Stdio::from(file), format!("output in {}", output.display())),
             Err(error) => {
-                // A command that stops a bad version must not fail for want of a file to write to.
+                // A command that stops a bad version must run even without an output file.
                 tracing::warn!(output = %output.display(), %error, "the output of a command is not kept");
                 (Stdio::null(), format!("its output is not kept: {}: {error}", output.display()))
             }
@@ -123,7 +123,7 @@ impl Runner {
         Ok(Running { child, gate, relay, leader, kept, name, limit })
     }
 
-    /// Forgets what the commands of a deployment wrote.
+    /// Deletes the output of a deployment's commands.
     pub async fn forget(&self, deployment: &str) {
         // A deployment without commands has no folder.
         let _ = tokio::fs::remove_dir_all(self.folder(deployment)).await;
@@ -133,7 +133,7 @@ impl Runner {
         self.folder.join(deployment)
     }
 
-    /// Starts the relay: the way to it, and the pipe that it reads.
+    /// Starts the relay. Returns its socket, and the pipe that it reads.
     fn relay(&self, output: &Path, file: Stdio) -> std::io::Result<(UnixStream, PipeWriter)> {
         let (reader, writer) = std::io::pipe()?;
         let (mine, its) = std::os::unix::net::UnixStream::pair()?;
@@ -149,18 +149,18 @@ impl Runner {
             .stderr(file)
             .process_group(0)
             .spawn()?;
-        // It ends when nobody is left to write, perhaps long after the command.
+        // The relay ends when the last writer has closed the pipe, possibly long after the command.
         tokio::spawn(async move { relay.wait().await });
         Ok((UnixStream::from_std(mine)?, writer))
     }
 }
 
 impl Running {
-    /// Lets it run, and waits for its end. When it fails, or at its limit, the whole group is ended; what a command that
-    /// succeeds leaves in the background is the operator's.
+    /// Opens the gate and waits for the end of the command. If the command fails or exceeds its time limit, its whole process
+    /// group is killed. Background processes of a successful command keep running.
     pub async fn finish(mut self) -> Result<(), Failed> {
         if let Some(mut gate) = self.gate.take() {
-            // A gate that is gone shows in its exit status.
+            // If the gate has died, its exit status shows it.
             let _ = gate.write_all(gate::OPEN).await;
         }
         let mut code = None;
@@ -187,7 +187,7 @@ impl Running {
         Err(Failed { reason, tail, code })
     }
 
-    /// The last of what the command wrote, once all of it is in the file.
+    /// Waits until the output is in the file, and returns the end of it.
     async fn tail(&mut self) -> String {
         let relay = &mut self.relay;
         let ask = async move {
@@ -214,7 +214,7 @@ impl Running {
     }
 }
 
-/// The file: a run after a restart adds to what is there.
+/// Opens the output file. A repeated run appends to it.
 fn open_output(path: &Path, job: &Job) -> std::io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

@@ -1,7 +1,7 @@
-//! The configuration file: TOML, parsed into types that cannot be wrong.
+//! The configuration file in TOML, parsed into types that hold only valid values.
 //!
-//! What a value must look like is checked while it is read, so an error points at the line in the file. Unknown keys are
-//! errors: a misspelt limit would otherwise be no limit.
+//! Values are checked during parsing, so an error points to the line in the file. An unknown key is an error, because a
+//! misspelt limit would have no effect.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ pub use edge::EdgeSection;
 pub use file::{Digest, Loaded};
 pub use value::{EdgeName, GroupName, Loopback, Mode};
 
-/// Where the configuration is unless `--config` or `CUTOVER_CONFIG` says otherwise.
+/// Default path of the configuration, without `--config` and `CUTOVER_CONFIG`.
 pub const DEFAULT_PATH: &str = "/etc/cutover/cutover.toml";
 
-/// Where the control socket is unless the configuration says otherwise.
+/// Default path of the control socket.
 pub const DEFAULT_SOCKET: &str = "/run/cutover/cutover.sock";
 
 /// The whole file.
@@ -30,7 +30,7 @@ pub struct Config {
     /// `[daemon]`
     #[serde(default)]
     pub daemon: Daemon,
-    /// `[edge.NAME]`: one.
+    /// `[edge.NAME]`, exactly one.
     #[serde(deserialize_with = "one_edge")]
     pub edge: (EdgeName, EdgeSection),
     /// `[group.NAME]`
@@ -46,9 +46,9 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// Its mode.
     pub socket_mode: Mode,
-    /// Folder for the journal and the output of commands.
+    /// Folder of the journal and of the output of commands.
     pub state: PathBuf,
-    /// Where Prometheus may read metrics; absent: nowhere.
+    /// Address of the metrics for Prometheus. `None` serves no metrics.
     pub metrics: Option<Loopback>,
 }
 
@@ -63,7 +63,7 @@ impl Default for Daemon {
     }
 }
 
-/// Why there is no configuration.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -71,15 +71,15 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is invalid.
     #[error("failed to parse the configuration {}: {source}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Line, key and what is right.
+        /// The line, the key and the expected value.
         source: Box<toml::de::Error>,
     },
 }
@@ -91,12 +91,12 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Parses the text of a file.
+    /// Parses the text of a configuration file.
     pub fn parse(text: &str) -> Result<Self, Box<toml::de::Error>> {
         toml::from_str(text).map_err(|error| Box::new(renamed(text).unwrap_or(error)))
     }
 
-    /// The group of this name.
+    /// The policy of a group.
     pub fn group(&self, name: &str) -> Option<&Policy> {
         self.group.get(name)
     }
@@ -114,7 +114,7 @@ fn one_edge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(EdgeName, Edg
     }
 }
 
-/// The error for a file that has a section `[nginx]`, which `[edge.NAME]` has replaced.
+/// The error for a file with the former section `[nginx]`, now `[edge.NAME]`.
 fn renamed(text: &str) -> Option<toml::de::Error> {
     let file: toml::Table = text.parse().ok()?;
     let keys = file.get("nginx")?.as_table()?.iter().map(|(key, value)| format!("{key} = {value}"));
@@ -184,7 +184,7 @@ pub(crate) mod tests {
         deadline = "30s"
     "#;
 
-    /// The usual policy, as [`cutover_engine::scripted::policy`] has it, in a file.
+    /// A configuration with the usual policy of [`cutover_engine::scripted::policy`].
     fn usual() -> Config {
         let policy = toml::Value::try_from(cutover_engine::scripted::policy()).unwrap();
         let group = toml::Table::from_iter([("shop".to_owned(), policy)]);
@@ -192,7 +192,7 @@ pub(crate) mod tests {
         Config::parse(&format!("[edge.nginx]\nadmin = \"unix:/nginx\"\n{groups}")).unwrap()
     }
 
-    /// The same, as if it had been read.
+    /// The usual configuration as read from a file.
     pub(crate) fn loaded() -> Loaded {
         let config = usual();
         Loaded { config, path: "/etc/cutover/cutover.toml".into(), digest: Digest::of(""), broken: None }

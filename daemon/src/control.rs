@@ -1,4 +1,4 @@
-//! What operators can ask for: one deployment of a group at a time, and what may be done beside it.
+//! The operations of the control API. At most one deployment of a group runs at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,18 +39,18 @@ pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 pub use text::{BadText, MAX_VERSION, Text};
 
-/// What an operator wants deployed.
+/// A request for a deployment.
 #[derive(Clone, Debug, Default)]
 pub struct NewDeployment {
-    /// The version; empty if the commands know it.
+    /// The version. It may be empty if the commands do not need it.
     pub version: String,
-    /// The slot; absent: an idle one, else the warm one.
+    /// The slot. `None` chooses an idle slot, otherwise the warm one.
     pub to: Option<String>,
-    /// Who asks.
+    /// Who requests it.
     pub asked_by: String,
 }
 
-/// The daemon's heart. Clones share it.
+/// Runs the deployments of all groups and answers operators. Clones share the state.
 #[derive(Debug)]
 pub struct Control<W> {
     /// The configuration, and when it was read.
@@ -60,7 +60,7 @@ pub struct Control<W> {
     clock: Clock,
     running: Arc<parking_lot::Mutex<BTreeMap<String, Arc<Current>>>>,
     reruns: Arc<parking_lot::Mutex<BTreeMap<String, Rerunning>>>,
-    /// Held while a deployment begins: of two groups with a server in common each sees what the other one does.
+    /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
 }
 
@@ -78,16 +78,16 @@ impl<W> Clone for Control<W> {
     }
 }
 
-/// How long a driver may take to tell its phase; a journal that cannot be written holds it up.
+/// How long a driver may take to report its phase. A journal that cannot be written delays it.
 const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Deployments that are looked through for the one that is live.
+/// Number of past deployments that a search considers.
 const LOOK_BACK: u32 = 100;
 
-/// How long a migration may hold up the end of the daemon: less than TimeoutStopSec in host/cutover.service.
+/// How long a migration may delay the end of the daemon. Less than TimeoutStopSec in host/cutover.service.
 const SHUTDOWN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// The running deployment of a group. Its lock is held while something is decided about the group.
+/// The running deployment of a group. The lock is held during each decision about the group.
 type Current = Mutex<Option<Running>>;
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ struct Running {
 }
 
 impl Running {
-    /// The phase that the journal says: a record is on disk, and seen by followers, a moment before the driver acts by it.
+    /// The current phase. It waits for the driver, because followers see a record a moment before the driver does.
     async fn phase(&self) -> Phase {
         let _ = tokio::time::timeout(SETTLING, self.tell(None)).await;
         self.handle.state.borrow().phase.clone()
@@ -122,7 +122,7 @@ impl Running {
         Refusal::Unfit { id: self.id.clone(), phase: self.phase().await.name().to_owned(), why }
     }
 
-    /// Waits until a migration or its revert that runs now is over and its end is in the journal.
+    /// Waits until a running command that changes the database has ended and its end is in the journal, at most until `patience`.
     async fn past_database(&self, patience: tokio::time::Instant) {
         let mut state = self.handle.state.clone();
         let now = state.borrow().phase.clone();
@@ -144,7 +144,7 @@ impl Running {
 }
 
 impl<W: World> Control<W> {
-    /// Takes over what the journal holds: deployments that were under way go on.
+    /// Opens a control over the journal and resumes its unfinished deployments.
     pub async fn resume(
         loaded: Loaded,
         world: Arc<W>,
@@ -166,7 +166,7 @@ impl<W: World> Control<W> {
                 tracing::warn!(deployment, %error, "failed to end its commands");
             }
         }
-        // What a command of a deployment that is over has left is not followed up by a driver.
+        // No driver takes care of leftover commands of deployments that are over.
         for deployment in control.journal.deployments_with_commands().await? {
             if let Err(error) = control.world.end(&deployment).await {
                 tracing::warn!(deployment, %error, "failed to end its commands");
@@ -193,12 +193,12 @@ impl<W: World> Control<W> {
         Ok(control)
     }
 
-    /// The journal, to follow deployments.
+    /// The journal, for followers of a deployment.
     pub fn journal(&self) -> &SqliteJournal {
         &self.journal
     }
 
-    /// Begins a deployment.
+    /// Begins a deployment. Returns when its first record is on disk.
     pub async fn deploy(&self, group: &str, wanted: NewDeployment) -> Result<Deployment, Refusal> {
         let policy = self.policy(group)?;
         self.writable().await?;
@@ -229,7 +229,7 @@ impl<W: World> Control<W> {
         Ok(deployment)
     }
 
-    /// Ends the deployment of a group and undoes what it did. The answer is its id.
+    /// Starts to abort the running deployment of a group. Returns its id.
     pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
         self.policy_or_last(group).await?;
         let current = self.current(group);
@@ -246,7 +246,7 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
-    /// Brings the old version of a group back. The answer is the deployment that is rolled back.
+    /// Starts to roll back the deployment of a group. Returns its id.
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
         let policy = self.policy_or_last(group).await?;
         let current = self.current(group);
@@ -271,9 +271,8 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
-    /// Stops all drivers where they are and ends their commands: a command that is ended must not look as if it had
-    /// failed. A command that changes a database may end by itself, within a minute. The next daemon goes on from the
-    /// journal.
+    /// Stops all drivers and then ends their commands, so a killed command does not count as failed. A command that changes a
+    /// database has a minute to end. The next daemon resumes from the journal.
     pub async fn stop(&self) {
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
@@ -293,7 +292,7 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Forgets a group's old deployments. Failing to is no reason to stop.
+    /// Deletes a group's old deployments. A failure is only logged.
     async fn prune(&self, group: &str) {
         match self.journal.prune(group, KEPT).await {
             Ok(ids) => {
@@ -359,12 +358,12 @@ impl<W: World> Control<W> {
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })
     }
 
-    /// The groups of the configuration.
+    /// The names of the groups in the configuration.
     fn groups(&self) -> Vec<String> {
         self.loaded.load().0.config.group.keys().map(|name| name.as_str().to_owned()).collect()
     }
 
-    /// The policy that something new begins with.
+    /// The policy of a group for a new deployment. Fails if the configuration does not have the group.
     fn policy(&self, group: &str) -> Result<Policy, Refusal> {
         let loaded = self.loaded.load();
         let (Loaded { config, path, broken, .. }, _) = &**loaded;
@@ -375,7 +374,7 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// The policy of a group, or that of its last deployment if the configuration does not have the group any more.
+    /// The policy of a group, or of its last deployment if the group is no longer in the configuration.
     async fn policy_or_last(&self, group: &str) -> Result<Policy, Refusal> {
         match self.policy(group) {
             Ok(policy) => Ok(policy),
@@ -390,13 +389,13 @@ impl<W: World> Control<W> {
         Refusal::UnknownGroup { group: group.to_owned(), known: self.groups() }
     }
 
-    /// A refusal when this daemon may only read the edge.
+    /// Fails if this daemon can only read the edge.
     async fn writable(&self) -> Result<(), Refusal> {
         let (name, section) = self.loaded.load().0.config.edge.clone();
         if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
             return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
         }
-        // A deployment under way goes on with the token that nginx accepted last. Nothing new is begun without one.
+        // Running deployments use the last token that nginx accepted. A new one needs a readable token.
         Ok(section.module(name.as_str()).check_token().await?)
     }
 
@@ -409,7 +408,7 @@ impl<W: World> Control<W> {
         Arc::clone(running.entry(group.to_owned()).or_default())
     }
 
-    /// A refusal when the group has a deployment that must not be interrupted.
+    /// Returns a refusal if the group has a running deployment that is not warm.
     async fn not_warm(&self, current: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
         let running = live(current).await?;
         let phase = running.phase().await;

@@ -1,9 +1,9 @@
-//! The journal: what each deployment has come to, on disk before anything is done about it.
+//! The journal: the state of each deployment, on disk before the effect of that state begins.
 //!
-//! One SQLite file. A record holds the state after a transition. It is flushed before the work of the next phase begins. After a
-//! crash the last record of an open deployment says where to go on. Notes are records without a state.
+//! The journal is one SQLite file. A record holds the state after a transition and is flushed before the work of the next phase
+//! begins. After a crash, the daemon resumes an open deployment from its last record. Notes are records without a state.
 //!
-//! At most one deployment of a group is open: the database itself enforces it.
+//! A unique index allows at most one open deployment of a group.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub use switches::Switch;
 pub use prune::KEPT;
 use reserve::Reserve;
 
-/// Why the journal could not do it. Text completes "journal: ..".
+/// Why the journal failed. The text completes "journal: ..".
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The database failed.
@@ -42,23 +42,23 @@ pub enum JournalError {
     Database {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: rusqlite::Error,
     },
-    /// It is not a journal, or of another version.
+    /// The file is damaged, is not a journal, or has another version.
     #[error("{} {what}", path.display())]
     Unrecognised {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         what: String,
     },
-    /// A row holds what this version cannot read.
+    /// This version cannot read a row.
     #[error("record of deployment \"{deployment}\" cannot be read: {why}")]
     Unreadable {
         /// The deployment.
         deployment: String,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
     /// Another deployment of the group is open.
@@ -66,14 +66,14 @@ pub enum JournalError {
     Open(String),
 }
 
-/// A deployment and how it stands.
+/// A deployment and its last state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The deployment.
     pub deployment: Deployment,
-    /// Where it is.
+    /// Its state.
     pub state: State,
-    /// How it ended for the operator who waited; a later rollback may change it.
+    /// Its outcome for the operator who waited. A later rollback may change it.
     pub outcome: Option<Outcome>,
     /// The last record's message.
     pub message: String,
@@ -84,15 +84,15 @@ pub struct Entry {
 /// One record: a transition, or a note.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Grows over all deployments.
+    /// Sequence number, increasing over all deployments.
     pub seq: i64,
-    /// When.
+    /// When it was written.
     pub at: Time,
     /// Name of the phase.
     pub phase: String,
-    /// For people.
+    /// The message for people.
     pub message: String,
-    /// With the record that ended the deployment for an operator who waits for it.
+    /// The outcome, in the record that ends the deployment for a waiting operator.
     pub outcome: Option<Outcome>,
 }
 
@@ -106,7 +106,7 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
-    /// Opens the journal in this folder, or makes one.
+    /// Opens the journal in `folder`, or creates it.
     pub fn open(folder: &Path) -> Result<Self, JournalError> {
         let path: Arc<Path> = folder.join("journal.sqlite").into();
         let reserve = Reserve::keep(folder);
@@ -119,12 +119,12 @@ impl SqliteJournal {
         })
     }
 
-    /// Changes whenever a record is added.
+    /// A receiver of the sequence number of each new record.
     pub fn changes(&self) -> watch::Receiver<i64> {
         self.last.subscribe()
     }
 
-    /// Writes a new deployment and its first record. [`JournalError::Open`] names the one that is in the way.
+    /// Writes a new deployment and its first record. Fails with [`JournalError::Open`] if the group has an open deployment.
     pub async fn begin(
         &self,
         deployment: Deployment,
@@ -134,7 +134,7 @@ impl SqliteJournal {
         self.begin_or_take_over(None, deployment, state, message).await
     }
 
-    /// The same, and ends the deployment before it: both are written or neither is.
+    /// Like [`SqliteJournal::begin`], and ends the deployment before it. Both are written, or neither.
     pub async fn begin_after(
         &self,
         superseded: Superseded,
@@ -189,7 +189,7 @@ impl SqliteJournal {
         .await?
     }
 
-    /// An id that no deployment has: this one, or this one with a number.
+    /// An unused id: `wanted`, or `wanted` with a number.
     pub async fn free_id(&self, wanted: String) -> Result<String, JournalError> {
         self.blocking(move |connection| {
             let mut exists = connection.prepare("SELECT 1 FROM deployments WHERE id = ?1")?;
@@ -204,7 +204,7 @@ impl SqliteJournal {
         .await
     }
 
-    /// Writes a transition; on a full disk it gives up the reserve for it.
+    /// Writes a transition. On a full disk it deletes the reserve and tries again.
     pub async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
         match self.append_once(id, at, state, message).await {
             Err(error) if self.reserve.give_up_for(&error) => {
@@ -236,7 +236,7 @@ impl SqliteJournal {
         .await
     }
 
-    /// Not waited for: what is due does not depend on it.
+    /// Writes the reserve again in the background.
     fn refill_reserve(&self) {
         if !self.reserve.is_there() {
             let reserve = Arc::clone(&self.reserve);
@@ -244,7 +244,7 @@ impl SqliteJournal {
         }
     }
 
-    /// Writes a message that changes nothing.
+    /// Writes a message without a change of state.
     pub async fn note(&self, id: &str, at: Time, phase: &str, message: &str) -> Result<(), JournalError> {
         let (journal, id) = (self.clone(), id.to_owned());
         let (phase, message) = (phase.to_owned(), message.to_owned());
@@ -259,18 +259,18 @@ impl SqliteJournal {
         .await
     }
 
-    /// Deployments that have not ended, but for those that cannot be read: see [`SqliteJournal::close_unreadable`].
+    /// Open deployments, except those that cannot be read, see [`SqliteJournal::close_unreadable`].
     pub async fn open_deployments(&self) -> Result<Vec<Entry>, JournalError> {
         let rows = self.rows("WHERE closed = 0 ORDER BY d.rowid", Vec::new()).await?;
         Ok(unreadable::readable(rows))
     }
 
-    /// A deployment.
+    /// A deployment by its id.
     pub async fn entry(&self, id: &str) -> Result<Option<Entry>, JournalError> {
         self.rows("WHERE id = ?1", vec![id.to_owned()]).await?.pop().map(row::parse_entry).transpose()
     }
 
-    /// Deployments that can be read, the last first; of one group, or of all.
+    /// Readable deployments of one group or of all, the newest first.
     pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<Entry>, JournalError> {
         let order = format!("ORDER BY d.rowid DESC LIMIT {limit}");
         let rows = match group {
@@ -280,7 +280,7 @@ impl SqliteJournal {
         Ok(unreadable::readable(rows?))
     }
 
-    /// The records of a deployment after one of them.
+    /// The records of a deployment after the sequence number `after`.
     pub async fn records(&self, id: &str, after: i64) -> Result<Vec<Record>, JournalError> {
         let id = id.to_owned();
         self.blocking(move |connection| {
@@ -301,8 +301,8 @@ impl SqliteJournal {
         .await
     }
 
-    /// The version that runs in a slot, as far as deployments know: the last one that was started there and neither taken back
-    /// nor stopped since.
+    /// The version in a slot, as far as the journal knows: the last one that was started there and has not been rolled back or
+    /// stopped.
     pub async fn version_in(&self, group: &str, slot: &str) -> Result<Option<String>, JournalError> {
         let (group, slot) = (group.to_owned(), slot.to_owned());
         self.blocking(move |connection| {
@@ -314,7 +314,7 @@ impl SqliteJournal {
         .await
     }
 
-    /// Remembers a command that runs now.
+    /// Records a command that has started.
     pub async fn command_started(&self, id: &str, name: &str, leader: &Leader) -> Result<(), JournalError> {
         match self.command_started_once(id, name, leader).await {
             Err(error) if self.reserve.give_up_for(&error) => {
@@ -336,7 +336,7 @@ impl SqliteJournal {
         .await
     }
 
-    /// Forgets these commands: they have ended.
+    /// Removes commands that have ended.
     pub async fn commands_ended(&self, leaders: Vec<Leader>) -> Result<(), JournalError> {
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
@@ -380,7 +380,7 @@ impl SqliteJournal {
         .await
     }
 
-    /// A flush may take as long as the disk likes: not on a thread that serves others.
+    /// Runs `work` on a blocking thread, because a flush may take long.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -453,7 +453,7 @@ fn milliseconds(time: Time) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
-/// Plain data of this program: there is nothing in it that JSON cannot hold.
+/// Serialises plain data, which cannot fail.
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -6,9 +6,9 @@
 //!                                    +--- journal -----+
 //! ```
 //!
-//! `cutover_core::deployment` decides, `cutover_engine` drives a deployment, and this crate gives it a configuration, a journal on
-//! disk and an operator. The main
-//! entry points for tests and embedding are [`serve::serve`], [`control::Control`] and [`cli::Arguments`].
+//! `cutover_core::deployment` decides, `cutover_engine` drives a deployment, and this crate adds the configuration, the journal
+//! on disk and the control API. The entry points for tests and embedding are [`serve::serve`], [`control::Control`] and
+//! [`cli::Arguments`].
 
 #![forbid(unsafe_code)]
 

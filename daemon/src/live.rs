@@ -1,4 +1,4 @@
-//! The real world: nginx, the servers behind it, and the operator's commands.
+//! The world of a running daemon: nginx, the servers behind it, and the operator's commands.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use http_body_util::Full;
 use crate::command::{Runner, end_group};
 use crate::journal::SqliteJournal;
 
-/// The edge of the configuration, and commands that the journal knows of.
+/// The configured edge, and commands that the journal records.
 #[derive(Clone, Debug)]
 pub struct Live {
     edge: Module,
@@ -25,7 +25,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// The journal is told of each command.
+    /// A world that records each command in `journal`.
     pub fn new(edge: Module, journal: SqliteJournal, runner: Runner) -> Self {
         Self { edge, journal, runner }
     }
@@ -72,7 +72,7 @@ impl Commands for Live {
     async fn run(&self, job: &Job) -> Result<(), Failed> {
         let running = self.runner.start(job)?;
         let leader = running.leader.clone();
-        // A command that a restarted daemon could not find again must not run: dropped here, it never has.
+        // A restarted daemon could not find a command without a record. Dropping `running` here keeps the command from starting.
         if let Err(error) = self.journal.command_started(&job.deployment, &job.name, &leader).await {
             return Err(Failed::early(format!("{} was not started: journal: {error}", job.name)));
         }

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let done = runtime.block_on(arguments.run()).map_err(anyhow::Error::from);
-        // A disk or a name server that hangs must not keep the process from ending.
+        // A disk or a name server that hangs must not block the exit.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         done
     });

@@ -1,12 +1,12 @@
-//! Where the metrics go. [`cutover_engine::metrics`] lists them.
+//! The metrics recorder for Prometheus. [`cutover_engine::metrics`] lists the metrics.
 
 use cutover_engine::metrics::journal_fails;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// From a probe to a soak of an hour, in seconds.
+/// Histogram buckets in seconds, from a probe to a soak of an hour.
 const BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0];
 
-/// Begins to record; once per process.
+/// Installs the recorder. Fails on a second call in a process.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?

@@ -1,4 +1,4 @@
-//! The daemon: journal, control, socket and metrics put together, until it is told to end.
+//! The daemon: connects journal, control, socket and metrics, and runs until it is stopped.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,7 +25,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-/// Why the daemon does not run. Text completes "failed to serve: ..".
+/// Why the daemon cannot run. The text completes "failed to serve: ..".
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The state folder cannot be used.
@@ -33,33 +33,33 @@ pub enum ServeError {
     State {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Another daemon has it.
+    /// Another daemon uses the state folder.
     #[error("daemon.state \"{}\" is in use by another daemon", .0.display())]
     InUse(PathBuf),
-    /// The configuration cannot be used, and no deployment is under way that could go on without it.
+    /// The configuration is invalid, and no unfinished deployment could continue without it.
     #[error("{0}")]
     Broken(String),
-    /// The journal.
+    /// The journal failed.
     #[error("journal: {0}")]
     Journal(#[from] JournalError),
-    /// The control socket.
+    /// The control socket cannot be used.
     #[error("daemon.socket \"{}\": {source}", path.display())]
     Socket {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Another daemon answers there.
+    /// Another daemon listens on the socket.
     #[error("daemon.socket \"{}\" is in use by another daemon", .0.display())]
     SocketInUse(PathBuf),
 }
 
-/// Serves until `stop` is done, with nginx as the world. Deployments under way are taken up again by the next daemon.
-/// What comes from `reloads` takes the place of the configuration.
+/// Runs the daemon until `stop` completes. Each configuration from `reloads` replaces the current one. The next daemon resumes
+/// unfinished deployments.
 pub async fn serve(
     loaded: Loaded,
     mut reloads: mpsc::Receiver<Loaded>,
@@ -80,7 +80,7 @@ pub async fn serve(
     let socket = socket::bind(&config.daemon.socket, config.daemon.socket_mode)?;
     let mine = socket::identity(&config.daemon.socket);
     if let Some(address) = config.daemon.metrics {
-        // No reason to leave a deployment in the middle.
+        // Without metrics the daemon must still resume its deployments.
         if let Err(why) = serve_metrics(address.get()).await {
             tracing::warn!(address = %address.get(), why, "daemon.metrics: no metrics are served");
         }
@@ -93,7 +93,7 @@ pub async fn serve(
     let control = Control::resume(loaded, Arc::new(world), journal, Clock::start()).await?;
     let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();
     tracing::info!(socket = %shown.display(), "serving");
-    // Not waited for at the end: followers of events would keep the daemon from ending.
+    // The end does not wait for open connections, because followers of events stay connected.
     tokio::select! {
         served = std::future::IntoFuture::into_future(axum::serve(socket, router)) => {
             served.map_err(|source| ServeError::Socket { path: shown.clone(), source })?;
@@ -102,7 +102,7 @@ pub async fn serve(
         () = reload(&control, &mut reloads) => {}
     }
     tracing::info!("stopping; the next daemon resumes unfinished deployments");
-    // Before the deployments are let go: the socket of the daemon that takes them up may be there right after.
+    // Removed before the deployments stop, because the next daemon may create its socket right after that.
     if mine.is_some() && socket::identity(&shown) == mine {
         let _ = fs::remove_file(&shown);
     }
@@ -110,7 +110,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Never ends.
+/// Applies each new configuration. Never ends.
 async fn reload<W>(control: &Control<W>, reloads: &mut mpsc::Receiver<Loaded>) {
     while let Some(loaded) = reloads.recv().await {
         let (file, groups) = (loaded.path.display().to_string(), loaded.config.group.len());
@@ -124,7 +124,7 @@ async fn reload<W>(control: &Control<W>, reloads: &mut mpsc::Receiver<Loaded>) {
     std::future::pending().await
 }
 
-/// Holds the state folder for this process, however it ends.
+/// Locks the state folder for this process. The kernel releases the lock at the end of the process.
 fn lock(folder: &Path) -> Result<File, ServeError> {
     let failed = |source| ServeError::State { path: folder.to_owned(), source };
     let path = folder.join("lock");

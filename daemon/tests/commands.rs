@@ -1,4 +1,4 @@
-//! Commands as the daemon runs them, with the real program at their gate and behind their output.
+//! Commands as the daemon runs them, with the real program as gate and relay.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cutover");
 
-/// Where commands run.
+/// A folder and a runner.
 struct Bench {
     folder: TempDir,
     commands: Runner,
@@ -46,14 +46,14 @@ impl Bench {
         self.path("shop-1/provision.log")
     }
 
-    /// What the last run wrote.
+    /// The output of the last run.
     fn output(&self) -> String {
         let log = fs::read_to_string(self.log()).unwrap();
         let begin = log.rfind("$ /bin/sh").unwrap();
         log[begin..].split_once('\n').unwrap().1.to_owned()
     }
 
-    /// Processes that copy into the log.
+    /// The relays of the log.
     fn relays(&self) -> Vec<String> {
         let log = self.log().display().to_string();
         let processes = fs::read_dir("/proc").unwrap().flatten();

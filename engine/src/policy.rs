@@ -21,7 +21,7 @@ pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// How long the old version stays up and is probed after a completed deployment. Zero stops it at once.
+    /// How long the old version stays up and is probed after a completed deployment. Zero means that there is no warm window.
     pub warm: Duration,
     /// Value of `Host` in probes and smoke tests. `None` uses the group's name.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "host")]

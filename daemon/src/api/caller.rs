@@ -1,4 +1,4 @@
-//! Who is at the other end of the socket.
+//! The user at the other end of the socket.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 
-/// The user id of the caller's process, as the kernel tells it.
+/// The user id of the caller's process, from the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     pub(super) uid: Option<u32>,

@@ -1,4 +1,4 @@
-//! The events of a deployment, from the journal: all there are, then each as it happens.
+//! The stream of a deployment's events from the journal: first the existing ones, then each new one.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,22 +22,22 @@ use cutover_engine::world::World;
 /// One line of `deploy --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentEvent {
-    /// RFC 3339, UTC.
+    /// Time as RFC 3339 in UTC.
     pub time: String,
     /// The deployment.
     pub deployment: String,
     /// Its group.
     pub group: String,
-    /// Where it is now.
+    /// Its phase.
     pub phase: String,
-    /// For people.
+    /// The message for people.
     pub message: String,
-    /// Grows; to go on after this one.
+    /// Increasing sequence number. A follower continues after it.
     pub seq: i64,
-    /// With the last one.
+    /// The outcome; only in the last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// With the last one: what `cutover deploy` exits with.
+    /// The exit code of `cutover deploy`; only in the last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
 }
@@ -103,7 +103,7 @@ impl Feed {
                 return None;
             }
             self.changes.mark_unchanged();
-            // Asked before the records are read: what is over then has all of them.
+            // Checked before the records are read, so a deployment that is over then has no later records.
             let was_over = self.is_over().await;
             let records = match self.journal.records(&self.id, self.after).await {
                 Ok(records) => records,
@@ -125,7 +125,7 @@ impl Feed {
         }
     }
 
-    /// Whether nothing more can come.
+    /// Whether the deployment is over.
     async fn is_over(&self) -> bool {
         let entry = self.journal.entry(&self.id).await.ok().flatten();
         entry.is_none_or(|entry| entry.state.phase.is_final())

@@ -1,4 +1,4 @@
-//! Calls and their answers, without a socket.
+//! Requests to the router and their answers, without a socket.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Texts in paths and queries, looked at before anything is done with them.
+//! Extractors that check the texts in paths.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use super::refused;
 use crate::control::{Refusal, Text};
 
-/// The group that a path names.
+/// The name of a group in a path.
 pub(super) struct GroupName(pub(super) String);
 
-/// The deployment that a path names.
+/// The id of a deployment in a path.
 pub(super) struct DeploymentId(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for GroupName {

@@ -1,4 +1,4 @@
-//! Whether the daemon may use the admin API as it will have to.
+//! Checks that nginx would accept changes from the daemon.
 
 use cutover_edges::module::{AdminAddress, Module};
 use cutover_engine::edge::EdgeError;
@@ -7,7 +7,7 @@ use super::Finding;
 use crate::config::{EdgeName, EdgeSection};
 use crate::control::Refusal;
 
-/// Looks at the address, at the token, and at what nginx lets the daemon do. Nothing is changed.
+/// Checks the address, the token and the permissions in nginx. Changes nothing.
 pub async fn check_door((name, section): &(EdgeName, EdgeSection), module: &Module) -> Option<Finding> {
     let shown = &section.admin;
     let why = match (shown, &section.token_file) {
@@ -18,7 +18,7 @@ pub async fn check_door((name, section): &(EdgeName, EdgeSection), module: &Modu
         }
         _ => match module.may_write().await {
             Err(EdgeError::Refused { why, .. }) => why,
-            // Reading the groups fails for the same reason, and says so.
+            // Reading the groups reports the same error.
             _ => return None,
         },
     };

@@ -1,4 +1,4 @@
-//! Whether the running daemon goes by the file that is checked.
+//! Checks that the running daemon uses the checked file.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::Finding;
 use crate::config::Digest;
 use crate::control::ConfigurationStatus;
 
-/// Compares a file with the configuration of the running daemon.
+/// Compares a file with the configuration of the running daemon. `None` if they are the same.
 pub fn check_running(path: &Path, digest: Digest, running: &ConfigurationStatus) -> Option<Finding> {
     let ConfigurationStatus { file, read, digest: its, .. } = running;
     if *its == digest.to_string() {

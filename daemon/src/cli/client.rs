@@ -1,4 +1,4 @@
-//! The way to the daemon.
+//! The client of the control API.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -13,53 +13,53 @@ use crate::api::ErrorAnswer;
 use cutover_edges::http::{self, Address, HttpError};
 use cutover_engine::peers::request;
 
-/// Limit of one call that is answered at once; a switch probes first.
+/// Time limit of a call without a command. A switch probes first.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The longest answer that is read, in bytes: a long history of long versions.
+/// Maximum length of an answer in bytes, for a long history of long versions.
 const MOST: usize = 1 << 30;
 
-/// Why the daemon did not do it.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers.
+    /// No daemon listens on the socket.
     #[error("no daemon answers at {}: {source}; is `cutover serve` running?", socket.display())]
     Down {
         /// The socket.
         socket: PathBuf,
-        /// Why.
+        /// The reason.
         source: HttpError,
     },
-    /// It may be there, and not for this user.
+    /// This user has no permission for the socket.
     #[error(
         "this user may not use the daemon's socket {}; run the command as root or as the daemon's user, or see daemon.socket_mode",
         .0.display()
     )]
     Closed(PathBuf),
-    /// It went away while it was asked.
+    /// The connection broke during the call.
     #[error("the connection to the daemon was lost before it answered: {0}; see `cutover status`")]
     Lost(HttpError),
-    /// It refused.
+    /// The daemon refused the request.
     #[error("{0}")]
     Refused(String),
-    /// It could not do it: an error of its own, as when its disk is full.
+    /// The daemon failed, for example because its disk is full.
     #[error("{0}")]
     Failed(String),
-    /// It is not the daemon, or another version of it.
+    /// The answer is not from a daemon, or from another version of it.
     #[error("the daemon's answer cannot be read: {0}")]
     Unrecognised(String),
-    /// The wait for it was too long.
+    /// The daemon did not come back in time.
     #[error("the daemon did not answer for {} s during deployment \"{deployment}\"; see `cutover history`", patience.as_secs())]
     Gone {
-        /// What was followed.
+        /// The followed deployment.
         deployment: String,
-        /// For how long.
+        /// How long the client waited.
         patience: Duration,
     },
 }
 
 impl ClientError {
-    /// Whether a daemon that is restarted may make up for it.
+    /// Whether a retry may succeed, for example after a restart of the daemon.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Down { .. } | Self::Lost(_) | Self::Failed(_))
     }
@@ -89,7 +89,7 @@ impl Client {
         self.call("POST", path, Some(body), LIMIT).await
     }
 
-    /// The same for what takes as long as a command of the operator's does, which has a limit of its own.
+    /// Like [`Client::post`] without a time limit, for a call that runs a command of the operator. The command has its own limit.
     pub(super) async fn post_and_wait<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -99,7 +99,7 @@ impl Client {
         self.call("POST", path, Some(body), Duration::MAX).await
     }
 
-    /// Opens a stream of lines.
+    /// Opens a stream of lines. It has no time limit.
     pub(super) async fn lines(&self, path: &str) -> Result<LineStream, ClientError> {
         let request = self.request("GET", path, None)?;
         let response = http::send(&self.address(), request).await.map_err(|error| self.error(error))?;
@@ -163,7 +163,7 @@ fn refused(status: u16, body: &[u8]) -> ClientError {
     if status == 500 { ClientError::Failed(message) } else { ClientError::Refused(message) }
 }
 
-/// Lines as they come.
+/// A stream of lines.
 #[derive(Debug)]
 pub(super) struct LineStream {
     body: Incoming,
@@ -171,7 +171,7 @@ pub(super) struct LineStream {
 }
 
 impl LineStream {
-    /// The next line; `None` at the end.
+    /// Waits for the next line. `None` at the end of the stream.
     pub(super) async fn next(&mut self) -> Result<Option<String>, ClientError> {
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! Following a deployment to its end, over restarts of the daemon.
+//! Follows a deployment to its end, across restarts of the daemon.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use super::client::{Client, ClientError};
 use super::terminal::plain;
 use crate::api::DeploymentEvent;
 
-/// How long the daemon may be away.
+/// How long the daemon may be unreachable.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
-/// A connection that lasts so long is one.
+/// A connection that lasts this long counts as a daemon that is back.
 const STAY: Duration = Duration::from_secs(1);
 
-/// Prints each event until one has an outcome.
+/// Prints each event until one has an outcome, and returns the outcome.
 pub(super) async fn follow(
     client: &Client,
     deployment: &str,
@@ -53,7 +53,7 @@ async fn until_broken(
     let there = Instant::now();
     loop {
         let line = lines.next().await;
-        // It is there again, even if it has nothing to say. One that hangs up at once is not.
+        // The daemon is back, even without an event. A connection that ends at once does not count.
         if there.elapsed() >= STAY || matches!(line, Ok(Some(_))) {
             *away = None;
         }

@@ -37,7 +37,7 @@ impl History {
             let line = if self.json { serde_json::json!(one).to_string() } else { switch_line(&one) };
             lines.push((one.switched, line));
         }
-        // Times are RFC 3339 in UTC: they sort as text.
+        // Times in RFC 3339 and UTC sort as text.
         lines.sort_by(|(one, _), (other, _)| other.cmp(one));
         let mut out = io::stdout().lock();
         for (_, line) in lines.iter().take(usize::try_from(self.limit).unwrap_or(usize::MAX)) {

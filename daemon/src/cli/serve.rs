@@ -23,7 +23,7 @@ enum LogFormat {
     Json,
 }
 
-/// The file, and what the command line puts in the place of one of its keys.
+/// The configuration file, and the socket from the command line.
 #[derive(Clone, Debug)]
 struct Source {
     path: PathBuf,
@@ -82,7 +82,7 @@ impl Serve {
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("CUTOVER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Only a test that has begun to log already makes these fail.
+    // This fails only if the process has installed a logger before.
     let _ = match format {
         LogFormat::Text => log.with_ansi(false).with_target(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

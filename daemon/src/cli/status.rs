@@ -77,7 +77,7 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
     Ok(())
 }
 
-/// What a slot has to do with the traffic, in one word or two.
+/// The role of a slot, in one or two words.
 fn role(slot: &SlotStatus) -> String {
     match &slot.traffic {
         Some(Traffic::Active) => "active".to_owned(),

@@ -1,11 +1,11 @@
-//! Texts of others on a terminal: what a command wrote, what a peer answered, versions of any length.
+//! Makes foreign texts safe for a terminal: output of commands, answers of peers, long versions.
 
 use std::borrow::Cow;
 
-/// Characters of a version in a line of several columns.
+/// Maximum number of characters in a column.
 const COLUMN: usize = 40;
 
-/// A text whose control characters are seen and not obeyed; lines stay lines.
+/// Escapes control characters other than newline and tab.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     let obeyed = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(obeyed) {
@@ -18,7 +18,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// The same in one line, and no longer than a column may be.
+/// Makes a text fit into a column: one line, and cut if it is too long.
 pub(super) fn column(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match text.char_indices().nth(COLUMN) {

@@ -1,4 +1,4 @@
-//! A process group that may outlive the daemon, and how to be sure that it is still the same one.
+//! Process groups that may outlive the daemon, and their identity.
 
 use std::fs;
 use std::time::Duration;
@@ -7,42 +7,43 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
-/// How long a group may take to end after SIGTERM.
+/// How long a process group may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The leader of a process group. An id alone may have passed on to another process; an id, a start time and a boot have not.
+/// The leader of a process group. The kernel reuses process ids, so the start time and the boot id identify the process too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leader {
-    /// The process id, which is the group's id too.
+    /// The process id, which is also the group's id.
     pub pid: u32,
     /// `BOOT/START`: the kernel's boot id, and field 22 of /proc/PID/stat.
     pub birth: String,
 }
 
 impl Leader {
-    /// Looks a live process up.
+    /// Looks up a process. `None` if it does not exist.
     pub fn of(pid: u32) -> Option<Self> {
         let start = stat(pid)?.start;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(Self { pid, birth: format!("{}/{start}", boot.trim()) })
     }
 
-    /// Whether this very process still runs.
+    /// Whether this process still runs.
     pub fn is_alive(&self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.runs()) && Self::of(self.pid).as_ref() == Some(self)
     }
 }
 
-/// Ends the group of a leader that still is the same process: SIGTERM, and SIGKILL for whatever is left after five seconds.
-/// A leader that has ended leaves its group alone: what a command has put into the background on purpose is the operator's.
+/// Ends a process group if its leader still runs: SIGTERM, then SIGKILL after five seconds. If the leader has ended, the group is
+/// left alone, because a successful command may leave processes in the background on purpose.
 pub async fn end_group(leader: &Leader) {
     if leader.is_alive() {
         end(leader).await;
     }
 }
 
-/// The same for a leader that was waited for just now. While its group has a member, no other process gets its id.
+/// Ends the rest of a process group whose leader has just been waited for. The kernel does not reuse the id while the group has a
+/// member.
 pub(super) async fn end_rest(leader: &Leader) {
     end(leader).await;
 }
@@ -63,7 +64,7 @@ async fn end(leader: &Leader) {
     }
 }
 
-/// Whether a process of this group still runs. One that has ended and that nobody has waited for does not count.
+/// Whether a process of this group still runs. Zombies do not count.
 fn has_members(leader: &Leader) -> bool {
     let Some(group) = i32::try_from(leader.pid).ok().and_then(Pid::from_raw) else { return false };
     if test_kill_process_group(group) == Err(Errno::SRCH) {
@@ -74,7 +75,7 @@ fn has_members(leader: &Leader) -> bool {
     leader.is_alive() || pids.filter_map(stat).any(|stat| stat.group == leader.pid && stat.runs())
 }
 
-/// What /proc/PID/stat says of a process.
+/// Fields of /proc/PID/stat.
 struct Stat {
     state: char,
     group: u32,
@@ -89,7 +90,7 @@ impl Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, parentheses too.
+    // The name in parentheses may contain parentheses.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;

@@ -1,4 +1,4 @@
-//! Between a command and the file of its output: a process that copies the first MiB and throws the rest away.
+//! The relay: a process that copies the first MiB of a command's output to a file and discards the rest.
 //!
 //! ```text
 //! command, and what it leaves behind -- pipe --> relay --> file
@@ -7,9 +7,9 @@
 //!         the last of what it wrote <-------------|
 //! ```
 //!
-//! A process of its own, so that what a command leaves in the background can go on writing when the daemon ends, and does not
-//! hold the daemon up. It is in no command's process group, and ends when the last writer has. It always reads: neither a full
-//! disk nor a long output makes a command wait.
+//! The relay is a separate process, so background processes of a command can write after the daemon has ended, and do not delay the
+//! daemon. It has its own process group and ends with the last writer. It always reads, so a full disk or a long output does not
+//! block a command.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,22 +23,22 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::fstatvfs;
 use rustix::io::{Errno, ioctl_fionread};
 
-/// What `cutover` is called with to be a relay; the file's name follows, for who looks at the list of processes.
+/// The argument that makes `cutover` a relay. The name of the file follows, for the list of processes.
 pub(super) const VERB: &str = "__copy";
-/// Bytes of one run's output that are kept in the file.
+/// Maximum length in bytes of the output of one run in the file.
 pub const MOST_OUTPUT: usize = 1 << 20;
-/// The line behind them when there were more.
+/// The last line of a file whose output was cut off.
 pub const CUT_OFF: &str = "\n[output cut off by cutover]\n";
-/// Bytes of the disk that output leaves free: twice the journal's reserve.
+/// Free bytes that output leaves on the disk: twice the journal's reserve.
 const MARGIN: u64 = 2 << 20;
-/// Bytes that are told when the command has ended.
+/// Length in bytes of the tail that the daemon gets.
 pub(super) const TAIL: usize = 4096;
-/// The byte that asks for them.
+/// The byte that requests the tail.
 pub(super) const ASK: &[u8] = b"\n";
-/// As much as a pipe holds.
+/// The capacity of a pipe.
 const CHUNK: usize = 1 << 16;
 
-/// Is the relay: standard input is the pipe, standard output leads to the daemon, standard error is the file.
+/// Runs the relay. Standard input is the pipe, standard output is the socket to the daemon, standard error is the file.
 pub(super) fn pass() -> ExitCode {
     relay().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
@@ -48,20 +48,20 @@ fn relay() -> io::Result<()> {
     let mut daemon = Some(UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?));
     let mut output = Output::new(File::from(io::stderr().as_fd().try_clone_to_owned()?));
     let mut chunk = vec![0; CHUNK];
-    // All writers may be gone before the daemon has seen the end of the command, and asks.
+    // The daemon may request the tail after the last writer has closed the pipe.
     while pipe.is_some() || daemon.is_some() {
         let asked = wait(pipe.as_ref(), daemon.as_ref())?;
         if let Some(mut daemon) = daemon.take_if(|_| asked) {
-            // One that has gone away asks for nothing.
+            // End of file means that the daemon is gone.
             if matches!(daemon.read(&mut [0]), Ok(1)) {
                 if let Some(pipe) = &mut pipe {
-                    // What the command has written is in the pipe by now; what others go on writing is not waited for.
+                    // The pipe holds everything that the command has written. Later output of others is not waited for.
                     let length = ioctl_fionread(&*pipe)?;
                     copy(&mut pipe.take(length), &mut chunk, &mut output)?;
                 }
                 let _ = daemon.write_all(output.tail());
             }
-            // Standard output is the same socket.
+            // Standard output is the same socket, so dropping `daemon` would not close it.
             let _ = daemon.shutdown(Shutdown::Both);
         } else if let Some(from) = &mut pipe {
             match read(from, &mut chunk)? {
@@ -73,7 +73,7 @@ fn relay() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until there is something to be done; whether it is for the daemon, which comes first.
+/// Waits for input. Returns whether the daemon's socket has some, which is served first.
 fn wait(pipe: Option<&File>, daemon: Option<&UnixStream>) -> io::Result<bool> {
     let daemon = daemon.map(|daemon| PollFd::new(daemon, PollFlags::IN));
     let asks = daemon.is_some();
@@ -106,18 +106,18 @@ fn read<'a>(from: &mut impl Read, chunk: &'a mut [u8]) -> io::Result<Option<&'a 
     }
 }
 
-/// Whether the disk has room for more than the journal may need: its reserve is given up to the journal, not to a command.
+/// Whether the disk has more free space than the journal may need. Space from the deleted reserve is for the journal only.
 fn leaves_room(file: &File) -> bool {
     let free = fstatvfs(file).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     free.is_ok_and(|free| free >= MARGIN)
 }
 
-/// What is done with the output.
+/// The output file and the tail.
 struct Output {
     file: File,
     /// Bytes that may still be written to the file.
     room: usize,
-    /// Nothing more goes to the file: it has all it may have, or could not be written.
+    /// Whether the file gets no more output, because it is full or cannot be written.
     is_over: bool,
     tail: VecDeque<u8>,
 }

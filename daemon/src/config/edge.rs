@@ -1,4 +1,4 @@
-//! `[edge.NAME]`: what moves the traffic.
+//! The section `[edge.NAME]`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,16 +10,16 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeSection {
-    /// Where the module's admin API listens: `unix:/PATH`, or `http://ADDRESS:PORT` on loopback.
+    /// Address of the module's admin API: `unix:/PATH`, or `http://ADDRESS:PORT` on loopback.
     #[serde(deserialize_with = "admin")]
     pub admin: AdminAddress,
-    /// The file with the token that the module asks for over TCP.
+    /// The file with the token, which the module requires over TCP.
     #[serde(default, deserialize_with = "absolute")]
     pub token_file: Option<PathBuf>,
 }
 
 impl EdgeSection {
-    /// The client of this edge.
+    /// A client for this edge.
     pub fn module(&self, name: &str) -> Module {
         Module::new(name, &self.admin, self.token_file.as_deref())
     }
@@ -42,7 +42,7 @@ fn admin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AdminAddress, D::
     }
 }
 
-/// A path that does not depend on where the daemon was started.
+/// Deserializes an absolute path, which does not depend on the working directory of the daemon.
 fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     if path.is_absolute() {

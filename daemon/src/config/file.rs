@@ -1,4 +1,4 @@
-//! The configuration file as it was read: what it says, and how to tell whether the file has changed since.
+//! A configuration as read from its file, with a digest to detect changes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Config, ConfigError};
 
-/// A configuration, and the file that it came from.
+/// A configuration and its file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it says.
+    /// The configuration.
     pub config: Config,
-    /// Where it was read.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its text.
+    /// The digest of its text.
     pub digest: Digest,
-    /// Why nothing new is begun with it: the file is broken, and only deployments under way go on.
+    /// Why the file is invalid. With an invalid file, only unfinished deployments continue.
     pub broken: Option<String>,
 }
 
-/// Tells two texts apart.
+/// A hash of a text, to compare two texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(u128);
 
@@ -38,15 +38,15 @@ impl fmt::Display for Digest {
 }
 
 impl Loaded {
-    /// Reads a file. It is good as a whole, or refused.
+    /// Reads a file. Fails if any part of it is invalid.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
         let config = Config::parse(&text).map_err(|source| ConfigError::parse(path, source))?;
         Ok(Self { config, path: path.to_owned(), digest: Digest::of(&text), broken: None })
     }
 
-    /// Reads a file for a daemon that starts. If only its groups are broken, deployments under way can go on: they have kept their
-    /// policies.
+    /// Reads a file for a daemon that starts. If only the groups are invalid, it returns a configuration without groups,
+    /// because unfinished deployments have their own policies.
     pub fn read_for_start(path: &Path) -> Result<Self, ConfigError> {
         let error = match Self::read(path) {
             Err(error @ ConfigError::Parse { .. }) => error,
@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
-/// The lines of `[daemon]` and `[edge.NAME]`. A section begins with its header's line and ends before the next header.
+/// The lines of the sections `[daemon]` and `[edge.NAME]`. A section ends before the next header.
 fn without_groups(text: &str) -> String {
     let mut is_kept = false;
     let kept = text.lines().filter(|line| {

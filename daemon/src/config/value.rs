@@ -1,4 +1,4 @@
-//! Values of the daemon's own configuration. Each is checked while it is read, and its error quotes it.
+//! Types of the values of the daemon's configuration. Each checks its value while it is parsed, and its error quotes the value.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for EdgeName {
     }
 }
 
-/// An address that only this host can reach.
+/// A loopback address with a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loopback(SocketAddr);
 

@@ -1,7 +1,7 @@
-//! A switch by hand.
+//! Switches by hand.
 //!
-//! The route moves first. Only then does the warm window of the deployment before it end: a switch that the edge does not carry out
-//! costs no way back. If the reply stays lost, a fence follows, so that "nothing has moved" stays true.
+//! The route moves first, and then the warm window of the last deployment ends, so a failed switch keeps the way back. If the
+//! reply of the edge is lost, a fence follows, so a switch that is reported as failed cannot take effect later.
 
 use std::time::Duration;
 
@@ -17,27 +17,27 @@ use tokio::sync::MutexGuard;
 use super::{Control, Refusal, Running, SETTLING, live};
 use crate::journal::Switch;
 
-/// Tries of a switch until it is given up.
+/// Maximum number of tries of a switch.
 const MOST_TRIES: u32 = 4;
-/// An operator waits: an edge that does not answer is not asked for long.
+/// How long an edge that does not answer is retried. It is short because an operator waits.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A warm window that ends before a switch does would stop the very slot that gets the traffic.
+/// A warm window with less time left ends before the switch, because its end would stop the slot that gets the traffic.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// Where an operator wants the traffic.
+/// A request for a switch by hand.
 #[derive(Clone, Debug)]
 pub struct ManualSwitch {
     /// The slot.
     pub to: String,
-    /// Why, for the log.
+    /// The reason, for the log and the history.
     pub reason: String,
-    /// Although it is not healthy.
+    /// Whether to switch even if the slot is not healthy.
     pub force: bool,
-    /// Who asks.
+    /// Who requests it.
     pub asked_by: String,
 }
 
-/// The slot was good enough when the switch was asked for. It must be so still. Without a policy nothing is asked of it.
+/// Checks before each try that the slot is still healthy. Without a policy there is no check.
 struct StillFit<'a, W> {
     control: &'a Control<W>,
     slot: &'a str,
@@ -54,7 +54,7 @@ impl<W: World> Fit for StillFit<'_, W> {
 }
 
 impl<W: World> Control<W> {
-    /// Moves the traffic of a group by hand. The answer is the group after it, when nginx has the switch on disk.
+    /// Moves the traffic of a group by hand. Returns the group after the switch, when the switch is on disk.
     pub async fn switch(&self, group: &str, wanted: ManualSwitch) -> Result<Seen, Refusal> {
         let policy = self.policy_or_last(group).await?;
         self.writable().await?;
@@ -70,7 +70,7 @@ impl<W: World> Control<W> {
         let reason = reason_with(&wanted.reason, &format!(" (by {})", wanted.asked_by));
         let shift = Shift { to: wanted.to.clone(), reason, fence: false };
         if look.route().is_all_on(&wanted.to) {
-            // Moves nothing, and is answered when the route is on disk.
+            // This moves nothing. The edge answers when the route is on disk.
             let fit = StillFit { control: self, slot: &wanted.to, policy: None };
             return self.shift(&look, &shift, &fit).await;
         }
@@ -109,7 +109,7 @@ impl<W: World> Control<W> {
                 tracing::warn!(group, %error, "failed to record the switch");
             }
             if let Some(running) = live(&current).await {
-                // It sees for itself that the route has moved, should it not get to hear this.
+                // If the driver does not answer in time, it notices by itself that the route has moved.
                 let _ = tokio::time::timeout(SETTLING, running.ask(Event::Supersede)).await;
             }
             self.stand_by_for(group, &current).await;
@@ -117,7 +117,7 @@ impl<W: World> Control<W> {
         shifted
     }
 
-    /// Whether a warm window may end while a switch is under way.
+    /// Whether the warm window may end during the switch.
     async fn is_ending(&self, current: &MutexGuard<'_, Option<Running>>) -> bool {
         match live(current).await {
             Some(running) => match running.phase().await {
@@ -128,7 +128,7 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Moves the route until the edge has confirmed it, or until it is certain that the switch will never be carried out.
+    /// Moves the route. Returns when the edge has confirmed the switch, or when it is certain that it will never take effect.
     async fn shift(&self, seen: &Look, shift: &Shift, fit: &StillFit<'_, W>) -> Result<Seen, Refusal> {
         let group = &seen.group.name;
         let request =
@@ -140,7 +140,7 @@ impl<W: World> Control<W> {
             Shifted::Elsewhere(now) => Err(Refusal::NotSwitched(now.moved().text)),
             Shifted::NotDurable(why) => Err(Refusal::NotOnDisk { slot, group, why }),
             Shifted::Uncertain(why) => match self.fence(&group, &shift.reason).await {
-                // The reply was lost, the switch was not.
+                // The switch took effect; only its reply was lost.
                 Some(now) if now.route().is_all_on(&slot) => Ok(now.group),
                 Some(now) => Err(Refusal::NotSwitched(format!(
                     "{why}; nothing has moved, and \"{}\" keeps the traffic",
@@ -151,8 +151,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Keeps the traffic where it is, under a new revision: a switch that is still under way cannot be carried out after
-    /// that. `None`: the edge has not confirmed it.
+    /// Gives the route a new revision without moving traffic, so a switch that is still in transit cannot take effect. `None`
+    /// if the edge has not confirmed it.
     async fn fence(&self, group: &str, reason: &str) -> Option<Look> {
         let now = self.world.look(group).await.ok()?;
         let to = now.route().active.clone();

@@ -1,4 +1,4 @@
-//! Why something an operator asked for is not done.
+//! The refusals of operators' requests.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use cutover_engine::edge::EdgeError;
 use super::BadText;
 use crate::journal::JournalError;
 
-/// A refusal: nothing has changed, unless it says so. Each says what to do instead, where there is something.
+/// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The configuration is broken, and nothing new is begun with it.
+    /// The configuration is invalid, so no deployment can begin.
     #[error(
         "{}: no deployment can begin until it is fixed and reloaded, as by systemctl reload cutover; {why}",
         file.display()
@@ -20,60 +20,60 @@ pub enum Refusal {
     BrokenConfiguration {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// Not in the configuration.
+    /// The group is not in the configuration.
     #[error("no group \"{group}\" in the configuration; it has: {}", known.join(", "))]
     UnknownGroup {
         /// The name.
         group: String,
-        /// Names there are.
+        /// The existing names.
         known: Vec<String>,
     },
-    /// Not in nginx.
+    /// The group has no such slot.
     #[error("group \"{group}\" has no slot \"{slot}\"; it has: {}", known.join(", "))]
     UnknownSlot {
         /// The name.
         slot: String,
         /// The group.
         group: String,
-        /// Names there are.
+        /// The existing names.
         known: Vec<String>,
     },
-    /// In the configuration of the daemon, not on the edge.
+    /// The group is in the configuration, but not on the edge.
     #[error("edge \"{edge}\" has no group \"{group}\"; it has: {}", known.join(", "))]
     NotOnEdge {
         /// The edge.
         edge: String,
         /// The name.
         group: String,
-        /// Names there are.
+        /// The existing names.
         known: Vec<String>,
     },
-    /// A deployment into a slot that users' requests go to, or may at any moment.
+    /// The slot of a deployment receives requests of users, or may at any moment.
     #[error("slot \"{slot}\" of group \"{group}\" {traffic}, so nothing is deployed to it; {helps}")]
     HasTraffic {
         /// The slot.
         slot: String,
         /// The group.
         group: String,
-        /// Why it has.
+        /// Why it has traffic.
         traffic: Traffic,
-        /// What to type.
+        /// The command that helps.
         helps: String,
     },
-    /// A deployment into a slot whose servers have users of another group.
+    /// The slot shares servers with a slot that has traffic.
     #[error("slot \"{slot}\" {shared}: a command that starts or stops one affects both; {}", apart(helps.as_deref()))]
     Shared {
         /// The slot.
         slot: String,
-        /// What it shares with whom.
+        /// The other slot and the shared part.
         shared: Box<Shared>,
-        /// What to type.
+        /// The command that helps.
         helps: Option<String>,
     },
-    /// A deployment into a slot whose servers another deployment works on.
+    /// The slot shares servers with a slot of another running deployment.
     #[error(
         "slot \"{slot}\" shares servers with group \"{group}\", whose deployment \"{id}\" has not ended: wait until it ends"
     )]
@@ -85,7 +85,7 @@ pub enum Refusal {
         /// Its deployment.
         id: String,
     },
-    /// A deployment into the slot that has the traffic.
+    /// The slot of a deployment is active.
     #[error(
         "slot \"{slot}\" of group \"{group}\" has the traffic: deploy to another slot{}",
         to_standby(group, standby.as_deref())
@@ -95,91 +95,91 @@ pub enum Refusal {
         slot: String,
         /// The group.
         group: String,
-        /// The slot that stands by.
+        /// The standby.
         standby: Option<String>,
     },
-    /// A group with one slot.
+    /// The group has only one slot.
     #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
     NoStandby(String),
-    /// A deployment that needs what the edge cannot do.
+    /// The edge lacks an ability that the deployment needs.
     #[error("edge \"{edge}\" {missing}, so this deployment is not possible")]
     Unable {
         /// The edge.
         edge: String,
-        /// What it does not do.
+        /// The missing ability.
         missing: &'static str,
     },
-    /// A deployment is under way.
+    /// A deployment of the group is running.
     #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or_abort(phase))]
     Busy {
-        /// Which.
+        /// The deployment.
         id: String,
         /// Its phase.
         phase: String,
     },
-    /// Core does not allow it in this phase.
+    /// The request is not possible in this phase.
     #[error("deployment \"{id}\" is {phase}: {why}")]
     Unfit {
-        /// Which.
+        /// The deployment.
         id: String,
         /// Its phase.
         phase: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// An abort without a deployment.
+    /// There is no deployment to abort.
     #[error("group \"{0}\" has no deployment under way: there is nothing to abort")]
     NothingToAbort(String),
-    /// An abort after the end.
+    /// The deployment to abort is already completed.
     #[error(
         "deployment \"{id}\" is completed; to go back to the version before it: cutover rollback {}",
         quoted(group)
     )]
     AlreadyCompleted {
-        /// Which.
+        /// The deployment.
         id: String,
         /// Its group.
         group: String,
     },
-    /// A rollback before the switch.
+    /// The deployment to roll back has not switched yet.
     #[error("deployment \"{id}\" has not moved traffic yet; to end it: cutover abort {}", quoted(group))]
     NotSwitchedYet {
-        /// Which.
+        /// The deployment.
         id: String,
         /// Its group.
         group: String,
     },
-    /// A rollback with nothing warm.
+    /// There is no warm version to roll back to.
     #[error("group \"{group}\" has no warm version to go back to; {}", instead(group, previous.as_deref(), up.as_deref()))]
     NoWayBack {
         /// The group.
         group: String,
-        /// What was there before.
+        /// The version before the live one, if known.
         previous: Option<String>,
-        /// A slot without traffic that is healthy all the same.
+        /// Another slot that is healthy.
         up: Option<String>,
     },
-    /// The target of a switch.
+    /// The target of a switch is not healthy.
     #[error("slot \"{slot}\" is not healthy, so no traffic is moved there: {why}")]
     Sick {
         /// The slot.
         slot: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// Traffic would have to go back to a slot that is worse.
+    /// The old slot is not healthy enough to go back to.
     #[error(
         "slot \"{slot}\" is not healthy, so no traffic goes back there, and the deployment stays {phase}: {why}"
     )]
     NoBetter {
         /// The slot.
         slot: String,
-        /// Where the deployment is.
+        /// The phase of the deployment.
         phase: &'static str,
-        /// What is wrong with the slot.
+        /// The reason.
         why: String,
     },
-    /// Known before anything is begun.
+    /// The daemon has no token for changes over TCP.
     #[error(
         "edge.{edge}.admin \"{admin}\": over TCP a deployment or a switch needs a token: set \
          edge.{edge}.token_file to the file that \"cutover_api token_file=\" names in nginx, or use \"unix:/PATH\""
@@ -190,17 +190,17 @@ pub enum Refusal {
         /// Its address.
         admin: String,
     },
-    /// A command again, of a deployment that has left nothing to do for it.
+    /// The deployment has left nothing for the command to do.
     #[error("{} has nothing to {which}", whose(group, wanted.as_deref()))]
     NothingToRun {
         /// The group.
         group: String,
-        /// Which command.
+        /// The command.
         which: &'static str,
-        /// The deployment, if it was named.
+        /// The deployment that the operator named.
         wanted: Option<String>,
     },
-    /// A revert, where an earlier deployment left its migration and another one came after it.
+    /// The migration to revert is from an earlier deployment, and a later one may need it.
     #[error(
         "deployment \"{id}\" left its migration in the database, but \"{later}\" came after it and may need it; if nothing \
          needs it any more: cutover run {} {which} --deployment {id}",
@@ -209,52 +209,52 @@ pub enum Refusal {
     LeftEarlier {
         /// The group.
         group: String,
-        /// Which command.
+        /// The command.
         which: &'static str,
         /// The earlier deployment.
         id: String,
-        /// The one that came after it.
+        /// The later deployment.
         later: String,
     },
-    /// A command again, on a slot that a later deployment has used.
+    /// A later deployment has used the slots since.
     #[error(
         "deployment \"{later}\" has used the slots of group \"{group}\" since \"{id}\": {which} would stop another version"
     )]
     UsedSince {
         /// The group.
         group: String,
-        /// Which command.
+        /// The command.
         which: &'static str,
-        /// The deployment that was named.
+        /// The deployment that the operator named.
         id: String,
-        /// The later one.
+        /// The later deployment.
         later: String,
     },
-    /// A command again, while one is run again.
+    /// A command of the group is already running again.
     #[error("{which} of group \"{group}\" is running again: wait until it ends")]
     Rerunning {
         /// The group.
         group: String,
-        /// Which command.
+        /// The command.
         which: &'static str,
     },
-    /// A command again, on a slot that has traffic.
+    /// The slot of the command has traffic.
     #[error("slot \"{slot}\" {traffic}, so {which} is not run")]
     InUse {
         /// The slot.
         slot: String,
-        /// Which command.
+        /// The command.
         which: &'static str,
         /// Why it has traffic.
         traffic: Traffic,
     },
-    /// A command again, that did not succeed.
+    /// The command failed.
     #[error("{0}")]
     CommandFailed(String),
-    /// The edge did not.
+    /// The edge did not make the switch.
     #[error("not switched: {0}")]
     NotSwitched(String),
-    /// It has switched, as far as one can see; the disk is behind.
+    /// The edge made the switch, but it is not on disk.
     #[error(
         "switched: slot \"{slot}\" of group \"{group}\" has the traffic, but the switch is not flushed to disk, so a \
          power loss would undo it: {why}; to flush it: cutover switch {} --to {}",
@@ -266,15 +266,15 @@ pub enum Refusal {
         slot: String,
         /// The group.
         group: String,
-        /// What the edge says.
+        /// The edge's message.
         why: String,
     },
-    /// The edge has stopped answering in the middle of it.
+    /// The edge stopped answering during the switch.
     #[error("the traffic may or may not have moved: {why}; see: cutover status {}", quoted(group))]
     SwitchUnknown {
         /// The group.
         group: String,
-        /// What was tried last.
+        /// The last error.
         why: String,
     },
     /// The edge cannot be read.
@@ -283,13 +283,13 @@ pub enum Refusal {
     /// The journal failed.
     #[error("journal: {0}")]
     Journal(JournalError),
-    /// Not a deployment.
+    /// The journal has no such deployment.
     #[error("no deployment \"{0}\" in the journal")]
     UnknownDeployment(String),
-    /// A text that nothing could be done with.
+    /// A text in the request is invalid.
     #[error(transparent)]
     BadText(#[from] BadText),
-    /// The daemon gave up on the request.
+    /// The daemon could not finish the request.
     #[error("the request was not finished: {0}")]
     Interrupted(String),
 }
@@ -319,7 +319,7 @@ fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
     }
 }
 
-/// What is being undone, or is live already, cannot be aborted.
+/// The hint to abort, for phases that can be aborted.
 fn or_abort(phase: &str) -> &'static str {
     if ["rolling_back", "tearing_down", "decommissioning"].contains(&phase) { "" } else { ", or abort it" }
 }
@@ -355,7 +355,7 @@ impl Refusal {
         }
     }
 
-    /// The HTTP status that goes with it.
+    /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
@@ -386,7 +386,7 @@ impl Refusal {
         }
     }
 
-    /// A word for programs.
+    /// The code word for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::BrokenConfiguration { .. } => "broken_configuration",

@@ -1,4 +1,4 @@
-//! The configuration, read anew while the daemon runs: as a whole or not at all.
+//! Reloads the configuration, completely or not at all.
 
 use std::path::PathBuf;
 
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 use super::Control;
 use crate::config::{Config, Loaded};
 
-/// Why a new configuration is refused. The old one stays.
+/// A new configuration is refused because a fixed section has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{section} has changed, so the daemon must be restarted")]
 pub struct NeedsRestart {
     section: String,
 }
 
-/// The configuration that counts, as the control API shows it.
+/// The current configuration, as the control API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationStatus {
     /// The file.
     pub file: PathBuf,
-    /// When it was read.
+    /// When the daemon read it.
     pub read: String,
-    /// Of its text: another text has another one.
+    /// A hash of its text.
     pub digest: String,
-    /// Why nothing new is begun with it; absent: it is good.
+    /// Why it is invalid. `None` if it is valid.
     pub broken: Option<String>,
 }
 
 impl<W> Control<W> {
-    /// Puts a new configuration in place of the old one. Deployments under way keep the policies that they began with.
+    /// Replaces the configuration. Running deployments keep their policies. Fails if `[daemon]` or `[edge.NAME]` has changed.
     pub fn reload(&self, new: Loaded) -> Result<(), NeedsRestart> {
         let old = self.loaded.load();
         if let Some(section) = fixed(&old.0.config, &new.config) {
@@ -39,7 +39,7 @@ impl<W> Control<W> {
         Ok(())
     }
 
-    /// The configuration that counts.
+    /// The current configuration.
     pub fn configuration(&self) -> ConfigurationStatus {
         let loaded = self.loaded.load();
         let (Loaded { path, digest, broken, .. }, read) = &**loaded;
@@ -52,7 +52,7 @@ impl<W> Control<W> {
     }
 }
 
-/// The first section that differs and that the daemon has read once and for all: its sockets, its journal, its edge.
+/// The first changed section that the daemon reads only at its start.
 fn fixed(old: &Config, new: &Config) -> Option<String> {
     if old.daemon != new.daemon {
         return Some("[daemon]".to_owned());

@@ -1,6 +1,6 @@
-//! A command of a deployment that is over, run once more: what could not be done then, or what an operator decides now.
+//! Runs a command of a deployment again after the deployment is over.
 //!
-//! It holds up no switch by hand, unless that leads to the very slot; a deployment waits for its end.
+//! Meanwhile no deployment of the group can begin, and no switch by hand to the command's slot.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::journal::Entry;
 
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Which command.
+/// The command to run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Rerun {
@@ -29,15 +29,15 @@ pub enum Rerun {
     Decommission,
 }
 
-/// What a deployment has left undone.
+/// A command that a deployment has left undone.
 struct Left {
     entry: Entry,
     job: Job,
-    /// The slot that the command acts on. `None`: it holds another version by now, and the command is about the database alone.
+    /// The slot of the command. `None` if the slot now holds another version, so the command concerns only the database.
     slot: Option<String>,
 }
 
-/// A command that is being run again.
+/// A command that is running again.
 #[derive(Debug)]
 pub(super) struct Rerunning {
     pub(super) deployment: String,
@@ -47,7 +47,7 @@ pub(super) struct Rerunning {
 }
 
 impl Rerun {
-    /// As it is typed.
+    /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revert => "revert",
@@ -56,7 +56,7 @@ impl Rerun {
         }
     }
 
-    /// The command, and the slot that it is done to; `None`: this deployment has left nothing of the kind.
+    /// The command and its slot. `None` if the deployment has left nothing for it.
     fn of(self, entry: &Entry) -> Option<(Job, String)> {
         let Entry { deployment, state, .. } = entry;
         let jobs = driver::jobs(deployment);
@@ -72,8 +72,8 @@ impl Rerun {
 }
 
 impl<W: World> Control<W> {
-    /// Runs a command of the group's last deployment, which must be over. If those after it have moved no traffic, or if
-    /// it is named, it may be an earlier one. Returns the deployment's id.
+    /// Runs a command of the group's last deployment again and waits for its end. The deployment must be over. It may be an earlier
+    /// deployment if the later ones have moved no traffic, or if `deployment` names it. Returns the deployment's id.
     pub async fn run(
         &self,
         group: &str,
@@ -113,7 +113,7 @@ impl<W: World> Control<W> {
         done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{} was ended", which.as_str()))))
     }
 
-    /// A refusal while a command of the group is run again.
+    /// Fails if a command of the group is running again.
     pub(super) fn nothing_reruns(&self, group: &str) -> Result<(), Refusal> {
         match self.reruns().get(group) {
             Some(running) => {
@@ -123,13 +123,13 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// The same, if it is done to this slot.
+    /// Fails if a command on this slot is running again.
     pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
         let is_there = self.reruns().get(group).is_some_and(|running| running.slot.as_deref() == Some(slot));
         if is_there { self.nothing_reruns(group) } else { Ok(()) }
     }
 
-    /// Ends all commands that are run again; one that changes a database may end by itself until then.
+    /// Ends all commands that are running again. Waits until `patience` for those that change a database.
     pub(super) async fn end_reruns(&self, patience: Instant) {
         let reverts = || self.reruns().values().any(|running| running.which == Rerun::Revert);
         while reverts() && Instant::now() < patience {
@@ -144,8 +144,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// What is left to do of the last deployment, or of an earlier one if those after it have moved no traffic. A revert
-    /// of an older one takes the operator's word, `wanted`: a later version may need its migration.
+    /// Finds the command in the last deployment, or in an earlier one if the later ones have moved no traffic. An older revert
+    /// needs the operator's explicit choice in `wanted`, because a later version may need the migration.
     async fn left_undone(&self, group: &str, which: Rerun, wanted: Option<&str>) -> Result<Left, Refusal> {
         let mut later = None;
         for entry in self.journal.history(Some(group), LOOK_BACK).await? {
@@ -189,7 +189,7 @@ impl<W: World> Control<W> {
         tracing::info!(deployment = id, group = deployment.plan.group, phase, "{message}");
         let now = self.clock.now();
         match (which, &done) {
-            // It is not offered again.
+            // Recorded, so the revert is not offered again.
             (Rerun::Revert, Ok(())) => {
                 let state = State { migrated: false, ..entry.state.clone() };
                 self.journal.append(id, now, &state, &message).await?;
@@ -205,7 +205,7 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Nothing that has traffic is touched; what a slot holds still may be cut off, but the database is not changed under it.
+    /// Fails if the slot has traffic. Unfinished requests prevent only a revert; other commands may cut them off.
     async fn may_touch(&self, group: &str, slot: &str, which: Rerun) -> Result<(), Refusal> {
         let groups = self.world.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {

@@ -1,4 +1,4 @@
-//! How groups and deployments stand, as the control API shows them.
+//! The status of groups and deployments, as the control API shows it.
 
 use std::collections::BTreeSet;
 
@@ -11,43 +11,43 @@ use serde::{Deserialize, Serialize};
 use super::{Control, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
-/// A group.
+/// The status of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// Its name.
     pub group: String,
-    /// The slot that has the traffic; absent when nginx does not say.
+    /// The active slot. `None` if nginx cannot be read.
     pub active: Option<String>,
     /// The route's generation.
     pub generation: Option<u32>,
     /// Its slots.
     pub slots: Vec<SlotStatus>,
-    /// Why nginx does not say more.
+    /// Why nginx cannot be read.
     pub edge_error: Option<String>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
 }
 
-/// A slot.
+/// The status of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotStatus {
     /// Its name.
     pub name: String,
-    /// Whether it has the traffic.
+    /// Whether it is active.
     pub active: bool,
-    /// Why users' requests go there, may at any moment, or have not ended; absent: nobody is hurt by what is done to it.
+    /// Why it has traffic. `None` if it has none.
     pub traffic: Option<Traffic>,
-    /// Whether it would take over: `cutover_slot standby` leads there.
+    /// Whether it is the standby.
     pub standby: bool,
-    /// The version that was last deployed there with success.
+    /// The version in the slot, as far as the journal knows.
     pub version: Option<String>,
     /// Its servers.
     pub peers: Vec<Peer>,
-    /// Requests it holds.
+    /// Number of unfinished requests.
     pub in_flight: u64,
 }
 
-/// A deployment.
+/// The status of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentStatus {
     /// Its id.
@@ -58,21 +58,21 @@ pub struct DeploymentStatus {
     pub version: String,
     /// The version before it.
     pub previous_version: String,
-    /// From this slot.
+    /// The slot that had the traffic.
     pub from: String,
-    /// To this slot.
+    /// The slot that got it.
     pub to: String,
-    /// Where it is.
+    /// Its phase.
     pub phase: String,
-    /// How it ended; absent while it runs.
+    /// Its outcome. `None` while it runs.
     pub outcome: Option<Outcome>,
-    /// The last thing it said.
+    /// Its last message.
     pub message: String,
-    /// Who asked for it.
+    /// Who requested it.
     pub asked_by: String,
     /// When it began.
     pub started: String,
-    /// When it last said something.
+    /// When its last message was written.
     pub updated: String,
 }
 
@@ -81,15 +81,15 @@ pub struct DeploymentStatus {
 pub struct SwitchStatus {
     /// The group.
     pub group: String,
-    /// When.
+    /// When it was made.
     pub switched: String,
-    /// From this slot.
+    /// The slot that had the traffic.
     pub from: String,
-    /// To this slot.
+    /// The slot that got it.
     pub to: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who asked for it.
+    /// Who requested it.
     pub asked_by: String,
 }
 
@@ -120,7 +120,7 @@ impl From<Entry> for DeploymentStatus {
 }
 
 impl<W: World> Control<W> {
-    /// All groups of the configuration, and those with a deployment under way.
+    /// The status of all groups in the configuration, and of other groups with an unfinished deployment.
     pub async fn status(&self) -> Result<Vec<GroupStatus>, Refusal> {
         let seen = self.world.groups().await.map_err(|error| error.to_string());
         let mut all = Vec::new();
@@ -138,7 +138,7 @@ impl<W: World> Control<W> {
         Ok(all)
     }
 
-    /// One group.
+    /// The status of one group.
     pub async fn group_status(&self, group: &str) -> Result<GroupStatus, Refusal> {
         self.policy_or_last(group).await?;
         let seen = self.world.look(group).await.map(|look| look.group).map_err(|error| error.to_string());
@@ -166,7 +166,7 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Deployments, the last first.
+    /// Deployments of one group or of all, the newest first.
     pub async fn history(&self, group: Option<&str>, limit: u32) -> Result<Vec<DeploymentStatus>, Refusal> {
         if let Some(group) = group {
             self.policy_or_last(group).await?;
@@ -174,7 +174,7 @@ impl<W: World> Control<W> {
         Ok(self.journal.history(group, limit).await?.into_iter().map(DeploymentStatus::from).collect())
     }
 
-    /// Switches by hand, the last first.
+    /// Switches by hand of one group or of all, the newest first.
     pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<SwitchStatus>, Refusal> {
         if let Some(group) = group {
             self.policy_or_last(group).await?;
@@ -182,21 +182,21 @@ impl<W: World> Control<W> {
         Ok(self.journal.switches(group, limit).await?.into_iter().map(SwitchStatus::from).collect())
     }
 
-    /// One deployment.
+    /// The status of one deployment.
     pub async fn deployment(&self, id: &str) -> Result<DeploymentStatus, Refusal> {
         let entry = self.journal.entry(id).await?;
         entry.map(DeploymentStatus::from).ok_or_else(|| Refusal::UnknownDeployment(id.to_owned()))
     }
 
-    /// Number of the last event of the group's last deployment.
+    /// Sequence number of the last event of the group's last deployment; 0 if there is none.
     pub async fn last_event(&self, group: &str) -> Result<i64, Refusal> {
         let Some(last) = self.journal.history(Some(group), 1).await?.pop() else { return Ok(0) };
         let records = self.journal.records(&last.deployment.id, 0).await?;
         Ok(records.last().map_or(0, |record| record.seq))
     }
 
-    /// Where to follow a deployment from that is being undone: it may have completed just before it was asked to, and that is not
-    /// the end that is waited for.
+    /// The sequence number after which to follow a deployment that is being undone. It skips a completion just before the request,
+    /// because that is not the outcome that the operator waits for.
     pub async fn past_completion(&self, id: &str, after: i64) -> Result<i64, Refusal> {
         let records = self.journal.records(id, after).await?;
         let completed = records.iter().rfind(|record| record.outcome == Some(Outcome::Completed));

@@ -1,4 +1,4 @@
-//! How a deployment ends the warm window of the one before it.
+//! Ends the warm window of the last deployment when another deployment or switch begins.
 
 use cutover_core::deployment::{Event, State};
 use cutover_engine::journal::Deployment;
@@ -9,7 +9,7 @@ use super::{Control, Refusal, Running, live};
 use crate::journal::{JournalError, Superseded};
 
 impl<W: World> Control<W> {
-    /// Ends the warm window of the deployment before, if there is one.
+    /// Ends the warm window of the last deployment, if there is one.
     pub(super) async fn supersede(
         &self,
         current: &mut MutexGuard<'_, Option<Running>>,
@@ -23,7 +23,7 @@ impl<W: World> Control<W> {
         Ok(())
     }
 
-    /// Begins a deployment and ends the warm window of the one before, both or neither.
+    /// Begins a deployment and ends the warm window of the last one. Both are written, or neither.
     pub(super) async fn take_over(
         &self,
         current: &mut MutexGuard<'_, Option<Running>>,
@@ -45,7 +45,7 @@ impl<W: World> Control<W> {
                 return Err(error.into());
             }
         };
-        // It only watches: nothing is cut short. Should it have gone on meanwhile, the journal does not take the new one.
+        // A warm driver only watches, so it can be stopped at any time. If its state has changed meanwhile, the journal refuses.
         running.task.abort();
         let _ = running.task.await;
         let begun = match Superseded::of(&before, self.clock.now()) {

@@ -1,4 +1,4 @@
-//! The slot that a deployment goes to.
+//! Chooses the slot that a deployment goes to.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use tokio::sync::MutexGuard;
 use super::{Control, LOOK_BACK, Refusal, Running, live};
 use crate::journal::JournalError;
 
-/// From where to where, and at what price.
+/// The slots of a deployment and what it gives up.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) from: String,
     pub(super) to: String,
-    /// Counters of the old slot.
+    /// Counters of the old slot at the start.
     pub(super) served: Counters,
-    /// What the deployment gives up, a clause each.
+    /// What the deployment gives up, one clause each.
     pub(super) gives_up: Vec<String>,
 }
 
 impl<W: World> Control<W> {
-    /// Chooses a slot without traffic, or refuses with what would help.
+    /// Chooses a slot without traffic. A refusal recommends a command where one helps.
     pub(super) async fn target(
         &self,
         group: &str,
@@ -59,8 +59,8 @@ impl<W: World> Control<W> {
         Ok(Chosen { from, gives_up, to: target.slot, served })
     }
 
-    /// A refusal while a deployment of another group works on servers of the target: it will start or stop them, or give them its
-    /// traffic.
+    /// Fails if a running deployment of another group uses servers of the target, because it will start or stop them or give
+    /// them traffic.
     async fn nobody_works_on(&self, seen: &Seen, target: &str, groups: &[Seen]) -> Result<(), Refusal> {
         for entry in self.journal.open_deployments().await? {
             let plan = &entry.deployment.plan;
@@ -76,7 +76,7 @@ impl<W: World> Control<W> {
         Ok(())
     }
 
-    /// The slot of the next deployment, as far as is known now.
+    /// The slot that the next deployment would go to.
     async fn choose(
         &self,
         seen: &Seen,
@@ -97,8 +97,8 @@ impl<W: World> Control<W> {
         Ok(Target::choose(seen, wanted, &known))
     }
 
-    /// Lets previews of the standby reach the slot of the next deployment. If that cannot be, nothing is lost. Whoever
-    /// has the current now will do so in the end.
+    /// Directs previews of the standby to the slot of the next deployment. A failure is only logged. Does nothing while the
+    /// group is locked, because the holder's work ends with another call.
     pub(super) async fn stand_by(&self, group: &str) {
         let current = self.current(group);
         if let Ok(current) = current.try_lock() {
@@ -106,7 +106,7 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// The same for whoever has the current.
+    /// Like [`Control::stand_by`], for the holder of the group's lock.
     pub(super) async fn stand_by_for(&self, group: &str, current: &MutexGuard<'_, Option<Running>>) {
         if self.not_warm(current).await.is_some() {
             return;
@@ -121,8 +121,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// What to type so that the users of another group leave the servers that it shares with the target. A command that the
-    /// daemon would refuse, or that leads onto what is shared, is no help.
+    /// The command that moves the users of another group off the shared servers. `None` if the daemon would refuse the command,
+    /// or if it would lead to shared servers again.
     async fn moves_away(
         &self,
         seen: &Seen,
@@ -137,7 +137,7 @@ impl<W: World> Control<W> {
         }
         let is_apart = |slot: &str| !shares(seen, target, other, slot);
         let to = match shared.slot == other.route.active {
-            // A share, or the fallback of a trial: both end when the active slot gets everything.
+            // The slot has a share or is the fallback of a trial. Both end when the active slot gets all traffic.
             false => other.route.active.clone(),
             true => other
                 .slots
@@ -148,7 +148,7 @@ impl<W: World> Control<W> {
         Some(format!("cutover switch {} --to {}", quoted(&other.name), quoted(&to)))
     }
 
-    /// The slot that is kept warm, and its version.
+    /// The warm slot and its version.
     async fn warm(
         &self,
         current: &MutexGuard<'_, Option<Running>>,
@@ -162,7 +162,7 @@ impl<W: World> Control<W> {
         Ok(way_back.map(|entry| (entry.deployment.plan.from, entry.deployment.previous)))
     }
 
-    /// When a deployment or a switch by hand last had to do with a slot.
+    /// When a deployment or a switch by hand last used each slot.
     async fn last_used(&self, group: &str) -> Result<BTreeMap<String, Time>, JournalError> {
         let mut last = BTreeMap::<String, Time>::new();
         let mut used = |slot: String, at: Time| {
@@ -209,7 +209,7 @@ fn refusal(seen: &Seen, why: NoTarget) -> Refusal {
             let switch = |to: &str| format!("cutover switch {} --to {}", quoted(&group), quoted(to));
             let active = &seen.route.active;
             let helps = match &traffic {
-                // Which one is the better version nobody knows yet: that is what the trial is for.
+                // The trial is still open, so the message offers both ways.
                 Traffic::Fallback { .. } => {
                     format!(
                         "to end the trial: {}; or, if that version is bad: {}",
@@ -224,7 +224,7 @@ fn refusal(seen: &Seen, why: NoTarget) -> Refusal {
     }
 }
 
-/// Whether two slots lead to a server or an upstream in common.
+/// Whether two slots share a server or an upstream.
 fn shares(seen: &Seen, slot: &str, other: &Seen, theirs: &str) -> bool {
     let (Some(ours), Some(theirs)) = (seen.slot(slot), other.slot(theirs)) else { return false };
     ours.in_common_with(theirs).is_some()

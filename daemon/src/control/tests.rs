@@ -1,4 +1,4 @@
-//! What operators may ask for, and when.
+//! Which requests of operators are possible in which phase.
 
 use cutover_core::api::Group as Seen;
 use cutover_core::deployment::{Outcome, Time};
@@ -253,7 +253,7 @@ async fn a_warm_window_ends_together_with_the_next_beginning_or_not_at_all() {
     let entry = journal.entry(&two.id).await.unwrap().unwrap();
     let superseded = Superseded::of(&entry, Time(0)).unwrap();
     let state = two.plan.begin(Time(0));
-    // An id that is taken: the new one cannot be written.
+    // The id exists already, so the new deployment cannot be written.
     journal.begin_after(superseded.clone(), two.clone(), &state, "").await.unwrap_err();
     assert_eq!(journal.entry(&two.id).await.unwrap().unwrap().state, entry.state);
     let other = Deployment { id: "shop-other".to_owned(), ..two.clone() };

@@ -1,4 +1,4 @@
-//! Texts that callers give: refused before anything is begun if nothing could be done with them later.
+//! Checks the texts in requests before anything begins.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use cutover_core::api::kept_reason;
 
 use cutover_engine::policy::MAX_STRING;
 
-/// The longest version in bytes: it becomes the variable `CUTOVER_PREVIOUS_VERSION` one day.
+/// Maximum length of a version in bytes. It must fit into the variable `CUTOVER_PREVIOUS_VERSION` of a later deployment.
 pub const MAX_VERSION: usize = MAX_STRING - 1 - "CUTOVER_PREVIOUS_VERSION=".len();
 
-/// Characters of a refused text that are shown.
+/// Maximum number of characters of a refused text in a message.
 const SHOWN: usize = 60;
 
-/// What a text is for.
+/// The kind of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
     /// The name of a group.
@@ -21,33 +21,33 @@ pub enum Text {
     Slot,
     /// The id of a deployment.
     Deployment,
-    /// What is deployed.
+    /// A version.
     Version,
-    /// Why.
+    /// A reason.
     Reason,
 }
 
-/// A text that is refused.
+/// Why a text is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadText {
-    /// It would break lines of a log, or reach a terminal or a command that takes it for something else.
+    /// A control character would break the lines of a log, or have an effect on a terminal.
     #[error(
         "{what} {shown} contains a control character: expected one line of text, without tabs and escapes"
     )]
     ControlCharacter {
-        /// What for.
+        /// The kind of the text.
         what: Text,
-        /// Its begin, in quotes.
+        /// The beginning of the text in quotes.
         shown: String,
     },
-    /// No command could be told.
+    /// The version does not fit into the environment of a command.
     #[error(
         "version {shown} has {length} bytes: at most {MAX_VERSION} fit into the environment of a command"
     )]
     TooLong {
-        /// Its begin, in quotes.
+        /// The beginning of the text in quotes.
         shown: String,
-        /// In bytes.
+        /// Its length in bytes.
         length: usize,
     },
 }
@@ -65,9 +65,9 @@ impl fmt::Display for Text {
 }
 
 impl Text {
-    /// The text, if it can be used. No more of a reason than is kept anywhere.
+    /// Checks a text and returns it. A long reason is cut to the length that is kept.
     pub fn check(self, text: String) -> Result<String, BadText> {
-        // A name is as it is in nginx.
+        // Names must match nginx's names, which may contain these characters.
         let is_free = matches!(self, Self::Version | Self::Reason);
         if text.contains(|c: char| c.is_control() || (is_free && is_directional(c))) {
             return Err(BadText::ControlCharacter { what: self, shown: shown(&text) });
@@ -82,12 +82,12 @@ impl Text {
     }
 }
 
-/// Characters that a terminal obeys and does not show: what follows them is shown in another order than it is.
+/// Whether a character changes the direction of text, so a terminal shows what follows in another order.
 fn is_directional(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// As much as tells which one it is.
+/// The beginning of a text in quotes.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("\"{}..\"", text.get(..end).unwrap_or_default().escape_debug()),

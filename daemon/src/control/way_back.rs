@@ -1,4 +1,4 @@
-//! The way back, for operators: whether there is one, and what to do where there is none.
+//! Checks the way back for a rollback or a switch by hand, and recommends a command if there is none.
 
 use cutover_core::api::Group as Seen;
 use cutover_core::deployment::{Now, Outcome, Phase, WayBack};
@@ -11,8 +11,8 @@ use super::{Control, LOOK_BACK, Refusal, Running};
 use crate::journal::{Entry, JournalError};
 
 impl<W: World> Control<W> {
-    /// A refusal when traffic would have to go back and the old slot is known to be no better. What nginx cannot be asked now,
-    /// the rollback will ask it.
+    /// Fails if traffic would have to go back and the old slot is not better. If nginx cannot be read during the soak, the
+    /// rollback itself decides.
     pub(super) async fn verify_way_back(&self, group: &str, running: &Running) -> Result<(), Refusal> {
         let phase = running.phase().await;
         if !matches!(phase, Phase::Soaking { .. } | Phase::Draining { .. } | Phase::Warm { .. }) {
@@ -32,8 +32,8 @@ impl<W: World> Control<W> {
         })
     }
 
-    /// Whether a slot is good enough for a switch by hand: as healthy as a new version has to be; or, if it is the one that had the
-    /// traffic before the last deployment, as it was then.
+    /// Checks a slot for a switch by hand. It must be as healthy as a new version must be. The old slot of the last deployment
+    /// need only be as healthy as it was before that deployment. The error says why it is not.
     pub(super) async fn is_fit(&self, seen: &Seen, slot: &str, policy: &Policy) -> Result<(), String> {
         let last = self.journal.history(Some(&seen.name), 1).await.ok().and_then(|mut last| last.pop());
         let was_live = |entry: &Entry| {
@@ -47,8 +47,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Whether the old slot of a deployment is as it was before it, or more healthy than the new one. An operator may know better
-    /// than the counters which version is the worse one: they are not asked.
+    /// Checks that the old slot of a deployment is as healthy as before, or healthier than the new one. Counters do not matter
+    /// here, because the operator may know better which version is worse.
     async fn is_as_before(&self, seen: &Seen, entry: &Entry, policy: &Policy) -> Result<(), String> {
         let plan = &entry.deployment.plan;
         let prober = Prober { world: &*self.world, group: &seen.name, policy };
@@ -65,8 +65,8 @@ impl<W: World> Control<W> {
         if is_open(&found) { Ok(()) } else { Err(found.why) }
     }
 
-    /// What to do instead of a rollback: give the traffic to the slot that is still up, or deploy the version again that was live
-    /// before the one that is.
+    /// The refusal of a rollback without a warm version. It recommends a switch to a healthy slot, or a deployment of the
+    /// previous version.
     pub(super) async fn no_way_back(&self, group: &str, policy: &Policy) -> Result<Refusal, JournalError> {
         let all = self.journal.history(Some(group), LOOK_BACK).await?;
         let groups = self.world.groups().await.unwrap_or_default();
@@ -75,7 +75,7 @@ impl<W: World> Control<W> {
         };
         let mut up = None;
         for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
-            // What runs at servers of another group is that group's version.
+            // A slot that shares servers with another group may run that group's version.
             let is_ours = seen.shared_with(&slot.name, &groups).is_none() && !was_given_up(&all, &slot.name);
             if is_ours && self.is_fit(seen, &slot.name, policy).await.is_ok() {
                 up = Some(slot.name.clone());
@@ -89,11 +89,12 @@ impl<W: World> Control<W> {
     }
 }
 
-/// Whether a slot holds a version that was taken back, or that the last deployment could not go back to. `all`: the last one first.
+/// Whether a slot holds a version that was rolled back, or one that the last deployment could not go back to. `all` has the newest
+/// deployment first.
 fn was_given_up(all: &[Entry], slot: &str) -> bool {
     let is_stuck =
         |entry: &Entry| entry.outcome == Some(Outcome::Stuck) && entry.deployment.plan.from == slot;
-    // One that has failed before it started anything has left there what was there.
+    // A deployment that failed before it started anything did not change the slot.
     let is_there = |entry: &&Entry| entry.outcome != Some(Outcome::Failed) || entry.state.provisioned;
     let mut deployed_there = all.iter().filter(|entry| entry.deployment.plan.to == slot);
     let last_there = deployed_there.find(is_there);

@@ -1,7 +1,7 @@
-//! Making a journal: whole under another name, then renamed.
+//! Creates a journal under another name and then renames it.
 //!
-//! Whoever is killed meanwhile leaves a draft, which the next one writes anew. So a file of the journal's name always was a whole
-//! journal, and whatever is wrong with it is damage.
+//! If the daemon is killed meanwhile, it leaves a draft, which the next daemon replaces. So a file with the journal's name was
+//! always complete, and any defect in it is damage.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,12 +13,12 @@ use rusqlite::Connection;
 use super::JournalError;
 use super::schema::{APPLICATION_ID, TABLES, VERSION};
 
-/// What SQLite keeps beside a database and reads into it when it is opened.
+/// Endings of the files that SQLite reads into a database when it opens it.
 const COMPANIONS: [&str; 2] = ["-wal", "-journal"];
-/// What SQLite may have left beside a draft.
+/// Endings of the files of an earlier draft.
 const REMAINS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Makes the journal, which is not there.
+/// Creates the journal. Fails if files of a missing journal exist.
 pub(super) fn make(path: &Path) -> Result<(), JournalError> {
     let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     if let Some(left) = left_behind(path) {
@@ -40,7 +40,7 @@ pub(super) fn make(path: &Path) -> Result<(), JournalError> {
             _ => {}
         }
     }
-    // SQLite would make it readable for all, and its companions after it: it holds the variables of commands.
+    // SQLite would create it readable for everybody, and its other files with the same mode. It holds the variables of commands.
     let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft).map_err(failed)?;
     write(&draft).map_err(|source| JournalError::Database { path: draft.clone(), source })?;
     let put_in_place = || -> io::Result<()> {
@@ -51,7 +51,7 @@ pub(super) fn make(path: &Path) -> Result<(), JournalError> {
     put_in_place().map_err(failed)
 }
 
-/// A companion that holds something. SQLite would read it into a new journal, or throw it away.
+/// A file of SQLite that is not empty. SQLite would read it into a new journal or delete it.
 fn left_behind(path: &Path) -> Option<PathBuf> {
     let companions = COMPANIONS.into_iter().map(|ending| beside(path, ending));
     companions.into_iter().find(|companion| fs::metadata(companion).is_ok_and(|file| file.len() > 0))
@@ -59,7 +59,7 @@ fn left_behind(path: &Path) -> Option<PathBuf> {
 
 fn write(draft: &Path) -> rusqlite::Result<()> {
     let mut connection = Connection::open(draft)?;
-    // A draft is never repaired, so it needs no file beside it.
+    // A draft is never repaired, so it needs no journal file of SQLite.
     connection.pragma_update(None, "journal_mode", "MEMORY")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
@@ -69,7 +69,7 @@ fn write(draft: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-/// A file of SQLite's beside a database.
+/// The path of a file of SQLite that belongs to the database `path`.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);

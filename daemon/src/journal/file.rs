@@ -10,12 +10,12 @@ use rusqlite::{Connection, ErrorCode};
 use super::schema::{APPLICATION_ID, VERSION};
 use super::{JournalError, draft};
 
-/// Bytes of the header of a database.
+/// Length in bytes of the header of a database.
 const HEADER: usize = 100;
-/// What it begins with.
+/// The first bytes of a database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// Opens the journal, or makes it if there is none.
+/// Opens the journal, or creates it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     match fs::metadata(path) {
@@ -30,7 +30,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     }
     let connection = Connection::open(path).map_err(|source| failed(path, source))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(|source| failed(path, source))?;
-    // Read before anything is set: a file that is damaged is left as it is.
+    // This comes before any setting, so a damaged file stays unchanged.
     recognise(&connection, path)?;
     for (name, value) in [("journal_mode", "WAL"), ("synchronous", "FULL"), ("foreign_keys", "ON")] {
         connection.pragma_update(None, name, value).map_err(|source| failed(path, source))?;
@@ -38,8 +38,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     Ok(connection)
 }
 
-/// Whether the file is shorter than it says. SQLite fills the last page up with zeros, and takes a file of one byte for a new
-/// database. While there is a write-ahead log, the missing pages may be in it.
+/// Whether the file is shorter than its header says. SQLite would fill the last page with zeros, and treat a file of one byte
+/// as a new database. If there is a write-ahead log, the missing pages may be in it.
 fn is_cut_off(path: &Path) -> bool {
     let Ok(mut file) = File::open(path) else { return false };
     let mut header = [0; HEADER];
@@ -49,7 +49,7 @@ fn is_cut_off(path: &Path) -> bool {
     if !header.starts_with(MAGIC) {
         return false;
     }
-    // "Database Header Format" of SQLite: the size of a page, where 1 stands for 65536, and their number.
+    // "Database Header Format" of SQLite: the size of a page, where 1 means 65536, and the number of pages.
     let page = header.get(16..18).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
     let page = if page == 1 { 65536 } else { u64::from(page) };
     let pages = header.get(28..32).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);

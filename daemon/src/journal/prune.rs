@@ -1,14 +1,14 @@
-//! What the journal forgets: a group's closed deployments but for the last ones, and those that say what runs in a slot.
+//! Deletes old deployments. It keeps the last ones of each group, and those that show which version is in a slot.
 
 use rusqlite::params;
 
 use super::{JournalError, SqliteJournal};
 
-/// Closed deployments that are kept of each group.
+/// Number of closed deployments that are kept for each group.
 pub const KEPT: u32 = 50;
 
 impl SqliteJournal {
-    /// Forgets a group's old deployments, so many kept; the answer is their ids.
+    /// Deletes a group's closed deployments except the last `kept`. Returns the ids of the deleted ones.
     pub async fn prune(&self, group: &str, kept: u32) -> Result<Vec<String>, JournalError> {
         let group = group.to_owned();
         self.blocking(move |connection| {

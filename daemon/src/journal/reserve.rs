@@ -1,4 +1,4 @@
-//! Room on the disk that is given up when the disk is full: a deployment must be able to write down that it goes back.
+//! The reserve: a file that is deleted when the disk is full, so the journal can still record a rollback.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,17 +9,17 @@ use rusqlite::ErrorCode;
 
 use super::JournalError;
 
-/// Enough for about fifty records. Tests open many journals.
+/// Length in bytes, enough for about fifty records. It is small in tests, which open many journals.
 const BYTES: usize = if cfg!(test) { 4096 } else { 1 << 20 };
-/// The reserve is made again when so many times its size is free.
+/// The reserve is written again when this many times its size is free.
 const SPARE: u64 = 4;
 
-/// The file, which is really written, not only as long as that.
+/// The reserve's file. It is really written, not sparse.
 #[derive(Clone, Debug)]
 pub(super) struct Reserve(PathBuf);
 
 impl Reserve {
-    /// Makes it beside the journal if it is not there and there is room.
+    /// Writes the reserve in `folder` if it does not exist and the disk has room.
     pub(super) fn keep(folder: &Path) -> Self {
         let reserve = Self(folder.join("reserve"));
         reserve.refill();
@@ -30,7 +30,7 @@ impl Reserve {
         fs::metadata(&self.0).is_ok_and(|metadata| metadata.len() == BYTES as u64)
     }
 
-    /// Gives it up if this is why the journal failed. Then there is room: a second try is due.
+    /// Deletes the reserve if `error` comes from a full disk. Returns true if a second try makes sense.
     pub(super) fn give_up_for(&self, error: &JournalError) -> bool {
         let JournalError::Database { source: rusqlite::Error::SqliteFailure(failure, _), .. } = error else {
             return false;
@@ -43,7 +43,7 @@ impl Reserve {
         true
     }
 
-    /// Makes it again when there is room. Not having one is no reason to stop.
+    /// Writes the reserve again if the disk has room. A failure is only logged.
     pub(super) fn refill(&self) {
         if self.is_there() {
             return;
@@ -61,7 +61,7 @@ impl Reserve {
         }
         let mut file =
             OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&self.0)?;
-        // Not zeros: a file system that compresses would keep nothing for them.
+        // Not zeros, because a file system with compression would store nothing.
         let mut word = 0x9e37_79b9_7f4a_7c15_u64;
         let noise = std::iter::repeat_with(|| {
             word ^= word << 13;

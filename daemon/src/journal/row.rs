@@ -1,4 +1,4 @@
-//! Rows of the journal, read back.
+//! Parses rows of the journal.
 
 use cutover_core::deployment::{Outcome, Time};
 use cutover_engine::journal::Deployment;
@@ -6,7 +6,7 @@ use rusqlite::Row;
 
 use super::{Entry, JournalError};
 
-/// Texts as they are stored, when it started, when it was updated, its outcome.
+/// The stored texts, the time of the start, the time of the last record, and the outcome.
 pub(super) type Raw = (Box<[String; 8]>, Time, Time, Option<String>);
 
 pub(super) fn raw_entry(row: &Row<'_>) -> rusqlite::Result<Raw> {

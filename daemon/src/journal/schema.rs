@@ -1,6 +1,6 @@
 //! The tables of the journal, and the queries.
 
-/// "Cutv"
+/// "Cutv" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4375_7476;
 pub(super) const VERSION: i32 = 2;
 
@@ -45,8 +45,8 @@ pub(super) const SELECT_ENTRY: &str = "
     JOIN records m ON m.seq = (SELECT max(seq) FROM records WHERE deployment = d.id)
 ";
 
-/// The last version that was started in slot ?2 of group ?1, and whether it is gone: taken back, or stopped when a later
-/// deployment out of that slot was over.
+/// The last version that was started in slot ?2 of group ?1, and whether it is gone: rolled back, or stopped by a later deployment
+/// from that slot.
 pub(super) const SELECT_VERSION: &str = "
     SELECT d.version,
            coalesce(d.outcome IN ('failed', 'rolled_back'), 0) OR EXISTS (
@@ -60,8 +60,8 @@ pub(super) const SELECT_VERSION: &str = "
     ORDER BY d.rowid DESC LIMIT 1
 ";
 
-/// Closed deployments of group ?1 before its last ?2 ones, but for those on which the answer of [`SELECT_VERSION`] rests: the
-/// last one that was started in a slot, and those that have stopped a slot since.
+/// Closed deployments of group ?1 before its last ?2 ones, except those that [`SELECT_VERSION`] needs: the last one that was
+/// started in each slot, and those that have stopped a slot since.
 pub(super) const SELECT_OLD: &str = "
     WITH d AS (
         SELECT rowid AS number, id, closed,

@@ -1,4 +1,4 @@
-//! The end of a warm deployment that another one takes over from.
+//! The end of a warm deployment that another one supersedes.
 
 use cutover_core::deployment::{Event, Phase, State, Time};
 use cutover_engine::driver;
@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::{Entry, insert, json};
 
-/// Its last record.
+/// The last record of a superseded deployment.
 #[derive(Clone, Debug)]
 pub struct Superseded {
     id: String,
@@ -17,7 +17,7 @@ pub struct Superseded {
 }
 
 impl Superseded {
-    /// `None`: it is not warm, so nothing may take over.
+    /// The last record of a warm deployment. `None` if the deployment is not warm.
     pub fn of(entry: &Entry, at: Time) -> Option<Self> {
         let deployment = &entry.deployment;
         let before = entry.state.clone();
@@ -29,7 +29,7 @@ impl Superseded {
         Some(Self { id: deployment.id.clone(), at, before, after, message })
     }
 
-    /// Writes it if the deployment is still where it was. If not it stays open, and is in the way of the next one.
+    /// Writes the record if the deployment's state has not changed. Otherwise the deployment stays open and blocks the next one.
     pub(super) fn write(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let state: Option<String> = transaction
             .query_row(

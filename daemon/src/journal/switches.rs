@@ -1,11 +1,11 @@
-//! Switches by hand: the part of a group's history that is no deployment.
+//! The table of switches by hand.
 
 use cutover_core::deployment::Time;
 use rusqlite::{Connection, params};
 
 use super::{JournalError, SqliteJournal, milliseconds, row};
 
-/// Made when it is first needed, so journals from before it are good as they are.
+/// Created when it is first needed, so older journals need no migration.
 const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS switches (
         seq      INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -17,28 +17,28 @@ const TABLE: &str = "
         asked_by TEXT NOT NULL
     )
 ";
-/// Switches of a group that are kept.
+/// Number of switches that are kept for each group.
 const KEPT: u32 = 1000;
 
-/// One switch.
+/// A switch by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
     /// The group.
     pub group: String,
-    /// When.
+    /// When it was made.
     pub at: Time,
     /// The slot that had the traffic.
     pub from: String,
     /// The slot that got it.
     pub to: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Who asked.
+    /// Who requested it.
     pub asked_by: String,
 }
 
 impl SqliteJournal {
-    /// Writes down a switch by hand.
+    /// Records a switch by hand.
     pub async fn switched(&self, switch: Switch) -> Result<(), JournalError> {
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
@@ -58,7 +58,7 @@ impl SqliteJournal {
         .await
     }
 
-    /// Switches by hand, the last first; of one group, or of all.
+    /// Switches by hand of one group or of all, the newest first.
     pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<Switch>, JournalError> {
         let group = group.map(str::to_owned);
         self.blocking(move |connection| read(connection, group.as_deref(), limit)).await

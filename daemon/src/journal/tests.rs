@@ -1,4 +1,4 @@
-//! What is on disk, and what is refused.
+//! The content of the journal, and the files that it refuses.
 
 use std::os::unix::fs::PermissionsExt;
 

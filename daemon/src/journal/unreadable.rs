@@ -1,11 +1,11 @@
-//! Deployments that this version cannot read. One of them must not keep the others from going on.
+//! Deployments that this version cannot read. They must not block the others.
 
 use cutover_core::deployment::{Phase, State, Time};
 
 use super::{Entry, JournalError, SqliteJournal, insert, row, schema};
 
 impl SqliteJournal {
-    /// Closes the open deployments that cannot be read: they are stuck. The answer is their ids, and why.
+    /// Closes the open deployments that cannot be read, as stuck. Returns their ids and the reasons.
     pub async fn close_unreadable(&self, now: Time) -> Result<Vec<(String, String)>, JournalError> {
         let sql = format!("{} WHERE d.closed = 0 ORDER BY d.rowid", schema::SELECT_ENTRY);
         let rows = self
@@ -36,7 +36,7 @@ impl SqliteJournal {
     }
 }
 
-/// Entries that can be read; the others are said in the log.
+/// The readable entries. Logs the others.
 pub(super) fn readable(rows: Vec<row::Raw>) -> Vec<Entry> {
     let entries = rows.into_iter().map(row::parse_entry);
     let said = entries.inspect(|entry| {

@@ -1,4 +1,4 @@
-//! The control socket. It has its mode before anyone can connect, and a stale one never keeps the daemon from starting.
+//! The control socket. It has its mode before a client can connect. A stale socket does not prevent a start.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -14,7 +14,7 @@ use crate::config::Mode;
 
 const BACKLOG: i32 = 128;
 
-/// Listens at `path`. Refused: a path where another daemon answers, or where something lies that is no socket.
+/// Listens at `path`. Fails if another daemon listens there, or if the path exists and is not a socket.
 pub(super) fn bind(path: &Path, mode: Mode) -> Result<UnixListener, ServeError> {
     let failed = |source| ServeError::Socket { path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -28,8 +28,8 @@ pub(super) fn bind(path: &Path, mode: Mode) -> Result<UnixListener, ServeError> 
         }
         _ => {}
     }
-    // Bound under another name, given its mode, made to listen, and only then renamed over whatever is there: nobody meets it
-    // with another mode, and nobody meets none.
+    // The socket gets its mode and listens under another name before it replaces the old one. So a client never finds a socket with
+    // another mode, or none.
     let draft = folder.join(format!(".cutover.{}", process::id()));
     let _ = fs::remove_file(&draft);
     let listener = listen(&draft, mode).and_then(|bound| {
@@ -44,7 +44,7 @@ pub(super) fn bind(path: &Path, mode: Mode) -> Result<UnixListener, ServeError> 
     UnixListener::from_std(bound).map_err(failed)
 }
 
-/// Which file lies at `path`: its device and inode.
+/// Device and inode of the file at `path`.
 pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

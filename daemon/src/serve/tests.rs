@@ -1,4 +1,4 @@
-//! Daemons that share a state folder or a socket, one after the other and at once.
+//! Several daemons with one state folder or one socket.
 
 use std::future::pending;
 

@@ -13,7 +13,7 @@ use super::value::{Argv, Duration, not_zero};
 pub struct Command {
     /// The program, an absolute path, and its arguments.
     pub command: Argv,
-    /// Time limit. After it the whole process group is killed.
+    /// Time limit. After it the whole process group is ended.
     #[serde(default = "five_minutes", deserialize_with = "not_zero")]
     pub timeout: Duration,
     /// The working directory. `None` is `/`.

@@ -1,9 +1,9 @@
-//! What messages advise to type is typed here, and helps.
+//! These tests run the commands that messages recommend, and check that they help.
 
 use super::*;
 use cutover_engine::scripted::{ALWAYS, Scene};
 
-/// Types the commands that a text ends with as an operator would, with a version in place of VERSION. The last answer.
+/// Runs the commands at the end of a message, with a version in place of VERSION. Returns the last answer.
 async fn type_it(bench: &Bench, text: &str) -> Result<String, Refusal> {
     let (_, advised) = text.split_once("type: ").or_else(|| text.rsplit_once(": ")).unwrap();
     let mut answer = Err(Refusal::Interrupted(format!("no advice in {text:?}")));
@@ -35,7 +35,7 @@ async fn type_line(bench: &Bench, line: &str) -> Result<String, Refusal> {
     }
 }
 
-/// Deploys version 2 and waits for an end; the last thing it said.
+/// Deploys version 2, waits for a phase and returns the last message.
 async fn ended(bench: &Bench, phase: &str, script: impl FnOnce(&mut Scene)) -> String {
     script(&mut bench.world.scene());
     let begun = bench.deploy("2").await.unwrap();
@@ -176,7 +176,7 @@ async fn nothing_is_warm_and_nothing_else_is_up() {
     assert!(refused.ends_with("cutover deploy shop --version '2 ; $(x)'"), "no shell runs it: {refused}");
 }
 
-/// Without a `decommission` the version that was taken back is still up.
+/// Without `decommission`, a version that was rolled back is still up.
 #[tokio::test(start_paused = true)]
 async fn a_version_that_was_taken_back_is_not_advised() {
     let bench = Bench::new().await;
@@ -186,7 +186,7 @@ async fn a_version_that_was_taken_back_is_not_advised() {
     assert!(refused.ends_with("cutover deploy shop --version VERSION"), "{refused}");
 }
 
-/// The health page is one that the old version does not have yet.
+/// The old version does not have the new health page.
 #[tokio::test(start_paused = true)]
 async fn an_old_version_that_served_without_passing_its_probe() {
     let bench = Bench::new().await;
@@ -239,7 +239,7 @@ async fn refusals_name_the_verb_that_fits() {
     bench.until(&three.id, "rolled_back").await;
 }
 
-/// Somebody moves the route in the soak: what is advised settles it, and undoes what the deployment has left.
+/// After somebody else moved the route in the soak, the recommended commands settle it and undo what the deployment has left.
 #[tokio::test(start_paused = true)]
 async fn a_route_that_somebody_else_moved() {
     let share = |scene: &mut Scene, slot: &str| {

@@ -1,4 +1,4 @@
-//! Where a deployment goes, and what it must not touch.
+//! Which slot a deployment goes to, and which slots it must not touch.
 
 use cutover_core::api::{TrialPhase, TrialState};
 use cutover_core::fraction::Percent;
@@ -31,7 +31,7 @@ async fn three() -> Bench {
     bench
 }
 
-/// Types the first `cutover switch` that a refusal advises.
+/// Runs the first `cutover switch` that a refusal recommends.
 async fn type_advice(bench: &Bench, text: &str) {
     let (_, advice) = text.split_once("cutover switch shop --to ").expect(text);
     let slot = advice.split([';', ' ']).next().unwrap();

@@ -1,4 +1,4 @@
-//! A journal that is damaged, cut off or half gone, and one that is only being made.
+//! Journals that are damaged, truncated, incomplete or just being created.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
-/// A journal with a deployment in it, closed, as one file.
+/// A journal with one deployment, closed, in one file.
 async fn closed(folder: &Path) -> PathBuf {
     let journal = SqliteJournal::open(folder).unwrap();
     for number in 0..30 {
@@ -69,14 +69,14 @@ async fn what_is_left_of_a_journal_that_is_gone_is_not_taken_for_a_new_one() {
     fs::copy(&path, elsewhere.path().join("journal.sqlite")).unwrap();
     let back = SqliteJournal::open(elsewhere.path()).unwrap();
     assert_eq!(back.open_deployments().await.unwrap().len(), 1, "put back, it is whole");
-    // Companions that hold nothing are in nobody's way.
+    // Empty files of SQLite are ignored.
     let third = tempfile::tempdir().unwrap();
     fs::write(third.path().join("journal.sqlite-wal"), "").unwrap();
     fs::write(third.path().join("journal.sqlite-shm"), "x").unwrap();
     assert!(SqliteJournal::open(third.path()).unwrap().open_deployments().await.unwrap().is_empty());
 }
 
-/// What a power loss may take of the log was not flushed, so nothing had been done by it.
+/// A power loss can remove only the part of the log that was not flushed. No effect had begun after it.
 #[tokio::test]
 async fn a_log_that_was_cut_off_leaves_an_earlier_journal() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ async fn what_a_killed_daemon_left_of_a_draft_is_written_anew() {
 
 #[test]
 fn a_folder_that_cannot_be_written() {
-    // Not even root makes files there.
+    // Not even root can create files there.
     let said = refusal(Path::new("/proc/self/fdinfo"));
     assert!(said.contains("/proc/self/fdinfo/journal.sqlite cannot be created: "), "{said}");
     assert!(said.contains("daemon.state must be a folder that the daemon's user can write"), "{said}");
