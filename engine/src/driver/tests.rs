@@ -30,7 +30,7 @@ fn begin_this(
     (driver, handle, journal)
 }
 
-/// Takes a deployment up again, as a restarted process does. `None`: the journal has no open one.
+/// Resumes a deployment like a restarted process. `None` if the journal has no open deployment.
 async fn resume(
     world: &Arc<Scripted>,
     journal: &MemoryJournal,
@@ -41,7 +41,7 @@ async fn resume(
     Some(Driver::new(Arc::clone(world), journal.clone(), clock, entry).0)
 }
 
-/// The usual deployment, whole.
+/// Runs the usual deployment to its end.
 async fn run(world: &Arc<Scripted>) -> State {
     run_this(world, deployment()).await
 }

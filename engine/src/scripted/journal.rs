@@ -1,4 +1,4 @@
-//! A journal in memory, and a journal that is cut off at a record.
+//! A journal in memory, and a journal that fails at a record.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub struct MemoryJournal(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     entries: Vec<Unfinished>,
-    /// Phases and messages of all records.
+    /// Phases and messages of all records and notes.
     records: Vec<(String, String)>,
     outcomes: Vec<Outcome>,
 }
@@ -25,12 +25,12 @@ impl MemoryJournal {
         self.kept().entries.push(Unfinished { deployment, state });
     }
 
-    /// Phases and messages of all records, notes included.
+    /// Phases and messages of all records and notes.
     pub fn records(&self) -> Vec<(String, String)> {
         self.kept().records.clone()
     }
 
-    /// The outcomes in their order, each when it was new.
+    /// The outcomes in the order in which they were new.
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.kept().outcomes.clone()
     }
@@ -67,7 +67,7 @@ impl Journal for MemoryJournal {
     }
 }
 
-/// A journal whose process is killed at one of its records.
+/// A journal that takes a number of records and then fails, as for a process that is killed there.
 #[derive(Clone, Debug)]
 pub struct Cut<J> {
     journal: J,
@@ -76,12 +76,12 @@ pub struct Cut<J> {
 }
 
 impl<J> Cut<J> {
-    /// Writes so many records. The next one is lost: its work was done, and nobody knows.
+    /// Writes `records` records and loses the next one. Its work was done, but is not recorded.
     pub fn lose_after(journal: J, records: i64) -> Self {
         Self { journal, left: Arc::new(records.into()), written: false }
     }
 
-    /// Stops right after so many records: the next work was announced and not begun.
+    /// Stops right after `records` records. The next work is recorded, but has not begun.
     pub fn stop_after(journal: J, records: i64) -> Self {
         Self { journal, left: Arc::new(records.into()), written: true }
     }

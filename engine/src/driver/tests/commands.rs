@@ -1,4 +1,4 @@
-//! Commands: when they run, and what their exit codes lead to.
+//! When commands run, and the effect of their exit codes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! An edge that takes the traffic back by itself: the rest of the rollback follows.
+//! If the edge takes the traffic back by itself, the rest of the rollback follows.
 
 use super::*;
 

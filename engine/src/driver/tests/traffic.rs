@@ -1,13 +1,13 @@
-//! Whatever has traffic is not touched: asked before each effect, not only at the start.
+//! The driver does not touch a slot that has traffic, and checks this before each effect.
 
 use cutover_core::api::{Group, TrialPhase, TrialState};
 use cutover_core::fraction::Percent;
 use cutover_core::guard::Figures;
 
 use super::*;
-use crate::scripted::Happening;
+use crate::scripted::Hook;
 
-/// How green gets traffic without being the active slot.
+/// A way in which green gets traffic without being active.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Share,
@@ -42,7 +42,7 @@ fn give(scene: &mut crate::scripted::Scene, slot: &str, way: Way, group: &Group)
     }
 }
 
-/// Runs a deployment and lets green get traffic when this command has run.
+/// Runs a deployment and gives green traffic after a command.
 async fn given_after(command: Option<&str>, way: Way) -> (State, Arc<Scripted>) {
     let world = Arc::new(Scripted::new());
     let group = crate::edge::Edge::look(&*world, "shop").await.unwrap().group;
@@ -50,8 +50,8 @@ async fn given_after(command: Option<&str>, way: Way) -> (State, Arc<Scripted>) 
     match command {
         None => give(&mut world.scene(), "green", way, &group),
         Some(command) => {
-            let happening = Happening(Box::new(move |scene| give(scene, "green", way, &group)));
-            world.scene().after_command = Some((command.to_owned(), happening));
+            let hook = Hook(Box::new(move |scene| give(scene, "green", way, &group)));
+            world.scene().after_command = Some((command.to_owned(), hook));
         }
     }
     (driver.run().await.unwrap(), world)
@@ -101,7 +101,7 @@ async fn the_old_slot_is_not_stopped_under_the_users_of_another_group() {
     assert_eq!(world.scene().commands, ["migrate green", "provision green"]);
 }
 
-/// A long request on a bad version: the database is reverted only after it has been cut off.
+/// The database is reverted only after a long request on a bad version has been cut off.
 #[tokio::test(start_paused = true)]
 async fn a_database_is_never_reverted_under_a_request() {
     let world = Arc::new(Scripted::new());

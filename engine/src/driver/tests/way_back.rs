@@ -1,4 +1,4 @@
-//! What is worth going back to: measured by what users had and have.
+//! When traffic goes back: the driver compares what users had with what they have.
 
 use super::*;
 use crate::scripted::{Scene as World, peer};
@@ -14,7 +14,7 @@ fn stuck(state: &State) -> (&str, &str) {
     (reason, next)
 }
 
-/// The old slot has run with one server of two for days.
+/// The old slot has served users with one server of two.
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_served_with_one_server_of_two_is_a_way_back() {
     let (state, world) = ended(|scene| {
@@ -27,7 +27,7 @@ async fn a_slot_that_served_with_one_server_of_two_is_a_way_back() {
     assert_eq!(world.scene().active, "blue");
 }
 
-/// Its backup is a page that says sorry: neither sick nor healthy.
+/// A backup is an error page and counts neither as sick nor as healthy.
 #[tokio::test(start_paused = true)]
 async fn backups_count_neither_forward_nor_back() {
     let (state, world) = ended(|scene| {
@@ -68,7 +68,7 @@ async fn a_bad_first_release_stays_at_once_and_says_what_helps() {
     assert!(begun.elapsed().as_secs() < 30, "nobody waits for a slot that never was: {:?}", begun.elapsed());
 }
 
-/// The release mends what was broken, and has a few errors of its own.
+/// The release fixes a broken version, and has a few errors.
 #[tokio::test(start_paused = true)]
 async fn nobody_is_sent_back_to_a_version_that_was_worse() {
     let (state, world) = ended(|scene| {
@@ -82,7 +82,7 @@ async fn nobody_is_sent_back_to_a_version_that_was_worse() {
     assert_eq!(world.scene().active, "green");
 }
 
-/// A quiet site: too few requests to judge the release, enough to see that the version before it was broken.
+/// There are too few requests to judge the release, but enough to see that the old version was broken.
 #[tokio::test(start_paused = true)]
 async fn a_release_that_is_not_judged_is_not_taken_back_to_a_broken_one() {
     let world = Arc::new(Scripted::new());
@@ -97,7 +97,7 @@ async fn a_release_that_is_not_judged_is_not_taken_back_to_a_broken_one() {
     assert!(!world.scene().running.contains_key("blue"), "stopped when its warm window was over");
 }
 
-/// Good for a while, then nothing but errors: what it did at first is no comfort.
+/// A release that was good at first and then only fails is rolled back.
 #[tokio::test(start_paused = true)]
 async fn good_minutes_do_not_keep_users_on_a_version_that_fails_now() {
     let (state, world) = ended(|scene| {
@@ -109,7 +109,7 @@ async fn good_minutes_do_not_keep_users_on_a_version_that_fails_now() {
     assert_eq!(world.scene().active, "blue");
 }
 
-/// Two of three old servers die after the switch, and the new version fails everybody.
+/// Two of three old servers die after the switch, and the new version fails all users.
 #[tokio::test(start_paused = true)]
 async fn one_old_server_is_better_than_three_that_fail_users() {
     let (state, world) = ended(|scene| {
@@ -123,7 +123,7 @@ async fn one_old_server_is_better_than_three_that_fail_users() {
     assert_eq!(world.scene().active, "blue");
 }
 
-/// A preview, as a WebSocket, holds the new slot when its smoke test fails.
+/// A preview over a WebSocket holds the new slot when its smoke test fails.
 #[tokio::test(start_paused = true)]
 async fn a_preview_does_not_keep_a_failed_release_up() {
     let (state, world) = ended(|scene| {

@@ -1,4 +1,4 @@
-//! Everything that a deployment does fails in turn: how it ends, and what is left.
+//! Lets each step of a deployment fail, and checks its end.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "somebody else was first",
-        script: |scene| scene.switch_faults.push(Fault::Beaten),
+        script: |scene| scene.switch_faults.push(Fault::OtherFirst),
         end: "failed",
         active: "blue",
         moves: 0,
@@ -310,7 +310,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// Lets each step of a deployment fail in turn. `new` makes an empty place.
+/// Lets each step of a deployment fail in turn. `new` creates an empty place.
 pub async fn everything_fails_in_turn<P: Place>(new: impl Fn() -> P) {
     for case in CASES {
         let world = Arc::new(Scripted::new());
@@ -328,12 +328,12 @@ pub async fn everything_fails_in_turn<P: Place>(new: impl Fn() -> P) {
     }
 }
 
-/// Lets somebody else move the route at each moment: the driver does not fight over it. `new` makes an empty place.
+/// Lets somebody else move the route at each point in time. The driver must not move it again. `new` creates an empty place.
 pub async fn moved_by_somebody_else<P: Place>(new: impl Fn() -> P) {
     for reads in 1..80 {
         for to in ["blue", "green"] {
             let world = Arc::new(Scripted::new());
-            world.scene().meddler = Some((reads, to.to_owned()));
+            world.scene().moved_after = Some((reads, to.to_owned()));
             bad(&mut world.scene());
             let state = run(&new(), &world).await;
             let scene = world.scene();

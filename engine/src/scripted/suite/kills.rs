@@ -1,4 +1,4 @@
-//! A driver that is killed at each record, and goes on.
+//! Kills the driver at each record and resumes the deployment.
 
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ impl Story {
     }
 }
 
-/// Kills the driver at each record in turn: right after it was written, and just before. The next driver brings the deployment to
-/// the same end. `new` makes an empty place.
+/// Kills the driver at each record in turn, just before and right after it is written. The next driver must bring the deployment to
+/// the same end. `new` creates an empty place.
 pub async fn killed_at_every_record<P: Place>(new: impl Fn() -> P) {
     for story in STORIES {
         for written in [true, false] {
@@ -64,7 +64,7 @@ pub async fn killed_at_every_record<P: Place>(new: impl Fn() -> P) {
     }
 }
 
-/// Kills each driver after its first record, until the deployment has ended.
+/// Kills each driver after its first record until the deployment has ended.
 pub async fn killed_again_and_again<P: Place>(new: impl Fn() -> P) {
     for story in STORIES {
         let (place, world) = (new(), story.world());
@@ -81,13 +81,13 @@ pub async fn killed_again_and_again<P: Place>(new: impl Fn() -> P) {
     }
 }
 
-/// False when the deployment ended before.
+/// Kills the driver at one record. Returns false if the deployment ended before it.
 async fn kill_at<P: Place>(place: &P, story: &Story, at: i64, written: bool) -> bool {
     let world = story.world();
     let journal = begin(place).await;
     let cut = if written { Cut::stop_after(journal, at) } else { Cut::lose_after(journal, at) };
     let killed = matches!(drive(&world, cut, 1_000).await, Some(Err(JournalError::Closed(_))));
-    // Far less than the soak, as after a quick restart; the clock has moved on a little.
+    // The clock is later, as after a restart.
     let resumed = drive(&world, place.open(), 30_000).await;
     assert!(resumed.is_none_or(|ended| ended.is_ok()), "{}", story.name);
     let name = format!("{}, killed at {at}, record written: {written}", story.name);

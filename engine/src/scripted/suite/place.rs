@@ -1,4 +1,4 @@
-//! Where a journal lies, and driving a deployment there.
+//! The place of a journal, and a deployment that is driven there.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::driver::Driver;
 use crate::journal::{Deployment, Journal, JournalError};
 use crate::scripted::{Scripted, deployment};
 
-/// Where a journal lies. It survives the process that writes it.
+/// The place of a journal, such as a folder. It survives the process that writes the journal.
 pub trait Place {
     /// The journal.
     type Journal: Journal;
@@ -34,7 +34,7 @@ pub(super) async fn begin<P: Place>(place: &P) -> P::Journal {
     journal
 }
 
-/// Drives the open deployment as a process does that has just started; `None`: there is none.
+/// Drives the open deployment like a process that has just started. `None` if there is no open deployment.
 pub(super) async fn drive<J: Journal>(
     world: &Arc<Scripted>,
     journal: J,

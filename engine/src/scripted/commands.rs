@@ -1,0 +1,63 @@
+//! The commands of the world: they change its slots and its database.
+
+use std::time::Duration;
+
+use super::scene::{Hook, Scene};
+use super::world::Scripted;
+use crate::commands::{Commands, Failed, Job};
+
+impl Commands for Scripted {
+    async fn run(&self, job: &Job) -> Result<(), Failed> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.scene().run(job)
+    }
+
+    async fn end(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Scene {
+    fn run(&mut self, job: &Job) -> Result<(), Failed> {
+        let slot = job.environment.get("CUTOVER_SLOT").cloned().unwrap_or_default();
+        let version = job.environment.get("CUTOVER_VERSION").cloned().unwrap_or_default();
+        let command = format!("{} {slot}", job.name);
+        self.commands.push(command.clone());
+        assert!(!self.fails("panic"), "a bug, as a test wants it");
+        if let Some(code) = self.exit_code.remove(&job.name) {
+            let failed = Failed::early(format!("{} ended with exit status: {code}", job.name));
+            return Err(Failed { code: Some(code), ..failed });
+        }
+        if self.fails(&job.name) {
+            return Err(Failed::early(format!("{} ended with exit status: 1", job.name)));
+        }
+        match job.name.as_str() {
+            "migrate" if !self.database.contains(&job.deployment) => {
+                self.database.push(job.deployment.clone());
+            }
+            "revert" => {
+                if self.has_users(&slot) || self.held_by(&slot).0 > 0 {
+                    self.violations.push("the database was reverted under a version in use".to_owned());
+                }
+                self.database.retain(|deployment| *deployment != job.deployment);
+            }
+            "provision" => {
+                if self.has_users(&slot) {
+                    self.violations.push(format!("slot {slot} was started anew under its users"));
+                }
+                self.running.insert(slot, version);
+            }
+            "decommission" | "teardown" => {
+                if self.has_users(&slot) {
+                    self.violations.push(format!("slot {slot} was stopped under its users"));
+                }
+                self.running.remove(&slot);
+            }
+            _ => {}
+        }
+        if let Some((_, Hook(happen))) = self.after_command.take_if(|(after, _)| *after == command) {
+            happen(self);
+        }
+        Ok(())
+    }
+}

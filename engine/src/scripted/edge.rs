@@ -1,0 +1,192 @@
+//! The edge of the world: reads a group and moves its route, with the faults of the scene.
+
+use std::time::Duration;
+
+use cutover_core::api::{Group, Peer, RouteState, Slot};
+use cutover_core::counters::Counters;
+use cutover_core::deployment::{Revision, TakenBackBy};
+use cutover_core::fraction::Percent;
+
+use super::scene::{Fault, Scene};
+use super::world::Scripted;
+use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+
+impl Edge for Scripted {
+    fn name(&self) -> &str {
+        "nginx"
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { exact: true, shares: true, trials: true, counters: self.scene().counts }
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
+        let look = self.look("shop").await?;
+        Ok([look.group].into_iter().chain(self.scene().others.clone()).collect())
+    }
+
+    async fn look(&self, _: &str) -> Result<Look, EdgeError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut scene = self.scene();
+        if scene.fails("group") { Err(unreachable()) } else { Ok(scene.look()) }
+    }
+
+    async fn stand_by(&self, _: &str, slot: &str) -> Result<(), EdgeError> {
+        self.scene().standby = Some(slot.to_owned());
+        Ok(())
+    }
+
+    async fn shift(&self, _: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let generation = expected.as_str().trim_start_matches("generation ").parse().unwrap();
+        self.scene().shift(shift, generation)
+    }
+}
+
+impl Scene {
+    /// Delivers the switches in transit.
+    pub fn deliver(&mut self) {
+        for (change, expected) in std::mem::take(&mut self.late) {
+            let _ = self.shift(&change, expected);
+        }
+    }
+
+    fn serve_users(&mut self) {
+        let bad = match self.running.get(&self.active) {
+            Some(version) => Some(version) == self.bad_version.as_ref(),
+            None => true,
+        };
+        let counters = self.counters.entry(self.active.clone()).or_default();
+        let turned = self.bad_after.as_ref().is_some_and(|(version, answers)| {
+            self.running.get(&self.active) == Some(version) && counters.requests >= *answers
+        });
+        let bad = bad || turned;
+        counters.requests += self.traffic;
+        counters.attempts += self.traffic;
+        let percent =
+            self.errors.as_ref().filter(|(version, _)| self.running.get(&self.active) == Some(version));
+        let percent = if bad { 100 } else { percent.map_or(0, |(_, percent)| *percent) };
+        let errors = self.traffic * percent / 100;
+        counters.responses.server_error += errors;
+        counters.responses.success += self.traffic - errors;
+    }
+
+    fn look(&mut self) -> Look {
+        let group = self.group();
+        let revision = |generation: u32| Revision::new(format!("generation {generation}"));
+        Look {
+            revision: revision(group.route.generation),
+            follows: Some(revision(group.route.generation - 1)),
+            taken_back: self.taken_back,
+            group,
+        }
+    }
+
+    fn group(&mut self) -> Group {
+        if let Some((reads, to)) = &mut self.moved_after {
+            *reads = reads.saturating_sub(1);
+            if *reads == 0 {
+                let to = to.clone();
+                self.move_route(&to);
+                self.moved_after = None;
+            }
+        }
+        if let Some(reads) = self.taken_back_after.as_mut().filter(|_| self.active == "green") {
+            *reads = reads.saturating_sub(1);
+            if *reads == 0 {
+                self.taken_back_after = None;
+                self.move_route("blue");
+                self.taken_back = Some(TakenBackBy::Guard);
+            }
+        }
+        self.serve_users();
+        let slot = |(name, peers): &(String, Vec<Peer>)| {
+            let (held, upgraded) = self.held_by(name);
+            Slot {
+                name: name.clone(),
+                upstream: format!("shop_{name}"),
+                peers: peers.clone(),
+                counters: Counters {
+                    in_flight: if self.active == *name { self.traffic } else { held },
+                    ..self.counters.get(name).copied().unwrap_or_default()
+                },
+                upgraded,
+                ..Slot::default()
+            }
+        };
+        let split = self.split.as_ref().map(|(second, percent)| {
+            let rest = Percent::from_parts(10_000 - percent.parts()).unwrap();
+            [(self.active.clone(), rest), (second.clone(), *percent)].into()
+        });
+        Group {
+            name: "shop".to_owned(),
+            route: RouteState {
+                active: self.active.clone(),
+                generation: self.generation,
+                split,
+                trial: self.trial.clone(),
+                standby: self.standby.clone().filter(|slot| *slot != self.active),
+            },
+            slots: self.slots.iter().map(slot).collect(),
+            events: Vec::new(),
+        }
+    }
+
+    fn shift(&mut self, change: &Shift, expected: u32) -> Result<Look, ShiftError> {
+        let to = change.to.as_str();
+        let fault = if self.switch_faults.is_empty() { None } else { Some(self.switch_faults.remove(0)) };
+        match fault {
+            Some(Fault::NotSent) => return Err(ShiftError::NotSent(unreachable())),
+            Some(Fault::LostUndone) => return Err(ShiftError::Unknown(unreachable())),
+            Some(Fault::Late) => {
+                self.late.push((change.clone(), expected));
+                return Err(ShiftError::Unknown(unreachable()));
+            }
+            Some(Fault::Refused) => {
+                return Err(ShiftError::Refused("the scripted edge refuses: read only".to_owned()));
+            }
+            Some(Fault::OtherFirst) => {
+                self.move_route("green");
+                self.move_route("blue");
+            }
+            _ => {}
+        }
+        if expected != self.generation {
+            return Err(ShiftError::Moved(Box::new(self.look())));
+        }
+        if self.active == to && (self.split.is_some() || self.trial.is_some()) {
+            self.move_route(to);
+        } else if self.active != to {
+            if !self.healthy(to) {
+                self.violations.push(format!("traffic was moved to {to}, which is not healthy"));
+            }
+            self.moves.push(format!("{}->{to}", self.active));
+            self.move_route(to);
+            if self.active == "green" {
+                if let Some(slot) = self.sick_after_switch.take() {
+                    self.sick.push(slot);
+                }
+                self.dead.append(&mut self.dead_after_switch);
+                let blind = std::mem::take(&mut self.blind_after_switch);
+                self.fail("group", blind);
+            }
+        } else if change.fence {
+            self.generation += 1;
+        }
+        match fault {
+            Some(Fault::LostDone) => Err(ShiftError::Unknown(unreachable())),
+            Some(Fault::NotDurable) => {
+                Err(ShiftError::NotDurable("the scripted edge could not write it: disk full".to_owned()))
+            }
+            _ => Ok(self.look()),
+        }
+    }
+}
+
+fn unreachable() -> EdgeError {
+    EdgeError::Unreachable {
+        subject: "the scripted edge",
+        address: "unix:/edge".to_owned(),
+        why: "connection refused".to_owned(),
+    }
+}

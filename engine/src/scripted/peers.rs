@@ -1,0 +1,35 @@
+//! The servers of the world: they answer probes and smoke tests.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cutover_core::smoke::Answer;
+use http::Request;
+use http_body_util::Full;
+
+use super::world::Scripted;
+use crate::peers::Peers;
+
+impl Peers for Scripted {
+    async fn ask(&self, peer: &str, request: Request<Full<Bytes>>, _: Duration) -> Result<Answer, String> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut scene = self.scene();
+        let owner = scene.slots.iter().find(|(_, peers)| peers.iter().any(|one| one.address == peer));
+        let slot = &*owner.map(|(name, _)| name.clone()).unwrap_or_default();
+        if !scene.running.contains_key(slot) || scene.dead.iter().any(|dead| dead == peer) {
+            return Err("no connection: connection refused".to_owned());
+        }
+        let status = match request.uri().path() {
+            "/health/ready" if scene.healthy(slot) => 200,
+            "/health/ready" => 503,
+            _ if scene.bad_smoke => 500,
+            _ => {
+                if scene.sick_after_smoke {
+                    scene.sick.push(slot.to_owned());
+                }
+                200
+            }
+        };
+        Ok(Answer { status, ..Answer::default() })
+    }
+}

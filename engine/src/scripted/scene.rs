@@ -1,0 +1,202 @@
+//! The state of the world: what tests can see and set.
+
+use std::collections::BTreeMap;
+
+use cutover_core::api::{Group, Peer, TrialState};
+use cutover_core::counters::Counters;
+use cutover_core::deployment::TakenBackBy;
+use cutover_core::fraction::Percent;
+
+use super::usual::peer;
+use crate::edge::Shift;
+
+/// A change of the scene by a test.
+pub struct Hook(
+    /// The change.
+    pub Box<dyn FnOnce(&mut Scene) + Send>,
+);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+/// A fault of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The switch is done, and the reply is lost.
+    LostDone,
+    /// The switch is not done, and the reply is lost.
+    LostUndone,
+    /// The reply is lost, and the switch is done later, see [`Scene::deliver`].
+    Late,
+    /// The switch is done in memory, but not on disk.
+    NotDurable,
+    /// The edge is not reachable.
+    NotSent,
+    /// The edge refuses the switch.
+    Refused,
+    /// Somebody else has moved the route to the new slot and back just before.
+    OtherFirst,
+}
+
+/// The state of the world.
+#[derive(Debug)]
+pub struct Scene {
+    /// The slot that has the traffic.
+    pub active: String,
+    /// Number of moves of the route.
+    pub generation: u32,
+    /// Slots that run, and the version in each.
+    pub running: BTreeMap<String, String>,
+    /// Slots that run and answer 503 to probes.
+    pub sick: Vec<String>,
+    /// A version that answers 500 to users.
+    pub bad_version: Option<String>,
+    /// Whether smoke tests get the answer 500.
+    pub bad_smoke: bool,
+    /// Whether a smoke test makes the new slot sick.
+    pub sick_after_smoke: bool,
+    /// Number of requests between two readings of the group.
+    pub traffic: u64,
+    /// Deployments whose migration is in the database, in order.
+    pub database: Vec<String>,
+    /// Moves of the route.
+    pub moves: Vec<String>,
+    /// Commands, in order.
+    pub commands: Vec<String>,
+    /// Number of failures to come of each command and of reading the `group`.
+    pub faults: BTreeMap<String, u32>,
+    /// The exit code of the next run of a command.
+    pub exit_code: BTreeMap<String, i32>,
+    /// Faults of the next switches.
+    pub switch_faults: Vec<Fault>,
+    /// Number of requests that a slot without traffic holds.
+    pub held: u64,
+    /// A slot that becomes sick when green gets the traffic.
+    pub sick_after_switch: Option<String>,
+    /// Number of readings of the group until somebody else moves the route, and the slot that gets it.
+    pub moved_after: Option<(u32, String)>,
+    /// Number of readings of the group that fail after green got the traffic.
+    pub blind_after_switch: u32,
+    /// Servers of each slot, in the order of the configuration.
+    pub slots: Vec<(String, Vec<Peer>)>,
+    /// Servers that refuse connections.
+    pub dead: Vec<String>,
+    /// A slot with a share, and the share.
+    pub split: Option<(String, Percent)>,
+    /// The trial of the last change.
+    pub trial: Option<TrialState>,
+    /// The slot that was chosen as standby.
+    pub standby: Option<String>,
+    /// Requests and upgraded connections that slots without traffic hold.
+    pub holds: BTreeMap<String, (u64, u64)>,
+    /// Other groups of the edge.
+    pub others: Vec<Group>,
+    /// A version, and the percentage of its answers that are 500.
+    pub errors: Option<(String, u64)>,
+    /// A version, and the number of answers after which it answers only 500.
+    pub bad_after: Option<(String, u64)>,
+    /// Servers that die when green gets the traffic.
+    pub dead_after_switch: Vec<String>,
+    /// Number of readings of the group until the edge takes the traffic back to blue.
+    pub taken_back_after: Option<u32>,
+    /// The rule by which the edge made the last move of the route.
+    pub taken_back: Option<TakenBackBy>,
+    /// Whether the edge counts answers.
+    pub counts: bool,
+    /// A command, and a change of the scene after it has run.
+    pub after_command: Option<(String, Hook)>,
+    /// Switches in transit, and the generations that they expect.
+    pub(super) late: Vec<(Shift, u32)>,
+    pub(super) counters: BTreeMap<String, Counters>,
+    /// Violations of the promises.
+    pub violations: Vec<String>,
+}
+
+impl Default for Scene {
+    /// Version 1 runs in blue, which has the traffic.
+    fn default() -> Self {
+        Self {
+            active: "blue".to_owned(),
+            generation: 4,
+            running: [("blue".to_owned(), "1".to_owned())].into(),
+            sick: Vec::new(),
+            bad_version: None,
+            bad_smoke: false,
+            sick_after_smoke: false,
+            traffic: 100,
+            database: Vec::new(),
+            moves: Vec::new(),
+            commands: Vec::new(),
+            faults: BTreeMap::new(),
+            exit_code: BTreeMap::new(),
+            switch_faults: Vec::new(),
+            held: 0,
+            sick_after_switch: None,
+            moved_after: None,
+            blind_after_switch: 0,
+            slots: [("blue", 1), ("green", 2)].map(|(name, port)| (name.to_owned(), vec![peer(port)])).into(),
+            dead: Vec::new(),
+            split: None,
+            trial: None,
+            standby: None,
+            holds: BTreeMap::new(),
+            others: Vec::new(),
+            errors: None,
+            bad_after: None,
+            dead_after_switch: Vec::new(),
+            taken_back_after: None,
+            taken_back: None,
+            counts: true,
+            after_command: None,
+            late: Vec::new(),
+            counters: BTreeMap::new(),
+            violations: Vec::new(),
+        }
+    }
+}
+
+impl Scene {
+    /// Lets the next runs of a command, or the next readings of the `group`, fail.
+    pub fn fail(&mut self, what: &str, times: u32) {
+        self.faults.insert(what.to_owned(), times);
+    }
+
+    /// Moves the route as somebody else.
+    pub fn move_route(&mut self, to: &str) {
+        self.active = to.to_owned();
+        self.taken_back = None;
+        self.split = None;
+        self.trial = None;
+        self.generation += 1;
+    }
+
+    pub(super) fn fails(&mut self, what: &str) -> bool {
+        match self.faults.get_mut(what) {
+            Some(0) | None => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+
+    pub(super) fn healthy(&self, slot: &str) -> bool {
+        self.running.contains_key(slot) && !self.sick.iter().any(|sick| sick == slot)
+    }
+
+    /// Whether requests of users go to a slot, or may at any moment.
+    pub(super) fn has_users(&self, slot: &str) -> bool {
+        self.active == slot
+            || self.split.as_ref().is_some_and(|(second, _)| second == slot)
+            || self.trial.as_ref().is_some_and(|trial| trial.fallback == slot)
+    }
+
+    /// Requests and upgraded connections that a slot without traffic holds. A stopped slot holds none.
+    pub(super) fn held_by(&self, slot: &str) -> (u64, u64) {
+        let holds = self.holds.get(slot).copied().unwrap_or((self.held, 0));
+        if self.running.contains_key(slot) { holds } else { (0, 0) }
+    }
+}
