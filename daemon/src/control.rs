@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use cutover_core::deployment::{Event, Phase, Plan, Time};
-use cutover_edges::module::AdminAddress;
 use cutover_engine::clock::{Clock, rfc3339};
-use cutover_engine::driver::{self, Driver, Handle, Request};
+use cutover_engine::driver::{self, Driver};
 use cutover_engine::journal::{Deployment, Unfinished};
 use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
-use tokio::sync::{Mutex, MutexGuard, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::Loaded;
 use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
 
 mod by_hand;
+mod policy;
 mod refusal;
 mod reload;
 mod run;
+mod running;
 mod status;
 mod takeover;
 mod target;
@@ -30,6 +30,7 @@ mod text;
 mod way_back;
 
 use run::Rerunning;
+use running::{Current, Running, live};
 use target::Chosen;
 
 pub use by_hand::ManualSwitch;
@@ -78,70 +79,11 @@ impl<W> Clone for Control<W> {
     }
 }
 
-/// How long a driver may take to report its phase. A journal that cannot be written delays it.
-const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
-
 /// Number of past deployments that a search considers.
 const LOOK_BACK: u32 = 100;
 
 /// How long a migration may delay the end of the daemon. Less than TimeoutStopSec in host/cutover.service.
 const SHUTDOWN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// The running deployment of a group. The lock is held during each decision about the group.
-type Current = Mutex<Option<Running>>;
-
-#[derive(Debug)]
-struct Running {
-    id: String,
-    handle: Handle,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    /// The current phase. It waits for the driver, because followers see a record a moment before the driver does.
-    async fn phase(&self) -> Phase {
-        let _ = tokio::time::timeout(SETTLING, self.tell(None)).await;
-        self.handle.state.borrow().phase.clone()
-    }
-
-    async fn ask(&self, event: Event) -> Result<(), Refusal> {
-        match self.tell(Some(event)).await {
-            Ok(()) => Ok(()),
-            Err(why) => Err(self.refusal(why).await),
-        }
-    }
-
-    async fn tell(&self, event: Option<Event>) -> Result<(), String> {
-        let (reply, answer) = oneshot::channel();
-        let over = || "the deployment has just ended".to_owned();
-        self.handle.requests.send(Request { event, reply }).await.map_err(|_| over())?;
-        answer.await.unwrap_or_else(|_| Err(over()))
-    }
-
-    async fn refusal(&self, why: String) -> Refusal {
-        Refusal::Unfit { id: self.id.clone(), phase: self.phase().await.name().to_owned(), why }
-    }
-
-    /// Waits until a running command that changes the database has ended and its end is in the journal, at most until `patience`.
-    async fn past_database(&self, patience: tokio::time::Instant) {
-        let mut state = self.handle.state.clone();
-        let now = state.borrow().phase.clone();
-        if now.changes_database() {
-            tracing::info!(deployment = self.id, "waiting for the database command to end");
-            let over = state.wait_for(|state| state.phase != now);
-            if tokio::time::timeout_at(patience, over).await.is_err() {
-                tracing::warn!(
-                    deployment = self.id,
-                    "the database command did not end in time and is killed"
-                );
-            }
-        }
-    }
-
-    async fn is_live(&self) -> bool {
-        !self.phase().await.is_final() && !self.handle.requests.is_closed()
-    }
-}
 
 impl<W: World> Control<W> {
     /// Opens a control over the journal and resumes its unfinished deployments.
@@ -162,15 +104,11 @@ impl<W: World> Control<W> {
         };
         for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
             tracing::error!(deployment, why, "the deployment cannot be read, so it is stuck");
-            if let Err(error) = control.world.end(&deployment).await {
-                tracing::warn!(deployment, %error, "failed to end its commands");
-            }
+            control.end_commands(&deployment).await;
         }
         // No driver takes care of leftover commands of deployments that are over.
         for deployment in control.journal.deployments_with_commands().await? {
-            if let Err(error) = control.world.end(&deployment).await {
-                tracing::warn!(deployment, %error, "failed to end its commands");
-            }
+            control.end_commands(&deployment).await;
         }
         let groups = control.groups();
         for group in &groups {
@@ -286,9 +224,14 @@ impl<W: World> Control<W> {
         }
         self.end_reruns(patience).await;
         for entry in self.journal.open_deployments().await.unwrap_or_default() {
-            if let Err(error) = self.world.end(&entry.deployment.id).await {
-                tracing::warn!(deployment = entry.deployment.id, %error, "failed to end its commands");
-            }
+            self.end_commands(&entry.deployment.id).await;
+        }
+    }
+
+    /// Ends the abandoned commands of a deployment. A failure is only logged.
+    async fn end_commands(&self, deployment: &str) {
+        if let Err(error) = self.world.end(deployment).await {
+            tracing::warn!(deployment, %error, "failed to end its commands");
         }
     }
 
@@ -358,47 +301,6 @@ impl<W: World> Control<W> {
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })
     }
 
-    /// The names of the groups in the configuration.
-    fn groups(&self) -> Vec<String> {
-        self.loaded.load().0.config.group.keys().map(|name| name.as_str().to_owned()).collect()
-    }
-
-    /// The policy of a group for a new deployment. Fails if the configuration does not have the group.
-    fn policy(&self, group: &str) -> Result<Policy, Refusal> {
-        let loaded = self.loaded.load();
-        let (Loaded { config, path, broken, .. }, _) = &**loaded;
-        match (config.group(group), broken) {
-            (Some(policy), _) => Ok(policy.clone()),
-            (None, Some(why)) => Err(Refusal::BrokenConfiguration { file: path.clone(), why: why.clone() }),
-            (None, None) => Err(self.unknown_group(group)),
-        }
-    }
-
-    /// The policy of a group, or of its last deployment if the group is no longer in the configuration.
-    async fn policy_or_last(&self, group: &str) -> Result<Policy, Refusal> {
-        match self.policy(group) {
-            Ok(policy) => Ok(policy),
-            Err(refused) => {
-                let last = self.journal.history(Some(group), 1).await?.pop();
-                last.map(|entry| entry.deployment.policy).ok_or(refused)
-            }
-        }
-    }
-
-    fn unknown_group(&self, group: &str) -> Refusal {
-        Refusal::UnknownGroup { group: group.to_owned(), known: self.groups() }
-    }
-
-    /// Fails if this daemon can only read the edge.
-    async fn writable(&self) -> Result<(), Refusal> {
-        let (name, section) = self.loaded.load().0.config.edge.clone();
-        if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
-            return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
-        }
-        // Running deployments use the last token that nginx accepted. A new one needs a readable token.
-        Ok(section.module(name.as_str()).check_token().await?)
-    }
-
     fn reruns(&self) -> parking_lot::MutexGuard<'_, BTreeMap<String, Rerunning>> {
         self.reruns.lock()
     }
@@ -414,12 +316,5 @@ impl<W: World> Control<W> {
         let phase = running.phase().await;
         (!matches!(phase, Phase::Warm { .. }))
             .then(|| Refusal::Busy { id: running.id.clone(), phase: phase.name().to_owned() })
-    }
-}
-
-async fn live<'a>(current: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Running> {
-    match current.as_ref() {
-        Some(running) if running.is_live().await => Some(running),
-        _ => None,
     }
 }

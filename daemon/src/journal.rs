@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cutover_core::deployment::{Outcome, State, Time};
-use cutover_engine::journal::{Deployment, Journal, JournalError as EngineError, Unfinished};
+use cutover_engine::journal::Deployment;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::watch;
 
-use crate::command::Leader;
-
+mod commands;
 mod draft;
+mod engine;
 mod file;
 mod prune;
 mod reserve;
@@ -314,62 +314,6 @@ impl SqliteJournal {
         .await
     }
 
-    /// Records a command that has started.
-    pub async fn command_started(&self, id: &str, name: &str, leader: &Leader) -> Result<(), JournalError> {
-        match self.command_started_once(id, name, leader).await {
-            Err(error) if self.reserve.give_up_for(&error) => {
-                self.command_started_once(id, name, leader).await
-            }
-            done => done,
-        }
-    }
-
-    async fn command_started_once(&self, id: &str, name: &str, leader: &Leader) -> Result<(), JournalError> {
-        let (id, name, leader) = (id.to_owned(), name.to_owned(), leader.clone());
-        self.blocking(move |connection| {
-            connection.execute(
-                "INSERT INTO commands (deployment, name, pid, birth) VALUES (?1, ?2, ?3, ?4)",
-                params![id, name, leader.pid, leader.birth],
-            )?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Removes commands that have ended.
-    pub async fn commands_ended(&self, leaders: Vec<Leader>) -> Result<(), JournalError> {
-        self.blocking(move |connection| {
-            let transaction = connection.transaction()?;
-            for Leader { pid, birth } in &leaders {
-                transaction
-                    .execute("DELETE FROM commands WHERE pid = ?1 AND birth = ?2", params![pid, birth])?;
-            }
-            transaction.commit()
-        })
-        .await
-    }
-
-    /// Deployments with commands that are not known to have ended.
-    pub async fn deployments_with_commands(&self) -> Result<Vec<String>, JournalError> {
-        self.blocking(|connection| {
-            let mut select = connection.prepare("SELECT DISTINCT deployment FROM commands")?;
-            let rows = select.query_map([], |row| row.get(0))?;
-            rows.collect()
-        })
-        .await
-    }
-
-    /// Commands of a deployment that are not known to have ended.
-    pub async fn commands(&self, id: &str) -> Result<Vec<Leader>, JournalError> {
-        let id = id.to_owned();
-        self.blocking(move |connection| {
-            let mut select = connection.prepare("SELECT pid, birth FROM commands WHERE deployment = ?1")?;
-            let rows = select.query_map([id], |row| Ok(Leader { pid: row.get(0)?, birth: row.get(1)? }))?;
-            rows.collect()
-        })
-        .await
-    }
-
     async fn rows(&self, clause: &str, arguments: Vec<String>) -> Result<Vec<row::Raw>, JournalError> {
         let sql = format!("{} {clause}", schema::SELECT_ENTRY);
         self.blocking(move |connection| {
@@ -389,31 +333,6 @@ impl SqliteJournal {
         let done = tokio::task::spawn_blocking(move || work(&mut connection.lock())).await;
         let done = done.unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery));
         done.map_err(|source| JournalError::Database { path: path.to_path_buf(), source })
-    }
-}
-
-impl Journal for SqliteJournal {
-    async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), EngineError> {
-        Ok(Self::append(self, id, at, state, message).await?)
-    }
-
-    async fn note(&self, id: &str, at: Time, phase: &str, message: &str) -> Result<(), EngineError> {
-        Ok(Self::note(self, id, at, phase, message).await?)
-    }
-
-    async fn state(&self, id: &str) -> Result<Option<State>, EngineError> {
-        Ok(self.entry(id).await?.map(|entry| entry.state))
-    }
-
-    async fn open(&self) -> Result<Vec<Unfinished>, EngineError> {
-        let open = self.open_deployments().await?.into_iter();
-        Ok(open.map(|Entry { deployment, state, .. }| Unfinished { deployment, state }).collect())
-    }
-}
-
-impl From<JournalError> for EngineError {
-    fn from(error: JournalError) -> Self {
-        Self::Failed(error.to_string())
     }
 }
 

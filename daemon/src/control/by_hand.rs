@@ -14,7 +14,8 @@ use cutover_engine::shifting::{Fit, ShiftRequest, Shifted, shift_until_known};
 use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
-use super::{Control, Refusal, Running, SETTLING, live};
+use super::running::{Running, SETTLING, live};
+use super::{Control, Refusal};
 use crate::journal::Switch;
 
 /// Maximum number of tries of a switch.

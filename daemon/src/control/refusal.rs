@@ -9,6 +9,11 @@ use cutover_engine::edge::EdgeError;
 use super::BadText;
 use crate::journal::JournalError;
 
+mod advice;
+mod wire;
+
+use advice::{apart, instead, or_abort, to_standby, whose};
+
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -294,49 +299,6 @@ pub enum Refusal {
     Interrupted(String),
 }
 
-fn whose(group: &str, wanted: Option<&str>) -> String {
-    match wanted {
-        Some(id) => format!("deployment \"{id}\" of group \"{group}\""),
-        None => format!("the last deployment of group \"{group}\""),
-    }
-}
-
-fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
-    let group = quoted(group);
-    match up {
-        Some(slot) => {
-            format!(
-                "slot \"{slot}\" is healthy; to give it the traffic: cutover switch {group} --to {}",
-                quoted(slot)
-            )
-        }
-        None => {
-            format!(
-                "to deploy an earlier version again: cutover deploy {group} --version {}",
-                previous.map_or("VERSION".to_owned(), quoted)
-            )
-        }
-    }
-}
-
-/// The hint to abort, for phases that can be aborted.
-fn or_abort(phase: &str) -> &'static str {
-    if ["rolling_back", "tearing_down", "decommissioning"].contains(&phase) { "" } else { ", or abort it" }
-}
-
-fn to_standby(group: &str, standby: Option<&str>) -> String {
-    let deploy = |slot| format!(", for example: cutover deploy {} --to {}", quoted(group), quoted(slot));
-    standby.map(deploy).unwrap_or_default()
-}
-
-fn apart(helps: Option<&str>) -> String {
-    let apart = "give each slot servers of its own";
-    match helps {
-        Some(helps) => format!("move the other group away first: {helps}; or {apart}"),
-        None => apart.to_owned(),
-    }
-}
-
 impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
@@ -347,81 +309,16 @@ impl From<JournalError> for Refusal {
 }
 
 impl Refusal {
+    pub(super) fn not_on_edge(edge: &str, group: &str, groups: &[Group]) -> Self {
+        let known = groups.iter().map(|seen| seen.name.clone()).collect();
+        Self::NotOnEdge { edge: edge.to_owned(), group: group.to_owned(), known }
+    }
+
     pub(super) fn no_such_slot(seen: &Group, slot: &str) -> Self {
         Self::UnknownSlot {
             slot: slot.to_owned(),
             group: seen.name.clone(),
             known: seen.slots.iter().map(|slot| slot.name.clone()).collect(),
-        }
-    }
-
-    /// The HTTP status of the answer.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
-            Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) | Self::BadText(_) => 422,
-            Self::BrokenConfiguration { .. }
-            | Self::Busy { .. }
-            | Self::Unfit { .. }
-            | Self::NothingToAbort(_)
-            | Self::AlreadyCompleted { .. }
-            | Self::NotSwitchedYet { .. }
-            | Self::NoWayBack { .. }
-            | Self::ReadsOnly { .. }
-            | Self::Unable { .. }
-            | Self::LeftEarlier { .. }
-            | Self::UsedSince { .. }
-            | Self::HasTraffic { .. }
-            | Self::NothingToRun { .. }
-            | Self::Rerunning { .. }
-            | Self::InUse { .. }
-            | Self::CommandFailed(_)
-            | Self::Shared { .. }
-            | Self::SharedBusy { .. }
-            | Self::NoBetter { .. }
-            | Self::Sick { .. } => 409,
-            Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::Edge(_) => 502,
-            Self::NotOnDisk { .. } => 507,
-            Self::Journal(_) | Self::Interrupted(_) => 500,
-        }
-    }
-
-    /// The code word for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::BrokenConfiguration { .. } => "broken_configuration",
-            Self::UnknownGroup { .. } => "unknown_group",
-            Self::NotOnEdge { .. } => "not_on_edge",
-            Self::UnknownSlot { .. } => "unknown_slot",
-            Self::HasTraffic { .. } => "slot_has_traffic",
-            Self::Shared { .. } => "shared_servers",
-            Self::SharedBusy { .. } => "busy",
-            Self::NothingToRun { .. } => "nothing_to_run",
-            Self::Rerunning { .. } => "busy",
-            Self::InUse { .. } => "slot_is_in_use",
-            Self::CommandFailed(_) => "command_failed",
-            Self::Active { .. } => "slot_is_active",
-            Self::NoStandby(_) => "no_standby",
-            Self::Busy { .. } => "busy",
-            Self::Unfit { .. } => "unfit",
-            Self::NothingToAbort(_) => "nothing_to_abort",
-            Self::AlreadyCompleted { .. } => "already_completed",
-            Self::NotSwitchedYet { .. } => "not_switched_yet",
-            Self::NoWayBack { .. } => "no_way_back",
-            Self::Sick { .. } => "sick",
-            Self::NoBetter { .. } => "no_better",
-            Self::ReadsOnly { .. } => "reads_only",
-            Self::Unable { .. } => "unable",
-            Self::LeftEarlier { .. } => "left_earlier",
-            Self::UsedSince { .. } => "used_since",
-            Self::NotSwitched(_) => "not_switched",
-            Self::NotOnDisk { .. } => "not_durable",
-            Self::SwitchUnknown { .. } => "switch_unknown",
-            Self::Edge(_) => "edge",
-            Self::Journal(_) => "journal",
-            Self::UnknownDeployment(_) => "unknown_deployment",
-            Self::BadText(_) => "bad_text",
-            Self::Interrupted(_) => "interrupted",
         }
     }
 }

@@ -12,7 +12,8 @@ use cutover_engine::world::World;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{Control, LOOK_BACK, Refusal, live};
+use super::running::live;
+use super::{Control, LOOK_BACK, Refusal};
 use crate::journal::Entry;
 
 const PAUSE: Duration = Duration::from_millis(50);
@@ -138,9 +139,7 @@ impl<W: World> Control<W> {
         let all = std::mem::take(&mut *self.reruns());
         for Rerunning { deployment, task, .. } in all.into_values() {
             task.abort();
-            if let Err(error) = self.world.end(&deployment).await {
-                tracing::warn!(deployment, %error, "failed to end its commands");
-            }
+            self.end_commands(&deployment).await;
         }
     }
 
@@ -209,9 +208,7 @@ impl<W: World> Control<W> {
     async fn may_touch(&self, group: &str, slot: &str, which: Rerun) -> Result<(), Refusal> {
         let groups = self.world.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
-            let known = groups.into_iter().map(|seen| seen.name).collect();
-            let edge = self.world.name().to_owned();
-            return Err(Refusal::NotOnEdge { edge, group: group.to_owned(), known });
+            return Err(Refusal::not_on_edge(self.world.name(), group, &groups));
         };
         let is_in_the_way = |traffic: &Traffic| traffic.is_routed() || which == Rerun::Revert;
         let within = seen.shared_within(slot).filter(|_| which != Rerun::Revert);

@@ -5,7 +5,8 @@ use cutover_engine::journal::Deployment;
 use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
-use super::{Control, Refusal, Running, live};
+use super::running::{Running, live};
+use super::{Control, Refusal};
 use crate::journal::{JournalError, Superseded};
 
 impl<W: World> Control<W> {

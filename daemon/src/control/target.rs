@@ -10,7 +10,8 @@ use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
-use super::{Control, LOOK_BACK, Refusal, Running, live};
+use super::running::{Running, live};
+use super::{Control, LOOK_BACK, Refusal};
 use crate::journal::JournalError;
 
 /// The slots of a deployment and what it gives up.
@@ -35,11 +36,7 @@ impl<W: World> Control<W> {
     ) -> Result<Chosen, Refusal> {
         let groups = self.world.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
-            return Err(Refusal::NotOnEdge {
-                edge: self.world.name().to_owned(),
-                group: group.to_owned(),
-                known: groups.into_iter().map(|seen| seen.name).collect(),
-            });
+            return Err(Refusal::not_on_edge(self.world.name(), group, &groups));
         };
         let target = self.choose(seen, &groups, wanted, current).await?.map_err(|why| refusal(seen, why))?;
         let within = seen.shared_within(&target.slot).filter(|_| policy.starts_or_stops());

@@ -6,6 +6,7 @@ use cutover_core::deployment::{Outcome, Time};
 use super::*;
 use crate::config::tests::loaded;
 use crate::journal::Superseded;
+use cutover_edges::module::AdminAddress;
 use cutover_engine::policy::Duration;
 use cutover_engine::scripted::{self, Fault, Scripted};
 

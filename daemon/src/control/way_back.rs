@@ -7,7 +7,8 @@ use cutover_engine::policy::Policy;
 use cutover_engine::prober::{Found, Prober};
 use cutover_engine::world::World;
 
-use super::{Control, LOOK_BACK, Refusal, Running};
+use super::running::Running;
+use super::{Control, LOOK_BACK, Refusal};
 use crate::journal::{Entry, JournalError};
 
 impl<W: World> Control<W> {

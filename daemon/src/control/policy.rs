@@ -1,0 +1,51 @@
+//! What the configuration says about groups and the edge.
+
+use cutover_edges::module::AdminAddress;
+use cutover_engine::policy::Policy;
+use cutover_engine::world::World;
+
+use super::{Control, Refusal};
+use crate::config::Loaded;
+
+impl<W: World> Control<W> {
+    /// The names of the groups in the configuration.
+    pub(super) fn groups(&self) -> Vec<String> {
+        self.loaded.load().0.config.group.keys().map(|name| name.as_str().to_owned()).collect()
+    }
+
+    /// The policy of a group for a new deployment. Fails if the configuration does not have the group.
+    pub(super) fn policy(&self, group: &str) -> Result<Policy, Refusal> {
+        let loaded = self.loaded.load();
+        let (Loaded { config, path, broken, .. }, _) = &**loaded;
+        match (config.group(group), broken) {
+            (Some(policy), _) => Ok(policy.clone()),
+            (None, Some(why)) => Err(Refusal::BrokenConfiguration { file: path.clone(), why: why.clone() }),
+            (None, None) => Err(self.unknown_group(group)),
+        }
+    }
+
+    /// The policy of a group, or of its last deployment if the group is no longer in the configuration.
+    pub(super) async fn policy_or_last(&self, group: &str) -> Result<Policy, Refusal> {
+        match self.policy(group) {
+            Ok(policy) => Ok(policy),
+            Err(refused) => {
+                let last = self.journal.history(Some(group), 1).await?.pop();
+                last.map(|entry| entry.deployment.policy).ok_or(refused)
+            }
+        }
+    }
+
+    fn unknown_group(&self, group: &str) -> Refusal {
+        Refusal::UnknownGroup { group: group.to_owned(), known: self.groups() }
+    }
+
+    /// Fails if this daemon can only read the edge.
+    pub(super) async fn writable(&self) -> Result<(), Refusal> {
+        let (name, section) = self.loaded.load().0.config.edge.clone();
+        if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
+            return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
+        }
+        // Running deployments use the last token that nginx accepted. A new one needs a readable token.
+        Ok(section.module(name.as_str()).check_token().await?)
+    }
+}

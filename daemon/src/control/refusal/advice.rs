@@ -1,0 +1,46 @@
+//! Parts of refusals that name the subject or recommend a command.
+
+use cutover_core::shell::quoted;
+
+pub(super) fn whose(group: &str, wanted: Option<&str>) -> String {
+    match wanted {
+        Some(id) => format!("deployment \"{id}\" of group \"{group}\""),
+        None => format!("the last deployment of group \"{group}\""),
+    }
+}
+
+pub(super) fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> String {
+    let group = quoted(group);
+    match up {
+        Some(slot) => {
+            format!(
+                "slot \"{slot}\" is healthy; to give it the traffic: cutover switch {group} --to {}",
+                quoted(slot)
+            )
+        }
+        None => {
+            format!(
+                "to deploy an earlier version again: cutover deploy {group} --version {}",
+                previous.map_or("VERSION".to_owned(), quoted)
+            )
+        }
+    }
+}
+
+/// The hint to abort, for phases that can be aborted.
+pub(super) fn or_abort(phase: &str) -> &'static str {
+    if ["rolling_back", "tearing_down", "decommissioning"].contains(&phase) { "" } else { ", or abort it" }
+}
+
+pub(super) fn to_standby(group: &str, standby: Option<&str>) -> String {
+    let deploy = |slot| format!(", for example: cutover deploy {} --to {}", quoted(group), quoted(slot));
+    standby.map(deploy).unwrap_or_default()
+}
+
+pub(super) fn apart(helps: Option<&str>) -> String {
+    let apart = "give each slot servers of its own";
+    match helps {
+        Some(helps) => format!("move the other group away first: {helps}; or {apart}"),
+        None => apart.to_owned(),
+    }
+}

@@ -1,0 +1,75 @@
+//! Refusals in the control API: HTTP status and code word.
+
+use super::Refusal;
+
+impl Refusal {
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
+            Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) | Self::BadText(_) => 422,
+            Self::BrokenConfiguration { .. }
+            | Self::Busy { .. }
+            | Self::Unfit { .. }
+            | Self::NothingToAbort(_)
+            | Self::AlreadyCompleted { .. }
+            | Self::NotSwitchedYet { .. }
+            | Self::NoWayBack { .. }
+            | Self::ReadsOnly { .. }
+            | Self::Unable { .. }
+            | Self::LeftEarlier { .. }
+            | Self::UsedSince { .. }
+            | Self::HasTraffic { .. }
+            | Self::NothingToRun { .. }
+            | Self::Rerunning { .. }
+            | Self::InUse { .. }
+            | Self::CommandFailed(_)
+            | Self::Shared { .. }
+            | Self::SharedBusy { .. }
+            | Self::NoBetter { .. }
+            | Self::Sick { .. } => 409,
+            Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::Edge(_) => 502,
+            Self::NotOnDisk { .. } => 507,
+            Self::Journal(_) | Self::Interrupted(_) => 500,
+        }
+    }
+
+    /// The code word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BrokenConfiguration { .. } => "broken_configuration",
+            Self::UnknownGroup { .. } => "unknown_group",
+            Self::NotOnEdge { .. } => "not_on_edge",
+            Self::UnknownSlot { .. } => "unknown_slot",
+            Self::HasTraffic { .. } => "slot_has_traffic",
+            Self::Shared { .. } => "shared_servers",
+            Self::SharedBusy { .. } => "busy",
+            Self::NothingToRun { .. } => "nothing_to_run",
+            Self::Rerunning { .. } => "busy",
+            Self::InUse { .. } => "slot_is_in_use",
+            Self::CommandFailed(_) => "command_failed",
+            Self::Active { .. } => "slot_is_active",
+            Self::NoStandby(_) => "no_standby",
+            Self::Busy { .. } => "busy",
+            Self::Unfit { .. } => "unfit",
+            Self::NothingToAbort(_) => "nothing_to_abort",
+            Self::AlreadyCompleted { .. } => "already_completed",
+            Self::NotSwitchedYet { .. } => "not_switched_yet",
+            Self::NoWayBack { .. } => "no_way_back",
+            Self::Sick { .. } => "sick",
+            Self::NoBetter { .. } => "no_better",
+            Self::ReadsOnly { .. } => "reads_only",
+            Self::Unable { .. } => "unable",
+            Self::LeftEarlier { .. } => "left_earlier",
+            Self::UsedSince { .. } => "used_since",
+            Self::NotSwitched(_) => "not_switched",
+            Self::NotOnDisk { .. } => "not_durable",
+            Self::SwitchUnknown { .. } => "switch_unknown",
+            Self::Edge(_) => "edge",
+            Self::Journal(_) => "journal",
+            Self::UnknownDeployment(_) => "unknown_deployment",
+            Self::BadText(_) => "bad_text",
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+}

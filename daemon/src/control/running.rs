@@ -1,0 +1,75 @@
+//! The running deployment of a group, and requests to its driver.
+
+use cutover_core::deployment::{Event, Phase};
+use cutover_engine::driver::{Handle, Request};
+use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tokio::task::JoinHandle;
+
+use super::refusal::Refusal;
+
+/// How long a driver may take to report its phase. A journal that cannot be written delays it.
+pub(super) const SETTLING: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The running deployment of a group. The lock is held during each decision about the group.
+pub(super) type Current = Mutex<Option<Running>>;
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) id: String,
+    pub(super) handle: Handle,
+    pub(super) task: JoinHandle<()>,
+}
+
+impl Running {
+    /// The current phase. It waits for the driver, because followers see a record a moment before the driver does.
+    pub(super) async fn phase(&self) -> Phase {
+        let _ = tokio::time::timeout(SETTLING, self.tell(None)).await;
+        self.handle.state.borrow().phase.clone()
+    }
+
+    pub(super) async fn ask(&self, event: Event) -> Result<(), Refusal> {
+        match self.tell(Some(event)).await {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.refusal(why).await),
+        }
+    }
+
+    async fn tell(&self, event: Option<Event>) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let over = || "the deployment has just ended".to_owned();
+        self.handle.requests.send(Request { event, reply }).await.map_err(|_| over())?;
+        answer.await.unwrap_or_else(|_| Err(over()))
+    }
+
+    pub(super) async fn refusal(&self, why: String) -> Refusal {
+        Refusal::Unfit { id: self.id.clone(), phase: self.phase().await.name().to_owned(), why }
+    }
+
+    /// Waits until a running command that changes the database has ended and its end is in the journal, at most until `patience`.
+    pub(super) async fn past_database(&self, patience: tokio::time::Instant) {
+        let mut state = self.handle.state.clone();
+        let now = state.borrow().phase.clone();
+        if now.changes_database() {
+            tracing::info!(deployment = self.id, "waiting for the database command to end");
+            let over = state.wait_for(|state| state.phase != now);
+            if tokio::time::timeout_at(patience, over).await.is_err() {
+                tracing::warn!(
+                    deployment = self.id,
+                    "the database command did not end in time and is killed"
+                );
+            }
+        }
+    }
+
+    async fn is_live(&self) -> bool {
+        !self.phase().await.is_final() && !self.handle.requests.is_closed()
+    }
+}
+
+/// The running deployment, unless it has ended.
+pub(super) async fn live<'a>(current: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Running> {
+    match current.as_ref() {
+        Some(running) if running.is_live().await => Some(running),
+        _ => None,
+    }
+}
