@@ -149,7 +149,7 @@ fn over(part: u64, whole: u64, limit: f64, what: &str) -> Option<String> {
     })
 }
 
-/// Whether any total decreased. One is enough to know that nginx counts anew, because the others may have caught up.
+/// Whether any total decreased. One is enough to know that nginx has restarted its counters, because the others may have caught up.
 fn went_back(then: &Counters, now: &Counters) -> bool {
     let (a, b) = (&then.responses, &now.responses);
     [

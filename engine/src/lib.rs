@@ -9,7 +9,7 @@
 //!
 //! The engine reaches everything outside through four traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
 //! [`commands::Commands`] runs the operator's commands, and [`peers::Peers`] sends requests to servers. The engine does not
-//! depend on nginx, a database or a configuration format. [`scripted`] implements all four in memory for tests.
+//! depend on nginx, a database or a configuration format. The module `scripted` implements all four in memory for tests.
 
 #![forbid(unsafe_code)]
 

@@ -20,7 +20,7 @@ impl Plan {
     }
 
     /// The state with which a restarted daemon continues. If the wall clock was set back, no deadline is further away than it
-    /// was at first. The probe deadline starts anew, because nobody probed the slot in the meantime.
+    /// was at first. The probe deadline starts again, because the slot was not probed in between.
     pub fn resume(&self, mut state: State, now: Time) -> State {
         let clamp = |time: &mut Time, most| *time = (*time).min(now.after(most));
         match &mut state.phase {

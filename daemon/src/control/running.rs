@@ -36,7 +36,7 @@ impl Running {
 
     async fn tell(&self, event: Option<Event>) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        let over = || "the deployment has just ended".to_owned();
+        let over = || "it has just ended".to_owned();
         self.handle.requests.send(Request { event, reply }).await.map_err(|_| over())?;
         answer.await.unwrap_or_else(|_| Err(over()))
     }

@@ -46,7 +46,7 @@ impl<W: World> Control<W> {
                 return Err(error.into());
             }
         };
-        // A warm driver only watches, so it can be stopped at any time. If its state has changed meanwhile, the journal refuses.
+        // A warm driver only watches, so it can be stopped at any time. If its state has changed since, the journal refuses.
         running.task.abort();
         let _ = running.task.await;
         let begun = match Superseded::of(&before, self.clock.now()) {

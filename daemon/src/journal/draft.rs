@@ -1,6 +1,6 @@
 //! Creates a journal under another name and then renames it.
 //!
-//! If the daemon is killed meanwhile, it leaves a draft, which the next daemon replaces. So a file with the journal's name was
+//! If the daemon is killed during that, it leaves a draft, which the next daemon replaces. So a file with the journal's name was
 //! always complete, and any defect in it is damage.
 
 use std::fs::{self, File, OpenOptions};

@@ -37,19 +37,19 @@ impl Scene {
             }
             "revert" => {
                 if self.has_users(&slot) || self.held_by(&slot).0 > 0 {
-                    self.violations.push("the database was reverted under a version in use".to_owned());
+                    self.violations.push("the database was reverted while a version used it".to_owned());
                 }
                 self.database.retain(|deployment| *deployment != job.deployment);
             }
             "provision" => {
                 if self.has_users(&slot) {
-                    self.violations.push(format!("slot {slot} was started anew under its users"));
+                    self.violations.push(format!("slot {slot} was restarted while it had users"));
                 }
                 self.running.insert(slot, version);
             }
             "decommission" | "teardown" => {
                 if self.has_users(&slot) {
-                    self.violations.push(format!("slot {slot} was stopped under its users"));
+                    self.violations.push(format!("slot {slot} was stopped while it had users"));
                 }
                 self.running.remove(&slot);
             }

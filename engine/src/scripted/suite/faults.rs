@@ -213,7 +213,7 @@ const CASES: &[Case] = &[
         running: BLUE,
     },
     Case {
-        name: "bad, and the bad slot does not drain: the deadline goes on",
+        name: "bad, and the bad slot does not drain, so its deadline passes",
         script: |scene| {
             bad(scene);
             scene.held = 3;
@@ -273,7 +273,7 @@ const CASES: &[Case] = &[
         running: BOTH,
     },
     Case {
-        name: "the old slot does not drain: the deadline goes on",
+        name: "the old slot does not drain, so its deadline passes",
         script: |scene| scene.held = 3,
         end: "completed",
         active: "green",
