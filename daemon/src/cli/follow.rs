@@ -10,6 +10,7 @@ use super::CliError;
 use super::client::{Client, ClientError};
 use super::terminal::plain;
 use crate::api::DeploymentEvent;
+use cutover_core::name::in_path;
 
 /// How long the daemon may be unreachable.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +50,8 @@ async fn until_broken(
     printer: &mut Printer,
     away: &mut Option<Instant>,
 ) -> Result<Option<Outcome>, CliError> {
-    let mut lines = client.lines(&format!("/v1/deployments/{deployment}/events?after={after}")).await?;
+    let mut lines =
+        client.lines(&format!("/v1/deployments/{}/events?after={after}", in_path(deployment))).await?;
     let there = Instant::now();
     loop {
         let line = lines.next().await;

@@ -23,9 +23,14 @@ command = ["/bin/true"]
 command = ["/bin/true"]
 [group."%%group%%".probe]
 path = "/health"
+interval = "20ms"
 [[group."%%group%%".smoke]]
 name = "it answers"
 path = "/"
+[group."%%group%%".soak]
+duration = "100ms"
+interval = "50ms"
+inconclusive = "complete"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,4 +62,8 @@ async fn a_group_of_any_name_is_switched_by_the_daemon() {
     assert!(text(&["status", GROUP]).contains(SLOTS[1]));
     assert!(text(&["history", GROUP]).contains(SLOTS[1]));
     text(&["check"]);
+    assert!(text(&["deploy", GROUP, "--version", "2"]).contains("version \"2\" is live"));
+    assert_eq!(nginx.admin().group(GROUP).await.unwrap().route.active, SLOTS[0]);
+    text(&["rollback", GROUP]);
+    assert_eq!(nginx.admin().group(GROUP).await.unwrap().route.active, SLOTS[1]);
 }
