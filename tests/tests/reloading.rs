@@ -56,7 +56,7 @@ impl Site {
 }
 
 const TAKEN: &str = "the configuration was read again";
-const REFUSED: &str = "the new configuration is refused, the old one stays";
+const REFUSED: &str = "the new configuration is refused; the daemon keeps the old one";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_new_begins_with_the_new_file() {
@@ -65,7 +65,7 @@ async fn what_is_new_begins_with_the_new_file() {
     assert!(site.stale().is_empty());
     site.edit("path = \"/\"", "path = \"/no-such-page\"\n    deadline = \"300ms\"");
     let stale = site.stale();
-    assert!(stale[0].contains("has another configuration than"), "{stale:?}");
+    assert!(stale[0].contains("has changed since the running daemon read it"), "{stale:?}");
     assert!(stale[0].contains("systemctl reload cutover, or send SIGHUP to the daemon"), "{stale:?}");
     site.reload(TAKEN).await;
     assert!(site.stale().is_empty(), "the advice helps");
@@ -85,7 +85,7 @@ async fn a_bad_file_changes_nothing_and_its_error_is_logged() {
     site.edit("warm = \"1 parsec\"", "warm = \"1h\"\n[group.blog]");
     site.edit("daemon\"", "elsewhere\"");
     site.reload(REFUSED).await;
-    assert!(site.host.daemon.log().contains("[daemon] has changed, which takes a restart"));
+    assert!(site.host.daemon.log().contains("[daemon] has changed, so the daemon must be restarted"));
     let output = site.host.daemon.cli(&["deploy", "blog", "--version", "1"]).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("no group \"blog\""), "nothing of a refused file counts: {stderr}");
@@ -105,7 +105,7 @@ async fn a_broken_group_does_not_stop_a_deployment_in_progress() {
     assert_eq!(deployment.finish().await.unwrap().outcome, "completed");
     let output = site.host.daemon.cli(&["deploy", "shop", "--version", "2"]).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(stderr.contains("nothing new is begun") && stderr.contains("1 parsec"), "{stderr}");
+    assert!(stderr.contains("no deployment can begin") && stderr.contains("1 parsec"), "{stderr}");
     site.host.run("cutover rollback shop").unwrap();
     assert_eq!(site.host.active().await.unwrap(), "blue");
 
