@@ -159,7 +159,7 @@ impl Module {
         }
         Err(match serde_json::from_slice::<Failure>(&answer.body) {
             Ok(failure) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
-            Err(_) => self.unrecognised(format!("status {}without a JSON error", answer.status)),
+            Err(_) => self.unrecognised(format!("status {} without a JSON error", answer.status)),
         })
     }
 
@@ -195,7 +195,7 @@ impl Module {
 
     fn refusal(&self, answer: &Answer) -> ShiftError {
         let Ok(failure) = serde_json::from_slice::<Failure>(&answer.body) else {
-            let error = self.unrecognised(format!("status {}without a JSON error", answer.status));
+            let error = self.unrecognised(format!("status {} without a JSON error", answer.status));
             return ShiftError::Unknown(error);
         };
         let code = failure.error.code;
