@@ -1,13 +1,13 @@
 //! One deployment as a pure function of a state, an event and the time. It returns the next state.
 //!
 //! ```text
-//! migrating -> provisioning -> probing -> smoking -> switching -> soaking -> draining -> warm -> decommissioning -> completed
-//!     |             |             |          |           |           |          |         |
-//!     +-------------+-------------+----------+-----------+           +----------+---------+ operator
-//!                                 |                                  |
-//!                 tearing_down: revert, stop new         rolling_back: verify old, switch back,
-//!                                 |                      drain new, revert, stop new
-//!                              failed                                |
+//! migrating -> provisioning -> probing -> smoking -> switching -> soaking -> confirming -> draining -> warm
+//!     |             |             |          |           |           |           |            |         |
+//!     +-------------+-------------+----------+-----------+           +-----------+------------+---------+ operator
+//!                                 |                                  |                                  |
+//!                 tearing_down: revert, stop new         rolling_back: verify old, switch back,   decommissioning
+//!                                 |                      drain new, revert, stop new                    |
+//!                              failed                                |                              completed
 //!                       (no traffic moved)                      rolled_back
 //!
 //!              a step that cannot be done ends as stuck, with the next command to type

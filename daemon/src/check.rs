@@ -59,6 +59,7 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
         let name = name.as_str();
         check_commands(name, group, &mut findings);
         check_probe(name, group, &mut findings);
+        check_trial(name, group, &mut findings);
         let Some(seen) = &seen else { continue };
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
@@ -165,6 +166,17 @@ fn check_probe(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     }
 }
 
+/// The daemon renews a lease at each reading of the counters.
+fn check_trial(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
+    let interval = group.soak.interval;
+    if let Some(lease) = group.trial.lease.filter(|lease| *lease <= interval) {
+        findings.push(Finding::Problem(format!(
+            "group.{name}.trial: the lease of {lease} ends before the daemon renews it, which it does each {interval} \
+             (soak.interval): every deployment is taken back"
+        )));
+    }
+}
+
 fn check_commands(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     let commands = [
         ("migrate", &group.migrate),
@@ -253,7 +265,8 @@ mod tests {
     #[tokio::test]
     async fn what_can_never_work_is_a_problem() {
         let text = "[edge.nginx]\nadmin = \"unix:/nginx\"\n\
-                    [group.shop.probe]\nhealthy = 4\ninterval = \"2s\"\ndeadline = \"6s\"\n";
+                    [group.shop.probe]\nhealthy = 4\ninterval = \"2s\"\ndeadline = \"6s\"\n\
+                    [group.shop.trial]\nlease = \"1s\"\n";
         let world = Scripted::new();
         world.scene().sick.push("blue".to_owned());
         let blue = world.scene().slots[0].1.clone();
@@ -261,6 +274,7 @@ mod tests {
         let found = check(&Config::parse(text).unwrap(), &world).await;
         let found: String = found.iter().map(|finding| format!("{finding}\n")).collect();
         for said in [
+            "problem: group.shop.trial: the lease of 1s ends before the daemon renews it, which it does each 1s",
             "problem: group.shop.probe: 4 good probes at an interval of 2s take longer than the deadline of 6s",
             "warning: group.shop: slots \"blue\" and \"green\" share the server 127.0.0.1:1",
             "warning: group.shop, slot \"blue\": it has the traffic but fails its probe: 127.0.0.1:1: status 503",

@@ -55,6 +55,14 @@ impl Edge for Live {
     async fn shift(&self, group: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
         self.edge.shift(group, shift, expected).await
     }
+
+    async fn renew(&self, group: &str, lease: Duration, expected: &Revision) -> Result<Look, ShiftError> {
+        self.edge.renew(group, lease, expected).await
+    }
+
+    async fn confirm(&self, group: &str, reason: &str, expected: &Revision) -> Result<Look, ShiftError> {
+        self.edge.confirm(group, reason, expected).await
+    }
 }
 
 impl Peers for Live {

@@ -9,15 +9,17 @@ use ::http::Request;
 use ::http::header::AUTHORIZATION;
 use bytes::Bytes;
 use cutover_core::api::{
-    ErrorBody, ErrorCode, Failure, Group, Groups, RouteChange, StandbyChoice, kept_reason,
+    Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, StandbyChoice,
+    kept_reason,
 };
 use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_core::event::Kind;
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError, TrialTerms};
 use cutover_engine::peers::{Peers, request};
 use http_body_util::Full;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::http::{self, Address, HttpError};
@@ -193,24 +195,62 @@ impl Module {
         EdgeError::Unrecognised { subject: NGINX, address: self.shown.clone(), why }
     }
 
-    fn refusal(&self, answer: &Answer) -> ShiftError {
+    async fn put_route(
+        &self,
+        group: &str,
+        change: &RouteChange,
+        expected: &Revision,
+    ) -> Result<Look, (Option<ErrorCode>, ShiftError)> {
+        self.change("PUT", &format!("/v1/groups/{}/route", in_path(group)), change, expected).await
+    }
+
+    /// Makes a change at the expected revision. A refusal comes with its code.
+    async fn change(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+        expected: &Revision,
+    ) -> Result<Look, (Option<ErrorCode>, ShiftError)> {
+        let Some(expected) = generation(expected) else {
+            return Err((None, ShiftError::Refused(format!("\"{expected}\" is not a revision of nginx"))));
+        };
+        let if_match = format!("\"{expected}\"");
+        let headers = [("content-type", "application/json"), ("if-match", if_match.as_str())];
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        match self.call(method, path, &headers, Some(body)).await {
+            Ok(answer) if answer.status == 200 => {
+                self.read(&answer).map(looked).map_err(|error| (None, ShiftError::Unknown(error)))
+            }
+            Ok(answer) => Err(self.refusal(&answer)),
+            Err(error) if error.is_before_sending() => {
+                Err((None, ShiftError::NotSent(self.no_answer(error))))
+            }
+            Err(error) => Err((None, ShiftError::Unknown(self.no_answer(error)))),
+        }
+    }
+
+    fn refusal(&self, answer: &Answer) -> (Option<ErrorCode>, ShiftError) {
         let Ok(failure) = serde_json::from_slice::<Failure>(&answer.body) else {
             let error = self.unrecognised(format!("status {} without a JSON error", answer.status));
-            return ShiftError::Unknown(error);
+            return (None, ShiftError::Unknown(error));
         };
         let code = failure.error.code;
         let message = self.why(failure.error);
-        match (code, failure.group) {
-            (ErrorCode::GenerationMismatch, Some(group)) => ShiftError::Moved(Box::new(looked(*group))),
+        let error = match (code, failure.group) {
+            (ErrorCode::GenerationMismatch | ErrorCode::NotArmed, Some(group)) => {
+                ShiftError::Moved(Box::new(looked(*group)))
+            }
             (ErrorCode::NotDurable, _) => {
-                ShiftError::NotDurable(format!("nginx could not write the switch to disk: {message}"))
+                ShiftError::NotDurable(format!("nginx could not write the change to disk: {message}"))
             }
             // A worker that is about to exit has answered. The next call reaches another worker.
             (ErrorCode::Internal | ErrorCode::LeftBehind, _) => {
                 ShiftError::Unknown(self.unrecognised(message))
             }
             _ => ShiftError::Refused(format!("nginx refuses: {message}")),
-        }
+        };
+        (Some(code), error)
     }
 }
 
@@ -272,22 +312,50 @@ impl Edge for Module {
     }
 
     async fn shift(&self, group: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
-        let Some(expected) = generation(expected) else {
-            return Err(ShiftError::Refused(format!("\"{expected}\" is not a revision of nginx")));
-        };
-        let if_match = format!("\"{expected}\"");
-        let headers = [("content-type", "application/json"), ("if-match", if_match.as_str())];
-        // The reason contains the version, which may be long. nginx would refuse a body that is too large.
-        let change = RouteChange::to(&shift.to, kept_reason(&shift.reason).to_owned()).fenced(shift.fence);
-        let body = serde_json::to_vec(&change).unwrap_or_default();
-        let path = format!("/v1/groups/{}/route", in_path(group));
-        match self.call("PUT", &path, &headers, Some(body)).await {
-            Ok(answer) if answer.status == 200 => self.read(&answer).map(looked).map_err(ShiftError::Unknown),
-            Ok(answer) => Err(self.refusal(&answer)),
-            Err(error) if error.is_before_sending() => Err(ShiftError::NotSent(self.no_answer(error))),
-            Err(error) => Err(ShiftError::Unknown(self.no_answer(error))),
+        let mut change = change_of(shift);
+        match self.put_route(group, &change, expected).await {
+            // A group of backend names cannot rescue. The rest of the trial is worth having.
+            Err((Some(ErrorCode::BadTrial), _)) if change.rescue => {
+                change.rescue = false;
+                self.put_route(group, &change, expected).await.map_err(|(_, error)| error)
+            }
+            done => done.map_err(|(_, error)| error),
         }
     }
+
+    async fn renew(&self, group: &str, lease: Duration, expected: &Revision) -> Result<Look, ShiftError> {
+        let path = format!("/v1/groups/{}/renew", in_path(group));
+        let renewal = Renewal { lease_ms: milliseconds(lease) };
+        self.change("POST", &path, &renewal, expected).await.map_err(|(_, error)| error)
+    }
+
+    async fn confirm(&self, group: &str, reason: &str, expected: &Revision) -> Result<Look, ShiftError> {
+        let path = format!("/v1/groups/{}/confirm", in_path(group));
+        let confirmation = Confirmation { reason: Some(kept_reason(reason).to_owned()) };
+        match self.change("POST", &path, &confirmation, expected).await {
+            // There is no trial. The plain change to the slot that has the traffic is answered when the route is on disk.
+            Err((Some(ErrorCode::NotArmed), ShiftError::Moved(now))) if now.revision == *expected => {
+                let plain = RouteChange::to(&now.route().active, kept_reason(reason).to_owned());
+                self.put_route(group, &plain, expected).await.map_err(|(_, error)| error)
+            }
+            done => done.map_err(|(_, error)| error),
+        }
+    }
+}
+
+/// The change on the wire. The reason contains the version, which may be long. nginx would refuse a body that is too large.
+fn change_of(shift: &Shift) -> RouteChange {
+    let change = RouteChange::to(&shift.to, kept_reason(&shift.reason).to_owned()).fenced(shift.fence);
+    match shift.trial {
+        Some(TrialTerms { lease, guard, rescue }) => {
+            RouteChange { guard, lease_ms: lease.map(milliseconds), rescue, ..change }
+        }
+        None => change,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Peers for Module {

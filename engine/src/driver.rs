@@ -22,6 +22,7 @@ use crate::metrics;
 use crate::world::World;
 
 mod commands;
+mod confirming;
 mod draining;
 mod jobs;
 mod messages;

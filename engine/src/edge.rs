@@ -1,6 +1,8 @@
 //! The trait of an edge: nginx with the module, or another system that moves a group from slot to slot.
 
-use cutover_core::api::{Group, RouteState};
+use std::time::Duration;
+
+use cutover_core::api::{Group, GuardTerms, RouteState};
 use cutover_core::deployment::{Moved, Plan, Revision, TakenBackBy};
 
 /// An edge.
@@ -26,6 +28,22 @@ pub trait Edge: Send + Sync + 'static {
         &self,
         group: &str,
         shift: &Shift,
+        expected: &Revision,
+    ) -> impl Future<Output = Result<Look, ShiftError>> + Send;
+
+    /// Moves the end of the lease of a change on trial to this much from now. An edge without trials only reads the group.
+    fn renew(
+        &self,
+        group: &str,
+        lease: Duration,
+        expected: &Revision,
+    ) -> impl Future<Output = Result<Look, ShiftError>> + Send;
+
+    /// Makes a change on trial permanent. Returns the group, when that is on disk. A change that is permanent already stays so.
+    fn confirm(
+        &self,
+        group: &str,
+        reason: &str,
         expected: &Revision,
     ) -> impl Future<Output = Result<Look, ShiftError>> + Send;
 }
@@ -98,9 +116,29 @@ pub struct Shift {
     pub to: String,
     /// The reason, for the edge's log.
     pub reason: String,
+    /// When the edge takes the traffic back by itself; `None`: never.
+    pub trial: Option<TrialTerms>,
     /// Whether the revision changes even if the slot already has all the traffic. Then an older change that is still in
     /// transit can no longer take effect.
     pub fence: bool,
+}
+
+/// The terms of a change on trial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrialTerms {
+    /// The traffic goes back unless the change is confirmed or renewed in this time.
+    pub lease: Option<Duration>,
+    /// The traffic goes back when too many requests fail.
+    pub guard: Option<GuardTerms>,
+    /// A request that fails is tried again on the slot that had the traffic.
+    pub rescue: bool,
+}
+
+impl TrialTerms {
+    /// Whether they ask for anything.
+    pub fn is_armed(&self) -> bool {
+        self.lease.is_some() || self.guard.is_some() || self.rescue
+    }
 }
 
 /// Why an edge could not be read. The text is a whole clause and names the edge's subject.

@@ -11,10 +11,12 @@ use value::not_zero;
 
 mod command;
 mod smoke;
+mod trial;
 mod value;
 
 pub use command::Command;
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
+pub use trial::{Guard, GuardLimits, Trial};
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 
 /// `[group.NAME]`
@@ -47,6 +49,8 @@ pub struct Policy {
     pub smoke: Vec<Smoke>,
     /// `[group.NAME.soak]`
     pub soak: Soak,
+    /// `[group.NAME.trial]`
+    pub trial: Trial,
     /// `[group.NAME.drain]`
     pub drain: Drain,
 }
@@ -64,6 +68,7 @@ impl Default for Policy {
             probe: Probe::default(),
             smoke: Vec::new(),
             soak: Soak::default(),
+            trial: Trial::default(),
             drain: Drain::default(),
         }
     }

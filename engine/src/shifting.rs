@@ -69,7 +69,15 @@ pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fi
             return if sent { Shifted::Uncertain(why) } else { Shifted::NotDone(why) };
         }
         let expected = if done { &look.revision } else { *expected };
-        match edge.shift(group, shift, expected).await {
+        let asked = match shift.trial {
+            // The same change again would end its trial.
+            Some(terms) if done => match terms.lease {
+                Some(lease) => edge.renew(group, lease, expected).await,
+                None => return Shifted::Done(look),
+            },
+            _ => edge.shift(group, shift, expected).await,
+        };
+        match asked {
             Ok(now) if now.route().active == shift.to => return Shifted::Done(now),
             Ok(now) => return Shifted::Elsewhere(now),
             Err(ShiftError::Refused(why)) if !done && !sent => return Shifted::NotDone(why),

@@ -177,7 +177,8 @@ impl Shared {
     /// Counts the outcome of a request.
     fn judge(&self, sent: Instant, outcome: check::RequestOutcome) {
         let answered = Instant::now();
-        let allowed = outcome.slot.as_deref().is_none_or(|slot| self.expected.allows(slot, sent, answered));
+        let allowed = outcome.rescued
+            || outcome.slot.as_deref().is_none_or(|slot| self.expected.allows(slot, sent, answered));
         self.report().add(sent, answered, outcome, allowed);
     }
 }

@@ -49,11 +49,13 @@ pub struct Settings {
     pub min_requests: u32,
     /// Time limit for a release to become ready.
     pub ready: &'static str,
+    /// Keys of `[group.shop.trial]`.
+    pub trial: &'static str,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { soak: "1500ms", min_requests: 50, ready: "2s" }
+        Self { soak: "1500ms", min_requests: 50, ready: "2s", trial: "" }
     }
 }
 
@@ -98,7 +100,8 @@ impl Site {
             .replace("%%simulate%%", &flavour::program("simulate")?.display().to_string())
             .replace("%%soak%%", settings.soak)
             .replace("%%min_requests%%", &settings.min_requests.to_string())
-            .replace("%%ready%%", settings.ready);
+            .replace("%%ready%%", settings.ready)
+            .replace("%%trial%%", settings.trial);
         site.daemon = Some(Daemon::start(&prefix, &groups).await?);
         Ok(site)
     }

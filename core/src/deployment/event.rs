@@ -43,6 +43,10 @@ pub enum Event {
     RouteMoved(Moved),
     /// The edge moved the route back to the old slot by itself.
     TakenBack(TakenBackBy),
+    /// The edge had reason to take the traffic back, but the old slot was failing too. The text names the figures.
+    TrialHeld(String),
+    /// The switch is permanent.
+    Confirmed,
     /// The soak ended with the verdict Good.
     SoakPassed,
     /// The verdict of the soak is Bad.

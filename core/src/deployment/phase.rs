@@ -28,6 +28,8 @@ pub enum Phase {
         /// The verdict is due then.
         until: Time,
     },
+    /// The switch is made permanent: nothing takes the traffic back by itself any more.
+    Confirming(Retry),
     /// The driver waits for the unfinished requests of the old slot.
     Draining {
         /// The wait ends then in any case.
@@ -219,13 +221,14 @@ impl fmt::Display for Outcome {
 
 impl Phase {
     /// Names of all phases on the wire: the phases of a good deployment in their order, then the others.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "migrating",
         "provisioning",
         "probing",
         "smoking",
         "switching",
         "soaking",
+        "confirming",
         "draining",
         "warm",
         "decommissioning",
@@ -246,6 +249,7 @@ impl Phase {
             Self::Smoking => "smoking",
             Self::Switching(_) => "switching",
             Self::Soaking { .. } => "soaking",
+            Self::Confirming(_) => "confirming",
             Self::Draining { .. } => "draining",
             Self::Warm { .. } => "warm",
             Self::Decommissioning(_) => "decommissioning",
@@ -277,7 +281,8 @@ impl Phase {
     /// When the work of this phase may begin. A failed step is retried after a pause.
     pub fn not_before(&self) -> Option<Time> {
         match self {
-            Self::Decommissioning(retry)
+            Self::Confirming(retry)
+            | Self::Decommissioning(retry)
             | Self::TearingDown { retry, .. }
             | Self::RollingBack { retry, .. } => Some(retry.at),
             _ => None,

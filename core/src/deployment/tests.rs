@@ -93,8 +93,8 @@ fn walks() {
     for (name, events, phases) in [
         (
             "all good",
-            with([E::SoakPassed, E::Drained, E::WarmOver, E::Decommissioned]),
-            "migrating provisioning probing smoking switching soaking draining warm decommissioning completed",
+            with([E::SoakPassed, E::Confirmed, E::Drained, E::WarmOver, E::Decommissioned]),
+            "migrating provisioning probing smoking switching soaking confirming draining warm decommissioning completed",
         ),
         ("the migration fails: nothing was started", vec![E::MigrateFailed(why())], "migrating failed"),
         (
@@ -168,11 +168,13 @@ fn walks() {
             with([
                 E::SoakInconclusive(why()),
                 E::OldWorse(why()),
+                E::Confirmed,
                 E::Drained,
                 E::WarmOver,
                 E::Decommissioned,
             ]),
-            "migrating provisioning probing smoking switching soaking rolling_back draining warm decommissioning completed",
+            "migrating provisioning probing smoking switching soaking rolling_back confirming draining warm \
+             decommissioning completed",
         ),
         (
             "bad, and nothing to go back to: nobody waits for it",
@@ -181,8 +183,14 @@ fn walks() {
         ),
         (
             "too few requests for a first release: it stays",
-            first_release([E::SoakInconclusive(why()), E::Drained, E::WarmOver, E::Decommissioned]),
-            "migrating provisioning probing smoking switching soaking draining warm decommissioning completed",
+            first_release([
+                E::SoakInconclusive(why()),
+                E::Confirmed,
+                E::Drained,
+                E::WarmOver,
+                E::Decommissioned,
+            ]),
+            "migrating provisioning probing smoking switching soaking confirming draining warm decommissioning completed",
         ),
         (
             "what was broken before the switch has come back meanwhile",
@@ -206,18 +214,26 @@ fn walks() {
         ),
         (
             "a rollback out of the warm window leaves the database",
-            with([E::SoakPassed, E::Drained, E::Rollback(why()), E::SwitchedBack, E::Drained, E::TornDown]),
-            "migrating provisioning probing smoking switching soaking draining warm rolling_back rolled_back",
+            with([
+                E::SoakPassed,
+                E::Confirmed,
+                E::Drained,
+                E::Rollback(why()),
+                E::SwitchedBack,
+                E::Drained,
+                E::TornDown,
+            ]),
+            "migrating provisioning probing smoking switching soaking confirming draining warm rolling_back rolled_back",
         ),
         (
             "another deployment ends the warm window",
-            with([E::SoakPassed, E::Drained, E::Supersede]),
-            "migrating provisioning probing smoking switching soaking draining warm completed",
+            with([E::SoakPassed, E::Confirmed, E::Drained, E::Supersede]),
+            "migrating provisioning probing smoking switching soaking confirming draining warm completed",
         ),
         (
             "the old slot got traffic before it was stopped",
-            with([E::SoakPassed, E::Drained, E::WarmOver, moved()]),
-            "migrating provisioning probing smoking switching soaking draining warm decommissioning completed",
+            with([E::SoakPassed, E::Confirmed, E::Drained, E::WarmOver, moved()]),
+            "migrating provisioning probing smoking switching soaking confirming draining warm decommissioning completed",
         ),
     ] {
         assert_eq!(walk(&plan(), events).0.join(" "), phases, "{name}");
@@ -234,8 +250,12 @@ fn steps_without_a_command_are_left_out() {
         warm: Duration::ZERO,
         ..plan()
     };
-    let good = until_switched().into_iter().skip(2).chain([Event::SoakPassed, Event::Drained]);
-    assert_eq!(walk(&bare, good).0.join(" "), "probing smoking switching soaking draining completed");
+    let good =
+        until_switched().into_iter().skip(2).chain([Event::SoakPassed, Event::Confirmed, Event::Drained]);
+    assert_eq!(
+        walk(&bare, good).0.join(" "),
+        "probing smoking switching soaking confirming draining completed"
+    );
     assert_eq!(walk(&bare, [Event::NotReady(why())]).0.join(" "), "probing failed");
 }
 
@@ -250,7 +270,7 @@ fn a_failed_migration_is_not_reverted_and_nothing_is_stopped() {
 fn an_inconclusive_soak_may_be_accepted() {
     let accepting = Plan { accept_inconclusive: true, ..plan() };
     let (_, state) = walk(&accepting, with([Event::SoakInconclusive(why())]));
-    assert_eq!(state.phase.name(), "draining");
+    assert_eq!(state.phase.name(), "confirming");
 }
 
 #[test]
@@ -275,6 +295,7 @@ fn what_is_stuck_says_what_to_type() {
         ),
         (with([Event::SoakBad(why()), Event::OldWorse(why())]), "cutover deploy shop --version VERSION"),
         (first_release([Event::SoakBlind(why()), Event::OldSick(why())]), "cutover switch shop --to green"),
+        (with([Event::TrialHeld(why())]), "cutover switch shop --to blue"),
         (with([moved()]), "cutover run shop revert"),
         (with([moved_to("blue", true)]), "cutover run shop revert"),
         (with([moved_to("blue", false)]), "cutover switch shop --to blue; then: cutover run shop revert"),
@@ -317,8 +338,9 @@ fn traffic_that_the_edge_takes_back_is_followed_by_the_rest_of_the_rollback() {
     for (name, events, keeps_database) in [
         ("before the switch was confirmed", until_switched()[..5].to_vec(), false),
         ("in the soak", until_switched(), false),
-        ("while the old slot drains", with([Event::SoakPassed]), false),
-        ("in the warm window", with([Event::SoakPassed, Event::Drained]), true),
+        ("before it was confirmed", with([Event::SoakPassed]), false),
+        ("while the old slot drains", with([Event::SoakPassed, Event::Confirmed]), false),
+        ("in the warm window", with([Event::SoakPassed, Event::Confirmed, Event::Drained]), true),
     ] {
         let mut rest = vec![taken(), Event::SwitchedBack, Event::Drained];
         rest.extend((!keeps_database).then_some(Event::Reverted));
@@ -341,7 +363,18 @@ fn a_clock_that_was_set_back_prolongs_nothing() {
 
 #[test]
 fn phases_have_the_names_they_are_listed_with() {
-    let (phases, _) =
-        walk(&plan(), with([Event::SoakPassed, Event::Drained, Event::WarmOver, Event::Decommissioned]));
-    assert_eq!(phases, Phase::NAMES[..10]);
+    let (phases, _) = walk(
+        &plan(),
+        with([Event::SoakPassed, Event::Confirmed, Event::Drained, Event::WarmOver, Event::Decommissioned]),
+    );
+    assert_eq!(phases, Phase::NAMES[..11]);
+}
+
+#[test]
+fn a_switch_that_cannot_be_confirmed_is_taken_back() {
+    let events = with([Event::SoakPassed].into_iter().chain(vec![Event::StepFailed(why()); 8]));
+    let (phases, state) = walk(&plan(), events);
+    assert_eq!(phases.last(), Some(&"rolling_back"));
+    let cause = state.phase.cause().map(|cause| cause.text.as_str());
+    assert_eq!(cause, Some("the switch could not be confirmed: because"));
 }

@@ -31,6 +31,7 @@ impl Plan {
             Phase::RollingBack { step: RollbackStep::Drain { until }, .. } => clamp(until, self.drain),
             Phase::RollingBack { retry, .. }
             | Phase::TearingDown { retry, .. }
+            | Phase::Confirming(retry)
             | Phase::Decommissioning(retry) => retry.clamp(now),
             _ => {}
         }
@@ -105,12 +106,10 @@ impl Plan {
                 Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
             }
 
-            (Phase::Soaking { until }, Event::SoakPassed) if now >= *until => {
-                to(Phase::Draining { until: now.after(self.drain) })
-            }
+            (Phase::Soaking { until }, Event::SoakPassed) if now >= *until => to(confirming(now)),
             (Phase::Soaking { until }, Event::SoakInconclusive(why)) if now >= *until => {
                 if self.accept_inconclusive || state.has_nothing_before() {
-                    to(Phase::Draining { until: now.after(self.drain) })
+                    to(confirming(now))
                 } else {
                     Ok(roll_back(stay, Cause::new(Kind::Inconclusive, why), now, false))
                 }
@@ -122,7 +121,10 @@ impl Plan {
                 Ok(roll_back(stay, Cause::new(Kind::Blind, why), now, false))
             }
             (
-                Phase::Soaking { .. } | Phase::Draining { .. } | Phase::RollingBack { .. },
+                Phase::Soaking { .. }
+                | Phase::Confirming(_)
+                | Phase::Draining { .. }
+                | Phase::RollingBack { .. },
                 Event::RouteMoved(moved),
             ) => {
                 let next = self.after_move(state, &moved);
@@ -130,13 +132,29 @@ impl Plan {
             }
             // The traffic is already on the old slot. The rest of the rollback follows.
             (
-                Phase::Switching(Storing) | Phase::Soaking { .. } | Phase::Draining { .. },
+                Phase::Switching(Storing)
+                | Phase::Soaking { .. }
+                | Phase::Confirming(_)
+                | Phase::Draining { .. },
                 Event::TakenBack(by),
             ) => Ok(roll_back(stay, self.taken_back(by), now, false)),
             (Phase::Warm { .. }, Event::TakenBack(by)) => Ok(roll_back(stay, self.taken_back(by), now, true)),
-            (Phase::Soaking { .. } | Phase::Draining { .. }, Event::Abort(why) | Event::Rollback(why)) => {
-                Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false))
+            (Phase::Confirming(_), Event::Confirmed) => to(Phase::Draining { until: now.after(self.drain) }),
+            (Phase::Confirming(retry), Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
+                Some(retry) => to(Phase::Confirming(retry)),
+                None => {
+                    let cause = Cause::new(Kind::Switch, format!("the switch could not be confirmed: {why}"));
+                    Ok(roll_back(stay, cause, now, false))
+                }
+            },
+            // The edge asks nobody: to move the traffic now would only exchange one failing slot for the other.
+            (Phase::Soaking { .. } | Phase::Confirming(_), Event::TrialHeld(why)) => {
+                to(stuck(why, self.switch_to(&self.from)))
             }
+            (
+                Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. },
+                Event::Abort(why) | Event::Rollback(why),
+            ) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
             (Phase::Draining { .. }, Event::Drained | Event::DrainTimedOut(_)) => {
                 if self.warm.is_zero() {
                     to(self.decommissioning(now))
@@ -233,6 +251,14 @@ impl Plan {
         let stuck = |reason, next| State { phase: stuck(reason, next), ..state.clone() };
         let again = self.switch_to(&self.from);
         Ok(match (step, event) {
+            // The edge was faster. It does not probe, so what it moved the traffic to is verified now.
+            (SwitchBack, Event::TakenBack(by)) if cause.kind != CauseKind::TakenBack => {
+                let text = format!("{cause}; {}", self.taken_back(by));
+                let cause = Cause::new(CauseKind::TakenBack, text);
+                let phase =
+                    Phase::RollingBack { cause, step, retry: Retry { at: now, ..retry }, keep_database };
+                State { phase, ..state.clone() }
+            }
             (SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
                 let (from, to) = (&self.from, &self.to);
                 let reason = format!(
@@ -252,7 +278,7 @@ impl Plan {
             }
             // There were too few requests for a verdict, and the old version was worse, so the new version stays.
             (SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
-                State { phase: Phase::Draining { until: now.after(self.drain) }, ..state.clone() }
+                State { phase: confirming(now), ..state.clone() }
             }
             (SwitchBack, Event::OldWorse(why)) => {
                 let (from, to) = (&self.from, &self.to);
@@ -263,6 +289,13 @@ impl Plan {
             }
             (SwitchBack, Event::OldSick(why)) => match retry.next(now, MOST_SWITCHES) {
                 Some(retry) => at(SwitchBack, retry),
+                None if cause.kind == CauseKind::TakenBack => {
+                    let reason = format!(
+                        "{cause}; but slot \"{}\" is not healthy either, so nothing is stopped or reverted: {why}",
+                        self.from
+                    );
+                    stuck(reason, self.deploy_again())
+                }
                 None => {
                     let (from, to) = (&self.from, &self.to);
                     let reason = format!(
@@ -374,6 +407,10 @@ impl Plan {
         let text = format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from);
         Cause::new(CauseKind::TakenBack, text)
     }
+}
+
+fn confirming(now: Time) -> Phase {
+    Phase::Confirming(Retry { failed: 0, at: now })
 }
 
 fn stuck(reason: String, next: String) -> Phase {

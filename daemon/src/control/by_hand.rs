@@ -69,7 +69,7 @@ impl<W: World> Control<W> {
             return Err(Refusal::no_such_slot(&look.group, &wanted.to));
         }
         let reason = reason_with(&wanted.reason, &format!(" (by {})", wanted.asked_by));
-        let shift = Shift { to: wanted.to.clone(), reason, fence: false };
+        let shift = Shift { to: wanted.to.clone(), reason, trial: None, fence: false };
         if look.route().is_all_on(&wanted.to) {
             // This moves nothing. The edge answers when the route is on disk.
             let fit = StillFit { control: self, slot: &wanted.to, policy: None };
@@ -157,7 +157,7 @@ impl<W: World> Control<W> {
     async fn fence(&self, group: &str, reason: &str) -> Option<Look> {
         let now = self.world.look(group).await.ok()?;
         let to = now.route().active.clone();
-        let shift = Shift { to, reason: reason.to_owned(), fence: true };
+        let shift = Shift { to, reason: reason.to_owned(), trial: None, fence: true };
         self.world.shift(group, &shift, &now.revision).await.ok()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover_core::api::Traffic;
-use cutover_core::deployment::{Event, Old, State, Time};
+use cutover_core::deployment::{Event, State, Time};
 
 use super::work::Work;
 use crate::edge::Look;
@@ -46,11 +46,10 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// Waits until the warm window is over, or the route has moved.
     pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
-        let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
         tokio::select! {
             () = self.clock.sleep_until(until) => Event::WarmOver,
             event = self.watch_route(state) => event,
-            () = self.watch_old_slot("warm", old) => Event::WarmOver,
+            () = self.watch_old_slot("warm", state) => Event::WarmOver,
         }
     }
 

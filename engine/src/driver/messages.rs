@@ -86,6 +86,7 @@ fn begin(state: &State) -> String {
         Phase::Switching(Store::Reading) => "reading the route",
         Phase::Switching(Store::Storing) => "probing once more and switching",
         Phase::Soaking { .. } => "watching it under real traffic",
+        Phase::Confirming(_) => "making the switch permanent",
         Phase::Draining { .. } => "waiting for requests on the old version to end",
         Phase::Decommissioning(_) => "stopping the old version",
         Phase::TearingDown { step: TeardownStep::Revert, .. }
@@ -134,6 +135,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::SoakInconclusive(why) if before.has_nothing_before() => {
             format!("soak inconclusive: {why}; there is nothing to go back to, so the new version stays")
         }
+        Event::Confirmed => "the switch is permanent".to_owned(),
         Event::Drained => "drained".to_owned(),
         Event::WarmOver => "the warm window is over".to_owned(),
         Event::Decommissioned => "the old version is stopped".to_owned(),
@@ -157,6 +159,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         | Event::DrainTimedOut(why)
         | Event::OldSick(why)
         | Event::OldWorse(why)
+        | Event::TrialHeld(why)
         | Event::Held(why)
         | Event::Abort(why)
         | Event::Rollback(why) => why.clone(),

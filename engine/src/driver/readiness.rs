@@ -1,6 +1,6 @@
 //! Probes over time: waiting for a healthy slot, and watching both slots.
 
-use cutover_core::deployment::{Event, Old, Time};
+use cutover_core::deployment::{Event, Old, State, Time};
 use cutover_core::probe::{Health, Slot};
 
 use super::work::Work;
@@ -53,8 +53,9 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// Notes when the old slot becomes sick or healthy. Never ends.
-    pub(super) async fn watch_old_slot(&self, phase: &str, old: Old) {
+    pub(super) async fn watch_old_slot(&self, phase: &str, state: &State) {
         let slot = &self.deployment.plan.from;
+        let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
         let mut seen = self.unprobed();
         // A slot that was never healthy is not reported as sick.
         let mut told = if old.healthy > 0 { Health::Healthy } else { Health::Sick };
@@ -68,6 +69,7 @@ impl<W: World, J: Journal> Work<W, J> {
                         format!("slot \"{slot}\" is no longer healthy, so there is no way back: {why}");
                     tracing::warn!(deployment = self.deployment.id, "{message}");
                     self.note(phase, &message).await;
+                    self.end_trial(state, "there is no way back").await;
                     told = Health::Sick;
                 }
                 Health::Sick if is_open => {

@@ -1,6 +1,6 @@
 //! The phase soaking: reads the counters of the new slot and probes both slots.
 
-use cutover_core::deployment::{Event, Old, State, Time};
+use cutover_core::deployment::{Event, State, Time};
 use cutover_core::soak::{Soak, Verdict};
 
 use super::work::Work;
@@ -11,11 +11,10 @@ use crate::world::World;
 impl<W: World, J: Journal> Work<W, J> {
     /// Watches the new slot until the verdict. The counters and the probes can each end the soak.
     pub(super) async fn soak(&self, until: Time, state: &State) -> Event {
-        let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
         tokio::select! {
             event = self.watch_counters(until, state) => event,
             why = self.new_slot_sick() => Event::SoakBad(why),
-            () = self.watch_old_slot("soaking", old) => Event::SoakBlind("the watch has ended".to_owned()),
+            () = self.watch_old_slot("soaking", state) => Event::SoakBlind("the watch has ended".to_owned()),
         }
     }
 
@@ -29,9 +28,10 @@ impl<W: World, J: Journal> Work<W, J> {
             match self.look().await {
                 Ok(look) => {
                     read = self.clock.now();
-                    if let Some(moved) = self.moved_since_switch(&look, state) {
-                        return moved;
+                    if let Some(event) = self.moved_since_switch(&look, state).or_else(|| self.held(&look)) {
+                        return event;
                     }
+                    self.renew(&look).await;
                     if let Some(slot) = look.group.slot(&plan.to) {
                         soak.observe(&slot.counters);
                     }

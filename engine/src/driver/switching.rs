@@ -3,10 +3,12 @@
 //! A switch whose reply was lost must not take effect after the rollback. So each move back is a fence: it changes the
 //! revision even if the route is already on the old slot.
 
-use cutover_core::deployment::{Event, Mark, Marks, Now, Old, State, WayBack};
+use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, WayBack};
+
+use cutover_core::probe::Require;
 
 use super::work::Work;
-use crate::edge::{Look, Shift};
+use crate::edge::{Look, Shift, TrialTerms};
 use crate::journal::Journal;
 use crate::metrics;
 use crate::peers::Peers;
@@ -46,7 +48,7 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Moves the route to the new slot.
     pub(super) async fn switch(&self, state: &State) -> Event {
         let plan = &self.deployment.plan;
-        let shift = self.shift_to(&plan.to, "deployment", false);
+        let shift = Shift { trial: self.trial(state), ..self.shift_to(&plan.to, "deployment", false) };
         let expected = self.mark(state).expected;
         let request = ShiftRequest {
             group: &plan.group,
@@ -73,7 +75,13 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn switch_back(&self, state: &State) -> Event {
         match self.way_back(state).await {
             Ok(look) => self.move_back(&look).await,
-            Err(event) => event,
+            Err(event) => {
+                let is_on_new = !state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::TakenBack);
+                if is_on_new && matches!(event, Event::OldSick(_) | Event::OldWorse(_)) {
+                    self.keep_traffic(state, &event).await;
+                }
+                event
+            }
         }
     }
 
@@ -82,7 +90,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let plan = &self.deployment.plan;
         let look = self.look_once().await?;
         if look.route().active == plan.from {
-            return Ok(look);
+            return self.taken_back_to(state, look).await;
         }
         let new = match look.group.slot(&plan.to) {
             Some(new) if look.route().active == plan.to => new,
@@ -115,6 +123,23 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
+    /// The edge does not probe. What it moved the traffic to must be healthy before anything is undone.
+    async fn taken_back_to(&self, state: &State, look: Look) -> Result<Look, Event> {
+        let is_known = state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::TakenBack);
+        match look.taken_back {
+            Some(by) if !is_known => return Err(Event::TakenBack(by)),
+            None if !is_known => return Ok(look),
+            _ => {}
+        }
+        let old = state.marks.clone().unwrap_or_default().old;
+        let is_as_before = |found: &Found| old.is_as_before(found.healthy, found.servers);
+        let found = self.prober().look(&look.group, &self.deployment.plan.from, is_as_before).await;
+        match found.map_err(Event::OldSick)? {
+            found if is_as_before(&found) => Ok(look),
+            found => Err(Event::OldSick(found.why)),
+        }
+    }
+
     async fn look_once(&self) -> Result<Look, Event> {
         self.look().await.map_err(|error| Event::StepFailed(error.to_string()))
     }
@@ -136,7 +161,20 @@ impl<W: World, J: Journal> Work<W, J> {
 
     fn shift_to(&self, slot: &str, what: &str, fence: bool) -> Shift {
         let reason = format!("{what} {} of version \"{}\"", self.deployment.id, self.deployment.version);
-        Shift { to: slot.to_owned(), reason, fence }
+        Shift { to: slot.to_owned(), reason, trial: None, fence }
+    }
+
+    /// The terms of the switch. A slot that was not there before is nothing to go back to.
+    fn trial(&self, state: &State) -> Option<TrialTerms> {
+        let old = state.marks.as_ref().map(|marks| marks.old).filter(Old::was_there)?;
+        let policy = &self.deployment.policy;
+        let trial = policy.trial;
+        let terms = TrialTerms {
+            lease: trial.lease.map(|lease| lease.get()),
+            guard: trial.guard.terms(policy.soak.max_error_ratio.get(), &old.served),
+            rescue: trial.rescue.unwrap_or(policy.probe.require == Require::All),
+        };
+        Some(terms).filter(|terms| terms.is_armed() && self.world.abilities().trials)
     }
 }
 

@@ -10,6 +10,7 @@ mod commands;
 mod suite;
 mod taken_back;
 mod traffic;
+mod trials;
 mod way_back;
 
 /// Begins the usual deployment in a new journal.

@@ -46,6 +46,7 @@ impl<W: World, J: Journal> Work<W, J> {
             Phase::Switching(Store::Reading) => self.read_route().await,
             Phase::Switching(Store::Storing) => self.switch(state).await,
             Phase::Soaking { until } => self.soak(*until, state).await,
+            Phase::Confirming(_) => self.confirm(state).await,
             Phase::Draining { until } => self.drain_old(*until, state).await,
             Phase::Warm { until } => self.keep_warm(*until, state).await,
             Phase::Decommissioning(_) => self.decommission_old(name).await,

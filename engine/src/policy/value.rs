@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use cutover_core::shell::quoted;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -34,12 +35,18 @@ impl Serialize for Duration {
     }
 }
 
+impl FromStr for Duration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = humantime::parse_duration(text).map(Self);
+        parsed.map_err(|error| format!("\"{text}\" is not a duration, as in \"30s\": {error}"))
+    }
+}
+
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|error| {
-            de::Error::custom(format!("\"{text}\" is not a duration, as in \"30s\": {error}"))
-        })
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use cutover_core::api::{Group, Peer, RouteState, Slot};
+use cutover_core::api::{Group, Peer, RouteState, Slot, TrialPhase, TrialState};
 use cutover_core::counters::Counters;
 use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_core::fraction::Percent;
+use cutover_core::guard::Figures;
+use tokio::time::Instant;
 
 use super::scene::{Fault, Scene};
 use super::world::Scripted;
@@ -40,6 +42,26 @@ impl Edge for Scripted {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let generation = expected.as_str().trim_start_matches("generation ").parse().unwrap();
         self.scene().shift(shift, generation)
+    }
+
+    async fn renew(&self, _: &str, lease: Duration, _: &Revision) -> Result<Look, ShiftError> {
+        let mut scene = self.scene();
+        scene.renewal_fault()?;
+        if scene.lease.is_some() {
+            scene.lease = Some(Instant::now() + lease);
+        }
+        Ok(scene.look())
+    }
+
+    async fn confirm(&self, _: &str, _: &str, _: &Revision) -> Result<Look, ShiftError> {
+        let mut scene = self.scene();
+        if scene.fails("confirm") {
+            return Err(ShiftError::NotSent(unreachable()));
+        }
+        scene.end_lease();
+        scene.trial = None;
+        scene.lease = None;
+        Ok(scene.look())
     }
 }
 
@@ -82,7 +104,36 @@ impl Scene {
         }
     }
 
+    /// A fault of the next switch hits a renewal too.
+    fn renewal_fault(&mut self) -> Result<(), ShiftError> {
+        if self.switch_faults.is_empty() {
+            return Ok(());
+        }
+        Err(match self.switch_faults.remove(0) {
+            Fault::NotSent => ShiftError::NotSent(unreachable()),
+            Fault::Refused => ShiftError::Refused("the scripted edge refuses: read only".to_owned()),
+            Fault::NotDurable => {
+                ShiftError::NotDurable("the scripted edge could not write it: disk full".to_owned())
+            }
+            Fault::LostDone | Fault::LostUndone | Fault::Late | Fault::OtherFirst => {
+                ShiftError::Unknown(unreachable())
+            }
+        })
+    }
+
+    /// Moves the traffic back if the lease is over.
+    fn end_lease(&mut self) {
+        if self.lease.is_none_or(|end| Instant::now() < end) {
+            return;
+        }
+        let Some(trial) = self.trial.clone() else { return };
+        self.moves.push(format!("{}->{}", self.active, trial.fallback));
+        self.move_route(&trial.fallback);
+        self.taken_back = Some(TakenBackBy::Lease);
+    }
+
     fn group(&mut self) -> Group {
+        self.end_lease();
         if let Some((reads, to)) = &mut self.moved_after {
             *reads = reads.saturating_sub(1);
             if *reads == 0 {
@@ -160,8 +211,10 @@ impl Scene {
             if !self.healthy(to) {
                 self.violations.push(format!("traffic was moved to {to}, which is not healthy"));
             }
-            self.moves.push(format!("{}->{to}", self.active));
+            let fallback = self.active.clone();
+            self.moves.push(format!("{fallback}->{to}"));
             self.move_route(to);
+            self.put_on_trial(change, fallback);
             if self.active == "green" {
                 if let Some(slot) = self.sick_after_switch.take() {
                     self.sick.push(slot);
@@ -180,6 +233,22 @@ impl Scene {
             }
             _ => Ok(self.look()),
         }
+    }
+}
+
+impl Scene {
+    fn put_on_trial(&mut self, change: &Shift, fallback: String) {
+        let Some(terms) = change.trial else { return };
+        self.lease = terms.lease.map(|lease| Instant::now() + lease);
+        self.trial = Some(TrialState {
+            slot: change.to.clone(),
+            fallback,
+            phase: TrialPhase::Armed,
+            guard: terms.guard,
+            lease_left_ms: terms.lease.map(|_| 1_000),
+            rescue: terms.rescue,
+            figures: Figures::default(),
+        });
     }
 }
 

@@ -7,6 +7,8 @@ use cutover_core::counters::Counters;
 use cutover_core::deployment::TakenBackBy;
 use cutover_core::fraction::Percent;
 
+use tokio::time::Instant;
+
 use super::usual::peer;
 use crate::edge::Shift;
 
@@ -88,6 +90,8 @@ pub struct Scene {
     pub split: Option<(String, Percent)>,
     /// The trial of the last change.
     pub trial: Option<TrialState>,
+    /// When the lease of the trial ends.
+    pub(super) lease: Option<Instant>,
     /// The slot that was chosen as standby.
     pub standby: Option<String>,
     /// Requests and upgraded connections that slots without traffic hold.
@@ -141,6 +145,7 @@ impl Default for Scene {
             dead: Vec::new(),
             split: None,
             trial: None,
+            lease: None,
             standby: None,
             holds: BTreeMap::new(),
             others: Vec::new(),
@@ -170,6 +175,7 @@ impl Scene {
         self.taken_back = None;
         self.split = None;
         self.trial = None;
+        self.lease = None;
         self.generation += 1;
     }
 

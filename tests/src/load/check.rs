@@ -11,6 +11,8 @@ use crate::http1::Head;
 pub struct RequestOutcome {
     /// The slot that answered, or for which nginx answered, if known.
     pub slot: Option<String>,
+    /// Whether the slot answered for another one, which had failed (rescue). The oracle knows nothing of such answers.
+    pub rescued: bool,
     /// The status, if there was an answer.
     pub status: Option<u16>,
     /// The application's version, if the answer names one in `x-version`.
@@ -22,7 +24,7 @@ pub struct RequestOutcome {
 impl RequestOutcome {
     /// The outcome of a request without a complete answer.
     pub fn lost(why: String) -> Self {
-        Self { slot: None, status: None, version: None, wrong: Some(why) }
+        Self { slot: None, rescued: false, status: None, version: None, wrong: Some(why) }
     }
 }
 
@@ -33,7 +35,9 @@ pub fn check(id: u64, sent: &[u8], head: &Head, body: &[u8]) -> RequestOutcome {
     let slot =
         own.or_else(|| head.header("x-cutover-slot")).filter(|slot| !slot.is_empty()).map(str::to_owned);
     let version = head.header("x-version").map(str::to_owned);
-    RequestOutcome { wrong: wrong(id, sent, status, own, head, body), slot, status, version }
+    // The servers of all attempts, as in "127.0.0.1:1, 127.0.0.1:2"; " : " stands between internal redirects.
+    let rescued = head.header("x-cutover-attempts").is_some_and(|servers| servers.contains(", "));
+    RequestOutcome { wrong: wrong(id, sent, status, own, head, body), slot, rescued, status, version }
 }
 
 fn wrong(

@@ -80,7 +80,7 @@ async fn run_or_interrupt(scenario: Option<u8>, keep: bool) -> Result<ExitCode> 
 
 async fn run(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
     let start = Instant::now();
-    let mut site = Site::start(Settings { soak: "6s", min_requests: 100, ready: "4s" }).await?;
+    let mut site = Site::start(Settings { soak: "6s", min_requests: 100, ready: "4s", trial: "" }).await?;
     println!("nginx listens on http://{}, everything is under {}", site.address()?, site.prefix()?.display());
     let mut results = Vec::<ScenarioResult>::new();
     for scenario in SCENARIOS.iter().filter(|one| scenario.is_none_or(|number| number == one.number)) {

@@ -28,9 +28,13 @@ fn answers(phase: &Phase) -> Vec<Event> {
             Event::SoakBad(why()),
             Event::SoakInconclusive(why()),
             Event::SoakBlind(why()),
+            Event::TrialHeld(why()),
             taken(),
             moved(),
         ],
+        Phase::Confirming(_) => {
+            vec![Event::Confirmed, failed(), Event::TrialHeld(why()), taken(), moved()]
+        }
         Phase::Draining { .. } => vec![Event::Drained, Event::DrainTimedOut(why()), taken(), moved()],
         Phase::Warm { .. } => vec![Event::WarmOver, taken(), moved()],
         Phase::Decommissioning(_) => vec![Event::Decommissioned, failed(), moved()],
@@ -38,7 +42,15 @@ fn answers(phase: &Phase) -> Vec<Event> {
         Phase::TearingDown { step: TeardownStep::Teardown, .. } => teardown(),
         Phase::RollingBack { step, .. } => match step {
             RollbackStep::SwitchBack => {
-                vec![Event::SwitchedBack, Event::OldSick(why()), Event::OldWorse(why()), failed(), moved()]
+                let is_known = phase.cause().is_some_and(|cause| cause.kind == CauseKind::TakenBack);
+                vec![
+                    Event::SwitchedBack,
+                    Event::OldSick(why()),
+                    Event::OldWorse(why()),
+                    failed(),
+                    if is_known { failed() } else { taken() },
+                    moved(),
+                ]
             }
             RollbackStep::Drain { .. } => vec![Event::Drained, Event::DrainTimedOut(why()), moved()],
             RollbackStep::Revert => revert(),
@@ -65,6 +77,7 @@ fn every_event() -> Vec<Event> {
         Phase::Switching(Store::Reading),
         Phase::Switching(Store::Storing),
         Phase::Soaking { until },
+        Phase::Confirming(retry),
         Phase::Draining { until },
         Phase::Warm { until },
         Phase::Decommissioning(retry),

@@ -1,0 +1,89 @@
+//! Switches on trial: renewed in the soak, confirmed after it, taken back when nobody is there.
+
+use std::time::Duration;
+
+use super::*;
+use crate::edge::Edge;
+
+#[tokio::test(start_paused = true)]
+async fn a_good_version_is_renewed_and_confirmed() {
+    let world = Arc::new(Scripted::new());
+    let mut deployment = deployment();
+    // The soak is longer than the lease.
+    deployment.policy.trial.lease = Some(crate::policy::Duration::seconds(3));
+    let (driver, mut handle, _) = begin_this(&world, deployment);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    let trial = world.scene().trial.clone().unwrap();
+    assert_eq!((trial.slot.as_str(), trial.fallback.as_str(), trial.rescue), ("green", "blue", true));
+    assert!(trial.guard.is_some());
+    handle.state.wait_for(|state| state.phase.name() == "warm").await.unwrap();
+    assert!(world.scene().trial.is_none(), "nothing takes it back any more");
+    assert_eq!(running.await.unwrap().unwrap().phase.name(), "completed");
+    assert_eq!(world.scene().moves, ["blue->green"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_gone_for_good_leaves_the_users_on_the_old_version() {
+    for comes_back in [true, false] {
+        let world = Arc::new(Scripted::new());
+        let (driver, mut handle, journal) = begin(&world);
+        let running = tokio::spawn(driver.run());
+        handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+        running.abort();
+        let _ = running.await;
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        let active = world.look("shop").await.unwrap().group.route.active;
+        assert_eq!(active, "blue", "the lease is over");
+        if comes_back {
+            let driver = resume(&world, &journal, Time(40_000)).await.unwrap();
+            assert_eq!(driver.run().await.unwrap().phase.name(), "rolled_back");
+            let scene = world.scene();
+            assert!(scene.database.is_empty() && !scene.running.contains_key("green"), "{scene:?}");
+            assert_eq!(scene.violations, [""; 0]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_within_the_lease_goes_on_with_the_soak() {
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, journal) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    running.abort();
+    let _ = running.await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let driver = resume(&world, &journal, Time(5_000)).await.unwrap();
+    assert_eq!(driver.run().await.unwrap().phase.name(), "completed");
+    assert_eq!(world.scene().moves, ["blue->green"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_cannot_be_confirmed_does_not_stay() {
+    let world = Arc::new(Scripted::new());
+    world.scene().fail("confirm", 3);
+    assert_eq!(run(&world).await.phase.name(), "completed");
+    let world = Arc::new(Scripted::new());
+    world.scene().fail("confirm", ALWAYS);
+    let state = run(&world).await;
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().active, "blue");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_without_a_trial_and_a_first_release_have_none() {
+    let first = Arc::new(Scripted::new());
+    first.scene().running.clear();
+    let mut off = deployment();
+    off.policy.trial.lease = None;
+    off.policy.trial.guard = crate::policy::Guard::Switch(false);
+    off.policy.trial.rescue = Some(false);
+    for (world, deployment) in [(first, deployment()), (Arc::new(Scripted::new()), off)] {
+        let (driver, mut handle, _) = begin_this(&world, deployment);
+        let running = tokio::spawn(driver.run());
+        handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+        assert!(world.scene().trial.is_none());
+        assert_eq!(running.await.unwrap().unwrap().phase.name(), "completed");
+    }
+}
