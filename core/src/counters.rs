@@ -54,6 +54,19 @@ impl Responses {
             + self.aborted
             + self.rescued
     }
+
+    /// Combines two, number by number.
+    pub fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            informational: with(self.informational, other.informational),
+            success: with(self.success, other.success),
+            redirection: with(self.redirection, other.redirection),
+            client_error: with(self.client_error, other.client_error),
+            server_error: with(self.server_error, other.server_error),
+            aborted: with(self.aborted, other.aborted),
+            rescued: with(self.rescued, other.rescued),
+        }
+    }
 }
 
 impl Counters {
@@ -65,6 +78,17 @@ impl Counters {
     /// Answers that count against the slot: 5xx, and those that another slot had to give in its place.
     pub fn errors(&self) -> u64 {
         self.responses.server_error.saturating_add(self.responses.rescued)
+    }
+
+    /// Combines two, number by number; `in_flight` included.
+    pub fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            requests: with(self.requests, other.requests),
+            attempts: with(self.attempts, other.attempts),
+            attempts_failed: with(self.attempts_failed, other.attempts_failed),
+            responses: self.responses.zip(&other.responses, &with),
+            in_flight: with(self.in_flight, other.in_flight),
+        }
     }
 
     /// What was added since `earlier`. A total that went backwards (nginx was restarted) counts from zero; `in_flight` is
@@ -123,6 +147,17 @@ impl Failures {
     pub fn total(&self) -> u64 {
         self.by_reason().iter().map(|(_, count)| count).sum()
     }
+
+    /// Combines two, number by number.
+    pub fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            connect: with(self.connect, other.connect),
+            timeout: with(self.timeout, other.timeout),
+            answer: with(self.answer, other.answer),
+            status: with(self.status, other.status),
+            no_peer: with(self.no_peer, other.no_peer),
+        }
+    }
 }
 
 /// The 5xx answers that tell most, by status.
@@ -151,6 +186,16 @@ impl ServerErrors {
             ("503", self.unavailable),
             ("504", self.gateway_timeout),
         ]
+    }
+
+    /// Combines two, number by number.
+    pub fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            internal: with(self.internal, other.internal),
+            bad_gateway: with(self.bad_gateway, other.bad_gateway),
+            unavailable: with(self.unavailable, other.unavailable),
+            gateway_timeout: with(self.gateway_timeout, other.gateway_timeout),
+        }
     }
 }
 

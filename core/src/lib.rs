@@ -28,3 +28,4 @@ pub mod state_file;
 mod sync;
 pub mod token;
 pub mod trial;
+pub mod verdict;

@@ -1,0 +1,35 @@
+//! The judge of a release: what the counters of the new slot prove, beside those of the old one.
+//!
+//! ```text
+//! readings -> Fold (per edge and slot) -> Evidence -> a test per Signal -> Watch::now, Watch::end
+//! ```
+//!
+//! Whatever is not answered, given up, slow or a wrong kind of answer counts against the release; what the old version
+//! does as well does not. Each test may be looked at as often as anybody likes, see [`sequential`]. `docs/verdict.md` says
+//! what is guaranteed, and gives the reason of each default.
+//!
+//! Nothing here reads a clock: the time of a reading comes with it. A [`Watch`] can be serialised and resumed.
+
+pub mod baseline;
+pub mod evidence;
+mod explain;
+pub mod fold;
+pub mod judge;
+pub mod limits;
+pub mod rate;
+pub mod reading;
+pub mod reason;
+pub mod sequential;
+pub mod signal;
+pub mod spread;
+#[cfg(test)]
+mod tests;
+mod unanswered;
+pub mod watch;
+
+pub use baseline::Baseline;
+pub use limits::{LatencyLimit, Limits, RateLimit, Signals};
+pub use reading::{EdgeReading, Reading, Sample};
+pub use reason::{Figures, Reason};
+pub use signal::Signal;
+pub use watch::{Names, Verdict, Watch};

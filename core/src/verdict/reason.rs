@@ -1,0 +1,309 @@
+//! Why a version was judged as it was: one line for people, and the figures as fields.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::sequential::bernoulli::Count;
+use super::signal::Signal;
+
+/// What decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// Too many bad ones.
+    Rate {
+        /// Of which kind.
+        signal: Signal,
+        /// What they were, as in `12 times 502`.
+        details: Vec<String>,
+        /// Slow means from this on, of a signal that is a latency.
+        slow_from: Option<Duration>,
+        /// The new version's.
+        new: Share,
+        /// The old version's.
+        old: Option<Share>,
+        /// Only the last seconds count: the whole time was better.
+        within: Option<Duration>,
+        /// What is allowed, after a comparison with the old version.
+        limit: f64,
+        /// Whether this is only a suspicion.
+        proven: bool,
+    },
+    /// Too slow.
+    Latency {
+        /// Which quantile.
+        signal: Signal,
+        /// The new version's.
+        new: Speed,
+        /// The old version's.
+        old: Option<Speed>,
+        /// What is always allowed.
+        max: Duration,
+        /// How many times the old version's.
+        times: Option<f64>,
+        /// Whether this is only a suspicion.
+        proven: bool,
+    },
+    /// Requests that get no answer, and too few that do.
+    Hanging {
+        /// The slot.
+        slot: String,
+        /// Requests that have waited for longer than the patience.
+        unanswered: u64,
+        /// How long that is.
+        patience: Duration,
+        /// Answers.
+        answers: u64,
+    },
+    /// Too few answers.
+    TooFew {
+        /// The slot.
+        slot: String,
+        /// Answers.
+        answers: u64,
+        /// How many prove something.
+        needed: u64,
+    },
+    /// Not watched for long enough without a gap.
+    TooShort {
+        /// Since the last gap in the readings.
+        watched: Duration,
+        /// How long is enough.
+        needed: Duration,
+    },
+}
+
+/// Bad ones of one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// The slot.
+    pub slot: String,
+    /// How many are bad.
+    #[serde(flatten)]
+    pub count: Count,
+}
+
+/// A latency of one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speed {
+    /// The slot.
+    pub slot: String,
+    /// The quantile, off by 6 % at most.
+    pub quantile: Duration,
+    /// Of how many answers.
+    pub answers: u64,
+}
+
+/// The figures of a version that is good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Bad answers of the new version.
+    pub new: Share,
+    /// The rate of bad answers is below this, with a probability of `1 - alpha`.
+    pub at_most: f64,
+    /// Failed attempts.
+    pub attempts: Count,
+    /// Answers of the old version, if they are known.
+    pub old: Option<Share>,
+    /// Median and 99th percentile of first bytes.
+    pub speed: Option<(Duration, Duration)>,
+    /// Upgraded connections.
+    pub upgrades: u64,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate { signal, details, slow_from, new, old, within, limit, proven } => {
+                if let Some(within) = within {
+                    write!(f, "in the last {}: ", Time(*within))?;
+                }
+                let (noun, what) = words(*signal, *slow_from);
+                let Count { of, bad } = new.count;
+                let (bad, of, percent) = (Thousands(bad), Thousands(of), Percent(new.count.ratio()));
+                write!(f, "{bad} of {of} {noun} of {} {what}, {percent}", new.slot)?;
+                if !details.is_empty() {
+                    write!(f, " ({})", details.join(", "))?;
+                }
+                if let Some(Share { slot, count }) = old {
+                    let (bad, of, percent) = (Thousands(count.bad), Thousands(count.of), Percent(count.ratio()));
+                    write!(f, "; of {slot} {bad} of {of}, {percent}")?;
+                }
+                write!(f, "; limit: {}", Percent(*limit))?;
+                doubt(f, *proven)
+            }
+            Self::Latency { signal, new, old, max, times, proven } => {
+                write!(f, "{signal} of {} {}", new.slot, Time(new.quantile))?;
+                let answers = Thousands(new.answers);
+                match old {
+                    Some(old) => {
+                        let (quantile, of_old) = (Time(old.quantile), Thousands(old.answers));
+                        write!(f, ", of {} {quantile} ({answers} and {of_old} answers)", old.slot)?;
+                    }
+                    None => write!(f, " ({answers} answers)")?,
+                }
+                match times {
+                    Some(times) => write!(f, "; limit: {} times, or {}", Plain(*times), Time(*max))?,
+                    None => write!(f, "; limit: {}", Time(*max))?,
+                }
+                doubt(f, *proven)
+            }
+            Self::Hanging { slot, unanswered, patience, answers } => write!(
+                f,
+                "{} requests to {slot} were not answered within {}; {} were",
+                Thousands(*unanswered),
+                Time(*patience),
+                Thousands(*answers)
+            ),
+            Self::TooFew { slot, answers, needed } => {
+                let (answers, needed) = (Thousands(*answers), Thousands(*needed));
+                write!(f, "only {answers} answers of {slot}, of {needed} that prove something")
+            }
+            Self::TooShort { watched, needed } => {
+                let (watched, needed) = (Time(*watched), Time(*needed));
+                write!(f, "watched for {watched} since the last gap in the readings, of {needed} that prove something")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Count { of, bad } = self.new.count;
+        write!(f, "{} answers of {}, {} of them errors", Thousands(of), self.new.slot, Thousands(bad))?;
+        write!(f, " (at most {})", Percent(self.at_most))?;
+        let Count { of, bad } = self.attempts;
+        write!(f, "; {} attempts, {} of them failed", Thousands(of), Thousands(bad))?;
+        if self.upgrades > 0 {
+            write!(f, "; {} upgraded connections", Thousands(self.upgrades))?;
+        }
+        if let Some((p50, p99)) = self.speed {
+            write!(f, "; p50 {}, p99 {}", Time(p50), Time(p99))?;
+        }
+        match &self.old {
+            Some(Share { slot, count }) => {
+                write!(f, "; of {slot} {} answers, {} of them errors", Thousands(count.of), Thousands(count.bad))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn words(signal: Signal, slow_from: Option<Duration>) -> (&'static str, String) {
+    match signal {
+        Signal::Errors => ("answers", "are errors".to_owned()),
+        Signal::Attempts => ("attempts", "failed".to_owned()),
+        Signal::ClientErrors => ("answers", "are 4xx".to_owned()),
+        Signal::Redirects => ("answers", "are 3xx".to_owned()),
+        Signal::Aborted => ("requests", "were given up by the client".to_owned()),
+        Signal::Upgrades => ("upgraded connections", "closed at once".to_owned()),
+        Signal::P50 | Signal::P95 | Signal::P99 | Signal::WholeP95 | Signal::Slower => {
+            ("answers", format!("took {} or more", Time(slow_from.unwrap_or_default())))
+        }
+    }
+}
+
+fn doubt(f: &mut fmt::Formatter<'_>, proven: bool) -> fmt::Result {
+    if proven { Ok(()) } else { f.write_str("; not proven") }
+}
+
+/// `9,310`
+struct Thousands(u64);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1000 {
+            return write!(f, "{}", self.0);
+        }
+        write!(f, "{},{:03}", Thousands(self.0 / 1000), self.0 % 1000)
+    }
+}
+
+/// `4.85 %`: three digits, and not more than two behind the point.
+struct Percent(f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = 100.0 * self.0;
+        let rounded = if percent < 10.0 { (percent * 100.0).round() / 100.0 } else { (percent * 10.0).round() / 10.0 };
+        write!(f, "{rounded} %")
+    }
+}
+
+/// `3`, `1.5`
+struct Plain(f64);
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", (self.0 * 100.0).round() / 100.0)
+    }
+}
+
+/// `1.2 s`, `8 ms`, `500 us`: two digits.
+struct Time(Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = self.0.as_micros() as f64;
+        let (value, unit) = match us {
+            ..1e3 => (us, "us"),
+            ..1e6 => (us / 1e3, "ms"),
+            _ => (us / 1e6, "s"),
+        };
+        let rounded = if value < 10.0 { (value * 10.0).round() / 10.0 } else { value.round() };
+        write!(f, "{rounded} {unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(slot: &str, bad: u64, of: u64) -> Share {
+        Share { slot: slot.to_owned(), count: Count { of, bad } }
+    }
+
+    #[test]
+    fn one_line_with_the_figures_of_both() {
+        let speed = |slot: &str, us, answers| Speed { slot: slot.to_owned(), quantile: Duration::from_micros(us), answers };
+        let reason = Reason::Latency {
+            signal: Signal::P99,
+            new: speed("green", 1_210_000, 412),
+            old: Some(speed("blue", 8_020, 9_310)),
+            max: Duration::from_millis(200),
+            times: Some(3.0),
+            proven: true,
+        };
+        assert_eq!(
+            reason.to_string(),
+            "p99 of green 1.2 s, of blue 8 ms (412 and 9,310 answers); limit: 3 times, or 200 ms"
+        );
+        let reason = Reason::Rate {
+            signal: Signal::Errors,
+            details: vec!["12 times 502".to_owned(), "8 unanswered".to_owned()],
+            slow_from: None,
+            new: share("green", 20, 412),
+            old: Some(share("blue", 9, 9_310)),
+            within: None,
+            limit: 0.01,
+            proven: true,
+        };
+        let text = "20 of 412 answers of green are errors, 4.85 % (12 times 502, 8 unanswered); of blue 9 of 9,310, 0.1 %; limit: 1 %";
+        assert_eq!(reason.to_string(), text);
+        let json = serde_json::to_string(&reason).unwrap();
+        assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), reason);
+        assert!(json.contains(r#""reason":"rate""#) && json.contains(r#""slot":"green","of":412,"bad":20"#), "{json}");
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(Thousands(1_234_567).to_string(), "1,234,567");
+        assert_eq!(Thousands(1_007).to_string(), "1,007");
+        assert_eq!(Percent(0.0005).to_string(), "0.05 %");
+        assert_eq!(Percent(0.47368).to_string(), "47.4 %");
+        assert_eq!(Time(Duration::from_micros(500)).to_string(), "500 us");
+        assert_eq!(Time(Duration::from_secs(30)).to_string(), "30 s");
+    }
+}
