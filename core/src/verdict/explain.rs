@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::evidence::Evidence;
-use super::judge::{count, slow_from, spread};
-use super::limits::{LatencyLimit, Limit};
+use super::judge::{baseline_alpha, count, slow_from, spread};
+use super::limits::{LatencyLimit, Limit, RateLimit};
+use super::rate::raised;
 use super::reason::{Figures, Reason, Share, Speed};
-use super::sequential::bernoulli::Count;
+use super::sequential::bernoulli::{Count, times_odds};
 use super::sequential::interval::interval;
 use super::signal::Signal;
 use super::watch::Watch;
@@ -14,6 +15,9 @@ use crate::latency::lower_bound;
 
 /// What the last seconds are called.
 const RECENT: Duration = Duration::from_secs(10);
+
+/// After how many answers the interval of a rate is narrowest. Fixed, or it would not hold at every moment.
+const NARROWEST: f64 = 1_000.0;
 
 impl Watch {
     /// How many bad ones there are of a signal.
@@ -42,7 +46,7 @@ impl Watch {
                     new: self.new_share(count(signal, evidence)),
                     old: self.old_share(old),
                     within: within.then_some(RECENT),
-                    limit: limit.max.max(limit.times.map_or(0.0, |times| times * old.ratio()).min(1.0)),
+                    limit: self.allowed(signal, &limit, old),
                     proven,
                 }
             }
@@ -101,11 +105,21 @@ impl Watch {
         let quantile = |part| self.new.first_byte.quantile_us(part).map(Duration::from_micros);
         Figures {
             new: self.new_share(answers),
-            at_most: interval(answers, self.limits.alpha, answers.of as f64).1,
+            at_most: interval(answers, self.limits.alpha, NARROWEST).1,
             attempts: self.new.attempts(),
             old: self.old_share(self.known.answers()),
             speed: quantile(0.5).zip(quantile(0.99)),
             upgrades: self.new.upgrades,
+        }
+    }
+
+    /// What a rate may be, beside the old slot's.
+    fn allowed(&self, signal: Signal, limit: &RateLimit, old: Count) -> f64 {
+        if self.is_split() {
+            limit.max.max(limit.times.map_or(0.0, |times| times_odds(old.ratio(), times)))
+        } else {
+            let alpha = baseline_alpha(signal, &self.limits, self.left);
+            raised(limit, self.limits.tolerance, old, self.limits.min_requests, alpha)
         }
     }
 

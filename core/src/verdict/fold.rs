@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
 use super::reading::Sample;
-use super::unanswered::Unanswered;
+use super::unanswered::{Progress, Unanswered, fast};
 
 /// As many nginx as may answer by turns, and a few that have ended.
 const MOST_LINES: usize = 4;
@@ -83,7 +83,13 @@ impl Line {
         // An answer has begun with its first byte: a long download or an open stream does not wait.
         let begun = now.first_byte.since(&self.base.first_byte).count() + errors + since.responses.aborted;
         let done = (since.responses.total() + now.upgraded.saturating_sub(self.base.upgraded)).max(begun);
-        let overdue = self.waiting.observe(at, patience, since.requests, done);
+        let progress = Progress {
+            given: since.requests,
+            done,
+            fast: fast(&now.first_byte),
+            failed: since.attempts_failed,
+        };
+        let overdue = self.waiting.observe(at, patience, progress);
         more.bad = grow(&mut self.bad, errors + overdue);
         // Of what was overdue once, this part is now among the errors, and this part has ended well after all.
         let still_counted = self.bad.saturating_sub(errors);

@@ -103,14 +103,14 @@ fn beside_rate(signal: Signal, limit: &RateLimit, limits: &Limits, turn: &Turn<'
     if turn.split {
         Beside::Split { old: count(signal, turn.old), limit: limit.max, times: limit.times }
     } else {
-        let (known, alpha) = (count(signal, turn.known), baseline_alpha(signal, limits, turn));
+        let (known, alpha) = (count(signal, turn.known), baseline_alpha(signal, limits, turn.left));
         Beside::Alone { limit: raised(limit, limits.tolerance, known, limits.min_requests, alpha) }
     }
 }
 
 /// The first bound that is made of the old slot gets half, the next one a quarter.
-fn baseline_alpha(signal: Signal, limits: &Limits, turn: &Turn<'_>) -> f64 {
-    limits.alpha_of(signal) * 0.5f64.powi(i32::try_from(turn.left).unwrap_or(i32::MAX) + 1)
+pub(super) fn baseline_alpha(signal: Signal, limits: &Limits, left: u32) -> f64 {
+    limits.alpha_of(signal) * 0.5f64.powi(i32::try_from(left).unwrap_or(i32::MAX) + 1)
 }
 
 /// Slow answers of the new slot, and what is allowed. A quantile is over its limit when more than its rest is slower than that
@@ -134,7 +134,7 @@ fn beside_latency(
         Beside::Split { old: of_old(turn.old), limit: rest, times: Some(1.0) }
     } else {
         let allowed = RateLimit { max: rest, times: Some(1.0), alone: 1.0 };
-        let alpha = baseline_alpha(signal, limits, turn);
+        let alpha = baseline_alpha(signal, limits, turn.left);
         Beside::Alone { limit: raised(&allowed, 1.0, of_old(turn.known), limits.min_requests, alpha) }
     };
     Some((count, beside))

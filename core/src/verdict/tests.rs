@@ -1,1 +1,5 @@
-//! x
+//! The faults that were seen in runs, by their names in the list of faults, on a scripted slot.
+
+mod folding;
+mod scripted;
+mod seen;

@@ -59,7 +59,7 @@ pub struct Watch {
     pub(super) known: Evidence,
     turn: OpenTurn,
     times: Option<Times>,
-    left: u32,
+    pub(super) left: u32,
     pub(super) recent: VecDeque<Recent>,
     broken: Option<Reason>,
 }
@@ -165,6 +165,11 @@ impl Watch {
     /// What the new slot did until now.
     pub fn seen(&self) -> &Evidence {
         &self.new
+    }
+
+    /// Whether both slots have traffic.
+    pub(super) fn is_split(&self) -> bool {
+        self.turn.split
     }
 
     fn judge(&self) -> Verdict {

@@ -23,6 +23,10 @@ pub(super) fn log_ratio(new: Count, old: Count, times: f64) -> f64 {
     })
 }
 
+/// More answers in one turn are no traffic but a damaged counter: nothing is concluded. The sums below take time by the root
+/// of this.
+const MOST: u64 = 1 << 24;
+
 /// Who owns the bad answers.
 #[derive(Clone, Copy, Debug)]
 struct Owner {
@@ -38,7 +42,8 @@ impl Owner {
     fn of(new: Count, old: Count) -> Option<Self> {
         let owner =
             Self { new: new.of, old: old.of, bad: new.bad.min(new.of) + old.bad.min(old.of), owned: new.bad.min(new.of) };
-        (owner.least() < owner.most()).then_some(owner)
+        let sane = owner.new <= MOST && owner.old <= MOST;
+        (sane && owner.least() < owner.most()).then_some(owner)
     }
 
     fn least(&self) -> u64 {
