@@ -6,7 +6,7 @@ use super::evidence::Evidence;
 use super::limits::{LatencyLimit, Limit, Limits, RateLimit};
 use super::rate::{Beside, RateTest, raised};
 use super::sequential::bernoulli::Count;
-use super::sequential::histogram::{self, Scale};
+use super::sequential::histogram::{self, Allowed};
 use super::sequential::starts::Starts;
 use super::signal::Signal;
 use super::spread::Spread;
@@ -167,8 +167,8 @@ pub fn slow_from(
     Some(Slow { new, old: Some(bucket_of((lower_bound(new) as f64 / times) as u64)) })
 }
 
-fn slower(limit: &LatencyLimit, turn: &Turn<'_>) -> [f64; histogram::SHIFTS.len()] {
-    let Some(times) = limit.times else { return [0.0; histogram::SHIFTS.len()] };
-    let scale = Scale::new(times, bucket_of(limit.max.as_micros() as u64));
-    histogram::log_ratios(&turn.new.first_byte, &turn.old.first_byte, &turn.known.first_byte, scale)
+fn slower(limit: &LatencyLimit, turn: &Turn<'_>) -> [f64; histogram::FACTORS.len()] {
+    let Some(times) = limit.times else { return [0.0; histogram::FACTORS.len()] };
+    let allowed = Allowed { times, max_us: limit.max.as_micros() as u64 };
+    histogram::log_ratios(&turn.new.first_byte, &turn.old.first_byte, &turn.known.first_byte, allowed)
 }

@@ -52,10 +52,10 @@ impl Signal {
     pub fn weight(self) -> f64 {
         match self {
             Self::Errors => 0.40,
-            Self::Slower => 0.20,
-            Self::Aborted => 0.10,
-            Self::Attempts | Self::ClientErrors => 0.07,
-            Self::P50 | Self::P95 | Self::P99 => 0.04,
+            Self::Slower => 0.30,
+            Self::Aborted => 0.07,
+            Self::Attempts | Self::ClientErrors => 0.05,
+            Self::P50 | Self::P95 | Self::P99 => 0.03,
             Self::Redirects | Self::WholeP95 => 0.015,
             Self::Upgrades => 0.01,
         }

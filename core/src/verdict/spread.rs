@@ -38,6 +38,16 @@ impl Spread {
         self.counts.iter().skip(bucket).sum()
     }
 
+    /// How many values are in each bucket and all above, for every bucket.
+    pub fn tails(&self) -> Vec<u64> {
+        let mut tails: Vec<u64> = self.counts.iter().rev().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        }).collect();
+        tails.reverse();
+        tails
+    }
+
     /// The bucket that holds this quantile; `None`: no values.
     pub fn quantile(&self, part: f64) -> Option<usize> {
         let rank = ((self.count() as f64 * part).ceil() as u64).max(1);

@@ -32,13 +32,13 @@ impl Count {
 
 /// The alternatives: how many times the odds of the limit, and with which weight.
 pub const ALTERNATIVES: [(f64, f64); 8] = [
-    (1.5, 0.15),
-    (2.05, 0.25),
+    (1.5, 0.22),
+    (2.05, 0.22),
     (3.2, 0.12),
-    (5.3, 0.14),
+    (5.3, 0.13),
     (10.0, 0.10),
-    (25.0, 0.12),
-    (90.0, 0.08),
+    (25.0, 0.11),
+    (90.0, 0.06),
     (600.0, 0.04),
 ];
 

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Weight of the start with the watch itself. Later starts share the rest.
-const AT_ONCE: f64 = 0.75;
+const AT_ONCE: f64 = 0.8;
 
 /// Half of the weight of later starts belongs to the first so many seconds.
 const HALF_AFTER_SECONDS: f64 = 60.0;
