@@ -11,7 +11,8 @@ fn our_numbers_are_those_of_other_packages() {
     let mut functions = std::collections::BTreeMap::new();
     for line in table.lines().skip(1) {
         let cells: Vec<&str> = line.split(',').collect();
-        let number = |cell: usize| if cells[cell].is_empty() { 0.0 } else { cells[cell].parse::<f64>().unwrap() };
+        let number =
+            |cell: usize| if cells[cell].is_empty() { 0.0 } else { cells[cell].parse::<f64>().unwrap() };
         let count = |of: usize| Count { of: number(of) as u64, bad: number(of + 1) as u64 };
         let (new, old, parameter, second, theirs) = (count(1), count(3), number(5), number(6), number(7));
         let alternative = ALTERNATIVES.iter().position(|(times, _)| (times - second).abs() < 1e-9);

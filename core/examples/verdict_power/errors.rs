@@ -30,7 +30,10 @@ fn after_the_switch() {
         "threshold (soak.rs), mean",
         "Mann-Whitney, 50 points: requests, found",
     ];
-    head("Requests until errors are found; limit 1 %, old version clean in 10,000 answers, all signals on", &columns);
+    head(
+        "Requests until errors are found; limit 1 %, old version clean in 10,000 answers, all signals on",
+        &columns,
+    );
     let limits = Limits::default();
     let alpha = limits.alpha_of(Signal::Errors);
     let Some(errors) = limits.signals.errors else { return };
@@ -81,8 +84,19 @@ fn threshold(mut bad: impl FnMut() -> bool) -> f64 {
 }
 
 fn beside_the_old_version() {
-    let columns = ["errors, old -> new", "mean", "p90", "fixed sample, 95 %", "mean / fixed", "p90 / fixed", "false alarms, both as the old"];
-    head("Requests of each version until errors are found; both at the same time, half of the traffic each, limit 1 % and 1.25 times", &columns);
+    let columns = [
+        "errors, old -> new",
+        "mean",
+        "p90",
+        "fixed sample, 95 %",
+        "mean / fixed",
+        "p90 / fixed",
+        "false alarms, both as the old",
+    ];
+    head(
+        "Requests of each version until errors are found; both at the same time, half of the traffic each, limit 1 % and 1.25 times",
+        &columns,
+    );
     let limits = Limits::default();
     for (old, new) in [(0.01, 0.02), (0.01, 0.05), (0.01, 0.20), (0.03, 0.06)] {
         let until = |random: &mut crate::random::Random, rate: f64, most: u64| {
@@ -99,7 +113,8 @@ fn beside_the_old_version() {
         };
         let times = Times(trials(4, TRIALS / 4, |random| until(random, new, 1_000_000).0));
         let false_alarms = trials(5, TRIALS / 4, |random| until(random, old, 20_000).1);
-        let false_alarms = false_alarms.iter().filter(|alarm| **alarm).count() as f64 / false_alarms.len() as f64;
+        let false_alarms =
+            false_alarms.iter().filter(|alarm| **alarm).count() as f64 / false_alarms.len() as f64;
         let best = two_rates(old, new, 1.25);
         row(&[
             format!("{} -> {}", percent(old), percent(new)),

@@ -14,15 +14,27 @@ const LOOKS: u64 = 3_600;
 const LIMIT: f64 = 0.01;
 
 pub(crate) fn print() {
-    let title = format!("False alarms: {SOAKS} soaks of {LOOKS} looks, one a second; limit 1 % errors, old version clean");
-    head(&title, &["requests/s", "true rate", "signal errors", "its part of alpha", "threshold at each look (soak.rs)"]);
+    let title = format!(
+        "False alarms: {SOAKS} soaks of {LOOKS} looks, one a second; limit 1 % errors, old version clean"
+    );
+    head(
+        &title,
+        &[
+            "requests/s",
+            "true rate",
+            "signal errors",
+            "its part of alpha",
+            "threshold at each look (soak.rs)",
+        ],
+    );
     let alpha = Limits::default().alpha_of(Signal::Errors);
     for rate in [10, 50, 200, 2_000] {
-        for part in [0.0, 0.5, 0.9] {
+        for part in [0.0, 0.5, 0.9, 1.0] {
             // Without errors all soaks are the same.
             let count = if part == 0.0 { 1 } else { SOAKS };
             let alarms = trials(rate + (part * 10.0) as u64, count, |random| {
-                let errors = |looks: u64| (0..looks).map(|_| random.binomial(rate, part * LIMIT)).collect::<Vec<_>>();
+                let errors =
+                    |looks: u64| (0..looks).map(|_| random.binomial(rate, part * LIMIT)).collect::<Vec<_>>();
                 both(rate, &{ errors }(LOOKS))
             });
             let share = |which: fn(&(bool, bool)) -> bool| {
@@ -66,11 +78,25 @@ fn both(rate: u64, errors: &[u64]) -> (bool, bool) {
 
 /// The whole watch, each signal close to its limit, first beside the old version and then alone.
 fn all_signals() {
-    const LOOKS: u64 = 120;
-    let title = format!("False alarms of the whole judge: {SOAKS} soaks of {LOOKS} looks, half of them with a split, alpha 1 %");
+    const LOOKS: u64 = 60;
+    let title = format!(
+        "False alarms of the whole judge: {SOAKS} soaks of {LOOKS} looks, half of them with a split, alpha 1 %"
+    );
     head(&title, &["traffic", "all signals together"]);
-    let near = Behaviour { errors: 0.009, client_errors: 0.045, aborted: 0.045, failed_attempts: 0.045, median_ms: 100.0 };
-    let scanner = Behaviour { errors: 0.03, client_errors: 0.20, aborted: 0.10, failed_attempts: 0.10, median_ms: 400.0 };
+    let near = Behaviour {
+        errors: 0.009,
+        client_errors: 0.045,
+        aborted: 0.045,
+        failed_attempts: 0.045,
+        median_ms: 100.0,
+    };
+    let scanner = Behaviour {
+        errors: 0.03,
+        client_errors: 0.20,
+        aborted: 0.10,
+        failed_attempts: 0.10,
+        median_ms: 400.0,
+    };
     for (name, old, new) in [
         ("new at 0.9 of each limit, old the same", near, near),
         ("new at 0.9 of each limit, old clean", Behaviour::good(), near),

@@ -55,11 +55,27 @@ pub(crate) fn log_means(times: f64, sigma: f64, power: f64) -> f64 {
 
 /// The test of Mann and Whitney on as many points of each side: whether the new ones are larger, at 1 %.
 pub(crate) fn mann_whitney(new: &[f64], old: &[f64]) -> bool {
-    let wins: f64 = new.iter().map(|new| old.iter().map(|old| if new > old { 1.0 } else if new < old { 0.0 } else { 0.5 }).sum::<f64>()).sum();
+    let wins: f64 = new
+        .iter()
+        .map(|new| {
+            old.iter()
+                .map(|old| {
+                    if new > old {
+                        1.0
+                    } else if new < old {
+                        0.0
+                    } else {
+                        0.5
+                    }
+                })
+                .sum::<f64>()
+        })
+        .sum();
     let (m, n) = (new.len() as f64, old.len() as f64);
     let mut all: Vec<f64> = new.iter().chain(old).copied().collect();
     all.sort_by(f64::total_cmp);
-    let ties: f64 = all.chunk_by(|a, b| a == b).map(|group| (group.len() as f64).powi(3) - group.len() as f64).sum();
+    let ties: f64 =
+        all.chunk_by(|a, b| a == b).map(|group| (group.len() as f64).powi(3) - group.len() as f64).sum();
     let total = m + n;
     let variance = m * n / 12.0 * (total + 1.0 - ties / (total * (total - 1.0)));
     variance > 0.0 && (wins - m * n / 2.0 - 0.5) / variance.sqrt() > Z99

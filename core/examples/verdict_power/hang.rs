@@ -6,12 +6,10 @@ use crate::report::{Times, head, row, trials};
 use crate::traffic::{Behaviour, Soak};
 
 pub(crate) fn print() {
-    head("Seconds until a hang is found; one look a second, patience 5 s (ten times the old p99 of 0.6 s) and 2 s", &[
-        "requests/s",
-        "part that hangs",
-        "old p99 0.6 s: mean, p90",
-        "old p99 20 ms: mean, p90",
-    ]);
+    head(
+        "Seconds until a hang is found; one look a second, patience 5 s (ten times the old p99 of 0.6 s) and 2 s",
+        &["requests/s", "part that hangs", "old p99 0.6 s: mean, p90", "old p99 20 ms: mean, p90"],
+    );
     for rate in [1, 10, 100] {
         for part in [1.0, 0.5, 0.3, 0.05] {
             let cell = |median_ms: f64| {

@@ -25,7 +25,10 @@ pub(crate) fn print() {
         "p99 over the limit (threshold), mean",
         "Mann-Whitney of p99, 50 points: answers, found",
     ];
-    head("Answers of each version until a slowdown is found; log-normal, half of the traffic each, all signals on", &columns);
+    head(
+        "Answers of each version until a slowdown is found; log-normal, half of the traffic each, all signals on",
+        &columns,
+    );
     for (slower, allowed) in [(1.2, 1.0), (2.0, 1.0), (10.0, 1.0), (2.0, 1.5), (10.0, 1.5)] {
         let old = Behaviour::good();
         let new = Behaviour { median_ms: old.median_ms * slower, ..old };
@@ -47,13 +50,15 @@ pub(crate) fn print() {
         let threshold = Times(trials(7, TRIALS, |random| threshold(random, slower, 1.1 * allowed)));
         let found = trials(8, TRIALS / 4, |random| {
             let mut points = |times: f64| {
-                let mut p99 = || (0..100).map(|_| times * (SIGMA * random.normal()).exp()).fold(0.0, f64::max);
+                let mut p99 =
+                    || (0..100).map(|_| times * (SIGMA * random.normal()).exp()).fold(0.0, f64::max);
                 (0..50).map(|_| p99()).collect::<Vec<_>>()
             };
             mann_whitney(&points(slower), &points(allowed))
         });
         let found = found.iter().filter(|found| **found).count() as f64 / found.len() as f64;
-        let (best, surest) = (log_means(slower / allowed, SIGMA, 0.95), log_means(slower / allowed, SIGMA, 0.99));
+        let (best, surest) =
+            (log_means(slower / allowed, SIGMA, 0.95), log_means(slower / allowed, SIGMA, 0.99));
         row(&[
             format!("{slower} times"),
             format!("{allowed} times"),

@@ -38,7 +38,10 @@ pub(crate) fn trials<T: Send>(seed: u64, count: u64, one: impl Fn(&mut Random) -
         let work = (0..threads).map(|thread| {
             scope.spawn(move || {
                 let mine = (thread..count).step_by(threads as usize);
-                mine.map(|trial| one(&mut Random::new(seed.wrapping_mul(1_000_003).wrapping_add(trial << 20)))).collect()
+                mine.map(|trial| {
+                    one(&mut Random::new(seed.wrapping_mul(1_000_003).wrapping_add(trial << 20)))
+                })
+                .collect()
             })
         });
         let handles: Vec<std::thread::ScopedJoinHandle<'_, Vec<T>>> = work.collect();

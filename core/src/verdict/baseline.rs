@@ -49,7 +49,9 @@ impl From<Evidence> for Baseline {
 /// How long a request may wait for its answer to begin: ten times the old slot's p99, within bounds.
 pub(super) fn patience(old: &Evidence) -> Duration {
     let p99 = old.first_byte.quantile_us(0.99);
-    p99.map_or(PATIENCE_ALONE, |us| Duration::from_micros(us.saturating_mul(10)).clamp(PATIENCE.0, PATIENCE.1))
+    p99.map_or(PATIENCE_ALONE, |us| {
+        Duration::from_micros(us.saturating_mul(10)).clamp(PATIENCE.0, PATIENCE.1)
+    })
 }
 
 #[cfg(test)]

@@ -79,7 +79,14 @@ impl Watch {
             };
         }
         let nothing = Speed { slot: self.names.new.clone(), quantile: Duration::ZERO, answers: 0 };
-        Reason::Latency { signal, new: new.unwrap_or(nothing), old, max: limit.max, times: limit.times, proven }
+        Reason::Latency {
+            signal,
+            new: new.unwrap_or(nothing),
+            old,
+            max: limit.max,
+            times: limit.times,
+            proven,
+        }
     }
 
     /// Slow ones, and from when on they are slow.

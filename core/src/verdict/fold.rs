@@ -30,7 +30,9 @@ impl Fold {
             .max_by_key(|line| self.lines.get(*line).map(|line| line.last.counters.requests));
         let mut line = match continued {
             Some(line) => self.lines.remove(line),
-            None if self.lines.is_empty() => Line { last: sample.clone(), base: sample.clone(), ..Line::default() },
+            None if self.lines.is_empty() => {
+                Line { last: sample.clone(), base: sample.clone(), ..Line::default() }
+            }
             None => Line::default(),
         };
         let more = line.advance(at, sample, patience);

@@ -128,7 +128,8 @@ impl fmt::Display for Reason {
                     write!(f, " ({})", details.join(", "))?;
                 }
                 if let Some(Share { slot, count }) = old {
-                    let (bad, of, percent) = (Thousands(count.bad), Thousands(count.of), Percent(count.ratio()));
+                    let (bad, of, percent) =
+                        (Thousands(count.bad), Thousands(count.of), Percent(count.ratio()));
                     write!(f, "; of {slot} {bad} of {of}, {percent}")?;
                 }
                 write!(f, "; limit: {}", Percent(*limit))?;
@@ -163,7 +164,10 @@ impl fmt::Display for Reason {
             }
             Self::TooShort { watched, needed } => {
                 let (watched, needed) = (Time(*watched), Time(*needed));
-                write!(f, "watched for {watched} since the last gap in the readings, of {needed} that prove something")
+                write!(
+                    f,
+                    "watched for {watched} since the last gap in the readings, of {needed} that prove something"
+                )
             }
         }
     }
@@ -184,7 +188,12 @@ impl fmt::Display for Figures {
         }
         match &self.old {
             Some(Share { slot, count }) => {
-                write!(f, "; of {slot} {} answers, {} of them errors", Thousands(count.of), Thousands(count.bad))
+                write!(
+                    f,
+                    "; of {slot} {} answers, {} of them errors",
+                    Thousands(count.of),
+                    Thousands(count.bad)
+                )
             }
             None => Ok(()),
         }
@@ -227,7 +236,8 @@ struct Percent(f64);
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = 100.0 * self.0;
-        let rounded = if percent < 10.0 { (percent * 100.0).round() / 100.0 } else { (percent * 10.0).round() / 10.0 };
+        let rounded =
+            if percent < 10.0 { (percent * 100.0).round() / 100.0 } else { (percent * 10.0).round() / 10.0 };
         write!(f, "{rounded} %")
     }
 }
@@ -267,7 +277,11 @@ mod tests {
 
     #[test]
     fn one_line_with_the_figures_of_both() {
-        let speed = |slot: &str, us, answers| Speed { slot: slot.to_owned(), quantile: Duration::from_micros(us), answers };
+        let speed = |slot: &str, us, answers| Speed {
+            slot: slot.to_owned(),
+            quantile: Duration::from_micros(us),
+            answers,
+        };
         let reason = Reason::Latency {
             signal: Signal::P99,
             new: speed("green", 1_210_000, 412),
@@ -294,7 +308,10 @@ mod tests {
         assert_eq!(reason.to_string(), text);
         let json = serde_json::to_string(&reason).unwrap();
         assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), reason);
-        assert!(json.contains(r#""reason":"rate""#) && json.contains(r#""slot":"green","of":412,"bad":20"#), "{json}");
+        assert!(
+            json.contains(r#""reason":"rate""#) && json.contains(r#""slot":"green","of":412,"bad":20"#),
+            "{json}"
+        );
     }
 
     #[test]

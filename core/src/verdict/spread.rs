@@ -40,10 +40,15 @@ impl Spread {
 
     /// How many values are in each bucket and all above, for every bucket.
     pub fn tails(&self) -> Vec<u64> {
-        let mut tails: Vec<u64> = self.counts.iter().rev().scan(0, |sum, count| {
-            *sum += count;
-            Some(*sum)
-        }).collect();
+        let mut tails: Vec<u64> = self
+            .counts
+            .iter()
+            .rev()
+            .scan(0, |sum, count| {
+                *sum += count;
+                Some(*sum)
+            })
+            .collect();
         tails.reverse();
         tails
     }
@@ -74,7 +79,9 @@ impl Spread {
     /// What was added since `earlier`.
     pub fn since(&self, earlier: &Spread) -> Spread {
         let before = earlier.counts.iter().copied().chain(std::iter::repeat(0));
-        Spread { counts: self.counts.iter().zip(before).map(|(now, then)| now.saturating_sub(then)).collect() }
+        Spread {
+            counts: self.counts.iter().zip(before).map(|(now, then)| now.saturating_sub(then)).collect(),
+        }
     }
 
     /// Whether a bucket holds less than it did.

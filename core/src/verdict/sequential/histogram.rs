@@ -54,9 +54,12 @@ pub fn log_ratios(new: &Spread, old: &Spread, past: &Spread, allowed: Allowed) -
         let old_slow = old.from_bucket(cut.old).saturating_sub(old.count() - old_left);
         let upto = above.down_to(&past_tails, *cut, allowed.times);
         if new_slow + old_slow > 0 {
-            let (new_bin, old_bin) = (Count { of: new_left, bad: new_slow }, Count { of: old_left, bad: old_slow });
+            let (new_bin, old_bin) =
+                (Count { of: new_left, bad: new_slow }, Count { of: old_left, bad: old_slow });
             let bins = CUTS.len() + 2;
-            for (sum, times) in sums.iter_mut().zip(upto.odds_since(&above, past.count() as f64 + PSEUDO * bins as f64)) {
+            for (sum, times) in
+                sums.iter_mut().zip(upto.odds_since(&above, past.count() as f64 + PSEUDO * bins as f64))
+            {
                 *sum += log_ratio(new_bin, old_bin, times);
             }
         }
@@ -166,14 +169,20 @@ mod tests {
     #[test]
     fn little_is_known_of_a_new_old_slot() {
         let allowed = Allowed { times: 1.0, max_us: 0 };
-        assert_eq!(log_ratios(&around(90, 10), &around(50, 10), &around(50, 1), allowed), [0.0; FACTORS.len()]);
+        assert_eq!(
+            log_ratios(&around(90, 10), &around(50, 10), &around(50, 1), allowed),
+            [0.0; FACTORS.len()]
+        );
     }
 
     #[test]
     fn the_cuts_of_the_new_slot_are_never_below_what_is_allowed() {
         for times in [1.0, 1.25, 1.5, 3.0, 7.7] {
             for cut in cuts(&around(100, 100), Allowed { times, max_us: 0 }) {
-                assert!(lower_bound(cut.new) as f64 >= lower_bound(cut.old) as f64 * times, "{times}: {cut:?}");
+                assert!(
+                    lower_bound(cut.new) as f64 >= lower_bound(cut.old) as f64 * times,
+                    "{times}: {cut:?}"
+                );
                 assert!((lower_bound(cut.new) as f64) < lower_bound(cut.old) as f64 * times * 1.13);
             }
         }

@@ -89,7 +89,8 @@ mod tests {
                 all.push((second, started_by(second as f64) - started_by(second as f64 - 1.0)));
             }
         }
-        let sum: f64 = all.iter().map(|(from, weight)| weight * ratios[*from..].iter().product::<f64>()).sum();
+        let sum: f64 =
+            all.iter().map(|(from, weight)| weight * ratios[*from..].iter().product::<f64>()).sum();
         let unused = 1.0 - all.iter().map(|(_, weight)| weight).sum::<f64>();
         assert!((starts.value() - sum - unused).abs() < 1e-12);
     }

@@ -19,7 +19,9 @@ pub fn log_ratios(new: Count, old: Count, times: f64) -> [f64; ALTERNATIVES.len(
 /// The logarithm of the likelihood ratio of the odds `times` against equal odds.
 pub(super) fn log_ratio(new: Count, old: Count, times: f64) -> f64 {
     Owner::of(new, old).map_or(0.0, |owner| {
-        owner.owned as f64 * times.ln() + owner.ln_normalizer(1.0) - owner.ln_normalizer(times)
+        // With equal odds the sum is known: Vandermonde's identity.
+        let null = ln_choose(owner.new + owner.old, owner.bad);
+        owner.owned as f64 * times.ln() + null - owner.ln_normalizer(times)
     })
 }
 
@@ -40,8 +42,12 @@ struct Owner {
 impl Owner {
     /// Nothing where only one outcome is possible.
     fn of(new: Count, old: Count) -> Option<Self> {
-        let owner =
-            Self { new: new.of, old: old.of, bad: new.bad.min(new.of) + old.bad.min(old.of), owned: new.bad.min(new.of) };
+        let owner = Self {
+            new: new.of,
+            old: old.of,
+            bad: new.bad.min(new.of) + old.bad.min(old.of),
+            owned: new.bad.min(new.of),
+        };
         let sane = owner.new <= MOST && owner.old <= MOST;
         (sane && owner.least() < owner.most()).then_some(owner)
     }
@@ -58,7 +64,8 @@ impl Owner {
     fn ln_normalizer(&self, odds: f64) -> f64 {
         let (least, most) = (self.least(), self.most());
         let mode = self.mode(odds).clamp(least, most);
-        let largest = ln_choose(self.new, mode) + ln_choose(self.old, self.bad - mode) + mode as f64 * odds.ln();
+        let largest =
+            ln_choose(self.new, mode) + ln_choose(self.old, self.bad - mode) + mode as f64 * odds.ln();
         let mut sum = 1.0;
         let mut term = 1.0;
         for k in mode..most {

@@ -182,7 +182,8 @@ fn signals_can_be_switched_off() {
     let second = Second { ok: 10, error: 10, ..Second::default() };
     not_bad(&mut soak, 60, second, "good: ");
     let mut limits = Limits { patience: Some(Duration::from_secs(1)), ..Limits::default() };
-    limits.signals = crate::verdict::Signals { errors: limits.signals.errors, ..crate::verdict::Signals::none() };
+    limits.signals =
+        crate::verdict::Signals { errors: limits.signals.errors, ..crate::verdict::Signals::none() };
     let mut soak = Soak::after(limits, ok(20));
     bad(&mut soak, 3, Second { hang: 10, ..Second::default() }, "unanswered");
 }
