@@ -11,7 +11,8 @@ use crate::counters::{Counters, Failures, ServerErrors};
 /// One look at all edges.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
-    /// When, on a clock of the caller's choice that does not go backwards. The first reading may have any time.
+    /// When, on a clock of the caller's choice. The first reading may have any time. If the clock goes back, nobody has watched
+    /// meanwhile.
     pub at: Duration,
     /// Whether the old slot has a share of the traffic now, so that both can be compared at the same time.
     pub split: bool,

@@ -12,12 +12,12 @@ pub enum Signal {
     Errors,
     /// Failed attempts among all attempts.
     Attempts,
+    /// Requests that the client gave up, among all that ended.
+    Aborted,
     /// 4xx among all answers.
     ClientErrors,
     /// 3xx among all answers.
     Redirects,
-    /// Requests that the client gave up, among all that ended.
-    Aborted,
     /// Upgraded connections that close at once.
     Upgrades,
     /// Half of the first bytes come later than this.
@@ -33,7 +33,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// All of them, the most important first: it gives the reason when several are broken at once.
+    /// All of them in their order, the most important first: it gives the reason when several are broken at once.
     pub const ALL: [Signal; 11] = [
         Self::Errors,
         Self::Attempts,
@@ -98,5 +98,6 @@ mod tests {
     fn the_parts_of_alpha_add_up() {
         let sum: f64 = Signal::ALL.iter().map(|signal| signal.weight()).sum();
         assert!((sum - 1.0).abs() < 1e-12, "{sum}");
+        assert!(Signal::ALL.is_sorted());
     }
 }

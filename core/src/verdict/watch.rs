@@ -86,6 +86,8 @@ struct Times {
     last: Duration,
     /// The begin of the readings without a gap.
     unbroken: Duration,
+    /// How far the watch's clock is ahead of the caller's.
+    ahead: Duration,
 }
 
 /// What the new slot did in a span of the last seconds.
@@ -195,11 +197,17 @@ impl Watch {
         }
     }
 
-    /// The time of a reading, and whether there was a gap before it.
+    /// The time of a reading on the watch's own clock. A clock that was set back, or began anew with the daemon, goes on from
+    /// the last reading; how long that was is not known, so it is a gap.
     fn pass(&mut self, at: Duration) -> Duration {
-        let times = self.times.get_or_insert(Times { begun: at, last: at, unbroken: at });
-        let at = at.max(times.last);
-        if at > times.last + GAP {
+        let times =
+            self.times.get_or_insert(Times { begun: at, last: at, unbroken: at, ahead: Duration::ZERO });
+        let set_back = at + times.ahead < times.last;
+        if set_back {
+            times.ahead = times.last.saturating_sub(at);
+        }
+        let at = at + times.ahead;
+        if set_back || at > times.last + GAP {
             times.unbroken = at;
         }
         times.last = at;

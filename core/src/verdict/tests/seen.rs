@@ -156,6 +156,20 @@ fn b18_a_restart_of_the_daemon_proves_nothing() {
 }
 
 #[test]
+fn b30_a_clock_that_is_set_is_a_gap() {
+    for moved in [-7_200.0, 7_200.0] {
+        let mut soak = soak(ok(20));
+        soak.seconds = 10_000.0;
+        assert!(soak.run(60, ok(20), None).is_none() && soak.text().starts_with("good: "), "{}", soak.text());
+        soak.seconds += moved;
+        soak.step(1.0, ok(20), None);
+        assert!(soak.text().starts_with("inconclusive: watched for 0 us"), "{}", soak.text());
+        assert!(soak.run(6, ok(20), None).is_none() && soak.text().starts_with("good: "), "{}", soak.text());
+        bad(&mut soak, 6, Second { hang: 20, ..Second::default() }, "unanswered");
+    }
+}
+
+#[test]
 fn a_resumed_watch_is_the_same_watch() {
     let second = Second { ok: 95, error: 1, not_found: 4, ms: 30, ..Second::default() };
     let mut soak = soak(second);
