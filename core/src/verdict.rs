@@ -16,6 +16,7 @@ mod explain;
 pub mod fold;
 pub mod judge;
 pub mod limits;
+mod numbers;
 pub mod rate;
 pub mod reading;
 pub mod reason;

@@ -1,6 +1,6 @@
 //! How often the judge is wrong, and how soon it is right: the numbers of `docs/verdict.md`, from a fixed seed.
 //!
-//!     cargo run -p cutover-core --release --example verdict-power [false-alarms|errors|latency|hang|confseq]
+//!     cargo run -p cutover-core --release --example verdict-power [false-alarms|errors|late|latency|hang|confseq]
 //!
 //! Without an argument everything but `confseq`, which prints the table that `scripts/check-confseq` compares.
 
@@ -9,6 +9,7 @@ mod errors;
 mod false_alarms;
 mod fixed;
 mod hang;
+mod late;
 mod latency;
 mod random;
 mod report;
@@ -26,6 +27,9 @@ fn main() {
     }
     if wanted("errors") {
         errors::print();
+    }
+    if wanted("late") {
+        late::print();
     }
     if wanted("latency") {
         latency::print();

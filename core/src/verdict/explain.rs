@@ -10,11 +10,8 @@ use super::reason::{Figures, Reason, Share, Speed};
 use super::sequential::bernoulli::{Count, times_odds};
 use super::sequential::interval::interval;
 use super::signal::Signal;
-use super::watch::Watch;
+use super::watch::{RECENT, Watch};
 use crate::latency::lower_bound;
-
-/// What the last seconds are called.
-const RECENT: Duration = Duration::from_secs(10);
 
 /// After how many answers the interval of a rate is narrowest. Fixed, or it would not hold at every moment.
 const NARROWEST: f64 = 1_000.0;

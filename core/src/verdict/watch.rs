@@ -21,7 +21,7 @@ const TURN: (u64, Duration) = (4, Duration::from_secs(5));
 const GAP: Duration = Duration::from_secs(5);
 
 /// What reasons call the last seconds.
-const RECENT: Duration = Duration::from_secs(10);
+pub(super) const RECENT: Duration = Duration::from_secs(10);
 
 /// A signal that comes so close to an alarm, as a part of it, is not good at the end.
 const DOUBT: f64 = 0.1;
