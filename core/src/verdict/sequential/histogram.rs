@@ -33,7 +33,7 @@ const PSEUDO: f64 = 0.5;
 /// What is allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowed {
-    /// So many times as slow, at least 1.
+    /// So many times as slow, at least 1. Rounded up to an eighth of a power of two: 1, 1.125, .. 1.875, 2, 2.25 ..
     pub times: f64,
     /// Whatever is faster than this, in microseconds.
     pub max_us: u64,
@@ -46,13 +46,14 @@ pub fn log_ratios(new: &Spread, old: &Spread, past: &Spread, allowed: Allowed) -
         return sums;
     }
     let past_tails = past.tails();
+    let times = aligned(allowed.times);
     let (mut new_left, mut old_left) = (new.count(), old.count());
     let mut above = Above::default();
     // From the slowest bin down. The lowest one owns what is left: no question.
-    for cut in cuts(past, allowed).iter().rev() {
+    for cut in cuts(past, times, allowed.max_us).iter().rev() {
         let new_slow = new.from_bucket(cut.new).saturating_sub(new.count() - new_left);
         let old_slow = old.from_bucket(cut.old).saturating_sub(old.count() - old_left);
-        let upto = above.down_to(&past_tails, *cut, allowed.times);
+        let upto = above.down_to(&past_tails, *cut, times);
         if new_slow + old_slow > 0 {
             let (new_bin, old_bin) =
                 (Count { of: new_left, bad: new_slow }, Count { of: old_left, bad: old_slow });
@@ -70,28 +71,38 @@ pub fn log_ratios(new: &Spread, old: &Spread, past: &Spread, allowed: Allowed) -
     sums
 }
 
-/// The lower end of a bin, in buckets of both slots. The new slot's is at least so many times the old one's as are allowed.
+/// The lower end of a bin, in buckets of both slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cut {
     new: usize,
     old: usize,
 }
 
-/// Lower ends of all bins but the lowest, growing.
-fn cuts(past: &Spread, allowed: Allowed) -> Vec<Cut> {
-    let mut old: Vec<usize> =
-        CUTS.iter().filter_map(|part| past.quantile(*part)).map(|bucket| bucket + 1).collect();
-    // Slower than nearly everything that the old slot did.
-    let top = old.last().copied().unwrap_or(0);
-    old.extend([top + 8, top + 16]);
-    let pairs = old.into_iter().filter(|old| *old < BUCKETS);
-    let mut cuts: Vec<Cut> = pairs
-        .map(|old| {
-            let least = (lower_bound(old) as f64 * allowed.times.max(1.0)).ceil() as u64;
-            Cut { new: bucket_of(least.saturating_sub(1)) + 1, old }
-        })
-        .filter(|cut| lower_bound(cut.new) > allowed.max_us)
-        .collect();
+impl Cut {
+    /// The new slot's bound has to be exactly so many times the old one's: if one bin were rounded more than another, equal
+    /// distributions would not look equal.
+    fn at(old: usize, times: f64) -> Option<Self> {
+        let bound = lower_bound(old) as f64 * times;
+        let new = bucket_of(bound as u64);
+        (old < BUCKETS && lower_bound(new) as f64 == bound).then_some(Self { new, old })
+    }
+}
+
+/// The next larger multiple of an eighth of a power of two: those map at least one bound of each doubling to another bound.
+fn aligned(times: f64) -> f64 {
+    let power = times.max(1.0).log2().floor().exp2();
+    (times.max(1.0) / power * 8.0 - 1e-9).ceil() / 8.0 * power
+}
+
+/// Lower ends of all bins but the lowest, growing. `times` is aligned.
+fn cuts(past: &Spread, times: f64, max_us: u64) -> Vec<Cut> {
+    let quantiles = CUTS.iter().filter_map(|part| past.quantile(*part));
+    let mut cuts: Vec<Cut> =
+        quantiles.filter_map(|bucket| (bucket + 1..bucket + 9).find_map(|old| Cut::at(old, times))).collect();
+    // Slower than nearly everything that the old slot did: one and two doublings.
+    let top = cuts.last().map_or(0, |cut| cut.old);
+    cuts.extend([top + 8, top + 16].into_iter().filter_map(|old| Cut::at(old, times)));
+    cuts.retain(|cut| lower_bound(cut.new) > max_us);
     cuts.dedup();
     cuts
 }
@@ -109,7 +120,7 @@ impl Above {
         let smooth = |value: f64, above: f64| value.max(above) + PSEUDO;
         let mut slower = self.slower;
         for (sum, (factor, _)) in slower.iter_mut().zip(FACTORS) {
-            let at = lower_bound(cut.new) as f64 / (times.max(1.0) * factor);
+            let at = lower_bound(cut.new) as f64 / (times * factor);
             *sum = smooth(tail(past_tails, at), *sum);
         }
         Self { null: smooth(tail(past_tails, lower_bound(cut.old) as f64), self.null), slower }
@@ -176,15 +187,34 @@ mod tests {
     }
 
     #[test]
-    fn the_cuts_of_the_new_slot_are_never_below_what_is_allowed() {
-        for times in [1.0, 1.25, 1.5, 3.0, 7.7] {
-            for cut in cuts(&around(100, 100), Allowed { times, max_us: 0 }) {
-                assert!(
-                    lower_bound(cut.new) as f64 >= lower_bound(cut.old) as f64 * times,
-                    "{times}: {cut:?}"
-                );
-                assert!((lower_bound(cut.new) as f64) < lower_bound(cut.old) as f64 * times * 1.13);
+    fn the_bounds_of_both_slots_are_exactly_so_many_times_apart() {
+        for (times, exact) in [(1.0, 1.0), (1.1, 1.125), (1.25, 1.25), (1.5, 1.5), (3.0, 3.0), (7.7, 8.0)] {
+            assert_eq!(aligned(times), exact);
+            let cuts = cuts(&around(100, 100), exact, 0);
+            assert!(cuts.len() >= 3, "{times}: {cuts:?}");
+            for cut in cuts {
+                assert_eq!(lower_bound(cut.new) as f64, lower_bound(cut.old) as f64 * exact);
             }
         }
+    }
+
+    #[test]
+    fn as_slow_as_allowed_is_no_evidence_on_average() {
+        // All orders of a few values, each as likely: the new slot owns half of them, 1.5 times as slow.
+        let past: Spread = (90..120).map(|bucket| (bucket, 50)).collect();
+        let values = [88, 96, 98, 100, 104, 106, 112, 114];
+        let (mut sum, mut orders) = ([0.0; FACTORS.len()], 0.0);
+        for owners in (0u32..256).filter(|owners| owners.count_ones() == 4) {
+            let owned = |by_new: bool| {
+                values.iter().enumerate().filter(move |(at, _)| (owners >> at & 1 == 1) == by_new)
+            };
+            let old: Spread = owned(false).map(|(_, bucket)| (*bucket, 1)).collect();
+            let slower = |bucket: usize| bucket_of((1.5 * lower_bound(bucket) as f64) as u64);
+            let new: Spread = owned(true).map(|(_, bucket)| (slower(*bucket), 1)).collect();
+            let ratios = log_ratios(&new, &old, &past, Allowed { times: 1.5, max_us: 0 });
+            sum.iter_mut().zip(ratios).for_each(|(sum, ratio)| *sum += ratio.exp());
+            orders += 1.0;
+        }
+        assert!(sum.iter().all(|sum| (sum / orders - 1.0).abs() < 1e-9), "{sum:?} of {orders}");
     }
 }
