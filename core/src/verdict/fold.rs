@@ -78,7 +78,8 @@ impl Line {
             ..Evidence::default()
         };
         // Open and closed ones, so each connection is counted when it is first seen, and once.
-        let upgrades = (since.responses.informational + now.upgraded).saturating_sub(self.base.upgraded);
+        let upgrades =
+            since.responses.informational.saturating_add(now.upgraded).saturating_sub(self.base.upgraded);
         more.upgrades = grow(&mut self.upgrades, upgrades);
 
         let errors = since.errors();
@@ -92,13 +93,13 @@ impl Line {
             failed: since.attempts_failed,
         };
         let overdue = self.waiting.observe(at, patience, progress);
-        more.bad = grow(&mut self.bad, errors + overdue);
+        more.bad = grow(&mut self.bad, errors.saturating_add(overdue));
         // Of what was overdue once, this part is now among the errors, and this part has ended well after all.
         let still_counted = self.bad.saturating_sub(errors);
         more.unanswered = grow(&mut self.unanswered, still_counted);
         let ended_late = still_counted.saturating_sub(overdue);
         let open = now.upgraded.saturating_sub(self.base.upgraded);
-        let good = (since.answered() + open).saturating_sub(errors).saturating_sub(ended_late);
+        let good = since.answered().saturating_add(open).saturating_sub(errors).saturating_sub(ended_late);
         more.good = grow(&mut self.good, good);
         more
     }

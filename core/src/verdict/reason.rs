@@ -154,9 +154,9 @@ impl fmt::Display for Reason {
             }
             Self::Hanging { slot, unanswered, patience, answers } => write!(
                 f,
-                "{} requests to {slot} were not answered within {}; {} were",
-                Thousands(*unanswered),
+                "requests to {slot} that were not answered within {}: {}; answered: {}",
                 Time(*patience),
+                Thousands(*unanswered),
                 Thousands(*answers)
             ),
             Self::TooFew { slot, answers, needed } => {

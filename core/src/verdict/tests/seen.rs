@@ -44,7 +44,7 @@ fn b3_a_total_hang_is_bad_within_seconds_and_at_the_end() {
     quiet.run(10, ok(0), None);
     quiet.step(1.0, Second { hang: 1, ..Second::default() }, None);
     quiet.run(10, ok(0), None);
-    assert_eq!(quiet.text(), "bad: 1 requests to green were not answered within 2 s; 0 were");
+    assert_eq!(quiet.text(), "bad: requests to green that were not answered within 2 s: 1; answered: 0");
 }
 
 #[test]
