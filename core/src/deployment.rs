@@ -33,6 +33,7 @@ mod moved;
 mod phase;
 mod plan;
 mod retry;
+mod rolling_back;
 mod state;
 mod target;
 #[cfg(test)]

@@ -22,7 +22,6 @@ pub mod shard;
 pub mod shell;
 pub mod slot;
 pub mod smoke;
-pub mod soak;
 pub mod split;
 pub mod state_file;
 mod sync;

@@ -193,7 +193,7 @@ impl<W: World> Control<W> {
             return Err(self.no_way_back(group, &policy).await?);
         };
         match running.phase().await {
-            Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Draining { .. } => {
+            Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
                 self.verify_way_back(group, running).await?;
             }
             Phase::Decommissioning(_) => return Err(self.no_way_back(group, &policy).await?),
@@ -214,15 +214,19 @@ impl<W: World> Control<W> {
     pub async fn stop(&self) {
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
-        for current in running {
-            let mut current = current.lock().await;
-            if let Some(running) = current.take() {
+        // All drivers go on meanwhile: one that waits must not let the lease of another run out.
+        for current in &running {
+            if let Some(running) = current.lock().await.as_ref() {
                 running.past_database(patience).await;
+            }
+        }
+        self.end_reruns(patience).await;
+        for current in running {
+            if let Some(running) = current.lock().await.take() {
                 running.task.abort();
                 let _ = running.task.await;
             }
         }
-        self.end_reruns(patience).await;
         for entry in self.journal.open_deployments().await.unwrap_or_default() {
             self.end_commands(&entry.deployment.id).await;
         }
@@ -295,7 +299,7 @@ impl<W: World> Control<W> {
             accept_inconclusive: policy.soak.accepts_inconclusive(),
             drain: policy.drain.deadline.get(),
             warm: policy.warm.get(),
-            served: *served,
+            served: served.clone(),
         };
         let NewDeployment { version, asked_by, .. } = wanted;
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })

@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 
 use cutover_core::probe::{Require, Thresholds};
-use cutover_core::soak::Limits;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use value::not_zero;
 
 mod command;
 mod smoke;
+mod soak;
 mod trial;
 mod value;
 
 pub use command::Command;
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
+pub use soak::{Setting, Soak};
 pub use trial::{Guard, GuardLimits, Trial};
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 
@@ -121,64 +122,6 @@ impl Default for Probe {
             unhealthy: Count::new(3),
             deadline: Duration::seconds(60),
             require: Require::All,
-        }
-    }
-}
-
-/// `[group.NAME.soak]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Soak {
-    /// How long the daemon watches the new slot.
-    pub duration: Duration,
-    /// Time between two readings of the counters.
-    #[serde(deserialize_with = "not_zero")]
-    pub interval: Duration,
-    /// With fewer answers the soak is inconclusive.
-    pub min_requests: Count,
-    /// Maximum share of 5xx answers.
-    pub max_error_ratio: Ratio,
-    /// Maximum share of failed attempts. `None` means 0.05 if all servers must be healthy. Otherwise there is no limit,
-    /// because attempts fail on the servers that may be dead.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_failed_attempts_ratio: Option<Ratio>,
-    /// What happens after an inconclusive soak.
-    inconclusive: Inconclusive,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Inconclusive {
-    Rollback,
-    Complete,
-}
-
-impl Soak {
-    /// The limits for core.
-    pub fn limits(&self, require: Require) -> Limits {
-        let of_attempts = if require == Require::All { 0.05 } else { 1.0 };
-        Limits {
-            min_requests: u64::from(self.min_requests.get()),
-            max_error_ratio: self.max_error_ratio.get(),
-            max_failed_attempts_ratio: self.max_failed_attempts_ratio.map_or(of_attempts, Ratio::get),
-        }
-    }
-
-    /// Whether an inconclusive soak counts as success.
-    pub fn accepts_inconclusive(&self) -> bool {
-        self.inconclusive == Inconclusive::Complete
-    }
-}
-
-impl Default for Soak {
-    fn default() -> Self {
-        Self {
-            duration: Duration::seconds(60),
-            interval: Duration::seconds(1),
-            min_requests: Count::new(50),
-            max_error_ratio: Ratio::new(0.01),
-            max_failed_attempts_ratio: None,
-            inconclusive: Inconclusive::Rollback,
         }
     }
 }

@@ -73,13 +73,16 @@ pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fi
             // The same change again would end its trial.
             Some(terms) if done => match terms.lease {
                 Some(lease) => edge.renew(group, lease, expected).await,
+                // There is no change without an effect that would bring it to disk.
+                None if matches!(last, Shifted::NotDurable(_)) => return last,
                 None => return Shifted::Done(look),
             },
             _ => edge.shift(group, shift, expected).await,
         };
         match asked {
             Ok(now) if now.route().active == shift.to => return Shifted::Done(now),
-            Ok(now) => return Shifted::Elsewhere(now),
+            // A reply does not say who moved the route since. The next reading does.
+            Ok(_) => last = Shifted::Uncertain("the route was moved again at once".to_owned()),
             Err(ShiftError::Refused(why)) if !done && !sent => return Shifted::NotDone(why),
             Err(error) => {
                 sent |= !matches!(error, ShiftError::NotSent(_) | ShiftError::Moved(_));

@@ -7,9 +7,10 @@
 //!  group                      one group at run time: which slot has which id
 //!  trial/                     guard and lease take the traffic back
 //!  state/                     the state file of one cycle: opened, locked, committed      survives SIGKILL, too
+//!  backends                   groups of backend names
 //!  conf/                      parsed once, by the master: cutover shop { slot blue shop_blue; .. }
 //!  upstream/                  the request path: peer.init, the five peer callbacks, finalize
-//!  variables, backends        $cutover_slot ..; groups of backend names
+//!  variables                  $cutover_slot ..
 //!  admin/                     the admin API: GET, PUT; peer credentials; answers after the flush
 //!  directives/                the directives, and what sets them
 //!  postconfiguration          checks across blocks, then opens the state

@@ -78,7 +78,7 @@ async fn bad_answers_are_found() {
     blue.resume().await.unwrap();
     let report = load.stop().await;
     assert!(report.failures.iter().all(|failure| failure.outcome.wrong.is_some()));
-    assert_eq!(blue.truth().in_flight, 0);
+    cutover_tests::wait::until("the backend to finish", || blue.truth().in_flight == 0).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Requests until errors over the limit are found.
 
-use cutover_core::counters::Counters;
-use cutover_core::soak;
+use crate::threshold::is_over;
 use cutover_core::verdict::rate::{Beside, RateTest, raised};
 use cutover_core::verdict::sequential::bernoulli::{Count, times_odds};
 use cutover_core::verdict::{Limits, Signal};
@@ -27,7 +26,7 @@ fn after_the_switch() {
         "fixed sample, 95 % (99 %)",
         "mean / fixed",
         "p90 / fixed",
-        "threshold (soak.rs), mean",
+        "threshold, mean",
         "Mann-Whitney, 50 points: requests, found",
     ];
     head(
@@ -69,18 +68,14 @@ fn after_the_switch() {
     }
 }
 
-/// Requests until `soak.rs` finds errors.
+/// Requests until a threshold finds errors.
 fn threshold(mut bad: impl FnMut() -> bool) -> f64 {
-    let limits = soak::Limits { min_requests: 50, max_error_ratio: 0.01, max_failed_attempts_ratio: 1.0 };
-    let mut soak = soak::Soak::new(Counters::default());
-    let mut now = Counters::default();
-    while soak.early(&limits).is_none() && now.requests < 100_000 {
-        now.requests += 1;
-        let responses = &mut now.responses;
-        *(if bad() { &mut responses.server_error } else { &mut responses.success }) += 1;
-        soak.observe(&now);
+    let (mut requests, mut errors) = (0u64, 0u64);
+    while !is_over(errors, requests) && requests < 100_000 {
+        requests += 1;
+        errors += u64::from(bad());
     }
-    now.requests as f64
+    requests as f64
 }
 
 fn beside_the_old_version() {
@@ -94,7 +89,8 @@ fn beside_the_old_version() {
         "false alarms at 1.25 times the old, 20,000 requests",
     ];
     head(
-        "Requests of each version until errors are found; both at the same time, half of the traffic each, limit 1 % and 1.25 times",
+        "Requests of each version until errors are found; both at the same time, half of the traffic each, limit 1 % and \
+         1.25 times",
         &columns,
     );
     let limits = Limits::default();

@@ -1,7 +1,6 @@
 //! How often a version within its limits is found bad.
 
-use cutover_core::counters::{Counters, Responses};
-use cutover_core::soak;
+use crate::threshold::is_over;
 use cutover_core::verdict::rate::{Beside, RateTest};
 use cutover_core::verdict::sequential::bernoulli::Count;
 use cutover_core::verdict::{Limits, Signal};
@@ -19,13 +18,7 @@ pub(crate) fn print() {
     );
     head(
         &title,
-        &[
-            "requests/s",
-            "true rate",
-            "signal errors",
-            "its part of alpha",
-            "threshold at each look (soak.rs)",
-        ],
+        &["requests/s", "true rate", "signal errors", "its part of alpha", "threshold at each look"],
     );
     let alpha = Limits::default().alpha_of(Signal::Errors);
     for rate in [10, 50, 200, 2_000] {
@@ -52,12 +45,10 @@ pub(crate) fn print() {
     all_signals();
 }
 
-/// Whether the judge's test of errors, and the threshold of `soak.rs`, raise an alarm.
+/// Whether the judge's test of errors, and a threshold, raise an alarm.
 fn both(rate: u64, errors: &[u64]) -> (bool, bool) {
     let mut test = RateTest::new(Limits::default().alpha_of(Signal::Errors));
-    let limits = soak::Limits { min_requests: 50, max_error_ratio: LIMIT, max_failed_attempts_ratio: 1.0 };
-    let mut threshold = soak::Soak::new(Counters::default());
-    let mut now = Counters::default();
+    let (mut answers, mut all_bad) = (0, 0);
     let (mut judge_says, mut threshold_says) = (false, false);
     for (second, bad) in (1..).zip(errors) {
         if !judge_says {
@@ -65,12 +56,9 @@ fn both(rate: u64, errors: &[u64]) -> (bool, bool) {
             judge_says = test.alarm() >= 1.0;
         }
         if !threshold_says {
-            let Responses { success, server_error, .. } = &mut now.responses;
-            *success += rate - bad;
-            *server_error += bad;
-            now.requests += rate;
-            threshold.observe(&now);
-            threshold_says = threshold.early(&limits).is_some();
+            answers += rate;
+            all_bad += bad;
+            threshold_says = is_over(all_bad, answers);
         }
     }
     (judge_says, threshold_says)

@@ -13,6 +13,7 @@ mod late;
 mod latency;
 mod random;
 mod report;
+mod threshold;
 mod traffic;
 
 fn main() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Marks, Moved, Revision, TakenBackBy};
+use super::{Marks, Moved, Phase, Revision, TakenBackBy};
 
 /// The result of the work of a phase, or a request of an operator. Texts are one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub enum Event {
     /// A smoke test failed.
     SmokeFailed(String),
     /// The route is on the old slot.
-    RouteRead(Marks),
+    RouteRead(Box<Marks>),
     /// The edge confirmed that the route is on the new slot.
     Switched {
         /// The revision after the switch, by edge.
@@ -93,4 +93,17 @@ pub struct Illegal {
     pub phase: &'static str,
     /// The event, in words.
     pub event: String,
+}
+
+impl Illegal {
+    /// The error for an event in a phase.
+    pub(super) fn of(phase: &Phase, event: &Event) -> Self {
+        let event = match event {
+            Event::Abort(_) => "an abort".to_owned(),
+            Event::Rollback(_) => "a rollback".to_owned(),
+            Event::Supersede => "another deployment".to_owned(),
+            event => format!("the event {event:?}"),
+        };
+        Self { phase: phase.name(), event }
+    }
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Revision;
 use crate::counters::Counters;
+use crate::verdict::evidence::Evidence;
+use crate::verdict::reading::Sample;
 
 /// Minimum number of answers of the old slot for a judgement.
 const ENOUGH: u64 = 10;
@@ -24,6 +26,9 @@ pub struct Marks {
     pub edges: BTreeMap<String, Mark>,
     /// The old slot.
     pub old: Old,
+    /// What the old slot did from the start of the deployment to the switch.
+    #[serde(default)]
+    pub known: Evidence,
 }
 
 /// The route on one edge just before the switch.
@@ -35,7 +40,7 @@ pub struct Mark {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switched: Option<Revision>,
     /// Counters of the new slot. The soak counts from here.
-    pub baseline: Counters,
+    pub baseline: Sample,
 }
 
 impl Marks {

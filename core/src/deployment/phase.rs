@@ -220,6 +220,15 @@ impl fmt::Display for Outcome {
 }
 
 impl Phase {
+    /// The beginning of [`Phase::Confirming`].
+    pub(super) fn confirming(now: Time) -> Self {
+        Self::Confirming(Retry { failed: 0, at: now })
+    }
+
+    pub(super) fn stuck(reason: String, next: String) -> Self {
+        Self::Stuck { reason, next }
+    }
+
     /// Names of all phases on the wire: the phases of a good deployment in their order, then the others.
     pub const NAMES: [&'static str; 16] = [
         "migrating",

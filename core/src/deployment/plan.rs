@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::counters::Counters;
+use crate::verdict::reading::Sample;
 
 /// The fixed part of a deployment. It does not change after the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,5 +34,5 @@ pub struct Plan {
     /// How long the old slot stays up after the drain.
     pub warm: Duration,
     /// Counters of the old slot at the start. Marks count what it served from there on.
-    pub served: Counters,
+    pub served: Sample,
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::counters::Counters;
+use crate::verdict::evidence::Evidence;
+use crate::verdict::reading::Sample;
 
 mod walks;
 
@@ -21,7 +23,7 @@ fn plan() -> Plan {
         accept_inconclusive: false,
         drain: Duration::from_secs(30),
         warm: Duration::from_secs(3600),
-        served: Counters::default(),
+        served: Sample::default(),
     }
 }
 
@@ -37,7 +39,11 @@ fn read() -> Event {
 fn read_with_old(healthy: usize) -> Event {
     let old = Old { servers: 2, healthy, served: Counters::default() };
     let mark = Mark { expected: Revision::new("generation 7"), ..Mark::default() };
-    Event::RouteRead(Marks { edges: [("nginx".to_owned(), mark)].into(), old })
+    Event::RouteRead(Box::new(Marks {
+        edges: [("nginx".to_owned(), mark)].into(),
+        old,
+        known: Evidence::default(),
+    }))
 }
 
 fn switched() -> Event {

@@ -1,15 +1,11 @@
 //! The transition function.
 
 use super::phase::Store::{Reading, Storing};
+use super::rolling_back::{MOST_COMMANDS, MOST_SWITCHES, roll_back};
 use super::{
     Cause, CauseKind, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, TakenBackBy, TeardownStep,
     Time,
 };
-
-/// Tries of a step that moves the route and probes. The pauses add up to about 35 seconds; the probes take time of their own.
-const MOST_SWITCHES: u32 = 8;
-/// Tries of a step that runs a command. The pauses add up to about 15 seconds.
-const MOST_COMMANDS: u32 = 6;
 
 impl Plan {
     /// The first state of a deployment.
@@ -86,7 +82,7 @@ impl Plan {
             ) => Ok(self.give_up(stay, Cause::new(Kind::Operator, why), now)),
 
             (Phase::Switching(Reading), Event::RouteRead(marks)) => {
-                Ok(State { phase: Phase::Switching(Storing), marks: Some(marks), ..stay })
+                Ok(State { phase: Phase::Switching(Storing), marks: Some(*marks), ..stay })
             }
             (Phase::Switching(_), Event::NotSwitched(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Switch, why), now))
@@ -106,10 +102,10 @@ impl Plan {
                 Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
             }
 
-            (Phase::Soaking { until }, Event::SoakPassed) if now >= *until => to(confirming(now)),
+            (Phase::Soaking { until }, Event::SoakPassed) if now >= *until => to(Phase::confirming(now)),
             (Phase::Soaking { until }, Event::SoakInconclusive(why)) if now >= *until => {
                 if self.accept_inconclusive || state.has_nothing_before() {
-                    to(confirming(now))
+                    to(Phase::confirming(now))
                 } else {
                     Ok(roll_back(stay, Cause::new(Kind::Inconclusive, why), now, false))
                 }
@@ -128,7 +124,7 @@ impl Plan {
                 Event::RouteMoved(moved),
             ) => {
                 let next = self.after_move(state, &moved);
-                to(stuck(moved.text, next))
+                to(Phase::stuck(moved.text, next))
             }
             // The traffic is already on the old slot. The rest of the rollback follows.
             (
@@ -149,7 +145,7 @@ impl Plan {
             },
             // The edge asks nobody: to move the traffic now would only exchange one failing slot for the other.
             (Phase::Soaking { .. } | Phase::Confirming(_), Event::TrialHeld(why)) => {
-                to(stuck(why, self.switch_to(&self.from)))
+                to(Phase::stuck(why, self.switch_to(&self.from)))
             }
             (
                 Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. },
@@ -213,7 +209,7 @@ impl Plan {
                 let reason =
                     format!("{cause}; but slot \"{}\" may have traffic, so {left}: {moved}", self.to);
                 let next = self.after_move(state, &moved);
-                to(stuck(reason, next))
+                to(Phase::stuck(reason, next))
             }
             (Phase::TearingDown { cause, step, retry }, Event::StepFailed(why) | Event::Held(why)) => {
                 to(match retry.next(now, MOST_COMMANDS) {
@@ -224,7 +220,7 @@ impl Plan {
                             TeardownStep::Teardown => ("the new slot could not be stopped", "teardown"),
                         };
                         let reason = format!("{cause}; no traffic has moved, but {what}: {why}");
-                        stuck(reason, self.rerun(next))
+                        Phase::stuck(reason, self.rerun(next))
                     }
                 })
             }
@@ -232,145 +228,8 @@ impl Plan {
             (Phase::RollingBack { cause, step, retry, keep_database }, event) => {
                 self.rolling_back(state, (cause, *step, *retry, *keep_database), event, now)
             }
-            (phase, event) => Err(illegal(phase, &event)),
+            (phase, event) => Err(Illegal::of(phase, &event)),
         }
-    }
-
-    fn rolling_back(
-        &self,
-        state: &State,
-        (cause, step, retry, keep_database): (&Cause, RollbackStep, Retry, bool),
-        event: Event,
-        now: Time,
-    ) -> Result<State, Illegal> {
-        use RollbackStep::{Drain, Revert, SwitchBack, Teardown};
-        let at = |step, retry| State {
-            phase: Phase::RollingBack { cause: cause.clone(), step, retry, keep_database },
-            ..state.clone()
-        };
-        let stuck = |reason, next| State { phase: stuck(reason, next), ..state.clone() };
-        let again = self.switch_to(&self.from);
-        Ok(match (step, event) {
-            // The edge was faster. It does not probe, so what it moved the traffic to is verified now.
-            (SwitchBack, Event::TakenBack(by)) if cause.kind != CauseKind::TakenBack => {
-                let text = format!("{cause}; {}", self.taken_back(by));
-                let cause = Cause::new(CauseKind::TakenBack, text);
-                let phase =
-                    Phase::RollingBack { cause, step, retry: Retry { at: now, ..retry }, keep_database };
-                State { phase, ..state.clone() }
-            }
-            (SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
-                let (from, to) = (&self.from, &self.to);
-                let reason = format!(
-                    "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go \
-                     back to, and traffic stays on \"{to}\""
-                );
-                match cause.kind.is_verdict() {
-                    true => {
-                        stuck(format!("{reason}; fix the release and deploy it again"), self.deploy_again())
-                    }
-                    // Nothing speaks against the release. The command flushes the switch to disk.
-                    false => stuck(
-                        format!("{reason}; if the new version is good, confirm the switch"),
-                        self.switch_to(to),
-                    ),
-                }
-            }
-            // There were too few requests for a verdict, and the old version was worse, so the new version stays.
-            (SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
-                State { phase: confirming(now), ..state.clone() }
-            }
-            (SwitchBack, Event::OldWorse(why)) => {
-                let (from, to) = (&self.from, &self.to);
-                let reason = format!(
-                    "{cause}; but slot \"{from}\" {why}; so traffic stays on \"{to}\"; fix the release and deploy it again"
-                );
-                stuck(reason, self.deploy_again())
-            }
-            (SwitchBack, Event::OldSick(why)) => match retry.next(now, MOST_SWITCHES) {
-                Some(retry) => at(SwitchBack, retry),
-                None if cause.kind == CauseKind::TakenBack => {
-                    let reason = format!(
-                        "{cause}; but slot \"{}\" is not healthy either, so nothing is stopped or reverted: {why}",
-                        self.from
-                    );
-                    stuck(reason, self.deploy_again())
-                }
-                None => {
-                    let (from, to) = (&self.from, &self.to);
-                    let reason = format!(
-                        "{cause}; slot \"{from}\" is not healthy either, so traffic stays on \"{to}\": {why}"
-                    );
-                    match state.marks.as_ref().is_some_and(|marks| marks.old.healthy == 0) {
-                        true => stuck(
-                            format!(
-                                "{reason}; before the switch it answered users although it failed its probe, \
-                                 so if it still runs, force the switch back and ignore the probe"
-                            ),
-                            format!("{again} --force"),
-                        ),
-                        false => stuck(
-                            format!("{reason}; once \"{from}\" is healthy again, go back by hand"),
-                            again,
-                        ),
-                    }
-                }
-            },
-            (SwitchBack, Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
-                Some(retry) => at(SwitchBack, retry),
-                None => {
-                    let reason = format!("{cause}; traffic could not be moved back: {why}");
-                    stuck(reason, again)
-                }
-            },
-            (SwitchBack, Event::SwitchedBack) => {
-                at(Drain { until: now.after(self.drain) }, Retry { failed: 0, at: now })
-            }
-            (Drain { .. }, Event::Drained) => self.after_drain(state, cause, keep_database, now),
-            // The database must not change under unfinished requests. Stopping the slot cuts them off first.
-            (Drain { .. }, Event::DrainTimedOut(_)) if self.decommission => {
-                at(Teardown, Retry { failed: 0, at: now })
-            }
-            (Drain { .. }, Event::DrainTimedOut(_)) => self.after_drain(state, cause, keep_database, now),
-            (Revert, Event::Reverted) => {
-                let reverted = State { migrated: false, ..state.clone() };
-                self.after_drain(&reverted, cause, keep_database, now)
-            }
-            (Teardown, Event::TornDown) => {
-                let stopped = State { provisioned: false, ..state.clone() };
-                self.after_drain(&stopped, cause, keep_database, now)
-            }
-            (Revert, Event::Held(_)) if self.decommission && state.provisioned => {
-                at(Teardown, Retry { failed: 0, at: now })
-            }
-            (Revert | Teardown, Event::StepFailed(why) | Event::Held(why)) => match retry
-                .next(now, MOST_COMMANDS)
-            {
-                Some(retry) => at(step, retry),
-                None => {
-                    let (what, next) = match step {
-                        Revert => ("the database could not be reverted", "revert"),
-                        _ => ("the new slot could not be stopped", "teardown"),
-                    };
-                    let reason = format!("{cause}; traffic is back on \"{}\", but {what}: {why}", self.from);
-                    stuck(reason, self.rerun(next))
-                }
-            },
-            (_, event) => return Err(illegal(&state.phase, &event)),
-        })
-    }
-
-    fn after_drain(&self, state: &State, cause: &Cause, keep_database: bool, now: Time) -> State {
-        let retry = Retry { failed: 0, at: now };
-        let step = if state.migrated && !keep_database && self.revert {
-            RollbackStep::Revert
-        } else if self.decommission && state.provisioned {
-            RollbackStep::Teardown
-        } else {
-            return State { phase: Phase::RolledBack(cause.clone()), ..state.clone() };
-        };
-        let phase = Phase::RollingBack { cause: cause.clone(), step, retry, keep_database };
-        State { phase, ..state.clone() }
     }
 
     fn provisioning(&self, state: State, now: Time) -> State {
@@ -403,34 +262,8 @@ impl Plan {
         State { phase, ..state }
     }
 
-    fn taken_back(&self, by: TakenBackBy) -> Cause {
+    pub(super) fn taken_back(&self, by: TakenBackBy) -> Cause {
         let text = format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from);
         Cause::new(CauseKind::TakenBack, text)
     }
-}
-
-fn confirming(now: Time) -> Phase {
-    Phase::Confirming(Retry { failed: 0, at: now })
-}
-
-fn stuck(reason: String, next: String) -> Phase {
-    Phase::Stuck { reason, next }
-}
-
-fn roll_back(state: State, cause: Cause, now: Time, keep_database: bool) -> State {
-    let retry = Retry { failed: 0, at: now };
-    State {
-        phase: Phase::RollingBack { cause, step: RollbackStep::SwitchBack, retry, keep_database },
-        ..state
-    }
-}
-
-fn illegal(phase: &Phase, event: &Event) -> Illegal {
-    let event = match event {
-        Event::Abort(_) => "an abort".to_owned(),
-        Event::Rollback(_) => "a rollback".to_owned(),
-        Event::Supersede => "another deployment".to_owned(),
-        event => format!("the event {event:?}"),
-    };
-    Illegal { phase: phase.name(), event }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::evidence::Evidence;
 use super::judge::{baseline_alpha, count, slow_from, spread};
 use super::limits::{LatencyLimit, Limit, RateLimit};
-use super::rate::raised;
+use super::rate::raised_rate;
 use super::reason::{Figures, Reason, Share, Speed};
 use super::sequential::bernoulli::{Count, times_odds};
 use super::sequential::interval::interval;
@@ -123,7 +123,7 @@ impl Watch {
             limit.max.max(limit.times.map_or(0.0, |times| times_odds(old.ratio(), times)))
         } else {
             let alpha = baseline_alpha(signal, &self.limits, self.left);
-            raised(limit, self.limits.tolerance, old, self.limits.min_requests, alpha)
+            raised_rate(limit, self.limits.tolerance, old, self.limits.min_requests, alpha)
         }
     }
 

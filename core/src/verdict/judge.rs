@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
 use super::limits::{LatencyLimit, Limit, Limits, RateLimit};
-use super::rate::{Beside, RateTest, raised};
+use super::rate::{Beside, RateTest, raised, raised_rate};
 use super::sequential::bernoulli::Count;
 use super::sequential::histogram::{self, Allowed};
 use super::sequential::starts::Starts;
@@ -104,7 +104,7 @@ fn beside_rate(signal: Signal, limit: &RateLimit, limits: &Limits, turn: &Turn<'
         Beside::Split { old: count(signal, turn.old), limit: limit.max, times: limit.times }
     } else {
         let (known, alpha) = (count(signal, turn.known), baseline_alpha(signal, limits, turn.left));
-        Beside::Alone { limit: raised(limit, limits.tolerance, known, limits.min_requests, alpha) }
+        Beside::Alone { limit: raised_rate(limit, limits.tolerance, known, limits.min_requests, alpha) }
     }
 }
 

@@ -87,6 +87,18 @@ pub fn raised(limit: &RateLimit, tolerance: f64, old: Count, min_requests: u64, 
     limit.max.max(times_odds(bound, times * tolerance))
 }
 
+/// The same for a signal that is a rate by itself. Figures that are few have a wide bound, which must not hide a bad version:
+/// no more is allowed than the old slot's own rate with one more bad answer leads to, and nothing more if it had none.
+pub fn raised_rate(limit: &RateLimit, tolerance: f64, old: Count, min_requests: u64, alpha: f64) -> f64 {
+    let by_bound = raised(limit, tolerance, old, min_requests, alpha);
+    let Some(times) = limit.times.filter(|_| old.of >= min_requests.max(1)) else { return by_bound };
+    if old.bad == 0 {
+        return limit.max;
+    }
+    let observed = (old.bad + 1) as f64 / old.of as f64;
+    by_bound.min(limit.max.max(times_odds(observed.min(1.0), times * tolerance)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -256,7 +256,8 @@ mod tests {
             limit: 0.01,
             proven: true,
         };
-        let text = "20 of 412 answers of green are errors, 4.85 % (12 times 502, 8 unanswered); of blue 9 of 9,310, 0.1 %; limit: 1 %";
+        let text = "20 of 412 answers of green are errors, 4.85 % (12 times 502, 8 unanswered); of blue 9 of 9,310, 0.1 %; \
+                    limit: 1 %";
         assert_eq!(reason.to_string(), text);
         let json = serde_json::to_string(&reason).unwrap();
         assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), reason);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cutover_core::api::{Group as Seen, Shared, Traffic};
-use cutover_core::counters::Counters;
 use cutover_core::deployment::{Known, NoTarget, Phase, Target, Time};
 use cutover_core::shell::quoted;
+use cutover_core::verdict::reading::Sample;
 use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
@@ -20,7 +20,7 @@ pub(super) struct Chosen {
     pub(super) from: String,
     pub(super) to: String,
     /// Counters of the old slot at the start.
-    pub(super) served: Counters,
+    pub(super) served: Sample,
     /// What the deployment gives up, one clause each.
     pub(super) gives_up: Vec<String>,
 }
@@ -47,7 +47,7 @@ impl<W: World> Control<W> {
         }
         self.nobody_works_on(seen, &target.slot, &groups).await?;
         let from = seen.route.active.clone();
-        let served = seen.slot(&from).map(|slot| slot.counters).unwrap_or_default();
+        let served = seen.slot(&from).map(Sample::from).unwrap_or_default();
         let warm = self.warm(current).await?;
         let mut gives_up = gives_up(&target, warm.as_ref(), policy);
         if let Some((shared, held)) = shared.and_then(|shared| Some((shared.group, shared.traffic.held()?))) {

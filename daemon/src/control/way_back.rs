@@ -16,13 +16,16 @@ impl<W: World> Control<W> {
     /// rollback itself decides.
     pub(super) async fn verify_way_back(&self, group: &str, running: &Running) -> Result<(), Refusal> {
         let phase = running.phase().await;
-        if !matches!(phase, Phase::Soaking { .. } | Phase::Draining { .. } | Phase::Warm { .. }) {
+        if !matches!(
+            phase,
+            Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } | Phase::Warm { .. }
+        ) {
             return Ok(());
         }
         let Some(entry) = self.journal.entry(&running.id).await? else { return Ok(()) };
         let seen = match self.world.look(group).await {
             Ok(look) => look.group,
-            Err(_) if matches!(phase, Phase::Soaking { .. }) => return Ok(()),
+            Err(_) if matches!(phase, Phase::Soaking { .. } | Phase::Confirming(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let slot = entry.deployment.plan.from.clone();

@@ -12,38 +12,35 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Renews the lease. A renewal that fails is tried again at the next reading: the lease covers many of them.
     pub(super) async fn renew(&self, look: &Look) {
         let plan = &self.deployment.plan;
-        let has_lease = look.route().trial.as_ref().is_some_and(|trial| trial.lease_left_ms.is_some());
+        let is_leased =
+            |trial: &TrialState| trial.lease_left_ms.is_some() && trial.phase == TrialPhase::Armed;
+        let has_lease = look.route().trial.as_ref().is_some_and(is_leased);
         let Some(lease) = self.deployment.policy.trial.lease.filter(|_| has_lease) else { return };
         if let Err(error) = self.world.renew(&plan.group, lease.get(), &look.revision).await {
             tracing::warn!(deployment = self.deployment.id, %error, "failed to renew the lease");
         }
     }
 
-    /// Keeps the traffic on the new slot while the old one is no way back: the lease must not move it there. If this
-    /// deployment ends here, the switch becomes permanent; else the lease is renewed.
-    pub(super) async fn keep_traffic(&self, state: &State, event: &Event) {
-        let plan = &self.deployment.plan;
-        let next = plan.step(state, event.clone(), self.clock.now());
-        if next.is_ok_and(|next| next.phase.is_final()) {
-            return self.end_trial(state, "there is no way back").await;
+    /// Ends a trial and lets the traffic stay. The error says why it goes on.
+    pub(super) async fn end_trial(&self, look: &Look, reason: &str) -> Result<(), String> {
+        if look.route().trial.is_none() {
+            return Ok(());
         }
-        let (Some(revision), Some(lease)) = (self.mark(state).switched, self.deployment.policy.trial.lease)
-        else {
-            return;
-        };
-        if let Err(error) = self.world.renew(&plan.group, lease.get(), &revision).await {
-            tracing::warn!(deployment = self.deployment.id, %error, "failed to renew the lease");
+        match self.world.confirm(&self.deployment.plan.group, reason, &look.revision).await {
+            Ok(_) => Ok(()),
+            // It has ended in memory, so it takes nothing back while nginx runs.
+            Err(ShiftError::NotDurable(why)) => {
+                tracing::warn!(deployment = self.deployment.id, why, "the end of a trial is not on disk");
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
         }
     }
 
-    /// Ends the trial of the switch, if it has one, and lets the traffic stay.
-    pub(super) async fn end_trial(&self, state: &State, reason: &str) {
-        let plan = &self.deployment.plan;
-        let is_soaking = state.phase.name() != "warm";
-        let Some(revision) = self.mark(state).switched.filter(|_| is_soaking) else { return };
-        if let Err(error) = self.world.confirm(&plan.group, reason, &revision).await {
-            tracing::warn!(deployment = self.deployment.id, %error, "failed to end the trial of the switch");
-        }
+    /// The same for a slot that a probe found unhealthy while it was the way back.
+    pub(super) async fn disarm(&self) -> Result<(), String> {
+        let look = self.look().await.map_err(|error| error.to_string())?;
+        self.end_trial(&look, "the old slot is not healthy").await
     }
 
     /// The event of a trial that should have ended, but whose fallback was failing too.
@@ -59,15 +56,22 @@ impl<W: World, J: Journal> Work<W, J> {
             Ok(look) => look,
             Err(error) => return Event::StepFailed(error.to_string()),
         };
-        if let Some(event) = self.moved_since_switch(&look, state).or_else(|| self.held(&look)) {
+        let moved = self.moved_since_switch(&look, state).await;
+        if let Some(event) = moved.or_else(|| self.held(&look)) {
             return event;
         }
         let reason = format!("deployment {} is good", self.deployment.id);
         match self.world.confirm(&plan.group, &reason, &look.revision).await {
-            Ok(now) => self.moved_since_switch(&now, state).unwrap_or(Event::Confirmed),
-            Err(ShiftError::Moved(now)) => self
-                .moved_since_switch(&now, state)
-                .unwrap_or_else(|| Event::StepFailed("it has just changed".to_owned())),
+            Ok(now) if now.revision == look.revision => Event::Confirmed,
+            // The version is good. A power loss would bring the trial back, not the old version.
+            Err(ShiftError::NotDurable(why)) => {
+                self.note("confirming", &format!("the end of the trial is not on disk: {why}")).await;
+                Event::Confirmed
+            }
+            // A reply does not say who moved the route since. The next reading does.
+            Ok(_) | Err(ShiftError::Moved(_)) => {
+                Event::StepFailed("the route has just been moved".to_owned())
+            }
             Err(error) => Event::StepFailed(error.to_string()),
         }
     }

@@ -16,18 +16,19 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Waits until the old slot holds no request.
     pub(super) async fn drain_old(&self, until: Time, state: &State) -> Event {
         let slot = &self.deployment.plan.from;
-        self.drain(slot, until, |look| self.moved_since_switch(look, state)).await
+        self.drain(slot, until, Some(state)).await
     }
 
     /// Waits until the new slot holds no request. The route has moved back, so it may have any revision.
     pub(super) async fn drain_new(&self, until: Time) -> Event {
-        self.drain(&self.deployment.plan.to, until, |_| None).await
+        self.drain(&self.deployment.plan.to, until, None).await
     }
 
-    async fn drain(&self, slot: &str, until: Time, moved: impl Fn(&Look) -> Option<Event>) -> Event {
+    /// `switched`: the state of a deployment whose switch must still count.
+    async fn drain(&self, slot: &str, until: Time, switched: Option<&State>) -> Event {
         loop {
             let left = match self.look().await {
-                Ok(look) => match (moved(&look), look.group.has_traffic(slot)) {
+                Ok(look) => match (self.moved_from(&look, switched).await, look.group.has_traffic(slot)) {
                     (Some(moved), _) => return moved,
                     (None, Some(held @ Traffic::InFlight { .. })) => held.to_string(),
                     (None, Some(_)) => return Event::RouteMoved(look.moved()),
@@ -44,6 +45,10 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
+    async fn moved_from(&self, look: &Look, switched: Option<&State>) -> Option<Event> {
+        self.moved_since_switch(look, switched?).await
+    }
+
     /// Waits until the warm window is over, or the route has moved.
     pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
         tokio::select! {
@@ -57,7 +62,7 @@ impl<W: World, J: Journal> Work<W, J> {
     async fn watch_route(&self, state: &State) -> Event {
         loop {
             if let Ok(look) = self.look().await
-                && let Some(moved) = self.moved_since_switch(&look, state)
+                && let Some(moved) = self.moved_since_switch(&look, state).await
             {
                 return moved;
             }

@@ -114,7 +114,8 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::Ready => format!("slot \"{}\" is healthy", plan.to),
         Event::SmokePassed if deployment.policy.smoke.is_empty() => "no smoke tests".to_owned(),
         Event::SmokePassed => "smoke tests passed".to_owned(),
-        Event::RouteRead(Marks { edges, old }) => {
+        Event::RouteRead(marks) => {
+            let Marks { edges, old, .. } = &**marks;
             let revision = shown(edges.values().map(|mark| &mark.expected));
             let way_back = match old {
                 old if !old.was_there() => ", but has no healthy server, so there is no way back".to_owned(),

@@ -58,6 +58,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
         let mut seen = self.unprobed();
         // A slot that was never healthy is not reported as sick.
+        let mut is_disarmed = false;
         let mut told = if old.healthy > 0 { Health::Healthy } else { Health::Sick };
         loop {
             let why = self.probe_round(slot, &mut seen).await;
@@ -69,7 +70,6 @@ impl<W: World, J: Journal> Work<W, J> {
                         format!("slot \"{slot}\" is no longer healthy, so there is no way back: {why}");
                     tracing::warn!(deployment = self.deployment.id, "{message}");
                     self.note(phase, &message).await;
-                    self.end_trial(state, "there is no way back").await;
                     told = Health::Sick;
                 }
                 Health::Sick if is_open => {
@@ -77,6 +77,14 @@ impl<W: World, J: Journal> Work<W, J> {
                     told = Health::Healthy;
                 }
                 _ => {}
+            }
+            if told == Health::Sick && phase == "soaking" && !is_disarmed {
+                match self.disarm().await {
+                    Ok(()) => is_disarmed = true,
+                    Err(error) => {
+                        tracing::warn!(deployment = self.deployment.id, error, "failed to end the trial");
+                    }
+                }
             }
             tokio::time::sleep(self.deployment.policy.probe.interval.get()).await;
         }

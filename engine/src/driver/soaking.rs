@@ -1,9 +1,15 @@
-//! The phase soaking: reads the counters of the new slot and probes both slots.
+//! The phase soaking: reads the counters of both slots, judges the new one, and probes both.
+
+use std::time::Duration;
 
 use cutover_core::deployment::{Event, State, Time};
-use cutover_core::soak::{Soak, Verdict};
+use cutover_core::verdict::baseline::Baseline;
+use cutover_core::verdict::reading::{EdgeReading, Reading, Sample};
+use cutover_core::verdict::reason::Reason;
+use cutover_core::verdict::watch::{Names, Verdict, Watch};
 
 use super::work::Work;
+use crate::edge::Look;
 use crate::journal::Journal;
 use crate::shifting::PATIENCE;
 use crate::world::World;
@@ -19,24 +25,24 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     async fn watch_counters(&self, until: Time, state: &State) -> Event {
-        let plan = &self.deployment.plan;
-        let config = &self.deployment.policy.soak;
-        let limits = config.limits(self.deployment.policy.probe.require);
-        let mut soak = Soak::new(self.mark(state).baseline);
-        let mut read = self.clock.now();
+        let interval = self.deployment.policy.soak.interval.get();
+        let mut watch = self.watch(state);
+        let begun = self.clock.now();
+        let mut read = begun;
         loop {
             match self.look().await {
                 Ok(look) => {
                     read = self.clock.now();
-                    if let Some(event) = self.moved_since_switch(&look, state).or_else(|| self.held(&look)) {
+                    let moved = self.moved_since_switch(&look, state).await;
+                    if let Some(event) = moved.or_else(|| self.held(&look)) {
                         return event;
                     }
                     self.renew(&look).await;
-                    if let Some(slot) = look.group.slot(&plan.to) {
-                        soak.observe(&slot.counters);
-                    }
-                    let verdict = if read >= until { Some(soak.last(&limits)) } else { soak.early(&limits) };
-                    if let Some(verdict) = verdict {
+                    watch.observe(&self.reading(&look, self.since_switch(until, read)));
+                    let verdict = if read >= until { Some(watch.end()) } else { watch.now() };
+                    if let Some(verdict) =
+                        verdict.filter(|verdict| !self.is_too_soon(verdict, until.max(begun), read))
+                    {
                         return self.judged(verdict).await;
                     }
                 }
@@ -51,9 +57,43 @@ impl<W: World, J: Journal> Work<W, J> {
                 }
             }
             let now = self.clock.now();
-            let left = if now < until { now.until(until) } else { config.interval.get() };
-            tokio::time::sleep(config.interval.get().min(left)).await;
+            let left = if now < until { now.until(until) } else { interval };
+            tokio::time::sleep(interval.min(left)).await;
         }
+    }
+
+    /// A watch that counts from the switch.
+    fn watch(&self, state: &State) -> Watch {
+        let plan = &self.deployment.plan;
+        let policy = &self.deployment.policy;
+        let names = Names { new: plan.to.clone(), old: plan.from.clone() };
+        // A slot that was no version says nothing about what is normal.
+        let marks = state.marks.as_ref().filter(|marks| marks.old.was_there());
+        let known = marks.map(|marks| marks.known.clone()).unwrap_or_default();
+        let mut watch = Watch::new(policy.soak.limits(policy.probe.require), names, Baseline::from(known));
+        watch.observe(&self.samples(Duration::ZERO, Some(self.mark(state).baseline), None));
+        watch
+    }
+
+    fn since_switch(&self, until: Time, now: Time) -> Duration {
+        self.deployment.plan.soak.saturating_sub(now.until(until)) + until.until(now)
+    }
+
+    fn reading(&self, look: &Look, at: Duration) -> Reading {
+        let plan = &self.deployment.plan;
+        let sample = |slot: &str| look.group.slot(slot).map(Sample::from);
+        self.samples(at, sample(&plan.to), sample(&plan.from))
+    }
+
+    fn samples(&self, at: Duration, new: Option<Sample>, old: Option<Sample>) -> Reading {
+        let edge = self.world.name().to_owned();
+        Reading { at, split: false, edges: vec![EdgeReading { edge, new, old }] }
+    }
+
+    /// A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
+    fn is_too_soon(&self, verdict: &Verdict, due: Time, now: Time) -> bool {
+        let is_short = matches!(verdict, Verdict::Inconclusive(Reason::TooShort { .. }));
+        is_short && due.until(now) < self.deployment.policy.soak.min_time() * 2
     }
 
     async fn judged(&self, verdict: Verdict) -> Event {
@@ -62,8 +102,8 @@ impl<W: World, J: Journal> Work<W, J> {
                 self.note("soaking", &format!("good: {figures}")).await;
                 Event::SoakPassed
             }
-            Verdict::Bad(why) => Event::SoakBad(why),
-            Verdict::Inconclusive(why) => Event::SoakInconclusive(why),
+            Verdict::Bad(why) => Event::SoakBad(why.to_string()),
+            Verdict::Inconclusive(why) => Event::SoakInconclusive(why.to_string()),
         }
     }
 }

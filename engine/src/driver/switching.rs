@@ -3,9 +3,15 @@
 //! A switch whose reply was lost must not take effect after the rollback. So each move back is a fence: it changes the
 //! revision even if the route is already on the old slot.
 
+use std::time::Duration;
+
 use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, WayBack};
 
+use cutover_core::api::Slot;
 use cutover_core::probe::Require;
+use cutover_core::verdict::baseline::Baseline;
+use cutover_core::verdict::evidence::Evidence;
+use cutover_core::verdict::reading::{EdgeReading, Reading, Sample};
 
 use super::work::Work;
 use crate::edge::{Look, Shift, TrialTerms};
@@ -35,14 +41,29 @@ impl<W: World, J: Journal> Work<W, J> {
             let missing = if group.slot(&plan.to).is_none() { &plan.to } else { &plan.from };
             return Event::NotSwitched(format!("group \"{}\" has no slot \"{missing}\"", plan.group));
         };
-        let served = old.counters.since(&plan.served);
+        let served = old.counters.since(&plan.served.counters);
+        let known = self.known(old);
         let Found { healthy, servers, .. } = match self.prober().look(group, &plan.from, is_whole).await {
             Ok(found) => found,
             Err(why) => return Event::NotSwitched(why),
         };
-        let mark = Mark { expected: look.revision.clone(), switched: None, baseline: new.counters };
+        let mark = Mark { expected: look.revision.clone(), switched: None, baseline: Sample::from(new) };
         let edges = [(self.world.name().to_owned(), mark)].into();
-        Event::RouteRead(Marks { edges, old: Old { servers, healthy, served } })
+        let old = Old { servers, healthy, served };
+        Event::RouteRead(Box::new(Marks { edges, old, known }))
+    }
+
+    /// What the old slot has done since the start of the deployment.
+    fn known(&self, old: &Slot) -> Evidence {
+        let mut baseline = Baseline::default();
+        let took = self.deployment.started.until(self.clock.now());
+        for (at, sample) in [(Duration::ZERO, self.deployment.plan.served.clone()), (took, Sample::from(old))]
+        {
+            let edge = self.world.name().to_owned();
+            let reading = EdgeReading { edge, new: None, old: Some(sample) };
+            baseline.observe(&Reading { at, split: false, edges: vec![reading] });
+        }
+        baseline.evidence().clone()
     }
 
     /// Moves the route to the new slot.
@@ -64,7 +85,7 @@ impl<W: World, J: Journal> Work<W, J> {
                 Event::Switched { revisions: [(self.world.name().to_owned(), now.revision)].into() }
             }
             Shifted::NotDone(why) => Event::NotSwitched(why),
-            Shifted::Elsewhere(look) => self.moved(&look),
+            Shifted::Elsewhere(look) => self.moved(&look).await,
             Shifted::NotDurable(why) | Shifted::Uncertain(why) => {
                 Event::SwitchUncertain(format!("the switch could not be confirmed: {why}"))
             }
@@ -75,13 +96,7 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn switch_back(&self, state: &State) -> Event {
         match self.way_back(state).await {
             Ok(look) => self.move_back(&look).await,
-            Err(event) => {
-                let is_on_new = !state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::TakenBack);
-                if is_on_new && matches!(event, Event::OldSick(_) | Event::OldWorse(_)) {
-                    self.keep_traffic(state, &event).await;
-                }
-                event
-            }
+            Err(event) => event,
         }
     }
 
@@ -101,11 +116,19 @@ impl<W: World, J: Journal> Work<W, J> {
         let new_healthy = prober.found(new).await.healthy;
         // A rollback by an operator or after an uncertain switch is not a verdict on the new version.
         let is_verdict = state.phase.cause().is_some_and(|cause| cause.kind.is_verdict());
-        let since_switch = is_verdict.then(|| new.counters.since(&self.mark(state).baseline));
+        let since_switch = is_verdict.then(|| new.counters.since(&self.mark(state).baseline.counters));
         let judged = |old: &Found, lately| {
             let (old_servers, old_healthy) = (old.servers, old.healthy);
             old_before.way_back(&Now { old_servers, old_healthy, new_healthy, since_switch, lately })
         };
+        // A trial would move the traffic to the old slot while its probes fail. The daemon decides from here on.
+        let first = match look.group.slot(&plan.from) {
+            Some(old) => prober.found(old).await,
+            None => Found::default(),
+        };
+        if judged(&first, None) != WayBack::Open {
+            self.end_trial(&look, "the old slot is no way back").await.map_err(Event::StepFailed)?;
+        }
         let looked = prober.look(&look.group, &plan.from, |old| judged(old, None) != WayBack::Sick).await;
         let old = looked.map_err(Event::OldSick)?;
         let mut found = judged(&old, None);

@@ -4,9 +4,10 @@ use cutover_core::deployment::{Outcome, Time};
 
 use super::*;
 use crate::journal::Deployment;
-use crate::scripted::{ALWAYS, MemoryJournal, Scripted, deployment};
+use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
 
 mod commands;
+mod judged;
 mod suite;
 mod taken_back;
 mod traffic;

@@ -1,11 +1,16 @@
 //! Detects that the route has moved since this deployment's switch.
 
+use std::time::Duration;
+
 use cutover_core::deployment::{Event, Mark, State};
 
 use super::work::Work;
 use crate::edge::{Edge, Look};
 
-impl<W: Edge, J> Work<W, J> {
+/// Time for the edge to write down what it did.
+const PAUSE: Duration = Duration::from_millis(300);
+
+impl<W: Edge, J: Sync> Work<W, J> {
     /// The mark of this deployment's edge.
     pub(super) fn mark(&self, state: &State) -> Mark {
         let marks = state.marks.as_ref();
@@ -13,16 +18,26 @@ impl<W: Edge, J> Work<W, J> {
     }
 
     /// Returns an event if the route has moved since the switch.
-    pub(super) fn moved_since_switch(&self, look: &Look, state: &State) -> Option<Event> {
+    pub(super) async fn moved_since_switch(&self, look: &Look, state: &State) -> Option<Event> {
         let is_ours = look.route().active == self.deployment.plan.to
             && self.mark(state).switched.is_none_or(|revision| revision == look.revision);
-        (!is_ours).then(|| self.moved(look))
+        if is_ours { None } else { Some(self.moved(look).await) }
     }
 
     /// The event for a route that this deployment has not moved: the edge took the traffic back, or somebody else moved it.
-    pub(super) fn moved(&self, look: &Look) -> Event {
+    pub(super) async fn moved(&self, look: &Look) -> Event {
+        let is_back = |look: &Look| look.route().is_all_on(&self.deployment.plan.from);
+        if look.taken_back.is_none() && is_back(look) {
+            // The edge writes down who moved the route after it has moved it.
+            tokio::time::sleep(PAUSE).await;
+            if let Ok(again) = self.world.look(&self.deployment.plan.group).await
+                && let Some(by) = again.taken_back.filter(|_| is_back(&again))
+            {
+                return Event::TakenBack(by);
+            }
+        }
         match look.taken_back {
-            Some(by) if look.route().is_all_on(&self.deployment.plan.from) => Event::TakenBack(by),
+            Some(by) if is_back(look) => Event::TakenBack(by),
             _ => Event::RouteMoved(look.moved()),
         }
     }

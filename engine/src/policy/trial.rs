@@ -1,8 +1,11 @@
 //! `[group.NAME.trial]`: when nginx takes a bad version back by itself.
 
+use std::fmt;
+
 use cutover_core::api::GuardTerms;
 use cutover_core::counters::Counters;
 use cutover_core::fraction::Fraction;
+use cutover_core::guard::Guard as Limits;
 use cutover_core::trial::{MAX_LEASE_MS, MIN_LEASE_MS};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -38,7 +41,7 @@ pub struct Trial {
 }
 
 /// The guard of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Guard {
     /// `true`: derived from the limits of the soak and the errors of the old version. `false`: none.
@@ -58,6 +61,51 @@ pub struct GuardLimits {
     /// How far back the guard looks.
     #[serde(deserialize_with = "not_zero")]
     pub window: Duration,
+}
+
+/// By hand: an untagged enum would say of a misspelt key only that nothing fits.
+impl<'de> Deserialize<'de> for Guard {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Guard;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or { min_requests = .., max_error_ratio = .., window = \"..\" }")
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<Guard, E> {
+                Ok(Guard::Switch(on))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Guard, A::Error> {
+                let limits = GuardLimits::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                limits.check().map_err(de::Error::custom)?;
+                Ok(Guard::Limits(limits))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl GuardLimits {
+    /// nginx refuses what is outside its limits, but only at the switch.
+    fn check(&self) -> Result<(), String> {
+        let window = self.window.get().as_millis();
+        if !(u128::from(Limits::MIN_WINDOW_MS)..=u128::from(Limits::MAX_MS)).contains(&window) {
+            return Err(format!("the guard's window \"{}\" is not from \"100ms\" to \"1h\"", self.window));
+        }
+        let requests = self.min_requests.get();
+        if requests > Limits::MAX_REQUESTS {
+            return Err(format!(
+                "the guard's min_requests {requests} is not from 1 to {}",
+                Limits::MAX_REQUESTS
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Trial {
@@ -150,6 +198,12 @@ mod tests {
             (r#"{"lease":"45s","guard":{"min_requests":5,"max_error_ratio":0.5,"window":"3s"}}"#, None),
             (r#"{"lease":"50ms"}"#, Some("\"50ms\" is not a lease")),
             (r#"{"lease":"2days"}"#, Some("\"2days\" is not a lease")),
+            (
+                r#"{"guard":{"min_requests":5,"max_error_ratio":0.5,"window":"50ms"}}"#,
+                Some("window \"50ms\" is not"),
+            ),
+            (r#"{"guard":{"min_request":5}}"#, Some("unknown field `min_request`")),
+            (r#"{"guard":3}"#, Some("expected true, false or { min_requests")),
             (r#"{"lease":"never"}"#, Some("\"never\" is not a duration")),
         ] {
             let read = serde_json::from_str::<Trial>(text);

@@ -87,10 +87,18 @@ impl Scene {
         counters.attempts += self.traffic;
         let percent =
             self.errors.as_ref().filter(|(version, _)| self.running.get(&self.active) == Some(version));
-        let percent = if bad { 100 } else { percent.map_or(0, |(_, percent)| *percent) };
-        let errors = self.traffic * percent / 100;
+        let percent =
+            if bad { 100 } else { self.errors_of_both.or(percent.map(|(_, percent)| *percent)).unwrap_or(0) };
+        let share = |of: &Option<(String, u64)>| {
+            let of = of.as_ref().filter(|(version, _)| self.running.get(&self.active) == Some(version));
+            of.map_or(0, |(_, percent)| *percent)
+        };
+        let answered = self.traffic - self.traffic * share(&self.hangs) / 100;
+        let errors = answered * percent / 100;
+        let not_found = (answered - errors) * share(&self.not_found) / 100;
         counters.responses.server_error += errors;
-        counters.responses.success += self.traffic - errors;
+        counters.responses.client_error += not_found;
+        counters.responses.success += answered - errors - not_found;
     }
 
     fn look(&mut self) -> Look {
@@ -127,6 +135,10 @@ impl Scene {
             return;
         }
         let Some(trial) = self.trial.clone() else { return };
+        if !self.healthy(&trial.fallback) && self.sick_probes > 5 {
+            self.violations
+                .push(format!("the lease moved traffic to {}, which is not healthy", trial.fallback));
+        }
         self.moves.push(format!("{}->{}", self.active, trial.fallback));
         self.move_route(&trial.fallback);
         self.taken_back = Some(TakenBackBy::Lease);
@@ -230,6 +242,13 @@ impl Scene {
             Some(Fault::LostDone) => Err(ShiftError::Unknown(unreachable())),
             Some(Fault::NotDurable) => {
                 Err(ShiftError::NotDurable("the scripted edge could not write it: disk full".to_owned()))
+            }
+            _ if self.active == "green" && std::mem::take(&mut self.taken_back_in_reply) => {
+                self.moves.push("green->blue".to_owned());
+                self.move_route("blue");
+                let reply = self.look();
+                self.taken_back = Some(TakenBackBy::Guard);
+                Ok(reply)
             }
             _ => Ok(self.look()),
         }

@@ -21,7 +21,11 @@ impl Peers for Scripted {
         }
         let status = match request.uri().path() {
             "/health/ready" if scene.healthy(slot) => 200,
-            "/health/ready" => 503,
+            "/health/ready" => {
+                let is_fallback = scene.trial.as_ref().is_some_and(|trial| trial.fallback == slot);
+                scene.sick_probes += u32::from(is_fallback);
+                503
+            }
             _ if scene.bad_smoke => 500,
             _ => {
                 if scene.sick_after_smoke {

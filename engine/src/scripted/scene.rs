@@ -90,6 +90,8 @@ pub struct Scene {
     pub split: Option<(String, Percent)>,
     /// The trial of the last change.
     pub trial: Option<TrialState>,
+    /// Failed probes of the fallback of a trial. After some, nothing may move the traffic there.
+    pub(super) sick_probes: u32,
     /// When the lease of the trial ends.
     pub(super) lease: Option<Instant>,
     /// The slot that was chosen as standby.
@@ -100,10 +102,18 @@ pub struct Scene {
     pub others: Vec<Group>,
     /// A version, and the percentage of its answers that are 500.
     pub errors: Option<(String, u64)>,
+    /// The percentage of answers of every version that are 500.
+    pub(super) errors_of_both: Option<u64>,
+    /// A version, and the percentage of its requests that get no answer.
+    pub hangs: Option<(String, u64)>,
+    /// A version, and the percentage of its answers that are 404.
+    pub not_found: Option<(String, u64)>,
     /// A version, and the number of answers after which it answers only 500.
     pub bad_after: Option<(String, u64)>,
     /// Servers that die when green gets the traffic.
     pub dead_after_switch: Vec<String>,
+    /// Whether the edge takes the traffic back before it answers the switch. The answer does not say so.
+    pub taken_back_in_reply: bool,
     /// Number of readings of the group until the edge takes the traffic back to blue.
     pub taken_back_after: Option<u32>,
     /// The rule by which the edge made the last move of the route.
@@ -145,13 +155,18 @@ impl Default for Scene {
             dead: Vec::new(),
             split: None,
             trial: None,
+            sick_probes: 0,
             lease: None,
             standby: None,
             holds: BTreeMap::new(),
             others: Vec::new(),
             errors: None,
+            errors_of_both: None,
+            hangs: None,
+            not_found: None,
             bad_after: None,
             dead_after_switch: Vec::new(),
+            taken_back_in_reply: false,
             taken_back_after: None,
             taken_back: None,
             counts: true,
@@ -177,6 +192,11 @@ impl Scene {
         self.trial = None;
         self.lease = None;
         self.generation += 1;
+    }
+
+    /// Both versions answer this percentage of requests with 500.
+    pub fn errors_of_both(&mut self, percent: u64) {
+        self.errors_of_both = Some(percent);
     }
 
     pub(super) fn fails(&mut self, what: &str) -> bool {

@@ -1,8 +1,8 @@
 //! The usual deployment of tests.
 
 use cutover_core::api::Peer;
-use cutover_core::counters::Counters;
 use cutover_core::deployment::{Plan, Time};
+use cutover_core::verdict::reading::Sample;
 
 use crate::journal::Deployment;
 use crate::policy::Policy;
@@ -39,7 +39,7 @@ pub fn deployment() -> Deployment {
         accept_inconclusive: false,
         drain: policy.drain.deadline.get(),
         warm: policy.warm.get(),
-        served: Counters::default(),
+        served: Sample::default(),
     };
     Deployment {
         id: "shop-1".to_owned(),

@@ -87,3 +87,41 @@ async fn a_policy_without_a_trial_and_a_first_release_have_none() {
         assert_eq!(running.await.unwrap().unwrap().phase.name(), "completed");
     }
 }
+
+/// The rollback probes for longer than the lease: what the probes fail does not get the traffic.
+#[tokio::test(start_paused = true)]
+async fn a_lease_does_not_lead_to_a_slot_that_fails_its_probes() {
+    for not_durable in [0, 8] {
+        let world = Arc::new(Scripted::new());
+        {
+            let mut scene = world.scene();
+            scene.bad_version = Some("2".to_owned());
+            scene.sick_after_switch = Some("blue".to_owned());
+            scene.switch_faults.extend(vec![Fault::NotDurable; not_durable]);
+        }
+        let mut deployment = deployment();
+        deployment.policy.probe.interval = crate::policy::Duration::seconds(20);
+        deployment.policy.probe.deadline = crate::policy::Duration::seconds(60);
+        deployment.plan.probe_deadline = Duration::from_secs(60);
+        let state = run_this(&world, deployment).await;
+        assert_eq!(state.phase.name(), "stuck", "{state:?}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.look("shop").await.unwrap().group.route.active, "green");
+        assert_eq!(world.scene().violations, [""; 0]);
+        assert_eq!(world.scene().moves, ["blue->green"]);
+    }
+}
+
+/// The guard is faster than the reply to the switch.
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_acts_before_the_reply_brings_the_whole_rollback() {
+    let world = Arc::new(Scripted::new());
+    world.scene().taken_back_in_reply = true;
+    let state = run(&world).await;
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().active, "blue");
+    assert_eq!(
+        world.scene().commands,
+        ["migrate green", "provision green", "revert green", "teardown green"]
+    );
+}

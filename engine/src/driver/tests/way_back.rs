@@ -70,15 +70,13 @@ async fn a_bad_first_release_stays_at_once_and_says_what_helps() {
 
 /// The release fixes a broken version, and has a few errors.
 #[tokio::test(start_paused = true)]
-async fn nobody_is_sent_back_to_a_version_that_was_worse() {
+async fn a_release_that_fixes_a_broken_version_may_have_a_few_errors() {
     let (state, world) = ended(|scene| {
         scene.bad_version = Some("1".to_owned());
         scene.errors = Some(("2".to_owned(), 3));
     })
     .await;
-    let (reason, next) = stuck(&state);
-    assert!(reason.contains("slot \"blue\" was worse before the switch"), "{reason}");
-    assert_eq!(next, "cutover deploy shop --version VERSION");
+    assert_eq!(state.phase.name(), "completed", "{state:?}");
     assert_eq!(world.scene().active, "green");
 }
 

@@ -1,0 +1,157 @@
+//! The way back: what follows from each event after the switch was taken back.
+
+use super::{Cause, CauseKind, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, Time};
+
+/// Tries of a step that moves the route and probes. The pauses add up to about 35 seconds; the probes take time of their own.
+pub(super) const MOST_SWITCHES: u32 = 8;
+/// Tries of a step that runs a command. The pauses add up to about 15 seconds.
+pub(super) const MOST_COMMANDS: u32 = 6;
+
+impl Plan {
+    pub(super) fn rolling_back(
+        &self,
+        state: &State,
+        (cause, step, retry, keep_database): (&Cause, RollbackStep, Retry, bool),
+        event: Event,
+        now: Time,
+    ) -> Result<State, Illegal> {
+        use RollbackStep::{Drain, Revert, SwitchBack, Teardown};
+        let at = |step, retry| State {
+            phase: Phase::RollingBack { cause: cause.clone(), step, retry, keep_database },
+            ..state.clone()
+        };
+        let stuck = |reason, next| State { phase: Phase::stuck(reason, next), ..state.clone() };
+        let again = self.switch_to(&self.from);
+        Ok(match (step, event) {
+            // The edge was faster. It does not probe, so what it moved the traffic to is verified now.
+            (SwitchBack, Event::TakenBack(by)) if cause.kind != CauseKind::TakenBack => {
+                let text = format!("{cause}; {}", self.taken_back(by));
+                let cause = Cause::new(CauseKind::TakenBack, text);
+                let phase =
+                    Phase::RollingBack { cause, step, retry: Retry { at: now, ..retry }, keep_database };
+                State { phase, ..state.clone() }
+            }
+            (SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
+                let (from, to) = (&self.from, &self.to);
+                let reason = format!(
+                    "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go \
+                     back to, and traffic stays on \"{to}\""
+                );
+                match cause.kind.is_verdict() {
+                    true => {
+                        stuck(format!("{reason}; fix the release and deploy it again"), self.deploy_again())
+                    }
+                    // Nothing speaks against the release. The command flushes the switch to disk.
+                    false => stuck(
+                        format!("{reason}; if the new version is good, confirm the switch"),
+                        self.switch_to(to),
+                    ),
+                }
+            }
+            // There were too few requests for a verdict, and the old version was worse, so the new version stays.
+            (SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
+                State { phase: Phase::confirming(now), ..state.clone() }
+            }
+            (SwitchBack, Event::OldWorse(why)) => {
+                let (from, to) = (&self.from, &self.to);
+                let reason = format!(
+                    "{cause}; but slot \"{from}\" {why}; so traffic stays on \"{to}\"; fix the release and deploy it again"
+                );
+                stuck(reason, self.deploy_again())
+            }
+            (SwitchBack, Event::OldSick(why)) => match retry.next(now, MOST_SWITCHES) {
+                Some(retry) => at(SwitchBack, retry),
+                None if cause.kind == CauseKind::TakenBack => {
+                    let reason = format!(
+                        "{cause}; but slot \"{}\" is not healthy, so nothing is stopped or reverted; if \"{}\" is \
+                         healthy, give it the traffic: {why}",
+                        self.from, self.to
+                    );
+                    stuck(reason, self.switch_to(&self.to))
+                }
+                None => {
+                    let (from, to) = (&self.from, &self.to);
+                    let reason = format!(
+                        "{cause}; slot \"{from}\" is not healthy either, so traffic stays on \"{to}\": {why}"
+                    );
+                    match state.marks.as_ref().is_some_and(|marks| marks.old.healthy == 0) {
+                        true => stuck(
+                            format!(
+                                "{reason}; before the switch it answered users although it failed its probe, \
+                                 so if it still runs, force the switch back and ignore the probe"
+                            ),
+                            format!("{again} --force"),
+                        ),
+                        false => stuck(
+                            format!("{reason}; once \"{from}\" is healthy again, go back by hand"),
+                            again,
+                        ),
+                    }
+                }
+            },
+            (SwitchBack, Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
+                Some(retry) => at(SwitchBack, retry),
+                None => {
+                    let reason = format!("{cause}; traffic could not be moved back: {why}");
+                    stuck(reason, again)
+                }
+            },
+            (SwitchBack, Event::SwitchedBack) => {
+                at(Drain { until: now.after(self.drain) }, Retry { failed: 0, at: now })
+            }
+            (Drain { .. }, Event::Drained) => self.after_drain(state, cause, keep_database, now),
+            // The database must not change under unfinished requests. Stopping the slot cuts them off first.
+            (Drain { .. }, Event::DrainTimedOut(_)) if self.decommission => {
+                at(Teardown, Retry { failed: 0, at: now })
+            }
+            (Drain { .. }, Event::DrainTimedOut(_)) => self.after_drain(state, cause, keep_database, now),
+            (Revert, Event::Reverted) => {
+                let reverted = State { migrated: false, ..state.clone() };
+                self.after_drain(&reverted, cause, keep_database, now)
+            }
+            (Teardown, Event::TornDown) => {
+                let stopped = State { provisioned: false, ..state.clone() };
+                self.after_drain(&stopped, cause, keep_database, now)
+            }
+            (Revert, Event::Held(_)) if self.decommission && state.provisioned => {
+                at(Teardown, Retry { failed: 0, at: now })
+            }
+            (Revert | Teardown, Event::StepFailed(why) | Event::Held(why)) => match retry
+                .next(now, MOST_COMMANDS)
+            {
+                Some(retry) => at(step, retry),
+                None => {
+                    let (what, next) = match step {
+                        Revert => ("the database could not be reverted", "revert"),
+                        _ => ("the new slot could not be stopped", "teardown"),
+                    };
+                    let reason = format!("{cause}; traffic is back on \"{}\", but {what}: {why}", self.from);
+                    stuck(reason, self.rerun(next))
+                }
+            },
+            (_, event) => return Err(Illegal::of(&state.phase, &event)),
+        })
+    }
+
+    fn after_drain(&self, state: &State, cause: &Cause, keep_database: bool, now: Time) -> State {
+        let retry = Retry { failed: 0, at: now };
+        let step = if state.migrated && !keep_database && self.revert {
+            RollbackStep::Revert
+        } else if self.decommission && state.provisioned {
+            RollbackStep::Teardown
+        } else {
+            return State { phase: Phase::RolledBack(cause.clone()), ..state.clone() };
+        };
+        let phase = Phase::RollingBack { cause: cause.clone(), step, retry, keep_database };
+        State { phase, ..state.clone() }
+    }
+}
+
+/// Begins the rollback.
+pub(super) fn roll_back(state: State, cause: Cause, now: Time, keep_database: bool) -> State {
+    let retry = Retry { failed: 0, at: now };
+    State {
+        phase: Phase::RollingBack { cause, step: RollbackStep::SwitchBack, retry, keep_database },
+        ..state
+    }
+}
