@@ -39,7 +39,7 @@ impl Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_is_killed_for_good_leaves_the_traffic_on_the_old_version() {
-    let mut site = start("lease = \"1s\"").await;
+    let mut site = start("lease = \"2s\"").await;
     let mut deployment = site.host.daemon.begin_deploy("shop", "2").unwrap();
     deployment.phase("soaking").await.unwrap();
     site.until_active("green").await;
@@ -54,10 +54,10 @@ async fn a_daemon_that_is_killed_for_good_leaves_the_traffic_on_the_old_version(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_shorter_than_the_soak_is_renewed() {
-    let site = start("lease = \"1s\"").await;
+    let site = start("lease = \"3s\"").await;
     let mut deployment = site.host.daemon.begin_deploy("shop", "2").unwrap();
     deployment.phase("soaking").await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     let route = site.host.nginx.admin().group("shop").await.unwrap().route;
     assert_eq!(route.active, "green");
     assert!(route.trial.is_some(), "it is on trial until the soak is over");
