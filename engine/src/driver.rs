@@ -83,7 +83,7 @@ impl<W: World, J: Journal> Driver<W, J> {
         (Self { work, requests, state }, Handle { requests: send, state: see_state })
     }
 
-    /// Drives the deployment to its end. Fails only if the journal is closed, because every effect needs a record first.
+    /// Drives the deployment to its end. Fails only if the journal is closed, because all work needs a record first.
     pub async fn run(mut self) -> Result<State, JournalError> {
         metrics::phase(self.group(), Some(self.state.borrow().phase.name()));
         self.end_commands().await;

@@ -1,4 +1,4 @@
-//! The trait of the journal. The journal holds the state of each deployment on disk before the effect of that state begins.
+//! The trait of the journal. The journal holds the state of each deployment on disk before the work of that state begins.
 
 use cutover_core::deployment::{Plan, State, Time};
 

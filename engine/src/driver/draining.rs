@@ -24,7 +24,7 @@ impl<W: World, J: Journal> Work<W, J> {
         self.drain(&self.deployment.plan.to, until, None).await
     }
 
-    /// `switched`: the state of a deployment whose switch must still count.
+    /// Waits until a slot holds no request. `switched`: the state of a deployment whose switch must still count.
     async fn drain(&self, slot: &str, until: Time, switched: Option<&State>) -> Event {
         loop {
             let left = match self.look().await {
@@ -54,7 +54,7 @@ impl<W: World, J: Journal> Work<W, J> {
         tokio::select! {
             () = self.clock.sleep_until(until) => Event::WarmOver,
             event = self.watch_route(state) => event,
-            () = self.watch_old_slot("warm", state) => Event::WarmOver,
+            () = self.watch_old_slot(state) => Event::WarmOver,
         }
     }
 

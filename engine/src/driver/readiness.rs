@@ -1,6 +1,6 @@
 //! Probes over time: waiting for a healthy slot, and watching both slots.
 
-use cutover_core::deployment::{Event, Old, State, Time};
+use cutover_core::deployment::{Event, Old, Phase, State, Time};
 use cutover_core::probe::{Health, Slot};
 
 use super::work::Work;
@@ -53,12 +53,13 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// Notes when the old slot becomes sick or healthy. Never ends.
-    pub(super) async fn watch_old_slot(&self, phase: &str, state: &State) {
+    pub(super) async fn watch_old_slot(&self, state: &State) {
         let slot = &self.deployment.plan.from;
         let old = state.marks.as_ref().map_or_else(Old::default, |marks| marks.old);
+        let phase = state.phase.name();
         let mut seen = self.unprobed();
-        // A slot that was never healthy is not reported as sick.
         let mut is_disarmed = false;
+        // A slot that was never healthy is not reported as sick.
         let mut told = if old.healthy > 0 { Health::Healthy } else { Health::Sick };
         loop {
             let why = self.probe_round(slot, &mut seen).await;
@@ -78,7 +79,7 @@ impl<W: World, J: Journal> Work<W, J> {
                 }
                 _ => {}
             }
-            if told == Health::Sick && phase == "soaking" && !is_disarmed {
+            if told == Health::Sick && matches!(state.phase, Phase::Soaking { .. }) && !is_disarmed {
                 match self.disarm().await {
                     Ok(()) => is_disarmed = true,
                     Err(error) => {

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use cutover_core::deployment::{Event, State, Time};
-use cutover_core::verdict::baseline::Baseline;
-use cutover_core::verdict::reading::{EdgeReading, Reading, Sample};
-use cutover_core::verdict::reason::Reason;
-use cutover_core::verdict::watch::{Names, Verdict, Watch};
+use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Sample, Verdict, Watch};
 
 use super::work::Work;
 use crate::edge::Look;
@@ -20,7 +17,7 @@ impl<W: World, J: Journal> Work<W, J> {
         tokio::select! {
             event = self.watch_counters(until, state) => event,
             why = self.new_slot_sick() => Event::SoakBad(why),
-            () = self.watch_old_slot("soaking", state) => Event::SoakBlind("the watch has ended".to_owned()),
+            () = self.watch_old_slot(state) => Event::SoakBlind("the watch has ended".to_owned()),
         }
     }
 
@@ -85,7 +82,8 @@ impl<W: World, J: Journal> Work<W, J> {
         self.samples(at, sample(&plan.to), sample(&plan.from))
     }
 
-    fn samples(&self, at: Duration, new: Option<Sample>, old: Option<Sample>) -> Reading {
+    /// A reading of this edge. `at`: the time since the first reading.
+    pub(super) fn samples(&self, at: Duration, new: Option<Sample>, old: Option<Sample>) -> Reading {
         let edge = self.world.name().to_owned();
         Reading { at, split: false, edges: vec![EdgeReading { edge, new, old }] }
     }

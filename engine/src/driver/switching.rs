@@ -5,13 +5,11 @@
 
 use std::time::Duration;
 
-use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, WayBack};
-
 use cutover_core::api::Slot;
+use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, WayBack};
 use cutover_core::probe::Require;
-use cutover_core::verdict::baseline::Baseline;
 use cutover_core::verdict::evidence::Evidence;
-use cutover_core::verdict::reading::{EdgeReading, Reading, Sample};
+use cutover_core::verdict::{Baseline, Sample};
 
 use super::work::Work;
 use crate::edge::{Look, Shift, TrialTerms};
@@ -57,12 +55,8 @@ impl<W: World, J: Journal> Work<W, J> {
     fn known(&self, old: &Slot) -> Evidence {
         let mut baseline = Baseline::default();
         let took = self.deployment.started.until(self.clock.now());
-        for (at, sample) in [(Duration::ZERO, self.deployment.plan.served.clone()), (took, Sample::from(old))]
-        {
-            let edge = self.world.name().to_owned();
-            let reading = EdgeReading { edge, new: None, old: Some(sample) };
-            baseline.observe(&Reading { at, split: false, edges: vec![reading] });
-        }
+        baseline.observe(&self.samples(Duration::ZERO, None, Some(self.deployment.plan.served.clone())));
+        baseline.observe(&self.samples(took, None, Some(Sample::from(old))));
         baseline.evidence().clone()
     }
 

@@ -27,18 +27,13 @@ impl<W: Edge, J: Sync> Work<W, J> {
     /// The event for a route that this deployment has not moved: the edge took the traffic back, or somebody else moved it.
     pub(super) async fn moved(&self, look: &Look) -> Event {
         let is_back = |look: &Look| look.route().is_all_on(&self.deployment.plan.from);
-        if look.taken_back.is_none() && is_back(look) {
+        let mut by = look.taken_back.filter(|_| is_back(look));
+        if by.is_none() && is_back(look) {
             // The edge writes down who moved the route after it has moved it.
             tokio::time::sleep(PAUSE).await;
-            if let Ok(again) = self.world.look(&self.deployment.plan.group).await
-                && let Some(by) = again.taken_back.filter(|_| is_back(&again))
-            {
-                return Event::TakenBack(by);
-            }
+            let again = self.world.look(&self.deployment.plan.group).await.ok().filter(is_back);
+            by = again.and_then(|again| again.taken_back);
         }
-        match look.taken_back {
-            Some(by) if is_back(look) => Event::TakenBack(by),
-            _ => Event::RouteMoved(look.moved()),
-        }
+        by.map_or_else(|| Event::RouteMoved(look.moved()), Event::TakenBack)
     }
 }

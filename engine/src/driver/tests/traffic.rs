@@ -1,4 +1,4 @@
-//! The driver does not touch a slot that has traffic, and checks this before each effect.
+//! The driver does not touch a slot that has traffic, and checks this before each step.
 
 use cutover_core::api::{Group, TrialPhase, TrialState};
 use cutover_core::fraction::Percent;
