@@ -96,23 +96,7 @@ impl Counters {
     pub fn since(&self, earlier: &Counters) -> Counters {
         let restarted = self.requests < earlier.requests;
         let base = if restarted { Counters::default() } else { *earlier };
-        let now = &self.responses;
-        let then = &base.responses;
-        Counters {
-            requests: self.requests.saturating_sub(base.requests),
-            attempts: self.attempts.saturating_sub(base.attempts),
-            attempts_failed: self.attempts_failed.saturating_sub(base.attempts_failed),
-            responses: Responses {
-                informational: now.informational.saturating_sub(then.informational),
-                success: now.success.saturating_sub(then.success),
-                redirection: now.redirection.saturating_sub(then.redirection),
-                client_error: now.client_error.saturating_sub(then.client_error),
-                server_error: now.server_error.saturating_sub(then.server_error),
-                aborted: now.aborted.saturating_sub(then.aborted),
-                rescued: now.rescued.saturating_sub(then.rescued),
-            },
-            in_flight: self.in_flight,
-        }
+        Counters { in_flight: self.in_flight, ..self.zip(&base, u64::saturating_sub) }
     }
 }
 

@@ -18,7 +18,7 @@
 //! - Traffic moves forward only after the smoke tests passed. It moves back only after the old slot was verified.
 //! - The database is reverted only if `migrate` of this deployment succeeded. After a failed `migrate` the extent of a revert is
 //!   unknown. A rollback from the warm window does not revert it either, because users have written data since.
-//! - A soak with too few requests does not end the only running version: without a healthy old slot the new version stays.
+//! - A soak with too little evidence does not end the only running version: without a healthy old slot the new version stays.
 //! - If somebody else moves the route, the deployment ends: as failed before the switch, as stuck after it. If the edge takes the
 //!   traffic back by itself, the rest of the rollback follows.
 //! - The number of tries of each step back is bounded, so every deployment ends.

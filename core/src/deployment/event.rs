@@ -51,7 +51,7 @@ pub enum Event {
     SoakPassed,
     /// The verdict of the soak is Bad.
     SoakBad(String),
-    /// The soak ended with too few requests.
+    /// The soak ended with too little evidence for a verdict.
     SoakInconclusive(String),
     /// The edge could not be read for too long.
     SoakBlind(String),

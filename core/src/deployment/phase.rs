@@ -159,7 +159,7 @@ pub enum CauseKind {
     TakenBack,
     /// The soak's verdict was Bad.
     Soak,
-    /// The soak saw too few requests.
+    /// The soak saw too little evidence for a verdict.
     Inconclusive,
     /// The soak could not read nginx.
     Blind,

@@ -27,7 +27,7 @@ pub struct Plan {
     pub probe_deadline: Duration,
     /// How long the daemon watches the new slot after the switch.
     pub soak: Duration,
-    /// Whether too few requests in the soak count as success.
+    /// Whether a soak with too little evidence counts as success.
     pub accept_inconclusive: bool,
     /// How long unfinished requests may take to end.
     pub drain: Duration,

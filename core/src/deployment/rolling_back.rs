@@ -48,7 +48,7 @@ impl Plan {
                     ),
                 }
             }
-            // There were too few requests for a verdict, and the old version was worse, so the new version stays.
+            // There was too little evidence for a verdict, and the old version was worse, so the new version stays.
             (SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
                 State { phase: Phase::confirming(now), ..state.clone() }
             }

@@ -81,7 +81,9 @@ impl Watch {
             new: new.unwrap_or(nothing),
             old,
             max: limit.max,
-            times: limit.times,
+            times: limit
+                .times
+                .map(|times| if self.is_split() { times } else { times * self.limits.tolerance }),
             proven,
         }
     }
@@ -89,7 +91,7 @@ impl Watch {
     /// Slow ones, and from when on they are slow.
     fn slow(&self, signal: Signal, limit: &LatencyLimit, evidence: &Evidence) -> Option<(Count, Duration)> {
         let as_median = if signal == Signal::Slower { Signal::P50 } else { signal };
-        let from = slow_from(as_median, limit, 1.0, true, &self.known)?.new;
+        let from = slow_from(as_median, limit, self.limits.tolerance, self.is_split(), &self.known)?.new;
         let spread = spread(signal, evidence);
         let count = Count { of: spread.count(), bad: spread.from_bucket(from) };
         Some((count, Duration::from_micros(lower_bound(from))))

@@ -16,6 +16,8 @@ pub struct Limits {
     pub min_requests: u64,
     /// A shorter time without a gap in the readings is never good.
     pub min_time: Duration,
+    /// More time than this between two readings is a gap: nobody has watched.
+    pub gap: Duration,
     /// Fewer bad ones than this are never bad before the end.
     pub min_bad: u64,
     /// How long a request may wait for its answer to begin. `None`: ten times the old slot's p99, 2 to 30 seconds.
@@ -66,6 +68,15 @@ pub struct LatencyLimit {
     pub times: Option<f64>,
 }
 
+/// A limit that can be changed or switched off.
+#[derive(Debug)]
+pub enum LimitMut<'a> {
+    /// Of a rate.
+    Rate(&'a mut Option<RateLimit>),
+    /// Of a latency.
+    Latency(&'a mut Option<LatencyLimit>),
+}
+
 /// What a signal has to keep to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
@@ -81,6 +92,7 @@ impl Default for Limits {
             alpha: 0.01,
             min_requests: 50,
             min_time: Duration::from_secs(5),
+            gap: Duration::from_secs(5),
             min_bad: 3,
             patience: None,
             tolerance: 1.5,
@@ -124,6 +136,23 @@ impl Signals {
             p99: None,
             whole_p95: None,
             slower: None,
+        }
+    }
+
+    /// The limit of a signal, to change it.
+    pub fn limit_mut(&mut self, signal: Signal) -> LimitMut<'_> {
+        match signal {
+            Signal::Errors => LimitMut::Rate(&mut self.errors),
+            Signal::Attempts => LimitMut::Rate(&mut self.attempts),
+            Signal::ClientErrors => LimitMut::Rate(&mut self.client_errors),
+            Signal::Redirects => LimitMut::Rate(&mut self.redirects),
+            Signal::Aborted => LimitMut::Rate(&mut self.aborted),
+            Signal::Upgrades => LimitMut::Rate(&mut self.upgrades),
+            Signal::P50 => LimitMut::Latency(&mut self.p50),
+            Signal::P95 => LimitMut::Latency(&mut self.p95),
+            Signal::P99 => LimitMut::Latency(&mut self.p99),
+            Signal::WholeP95 => LimitMut::Latency(&mut self.whole_p95),
+            Signal::Slower => LimitMut::Latency(&mut self.slower),
         }
     }
 

@@ -29,7 +29,7 @@ pub enum Reason {
         within: Option<Duration>,
         /// What is allowed, after a comparison with the old version.
         limit: f64,
-        /// Whether this is only a suspicion.
+        /// Whether it is proven; otherwise it is a suspicion.
         proven: bool,
     },
     /// Too slow.
@@ -44,7 +44,7 @@ pub enum Reason {
         max: Duration,
         /// How many times the old version's.
         times: Option<f64>,
-        /// Whether this is only a suspicion.
+        /// Whether it is proven; otherwise it is a suspicion.
         proven: bool,
     },
     /// Requests that get no answer, and too few that do.

@@ -17,9 +17,6 @@ use super::signal::Signal;
 /// Both slots are compared turn by turn; a turn lasts until each has so many answers, or so long.
 const TURN: (u64, Duration) = (4, Duration::from_secs(5));
 
-/// More time than this between two readings is a gap: nobody has watched.
-const GAP: Duration = Duration::from_secs(5);
-
 /// What reasons call the last seconds.
 pub(super) const RECENT: Duration = Duration::from_secs(10);
 
@@ -207,7 +204,7 @@ impl Watch {
             times.ahead = times.last.saturating_sub(at);
         }
         let at = at + times.ahead;
-        if set_back || at > times.last + GAP {
+        if set_back || at > times.last + self.limits.gap {
             times.unbroken = at;
         }
         times.last = at;

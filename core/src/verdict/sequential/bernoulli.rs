@@ -47,11 +47,15 @@ pub fn weights() -> impl Iterator<Item = f64> {
     ALTERNATIVES.iter().map(|(_, weight)| *weight)
 }
 
+/// A limit of 0 has no alternatives. This one is less than a version can prove, so it means the same.
+const LEAST_LIMIT: f64 = 1e-9;
+
 /// The logarithms of the likelihood ratios of this evidence against a limit, one for each alternative.
 pub fn log_ratios(count: Count, limit: f64) -> [f64; ALTERNATIVES.len()] {
-    if limit <= 0.0 || limit >= 1.0 {
+    if limit >= 1.0 {
         return [0.0; ALTERNATIVES.len()];
     }
+    let limit = limit.max(LEAST_LIMIT);
     let (bad, good) = (count.bad as f64, count.of.saturating_sub(count.bad) as f64);
     ALTERNATIVES.map(|(times, _)| {
         // With odds of `times * q / (1 - q)`, `(1 - p) / (1 - q)` is `1 / (1 - q + times * q)`.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::scripted::{Second, Soak, ok};
-use crate::verdict::{Limits, Watch};
+use crate::verdict::{Limits, RateLimit, Watch};
 
 fn soak(before: Second) -> Soak {
     Soak::after(Limits::default(), before)
@@ -200,4 +200,33 @@ fn signals_can_be_switched_off() {
         crate::verdict::Signals { errors: limits.signals.errors, ..crate::verdict::Signals::none() };
     let mut soak = Soak::after(limits, ok(20));
     bad(&mut soak, 3, Second { hang: 10, ..Second::default() }, "unanswered");
+}
+
+#[test]
+fn a_slow_rhythm_of_readings_is_no_gap() {
+    let limits = Limits { gap: Duration::from_secs(20), ..Limits::default() };
+    let soak = |limits| {
+        let mut soak = Soak::after(limits, ok(20));
+        for _ in 0..6 {
+            soak.step(10.0, ok(200), None);
+        }
+        soak.text()
+    };
+    let verdict = soak(limits);
+    assert!(verdict.starts_with("good: "), "{verdict}");
+    assert!(soak(Limits::default()).starts_with("inconclusive: "), "{}", soak(Limits::default()));
+}
+
+#[test]
+fn a_limit_of_zero_allows_no_errors() {
+    let mut limits = Limits::default();
+    limits.signals.errors = Some(RateLimit { max: 0.0, times: Some(1.25), alone: 0.0 });
+    for before in [ok(20), ok(0)] {
+        let broken = Second { error: 20, ..Second::default() };
+        bad(&mut Soak::after(limits.clone(), before), 2, broken, "errors");
+        let mut soak = Soak::after(limits.clone(), before);
+        soak.step(1.0, Second { ok: 1_000, error: 3, ..Second::default() }, None);
+        assert!(soak.text().starts_with("bad: "), "{}", soak.text());
+        not_bad(&mut Soak::after(limits.clone(), before), 10, ok(20), "good: ");
+    }
 }
