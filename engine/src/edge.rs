@@ -53,8 +53,6 @@ pub trait Edge: Send + Sync + 'static {
 pub struct Abilities {
     /// After a shift has returned, no new request goes to the old slot.
     pub exact: bool,
-    /// It can give a second slot a share of the traffic.
-    pub shares: bool,
     /// It can take a bad change back by itself.
     pub trials: bool,
     /// It counts answers by slot.

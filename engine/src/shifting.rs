@@ -3,7 +3,8 @@
 //! A shift is done when the edge has confirmed it. If the reply is lost, this code reads the route. If the route has the expected
 //! revision, nothing has moved. If it has the next revision and the wanted slot, this shift has moved it. Any other revision means
 //! that somebody else moved it. A shift that was read but not confirmed is requested again at its new revision. That moves nothing,
-//! and the edge answers when the route is on disk.
+//! and the edge answers when the route is on disk. The lease of a trial is renewed instead. A trial without a lease cannot be
+//! requested again; the confirmation after the soak brings it to disk.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub struct ShiftRequest<'a> {
 /// The outcome of a shift.
 #[derive(Clone, Debug)]
 pub enum Shifted {
-    /// The slot has the traffic, and the edge has confirmed it.
+    /// The slot has the traffic, and the edge has confirmed it. A trial without a lease may only have been seen.
     Done(Look),
     /// This shift has moved nothing and never will.
     NotDone(String),

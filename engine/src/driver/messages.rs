@@ -32,7 +32,10 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
     let plan = &deployment.plan;
     let end = match &next.phase {
         Phase::Warm { .. } if next.has_nothing_before() => {
-            format!("version \"{}\" is live; there was no version before it", deployment.version)
+            format!(
+                "version \"{}\" is live; slot \"{}\" had no healthy version before it",
+                deployment.version, plan.from
+            )
         }
         Phase::Warm { until } => {
             let until = rfc3339(*until);
@@ -52,7 +55,6 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
         Phase::RolledBack(cause) => {
             format!("rolled back to slot \"{}\": {cause}{}", plan.from, database(deployment, next))
         }
-        Phase::Stuck { reason, next } if next.is_empty() => reason.clone(),
         Phase::Stuck { reason, next } => format!("{reason}; next, type: {next}"),
         _ => begin(next),
     };
@@ -146,7 +148,6 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::Supersede => "another deployment or switch takes over".to_owned(),
         Event::SoakBad(why) => format!("soak failed: {why}"),
         Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
-        Event::Abort(why) if !before.phase.is_final() => why.clone(),
         Event::RouteMoved(moved) => moved.to_string(),
         Event::TakenBack(by) => format!("the {by} of the last change took the traffic back"),
         Event::StepFailed(why) => format!("the step failed: {why}"),

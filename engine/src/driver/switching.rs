@@ -188,7 +188,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let trial = policy.trial;
         let terms = TrialTerms {
             lease: trial.lease.map(|lease| lease.get()),
-            guard: trial.guard.terms(policy.soak.max_error_ratio.get(), &old.served),
+            guard: trial.guard.terms(policy.soak.max_errors(), &old.served),
             rescue: trial.rescue.unwrap_or(policy.probe.require == Require::All),
         };
         Some(terms).filter(|terms| terms.is_armed() && self.world.abilities().trials)

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use cutover_core::probe::Require;
-use cutover_core::verdict::limits::{LatencyLimit, Limits, RateLimit};
-use cutover_core::verdict::signal::Signal;
+use cutover_core::verdict::limits::{LimitMut, Signals};
+use cutover_core::verdict::{LatencyLimit, Limits, RateLimit, Signal};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::value::{Count, Duration, Ratio, not_zero};
 
 /// The longest time that a soak must have been watched without a gap.
 const LONGEST_MIN_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// What a comparison may allow.
+const FACTORS: std::ops::RangeInclusive<f64> = 1.0..=100.0;
 /// The limit of failed attempts where all servers must be healthy.
 const FAILED_ATTEMPTS: f64 = 0.05;
 
@@ -34,7 +36,7 @@ pub struct Soak {
     /// The probability that a soak takes a good version back.
     pub alpha: Ratio,
     /// How long a request may wait for its answer to begin. `None`: ten times the p99 of the old version, 2 s to 30 s.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_time")]
     pub patience: Option<Duration>,
     /// Fewer bad answers than this are never bad before the end.
     pub min_bad: Count,
@@ -42,7 +44,7 @@ pub struct Soak {
     #[serde(deserialize_with = "at_least_one")]
     pub tolerance: f64,
     /// The limits of single signals.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "fitting")]
     pub signals: BTreeMap<Signal, Setting>,
     /// What happens after an inconclusive soak.
     inconclusive: Inconclusive,
@@ -50,7 +52,11 @@ pub struct Soak {
 
 /// The limit of one signal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a limit is `false`, or as in `{ max = 0.1, times = 2.0, alone = 0.5 }` for a share, or as in \
+                 `{ max = \"300ms\", times = 3.0 }` for a latency"
+)]
 pub enum Setting {
     /// `false`: the signal is not judged. `true`: by its defaults.
     Switch(bool),
@@ -99,6 +105,7 @@ impl Soak {
             alpha: self.alpha.get(),
             min_requests: u64::from(self.min_requests.get()),
             min_time: self.min_time(),
+            gap: Limits::default().gap.max(self.interval.get() * 2),
             patience: self.patience.map(Duration::get),
             min_bad: u64::from(self.min_bad.get()),
             tolerance: self.tolerance,
@@ -123,6 +130,15 @@ impl Soak {
         self.duration.get().min(LONGEST_MIN_TIME)
     }
 
+    /// The share of bad answers that is allowed: 1 if errors are not judged.
+    pub fn max_errors(&self) -> f64 {
+        match self.signals.get(&Signal::Errors) {
+            Some(Setting::Rate(limit)) => limit.max.get(),
+            Some(Setting::Switch(false)) => 1.0,
+            _ => self.max_error_ratio.get(),
+        }
+    }
+
     /// Whether an inconclusive soak counts as success.
     pub fn accepts_inconclusive(&self) -> bool {
         self.inconclusive == Inconclusive::Complete
@@ -131,47 +147,63 @@ impl Soak {
 
 impl Setting {
     fn apply(self, signal: Signal, limits: &mut Limits) {
-        let signals = &mut limits.signals;
-        let rate = match signal {
-            Signal::Errors => Some(&mut signals.errors),
-            Signal::Attempts => Some(&mut signals.attempts),
-            Signal::ClientErrors => Some(&mut signals.client_errors),
-            Signal::Redirects => Some(&mut signals.redirects),
-            Signal::Aborted => Some(&mut signals.aborted),
-            Signal::Upgrades => Some(&mut signals.upgrades),
-            Signal::P50 | Signal::P95 | Signal::P99 | Signal::WholeP95 | Signal::Slower => None,
-        };
-        if let Some(rate) = rate {
-            match self {
-                Self::Switch(false) => *rate = None,
-                Self::Rate(RateSetting { max, times, alone }) => {
-                    let alone = alone.unwrap_or(max).get();
-                    *rate = Some(RateLimit { max: max.get(), times, alone });
-                }
-                Self::Switch(true) | Self::Latency(_) => {}
+        match (limits.signals.limit_mut(signal), self) {
+            (LimitMut::Rate(rate), Self::Switch(false)) => *rate = None,
+            (LimitMut::Latency(latency), Self::Switch(false)) => *latency = None,
+            (LimitMut::Rate(rate), Self::Rate(RateSetting { max, times, alone })) => {
+                let alone = alone.unwrap_or(max).get();
+                *rate = Some(RateLimit { max: max.get(), times, alone });
             }
-            return;
-        }
-        let latency = match signal {
-            Signal::P50 => &mut signals.p50,
-            Signal::P95 => &mut signals.p95,
-            Signal::P99 => &mut signals.p99,
-            Signal::WholeP95 => &mut signals.whole_p95,
-            _ => &mut signals.slower,
-        };
-        match self {
-            Self::Switch(false) => *latency = None,
-            Self::Latency(LatencySetting { max, times }) => {
+            (LimitMut::Latency(latency), Self::Latency(LatencySetting { max, times })) => {
                 *latency = Some(LatencyLimit { max: max.get(), times });
             }
-            Self::Switch(true) | Self::Rate(_) => {}
+            // The defaults. `fitting` refuses a limit of the other kind.
+            (_, Self::Switch(true) | Self::Rate(_) | Self::Latency(_)) => {}
+        }
+    }
+
+    fn times(self) -> Option<f64> {
+        match self {
+            Self::Switch(_) => None,
+            Self::Rate(RateSetting { times, .. }) | Self::Latency(LatencySetting { times, .. }) => times,
         }
     }
 }
 
+/// Settings of signals, each of its signal's kind.
+fn fitting<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Signal, Setting>, D::Error> {
+    let signals = BTreeMap::<Signal, Setting>::deserialize(deserializer)?;
+    let mut defaults = Signals::default();
+    for (signal, setting) in &signals {
+        let key = serde_json::to_string(signal).unwrap_or_default();
+        let what = format!("the limit of {key}");
+        match (defaults.limit_mut(*signal), setting) {
+            (LimitMut::Rate(_), Setting::Latency(_)) => {
+                return Err(de::Error::custom(format!(
+                    "{what} is a share of the requests, as in {{ max = 0.1 }}"
+                )));
+            }
+            (LimitMut::Latency(_), Setting::Rate(_)) => {
+                return Err(de::Error::custom(format!("{what} is a latency, as in {{ max = \"300ms\" }}")));
+            }
+            _ => {}
+        }
+        if let Some(times) = setting.times().filter(|times| !FACTORS.contains(times)) {
+            return Err(de::Error::custom(format!(
+                "{what}: times = {times} is not a factor from 1 to 100, as in 2.0"
+            )));
+        }
+    }
+    Ok(signals)
+}
+
+fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    not_zero(deserializer).map(Some)
+}
+
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let factor = f64::deserialize(deserializer)?;
-    if !(1.0..=100.0).contains(&factor) {
+    if !FACTORS.contains(&factor) {
         return Err(de::Error::custom(format!("{factor} is not a tolerance from 1 to 100, as in 1.5")));
     }
     Ok(factor)

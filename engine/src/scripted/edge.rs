@@ -19,7 +19,7 @@ impl Edge for Scripted {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: true, shares: true, trials: true, counters: self.scene().counts }
+        Abilities { exact: true, trials: true, counters: self.scene().counts }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
