@@ -167,8 +167,8 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
         .fallback(async || {
-            let message =
-                "unknown path: the paths of this API begin with /v1/status, /v1/groups, /v1/deployments";
+            let message = "unknown path: the paths of this API begin with /v1/status, /v1/configuration, /v1/groups, \
+                           /v1/deployments, /v1/switches";
             refused(StatusCode::NOT_FOUND, "not_found", message.to_owned())
         })
         .method_not_allowed_fallback(async |request: Request| {

@@ -172,10 +172,10 @@ impl<W: World> Control<W> {
         self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;
-        let Some(running) = live(&current).await else {
+        let Some((running, phase)) = live(&current).await else {
             return Err(Refusal::NothingToAbort(group.to_owned()));
         };
-        if running.phase().await.outcome().is_some() {
+        if phase.outcome().is_some() {
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
         }
         self.verify_way_back(group, running).await?;
@@ -189,10 +189,10 @@ impl<W: World> Control<W> {
         let policy = self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;
-        let Some(running) = live(&current).await else {
+        let Some((running, phase)) = live(&current).await else {
             return Err(self.no_way_back(group, &policy).await?);
         };
-        match running.phase().await {
+        match phase {
             Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
                 self.verify_way_back(group, running).await?;
             }
@@ -223,6 +223,8 @@ impl<W: World> Control<W> {
         self.end_reruns(patience).await;
         for current in running {
             if let Some(running) = current.lock().await.take() {
+                // It may have come to its database command meanwhile.
+                running.past_database(patience).await;
                 running.task.abort();
                 let _ = running.task.await;
             }
@@ -267,7 +269,7 @@ impl<W: World> Control<W> {
         });
         let task = tokio::spawn(async move {
             if let Err(error) = driver.run().await {
-                tracing::error!(deployment = name, %error, "the driver stopped: the journal takes no more records");
+                tracing::error!(deployment = name, %error, "the driver stopped");
             }
             control.prune(&group).await;
             control.stand_by(&group).await;
@@ -316,8 +318,7 @@ impl<W: World> Control<W> {
 
     /// Returns a refusal if the group has a running deployment that is not warm.
     async fn not_warm(&self, current: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
-        let running = live(current).await?;
-        let phase = running.phase().await;
+        let (running, phase) = live(current).await?;
         (!matches!(phase, Phase::Warm { .. }))
             .then(|| Refusal::Busy { id: running.id.clone(), phase: phase.name().to_owned() })
     }

@@ -261,8 +261,11 @@ impl SqliteJournal {
 
     /// Open deployments, except those that cannot be read, see [`SqliteJournal::close_unreadable`].
     pub async fn open_deployments(&self) -> Result<Vec<Entry>, JournalError> {
-        let rows = self.rows("WHERE closed = 0 ORDER BY d.rowid", Vec::new()).await?;
-        Ok(unreadable::readable(rows))
+        Ok(unreadable::readable(self.open_rows().await?))
+    }
+
+    async fn open_rows(&self) -> Result<Vec<row::Raw>, JournalError> {
+        self.rows("WHERE closed = 0 ORDER BY d.rowid", Vec::new()).await
     }
 
     /// A deployment by its id.

@@ -12,6 +12,16 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
         .install_recorder()?;
     metrics::describe_counter!("cutover_deployments_total", "Deployments that ended, by outcome");
+    metrics::describe_histogram!(
+        "cutover_deployment_duration_seconds",
+        metrics::Unit::Seconds,
+        "Time from the start of a deployment to its outcome"
+    );
+    metrics::describe_histogram!(
+        "cutover_phase_duration_seconds",
+        metrics::Unit::Seconds,
+        "Time that the work of a phase took"
+    );
     metrics::describe_counter!("cutover_switches_total", "Moves of the route by this daemon");
     metrics::describe_counter!("cutover_probes_total", "Probes of peers, by result");
     metrics::describe_gauge!("cutover_phase", "1 for the phase of the deployment that is running");

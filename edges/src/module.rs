@@ -26,8 +26,7 @@ use crate::http::{self, Address, HttpError};
 
 mod token;
 
-use token::Token;
-pub use token::{TokenError, TokenFile};
+use token::{Token, TokenError, TokenFile};
 
 /// Time limit of one call. nginx answers from memory, but a switch waits for the disk.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -293,7 +292,7 @@ impl Edge for Module {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: true, shares: true, trials: true, counters: true }
+        Abilities { exact: true, trials: true, counters: true }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

@@ -17,6 +17,10 @@ const NEW_TOKEN: &str = "YW5vdGhlciBvbmUgYWZ0ZXIgaXQ";
 const LISTENERS: &str = "
     server { listen %%listen:open%%; location / { cutover_api write=on; } }
     server { listen %%listen:closed%%; location / { cutover_api write=on token_file=%%prefix%%/token; } }
+    server {
+        listen %%listen:denied%%;
+        location / { cutover_api write=on token_file=%%prefix%%/token; limit_except GET { deny all; } }
+    }
     server { listen %%listen:reader%%; location / { cutover_api token_file=%%prefix%%/token; } }
     server { listen unix:%%prefix%%/both.sock; location / { cutover_api write=on token_file=%%prefix%%/token; } }
 ";
@@ -198,6 +202,7 @@ async fn check_finds_a_location_that_only_reads() {
     let host = TcpHost::start().await;
     for (listener, why) in [
         ("reader", "this location only reads; changes need \"cutover_api write=on\""),
+        ("denied", "every deploy and switch is refused: status 403 without a JSON error"),
         ("open", "over TCP changes need a token: give \"cutover_api\" a \"token_file\""),
     ] {
         let daemon = host.daemon(&host.with_token(listener)).await;

@@ -17,7 +17,8 @@ pub async fn check_door((name, section): &(EdgeName, EdgeSection), module: &Modu
             ));
         }
         _ => match module.may_write().await {
-            Err(EdgeError::Refused { why, .. }) => why,
+            // A refusal that is not the module's own comes from nginx or from a proxy before it.
+            Err(EdgeError::Refused { why, .. } | EdgeError::Unrecognised { why, .. }) => why,
             // Reading the groups reports the same error.
             _ => return None,
         },

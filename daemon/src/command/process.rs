@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use serde::{Deserialize, Serialize};
 
 /// How long a process group may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The leader of a process group. The kernel reuses process ids, so the start time and the boot id identify the process too.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
     /// The process id, which is also the group's id.
     pub pid: u32,

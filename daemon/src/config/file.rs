@@ -40,22 +40,23 @@ impl fmt::Display for Digest {
 impl Loaded {
     /// Reads a file. Fails if any part of it is invalid.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = read(path)?;
-        let config = Config::parse(&text).map_err(|source| ConfigError::parse(path, source))?;
-        Ok(Self { config, path: path.to_owned(), digest: Digest::of(&text), broken: None })
+        Self::parse(path, &read(path)?)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config = Config::parse(text).map_err(|source| ConfigError::parse(path, source))?;
+        Ok(Self { config, path: path.to_owned(), digest: Digest::of(text), broken: None })
     }
 
     /// Reads a file for a daemon that starts. If only the groups are invalid, it returns a configuration without groups,
     /// because unfinished deployments have their own policies.
     pub fn read_for_start(path: &Path) -> Result<Self, ConfigError> {
-        let error = match Self::read(path) {
-            Err(error @ ConfigError::Parse { .. }) => error,
-            read => return read,
-        };
         let text = read(path)?;
-        let Ok(config) = Config::parse(&without_groups(&text)) else { return Err(error) };
-        let broken = Some(error.to_string());
-        Ok(Self { config, path: path.to_owned(), digest: Digest::of(&text), broken })
+        Self::parse(path, &text).or_else(|error| {
+            let Ok(config) = Config::parse(&without_groups(&text)) else { return Err(error) };
+            let broken = Some(error.to_string());
+            Ok(Self { config, path: path.to_owned(), digest: Digest::of(&text), broken })
+        })
     }
 }
 

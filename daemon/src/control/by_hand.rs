@@ -109,7 +109,7 @@ impl<W: World> Control<W> {
             if let Err(error) = self.journal.switched(switch).await {
                 tracing::warn!(group, %error, "failed to record the switch");
             }
-            if let Some(running) = live(&current).await {
+            if let Some((running, _)) = live(&current).await {
                 // If the driver does not answer in time, it notices by itself that the route has moved.
                 let _ = tokio::time::timeout(SETTLING, running.ask(Event::Supersede)).await;
             }
@@ -121,10 +121,8 @@ impl<W: World> Control<W> {
     /// Whether the warm window may end during the switch.
     async fn is_ending(&self, current: &MutexGuard<'_, Option<Running>>) -> bool {
         match live(current).await {
-            Some(running) => match running.phase().await {
-                Phase::Warm { until, .. } => self.clock.now().until(until) < MARGIN,
-                _ => true,
-            },
+            Some((_, Phase::Warm { until, .. })) => self.clock.now().until(until) < MARGIN,
+            Some(_) => true,
             None => false,
         }
     }
@@ -152,8 +150,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Gives the route a new revision without moving traffic, so a switch that is still in transit cannot take effect. `None`
-    /// if the edge has not confirmed it.
+    /// Gives the route a new revision and keeps the active slot, so a switch that is still in transit cannot take effect. Ends a
+    /// split or a trial, as that switch would have done. `None` if the edge has not confirmed it.
     async fn fence(&self, group: &str, reason: &str) -> Option<Look> {
         let now = self.world.look(group).await.ok()?;
         let to = now.route().active.clone();

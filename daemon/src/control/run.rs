@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use cutover_core::api::Traffic;
-use cutover_core::deployment::{Outcome, Phase, State};
+use cutover_core::deployment::{Outcome, State};
 use cutover_engine::commands::Job;
 use cutover_engine::driver;
 use cutover_engine::world::World;
@@ -87,16 +87,12 @@ impl<W: World> Control<W> {
         let task = {
             let current = current.lock().await;
             self.nothing_reruns(group)?;
-            if let Some(running) = live(&current).await {
-                let phase = running.phase().await;
-                let (id, name) = (running.id.clone(), phase.name().to_owned());
-                return Err(match phase {
-                    Phase::Warm { .. } => {
-                        let why = "its commands can be run again when the warm window is over".to_owned();
-                        Refusal::Unfit { id, phase: name, why }
-                    }
-                    _ => Refusal::Busy { id, phase: name },
-                });
+            if let Some(busy) = self.not_warm(&current).await {
+                return Err(busy);
+            }
+            if let Some((warm, _)) = live(&current).await {
+                let why = "its commands can be run again when the warm window is over";
+                return Err(warm.refusal(why.to_owned()).await);
             }
             let Left { entry, job, slot } = self.left_undone(group, which, deployment).await?;
             if let Some(slot) = &slot {

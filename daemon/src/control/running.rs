@@ -60,16 +60,12 @@ impl Running {
             }
         }
     }
-
-    async fn is_live(&self) -> bool {
-        !self.phase().await.is_final() && !self.handle.requests.is_closed()
-    }
 }
 
-/// The running deployment, unless it has ended.
-pub(super) async fn live<'a>(current: &'a MutexGuard<'_, Option<Running>>) -> Option<&'a Running> {
-    match current.as_ref() {
-        Some(running) if running.is_live().await => Some(running),
-        _ => None,
-    }
+/// The running deployment and its phase, unless it has ended.
+pub(super) async fn live<'a>(current: &'a MutexGuard<'_, Option<Running>>) -> Option<(&'a Running, Phase)> {
+    let running = current.as_ref()?;
+    let phase = running.phase().await;
+    let is_live = !phase.is_final() && !running.handle.requests.is_closed();
+    is_live.then_some((running, phase))
 }

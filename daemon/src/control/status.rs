@@ -22,7 +22,7 @@ pub struct GroupStatus {
     pub generation: Option<u32>,
     /// Its slots.
     pub slots: Vec<SlotStatus>,
-    /// Why nginx cannot be read.
+    /// Why nginx cannot be read, or that it has no such group.
     pub edge_error: Option<String>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
@@ -129,9 +129,10 @@ impl<W: World> Control<W> {
             self.journal.open_deployments().await?.into_iter().map(|entry| entry.deployment.plan.group),
         );
         for group in &groups {
-            let seen = seen.as_ref().map_err(String::clone).and_then(|seen| {
-                let seen = seen.iter().find(|seen| seen.name == *group);
-                seen.cloned().ok_or_else(|| "nginx has no group of this name".to_owned())
+            let seen = seen.as_ref().map_err(String::clone).and_then(|groups| {
+                let seen = groups.iter().find(|seen| seen.name == *group);
+                let missing = || Refusal::not_on_edge(self.world.name(), group, groups).to_string();
+                seen.cloned().ok_or_else(missing)
             });
             all.push(self.status_of(group, seen).await?);
         }

@@ -15,7 +15,7 @@ impl<W: World> Control<W> {
         &self,
         current: &mut MutexGuard<'_, Option<Running>>,
     ) -> Result<(), Refusal> {
-        if let Some(running) = live(current).await {
+        if let Some((running, _)) = live(current).await {
             running.ask(Event::Supersede).await?;
         }
         if let Some(running) = current.take() {
@@ -32,29 +32,22 @@ impl<W: World> Control<W> {
         state: &State,
         message: &str,
     ) -> Result<Deployment, Refusal> {
-        if live(current).await.is_none() {
+        let Some((running, _)) = live(current).await else {
             return Ok(self.journal.begin(deployment, state, message).await?);
-        }
-        let Some(running) = current.take() else {
-            return Err(Refusal::NothingToAbort(deployment.plan.group));
         };
-        let before = match self.journal.entry(&running.id).await {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Err(Refusal::UnknownDeployment(running.id)),
-            Err(error) => {
-                **current = Some(running);
-                return Err(error.into());
-            }
-        };
+        let id = running.id.clone();
+        let Some(before) = self.journal.entry(&id).await? else { return Err(Refusal::UnknownDeployment(id)) };
         // A warm driver only watches, so it can be stopped at any time. If its state has changed since, the journal refuses.
-        running.task.abort();
-        let _ = running.task.await;
+        if let Some(running) = current.take() {
+            running.task.abort();
+            let _ = running.task.await;
+        }
         let begun = match Superseded::of(&before, self.clock.now()) {
             Some(superseded) => self.journal.begin_after(superseded, deployment, state, message).await,
-            None => Err(JournalError::Open(running.id.clone())),
+            None => Err(JournalError::Open(id.clone())),
         };
         if begun.is_err() {
-            let now = self.journal.entry(&running.id).await.ok().flatten();
+            let now = self.journal.entry(&id).await.ok().flatten();
             **current = Some(self.drive(now.unwrap_or(before)));
         }
         Ok(begun?)

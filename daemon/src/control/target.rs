@@ -25,6 +25,13 @@ pub(super) struct Chosen {
     pub(super) gives_up: Vec<String>,
 }
 
+/// The slot that is kept warm.
+struct Warm {
+    slot: String,
+    /// Its version; empty if the journal does not know it.
+    version: String,
+}
+
 impl<W: World> Control<W> {
     /// Chooses a slot without traffic. A refusal recommends a command where one helps.
     pub(super) async fn target(
@@ -38,7 +45,9 @@ impl<W: World> Control<W> {
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
             return Err(Refusal::not_on_edge(self.world.name(), group, &groups));
         };
-        let target = self.choose(seen, &groups, wanted, current).await?.map_err(|why| refusal(seen, why))?;
+        let warm = self.warm(current).await?;
+        let target = self.choose(seen, &groups, wanted, warm.as_ref()).await?;
+        let target = target.map_err(|why| refusal(seen, why))?;
         let within = seen.shared_within(&target.slot).filter(|_| policy.starts_or_stops());
         let shared = within.or_else(|| seen.shared_with(&target.slot, &groups));
         if let Some(shared) = shared.clone().filter(|shared| shared.traffic.is_routed()) {
@@ -48,7 +57,6 @@ impl<W: World> Control<W> {
         self.nobody_works_on(seen, &target.slot, &groups).await?;
         let from = seen.route.active.clone();
         let served = seen.slot(&from).map(Sample::from).unwrap_or_default();
-        let warm = self.warm(current).await?;
         let mut gives_up = gives_up(&target, warm.as_ref(), policy);
         if let Some((shared, held)) = shared.and_then(|shared| Some((shared.group, shared.traffic.held()?))) {
             gives_up.push(format!("{held} of group \"{shared}\" will be cut off"));
@@ -79,12 +87,11 @@ impl<W: World> Control<W> {
         seen: &Seen,
         groups: &[Seen],
         wanted: Option<&str>,
-        current: &MutexGuard<'_, Option<Running>>,
+        warm: Option<&Warm>,
     ) -> Result<Result<Target, NoTarget>, JournalError> {
         let last_used = self.last_used(&seen.name).await?;
-        let warm = self.warm(current).await?;
         let known = Known {
-            warm: warm.as_ref().map(|(slot, _)| slot.as_str()),
+            warm: warm.map(|warm| warm.slot.as_str()),
             last_used: |slot: &str| last_used.get(slot).copied().unwrap_or_default(),
             is_shared: |slot: &str| {
                 let shared = seen.shared_with(slot, groups);
@@ -110,7 +117,10 @@ impl<W: World> Control<W> {
         }
         let Ok(groups) = self.world.groups().await else { return };
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else { return };
-        let Ok(Ok(Target { slot, .. })) = self.choose(seen, &groups, None, current).await else { return };
+        let Ok(warm) = self.warm(current).await else { return };
+        let Ok(Ok(Target { slot, .. })) = self.choose(seen, &groups, None, warm.as_ref()).await else {
+            return;
+        };
         if seen.standby().is_none_or(|standby| standby.name != slot)
             && let Err(error) = self.world.stand_by(group, &slot).await
         {
@@ -145,18 +155,12 @@ impl<W: World> Control<W> {
         Some(format!("cutover switch {} --to {}", quoted(&other.name), quoted(&to)))
     }
 
-    /// The warm slot and its version.
-    async fn warm(
-        &self,
-        current: &MutexGuard<'_, Option<Running>>,
-    ) -> Result<Option<(String, String)>, JournalError> {
-        let Some(running) = live(current).await else { return Ok(None) };
-        if !matches!(running.phase().await, Phase::Warm { .. }) {
-            return Ok(None);
-        }
+    async fn warm(&self, current: &MutexGuard<'_, Option<Running>>) -> Result<Option<Warm>, JournalError> {
+        let Some((running, Phase::Warm { .. })) = live(current).await else { return Ok(None) };
         let entry = self.journal.entry(&running.id).await?;
         let way_back = entry.filter(|entry| !entry.state.has_nothing_before());
-        Ok(way_back.map(|entry| (entry.deployment.plan.from, entry.deployment.previous)))
+        Ok(way_back
+            .map(|entry| Warm { slot: entry.deployment.plan.from, version: entry.deployment.previous }))
     }
 
     /// When a deployment or a switch by hand last used each slot.
@@ -179,10 +183,10 @@ impl<W: World> Control<W> {
     }
 }
 
-fn gives_up(target: &Target, warm: Option<&(String, String)>, policy: &Policy) -> Vec<String> {
+fn gives_up(target: &Target, warm: Option<&Warm>, policy: &Policy) -> Vec<String> {
     let mut clauses = Vec::new();
     if target.ends_way_back {
-        let version = warm.map(|(_, version)| version.as_str()).unwrap_or_default();
+        let version = warm.map(|warm| warm.version.as_str()).unwrap_or_default();
         clauses.push(match version {
             "" => format!("the way back to slot \"{}\" ends", target.slot),
             version => format!("the way back to version \"{version}\" ends"),

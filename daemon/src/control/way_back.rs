@@ -83,6 +83,7 @@ impl<W: World> Control<W> {
             let is_ours = seen.shared_with(&slot.name, &groups).is_none() && !was_given_up(&all, &slot.name);
             if is_ours && self.is_fit(seen, &slot.name, policy).await.is_ok() {
                 up = Some(slot.name.clone());
+                break;
             }
         }
         let live = all.into_iter().find(|entry| {

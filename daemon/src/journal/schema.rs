@@ -35,6 +35,15 @@ pub(super) const TABLES: &str = "
         pid        INTEGER NOT NULL,
         birth      TEXT NOT NULL
     );
+    CREATE TABLE switches (
+        seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+        grp      TEXT NOT NULL,
+        at       INTEGER NOT NULL,
+        source   TEXT NOT NULL,
+        target   TEXT NOT NULL,
+        reason   TEXT NOT NULL,
+        asked_by TEXT NOT NULL
+    );
 ";
 
 /// A deployment with the last state and the last message of its records.

@@ -5,18 +5,6 @@ use rusqlite::{Connection, params};
 
 use super::{JournalError, SqliteJournal, milliseconds, row};
 
-/// Created when it is first needed, so older journals need no migration.
-const TABLE: &str = "
-    CREATE TABLE IF NOT EXISTS switches (
-        seq      INTEGER PRIMARY KEY AUTOINCREMENT,
-        grp      TEXT NOT NULL,
-        at       INTEGER NOT NULL,
-        source   TEXT NOT NULL,
-        target   TEXT NOT NULL,
-        reason   TEXT NOT NULL,
-        asked_by TEXT NOT NULL
-    )
-";
 /// Number of switches that are kept for each group.
 const KEPT: u32 = 1000;
 
@@ -42,7 +30,6 @@ impl SqliteJournal {
     pub async fn switched(&self, switch: Switch) -> Result<(), JournalError> {
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
-            transaction.execute_batch(TABLE)?;
             let Switch { group, at, from, to, reason, asked_by } = switch;
             transaction.execute(
                 "INSERT INTO switches (grp, at, source, target, reason, asked_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -66,9 +53,6 @@ impl SqliteJournal {
 }
 
 fn read(connection: &Connection, group: Option<&str>, limit: u32) -> rusqlite::Result<Vec<Switch>> {
-    if !connection.table_exists(None, "switches")? {
-        return Ok(Vec::new());
-    }
     let mut select = connection.prepare(
         "SELECT grp, at, source, target, reason, asked_by FROM switches
          WHERE ?1 IS NULL OR grp = ?1 ORDER BY seq DESC LIMIT ?2",

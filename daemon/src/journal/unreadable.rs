@@ -2,34 +2,20 @@
 
 use cutover_core::deployment::{Phase, State, Time};
 
-use super::{Entry, JournalError, SqliteJournal, insert, row, schema};
+use super::{Entry, JournalError, SqliteJournal, row};
 
 impl SqliteJournal {
     /// Closes the open deployments that cannot be read, as stuck. Returns their ids and the reasons.
     pub async fn close_unreadable(&self, now: Time) -> Result<Vec<(String, String)>, JournalError> {
-        let sql = format!("{} WHERE d.closed = 0 ORDER BY d.rowid", schema::SELECT_ENTRY);
-        let rows = self
-            .blocking(move |connection| {
-                let mut select = connection.prepare(&sql)?;
-                let rows = select.query_map([], row::raw_entry)?;
-                rows.collect::<Result<Vec<_>, _>>()
-            })
-            .await?;
         let mut closed = Vec::new();
-        for raw in rows {
+        for raw in self.open_rows().await? {
             let Err(JournalError::Unreadable { deployment, why }) = row::parse_entry(raw) else { continue };
             let reason = format!("its record cannot be read by this version of cutover: {why}");
             let next = "cutover status".to_owned();
             let message = format!("{reason}; next, type: {next}");
             let phase = Phase::Stuck { reason, next };
             let state = State { phase, migrated: false, provisioned: false, abort: None, marks: None };
-            let id = deployment.clone();
-            self.blocking(move |connection| {
-                let transaction = connection.transaction()?;
-                insert(&transaction, &id, now, &state, &message)?;
-                transaction.commit()
-            })
-            .await?;
+            self.append(&deployment, now, &state, &message).await?;
             closed.push((deployment, why));
         }
         Ok(closed)

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 /// Why the token cannot be read. The text completes "no credentials for nginx: ..".
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{key} \"{}\" {why}", path.display())]
-pub struct TokenError {
+pub(super) struct TokenError {
     key: String,
     path: PathBuf,
     why: Why,
@@ -37,7 +37,7 @@ enum Why {
 
 /// The token file, and the last token that nginx accepted. Clones share it.
 #[derive(Clone, Debug)]
-pub struct TokenFile {
+pub(super) struct TokenFile {
     key: String,
     path: PathBuf,
     taken: Arc<Mutex<Option<Token>>>,
@@ -61,7 +61,7 @@ impl Token {
 
 impl TokenFile {
     /// A token file that has not been read yet. `key` is its key in the configuration.
-    pub fn new(key: String, path: &Path) -> Self {
+    pub(super) fn new(key: String, path: &Path) -> Self {
         Self { key, path: path.to_owned(), taken: Arc::default() }
     }
 
@@ -71,7 +71,7 @@ impl TokenFile {
     }
 
     /// Checks that the file holds a valid token.
-    pub async fn check(&self) -> Result<(), TokenError> {
+    pub(super) async fn check(&self) -> Result<(), TokenError> {
         self.read().await.map(drop)
     }
 
