@@ -53,7 +53,6 @@ unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, upstream: *mut Upstream)
     // SAFETY: nginx passes the upstream whose init_upstream this is.
     let upstream = unsafe { &mut *upstream };
     upstream.peer.init = Some(init_peer);
-    peer::register_fallback(UpstreamRequest::go_to_fallback);
     // SAFETY: directives::group put the group there; it lives as long as the cycle.
     let group: &Group = unsafe { &*upstream.peer.data.cast() };
     ext::status(group.slots.iter().try_for_each(|slot| find_upstream(cf, group, slot)))

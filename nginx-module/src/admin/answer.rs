@@ -156,7 +156,8 @@ fn send_body(request: &mut ngx_http_request_t, body: Vec<u8>) -> Option<ngx_int_
     buffer.last = bytes.end;
     buffer.end = buffer.last;
     bits::ngx_buf_t::MEMORY.set(buffer, true);
-    bits::ngx_buf_t::LAST_BUF.set(buffer, true);
+    // The end of a subrequest is not the end of the answer.
+    bits::ngx_buf_t::LAST_BUF.set(buffer, std::ptr::eq(request.main, request));
     bits::ngx_buf_t::LAST_IN_CHAIN.set(buffer, true);
     let mut chain = ngx_chain_t { buf: buffer, next: std::ptr::null_mut() };
     // SAFETY: nginx copies the links it keeps; the buffer lives in the request's pool.

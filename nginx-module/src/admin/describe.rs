@@ -1,7 +1,5 @@
 //! A group as the API shows it.
 
-use std::ptr;
-
 use cutover_core::api::{
     Group as Described, GuardTerms, RouteState, Shares, Slot as DescribedSlot, TrialPhase, TrialState,
 };
@@ -59,7 +57,7 @@ pub(super) fn one_of_many(group: &Group, living: Option<&Living>) -> Described {
 }
 
 fn standby(group: &Group, reading: Reading) -> Option<String> {
-    let choice = choice::standby(group, reading, ptr::null_mut());
+    let choice = choice::standby(group, reading);
     group.slots.get(choice.slot).filter(|_| group.slots.len() > 1).map(|slot| slot.name.clone())
 }
 

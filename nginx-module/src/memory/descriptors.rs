@@ -21,7 +21,7 @@ pub(crate) fn take(link: &Path) -> Option<OwnedFd> {
 /// Makes another descriptor of that file.
 pub(crate) fn copy(link: &Path) -> Option<OwnedFd> {
     let fd = find(link)?;
-    // SAFETY: just read from this process's table, and the master has one thread to close it with.
+    // SAFETY: just read from this process's table. Threads that flush close only descriptors that are close-on-exec.
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn kept_over_exec() -> impl Iterator<Item = (RawFd, PathBuf)> {
     let entries = fs::read_dir(LIST).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let fd = entry.file_name().to_str()?.parse().ok()?;
-        // SAFETY: the number was just read from this process's own table, and the master has one thread to close it with.
+        // SAFETY: only its flags are read. If a thread that flushes has closed it meanwhile, the call fails.
         let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).ok()?;
         let link = fs::read_link(entry.path()).ok()?;
         (!flags.contains(FdFlags::CLOEXEC)).then_some((fd, link))

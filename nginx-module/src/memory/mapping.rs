@@ -13,9 +13,6 @@ pub(crate) struct Mapping {
     size: usize,
 }
 
-// SAFETY: only atomics are read and written through it.
-unsafe impl Sync for Mapping {}
-
 impl Mapping {
     /// Maps the first `size` bytes of a file that is at least that long and never gets shorter.
     pub(crate) fn shared(file: impl AsFd, size: usize) -> io::Result<Self> {

@@ -190,7 +190,7 @@ fn by_value(
         b"" | b"active" => {}
         b"standby" => {
             return earlier(request, group, |by| by == By::Standby)
-                .unwrap_or_else(|| standby(group, reading(group, logger), logger));
+                .unwrap_or_else(|| standby(group, reading(group, logger)));
         }
         name => match group.position(name) {
             // A request that asks for a slot by name does not count for the trial.
@@ -213,15 +213,12 @@ fn by_value(
 }
 
 /// The slot that would take over; see [`next_standby`].
-pub(crate) fn standby(group: &Group, reading: Reading, log: *mut ngx_log_t) -> Choice {
+pub(crate) fn standby(group: &Group, reading: Reading) -> Choice {
     let second = match reading {
         Reading::Set(route) => route.to.split.and_then(|split| group.position_of(split.second())),
         Reading::Unset | Reading::Damaged => None,
     };
-    let active = match group.position_in(reading) {
-        Some(slot) => slot,
-        None => stay_on_known_slot(group, reading, log),
-    };
+    let active = group.position_in(reading).unwrap_or_else(|| group.position_before(reading));
     let chosen = group.memory().zip(group.record());
     let chosen = chosen.and_then(|(memory, record)| memory.memfd.standby(record));
     let chosen = chosen.and_then(|id| group.position_of(id));

@@ -3,7 +3,6 @@
 //! `peer.data` is our upstream request while nginx holds it; each callback passes the balancer its own data back.
 
 use std::ffi::c_void;
-use std::sync::OnceLock;
 
 use cutover_core::shard::AttemptFailure;
 use ngx::core::Status;
@@ -13,17 +12,6 @@ use ngx::ffi::{
 
 use super::request::UpstreamRequest;
 use crate::layout::bits;
-
-/// Gives a request to its fallback. An error is what `peer.get` answers then.
-pub(super) type GoToFallback = fn(&UpstreamRequest) -> Result<(), ngx_int_t>;
-
-/// [`UpstreamRequest::go_to_fallback`]. It puts `get` in front of the fallback's balancer, so it lies above this file, and is
-/// registered while the configuration is read.
-static GO_TO_FALLBACK: OnceLock<GoToFallback> = OnceLock::new();
-
-pub(super) fn register_fallback(go_to_fallback: GoToFallback) {
-    let _ = GO_TO_FALLBACK.set(go_to_fallback);
-}
 
 /// # Safety
 /// `data` must be what [`wrap::replace`](super::wrap::replace) put into `peer.data`.
@@ -65,8 +53,7 @@ fn ask(pc: *mut ngx_peer_connection_t, request: &UpstreamRequest) -> ngx_int_t {
 
 #[cold]
 fn get_rescued(pc: *mut ngx_peer_connection_t, request: &UpstreamRequest) -> ngx_int_t {
-    let Some(go_to_fallback) = GO_TO_FALLBACK.get() else { return Status::NGX_ERROR.into() };
-    match go_to_fallback(request) {
+    match request.go_to_fallback() {
         Ok(()) => ask(pc, request),
         Err(rc) => rc,
     }

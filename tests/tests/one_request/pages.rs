@@ -40,6 +40,25 @@ async fn a_static_page_gets_its_parts_from_one_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_goes_on_after_the_module_s_own_answers() {
+    let edge = start(
+        "location = /v1/groups { ssi off; cutover_api; }
+         location = /metrics { ssi off; cutover_metrics; }",
+    )
+    .await;
+    for part in ["/v1/groups", "/metrics"] {
+        let page = format!(r#"begin <!--# include virtual="{part}" --> end"#);
+        std::fs::write(edge.nginx.prefix().join("static/own.html"), page).unwrap();
+        let answer = client::get(edge.nginx.address("main").unwrap(), "/static/own.html").await.unwrap();
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!(
+            body.starts_with("begin ") && body.contains("shop") && body.ends_with(" end"),
+            "{part}: {body}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_authorization_and_its_request_are_of_one_version() {
     let edge = start("").await;
     assert_eq!(switched_between(&edge, "/authorized", "/auth", "/authorized").await, (1, 0));
