@@ -112,9 +112,9 @@ fn own(folder: &str) -> &'static Path {
     FOLDER.get_or_init(|| PathBuf::from(folder))
 }
 
-/// The output of `scripts/build-module`: `CUTOVER_BUILD`, or `build/` at the root of the repository.
+/// The output of `scripts/build-module`.
 fn build() -> PathBuf {
-    std::env::var_os("CUTOVER_BUILD").map_or_else(|| root().join("build"), PathBuf::from)
+    root().join("build")
 }
 
 /// A tool in `build/tools`. The error names the script that fetches it.

@@ -55,11 +55,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Whether the buffer has bytes of a next message.
-    pub fn has_bytes(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     /// Reads the next head; `None` when the stream ends or breaks before the first byte.
     pub async fn head(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Head>> {
         loop {

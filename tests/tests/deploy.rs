@@ -50,10 +50,6 @@ impl SiteUnderLoad {
     }
 }
 
-fn assert_ended(deployed: &Deployed, outcome: &str, code: i32) {
-    assert_eq!((deployed.outcome.as_str(), deployed.code), (outcome, code), "{deployed:#?}");
-}
-
 /// The slots that got the traffic, without the fences: changes that moved nothing.
 fn to_and_fro(seen: &TrafficReport) -> Vec<&str> {
     let mut slots: Vec<_> = seen.watched.switches.iter().map(String::as_str).collect();
@@ -76,7 +72,7 @@ async fn a_good_release_takes_the_traffic_without_losing_a_request() {
     let mut loaded = SiteUnderLoad::start().await;
     loaded.publish("2.0.0", 2, None);
     let deployed = loaded.deploy("2.0.0").await;
-    assert_ended(&deployed, "completed", 0);
+    deployed.assert_ended("completed", 0).unwrap();
     assert!(loaded.runs("blue"), "the old release stays warm");
     let (site, _, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
@@ -98,7 +94,7 @@ async fn assert_never_switched(fault: &str) {
     let mut loaded = SiteUnderLoad::start().await;
     loaded.publish("2.0.0", 2, Some(fault));
     let deployed = loaded.deploy("2.0.0").await;
-    assert_ended(&deployed, "failed", 3);
+    deployed.assert_ended("failed", 3).unwrap();
     assert!(!loaded.runs("green"), "a failed release is torn down");
     let (site, schema, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
@@ -120,7 +116,7 @@ async fn assert_rolled_back(fault: &str) {
     let mut loaded = SiteUnderLoad::start().await;
     loaded.publish("2.0.0", 3, Some(fault));
     let deployed = loaded.deploy("2.0.0").await;
-    assert_ended(&deployed, "rolled_back", 4);
+    deployed.assert_ended("rolled_back", 4).unwrap();
     assert!(!loaded.runs("green"), "a bad release is torn down");
     let (site, schema, seen) = loaded.stop().await;
     assert!(seen.report.by_version.contains_key("2.0.0"), "users were on it: {}", seen.report);
@@ -138,7 +134,7 @@ async fn nginx_may_reload_during_a_deployment() {
         deployment.phase(phase).await.unwrap();
         loaded.site.nginx().unwrap().reload().await.unwrap();
     }
-    assert_ended(&deployment.finish().await.unwrap(), "completed", 0);
+    deployment.finish().await.unwrap().assert_ended("completed", 0).unwrap();
     let (_, _, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
 }
@@ -154,7 +150,7 @@ async fn nginx_may_be_upgraded_during_a_soak() {
     let old = nginx.begin_upgrade().await.unwrap();
     loaded.traffic.answers(300).await.unwrap();
     nginx.retire(old).await.unwrap();
-    assert_ended(&deployment.finish().await.unwrap(), "completed", 0);
+    deployment.finish().await.unwrap().assert_ended("completed", 0).unwrap();
     let (_, _, seen) = loaded.stop().await;
     assert_eq!(seen.report.failed(), 0, "{}", seen.report);
 }
@@ -168,7 +164,7 @@ async fn traffic_stays_when_the_old_slot_is_sick_too() {
     deployment.phase("soaking").await.unwrap();
     slot::stop(loaded.site.prefix().unwrap(), "blue").unwrap();
     let deployed = deployment.finish().await.unwrap();
-    assert_ended(&deployed, "stuck", 5);
+    deployed.assert_ended("stuck", 5).unwrap();
     assert!(loaded.runs("green"), "nothing is torn down");
     let (site, _, seen) = loaded.stop().await;
     assert_eq!(seen.watched.switches, ["green"]);
@@ -188,7 +184,7 @@ async fn nothing_is_undone_when_the_guard_goes_back_to_a_slot_that_is_gone() {
     let mut deployment = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
     deployment.phase("soaking").await.unwrap();
     slot::stop(loaded.site.prefix().unwrap(), "blue").unwrap();
-    assert_ended(&deployment.finish().await.unwrap(), "stuck", 5);
+    deployment.finish().await.unwrap().assert_ended("stuck", 5).unwrap();
     assert!(loaded.runs("green"), "it is all that is left");
     let (site, ..) = loaded.stop().await;
     assert_eq!(site.schema().unwrap().version, 2);
@@ -199,7 +195,7 @@ async fn a_soak_without_traffic_is_no_success() {
     let mut site = Site::start(Settings::default()).await.unwrap();
     Release::new("2.0.0", 2, None).publish(site.prefix().unwrap()).unwrap();
     let deployed = site.daemon().unwrap().deploy(GROUP, "2.0.0").await.unwrap();
-    assert_ended(&deployed, "rolled_back", 4);
+    deployed.assert_ended("rolled_back", 4).unwrap();
     assert_eq!(site.active().await.unwrap(), "blue");
 }
 
@@ -213,7 +209,7 @@ async fn a_second_deployment_is_refused_while_one_runs() {
     assert_eq!(second.code, 1, "{second:?}");
     let said = format!("{}{:?}", second.stderr, second.events);
     assert!(said.contains(&id), "{said} does not name {id}");
-    assert_ended(&first.finish().await.unwrap(), "completed", 0);
+    first.finish().await.unwrap().assert_ended("completed", 0).unwrap();
     loaded.stop().await;
 }
 
@@ -226,7 +222,7 @@ async fn one_release_after_another() {
         ("2.2.0", 3, None, "completed", 0),
     ] {
         loaded.publish(version, schema, fault);
-        assert_ended(&loaded.deploy(version).await, outcome, code);
+        loaded.deploy(version).await.assert_ended(outcome, code).unwrap();
     }
     let (site, _, seen) = loaded.stop().await;
     assert_only_failures_of("blue", &seen);
@@ -238,7 +234,7 @@ async fn one_release_after_another() {
 async fn the_way_back_is_open_after_a_completed_deployment() {
     let mut loaded = SiteUnderLoad::start().await;
     loaded.publish("2.0.0", 1, None);
-    assert_ended(&loaded.deploy("2.0.0").await, "completed", 0);
+    loaded.deploy("2.0.0").await.assert_ended("completed", 0).unwrap();
     let back = loaded.site.daemon().unwrap().cli(&["rollback", GROUP]).unwrap();
     assert!(back.status.success(), "{back:?}");
     let (site, _, seen) = loaded.stop().await;

@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use cutover_core::api::{Group, RouteChange};
+use cutover_core::api::Group;
 use cutover_core::event::Kind;
 use cutover_tests::state_file::StateFile;
 use cutover_tests::stepping_clock::SHOWS_TIME;
 use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
-use cutover_tests::{Action, SteppingClock, client, wait};
+use cutover_tests::{Action, SteppingClock, wait};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -48,17 +48,16 @@ impl SteppedEdge {
     }
 
     async fn get(&self) -> u16 {
-        client::get(self.edge.nginx.address("main").unwrap(), "/").await.unwrap().status
+        self.edge.get("/").await.unwrap().status
     }
 
     async fn group(&self) -> Group {
-        self.edge.nginx.admin().group("shop").await.unwrap()
+        self.edge.group().await.unwrap()
     }
 
     async fn change(&self, json: &str) -> Span {
-        let change: RouteChange = serde_json::from_str(json).unwrap();
         let called = Instant::now();
-        self.edge.nginx.admin().change("shop", &change).await.unwrap();
+        self.edge.change(json).await.unwrap();
         Span(called, Instant::now())
     }
 

@@ -6,7 +6,6 @@
 use std::fs;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 
-use cutover_tests::daemon::Deployed;
 use cutover_tests::nginx::Builder;
 use cutover_tests::temp::TempDir;
 use cutover_tests::test_host::GROUP;
@@ -49,10 +48,6 @@ fn dead_address() -> SocketAddr {
     ports::free().unwrap()
 }
 
-fn assert_ended(deployed: &Deployed, outcome: &str, code: i32) {
-    assert_eq!((deployed.outcome.as_str(), deployed.code), (outcome, code), "{deployed:#?}");
-}
-
 /// Each slot's server is the backup of the other slot.
 const CROSSED: &str = "
     upstream shop_blue  { server %%blue%% max_fails=1 fail_timeout=30s; server %%green%% backup; }
@@ -66,7 +61,7 @@ async fn a_fix_goes_live_although_the_broken_release_is_its_backup() {
     let builder = nginx(CROSSED).set("blue", blue.address()).set("green", green.address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
     let _users = host.users().unwrap();
-    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
+    host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
     assert_eq!(host.active().await.unwrap(), "green");
 }
 
@@ -77,7 +72,7 @@ async fn a_smoke_test_does_not_ask_the_backup() {
     let smoke = "[[group.shop.smoke]]\nname = \"is the new version\"\npath = \"/\"\nexpect = { body_contains = \"green\" }\n";
     let host = TestHost::start(builder, &format!("{GROUP}{smoke}")).await.unwrap();
     let _users = host.users().unwrap();
-    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
+    host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +88,7 @@ async fn a_backup_with_an_error_page_does_not_prevent_a_rollback() {
     let host = TestHost::start(builder, GROUP).await.unwrap();
     let users = host.users().unwrap();
     users.more(15).await.unwrap();
-    assert_ended(&host.deploy("2").await.unwrap(), "rolled_back", 4);
+    host.deploy("2").await.unwrap().assert_ended("rolled_back", 4).unwrap();
     assert_eq!(host.active().await.unwrap(), "blue");
     assert_eq!(sorry.truth().requests, 0, "a backup is not probed");
 }
@@ -105,7 +100,7 @@ async fn a_first_deployment_stays() {
     let builder = builder.set("blue", dead_address()).set("green", green.address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
     let deployed = host.deploy("1").await.unwrap();
-    assert_ended(&deployed, "completed", 0);
+    deployed.assert_ended("completed", 0).unwrap();
     let said: Vec<_> = deployed.events.iter().map(|event| event.message.as_str()).collect();
     assert!(
         said.iter().any(|said| said.contains("has no healthy server, so there is no way back")),
@@ -131,7 +126,7 @@ async fn a_bad_first_deployment_stays_and_its_advice_makes_nothing_worse() {
     let host = TestHost::start(builder, GROUP).await.unwrap();
     let users = host.users().unwrap();
     let deployed = host.deploy("1").await.unwrap();
-    assert_ended(&deployed, "stuck", 5);
+    deployed.assert_ended("stuck", 5).unwrap();
     assert_eq!(host.active().await.unwrap(), "green", "the only version that runs");
     let message = &deployed.events.last().unwrap().message;
     let advice = message.rsplit_once("next, type: ").unwrap().1;
@@ -162,7 +157,7 @@ async fn an_old_slot_with_one_server_of_two_is_a_way_back() {
     let users = host.users().unwrap();
     users.more(15).await.unwrap();
     let deployed = host.deploy("2").await.unwrap();
-    assert_ended(&deployed, "rolled_back", 4);
+    deployed.assert_ended("rolled_back", 4).unwrap();
     let said: Vec<_> = deployed.events.iter().map(|event| event.message.as_str()).collect();
     assert!(said.iter().any(|said| said.contains("1 of its 2 servers healthy")), "{said:#?}");
     users.more_good(15).await.unwrap();
@@ -177,7 +172,7 @@ async fn the_same_server_twice_is_probed_at_each_place() {
     let builder = builder.set("blue", blue.address()).set("green", green.address());
     let host = TestHost::start(builder, GROUP).await.unwrap();
     let _users = host.users().unwrap();
-    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
+    host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +187,7 @@ async fn the_required_share_of_healthy_servers_is_enough() {
     let require = GROUP.replace("[group.shop.probe]", "[group.shop.probe]\nrequire = \"50%\"");
     let host = TestHost::start(builder, &require).await.unwrap();
     let _users = host.users().unwrap();
-    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
+    host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
 }
 
 const BY_NAME: &str = "
@@ -225,7 +220,7 @@ async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     let hint = lines.iter().find(|line| line.starts_with("hint: group.shop, slot \"green\""));
     assert!(hint.is_some_and(|hint| hint.contains("resolves to")), "{lines:#?}");
     let failed = host.deploy("2").await.unwrap();
-    assert_ended(&failed, "failed", 3);
+    failed.assert_ended("failed", 3).unwrap();
     let message = &failed.events.last().unwrap().message;
     assert!(message.contains(&format!("\"server 127.0.0.1:{green_port}\"")), "{message}");
     assert!(message.contains("probe.require = \"one\""), "{message}");
@@ -235,7 +230,7 @@ async fn an_address_that_never_answers_is_named_before_the_first_deployment() {
     let (lines, succeeded) = host.check().unwrap();
     assert!(succeeded && lines.iter().all(|line| !line.contains("[::1]")), "{lines:#?}");
     let _users = host.users().unwrap();
-    assert_ended(&host.deploy("2").await.unwrap(), "completed", 0);
+    host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,11 +59,10 @@ pub(super) fn exit_code(outcome: &str) -> Result<i32> {
 }
 
 impl Deployed {
-    /// The phases of the deployment, in order.
-    pub fn phases(&self) -> Vec<&str> {
-        let mut phases: Vec<_> = self.events.iter().map(|event| event.phase.as_str()).collect();
-        phases.dedup();
-        phases
+    /// Fails if it did not end with this outcome and exit code.
+    pub fn assert_ended(&self, outcome: &str, code: i32) -> Result<()> {
+        anyhow::ensure!((self.outcome.as_str(), self.code) == (outcome, code), "{self:#?}");
+        Ok(())
     }
 }
 

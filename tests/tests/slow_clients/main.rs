@@ -68,7 +68,7 @@ async fn start() -> TestEdge {
 }
 
 async fn blue(edge: &TestEdge) -> Slot {
-    edge.nginx.admin().group("shop").await.unwrap().slot("blue").unwrap().clone()
+    edge.slot("blue").await.unwrap()
 }
 
 /// Waits until this many requests have ended, which is shortly after their clients have received the last byte.

@@ -53,10 +53,6 @@ async fn move_to(edge: &TestEdge, from: &str, to: &str) {
     edge.nginx.reload().await.unwrap();
 }
 
-async fn group(edge: &TestEdge) -> Group {
-    edge.nginx.admin().group("shop").await.unwrap()
-}
-
 /// Opens a connection that keeps its worker alive until it is dropped.
 async fn echoing(edge: &TestEdge) -> Client {
     let mut client = Client::connect(edge.nginx.address("main").unwrap()).await.unwrap();
@@ -97,7 +93,7 @@ async fn an_old_worker_stays_with_its_folder_and_its_counters() {
     move_to(&edge, "state", "other").await;
     let before = fs::read(routes(&edge, "state")).unwrap();
 
-    let moved = group(&edge).await;
+    let moved = edge.group().await.unwrap();
     assert_eq!((moved.route.active.as_str(), moved.route.generation), ("green", 1));
     let counters = |group: &Group| {
         let slots = group.slots.iter();
@@ -121,7 +117,7 @@ async fn an_old_worker_stays_with_its_folder_and_its_counters() {
     drop((echoing, upload));
     process::gone(&old, wait::PATIENCE).await.unwrap();
 
-    let counted = async || counters(&group(&edge).await) == [(5, 0, 0), (0, 0, 0)];
+    let counted = async || counters(&edge.group().await.unwrap()) == [(5, 0, 0), (0, 0, 0)];
     wait::until_async(wait::PATIENCE, "the counters of the new workers", counted).await.unwrap();
     assert_eq!(fs::read(routes(&edge, "state")).unwrap(), before, "the old folder has not changed");
     assert_eq!(
@@ -131,7 +127,10 @@ async fn an_old_worker_stays_with_its_folder_and_its_counters() {
     );
     edge.nginx.kill_all().await.unwrap();
     edge.nginx.start().await.unwrap();
-    assert_eq!((group(&edge).await.route.active.as_str(), group(&edge).await.route.generation), ("blue", 2));
+    assert_eq!(
+        (edge.group().await.unwrap().route.active.as_str(), edge.group().await.unwrap().route.generation),
+        ("blue", 2)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +168,7 @@ async fn an_old_worker_refuses_calls_for_the_old_folder() {
     process::gone(&old, wait::PATIENCE).await.unwrap();
     assert_eq!(fs::read(routes(&edge, "state")).unwrap(), before);
     edge.nginx.admin().confirm("shop").await.unwrap();
-    let group = group(&edge).await;
+    let group = edge.group().await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.trial), ("green", None));
 }
 
@@ -195,7 +194,7 @@ async fn a_switch_while_the_configuration_is_read_is_taken_over() {
     };
     let (reloaded, ()) = tokio::join!(edge.nginx.reload(), meanwhile);
     reloaded.unwrap();
-    let group = group(&edge).await;
+    let group = edge.group().await.unwrap();
     assert_eq!((group.route.active.as_str(), group.route.generation), ("green", 3));
     assert_eq!(edge.get("/").await.unwrap().status_and_slot(), (200, "green"));
     let event = group.events.last().unwrap();
@@ -245,16 +244,16 @@ async fn a_copied_lease_ends_in_both_folders() {
     let old = edge.nginx.workers();
     let echoing = echoing(&edge).await;
     move_to(&edge, "state", "other").await;
-    let ended = async || group(&edge).await.route.active == "blue";
+    let ended = async || edge.group().await.unwrap().route.active == "blue";
     wait::until_async(wait::PATIENCE, "the lease to end", ended).await.unwrap();
-    let event = group(&edge).await.events.pop().unwrap();
+    let event = edge.group().await.unwrap().events.pop().unwrap();
     assert_eq!((event.kind, event.generation), (Kind::Lease, 2));
     // The old worker ends its trial in the old folder.
     let gone_back = || edge.nginx.error_log().matches("went back from \"green\" to \"blue\"").count() == 2;
     wait::until("the lease to end in the old folder", gone_back).await.unwrap();
     drop(echoing);
     process::gone(&old, wait::PATIENCE).await.unwrap();
-    assert_eq!(group(&edge).await.events.len(), 1);
+    assert_eq!(edge.group().await.unwrap().events.len(), 1);
     assert_eq!(active_in(&edge, "state").await, ("blue".into(), 2, vec![Kind::Switch, Kind::Lease]));
 }
 
