@@ -1,12 +1,14 @@
 //! One deployment as a pure function of a state, an event and the time. It returns the next state.
 //!
 //! ```text
+//!                                                    +--- next step --+
+//!                                                    v                |
 //! migrating -> provisioning -> probing -> smoking -> switching -> soaking -> confirming -> draining -> warm
 //!     |             |             |          |           |           |           |            |         |
 //!     +-------------+-------------+----------+-----------+           +-----------+------------+---------+ operator
 //!                                 |                                  |                                  |
 //!                 tearing_down: revert, stop new         rolling_back: verify old, switch back,   decommissioning
-//!                                 |                      drain new, revert, stop new                    |
+//!                                 |                      drain new, revert, stop new, watch old         |
 //!                              failed                                |                              completed
 //!                       (no traffic moved)                      rolled_back
 //!
@@ -30,11 +32,14 @@ mod advice;
 mod event;
 mod marks;
 mod moved;
+mod operator;
 mod phase;
 mod plan;
 mod retry;
 mod rolling_back;
+mod soaking;
 mod state;
+mod steps;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -44,9 +49,10 @@ mod transition;
 pub use event::{Event, Illegal};
 pub use marks::{Mark, Marks, Now, Old, WayBack};
 pub use moved::{Moved, Revision, TakenBackBy};
-pub use phase::{Cause, CauseKind, Outcome, Phase, RollbackStep, Store, TeardownStep};
+pub use phase::{Cause, CauseKind, Outcome, Part, Phase, RollbackStep, Store, TeardownStep};
 pub use plan::Plan;
 pub use retry::Retry;
 pub use state::State;
+pub use steps::{BadSteps, Hold, MOST_STEPS, Step, Steps};
 pub use target::{Known, NoTarget, Target};
 pub use time::Time;

@@ -6,7 +6,7 @@
 //! | `GET /v1/groups/NAME` | [`GroupStatus`] |
 //! | `GET /v1/configuration` | [`ConfigurationStatus`] |
 //! | `POST /v1/groups/NAME/deployments` with [`DeployRequest`] | 201, [`Accepted`] |
-//! | `POST /v1/groups/NAME/abort`, `.../rollback` | 202, [`Accepted`] |
+//! | `POST /v1/groups/NAME/abort`, `.../rollback`, `.../pause`, `.../resume`, `.../promote` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], after the command has succeeded |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{
     ConfigurationStatus, Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment, Refusal, Rerun,
-    SwitchStatus, Text,
+    Steering, SwitchStatus, Text,
 };
 use cutover_engine::world::World;
 
@@ -160,6 +160,9 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/groups/{group}/deployments", post(deploy::<W>))
         .route("/v1/groups/{group}/abort", post(abort::<W>))
         .route("/v1/groups/{group}/rollback", post(rollback::<W>))
+        .route("/v1/groups/{group}/pause", post(pause::<W>))
+        .route("/v1/groups/{group}/resume", post(resume::<W>))
+        .route("/v1/groups/{group}/promote", post(promote::<W>))
         .route("/v1/groups/{group}/run", post(run::<W>))
         .route("/v1/groups/{group}/switch", post(switch::<W>))
         .route("/v1/deployments", get(history::<W>))
@@ -228,6 +231,41 @@ async fn rollback<W: World>(
     let after = control.last_event(&group).await?;
     let deployment = control.rollback(&group, &caller.to_string()).await?;
     let after = control.past_completion(&deployment, after).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
+}
+
+async fn pause<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    steer(&control, &group, Steering::Pause, &caller).await
+}
+
+async fn resume<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    steer(&control, &group, Steering::Resume, &caller).await
+}
+
+async fn promote<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    steer(&control, &group, Steering::Promote, &caller).await
+}
+
+async fn steer<W: World>(
+    control: &Control<W>,
+    group: &str,
+    which: Steering,
+    caller: &Caller,
+) -> Result<(StatusCode, Json<Accepted>), Refusal> {
+    let after = control.last_event(group).await?;
+    let deployment = control.steer(group, which, &caller.to_string()).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
 }
 

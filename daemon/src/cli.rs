@@ -13,18 +13,24 @@ mod client;
 mod deploy;
 mod follow;
 mod history;
+mod pause;
+mod promote;
+mod resume;
 mod rollback;
 mod run;
 mod serve;
 mod status;
+mod steer;
 mod switch;
 mod terminal;
+mod watch;
 
 pub use client::ClientError;
 
 /// Blue-green deployment with automatic rollback for nginx.
 ///
-/// Exit codes: 0 done, 1 error, 2 usage, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck.
+/// Exit codes: 0 done, 1 error, 2 usage, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 130 interrupted
+/// while it followed a deployment, which goes on.
 #[derive(Debug, Parser)]
 #[command(name = "cutover", version)]
 pub struct Arguments {
@@ -54,6 +60,8 @@ enum Verb {
     Serve(serve::Serve),
     /// Deploy a version to the standby slot, switch to it, watch it, and roll back if it is bad
     Deploy(deploy::Deploy),
+    /// Follow the last deployment to its outcome; the exit code is that of deploy
+    Watch(watch::Watch),
     /// Show where the traffic goes, and the last deployment of each group
     Status(status::Status),
     /// Move the traffic to a slot by hand
@@ -62,6 +70,12 @@ enum Verb {
     Rollback(rollback::Rollback),
     /// Abort the running deployment and undo it; exit code 0 means that it is undone
     Abort(abort::Abort),
+    /// Hold the running deployment: no more traffic moves to the new version, which is watched on
+    Pause(pause::Pause),
+    /// Let a paused deployment go on
+    Resume(resume::Resume),
+    /// Begin the next step of the running deployment now, or end its soak as good
+    Promote(promote::Promote),
     /// Run a command again that the last deployment has left undone
     Run(run::Run),
     /// List deployments and switches by hand
@@ -87,6 +101,17 @@ pub enum CliError {
     Write(#[from] std::io::Error),
 }
 
+impl CliError {
+    /// The exit code of the program.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // 128 and the number of SIGINT, as shells have it.
+            Self::Client(ClientError::Interrupted { .. }) => 130,
+            _ => 1,
+        }
+    }
+}
+
 impl Arguments {
     /// Runs the verb and returns the exit code.
     pub async fn run(self) -> Result<u8, CliError> {
@@ -94,10 +119,14 @@ impl Arguments {
         let done = match self.verb {
             Verb::Serve(verb) => verb.run(place).await,
             Verb::Deploy(verb) => verb.run(place).await,
+            Verb::Watch(verb) => verb.run(place).await,
             Verb::Status(verb) => verb.run(place).await,
             Verb::Switch(verb) => verb.run(place).await,
             Verb::Rollback(verb) => verb.run(place).await,
             Verb::Abort(verb) => verb.run(place).await,
+            Verb::Pause(verb) => verb.run(place).await,
+            Verb::Resume(verb) => verb.run(place).await,
+            Verb::Promote(verb) => verb.run(place).await,
             Verb::Run(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
             Verb::Check(verb) => verb.run(place).await,

@@ -203,7 +203,7 @@ pub(crate) mod tests {
         let config = Config::parse(WHOLE).unwrap();
         let shop = config.group("shop").unwrap();
         assert_eq!(config.daemon.socket_mode.bits(), 0o660);
-        assert_eq!(shop.warm.get(), time::Duration::from_secs(3600));
+        assert_eq!(shop.warm.duration.get(), time::Duration::from_secs(3600));
         assert_eq!(shop.smoke.len(), 2);
         assert!(matches!(shop.smoke[1].kind(), SmokeKind::Command(_)));
         assert_eq!(shop.migrate.as_ref().unwrap().timeout.get(), time::Duration::from_secs(300));

@@ -22,6 +22,7 @@ mod reload;
 mod run;
 mod running;
 mod status;
+mod steering;
 mod takeover;
 mod target;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use refusal::Refusal;
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
+pub use steering::Steering;
 pub use text::{BadText, MAX_VERSION, Text};
 
 /// A request for a deployment.
@@ -142,12 +144,13 @@ impl<W: World> Control<W> {
         self.writable().await?;
         let current = self.current(group);
         let mut current = current.lock().await;
-        self.nothing_reruns(group)?;
-        if let Some(running) = self.not_warm(&current).await {
-            return Err(running);
+        if let Some(busy) = self.busy(group, &current).await {
+            return Err(busy);
         }
         let _beginning = self.beginning.lock().await;
         let chosen = self.target(group, &policy, wanted.to.as_deref(), &current).await?;
+        self.nothing_stops(group, &chosen.to, &current).await?;
+        self.nothing_reruns_on(group, &chosen.to)?;
         let deployment = self.planned(group, &policy, wanted, &chosen).await?;
         if let Some(missing) = self.world.abilities().missing_for(&deployment.plan) {
             return Err(Refusal::Unable { edge: self.world.name().to_owned(), missing });
@@ -173,9 +176,9 @@ impl<W: World> Control<W> {
         let current = self.current(group);
         let current = current.lock().await;
         let Some((running, phase)) = live(&current).await else {
-            return Err(Refusal::NothingToAbort(group.to_owned()));
+            return Err(Refusal::NothingUnderWay { group: group.to_owned(), verb: "abort" });
         };
-        if phase.outcome().is_some() {
+        if phase.outcome().is_some() && phase.cleans_up().is_none() {
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
         }
         self.verify_way_back(group, running).await?;
@@ -196,10 +199,15 @@ impl<W: World> Control<W> {
             Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
                 self.verify_way_back(group, running).await?;
             }
-            Phase::Decommissioning(_) => return Err(self.no_way_back(group, &policy).await?),
+            Phase::Decommissioning(_) => {
+                let slot = running.stopping().await.unwrap_or_default();
+                return Err(Refusal::BeingStopped { slot, group: group.to_owned(), id: running.id.clone() });
+            }
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
                 return Err(running.refusal("it is already being undone".to_owned()).await);
             }
+            // Users are on the new version already, with the share of an earlier step.
+            Phase::Switching(_) if running.has_share() => {}
             _ => {
                 return Err(Refusal::NotSwitchedYet { id: running.id.clone(), group: group.to_owned() });
             }
@@ -255,7 +263,8 @@ impl<W: World> Control<W> {
 
     fn drive(&self, entry: Entry) -> Running {
         let id = entry.deployment.id.clone();
-        let group = entry.deployment.plan.group.clone();
+        let plan = entry.deployment.plan.clone();
+        let group = plan.group.clone();
         let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
         let unfinished = Unfinished { deployment: entry.deployment, state: entry.state };
         let (driver, handle) = Driver::new(world, journal, self.clock, unfinished);
@@ -274,7 +283,7 @@ impl<W: World> Control<W> {
             control.prune(&group).await;
             control.stand_by(&group).await;
         });
-        Running { id, handle, task }
+        Running { id, handle, task, plan }
     }
 
     async fn planned(
@@ -297,10 +306,11 @@ impl<W: World> Control<W> {
             revert: policy.revert.is_some(),
             decommission: policy.decommission.is_some(),
             probe_deadline: policy.probe.deadline.get(),
+            steps: policy.steps.get(),
             soak: policy.soak.duration.get(),
             accept_inconclusive: policy.soak.accepts_inconclusive(),
             drain: policy.drain.deadline.get(),
-            warm: policy.warm.get(),
+            warm: policy.warm.duration.get(),
             served: served.clone(),
         };
         let NewDeployment { version, asked_by, .. } = wanted;
@@ -316,10 +326,30 @@ impl<W: World> Control<W> {
         Arc::clone(running.entry(group.to_owned()).or_default())
     }
 
-    /// Returns a refusal if the group has a running deployment that is not warm.
-    async fn not_warm(&self, current: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
+    /// Returns a refusal if the group has a running deployment whose work nothing may disturb.
+    async fn busy(&self, group: &str, current: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
         let (running, phase) = live(current).await?;
-        (!matches!(phase, Phase::Warm { .. }))
-            .then(|| Refusal::Busy { id: running.id.clone(), phase: phase.name().to_owned() })
+        let may_end = phase.only_watches() || phase.cleans_up().is_some();
+        (!may_end).then(|| Refusal::Busy {
+            id: running.id.clone(),
+            phase: phase.name().to_owned(),
+            group: Some(group.to_owned()),
+        })
+    }
+
+    /// Fails if the running deployment stops this slot now.
+    async fn nothing_stops(
+        &self,
+        group: &str,
+        slot: &str,
+        current: &MutexGuard<'_, Option<Running>>,
+    ) -> Result<(), Refusal> {
+        match live(current).await {
+            Some((running, _)) if running.stopping().await.as_deref() == Some(slot) => {
+                let (slot, group) = (slot.to_owned(), group.to_owned());
+                Err(Refusal::BeingStopped { slot, group, id: running.id.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 }

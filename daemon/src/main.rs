@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cutover::cli::Arguments;
+use cutover::cli::{Arguments, CliError};
 
 fn main() -> ExitCode {
     if let Some(code) = cutover::command::stand_in(std::env::args_os().skip(1)) {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "cutover: {error}");
-            ExitCode::from(1)
+            ExitCode::from(error.downcast_ref().map_or(1, CliError::exit_code))
         }
     }
 }

@@ -9,14 +9,15 @@ use ::http::Request;
 use ::http::header::AUTHORIZATION;
 use bytes::Bytes;
 use cutover_core::api::{
-    Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, StandbyChoice,
+    Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, Shares, StandbyChoice,
     kept_reason,
 };
 use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_core::event::Kind;
+use cutover_core::fraction::{Percent, Share};
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError, TrialTerms};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Partial, Shift, ShiftError, TrialTerms};
 use cutover_engine::peers::{Peers, request};
 use http_body_util::Full;
 use serde::Serialize;
@@ -283,7 +284,14 @@ fn looked(group: Group) -> Look {
         Kind::Lease => Some(TakenBackBy::Lease),
         _ => None,
     });
-    Look { revision: revision(current), follows: current.checked_sub(1).map(revision), taken_back, group }
+    let reason = last.map(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
+    Look {
+        revision: revision(current),
+        follows: current.checked_sub(1).map(revision),
+        taken_back,
+        reason,
+        group,
+    }
 }
 
 impl Edge for Module {
@@ -292,7 +300,7 @@ impl Edge for Module {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: true, trials: true, counters: true }
+        Abilities { exact: true, trials: true, counters: true, shares: true }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
@@ -345,12 +353,21 @@ impl Edge for Module {
 /// The change on the wire. The reason contains the version, which may be long. nginx would refuse a body that is too large.
 fn change_of(shift: &Shift) -> RouteChange {
     let change = RouteChange::to(&shift.to, kept_reason(&shift.reason).to_owned()).fenced(shift.fence);
+    let change = match &shift.share {
+        Some(share) => RouteChange { active: None, split: shares(&shift.to, share), ..change },
+        None => change,
+    };
     match shift.trial {
         Some(TrialTerms { lease, guard, rescue }) => {
             RouteChange { guard, lease_ms: lease.map(milliseconds), rescue, ..change }
         }
         None => change,
     }
+}
+
+fn shares(slot: &str, Partial { percent, rest }: &Partial) -> Option<Shares> {
+    let left = Percent::from_parts(Share::WHOLE.checked_sub(percent.parts())?)?;
+    Some([(rest.clone(), left), (slot.to_owned(), *percent)].into())
 }
 
 fn milliseconds(duration: Duration) -> u32 {

@@ -21,6 +21,8 @@ use crate::journal::{Journal, JournalError, Unfinished};
 use crate::metrics;
 use crate::world::World;
 
+mod aftermath;
+mod afterwards;
 mod commands;
 mod confirming;
 mod draining;
@@ -28,6 +30,7 @@ mod jobs;
 mod messages;
 mod obstacle;
 mod readiness;
+mod records;
 mod smoking;
 mod soaking;
 mod switching;
@@ -38,10 +41,8 @@ mod work;
 
 pub use jobs::{Jobs, jobs};
 pub use messages::{first_message, superseded_message};
+use records::Records;
 use work::Work;
-
-/// Pause between tries to write the journal.
-const JOURNAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// After this number of panics the deployment is stuck.
 const MOST_PANICS: u32 = 3;
@@ -61,6 +62,7 @@ pub struct Driver<W, J> {
     work: Work<W, J>,
     requests: mpsc::Receiver<Request>,
     state: watch::Sender<State>,
+    records: Records<J>,
 }
 
 /// The owner's end of a driver.
@@ -79,8 +81,9 @@ impl<W: World, J: Journal> Driver<W, J> {
         let state = deployment.plan.resume(state, clock.now());
         let (send, requests) = mpsc::channel(8);
         let (state, see_state) = watch::channel(state);
-        let work = Work { world, journal, clock, deployment: Arc::new(deployment) };
-        (Self { work, requests, state }, Handle { requests: send, state: see_state })
+        let records = Records::new(journal.clone(), deployment.id.clone());
+        let work = Work::new(world, journal, clock, deployment);
+        (Self { work, requests, state, records }, Handle { requests: send, state: see_state })
     }
 
     /// Drives the deployment to its end. Fails only if the journal is closed, because all work needs a record first.
@@ -127,7 +130,7 @@ impl<W: World, J: Journal> Driver<W, J> {
             self.state.send_replace(state);
         }
         if panics < MOST_PANICS {
-            tokio::time::sleep(JOURNAL_PAUSE).await;
+            tokio::time::sleep(records::PAUSE).await;
             return Ok(());
         }
         let before = self.state.borrow().clone();
@@ -157,7 +160,7 @@ impl<W: World, J: Journal> Driver<W, J> {
                     None => listening = false,
                     Some(request) => {
                         self.take(request).await?;
-                        if self.state.borrow().phase != before.phase {
+                        if self.state.borrow().is_other_work(&before) {
                             return Ok(Ended::CutShort);
                         }
                     }
@@ -209,29 +212,12 @@ impl<W: World, J: Journal> Driver<W, J> {
         Ok(())
     }
 
-    /// Journals the next state and then publishes it. Retries until the journal can be written.
+    /// Journals the next state and then publishes it.
     async fn record(&self, next: State, message: String) -> Result<(), JournalError> {
-        let Work { journal, clock, deployment, .. } = &self.work;
+        let Work { clock, deployment, .. } = &self.work;
         let id = &deployment.id;
         let message = messages::with_end(message, deployment, &next);
-        let mut said = false;
-        loop {
-            match journal.append(id, clock.now(), &next, &message).await {
-                Ok(()) => break,
-                Err(closed @ JournalError::Closed(_)) => return Err(closed),
-                Err(error) => {
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::error!(deployment = id, %error, "failed to write the journal; retrying every second");
-                        metrics::journal_fails(true);
-                    }
-                    tokio::time::sleep(JOURNAL_PAUSE).await;
-                }
-            }
-        }
-        if said {
-            tracing::info!(deployment = id, "the journal can be written again");
-            metrics::journal_fails(false);
-        }
+        self.records.write(clock.now(), &next, &message).await?;
         let (group, phase) = (self.group(), next.phase.name());
         if matches!(next.phase, Phase::Stuck { .. }) {
             tracing::error!(deployment = id, group, phase, "{message}");

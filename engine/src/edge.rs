@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cutover_core::api::{Group, GuardTerms, RouteState};
 use cutover_core::deployment::{Moved, Plan, Revision, TakenBackBy};
+use cutover_core::fraction::Percent;
 
 /// An edge.
 pub trait Edge: Send + Sync + 'static {
@@ -57,6 +58,8 @@ pub struct Abilities {
     pub trials: bool,
     /// It counts answers by slot.
     pub counters: bool,
+    /// It can give a slot a part of the traffic.
+    pub shares: bool,
 }
 
 impl Abilities {
@@ -64,6 +67,8 @@ impl Abilities {
     pub fn missing_for(self, plan: &Plan) -> Option<&'static str> {
         if !self.exact {
             Some("does not move all requests at once")
+        } else if !self.shares && plan.steps.last() > 0 {
+            Some("moves all traffic at once, so it cannot move it in steps")
         } else if !self.counters && !plan.soak.is_zero() {
             Some("counts no answers, so the new version cannot be watched")
         } else {
@@ -83,6 +88,8 @@ pub struct Look {
     pub follows: Option<Revision>,
     /// The rule by which the edge itself made the last move of the route, if it did.
     pub taken_back: Option<TakenBackBy>,
+    /// The reason that the last move of the route was given, if the edge knows it.
+    pub reason: Option<String>,
 }
 
 impl Look {
@@ -107,11 +114,13 @@ pub fn moved(group: &Group) -> Moved {
     }
 }
 
-/// A change of a route that gives all traffic to one slot.
+/// A change of a route that gives traffic to a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shift {
     /// The slot.
     pub to: String,
+    /// The share that it gets. `None`: all traffic.
+    pub share: Option<Partial>,
     /// The reason, for the edge's log.
     pub reason: String,
     /// When the edge takes the traffic back by itself; `None`: never.
@@ -119,6 +128,27 @@ pub struct Shift {
     /// Whether the revision changes even if the slot already has all the traffic. Then an older change that is still in
     /// transit can no longer take effect.
     pub fence: bool,
+}
+
+/// A part of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// The share.
+    pub percent: Percent,
+    /// The slot that keeps the rest.
+    pub rest: String,
+}
+
+impl Shift {
+    /// Whether a route is as this shift makes it.
+    pub fn is_on(&self, route: &RouteState) -> bool {
+        match &self.share {
+            Some(Partial { percent, rest }) => {
+                route.active == *rest && route.share(&self.to) == Some(*percent)
+            }
+            None => route.active == self.to,
+        }
+    }
 }
 
 /// The terms of a change on trial.

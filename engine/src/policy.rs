@@ -11,21 +11,27 @@ use value::not_zero;
 mod command;
 mod smoke;
 mod soak;
+mod steps;
 mod trial;
 mod value;
+mod warm;
 
 pub use command::Command;
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{Setting, Soak};
+pub use steps::Steps;
 pub use trial::{Guard, GuardLimits, Trial};
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
+pub use warm::{OnBad, Warm};
 
 /// `[group.NAME]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// How long the old version stays up and is probed after a completed deployment. Zero means that there is no warm window.
-    pub warm: Duration,
+    /// The steps in which the new version gets the traffic.
+    pub steps: Steps,
+    /// `[group.NAME.warm]`
+    pub warm: Warm,
     /// Value of `Host` in probes and smoke tests. `None` uses the group's name.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "host")]
     pub host: Option<String>,
@@ -54,25 +60,6 @@ pub struct Policy {
     pub trial: Trial,
     /// `[group.NAME.drain]`
     pub drain: Drain,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            warm: Duration::seconds(3600),
-            host: None,
-            env: BTreeMap::new(),
-            migrate: None,
-            revert: None,
-            provision: None,
-            decommission: None,
-            probe: Probe::default(),
-            smoke: Vec::new(),
-            soak: Soak::default(),
-            trial: Trial::default(),
-            drain: Drain::default(),
-        }
-    }
 }
 
 impl Policy {

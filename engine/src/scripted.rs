@@ -3,6 +3,7 @@
 
 mod commands;
 mod edge;
+mod full;
 mod journal;
 mod peers;
 mod scene;
@@ -10,12 +11,13 @@ mod suite;
 mod usual;
 mod world;
 
+pub use full::FullJournal;
 pub use journal::{Cut, MemoryJournal};
 pub use scene::{Fault, Hook, Scene};
 pub use suite::{
     Place, everything_fails_in_turn, killed_again_and_again, killed_at_every_record, moved_by_somebody_else,
 };
-pub use usual::{deployment, peer, policy};
+pub use usual::{deployment, in_steps, peer, policy};
 pub use world::Scripted;
 
 /// A number of failures that no test reaches.

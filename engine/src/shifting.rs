@@ -62,7 +62,7 @@ pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fi
             Ok(look) => look,
             Err(error) => return Shifted::Uncertain(error.to_string()),
         };
-        let done = look.route().active == shift.to && look.follows.as_ref() == Some(*expected);
+        let done = shift.is_on(look.route()) && look.follows.as_ref() == Some(*expected);
         if !done && look.revision != **expected {
             return Shifted::Elsewhere(look);
         }
@@ -81,7 +81,7 @@ pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fi
             _ => edge.shift(group, shift, expected).await,
         };
         match asked {
-            Ok(now) if now.route().active == shift.to => return Shifted::Done(now),
+            Ok(now) if shift.is_on(now.route()) => return Shifted::Done(now),
             // A reply does not say who moved the route since. The next reading does.
             Ok(_) => last = Shifted::Uncertain("the route was moved again at once".to_owned()),
             Err(ShiftError::Refused(why)) if !done && !sent => return Shifted::NotDone(why),

@@ -105,6 +105,11 @@ impl Daemon {
         Deployment::begin(self.command(&["deploy", group, "--version", version, "--json"]))
     }
 
+    /// Starts `cutover watch GROUP --json`.
+    pub fn begin_watch(&self, group: &str) -> Result<Deployment> {
+        Deployment::begin(self.command(&["watch", group, "--json"]))
+    }
+
     /// Follows a deployment to the end after the daemon was killed during it. `command` may have ended with the daemon.
     pub async fn follow(&self, command: Deployment) -> Result<Deployed> {
         let mut ended = command.finish().await?;

@@ -127,7 +127,7 @@ impl RouteState {
     }
 
     /// The share of a slot that is not active.
-    fn share(&self, slot: &str) -> Option<Percent> {
+    pub fn share(&self, slot: &str) -> Option<Percent> {
         let percent = self.split.as_ref()?.get(slot).filter(|percent| percent.parts() > 0)?;
         (self.active != slot).then_some(*percent)
     }

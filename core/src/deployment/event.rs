@@ -77,12 +77,37 @@ pub enum Event {
     Held(String),
     /// This try of the step failed.
     StepFailed(String),
+    /// The old slot, which has the traffic again, was watched and nothing is wrong with it.
+    OldGood,
+    /// The old slot, which has the traffic again, is bad.
+    OldBad(String),
+    /// The operator wants no more traffic to move to the new slot for now.
+    Pause(String),
+    /// The operator wants a paused deployment to go on.
+    Resume(String),
+    /// The operator wants the next step now.
+    Promote(String),
     /// The operator wants to end the deployment and undo it.
     Abort(String),
     /// The operator wants the old version back.
     Rollback(String),
     /// Another deployment or switch begins and takes over the standby slot.
     Supersede,
+}
+
+impl Event {
+    /// Whether an operator asks for it.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(
+            self,
+            Self::Pause(_)
+                | Self::Resume(_)
+                | Self::Promote(_)
+                | Self::Abort(_)
+                | Self::Rollback(_)
+                | Self::Supersede
+        )
+    }
 }
 
 /// An event that is not possible in a phase. The state has not changed.
@@ -102,6 +127,9 @@ impl Illegal {
             Event::Abort(_) => "an abort".to_owned(),
             Event::Rollback(_) => "a rollback".to_owned(),
             Event::Supersede => "another deployment".to_owned(),
+            Event::Pause(_) => "a pause".to_owned(),
+            Event::Resume(_) => "a resume".to_owned(),
+            Event::Promote(_) => "a promotion".to_owned(),
             event => format!("the event {event:?}"),
         };
         Self { phase: phase.name(), event }

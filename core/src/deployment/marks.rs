@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Revision;
+use super::{Revision, Time};
 use crate::counters::Counters;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::reading::Sample;
@@ -29,6 +29,9 @@ pub struct Marks {
     /// What the old slot did from the start of the deployment to the switch.
     #[serde(default)]
     pub known: Evidence,
+    /// When the new slot first got traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
 }
 
 /// The route on one edge just before the switch.
@@ -39,19 +42,39 @@ pub struct Mark {
     /// The revision after the switch. If it differs, the route was moved since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switched: Option<Revision>,
+    /// Whether an earlier step has moved the route.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
     /// Counters of the new slot. The soak counts from here.
     pub baseline: Sample,
 }
 
 impl Marks {
     /// The marks with the revisions after the switch.
-    pub(super) fn after(mut self, revisions: BTreeMap<String, Revision>) -> Self {
+    pub(super) fn after(mut self, revisions: BTreeMap<String, Revision>, now: Time) -> Self {
+        self.since.get_or_insert(now);
         for (edge, revision) in revisions {
             if let Some(mark) = self.edges.get_mut(&edge) {
                 mark.switched = Some(revision);
             }
         }
         self
+    }
+
+    /// The marks for the next step: it expects what the last one left. The counters stay those before the first step.
+    pub(super) fn before_next(mut self) -> Self {
+        for mark in self.edges.values_mut() {
+            if let Some(revision) = mark.switched.take() {
+                mark.expected = revision;
+                mark.moved = true;
+            }
+        }
+        self
+    }
+
+    /// Whether this deployment has given the new slot traffic in an earlier step.
+    pub(super) fn has_moved(&self) -> bool {
+        self.edges.values().any(|mark| mark.moved)
     }
 }
 

@@ -46,7 +46,7 @@ impl fmt::Display for Moved {
     }
 }
 
-/// The rule by which the edge moved traffic back without the daemon.
+/// What has moved traffic back without a record of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TakenBackBy {
@@ -54,6 +54,8 @@ pub enum TakenBackBy {
     Guard,
     /// Nobody confirmed or renewed the change in time.
     Lease,
+    /// This deployment itself has moved it, and the journal could not be written.
+    Rollback,
 }
 
 impl fmt::Display for TakenBackBy {
@@ -61,6 +63,7 @@ impl fmt::Display for TakenBackBy {
         f.write_str(match self {
             Self::Guard => "guard",
             Self::Lease => "lease",
+            Self::Rollback => "rollback",
         })
     }
 }

@@ -23,10 +23,10 @@ pub enum Phase {
     Smoking,
     /// The route is about to move.
     Switching(Store),
-    /// The new slot has the traffic and is watched.
+    /// The new slot has the traffic, or the share of a step, and is watched.
     Soaking {
-        /// The verdict is due then.
-        until: Time,
+        /// The verdict is due then. `None`: the step lasts until an operator promotes it.
+        until: Option<Time>,
     },
     /// The switch is made permanent: nothing takes the traffic back by itself any more.
     Confirming(Retry),
@@ -70,7 +70,12 @@ pub enum Phase {
         keep_database: bool,
     },
     /// Traffic is back on the old slot. Final.
-    RolledBack(Cause),
+    RolledBack {
+        /// Why.
+        cause: Cause,
+        /// What is wrong with the old slot now. `None`: nothing that was seen.
+        but: Option<String>,
+    },
     /// An operator must act. Final: the daemon does nothing more to traffic, slots or database.
     Stuck {
         /// The failed step and the reason.
@@ -88,6 +93,15 @@ pub enum Store {
     Reading,
     /// The driver probes the new slot once more and moves the route if it still has the revision that was read.
     Storing,
+}
+
+/// The part of a slot in a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The slot that had the traffic at the start.
+    Old,
+    /// The slot of the new version.
+    New,
 }
 
 /// The steps that undo a deployment before the switch, in this order.
@@ -116,6 +130,11 @@ pub enum RollbackStep {
     /// The `decommission` command stops the new slot. This comes before the revert if the slot still holds requests at the
     /// deadline.
     Teardown,
+    /// The old slot is watched as a new version would be: what made the new version fail may have hurt it, too.
+    Watch {
+        /// The watch ends then.
+        until: Time,
+    },
 }
 
 /// Why a deployment did not complete: a word for programs and a line for people.
@@ -266,7 +285,7 @@ impl Phase {
             Self::TearingDown { .. } => "tearing_down",
             Self::Failed(_) => "failed",
             Self::RollingBack { .. } => "rolling_back",
-            Self::RolledBack(_) => "rolled_back",
+            Self::RolledBack { .. } => "rolled_back",
             Self::Stuck { .. } => "stuck",
         }
     }
@@ -277,14 +296,17 @@ impl Phase {
             Self::TearingDown { cause, .. }
             | Self::Failed(cause)
             | Self::RollingBack { cause, .. }
-            | Self::RolledBack(cause) => Some(cause),
+            | Self::RolledBack { cause, .. } => Some(cause),
             _ => None,
         }
     }
 
     /// Whether this is the last phase of a deployment.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::Failed(_) | Self::RolledBack(_) | Self::Stuck { .. })
+        matches!(
+            self,
+            Self::Completed { .. } | Self::Failed(_) | Self::RolledBack { .. } | Self::Stuck { .. }
+        )
     }
 
     /// When the work of this phase may begin. A failed step is retried after a pause.
@@ -296,6 +318,21 @@ impl Phase {
             | Self::RollingBack { retry, .. } => Some(retry.at),
             _ => None,
         }
+    }
+
+    /// The slot that a command of this phase stops, by its part in the plan. No traffic depends on that command any more.
+    pub fn cleans_up(&self) -> Option<Part> {
+        match self {
+            Self::Decommissioning(_) => Some(Part::Old),
+            Self::TearingDown { step: TeardownStep::Teardown, .. }
+            | Self::RollingBack { step: RollbackStep::Teardown, .. } => Some(Part::New),
+            _ => None,
+        }
+    }
+
+    /// Whether another deployment or switch may begin, because this one only watches.
+    pub fn only_watches(&self) -> bool {
+        matches!(self, Self::Warm { .. } | Self::RollingBack { step: RollbackStep::Watch { .. }, .. })
     }
 
     /// Whether the work of this phase is a command that changes the database.
@@ -313,7 +350,7 @@ impl Phase {
         match self {
             Self::Warm { .. } | Self::Decommissioning(_) | Self::Completed { .. } => Some(Outcome::Completed),
             Self::Failed(_) => Some(Outcome::Failed),
-            Self::RolledBack(_) => Some(Outcome::RolledBack),
+            Self::RolledBack { .. } => Some(Outcome::RolledBack),
             Self::Stuck { .. } => Some(Outcome::Stuck),
             _ => None,
         }

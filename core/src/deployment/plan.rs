@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Steps;
 use crate::verdict::reading::Sample;
 
 /// The fixed part of a deployment. It does not change after the start.
@@ -25,7 +26,10 @@ pub struct Plan {
     pub decommission: bool,
     /// How long the new slot may take to become healthy.
     pub probe_deadline: Duration,
-    /// How long the daemon watches the new slot after the switch.
+    /// The steps before the new slot has all the traffic.
+    #[serde(default)]
+    pub steps: Steps,
+    /// How long the daemon watches the new slot once it has all the traffic.
     pub soak: Duration,
     /// Whether a soak with too little evidence counts as success.
     pub accept_inconclusive: bool,

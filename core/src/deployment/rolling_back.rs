@@ -15,7 +15,7 @@ impl Plan {
         event: Event,
         now: Time,
     ) -> Result<State, Illegal> {
-        use RollbackStep::{Drain, Revert, SwitchBack, Teardown};
+        use RollbackStep::{Drain, Revert, SwitchBack, Teardown, Watch};
         let at = |step, retry| State {
             phase: Phase::RollingBack { cause: cause.clone(), step, retry, keep_database },
             ..state.clone()
@@ -92,7 +92,7 @@ impl Plan {
             (SwitchBack, Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
                 Some(retry) => at(SwitchBack, retry),
                 None => {
-                    let reason = format!("{cause}; traffic could not be moved back: {why}");
+                    let reason = format!("{cause}; the way back is not confirmed: {why}");
                     stuck(reason, again)
                 }
             },
@@ -129,6 +129,8 @@ impl Plan {
                     stuck(reason, self.rerun(next))
                 }
             },
+            (Watch { .. }, Event::OldGood) => self.rolled_back(state, cause, None),
+            (Watch { .. }, Event::OldBad(why)) => self.rolled_back(state, cause, Some(why)),
             (_, event) => return Err(Illegal::of(&state.phase, &event)),
         })
     }
@@ -139,11 +141,17 @@ impl Plan {
             RollbackStep::Revert
         } else if self.decommission && state.provisioned {
             RollbackStep::Teardown
+        } else if self.soak.is_zero() {
+            return self.rolled_back(state, cause, None);
         } else {
-            return State { phase: Phase::RolledBack(cause.clone()), ..state.clone() };
+            RollbackStep::Watch { until: now.after(self.soak) }
         };
         let phase = Phase::RollingBack { cause: cause.clone(), step, retry, keep_database };
         State { phase, ..state.clone() }
+    }
+
+    fn rolled_back(&self, state: &State, cause: &Cause, but: Option<String>) -> State {
+        State { phase: Phase::RolledBack { cause: cause.clone(), but }, ..state.clone() }
     }
 }
 
@@ -152,6 +160,7 @@ pub(super) fn roll_back(state: State, cause: Cause, now: Time, keep_database: bo
     let retry = Retry { failed: 0, at: now };
     State {
         phase: Phase::RollingBack { cause, step: RollbackStep::SwitchBack, retry, keep_database },
+        paused: None,
         ..state
     }
 }

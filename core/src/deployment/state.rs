@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::marks::Marks;
-use super::phase::Phase;
+use super::phase::{Phase, Store};
 
 /// The phase of a deployment, and what it has done so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +19,30 @@ pub struct State {
     /// The route and both slots just before the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<Marks>,
+    /// The step of the traffic, which counts from 0: the one that the new slot has, or is about to get.
+    #[serde(default)]
+    pub step: usize,
+    /// Who has paused the deployment: no more traffic moves to the new slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
 }
 
 impl State {
+    /// A state in which nothing has been done yet.
+    pub fn new(phase: Phase) -> Self {
+        Self { phase, migrated: false, provisioned: false, abort: None, marks: None, step: 0, paused: None }
+    }
+
     /// Whether the old slot was unusable just before the switch: it had no healthy server and had given no good answer to a user.
     /// This is the case for a first release, and if the old version was broken.
     pub fn has_nothing_before(&self) -> bool {
         self.marks.as_ref().is_some_and(|marks| !marks.old.was_there())
+    }
+
+    /// Whether the work of this state differs from that of the state before, so the driver begins it anew. A pause matters only
+    /// to work that would move more traffic.
+    pub fn is_other_work(&self, before: &Self) -> bool {
+        let waits = matches!(self.phase, Phase::Switching(Store::Reading) | Phase::Soaking { .. });
+        self.phase != before.phase || (waits && self.paused != before.paused)
     }
 }

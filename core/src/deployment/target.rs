@@ -32,8 +32,8 @@ pub struct Known<'a, F, G> {
     pub warm: Option<&'a str>,
     /// When a deployment or a switch last used a slot; zero if never.
     pub last_used: F,
-    /// Whether a slot shares servers with a slot that receives requests of users.
-    pub is_shared: G,
+    /// Whether something else needs a slot: it shares servers with a slot that receives requests of users, or a command stops it.
+    pub is_taken: G,
 }
 
 impl Target {
@@ -71,7 +71,7 @@ fn best<'a>(
     let best = others.min_by_key(|(at, slot)| {
         let traffic = group.has_traffic(&slot.name);
         let is_routed = traffic.as_ref().is_some_and(Traffic::is_routed);
-        let is_taken = is_routed || (known.is_shared)(&slot.name);
+        let is_taken = is_routed || (known.is_taken)(&slot.name);
         let is_warm = known.warm == Some(slot.name.as_str());
         let after_active = (at + slots - active) % slots.max(1);
         (is_taken, is_warm, traffic.is_some(), (known.last_used)(&slot.name), after_active)
@@ -123,7 +123,7 @@ mod tests {
             let place = used.iter().position(|known| *known == slot);
             Time(place.map_or(0, |place| place as u64 + 1))
         };
-        Target::choose(group, wanted, &Known { warm, last_used, is_shared: |slot: &str| slot == "shared" })
+        Target::choose(group, wanted, &Known { warm, last_used, is_taken: |slot: &str| slot == "shared" })
     }
 
     #[test]

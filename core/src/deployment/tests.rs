@@ -7,6 +7,8 @@ use crate::counters::Counters;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::reading::Sample;
 
+mod asked;
+mod stepwise;
 mod walks;
 
 fn plan() -> Plan {
@@ -19,6 +21,7 @@ fn plan() -> Plan {
         revert: true,
         decommission: true,
         probe_deadline: Duration::from_secs(60),
+        steps: Steps::default(),
         soak: Duration::from_secs(60),
         accept_inconclusive: false,
         drain: Duration::from_secs(30),
@@ -43,6 +46,7 @@ fn read_with_old(healthy: usize) -> Event {
         edges: [("nginx".to_owned(), mark)].into(),
         old,
         known: Evidence::default(),
+        since: None,
     }))
 }
 
@@ -151,12 +155,12 @@ fn walks() {
         ),
         (
             "bad in the soak",
-            back([E::Drained, E::Reverted, E::TornDown]),
+            back([E::Drained, E::Reverted, E::TornDown, E::OldGood]),
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
         ),
         (
             "what the new slot still holds at the drain's deadline is cut off before the database is reverted",
-            back([E::DrainTimedOut(why()), E::TornDown, E::Reverted]),
+            back([E::DrainTimedOut(why()), E::TornDown, E::Reverted, E::OldGood]),
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
         ),
         (
@@ -200,7 +204,14 @@ fn walks() {
         ),
         (
             "what was broken before the switch has come back meanwhile",
-            first_release([E::SoakBad(why()), E::SwitchedBack, E::Drained, E::Reverted, E::TornDown]),
+            first_release([
+                E::SoakBad(why()),
+                E::SwitchedBack,
+                E::Drained,
+                E::Reverted,
+                E::TornDown,
+                E::OldGood,
+            ]),
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
         ),
         (
@@ -215,7 +226,14 @@ fn walks() {
         ),
         (
             "too few requests",
-            with([E::SoakInconclusive(why()), E::SwitchedBack, E::Drained, E::Reverted, E::TornDown]),
+            with([
+                E::SoakInconclusive(why()),
+                E::SwitchedBack,
+                E::Drained,
+                E::Reverted,
+                E::TornDown,
+                E::OldGood,
+            ]),
             "migrating provisioning probing smoking switching soaking rolling_back rolled_back",
         ),
         (
@@ -228,8 +246,23 @@ fn walks() {
                 E::SwitchedBack,
                 E::Drained,
                 E::TornDown,
+                E::OldGood,
             ]),
             "migrating provisioning probing smoking switching soaking confirming draining warm rolling_back rolled_back",
+        ),
+        (
+            "bad while the old slot drains",
+            with([
+                E::SoakPassed,
+                E::Confirmed,
+                E::SoakBad(why()),
+                E::SwitchedBack,
+                E::Drained,
+                E::Reverted,
+                E::TornDown,
+                E::OldGood,
+            ]),
+            "migrating provisioning probing smoking switching soaking confirming draining rolling_back rolled_back",
         ),
         (
             "another deployment ends the warm window",
@@ -283,7 +316,7 @@ fn an_inconclusive_soak_may_be_accepted() {
 fn a_soak_does_not_pass_before_its_time() {
     let plan = plan();
     let (_, state) = walk(&plan, until_switched());
-    let Phase::Soaking { until, .. } = state.phase else { panic!("{state:?}") };
+    let Phase::Soaking { until: Some(until) } = state.phase else { panic!("{state:?}") };
     assert!(plan.step(&state, Event::SoakPassed, Time(until.0 - 1)).is_err());
     assert!(plan.step(&state, Event::SoakPassed, until).is_ok());
 }
@@ -350,9 +383,9 @@ fn traffic_that_the_edge_takes_back_is_followed_by_the_rest_of_the_rollback() {
     ] {
         let mut rest = vec![taken(), Event::SwitchedBack, Event::Drained];
         rest.extend((!keeps_database).then_some(Event::Reverted));
-        rest.push(Event::TornDown);
+        rest.extend([Event::TornDown, Event::OldGood]);
         let (_, state) = walk(&plan(), events.into_iter().chain(rest));
-        let Phase::RolledBack(cause) = &state.phase else { panic!("{name}: {state:?}") };
+        let Phase::RolledBack { cause, but: None } = &state.phase else { panic!("{name}: {state:?}") };
         assert_eq!(cause.text, "the guard of the last change moved the traffic back to slot \"blue\"");
         assert_eq!((cause.kind, state.migrated), (CauseKind::TakenBack, keeps_database), "{name}");
     }
@@ -363,7 +396,7 @@ fn a_clock_that_was_set_back_prolongs_nothing() {
     let plan = plan();
     let (_, state) = walk(&plan, until_switched());
     let resumed = plan.resume(state.clone(), Time(5));
-    assert!(matches!(resumed.phase, Phase::Soaking { until: Time(60_005), .. }), "{resumed:?}");
+    assert!(matches!(resumed.phase, Phase::Soaking { until: Some(Time(60_005)) }), "{resumed:?}");
     assert_eq!(plan.resume(state.clone(), Time(u64::MAX)), state, "nor does one that was set forward");
 }
 

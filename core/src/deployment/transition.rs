@@ -1,17 +1,18 @@
 //! The transition function.
 
+use std::time::Duration;
+
 use super::phase::Store::{Reading, Storing};
 use super::rolling_back::{MOST_COMMANDS, MOST_SWITCHES, roll_back};
 use super::{
-    Cause, CauseKind, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, TakenBackBy, TeardownStep,
-    Time,
+    Cause, CauseKind, Event, Illegal, Marks, Phase, Plan, Retry, RollbackStep, State, TakenBackBy,
+    TeardownStep, Time,
 };
 
 impl Plan {
     /// The first state of a deployment.
     pub fn begin(&self, now: Time) -> State {
-        let fresh =
-            State { phase: Phase::Migrating, migrated: false, provisioned: false, abort: None, marks: None };
+        let fresh = State::new(Phase::Migrating);
         if self.migrate { fresh } else { self.provisioning(fresh, now) }
     }
 
@@ -21,7 +22,10 @@ impl Plan {
         let clamp = |time: &mut Time, most| *time = (*time).min(now.after(most));
         match &mut state.phase {
             Phase::Probing { until } => *until = now.after(self.probe_deadline),
-            Phase::Soaking { until } => clamp(until, self.soak),
+            Phase::Soaking { until: Some(until) } => {
+                clamp(until, self.time_of(state.step).unwrap_or(Duration::MAX));
+            }
+            Phase::RollingBack { step: RollbackStep::Watch { until }, .. } => clamp(until, self.soak),
             Phase::Draining { until } => clamp(until, self.drain),
             Phase::Warm { until } => clamp(until, self.warm),
             Phase::RollingBack { step: RollbackStep::Drain { until }, .. } => clamp(until, self.drain),
@@ -37,13 +41,12 @@ impl Plan {
     /// The state after an event. Fails if the event is not possible in this phase. If the phase stays the same, its work continues.
     pub fn step(&self, state: &State, event: Event, now: Time) -> Result<State, Illegal> {
         use CauseKind as Kind;
+        if event.is_asked() {
+            return self.ask(state, event, now);
+        }
         let stay = state.clone();
         let to = |phase| Ok(State { phase, ..stay.clone() });
         match (&state.phase, event) {
-            // An interrupted migration or switch would leave an unknown state, so the abort waits.
-            (Phase::Migrating | Phase::Switching(Storing), Event::Abort(why)) => {
-                Ok(State { abort: Some(why), ..stay })
-            }
             (Phase::Migrating, Event::Migrated) => {
                 let migrated = State { migrated: true, ..stay };
                 Ok(match migrated.abort.clone() {
@@ -76,13 +79,23 @@ impl Plan {
             (Phase::Smoking, Event::SmokeFailed(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Smoke, why), now))
             }
-            (
-                Phase::Provisioning | Phase::Probing { .. } | Phase::Smoking | Phase::Switching(Reading),
-                Event::Abort(why),
-            ) => Ok(self.give_up(stay, Cause::new(Kind::Operator, why), now)),
-
             (Phase::Switching(Reading), Event::RouteRead(marks)) => {
-                Ok(State { phase: Phase::Switching(Storing), marks: Some(*marks), ..stay })
+                let read = State { phase: Phase::Switching(Storing), marks: Some(*marks), ..stay };
+                // Without a version before it, a share would leave the other users without any.
+                let step = if read.has_nothing_before() { self.steps.last() } else { 0 };
+                Ok(State { step, ..read })
+            }
+            // The share of an earlier step goes back.
+            (Phase::Switching(_), Event::NotSwitched(why)) if has_share(state) => {
+                let cause = match stay.abort.clone() {
+                    Some(why) => Cause::new(Kind::Operator, why),
+                    None => Cause::new(Kind::Switch, why),
+                };
+                Ok(roll_back(stay, cause, now, false))
+            }
+            (Phase::Switching(_), Event::RouteMoved(moved)) if has_share(state) => {
+                let next = self.after_move(state, &moved);
+                to(Phase::stuck(moved.text, next))
             }
             (Phase::Switching(_), Event::NotSwitched(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Switch, why), now))
@@ -91,31 +104,36 @@ impl Plan {
                 Ok(self.give_up(stay, Cause::new(Kind::RouteMoved, moved.text), now))
             }
             (Phase::Switching(Storing), Event::Switched { revisions }) => {
-                let marks = stay.marks.map(|marks| marks.after(revisions));
+                let marks = stay.marks.map(|marks| marks.after(revisions, now));
                 let switched = State { marks, ..stay };
                 Ok(match switched.abort.clone() {
                     Some(why) => roll_back(switched, Cause::new(Kind::Operator, why), now, false),
-                    None => State { phase: Phase::Soaking { until: now.after(self.soak) }, ..switched },
+                    None => self.soaking(switched, now),
                 })
             }
             (Phase::Switching(Storing), Event::SwitchUncertain(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
             }
 
-            (Phase::Soaking { until }, Event::SoakPassed) if now >= *until => to(Phase::confirming(now)),
-            (Phase::Soaking { until }, Event::SoakInconclusive(why)) if now >= *until => {
-                if self.accept_inconclusive || state.has_nothing_before() {
-                    to(Phase::confirming(now))
-                } else {
-                    Ok(roll_back(stay, Cause::new(Kind::Inconclusive, why), now, false))
-                }
-            }
-            (Phase::Soaking { .. }, Event::SoakBad(why)) => {
+            (
+                Phase::Soaking { until },
+                event @ (Event::SoakPassed
+                | Event::SoakInconclusive(_)
+                | Event::SoakBad(_)
+                | Event::SoakBlind(_)),
+            ) => self.after_soak(state, *until, event, now),
+            // The old slot is still up, so the verdict counts until it is stopped.
+            (Phase::Draining { .. }, Event::SoakBad(why)) => {
                 Ok(roll_back(stay, Cause::new(Kind::Soak, why), now, false))
             }
-            (Phase::Soaking { .. }, Event::SoakBlind(why)) => {
-                Ok(roll_back(stay, Cause::new(Kind::Blind, why), now, false))
+            (Phase::Warm { .. }, Event::SoakBad(why)) => {
+                Ok(roll_back(stay, Cause::new(Kind::Soak, why), now, true))
             }
+            // The rollback is done. Somebody else has begun something new.
+            (
+                Phase::RollingBack { cause, step: RollbackStep::Watch { .. }, .. },
+                Event::RouteMoved(_) | Event::TakenBack(_),
+            ) => to(Phase::RolledBack { cause: cause.clone(), but: None }),
             (
                 Phase::Soaking { .. }
                 | Phase::Confirming(_)
@@ -147,10 +165,6 @@ impl Plan {
             (Phase::Soaking { .. } | Phase::Confirming(_), Event::TrialHeld(why)) => {
                 to(Phase::stuck(why, self.switch_to(&self.from)))
             }
-            (
-                Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. },
-                Event::Abort(why) | Event::Rollback(why),
-            ) => Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, false)),
             (Phase::Draining { .. }, Event::Drained | Event::DrainTimedOut(_)) => {
                 if self.warm.is_zero() {
                     to(self.decommissioning(now))
@@ -160,16 +174,9 @@ impl Plan {
             }
 
             (Phase::Warm { .. }, Event::WarmOver) => to(self.decommissioning(now)),
-            (Phase::Warm { .. }, Event::Supersede) => {
-                let note = format!("slot \"{}\" is left running", self.from);
-                to(Phase::Completed { note: Some(note) })
-            }
             (Phase::Warm { .. } | Phase::Decommissioning(_), Event::RouteMoved(moved)) => {
                 let note = format!("{moved}; slot \"{}\" is left running", self.from);
                 to(Phase::Completed { note: Some(note) })
-            }
-            (Phase::Warm { .. }, Event::Rollback(why)) => {
-                Ok(roll_back(stay, Cause::new(Kind::Operator, why), now, true))
             }
             (Phase::Decommissioning(_), Event::Decommissioned) => to(Phase::Completed { note: None }),
             (Phase::Decommissioning(retry), Event::StepFailed(why)) => {
@@ -250,7 +257,8 @@ impl Plan {
 
     /// Ends a deployment that has not moved traffic. It does not stop a slot that it has not started, because the slot may
     /// hold a warm version.
-    fn give_up(&self, state: State, cause: Cause, now: Time) -> State {
+    pub(super) fn give_up(&self, state: State, cause: Cause, now: Time) -> State {
+        let state = State { paused: None, ..state };
         let step = if state.migrated && self.revert {
             TeardownStep::Revert
         } else if state.provisioned && self.decommission {
@@ -266,4 +274,9 @@ impl Plan {
         let text = format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from);
         Cause::new(CauseKind::TakenBack, text)
     }
+}
+
+/// Whether the new slot has the share of an earlier step while the route is about to move again.
+fn has_share(state: &State) -> bool {
+    state.marks.as_ref().is_some_and(Marks::has_moved)
 }

@@ -107,7 +107,7 @@ async fn refusals_are_json() {
         ("GET", "/v1/groups/shopp", "", 404, "unknown_group"),
         ("GET", "/v1/deployments/shop-7", "", 404, "unknown_deployment"),
         ("GET", "/v1/deployments/shop-7/events", "", 404, "unknown_deployment"),
-        ("POST", "/v1/groups/shop/abort", "null", 409, "nothing_to_abort"),
+        ("POST", "/v1/groups/shop/abort", "null", 409, "nothing_under_way"),
         ("POST", "/v1/groups/shop/rollback", "null", 409, "no_way_back"),
         ("POST", "/v1/groups/shop/deployments", "{\"verison\":\"2\"}", 422, "bad_body"),
         ("POST", "/v1/groups/shop/deployments", "{", 400, "bad_body"),

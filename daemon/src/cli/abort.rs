@@ -22,9 +22,10 @@ impl Abort {
         let client = place.client()?;
         let accepted: Accepted =
             client.post(&format!("/v1/groups/{}/abort", in_path(&self.group)), &()).await?;
-        match follow(&client, &accepted.deployment, accepted.after, self.json).await? {
-            Outcome::Failed | Outcome::RolledBack => Ok(0),
-            other => Ok(other.exit_code().max(1)),
+        match follow(&client, (&self.group, &accepted.deployment), accepted.after, self.json).await? {
+            // Completed: the abort has ended the command that stopped the old version.
+            Outcome::Failed | Outcome::RolledBack | Outcome::Completed => Ok(0),
+            Outcome::Stuck => Ok(Outcome::Stuck.exit_code()),
         }
     }
 }

@@ -48,6 +48,12 @@ pub enum ClientError {
     /// The answer is not from a daemon, or from another version of it.
     #[error("the daemon's answer cannot be read: {0}")]
     Unrecognised(String),
+    /// The operator has interrupted a command that follows a deployment.
+    #[error("the deployment goes on; to follow it: cutover watch {group}; to end it: cutover abort {group}")]
+    Interrupted {
+        /// The group, quoted for a shell.
+        group: String,
+    },
     /// The daemon did not come back in time.
     #[error("the daemon did not answer for {} s during deployment \"{deployment}\"; see `cutover history`", patience.as_secs())]
     Gone {

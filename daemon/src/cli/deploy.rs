@@ -41,7 +41,7 @@ impl Deploy {
             }
             return Ok(0);
         }
-        let outcome = follow(&client, &accepted.deployment, accepted.after, self.json).await?;
+        let outcome = follow(&client, (&self.group, &accepted.deployment), accepted.after, self.json).await?;
         Ok(outcome.exit_code())
     }
 }

@@ -10,7 +10,9 @@ use super::CliError;
 use super::client::{Client, ClientError};
 use super::terminal::plain;
 use crate::api::DeploymentEvent;
+use crate::control::DeploymentStatus;
 use cutover_core::name::in_path;
+use cutover_core::shell::quoted;
 
 /// How long the daemon may be unreachable.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,8 +20,21 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A connection that lasts this long counts as a daemon that is back.
 const STAY: Duration = Duration::from_secs(1);
 
-/// Prints each event until one has an outcome, and returns the outcome.
+/// Prints each event of a group's deployment until one has an outcome, and returns the outcome. Whoever interrupts it is told that
+/// the deployment goes on.
 pub(super) async fn follow(
+    client: &Client,
+    (group, deployment): (&str, &str),
+    after: i64,
+    json: bool,
+) -> Result<Outcome, CliError> {
+    tokio::select! {
+        outcome = to_its_end(client, deployment, after, json) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted { group: quoted(group) }.into()),
+    }
+}
+
+async fn to_its_end(
     client: &Client,
     deployment: &str,
     mut after: i64,
@@ -30,7 +45,13 @@ pub(super) async fn follow(
     loop {
         match until_broken(client, deployment, &mut after, &mut printer, &mut away).await {
             Ok(Some(outcome)) => return Ok(outcome),
-            Ok(None) => {}
+            // The stream of a deployment that is over ends. A request may have ended it without another outcome.
+            Ok(None) => {
+                let over = ended(client, deployment).await;
+                if let Some(outcome) = over {
+                    return Ok(outcome);
+                }
+            }
             Err(CliError::Client(error)) if error.may_pass() => {}
             Err(error) => return Err(error),
         }
@@ -41,6 +62,13 @@ pub(super) async fn follow(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The outcome of a deployment that has ended.
+async fn ended(client: &Client, deployment: &str) -> Option<Outcome> {
+    let path = format!("/v1/deployments/{}", in_path(deployment));
+    let status = client.get::<DeploymentStatus>(&path).await.ok()?;
+    status.outcome.filter(|outcome| outcome.as_str() == status.phase)
 }
 
 async fn until_broken(
@@ -114,11 +142,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.sock");
         let listener = UnixListener::bind(&path).unwrap();
+        let unknown = "{\"code\":\"unknown_deployment\",\"message\":\"\"}";
         let daemon = tokio::spawn(async move {
             for (status, body, silent) in [
                 (200, event(1, ""), Duration::ZERO),
+                (404, unknown.to_owned(), Duration::ZERO),
                 (500, "{\"code\":\"journal\",\"message\":\"disk full\"}".to_owned(), Duration::ZERO),
                 (200, String::new(), PATIENCE * 2),
+                (404, unknown.to_owned(), Duration::ZERO),
                 (200, event(2, ",\"outcome\":\"completed\""), Duration::ZERO),
             ] {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -128,7 +159,7 @@ mod tests {
                 tokio::time::sleep(silent).await;
             }
         });
-        let outcome = follow(&Client::new(path), "d", 0, true).await.unwrap();
+        let outcome = follow(&Client::new(path), ("g", "d"), 0, true).await.unwrap();
         assert_eq!(outcome, Outcome::Completed);
         daemon.await.unwrap();
     }

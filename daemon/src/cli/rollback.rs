@@ -22,7 +22,7 @@ impl Rollback {
         let client = place.client()?;
         let accepted: Accepted =
             client.post(&format!("/v1/groups/{}/rollback", in_path(&self.group)), &()).await?;
-        match follow(&client, &accepted.deployment, accepted.after, self.json).await? {
+        match follow(&client, (&self.group, &accepted.deployment), accepted.after, self.json).await? {
             Outcome::RolledBack => Ok(0),
             other => Ok(other.exit_code().max(1)),
         }

@@ -61,15 +61,16 @@ impl<W: World> Control<W> {
         self.writable().await?;
         let current = self.current(group);
         let mut current = current.lock().await;
-        if let Some(running) = self.not_warm(&current).await {
-            return Err(running);
+        if let Some(busy) = self.busy(group, &current).await {
+            return Err(busy);
         }
+        self.nothing_stops(group, &wanted.to, &current).await?;
         let look = self.world.look(group).await?;
         if look.group.slot(&wanted.to).is_none() {
             return Err(Refusal::no_such_slot(&look.group, &wanted.to));
         }
         let reason = reason_with(&wanted.reason, &format!(" (by {})", wanted.asked_by));
-        let shift = Shift { to: wanted.to.clone(), reason, trial: None, fence: false };
+        let shift = Shift { to: wanted.to.clone(), reason, share: None, trial: None, fence: false };
         if look.route().is_all_on(&wanted.to) {
             // This moves nothing. The edge answers when the route is on disk.
             let fit = StillFit { control: self, slot: &wanted.to, policy: None };
@@ -109,7 +110,9 @@ impl<W: World> Control<W> {
             if let Err(error) = self.journal.switched(switch).await {
                 tracing::warn!(group, %error, "failed to record the switch");
             }
-            if let Some((running, _)) = live(&current).await {
+            if let Some((running, phase)) = live(&current).await
+                && phase.only_watches()
+            {
                 // If the driver does not answer in time, it notices by itself that the route has moved.
                 let _ = tokio::time::timeout(SETTLING, running.ask(Event::Supersede)).await;
             }
@@ -122,8 +125,8 @@ impl<W: World> Control<W> {
     async fn is_ending(&self, current: &MutexGuard<'_, Option<Running>>) -> bool {
         match live(current).await {
             Some((_, Phase::Warm { until, .. })) => self.clock.now().until(until) < MARGIN,
-            Some(_) => true,
-            None => false,
+            // Other work does not touch the slot that gets the traffic.
+            _ => false,
         }
     }
 
@@ -155,7 +158,7 @@ impl<W: World> Control<W> {
     async fn fence(&self, group: &str, reason: &str) -> Option<Look> {
         let now = self.world.look(group).await.ok()?;
         let to = now.route().active.clone();
-        let shift = Shift { to, reason: reason.to_owned(), trial: None, fence: true };
+        let shift = Shift { to, reason: reason.to_owned(), share: None, trial: None, fence: true };
         self.world.shift(group, &shift, &now.revision).await.ok()
     }
 }

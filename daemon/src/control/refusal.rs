@@ -12,7 +12,7 @@ use crate::journal::JournalError;
 mod advice;
 mod wire;
 
-use advice::{apart, instead, or_abort, to_standby, whose};
+use advice::{apart, instead, or, to_standby, whose};
 
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +115,29 @@ pub enum Refusal {
         missing: &'static str,
     },
     /// A deployment of the group is running.
-    #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or_abort(phase))]
+    #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or(group.as_deref(), phase))]
     Busy {
         /// The deployment.
         id: String,
         /// Its phase.
         phase: String,
+        /// Its group, if known.
+        group: Option<String>,
+    },
+    /// The slot is being stopped after a deployment.
+    #[error(
+        "slot \"{slot}\" is being stopped by deployment \"{id}\": wait until that ends; to end it now: cutover abort {0}; then, if \
+         the slot is still healthy, it can get the traffic: cutover switch {0} --to {1}",
+        quoted(group),
+        quoted(slot)
+    )]
+    BeingStopped {
+        /// The slot.
+        slot: String,
+        /// The group.
+        group: String,
+        /// The deployment.
+        id: String,
     },
     /// The request is not possible in this phase.
     #[error("deployment \"{id}\" is {phase}: {why}")]
@@ -132,9 +149,14 @@ pub enum Refusal {
         /// The reason.
         why: String,
     },
-    /// There is no deployment to abort.
-    #[error("group \"{0}\" has no deployment under way: there is nothing to abort")]
-    NothingToAbort(String),
+    /// There is no deployment to ask.
+    #[error("group \"{group}\" has no deployment under way: there is nothing to {verb}")]
+    NothingUnderWay {
+        /// The group.
+        group: String,
+        /// What it was asked to do.
+        verb: &'static str,
+    },
     /// The deployment to abort is already completed.
     #[error(
         "deployment \"{id}\" is completed; to go back to the version before it: cutover rollback {}",
@@ -302,7 +324,7 @@ pub enum Refusal {
 impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Open(id) => Self::Busy { id, phase: "not finished".to_owned() },
+            JournalError::Open(id) => Self::Busy { id, phase: "not finished".to_owned(), group: None },
             error => Self::Journal(error),
         }
     }

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use cutover_core::api::Traffic;
-use cutover_core::deployment::{Outcome, State};
+use cutover_core::deployment::{Outcome, Part, Phase, State};
 use cutover_engine::commands::Job;
 use cutover_engine::driver;
 use cutover_engine::world::World;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::running::live;
@@ -87,27 +87,57 @@ impl<W: World> Control<W> {
         let task = {
             let current = current.lock().await;
             self.nothing_reruns(group)?;
-            if let Some(busy) = self.not_warm(&current).await {
+            if let Some(busy) = self.busy(group, &current).await {
                 return Err(busy);
             }
-            if let Some((warm, _)) = live(&current).await {
-                let why = "its commands can be run again when the warm window is over";
-                return Err(warm.refusal(why.to_owned()).await);
+            if let Some((running, phase)) = live(&current).await {
+                let why = match phase {
+                    Phase::Warm { .. } => "its commands can be run again when the warm window is over",
+                    _ => "its commands can be run again when it has ended",
+                };
+                return Err(running.refusal(why.to_owned()).await);
             }
-            let Left { entry, job, slot } = self.left_undone(group, which, deployment).await?;
-            if let Some(slot) = &slot {
+            let left = self.left_undone(group, which, deployment).await?;
+            if let Some(slot) = &left.slot {
                 self.may_touch(group, slot, which).await?;
             }
-            let deployment = entry.deployment.id.clone();
-            let (control, asked_by) = (self.clone(), asked_by.to_owned());
-            let task = tokio::spawn(async move { control.rerun(entry, job, which, &asked_by).await });
-            let running = Rerunning { deployment, which, slot, task: task.abort_handle() };
-            self.reruns().insert(group.to_owned(), running);
-            task
+            self.start(group, left, which, asked_by)
         };
         let done = task.await;
-        self.reruns().remove(group);
         done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{} was ended", which.as_str()))))
+    }
+
+    /// Continues the command with which a deployment was stopping a slot when another one began. Nobody waits for it.
+    pub(super) fn clean_up_beside(&self, entry: &Entry) {
+        let (jobs, plan) = (driver::jobs(&entry.deployment), &entry.deployment.plan);
+        let (which, job, slot) = match entry.state.phase.cleans_up() {
+            Some(Part::Old) => (Rerun::Decommission, jobs.decommission_old, &plan.from),
+            Some(Part::New) => (Rerun::Teardown, jobs.tear_down_new, &plan.to),
+            None => return,
+        };
+        if let Some(job) = job {
+            let left = Left { entry: entry.clone(), job, slot: Some(slot.clone()) };
+            self.start(&plan.group, left, which, "the daemon");
+        }
+    }
+
+    fn start(
+        &self,
+        group: &str,
+        Left { entry, job, slot }: Left,
+        which: Rerun,
+        asked_by: &str,
+    ) -> JoinHandle<Result<String, Refusal>> {
+        let deployment = entry.deployment.id.clone();
+        let (control, asked_by, name) = (self.clone(), asked_by.to_owned(), group.to_owned());
+        let mut reruns = self.reruns();
+        let task = tokio::spawn(async move {
+            let done = control.rerun(entry, job, which, &asked_by).await;
+            control.reruns().remove(&name);
+            done
+        });
+        reruns.insert(group.to_owned(), Rerunning { deployment, which, slot, task: task.abort_handle() });
+        task
     }
 
     /// Fails if a command of the group is running again.
@@ -120,9 +150,12 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Fails if a command on this slot is running again.
+    /// Fails if a command on this slot, or on the database, is running again.
     pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
-        let is_there = self.reruns().get(group).is_some_and(|running| running.slot.as_deref() == Some(slot));
+        let matters = |running: &Rerunning| {
+            running.which == Rerun::Revert || running.slot.as_deref().is_none_or(|its| its == slot)
+        };
+        let is_there = self.reruns().get(group).is_some_and(matters);
         if is_there { self.nothing_reruns(group) } else { Ok(()) }
     }
 

@@ -1,6 +1,6 @@
 //! The running deployment of a group, and requests to its driver.
 
-use cutover_core::deployment::{Event, Phase};
+use cutover_core::deployment::{Event, Part, Phase, Plan};
 use cutover_engine::driver::{Handle, Request};
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
@@ -18,6 +18,7 @@ pub(super) struct Running {
     pub(super) id: String,
     pub(super) handle: Handle,
     pub(super) task: JoinHandle<()>,
+    pub(super) plan: Plan,
 }
 
 impl Running {
@@ -25,6 +26,20 @@ impl Running {
     pub(super) async fn phase(&self) -> Phase {
         let _ = tokio::time::timeout(SETTLING, self.tell(None)).await;
         self.handle.state.borrow().phase.clone()
+    }
+
+    /// Whether the new version has the share of an earlier step.
+    pub(super) fn has_share(&self) -> bool {
+        self.handle.state.borrow().step > 0
+    }
+
+    /// The slot that the deployment stops now, after all of its other work.
+    pub(super) async fn stopping(&self) -> Option<String> {
+        let part = self.phase().await.cleans_up()?;
+        Some(match part {
+            Part::Old => self.plan.from.clone(),
+            Part::New => self.plan.to.clone(),
+        })
     }
 
     pub(super) async fn ask(&self, event: Event) -> Result<(), Refusal> {

@@ -64,6 +64,13 @@ pub struct DeploymentStatus {
     pub to: String,
     /// Its phase.
     pub phase: String,
+    /// The step of the traffic, from 1.
+    pub step: usize,
+    /// Number of steps. The last one gives the new version all of the traffic.
+    pub steps: usize,
+    /// Who has paused it. `None` if it is not paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
     /// Its outcome. `None` while it runs.
     pub outcome: Option<Outcome>,
     /// Its last message.
@@ -110,6 +117,9 @@ impl From<Entry> for DeploymentStatus {
             from: deployment.plan.from,
             to: deployment.plan.to,
             phase: entry.state.phase.name().to_owned(),
+            step: entry.state.step + 1,
+            steps: deployment.plan.steps.last() + 1,
+            paused_by: entry.state.paused,
             outcome: entry.outcome,
             message: entry.message,
             asked_by: deployment.asked_by,

@@ -1,4 +1,4 @@
-//! Ends the warm window of the last deployment when another deployment or switch begins.
+//! Ends the last deployment, which only watches or stops a slot, when another deployment or switch begins.
 
 use cutover_core::deployment::{Event, State};
 use cutover_engine::journal::Deployment;
@@ -24,7 +24,8 @@ impl<W: World> Control<W> {
         Ok(())
     }
 
-    /// Begins a deployment and ends the warm window of the last one. Both are written, or neither.
+    /// Begins a deployment and ends the last one, which only watches or stops a slot. Both are written, or neither. A command that
+    /// stops a slot goes on beside the new deployment.
     pub(super) async fn take_over(
         &self,
         current: &mut MutexGuard<'_, Option<Running>>,
@@ -36,19 +37,22 @@ impl<W: World> Control<W> {
             return Ok(self.journal.begin(deployment, state, message).await?);
         };
         let id = running.id.clone();
-        let Some(before) = self.journal.entry(&id).await? else { return Err(Refusal::UnknownDeployment(id)) };
-        // A warm driver only watches, so it can be stopped at any time. If its state has changed since, the journal refuses.
+        // Such a driver can be stopped at any time. If its state changes before that, the journal refuses.
         if let Some(running) = current.take() {
             running.task.abort();
             let _ = running.task.await;
         }
+        let Some(before) = self.journal.entry(&id).await? else { return Err(Refusal::UnknownDeployment(id)) };
+        self.end_commands(&id).await;
         let begun = match Superseded::of(&before, self.clock.now()) {
             Some(superseded) => self.journal.begin_after(superseded, deployment, state, message).await,
+            None if before.state.phase.is_final() => self.journal.begin(deployment, state, message).await,
             None => Err(JournalError::Open(id.clone())),
         };
-        if begun.is_err() {
-            let now = self.journal.entry(&id).await.ok().flatten();
-            **current = Some(self.drive(now.unwrap_or(before)));
+        match &begun {
+            Ok(_) => self.clean_up_beside(&before),
+            Err(_) if !before.state.phase.is_final() => **current = Some(self.drive(before)),
+            Err(_) => {}
         }
         Ok(begun?)
     }

@@ -46,7 +46,8 @@ impl<W: World> Control<W> {
             return Err(Refusal::not_on_edge(self.world.name(), group, &groups));
         };
         let warm = self.warm(current).await?;
-        let target = self.choose(seen, &groups, wanted, warm.as_ref()).await?;
+        let stopping = self.stopping(current).await;
+        let target = self.choose(seen, &groups, wanted, (warm.as_ref(), stopping.as_deref())).await?;
         let target = target.map_err(|why| refusal(seen, why))?;
         let within = seen.shared_within(&target.slot).filter(|_| policy.starts_or_stops());
         let shared = within.or_else(|| seen.shared_with(&target.slot, &groups));
@@ -87,15 +88,15 @@ impl<W: World> Control<W> {
         seen: &Seen,
         groups: &[Seen],
         wanted: Option<&str>,
-        warm: Option<&Warm>,
+        (warm, stopping): (Option<&Warm>, Option<&str>),
     ) -> Result<Result<Target, NoTarget>, JournalError> {
         let last_used = self.last_used(&seen.name).await?;
         let known = Known {
             warm: warm.map(|warm| warm.slot.as_str()),
             last_used: |slot: &str| last_used.get(slot).copied().unwrap_or_default(),
-            is_shared: |slot: &str| {
+            is_taken: |slot: &str| {
                 let shared = seen.shared_with(slot, groups);
-                shared.is_some_and(|shared| shared.traffic.is_routed())
+                stopping == Some(slot) || shared.is_some_and(|shared| shared.traffic.is_routed())
             },
         };
         Ok(Target::choose(seen, wanted, &known))
@@ -112,13 +113,15 @@ impl<W: World> Control<W> {
 
     /// Like [`Control::stand_by`], for the holder of the group's lock.
     pub(super) async fn stand_by_for(&self, group: &str, current: &MutexGuard<'_, Option<Running>>) {
-        if self.not_warm(current).await.is_some() {
+        if self.busy(group, current).await.is_some() {
             return;
         }
         let Ok(groups) = self.world.groups().await else { return };
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else { return };
         let Ok(warm) = self.warm(current).await else { return };
-        let Ok(Ok(Target { slot, .. })) = self.choose(seen, &groups, None, warm.as_ref()).await else {
+        let stopping = self.stopping(current).await;
+        let known = (warm.as_ref(), stopping.as_deref());
+        let Ok(Ok(Target { slot, .. })) = self.choose(seen, &groups, None, known).await else {
             return;
         };
         if seen.standby().is_none_or(|standby| standby.name != slot)
@@ -139,7 +142,7 @@ impl<W: World> Control<W> {
     ) -> Option<String> {
         let other = groups.iter().find(|other| other.name == shared.group && other.name != seen.name)?;
         self.policy(&other.name).ok()?;
-        if self.not_warm(&self.current(&other.name).try_lock().ok()?).await.is_some() {
+        if self.busy(&other.name, &self.current(&other.name).try_lock().ok()?).await.is_some() {
             return None;
         }
         let is_apart = |slot: &str| !shares(seen, target, other, slot);
@@ -153,6 +156,11 @@ impl<W: World> Control<W> {
                 .find(|slot| *slot != shared.slot && is_apart(slot))?,
         };
         Some(format!("cutover switch {} --to {}", quoted(&other.name), quoted(&to)))
+    }
+
+    async fn stopping(&self, current: &MutexGuard<'_, Option<Running>>) -> Option<String> {
+        let (running, _) = live(current).await?;
+        running.stopping().await
     }
 
     async fn warm(&self, current: &MutexGuard<'_, Option<Running>>) -> Result<Option<Warm>, JournalError> {

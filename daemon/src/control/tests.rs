@@ -30,7 +30,7 @@ impl Bench {
     async fn with_warm(seconds: u64) -> Self {
         let (world, folder) = (Arc::new(Scripted::new()), tempfile::tempdir().unwrap());
         let mut loaded = loaded();
-        loaded.config.group.values_mut().for_each(|group| group.warm = Duration::seconds(seconds));
+        loaded.config.group.values_mut().for_each(|group| group.warm.duration = Duration::seconds(seconds));
         let journal = SqliteJournal::open(folder.path()).unwrap();
         let clock = Clock::starting_at(Time(1_000_000));
         let control = Control::resume(loaded, Arc::clone(&world), journal, clock).await.unwrap();
@@ -160,7 +160,7 @@ async fn a_rollback_with_nothing_warm_says_what_to_do() {
     bench.until(&three.id, "completed").await;
     let refused = bench.control.rollback("shop", "me").await.unwrap_err().to_string();
     assert!(refused.ends_with("cutover deploy shop --version 2"), "{refused}");
-    assert!(matches!(bench.control.abort("shop", "me").await, Err(Refusal::NothingToAbort(_))));
+    assert!(matches!(bench.control.abort("shop", "me").await, Err(Refusal::NothingUnderWay { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,7 +358,7 @@ async fn a_configuration_that_is_read_again_counts_for_what_is_new() {
     let bench = Bench::new().await;
     let two = bench.deploy("2").await.unwrap();
     let mut new = loaded();
-    new.config.group.values_mut().for_each(|policy| policy.warm = Duration::seconds(0));
+    new.config.group.values_mut().for_each(|policy| policy.warm.duration = Duration::seconds(0));
     bench.control.reload(new).unwrap();
     bench.until(&two.id, "warm").await;
     let three = bench.deploy("3").await.unwrap();

@@ -1,6 +1,6 @@
-//! The end of a warm deployment that another one supersedes.
+//! The end of a deployment that another one supersedes.
 
-use cutover_core::deployment::{Event, Phase, State, Time};
+use cutover_core::deployment::{Event, State, Time};
 use cutover_engine::driver;
 use rusqlite::{OptionalExtension, Transaction};
 
@@ -17,13 +17,10 @@ pub struct Superseded {
 }
 
 impl Superseded {
-    /// The last record of a warm deployment. `None` if the deployment is not warm.
+    /// The last record of a deployment that only watches or stops a slot. `None` if it does other work.
     pub fn of(entry: &Entry, at: Time) -> Option<Self> {
         let deployment = &entry.deployment;
         let before = entry.state.clone();
-        if !matches!(before.phase, Phase::Warm { .. }) {
-            return None;
-        }
         let after = deployment.plan.step(&before, Event::Supersede, at).ok()?;
         let message = driver::superseded_message(deployment, &after);
         Some(Self { id: deployment.id.clone(), at, before, after, message })

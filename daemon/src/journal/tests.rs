@@ -12,6 +12,7 @@ mod damage;
 fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
     let policy = scripted::policy();
     let plan = Plan {
+        steps: cutover_core::deployment::Steps::default(),
         group: "shop".to_owned(),
         from: from.to_owned(),
         to: to.to_owned(),
@@ -38,7 +39,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
 }
 
 fn state(phase: Phase) -> State {
-    State { phase, migrated: false, provisioned: true, abort: None, marks: None }
+    State { provisioned: true, ..State::new(phase) }
 }
 
 /// Takes a deployment through phases.

@@ -14,7 +14,7 @@ impl SqliteJournal {
             let next = "cutover status".to_owned();
             let message = format!("{reason}; next, type: {next}");
             let phase = Phase::Stuck { reason, next };
-            let state = State { phase, migrated: false, provisioned: false, abort: None, marks: None };
+            let state = State::new(phase);
             self.append(&deployment, now, &state, &message).await?;
             closed.push((deployment, why));
         }

@@ -13,10 +13,13 @@ use crate::world::World;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// Waits until the old slot holds no request.
+    /// Waits until the old slot holds no request. The new slot is judged on meanwhile.
     pub(super) async fn drain_old(&self, until: Time, state: &State) -> Event {
         let slot = &self.deployment.plan.from;
-        self.drain(slot, until, Some(state)).await
+        tokio::select! {
+            event = self.drain(slot, until, Some(state)) => event,
+            why = self.turns_bad(state) => Event::SoakBad(why),
+        }
     }
 
     /// Waits until the new slot holds no request. The route has moved back, so it may have any revision.
@@ -49,11 +52,12 @@ impl<W: World, J: Journal> Work<W, J> {
         self.moved_since_switch(look, switched?).await
     }
 
-    /// Waits until the warm window is over, or the route has moved.
+    /// Waits until the warm window is over, the route has moved, or the new slot has to go back.
     pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
         tokio::select! {
             () = self.clock.sleep_until(until) => Event::WarmOver,
             event = self.watch_route(state) => event,
+            event = self.watch_new_slot() => event,
             () = self.watch_old_slot(state) => Event::WarmOver,
         }
     }

@@ -1,7 +1,7 @@
 //! The messages of a deployment's records.
 
 use cutover_core::deployment::{
-    CauseKind, Event, Marks, Old, Phase, Revision, RollbackStep, State, Store, TeardownStep,
+    CauseKind, Event, Marks, Old, Phase, Plan, Revision, RollbackStep, State, Store, TeardownStep, Time,
 };
 use cutover_core::shell::quoted;
 
@@ -18,7 +18,7 @@ pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State
         plan.to,
         plan.from,
         deployment.asked_by,
-        begin(state)
+        begin(deployment, state)
     )
 }
 
@@ -52,11 +52,13 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
         Phase::Failed(cause) => {
             format!("{cause}; no traffic has moved{}", database(deployment, next))
         }
-        Phase::RolledBack(cause) => {
-            format!("rolled back to slot \"{}\": {cause}{}", plan.from, database(deployment, next))
+        Phase::RolledBack { cause, but } => {
+            let but = but.as_ref().map(|but| format!("; but slot \"{}\" is bad too: {but}", plan.from));
+            let (but, database) = (but.unwrap_or_default(), database(deployment, next));
+            format!("rolled back to slot \"{}\": {cause}{but}{database}", plan.from)
         }
         Phase::Stuck { reason, next } => format!("{reason}; next, type: {next}"),
-        _ => begin(next),
+        _ => begin(deployment, next),
     };
     // The end often contains the message already.
     if message.is_empty() || end.contains(&message) { end } else { format!("{message}; {end}") }
@@ -78,8 +80,12 @@ fn database(deployment: &Deployment, state: &State) -> String {
 }
 
 /// What the driver does in this phase.
-fn begin(state: &State) -> String {
+fn begin(deployment: &Deployment, state: &State) -> String {
+    let plan = &deployment.plan;
     match &state.phase {
+        Phase::Soaking { until } => return watching(plan, state, *until),
+        Phase::Switching(Store::Reading) if state.paused.is_some() => "paused before the switch",
+        Phase::RollingBack { step: RollbackStep::Watch { .. }, .. } => "watching the old version",
         Phase::Migrating if state.abort.is_some() => "waiting for the migration to end",
         Phase::Migrating => "migrating the database",
         Phase::Provisioning => "starting the new version",
@@ -87,7 +93,6 @@ fn begin(state: &State) -> String {
         Phase::Smoking => "running the smoke tests",
         Phase::Switching(Store::Reading) => "reading the route",
         Phase::Switching(Store::Storing) => "probing once more and switching",
-        Phase::Soaking { .. } => "watching it under real traffic",
         Phase::Confirming(_) => "making the switch permanent",
         Phase::Draining { .. } => "waiting for requests on the old version to end",
         Phase::Decommissioning(_) => "stopping the old version",
@@ -129,9 +134,18 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
             format!("slot \"{}\" has the traffic, {revision}{way_back}", plan.from)
         }
         Event::Switched { revisions } => {
-            format!("switched to slot \"{}\", {}", plan.to, shown(revisions.values()))
+            let what = match plan.steps.get(before.step) {
+                Some(step) => format!("slot \"{}\" has {} of the traffic", plan.to, step.share),
+                None => format!("switched to slot \"{}\"", plan.to),
+            };
+            format!("{what}, {}", shown(revisions.values()))
         }
+        Event::SoakPassed if before.step < plan.steps.last() => "step passed".to_owned(),
         Event::SoakPassed => "soak passed".to_owned(),
+        Event::OldGood => format!("nothing is wrong with slot \"{}\"", plan.from),
+        Event::Pause(by) => format!("paused by {by}"),
+        Event::Resume(by) => format!("resumed by {by}"),
+        Event::Promote(by) => format!("promoted by {by}"),
         Event::SoakInconclusive(why) if plan.accept_inconclusive => {
             format!("soak inconclusive, which is accepted: {why}")
         }
@@ -161,10 +175,25 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         | Event::DrainTimedOut(why)
         | Event::OldSick(why)
         | Event::OldWorse(why)
+        | Event::OldBad(why)
         | Event::TrialHeld(why)
         | Event::Held(why)
         | Event::Abort(why)
         | Event::Rollback(why) => why.clone(),
+    }
+}
+
+/// What the watch waits for.
+fn watching(plan: &Plan, state: &State, until: Option<Time>) -> String {
+    let what = match plan.steps.get(state.step) {
+        Some(step) => format!("watching it with {} of the traffic", step.share),
+        None => "watching it under real traffic".to_owned(),
+    };
+    let group = quoted(&plan.group);
+    match (&state.paused, until) {
+        (Some(_), _) => format!("{what}; paused: to go on, type: cutover resume {group}"),
+        (None, None) => format!("{what}; for the next step, type: cutover promote {group}"),
+        (None, Some(_)) => what,
     }
 }
 

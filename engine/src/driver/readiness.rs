@@ -4,7 +4,6 @@ use cutover_core::deployment::{Event, Old, Phase, State, Time};
 use cutover_core::probe::{Health, Slot};
 
 use super::work::Work;
-use crate::edge::Look;
 use crate::families;
 use crate::journal::Journal;
 use crate::world::World;
@@ -91,7 +90,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    fn unprobed(&self) -> Slot {
+    pub(super) fn unprobed(&self) -> Slot {
         let probe = &self.deployment.policy.probe;
         Slot::new(probe.thresholds(), probe.require)
     }
@@ -107,11 +106,20 @@ impl<W: World, J: Journal> Work<W, J> {
         format!("; {}", families.answering(answering))
     }
 
-    /// Probes one round and returns why the slot is not healthy. If the edge cannot be read, the health of the slot stays
-    /// unchanged.
-    async fn probe_round(&self, slot: &str, seen: &mut Slot) -> String {
-        match self.look().await {
-            Ok(Look { group, .. }) => match group.slot(slot) {
+    /// Probes one round and returns why the slot is not healthy. If the edge does not answer in the time of a probe, the last known
+    /// servers are probed.
+    pub(super) async fn probe_round(&self, slot: &str, seen: &mut Slot) -> String {
+        let timeout = self.deployment.policy.probe.timeout.get();
+        let looked = match tokio::time::timeout(timeout, self.look()).await {
+            Ok(Ok(look)) => Ok(look.group),
+            Ok(Err(error)) => self.seen.lock().clone().ok_or_else(|| error.to_string()),
+            Err(_) => {
+                let known = self.seen.lock().clone();
+                known.ok_or_else(|| format!("edge \"{}\" does not answer", self.world.name()))
+            }
+        };
+        match looked {
+            Ok(group) => match group.slot(slot) {
                 Some(slot) => {
                     if slot.name == self.deployment.plan.to {
                         // A restarted edge has forgotten the standby.
@@ -122,7 +130,7 @@ impl<W: World, J: Journal> Work<W, J> {
                 }
                 None => format!("group \"{}\" has no slot \"{slot}\"", group.name),
             },
-            Err(error) => error.to_string(),
+            Err(why) => why,
         }
     }
 }

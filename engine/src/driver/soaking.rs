@@ -1,4 +1,7 @@
 //! The phase soaking: reads the counters of both slots, judges the new one, and probes both.
+//!
+//! One [`Watch`] sees all steps of a deployment, and goes on until the old slot is stopped. It is in memory: after a restart it
+//! begins with what the slots have counted since the first switch.
 
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
     /// Watches the new slot until the verdict. The counters and the probes can each end the soak.
-    pub(super) async fn soak(&self, until: Time, state: &State) -> Event {
+    pub(super) async fn soak(&self, until: Option<Time>, state: &State) -> Event {
         tokio::select! {
             event = self.watch_counters(until, state) => event,
             why = self.new_slot_sick() => Event::SoakBad(why),
@@ -21,10 +24,29 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    async fn watch_counters(&self, until: Time, state: &State) -> Event {
+    /// Waits until the new slot is bad, after its soak.
+    pub(super) async fn turns_bad(&self, state: &State) -> String {
+        let counters = async {
+            loop {
+                if let Ok(look) = self.look().await
+                    && let Some(Verdict::Bad(why)) = self.observe(&look, state).now()
+                {
+                    return why.to_string();
+                }
+                tokio::time::sleep(self.deployment.policy.soak.interval.get()).await;
+            }
+        };
+        tokio::select! {
+            why = counters => why,
+            why = self.new_slot_sick() => why,
+        }
+    }
+
+    async fn watch_counters(&self, until: Option<Time>, state: &State) -> Event {
         let interval = self.deployment.policy.soak.interval.get();
-        let mut watch = self.watch(state);
         let begun = self.clock.now();
+        // A paused deployment is judged, but its step does not end.
+        let until = until.filter(|_| state.paused.is_none());
         let mut read = begun;
         loop {
             match self.look().await {
@@ -35,12 +57,16 @@ impl<W: World, J: Journal> Work<W, J> {
                         return event;
                     }
                     self.renew(&look).await;
-                    watch.observe(&self.reading(&look, self.since_switch(until, read)));
-                    let verdict = if read >= until { Some(watch.end()) } else { watch.now() };
-                    if let Some(verdict) =
-                        verdict.filter(|verdict| !self.is_too_soon(verdict, until.max(begun), read))
-                    {
-                        return self.judged(verdict).await;
+                    let watch = self.observe(&look, state);
+                    let due = until.filter(|until| read >= *until).map(|until| until.max(begun));
+                    let verdict = match due {
+                        Some(due) => {
+                            Some(watch.end()).filter(|verdict| !self.goes_on(verdict, state, due, read))
+                        }
+                        None => watch.now(),
+                    };
+                    if let Some(verdict) = verdict {
+                        return self.judged(verdict, state).await;
                     }
                 }
                 Err(error) => {
@@ -54,13 +80,23 @@ impl<W: World, J: Journal> Work<W, J> {
                 }
             }
             let now = self.clock.now();
-            let left = if now < until { now.until(until) } else { interval };
+            let left = until.filter(|until| now < *until).map_or(interval, |until| now.until(until));
             tokio::time::sleep(interval.min(left)).await;
         }
     }
 
-    /// A watch that counts from the switch.
-    fn watch(&self, state: &State) -> Watch {
+    /// Adds a reading to the watch over this deployment, and returns the watch as it is then.
+    fn observe(&self, look: &Look, state: &State) -> Watch {
+        let since = state.marks.as_ref().and_then(|marks| marks.since).unwrap_or(self.deployment.started);
+        let reading = self.reading(look, since.until(self.clock.now()));
+        let mut watch = self.watch.lock();
+        let watch = watch.get_or_insert_with(|| self.watch_from(state));
+        watch.observe(&reading);
+        watch.clone()
+    }
+
+    /// A watch that counts from the first switch.
+    fn watch_from(&self, state: &State) -> Watch {
         let plan = &self.deployment.plan;
         let policy = &self.deployment.policy;
         let names = Names { new: plan.to.clone(), old: plan.from.clone() };
@@ -72,14 +108,11 @@ impl<W: World, J: Journal> Work<W, J> {
         watch
     }
 
-    fn since_switch(&self, until: Time, now: Time) -> Duration {
-        self.deployment.plan.soak.saturating_sub(now.until(until)) + until.until(now)
-    }
-
     fn reading(&self, look: &Look, at: Duration) -> Reading {
         let plan = &self.deployment.plan;
         let sample = |slot: &str| look.group.slot(slot).map(Sample::from);
-        self.samples(at, sample(&plan.to), sample(&plan.from))
+        let split = look.route().share(&plan.to).is_some();
+        Reading { split, ..self.samples(at, sample(&plan.to), sample(&plan.from)) }
     }
 
     /// A reading of this edge. `at`: the time since the first reading.
@@ -88,20 +121,35 @@ impl<W: World, J: Journal> Work<W, J> {
         Reading { at, split: false, edges: vec![EdgeReading { edge, new, old }] }
     }
 
-    /// A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
-    fn is_too_soon(&self, verdict: &Verdict, due: Time, now: Time) -> bool {
-        let is_short = matches!(verdict, Verdict::Inconclusive(Reason::TooShort { .. }));
-        is_short && due.until(now) < self.deployment.policy.soak.min_time() * 2
+    /// Whether a verdict is no verdict yet, although the step is over.
+    fn goes_on(&self, verdict: &Verdict, state: &State, due: Time, now: Time) -> bool {
+        let Verdict::Inconclusive(reason) = verdict else { return false };
+        let late = due.until(now);
+        let min_time = self.deployment.policy.soak.min_time();
+        match reason {
+            // A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
+            Reason::TooShort { .. } => late < min_time * 2,
+            Reason::TooFew { .. } => false,
+            // A step that is neither good nor bad gets as much time as the soak would.
+            _ => self.share(state).is_some() && late < self.deployment.plan.soak,
+        }
     }
 
-    async fn judged(&self, verdict: Verdict) -> Event {
-        match verdict {
-            Verdict::Good(figures) => {
+    async fn judged(&self, verdict: Verdict, state: &State) -> Event {
+        match (verdict, self.share(state)) {
+            (Verdict::Good(figures), _) => {
                 self.note("soaking", &format!("good: {figures}")).await;
                 Event::SoakPassed
             }
-            Verdict::Bad(why) => Event::SoakBad(why.to_string()),
-            Verdict::Inconclusive(why) => Event::SoakInconclusive(why.to_string()),
+            (Verdict::Bad(why), _) => Event::SoakBad(why.to_string()),
+            // A small share may never give enough answers. The next step brings more.
+            (Verdict::Inconclusive(why @ Reason::TooFew { .. }), Some(share)) => {
+                let percent = share.percent;
+                self.note("soaking", &format!("nothing is wrong with {percent} of the traffic, but {why}"))
+                    .await;
+                Event::SoakPassed
+            }
+            (Verdict::Inconclusive(why), _) => Event::SoakInconclusive(why.to_string()),
         }
     }
 }

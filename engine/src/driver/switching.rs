@@ -12,7 +12,7 @@ use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::{Baseline, Sample};
 
 use super::work::Work;
-use crate::edge::{Look, Shift, TrialTerms};
+use crate::edge::{Look, Partial, Shift, TrialTerms};
 use crate::journal::Journal;
 use crate::metrics;
 use crate::peers::Peers;
@@ -23,9 +23,16 @@ use crate::world::World;
 /// Maximum number of tries of one switch.
 const MOST_TRIES: u32 = 8;
 
+/// What the edge's log calls the changes of a deployment.
+const FORWARD: &str = "deployment";
+pub(super) const BACK: &str = "rollback";
+
 impl<W: World, J: Journal> Work<W, J> {
-    /// Reads the route and both slots before the switch.
-    pub(super) async fn read_route(&self) -> Event {
+    /// Reads the route and both slots before the switch. A paused deployment stops here.
+    pub(super) async fn read_route(&self, state: &State) -> Event {
+        if state.paused.is_some() {
+            return Event::NotSwitched(self.new_slot_sick().await);
+        }
         let plan = &self.deployment.plan;
         let look = match self.look_patiently().await {
             Ok(look) => look,
@@ -45,10 +52,15 @@ impl<W: World, J: Journal> Work<W, J> {
             Ok(found) => found,
             Err(why) => return Event::NotSwitched(why),
         };
-        let mark = Mark { expected: look.revision.clone(), switched: None, baseline: Sample::from(new) };
+        let mark = Mark {
+            expected: look.revision.clone(),
+            switched: None,
+            moved: false,
+            baseline: Sample::from(new),
+        };
         let edges = [(self.world.name().to_owned(), mark)].into();
         let old = Old { servers, healthy, served };
-        Event::RouteRead(Box::new(Marks { edges, old, known }))
+        Event::RouteRead(Box::new(Marks { edges, old, known, since: None }))
     }
 
     /// What the old slot has done since the start of the deployment.
@@ -60,10 +72,11 @@ impl<W: World, J: Journal> Work<W, J> {
         baseline.evidence().clone()
     }
 
-    /// Moves the route to the new slot.
+    /// Gives the new slot the traffic of the step.
     pub(super) async fn switch(&self, state: &State) -> Event {
         let plan = &self.deployment.plan;
-        let shift = Shift { trial: self.trial(state), ..self.shift_to(&plan.to, "deployment", false) };
+        let share = self.share(state);
+        let shift = Shift { share, trial: self.trial(state), ..self.shift_to(&plan.to, FORWARD, false) };
         let expected = self.mark(state).expected;
         let request = ShiftRequest {
             group: &plan.group,
@@ -98,11 +111,12 @@ impl<W: World, J: Journal> Work<W, J> {
     async fn way_back(&self, state: &State) -> Result<Look, Event> {
         let plan = &self.deployment.plan;
         let look = self.look_once().await?;
-        if look.route().active == plan.from {
+        if look.route().is_all_on(&plan.from) {
             return self.taken_back_to(state, look).await;
         }
+        let is_ours = look.route().active == plan.to || look.route().share(&plan.to).is_some();
         let new = match look.group.slot(&plan.to) {
-            Some(new) if look.route().active == plan.to => new,
+            Some(new) if is_ours => new,
             _ => return Err(Event::RouteMoved(look.moved())),
         };
         let old_before = state.marks.clone().unwrap_or_default().old;
@@ -163,22 +177,39 @@ impl<W: World, J: Journal> Work<W, J> {
 
     async fn move_back(&self, seen: &Look) -> Event {
         let plan = &self.deployment.plan;
-        let shift = self.shift_to(&plan.from, "rollback", true);
+        let shift = self.shift_to(&plan.from, BACK, true);
+        let is_back = seen.route().is_all_on(&plan.from);
         match self.world.shift(&plan.group, &shift, &seen.revision).await {
-            Ok(now) if now.route().active == plan.from => {
-                if seen.route().active != plan.from {
+            Ok(now) if now.route().is_all_on(&plan.from) => {
+                if !is_back {
                     metrics::switched(&plan.group, "back");
                 }
                 Event::SwitchedBack
             }
             Ok(now) => Event::RouteMoved(now.moved()),
+            Err(error) if is_back => Event::StepFailed(format!(
+                "slot \"{}\" has all the traffic, but it is not certain that this stays so: {error}",
+                plan.from
+            )),
             Err(error) => Event::StepFailed(error.to_string()),
         }
     }
 
     fn shift_to(&self, slot: &str, what: &str, fence: bool) -> Shift {
-        let reason = format!("{what} {} of version \"{}\"", self.deployment.id, self.deployment.version);
-        Shift { to: slot.to_owned(), reason, trial: None, fence }
+        let reason = format!("{} of version \"{}\"", self.reason(what), self.deployment.version);
+        Shift { to: slot.to_owned(), share: None, reason, trial: None, fence }
+    }
+
+    /// The beginning of the reason that the edge keeps for a change by this deployment.
+    pub(super) fn reason(&self, what: &str) -> String {
+        format!("{what} {}", self.deployment.id)
+    }
+
+    /// The share of the step. `None`: all of the traffic.
+    pub(super) fn share(&self, state: &State) -> Option<Partial> {
+        let plan = &self.deployment.plan;
+        let step = plan.steps.get(state.step)?;
+        Some(Partial { percent: step.share, rest: plan.from.clone() })
     }
 
     /// The terms of the switch. A slot that was not there before is nothing to go back to.

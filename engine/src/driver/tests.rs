@@ -6,8 +6,11 @@ use super::*;
 use crate::journal::Deployment;
 use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
 
+mod aftermath;
 mod commands;
+mod disk;
 mod judged;
+mod stepwise;
 mod suite;
 mod taken_back;
 mod traffic;

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use cutover_core::api::Group;
 use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep};
+
+use cutover_core::verdict::Watch;
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::edge::{EdgeError, Look};
@@ -18,6 +22,23 @@ pub(super) struct Work<W, J> {
     pub(super) journal: J,
     pub(super) clock: Clock,
     pub(super) deployment: Arc<Deployment>,
+    /// The watch over the new version, from its first traffic on.
+    pub(super) watch: Arc<Mutex<Option<Watch>>>,
+    /// The group as it was read last.
+    pub(super) seen: Arc<Mutex<Option<Group>>>,
+}
+
+impl<W, J> Work<W, J> {
+    pub(super) fn new(world: Arc<W>, journal: J, clock: Clock, deployment: Deployment) -> Self {
+        Self {
+            world,
+            journal,
+            clock,
+            deployment: Arc::new(deployment),
+            watch: Arc::default(),
+            seen: Arc::default(),
+        }
+    }
 }
 
 impl<W, J: Clone> Clone for Work<W, J> {
@@ -27,6 +48,8 @@ impl<W, J: Clone> Clone for Work<W, J> {
             journal: self.journal.clone(),
             clock: self.clock,
             deployment: Arc::clone(&self.deployment),
+            watch: Arc::clone(&self.watch),
+            seen: Arc::clone(&self.seen),
         }
     }
 }
@@ -43,7 +66,7 @@ impl<W: World, J: Journal> Work<W, J> {
             Phase::Provisioning => self.provision(name).await,
             Phase::Probing { until } => self.wait_until_ready(*until).await,
             Phase::Smoking => self.smoke().await,
-            Phase::Switching(Store::Reading) => self.read_route().await,
+            Phase::Switching(Store::Reading) => self.read_route(state).await,
             Phase::Switching(Store::Storing) => self.switch(state).await,
             Phase::Soaking { until } => self.soak(*until, state).await,
             Phase::Confirming(_) => self.confirm(state).await,
@@ -57,8 +80,9 @@ impl<W: World, J: Journal> Work<W, J> {
                 RollbackStep::Drain { until } => self.drain_new(*until).await,
                 RollbackStep::Revert => self.revert(name).await,
                 RollbackStep::Teardown => self.tear_down_new(name).await,
+                RollbackStep::Watch { until } => self.watch_way_back(*until, state).await,
             },
-            Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack(_) | Phase::Stuck { .. } => {
+            Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack { .. } | Phase::Stuck { .. } => {
                 // The driver does not perform final phases.
                 std::future::pending().await
             }
@@ -67,7 +91,11 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// Reads the group once.
     pub(super) async fn look(&self) -> Result<Look, EdgeError> {
-        self.world.look(&self.deployment.plan.group).await
+        let looked = self.world.look(&self.deployment.plan.group).await;
+        if let Ok(look) = &looked {
+            *self.seen.lock() = Some(look.group.clone());
+        }
+        looked
     }
 
     /// Reads the group. Retries for [`PATIENCE`] if the edge does not answer.

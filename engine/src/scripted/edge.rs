@@ -19,7 +19,8 @@ impl Edge for Scripted {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: true, trials: true, counters: self.scene().counts }
+        let scene = self.scene();
+        Abilities { exact: true, trials: true, counters: scene.counts, shares: scene.shares }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
@@ -74,26 +75,33 @@ impl Scene {
     }
 
     fn serve_users(&mut self) {
-        let bad = match self.running.get(&self.active) {
-            Some(version) => Some(version) == self.bad_version.as_ref(),
-            None => true,
-        };
-        let counters = self.counters.entry(self.active.clone()).or_default();
-        let turned = self.bad_after.as_ref().is_some_and(|(version, answers)| {
-            self.running.get(&self.active) == Some(version) && counters.requests >= *answers
-        });
-        let bad = bad || turned;
-        counters.requests += self.traffic;
-        counters.attempts += self.traffic;
-        let percent =
-            self.errors.as_ref().filter(|(version, _)| self.running.get(&self.active) == Some(version));
-        let percent =
-            if bad { 100 } else { self.errors_of_both.or(percent.map(|(_, percent)| *percent)).unwrap_or(0) };
+        let all = self.traffic;
+        let part =
+            self.split.clone().map(|(slot, percent)| (slot, all * u64::from(percent.parts()) / 10_000));
+        let rest = all - part.as_ref().map_or(0, |(_, part)| *part);
+        for (slot, requests) in part.into_iter().chain([(self.active.clone(), rest)]) {
+            self.serve(&slot, requests);
+        }
+    }
+
+    /// Answers requests of users from a slot.
+    fn serve(&mut self, slot: &str, requests: u64) {
+        let running = self.running.get(slot);
+        let bad = running.is_none() || running == self.bad_version.as_ref();
+        let counters = self.counters.entry(slot.to_owned()).or_default();
+        let turned = self
+            .bad_after
+            .as_ref()
+            .is_some_and(|(version, answers)| running == Some(version) && counters.requests >= *answers);
+        counters.requests += requests;
+        counters.attempts += requests;
         let share = |of: &Option<(String, u64)>| {
-            let of = of.as_ref().filter(|(version, _)| self.running.get(&self.active) == Some(version));
+            let of = of.as_ref().filter(|(version, _)| running == Some(version));
             of.map_or(0, |(_, percent)| *percent)
         };
-        let answered = self.traffic - self.traffic * share(&self.hangs) / 100;
+        let percent =
+            if bad || turned { 100 } else { self.errors_of_both.unwrap_or_else(|| share(&self.errors)) };
+        let answered = requests - requests * share(&self.hangs) / 100;
         let errors = answered * percent / 100;
         let not_found = (answered - errors) * share(&self.not_found) / 100;
         counters.responses.server_error += errors;
@@ -108,6 +116,7 @@ impl Scene {
             revision: revision(group.route.generation),
             follows: Some(revision(group.route.generation - 1)),
             taken_back: self.taken_back,
+            reason: self.reason.clone(),
             group,
         }
     }
@@ -139,7 +148,7 @@ impl Scene {
             self.violations
                 .push(format!("the lease moved traffic to {}, which is not healthy", trial.fallback));
         }
-        self.moves.push(format!("{}->{}", self.active, trial.fallback));
+        self.moves.push(format!("{}->{}", trial.slot, trial.fallback));
         self.move_route(&trial.fallback);
         self.taken_back = Some(TakenBackBy::Lease);
     }
@@ -217,27 +226,28 @@ impl Scene {
         if expected != self.generation {
             return Err(ShiftError::Moved(Box::new(self.look())));
         }
-        if self.active == to && (self.split.is_some() || self.trial.is_some()) {
+        if let Some(share) = &change.share {
+            self.must_be_healthy(to);
+            self.moves.push(format!("{}->{} {to}", share.rest, share.percent));
+            self.move_route(&share.rest);
+            self.split = Some((to.to_owned(), share.percent));
+            self.put_on_trial(change, share.rest.clone());
+        } else if self.active == to && (self.split.is_some() || self.trial.is_some()) {
+            if let Some((slot, _)) = self.split.clone() {
+                self.moves.push(format!("{slot}->{to}"));
+            }
             self.move_route(to);
         } else if self.active != to {
-            if !self.healthy(to) {
-                self.violations.push(format!("traffic was moved to {to}, which is not healthy"));
-            }
+            self.must_be_healthy(to);
             let fallback = self.active.clone();
             self.moves.push(format!("{fallback}->{to}"));
             self.move_route(to);
             self.put_on_trial(change, fallback);
-            if self.active == "green" {
-                if let Some(slot) = self.sick_after_switch.take() {
-                    self.sick.push(slot);
-                }
-                self.dead.append(&mut self.dead_after_switch);
-                let blind = std::mem::take(&mut self.blind_after_switch);
-                self.fail("group", blind);
-            }
+            self.after_switch();
         } else if change.fence {
             self.generation += 1;
         }
+        self.reason = Some(change.reason.clone());
         match fault {
             Some(Fault::LostDone) => Err(ShiftError::Unknown(unreachable())),
             Some(Fault::NotDurable) => {
@@ -256,6 +266,24 @@ impl Scene {
 }
 
 impl Scene {
+    fn must_be_healthy(&mut self, slot: &str) {
+        if !self.healthy(slot) {
+            self.violations.push(format!("traffic was moved to {slot}, which is not healthy"));
+        }
+    }
+
+    /// What a test lets happen when green has all the traffic.
+    fn after_switch(&mut self) {
+        if self.active == "green" {
+            if let Some(slot) = self.sick_after_switch.take() {
+                self.sick.push(slot);
+            }
+            self.dead.append(&mut self.dead_after_switch);
+            let blind = std::mem::take(&mut self.blind_after_switch);
+            self.fail("group", blind);
+        }
+    }
+
     fn put_on_trial(&mut self, change: &Shift, fallback: String) {
         let Some(terms) = change.trial else { return };
         self.lease = terms.lease.map(|lease| Instant::now() + lease);

@@ -118,8 +118,12 @@ pub struct Scene {
     pub taken_back_after: Option<u32>,
     /// The rule by which the edge made the last move of the route.
     pub taken_back: Option<TakenBackBy>,
+    /// The reason that the last move of the route was given.
+    pub reason: Option<String>,
     /// Whether the edge counts answers.
     pub counts: bool,
+    /// Whether the edge can give a slot a share.
+    pub shares: bool,
     /// A command, and a change of the scene after it has run.
     pub after_command: Option<(String, Hook)>,
     /// Switches in transit, and the generations that they expect.
@@ -169,7 +173,9 @@ impl Default for Scene {
             taken_back_in_reply: false,
             taken_back_after: None,
             taken_back: None,
+            reason: None,
             counts: true,
+            shares: true,
             after_command: None,
             late: Vec::new(),
             counters: BTreeMap::new(),
@@ -188,6 +194,7 @@ impl Scene {
     pub fn move_route(&mut self, to: &str) {
         self.active = to.to_owned();
         self.taken_back = None;
+        self.reason = None;
         self.split = None;
         self.trial = None;
         self.lease = None;

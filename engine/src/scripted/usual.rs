@@ -35,10 +35,11 @@ pub fn deployment() -> Deployment {
         revert: true,
         decommission: true,
         probe_deadline: policy.probe.deadline.get(),
+        steps: policy.steps.get(),
         soak: policy.soak.duration.get(),
         accept_inconclusive: false,
         drain: policy.drain.deadline.get(),
-        warm: policy.warm.get(),
+        warm: policy.warm.duration.get(),
         served: Sample::default(),
     };
     Deployment {
@@ -50,6 +51,12 @@ pub fn deployment() -> Deployment {
         plan,
         policy,
     }
+}
+
+/// Lets a deployment move the traffic in steps.
+pub fn in_steps(deployment: &mut Deployment, steps: &[&str]) {
+    deployment.policy.steps = serde_json::from_value(serde_json::json!(steps)).unwrap();
+    deployment.plan.steps = deployment.policy.steps.get();
 }
 
 /// A server on loopback.

@@ -35,8 +35,10 @@ fn answers(phase: &Phase) -> Vec<Event> {
         Phase::Confirming(_) => {
             vec![Event::Confirmed, failed(), Event::TrialHeld(why()), taken(), moved()]
         }
-        Phase::Draining { .. } => vec![Event::Drained, Event::DrainTimedOut(why()), taken(), moved()],
-        Phase::Warm { .. } => vec![Event::WarmOver, taken(), moved()],
+        Phase::Draining { .. } => {
+            vec![Event::Drained, Event::DrainTimedOut(why()), Event::SoakBad(why()), taken(), moved()]
+        }
+        Phase::Warm { .. } => vec![Event::WarmOver, Event::SoakBad(why()), taken(), moved()],
         Phase::Decommissioning(_) => vec![Event::Decommissioned, failed(), moved()],
         Phase::TearingDown { step: TeardownStep::Revert, .. } => revert(),
         Phase::TearingDown { step: TeardownStep::Teardown, .. } => teardown(),
@@ -55,19 +57,30 @@ fn answers(phase: &Phase) -> Vec<Event> {
             RollbackStep::Drain { .. } => vec![Event::Drained, Event::DrainTimedOut(why()), moved()],
             RollbackStep::Revert => revert(),
             RollbackStep::Teardown => teardown(),
+            RollbackStep::Watch { .. } => vec![Event::OldGood, Event::OldBad(why()), moved()],
         },
-        Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack(_) | Phase::Stuck { .. } => Vec::new(),
+        Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack { .. } | Phase::Stuck { .. } => {
+            Vec::new()
+        }
     }
 }
 
 fn operators() -> Vec<Event> {
-    vec![Event::Abort(why()), Event::Rollback(why()), Event::Supersede]
+    vec![
+        Event::Abort(why()),
+        Event::Rollback(why()),
+        Event::Supersede,
+        Event::Pause(why()),
+        Event::Resume(why()),
+        Event::Promote(why()),
+    ]
 }
 
 fn every_event() -> Vec<Event> {
     let cause = || Cause::new(CauseKind::Soak, why());
     let until = Time(0);
     let retry = Retry::default();
+    let rolling = |step| Phase::RollingBack { cause: cause(), step, retry, keep_database: false };
     let tearing = |step| Phase::TearingDown { cause: cause(), step, retry };
     let phases = [
         Phase::Migrating,
@@ -76,12 +89,13 @@ fn every_event() -> Vec<Event> {
         Phase::Smoking,
         Phase::Switching(Store::Reading),
         Phase::Switching(Store::Storing),
-        Phase::Soaking { until },
+        Phase::Soaking { until: Some(until) },
         Phase::Confirming(retry),
         Phase::Draining { until },
         Phase::Warm { until },
         Phase::Decommissioning(retry),
-        Phase::RollingBack { cause: cause(), step: RollbackStep::SwitchBack, retry, keep_database: false },
+        rolling(RollbackStep::SwitchBack),
+        rolling(RollbackStep::Watch { until }),
         tearing(TeardownStep::Revert),
         tearing(TeardownStep::Teardown),
     ];
@@ -123,7 +137,7 @@ impl Witness {
             | Phase::RollingBack { step: RollbackStep::Teardown, .. } => prop_assert!(state.provisioned),
             Phase::Decommissioning(_) => prop_assert!(self.drained && self.switched),
             Phase::Failed(_) => prop_assert!(!self.switched, "failed after a switch"),
-            Phase::RolledBack(_) => prop_assert!(self.switched),
+            Phase::RolledBack { .. } => prop_assert!(self.switched),
             Phase::Stuck { reason, next } => prop_assert!(!reason.is_empty() && !next.is_empty()),
             _ => {}
         }
@@ -132,14 +146,18 @@ impl Witness {
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
-    (any::<[bool; 6]>()).prop_map(|[migrate, provision, revert, decommission, accept, warm]| Plan {
-        migrate,
-        provision,
-        revert,
-        decommission,
-        accept_inconclusive: accept,
-        warm: if warm { Duration::from_secs(3600) } else { Duration::ZERO },
-        ..plan()
+    (any::<[bool; 8]>()).prop_map(|[migrate, provision, revert, decommission, accept, warm, steps, soak]| {
+        Plan {
+            migrate,
+            provision,
+            revert,
+            decommission,
+            accept_inconclusive: accept,
+            warm: if warm { Duration::from_secs(3600) } else { Duration::ZERO },
+            steps: if steps { stepwise::steps() } else { Steps::default() },
+            soak: if soak { Duration::from_secs(60) } else { Duration::ZERO },
+            ..plan()
+        }
     })
 }
 

@@ -27,9 +27,14 @@ pub(super) fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> 
     }
 }
 
-/// The hint to abort, for phases that can be aborted.
-pub(super) fn or_abort(phase: &str) -> &'static str {
-    if ["rolling_back", "tearing_down", "decommissioning"].contains(&phase) { "" } else { ", or abort it" }
+/// The hints to follow a deployment and to abort it, if it can be aborted.
+pub(super) fn or(group: Option<&str>, phase: &str) -> String {
+    let Some(group) = group.map(quoted) else { return String::new() };
+    let abort = match ["rolling_back", "tearing_down"].contains(&phase) {
+        true => String::new(),
+        false => format!("; to end it: cutover abort {group}"),
+    };
+    format!("; to follow it: cutover watch {group}{abort}")
 }
 
 pub(super) fn to_standby(group: &str, standby: Option<&str>) -> String {

@@ -11,7 +11,8 @@ impl Refusal {
             Self::BrokenConfiguration { .. }
             | Self::Busy { .. }
             | Self::Unfit { .. }
-            | Self::NothingToAbort(_)
+            | Self::NothingUnderWay { .. }
+            | Self::BeingStopped { .. }
             | Self::AlreadyCompleted { .. }
             | Self::NotSwitchedYet { .. }
             | Self::NoWayBack { .. }
@@ -52,7 +53,8 @@ impl Refusal {
             Self::NoStandby(_) => "no_standby",
             Self::Busy { .. } => "busy",
             Self::Unfit { .. } => "unfit",
-            Self::NothingToAbort(_) => "nothing_to_abort",
+            Self::NothingUnderWay { .. } => "nothing_under_way",
+            Self::BeingStopped { .. } => "being_stopped",
             Self::AlreadyCompleted { .. } => "already_completed",
             Self::NotSwitchedYet { .. } => "not_switched_yet",
             Self::NoWayBack { .. } => "no_way_back",

@@ -68,3 +68,26 @@ async fn a_restart_proves_nothing() {
         assert_eq!(driver.run().await.unwrap().phase.name(), end);
     }
 }
+
+/// The edge hangs, and the new version dies meanwhile. Its last known servers are probed.
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_does_not_answer_does_not_hide_a_sick_version() {
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, _) = begin_this(&world, impatient());
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    {
+        let mut scene = world.scene();
+        scene.fail("group", ALWAYS);
+        scene.sick.push("green".to_owned());
+    }
+    let began = tokio::time::Instant::now();
+    handle.state.wait_for(|state| state.phase.name() == "rolling_back").await.unwrap();
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    world.scene().fail("group", 0);
+    let state = running.await.unwrap().unwrap();
+    let cause = state.phase.cause().map(|cause| cause.text.clone()).unwrap_or_default();
+    assert!(cause.contains("probes of slot \"green\" fail"), "{cause}");
+    assert_eq!((state.phase.name(), world.scene().active.as_str()), ("rolled_back", "blue"));
+}

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::place::{Place, begin, drive};
-use crate::journal::{Journal, JournalError};
-use crate::scripted::{Cut, Scene, Scripted};
+use super::place::{Place, begin_this, drive};
+use crate::journal::{Deployment, Journal, JournalError};
+use crate::scripted::{Cut, Scene, Scripted, deployment, in_steps};
 
 struct Story {
     name: &'static str,
@@ -12,16 +12,45 @@ struct Story {
     end: &'static str,
     moves: &'static [&'static str],
     migrated: bool,
+    /// Whether the traffic moves in steps.
+    in_steps: bool,
 }
 
 const STORIES: &[Story] = &[
-    Story { name: "good", script: |_| {}, end: "completed", moves: &["blue->green"], migrated: true },
+    Story {
+        name: "good",
+        script: |_| {},
+        end: "completed",
+        moves: &["blue->green"],
+        migrated: true,
+        in_steps: false,
+    },
+    Story {
+        name: "in steps",
+        script: |scene| scene.traffic = 10_000,
+        end: "completed",
+        moves: &["blue->1 % green", "blue->10 % green", "blue->green"],
+        migrated: true,
+        in_steps: true,
+    },
+    Story {
+        name: "in steps, bad for users",
+        script: |scene| {
+            scene.traffic = 10_000;
+            scene.bad_version = Some("2".to_owned());
+        },
+        end: "rolled_back",
+        moves: &["blue->1 % green", "green->blue"],
+        migrated: false,
+        in_steps: true,
+    },
     Story {
         name: "bad for users",
         script: |scene| scene.bad_version = Some("2".to_owned()),
         end: "rolled_back",
         moves: &["blue->green", "green->blue"],
         migrated: false,
+        in_steps: false,
     },
     Story {
         name: "never healthy",
@@ -29,6 +58,7 @@ const STORIES: &[Story] = &[
         end: "failed",
         moves: &[],
         migrated: false,
+        in_steps: false,
     },
     Story {
         name: "both sick",
@@ -39,6 +69,7 @@ const STORIES: &[Story] = &[
         end: "stuck",
         moves: &["blue->green"],
         migrated: true,
+        in_steps: false,
     },
 ];
 
@@ -47,6 +78,14 @@ impl Story {
         let world = Arc::new(Scripted::new());
         (self.script)(&mut world.scene());
         world
+    }
+
+    fn deployment(&self) -> Deployment {
+        let mut deployment = deployment();
+        if self.in_steps {
+            in_steps(&mut deployment, &["1% 10s", "10% 10s", "100%"]);
+        }
+        deployment
     }
 }
 
@@ -68,7 +107,7 @@ pub async fn killed_at_every_record<P: Place>(new: impl Fn() -> P) {
 pub async fn killed_again_and_again<P: Place>(new: impl Fn() -> P) {
     for story in STORIES {
         let (place, world) = (new(), story.world());
-        let journal = begin(&place).await;
+        let journal = begin_this(&place, story.deployment()).await;
         drive(&world, Cut::stop_after(journal, 1), 1_000).await;
         let mut now = 2_000;
         while drive(&world, Cut::stop_after(place.open(), 1), now).await.is_some() {
@@ -84,7 +123,7 @@ pub async fn killed_again_and_again<P: Place>(new: impl Fn() -> P) {
 /// Kills the driver at one record. Returns false if the deployment ended before it.
 async fn kill_at<P: Place>(place: &P, story: &Story, at: i64, written: bool) -> bool {
     let world = story.world();
-    let journal = begin(place).await;
+    let journal = begin_this(place, story.deployment()).await;
     let cut = if written { Cut::stop_after(journal, at) } else { Cut::lose_after(journal, at) };
     let killed = matches!(drive(&world, cut, 1_000).await, Some(Err(JournalError::Closed(_))));
     // The clock is later, as after a restart.

@@ -28,7 +28,12 @@ pub trait Place {
 
 /// Opens the journal and begins the usual deployment.
 pub(super) async fn begin<P: Place>(place: &P) -> P::Journal {
-    let (journal, deployment) = (place.open(), deployment());
+    begin_this(place, deployment()).await
+}
+
+/// Opens the journal and begins a deployment.
+pub(super) async fn begin_this<P: Place>(place: &P, deployment: Deployment) -> P::Journal {
+    let journal = place.open();
     let state = deployment.plan.begin(Time(1_000));
     place.begin(&journal, deployment, &state).await;
     journal

@@ -1,0 +1,137 @@
+//! What operators ask of a running deployment.
+
+use super::phase::Store::{Reading, Storing};
+use super::rolling_back::roll_back;
+use super::{Cause, CauseKind, Event, Illegal, Marks, Phase, Plan, RollbackStep, State, TeardownStep, Time};
+
+impl Plan {
+    /// The state after an operator's request. Fails if the request is not possible in this phase.
+    pub(super) fn ask(&self, state: &State, event: Event, now: Time) -> Result<State, Illegal> {
+        match event {
+            Event::Pause(by) => pause(state, by),
+            Event::Resume(_) => resume(state),
+            Event::Promote(_) => self.promote(state, now),
+            Event::Abort(why) => self.abort(state, why, now),
+            Event::Rollback(why) => self.ask_rollback(state, why, now),
+            Event::Supersede => self.supersede(state),
+            event => Err(Illegal::of(&state.phase, &event)),
+        }
+    }
+
+    /// Ends a wait: of a pause, of a step, or of the soak.
+    fn promote(&self, state: &State, now: Time) -> Result<State, Illegal> {
+        let go_on = State { paused: None, ..state.clone() };
+        match &state.phase {
+            Phase::Switching(Reading) if state.paused.is_some() => Ok(go_on),
+            Phase::Soaking { .. } => Ok(self.next_step(go_on, now)),
+            phase => Err(Illegal::of(phase, &Event::Promote(String::new()))),
+        }
+    }
+
+    fn abort(&self, state: &State, why: String, now: Time) -> Result<State, Illegal> {
+        let stay = state.clone();
+        let cause = |why| Cause::new(CauseKind::Operator, why);
+        Ok(match &state.phase {
+            // An interrupted migration or switch would leave an unknown state, so the abort waits.
+            Phase::Migrating | Phase::Switching(Storing) => State { abort: Some(why), ..stay },
+            Phase::Provisioning | Phase::Probing { .. } | Phase::Smoking | Phase::Switching(Reading) => {
+                self.give_up(stay, cause(why), now)
+            }
+            Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
+                roll_back(stay, cause(why), now, false)
+            }
+            // Traffic does not depend on these commands any more, so nobody has to wait for them.
+            Phase::Decommissioning(_) => {
+                let note = format!(
+                    "slot \"{}\" may still run: {why}; to stop it, type: {}",
+                    self.from,
+                    self.rerun("decommission")
+                );
+                State { phase: Phase::Completed { note: Some(note) }, ..stay }
+            }
+            Phase::TearingDown { cause, step: TeardownStep::Teardown, .. } => {
+                State { phase: Phase::Failed(self.still_runs(cause, &why)), ..stay }
+            }
+            Phase::RollingBack { cause, step: RollbackStep::Teardown, .. } => {
+                let phase = Phase::RolledBack { cause: self.still_runs(cause, &why), but: None };
+                State { phase, ..stay }
+            }
+            Phase::RollingBack { cause, step: RollbackStep::Watch { .. }, .. } => {
+                State { phase: Phase::RolledBack { cause: cause.clone(), but: None }, ..stay }
+            }
+            phase => return Err(Illegal::of(phase, &Event::Abort(why))),
+        })
+    }
+
+    fn ask_rollback(&self, state: &State, why: String, now: Time) -> Result<State, Illegal> {
+        let stay = state.clone();
+        Ok(match &state.phase {
+            // Users are on the new version already, with the share of an earlier step.
+            Phase::Switching(Storing) if state.marks.as_ref().is_some_and(Marks::has_moved) => {
+                State { abort: Some(why), ..stay }
+            }
+            Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
+                roll_back(stay, Cause::new(CauseKind::Operator, why), now, false)
+            }
+            Phase::Warm { .. } => roll_back(stay, Cause::new(CauseKind::Operator, why), now, true),
+            phase => return Err(Illegal::of(phase, &Event::Rollback(why))),
+        })
+    }
+
+    /// Another deployment or switch begins. A command that stops a slot is left to the caller, which runs it beside.
+    fn supersede(&self, state: &State) -> Result<State, Illegal> {
+        let stay = state.clone();
+        let phase = match &state.phase {
+            Phase::Warm { .. } => {
+                let note = format!("slot \"{}\" is left running", self.from);
+                Phase::Completed { note: Some(note) }
+            }
+            Phase::Decommissioning(_) => {
+                let note = format!("slot \"{}\" is stopped while another deployment runs", self.from);
+                Phase::Completed { note: Some(note) }
+            }
+            Phase::RollingBack {
+                cause, step: RollbackStep::Watch { .. } | RollbackStep::Teardown, ..
+            } => Phase::RolledBack { cause: cause.clone(), but: None },
+            Phase::TearingDown { cause, step: TeardownStep::Teardown, .. } => Phase::Failed(cause.clone()),
+            phase => return Err(Illegal::of(phase, &Event::Supersede)),
+        };
+        Ok(State { phase, ..stay })
+    }
+
+    fn still_runs(&self, cause: &Cause, why: &str) -> Cause {
+        let text = format!(
+            "{cause}; slot \"{}\" may still run: {why}; to stop it, type: {}",
+            self.to,
+            self.rerun("teardown")
+        );
+        Cause { text, ..cause.clone() }
+    }
+}
+
+fn pause(state: &State, by: String) -> Result<State, Illegal> {
+    match state.paused {
+        None if comes_to_a_wait(&state.phase) => Ok(State { paused: Some(by), ..state.clone() }),
+        _ => Err(Illegal::of(&state.phase, &Event::Pause(by))),
+    }
+}
+
+fn resume(state: &State) -> Result<State, Illegal> {
+    match state.paused {
+        Some(_) if comes_to_a_wait(&state.phase) => Ok(State { paused: None, ..state.clone() }),
+        _ => Err(Illegal::of(&state.phase, &Event::Resume(String::new()))),
+    }
+}
+
+/// Whether a pause takes effect in this phase, or in one that follows.
+fn comes_to_a_wait(phase: &Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Migrating
+            | Phase::Provisioning
+            | Phase::Probing { .. }
+            | Phase::Smoking
+            | Phase::Switching(Reading)
+            | Phase::Soaking { .. }
+    )
+}

@@ -1,0 +1,61 @@
+//! Steps and the soak: what follows from the verdict, and from the time of a step.
+
+use super::phase::Store::Storing;
+use super::rolling_back::roll_back;
+use super::{Cause, CauseKind, Event, Hold, Illegal, Phase, Plan, State, Time};
+
+impl Plan {
+    /// The beginning of the watch over a step.
+    pub(super) fn soaking(&self, state: State, now: Time) -> State {
+        let until = match self.steps.get(state.step).map(|step| step.hold) {
+            Some(Hold::For(time)) => Some(now.after(time)),
+            Some(Hold::Manual) => None,
+            None => Some(now.after(self.soak)),
+        };
+        State { phase: Phase::Soaking { until }, ..state }
+    }
+
+    /// The longest time of the step. `None`: it lasts until an operator promotes it.
+    pub(super) fn time_of(&self, step: usize) -> Option<std::time::Duration> {
+        match self.steps.get(step).map(|step| step.hold) {
+            Some(Hold::For(time)) => Some(time),
+            Some(Hold::Manual) => None,
+            None => Some(self.soak),
+        }
+    }
+
+    /// What follows from the result of the watch, at `until`.
+    pub(super) fn after_soak(
+        &self,
+        state: &State,
+        until: Option<Time>,
+        event: Event,
+        now: Time,
+    ) -> Result<State, Illegal> {
+        let stay = state.clone();
+        let is_over = until.is_some_and(|until| now >= until) && state.paused.is_none();
+        Ok(match event {
+            Event::SoakPassed if is_over => self.next_step(stay, now),
+            Event::SoakInconclusive(_)
+                if is_over && (self.accept_inconclusive || state.has_nothing_before()) =>
+            {
+                self.next_step(stay, now)
+            }
+            Event::SoakInconclusive(why) if is_over => {
+                roll_back(stay, Cause::new(CauseKind::Inconclusive, why), now, false)
+            }
+            Event::SoakBad(why) => roll_back(stay, Cause::new(CauseKind::Soak, why), now, false),
+            Event::SoakBlind(why) => roll_back(stay, Cause::new(CauseKind::Blind, why), now, false),
+            event => return Err(Illegal::of(&state.phase, &event)),
+        })
+    }
+
+    /// The switch to the next step. After the last one, the switch is made permanent.
+    pub(super) fn next_step(&self, state: State, now: Time) -> State {
+        if state.step >= self.steps.last() {
+            return State { phase: Phase::confirming(now), ..state };
+        }
+        let marks = state.marks.map(|marks| marks.before_next());
+        State { phase: Phase::Switching(Storing), step: state.step + 1, marks, ..state }
+    }
+}

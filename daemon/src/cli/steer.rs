@@ -1,0 +1,18 @@
+//! The requests of `pause`, `resume` and `promote`.
+
+use std::io::{self, Write};
+
+use cutover_core::name::in_path;
+use cutover_core::shell::quoted;
+
+use super::{CliError, Place};
+use crate::api::Accepted;
+
+/// Sends the request and says what it did.
+pub(super) async fn steer(place: &Place, group: &str, verb: &str, done: &str) -> Result<u8, CliError> {
+    let client = place.client()?;
+    let accepted: Accepted = client.post(&format!("/v1/groups/{}/{verb}", in_path(group)), &()).await?;
+    let group = quoted(group);
+    writeln!(io::stdout(), "{done} {}; to follow it: cutover watch {group}", accepted.deployment)?;
+    Ok(0)
+}

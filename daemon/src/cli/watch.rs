@@ -1,0 +1,32 @@
+//! `cutover watch GROUP`
+
+use clap::Args;
+use cutover_core::name::in_path;
+
+use super::follow::follow;
+use super::{CliError, ClientError, Place};
+use crate::control::GroupStatus;
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// The group
+    group: String,
+    /// Print one JSON event per line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Watch {
+    /// Follows the group's last deployment from its first event to its outcome. The exit code is that of `cutover deploy`.
+    pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        let client = place.client()?;
+        let status: GroupStatus = client.get(&format!("/v1/groups/{}", in_path(&self.group))).await?;
+        let Some(deployment) = status.deployment else {
+            return Err(
+                ClientError::Refused(format!("group \"{}\" has no deployment yet", self.group)).into()
+            );
+        };
+        let outcome = follow(&client, (&self.group, &deployment.deployment), 0, self.json).await?;
+        Ok(outcome.exit_code())
+    }
+}

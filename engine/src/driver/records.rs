@@ -1,0 +1,87 @@
+//! Writes the records of one deployment.
+//!
+//! A record is on disk before its work begins, and a journal that cannot be written is retried until it can. There is one
+//! exception: traffic that goes back does not wait for a disk. Its records are written as soon as the journal takes them, before
+//! anything is reverted or stopped.
+
+use std::time::Duration;
+
+use cutover_core::deployment::{Phase, RollbackStep, State, Time};
+use tokio::sync::Mutex;
+
+use crate::journal::{Journal, JournalError};
+use crate::metrics;
+
+/// Pause between tries to write the journal.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// How long a record may delay traffic that goes back.
+const HASTE: Duration = Duration::from_secs(1);
+
+/// The records of a deployment.
+#[derive(Debug)]
+pub(super) struct Records<J> {
+    journal: J,
+    deployment: String,
+    /// Records that are not on disk yet, the oldest first.
+    unwritten: Mutex<Vec<Record>>,
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    at: Time,
+    state: State,
+    message: String,
+}
+
+impl<J: Journal> Records<J> {
+    pub(super) fn new(journal: J, deployment: String) -> Self {
+        Self { journal, deployment, unwritten: Mutex::default() }
+    }
+
+    /// Writes a record after those before it. Returns when it is on disk, or when it must not be waited for. Fails only if the
+    /// journal is closed.
+    pub(super) async fn write(&self, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
+        let mut unwritten = self.unwritten.lock().await;
+        let was_failing = !unwritten.is_empty();
+        unwritten.push(Record { at, state: state.clone(), message: message.to_owned() });
+        let mut is_failing = was_failing;
+        while let Some(record) = unwritten.first() {
+            let writing = self.journal.append(&self.deployment, record.at, &record.state, &record.message);
+            let written = match goes_back(&state.phase) {
+                true => tokio::time::timeout(HASTE, writing).await,
+                false => Ok(writing.await),
+            };
+            match written {
+                Ok(Ok(())) => {
+                    unwritten.remove(0);
+                    continue;
+                }
+                Ok(Err(closed @ JournalError::Closed(_))) => return Err(closed),
+                Ok(Err(error)) => self.fails(&mut is_failing, &error.to_string()),
+                Err(_) => self.fails(&mut is_failing, "it does not answer in time"),
+            }
+            if goes_back(&state.phase) {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if is_failing {
+            tracing::info!(deployment = self.deployment, "the journal can be written again");
+            metrics::journal_fails(false);
+        }
+        Ok(())
+    }
+
+    /// Says so once, and once again after the journal could be written in between.
+    fn fails(&self, is_failing: &mut bool, why: &str) {
+        if !std::mem::replace(is_failing, true) {
+            tracing::error!(deployment = self.deployment, why, "failed to write the journal; retrying");
+            metrics::journal_fails(true);
+        }
+    }
+}
+
+/// Whether the work of a phase moves traffic back, and changes nothing else.
+fn goes_back(phase: &Phase) -> bool {
+    matches!(phase, Phase::RollingBack { step: RollbackStep::SwitchBack | RollbackStep::Drain { .. }, .. })
+}

@@ -1,0 +1,59 @@
+//! A journal that cannot be written does not keep the traffic from going back.
+
+use std::time::Duration;
+
+use super::*;
+use crate::scripted::FullJournal;
+
+fn begin_full(world: &Arc<Scripted>, hangs: bool) -> (Driver<Scripted, FullJournal>, Handle, FullJournal) {
+    let journal = FullJournal::new(MemoryJournal::default(), hangs);
+    let deployment = deployment();
+    let state = deployment.plan.begin(Time(1_000));
+    journal.journal().begin(deployment.clone(), state.clone());
+    let clock = Clock::starting_at(Time(1_000));
+    let entry = Unfinished { deployment, state };
+    let (driver, handle) = Driver::new(Arc::clone(world), journal.clone(), clock, entry);
+    (driver, handle, journal)
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_back_does_not_wait_for_a_disk() {
+    for hangs in [false, true] {
+        let world = Arc::new(Scripted::new());
+        let (driver, mut handle, journal) = begin_full(&world, hangs);
+        let running = tokio::spawn(driver.run());
+        handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+        journal.fill(true);
+        world.scene().bad_version = Some("2".to_owned());
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert_eq!(world.scene().active, "blue", "hangs: {hangs}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(!world.scene().database.is_empty(), "nothing is undone that is not in the journal");
+        journal.fill(false);
+        let state = running.await.unwrap().unwrap();
+        assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+        assert!(world.scene().database.is_empty());
+        let phases: Vec<String> = journal.journal().records().into_iter().map(|(phase, _)| phase).collect();
+        assert!(phases.contains(&"rolling_back".to_owned()), "{phases:?}");
+        assert_eq!(world.scene().violations, [""; 0]);
+    }
+}
+
+/// The journal knows nothing of a rollback that was made while its disk was full.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_without_a_record_goes_on_after_a_restart() {
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, journal) = begin_full(&world, false);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    journal.fill(true);
+    world.scene().bad_version = Some("2".to_owned());
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    running.abort();
+    let _ = running.await;
+    assert_eq!(world.scene().active, "blue");
+    let driver = resume(&world, journal.journal(), Time(60_000)).await.unwrap();
+    let state = driver.run().await.unwrap();
+    assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+    assert_eq!(world.scene().violations, [""; 0]);
+}
