@@ -1,6 +1,6 @@
 //! The running deployment of a group, and requests to its driver.
 
-use cutover_core::deployment::{Event, Part, Phase, Plan};
+use cutover_core::deployment::{Event, Part, Phase, Plan, State, Store};
 use cutover_engine::driver::{Handle, Request};
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
@@ -40,6 +40,14 @@ impl Running {
             Part::Old => self.plan.from.clone(),
             Part::New => self.plan.to.clone(),
         })
+    }
+
+    /// The state after a switch that is under way, which takes a moment.
+    pub(super) async fn past_switch(&self) -> State {
+        let mut state = self.handle.state.clone();
+        let is_over = |state: &State| !matches!(state.phase, Phase::Switching(Store::Storing));
+        let _ = tokio::time::timeout(SETTLING, state.wait_for(is_over)).await;
+        self.handle.state.borrow().clone()
     }
 
     pub(super) async fn ask(&self, event: Event) -> Result<(), Refusal> {

@@ -83,7 +83,7 @@ impl<W: World> Control<W> {
         let Some((running, _)) = live(&current).await else {
             return Err(Refusal::NothingUnderWay { group: group.to_owned(), verb: which.as_str() });
         };
-        let state = running.handle.state.borrow().clone();
+        let state = running.past_switch().await;
         if let Some(why) = which.nonsense(group, &state) {
             return Err(running.refusal(why).await);
         }
