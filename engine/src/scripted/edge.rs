@@ -174,6 +174,7 @@ impl Scene {
                     ..self.counters.get(name).copied().unwrap_or_default()
                 },
                 upgraded,
+                previews: self.previews_of(name),
                 ..Slot::default()
             }
         };

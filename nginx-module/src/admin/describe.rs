@@ -3,6 +3,7 @@
 use cutover_core::api::{
     Group as Described, GuardTerms, RouteState, Shares, Slot as DescribedSlot, TrialPhase, TrialState,
 };
+use cutover_core::counters::Previews;
 use cutover_core::exposition::{GroupMetrics, SlotMetrics};
 use cutover_core::fraction::{Percent, Share};
 use cutover_core::latency::Latency;
@@ -110,6 +111,7 @@ fn slot(group: &Group, slot: &Slot, living: Option<&Living>) -> DescribedSlot {
         upgraded: sum.upgraded,
         first_byte: Latency::from(&sum.first_byte),
         whole: Latency::from(&sum.whole),
+        previews: Previews::default(),
     }
 }
 
