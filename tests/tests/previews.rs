@@ -285,6 +285,32 @@ async fn a_guard_sees_users_only() {
     assert_eq!(group.events.last().unwrap().figures, Some(Figures { requests: 13, errors: 3, slow: 0 }));
 }
 
+/// The state file knows the names of fifteen slots of a group. Then a new one takes the place of one that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_takes_the_place_of_another_begins_anew() {
+    let http = |number: u32| {
+        format!(
+            "cutover_state %%prefix%%/state;
+            upstream shop_blue {{ server %%blue%%; }}
+            upstream shop_green {{ server %%green%%; }}
+            cutover shop {{ slot blue shop_blue; slot green{number} shop_green; active blue; }}
+            server {{ listen %%listen:testers%%; cutover_slot $http_x_slot; location / {{ proxy_pass http://shop; }} }}
+            server {{ listen %%admin%%; location / {{ cutover_api; }} }}"
+        )
+    };
+    let edge = TestEdge::start(&http(0)).await.unwrap();
+    for number in 0..20 {
+        if number > 0 {
+            edge.nginx.write_http(&http(number)).unwrap();
+            edge.nginx.reload().await.unwrap();
+        }
+        let slot = format!("green{number}");
+        assert_eq!(edge.slot(&slot).await.unwrap().previews, Previews::default(), "{slot}");
+        assert_eq!(ask(&edge.nginx, &slot, "/").await.status_and_slot(), (200, "green"));
+        until_previews(&edge, &slot, ended(Responses { success: 1, ..Responses::default() })).await;
+    }
+}
+
 async fn host() -> (TestHost, [Backend; 2]) {
     let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
     [&blue, &green].into_iter().for_each(set_actions);
