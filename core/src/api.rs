@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::counters::{Bytes, Counters, Failures, ServerErrors};
+use crate::counters::{Bytes, Counters, Failures, Previews, ServerErrors};
 use crate::event::RouteEvent;
 use crate::fraction::Fraction;
 use crate::guard::Figures;
@@ -149,7 +149,8 @@ pub struct Slot {
     pub upstream: String,
     /// The servers of that upstream as nginx balances over them now.
     pub peers: Vec<Peer>,
-    /// What this slot has been sent and has answered since nginx started; kept over reloads. So is what follows.
+    /// What this slot has been sent and has answered since nginx started; kept over reloads. So is what follows. All but
+    /// `previews` is of users' requests only.
     pub counters: Counters,
     /// Failed attempts by what was wrong.
     #[serde(default)]
@@ -169,6 +170,9 @@ pub struct Slot {
     /// From the begin of an attempt to the end of its answer, upgraded connections left out.
     #[serde(default)]
     pub whole: Latency,
+    /// Requests whose slot `cutover_slot` has fixed. An older module counts them with the users' requests.
+    #[serde(default)]
+    pub previews: Previews,
 }
 
 /// One server of an upstream.
@@ -342,5 +346,31 @@ impl Failure {
     /// A failure without a group attached.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { error: ErrorBody { code, message: message.into() }, group: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Responses;
+
+    #[test]
+    fn a_slot_of_an_older_module_is_read() {
+        let counters = r#"{"requests":7,"attempts":7,"attempts_failed":0,"in_flight":1,
+            "responses":{"1xx":0,"2xx":6,"3xx":0,"4xx":0,"5xx":0,"aborted":0}}"#;
+        let json = format!(r#"{{"name":"blue","upstream":"shop_blue","peers":[],"counters":{counters}}}"#);
+        let slot: Slot = serde_json::from_str(&json).unwrap();
+        assert_eq!((slot.counters.requests, slot.previews), (7, Previews::default()));
+        assert_eq!(slot.in_flight(), 1);
+    }
+
+    #[test]
+    fn previews_come_back_as_they_were_sent() {
+        let responses = Responses { success: 2, server_error: 1, ..Responses::default() };
+        let previews = Previews { requests: 5, responses, in_flight: 2, upgraded: 1 };
+        let json = serde_json::to_value(Slot { previews, ..Slot::default() }).unwrap();
+        assert_eq!(json["previews"]["responses"]["5xx"], 1);
+        assert_eq!(json["counters"]["requests"], 0, "they are no requests of users");
+        assert_eq!(serde_json::from_value::<Slot>(json).unwrap().previews, previews);
     }
 }

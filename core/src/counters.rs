@@ -55,6 +55,19 @@ impl Responses {
             + self.rescued
     }
 
+    /// Each with its class in metrics; `rescued` is the last one.
+    pub fn by_class(&self) -> [(&'static str, u64); 7] {
+        [
+            ("1xx", self.informational),
+            ("2xx", self.success),
+            ("3xx", self.redirection),
+            ("4xx", self.client_error),
+            ("5xx", self.server_error),
+            ("aborted", self.aborted),
+            ("rescued", self.rescued),
+        ]
+    }
+
     /// Combines two, number by number.
     pub fn zip(&self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
         Self {
@@ -98,6 +111,20 @@ impl Counters {
         let base = if restarted { Counters::default() } else { *earlier };
         Counters { in_flight: self.in_flight, ..self.zip(&base, u64::saturating_sub) }
     }
+}
+
+/// The same of the slot's previews: requests whose slot `cutover_slot` has fixed. [`Counters`] and everything else are of users'
+/// requests only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previews {
+    /// Previews (subrequests included) that were given to the slot.
+    pub requests: u64,
+    /// How the finished ones ended; none is ever rescued.
+    pub responses: Responses,
+    /// Previews that the slot holds now, upgraded connections included.
+    pub in_flight: u64,
+    /// Upgraded connections (WebSockets) among them.
+    pub upgraded: u64,
 }
 
 /// Failed attempts by what was wrong.

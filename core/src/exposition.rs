@@ -1,12 +1,13 @@
 //! `GET /metrics`: the counters in the text format of Prometheus.
 //!
 //! Every series is labelled by group, and by slot where it is one's. A slot that has never had a request shows only its share,
-//! so that thousands of idle groups cost little; its other series begin with its first request.
+//! so that thousands of idle groups cost little; its other series begin with its first request, those of previews with its first
+//! preview.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::counters::Responses;
+use crate::counters::Previews;
 use crate::fraction::Share;
 use crate::latency::Histogram;
 use crate::shard::Sum;
@@ -33,8 +34,10 @@ pub struct SlotMetrics<'a> {
     pub name: &'a str,
     /// Its part of the traffic, in 1/10000.
     pub parts: u16,
-    /// What was counted; `None`: never had a request.
+    /// What was counted of users' requests; `None`: never had one.
     pub sum: Option<Sum>,
+    /// What was counted of previews; `None`: never had one.
+    pub previews: Option<Previews>,
 }
 
 /// Bounds of the latency buckets: 2^8 to 2^25 microseconds (0.26 ms to 34 s). Powers of two, because there the fine histogram
@@ -43,7 +46,7 @@ const BUCKET_POWERS: std::ops::RangeInclusive<u32> = 8..=25;
 
 /// The whole page.
 pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String {
-    let mut page = Page::new(groups);
+    let mut page = Page { text: String::new(), groups };
     page.family("build_info", "gauge", "The module and the nginx that it runs in.");
     let _ = writeln!(page.text, "cutover_build_info{{module=\"{module}\",nginx=\"{nginx}\"}} 1");
     page.by_group("route_generation", "How many times the route has changed.", |group| group.generation);
@@ -56,78 +59,129 @@ pub fn render(module: &str, nginx: &str, groups: &[GroupMetrics<'_>]) -> String 
         |group| u32::from(group.held),
     );
     page.share();
+    users(&mut page, &rows(groups, |slot| slot.sum.as_ref()));
+    previews(&mut page, &rows(groups, |slot| slot.previews.as_ref()));
+    page.text
+}
 
-    page.counter("requests_total", "Requests given to the slot, subrequests included.", |sum| {
-        sum.counters.requests
-    });
-    page.counters(
-        "responses_total",
-        "Finished requests by how they ended.",
-        ("class", ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "rescued"]),
-        |sum| {
-            let Responses {
-                informational,
-                success,
-                redirection,
-                client_error,
-                server_error,
-                aborted,
-                rescued,
-            } = sum.counters.responses;
-            [informational, success, redirection, client_error, server_error, aborted, rescued]
-        },
+fn users(page: &mut Page<'_>, slots: &Rows<'_, Sum>) {
+    page.counter(
+        slots,
+        "requests_total",
+        "Requests of users given to the slot, subrequests included.",
+        |sum| sum.counters.requests,
     );
     page.counters(
+        slots,
+        "responses_total",
+        "Finished requests of users by how they ended.",
+        ("class", ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted", "rescued"]),
+        |sum| sum.counters.responses.by_class().map(|(_, count)| count),
+    );
+    page.counters(
+        slots,
         "server_errors_total",
-        "Finished requests that ended with one of these statuses.",
+        "Finished requests of users that ended with one of these statuses.",
         ("status", ["500", "502", "503", "504"]),
         |sum| sum.server_errors.by_status().map(|(_, count)| count),
     );
-    page.counter("attempts_total", "Tries of a server of the slot.", |sum| sum.counters.attempts);
+    page.counter(slots, "attempts_total", "Tries of a server of the slot for users.", |sum| {
+        sum.counters.attempts
+    });
     page.counters(
+        slots,
         "attempts_failed_total",
-        "Tries that failed, by what was wrong.",
+        "Tries for users that failed, by what was wrong.",
         ("reason", ["connect", "timeout", "answer", "status", "no_peer"]),
         |sum| sum.failures.by_reason().map(|(_, count)| count),
     );
-    page.counter("sent_bytes_total", "Bytes sent to the slot.", |sum| sum.bytes.sent);
-    page.counter("received_bytes_total", "Bytes received from the slot.", |sum| sum.bytes.received);
+    page.counter(slots, "sent_bytes_total", "Bytes sent to the slot for users.", |sum| sum.bytes.sent);
+    page.counter(slots, "received_bytes_total", "Bytes received from the slot for users.", |sum| {
+        sum.bytes.received
+    });
     page.gauge(
+        slots,
         "requests_in_flight",
-        "Requests that the slot holds now, upgraded connections included.",
+        "Requests of users that the slot holds now, upgraded connections included.",
         |sum| sum.counters.in_flight,
     );
-    page.gauge("upgraded_connections", "Upgraded connections that are open now.", |sum| sum.upgraded);
+    page.gauge(slots, "upgraded_connections", "Upgraded connections of users that are open now.", |sum| {
+        sum.upgraded
+    });
     page.histogram(
+        slots,
         "first_byte_seconds",
-        "From the begin of an attempt to the first byte of its answer.",
+        "From the begin of an attempt for a user to the first byte of its answer.",
         |sum| &sum.first_byte,
     );
-    page.histogram("answer_seconds", "From the begin of an attempt to the end of its answer.", |sum| {
-        &sum.whole
-    });
-    page.text
+    page.histogram(
+        slots,
+        "answer_seconds",
+        "From the begin of an attempt for a user to the end of its answer.",
+        |sum| &sum.whole,
+    );
+}
+
+fn previews(page: &mut Page<'_>, slots: &Rows<'_, Previews>) {
+    page.counter(
+        slots,
+        "preview_requests_total",
+        "Previews given to the slot, subrequests included.",
+        |sum| sum.requests,
+    );
+    page.counters(
+        slots,
+        "preview_responses_total",
+        "Finished previews by how they ended.",
+        ("class", ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted"]),
+        |sum| {
+            // No preview is rescued.
+            let [counts @ .., _] = sum.responses.by_class().map(|(_, count)| count);
+            counts
+        },
+    );
+    page.gauge(
+        slots,
+        "preview_requests_in_flight",
+        "Previews that the slot holds now, upgraded connections included.",
+        |sum| sum.in_flight,
+    );
+    page.gauge(
+        slots,
+        "preview_upgraded_connections",
+        "Upgraded connections of previews that are open now.",
+        |sum| sum.upgraded,
+    );
+}
+
+/// The slots that have had a request of a kind: their labels, open for more, and what was counted.
+type Rows<'a, S> = [(String, &'a S)];
+
+fn rows<'a, S>(
+    groups: &'a [GroupMetrics<'a>],
+    counted: impl Fn(&'a SlotMetrics<'a>) -> Option<&'a S>,
+) -> Vec<(String, &'a S)> {
+    let mut rows = Vec::new();
+    for group in groups {
+        for slot in &group.slots {
+            if let Some(counted) = counted(slot) {
+                rows.push((
+                    format!("{{group=\"{}\",slot=\"{}\"", label(group.name), label(slot.name)),
+                    counted,
+                ));
+            }
+        }
+    }
+    rows
 }
 
 struct Page<'a> {
     text: String,
     groups: &'a [GroupMetrics<'a>],
-    /// The slots that have had a request: their labels, open for more, and what was counted.
-    used: Vec<(String, &'a Sum)>,
 }
 
 // Writing to a string cannot fail.
-impl<'a> Page<'a> {
-    fn new(groups: &'a [GroupMetrics<'a>]) -> Self {
-        let used = groups.iter().flat_map(|group| {
-            group.slots.iter().filter_map(|slot| {
-                let labels = format!("{{group=\"{}\",slot=\"{}\"", label(group.name), label(slot.name));
-                Some((labels, slot.sum.as_ref()?))
-            })
-        });
-        Self { text: String::new(), groups, used: used.collect() }
-    }
-
+impl Page<'_> {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = write!(self.text, "# HELP cutover_{name} {help}\n# TYPE cutover_{name} {kind}\n");
     }
@@ -155,47 +209,54 @@ impl<'a> Page<'a> {
     }
 
     /// A counter with one value.
-    fn counter(&mut self, name: &str, help: &str, value: impl Fn(&Sum) -> u64) {
+    fn counter<S>(&mut self, slots: &Rows<'_, S>, name: &str, help: &str, value: impl Fn(&S) -> u64) {
         self.family(name, "counter", help);
-        self.series(name, value);
+        self.series(slots, name, value);
     }
 
     /// A counter with one value for each word of a label.
-    fn counters<const N: usize>(
+    fn counters<S, const N: usize>(
         &mut self,
+        slots: &Rows<'_, S>,
         name: &str,
         help: &str,
         (label, words): (&str, [&str; N]),
-        values: impl Fn(&Sum) -> [u64; N],
+        values: impl Fn(&S) -> [u64; N],
     ) {
         self.family(name, "counter", help);
         let name = format!("cutover_{name}");
         let ends = words.map(|word| format!(",{label}=\"{word}\"}} "));
-        for (labels, sum) in &self.used {
+        for (labels, sum) in slots {
             for (end, value) in ends.iter().zip(values(sum)) {
                 line(&mut self.text, &name, labels, end, value);
             }
         }
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: impl Fn(&Sum) -> u64) {
+    fn gauge<S>(&mut self, slots: &Rows<'_, S>, name: &str, help: &str, value: impl Fn(&S) -> u64) {
         self.family(name, "gauge", help);
-        self.series(name, value);
+        self.series(slots, name, value);
     }
 
-    fn series(&mut self, name: &str, value: impl Fn(&Sum) -> u64) {
+    fn series<S>(&mut self, slots: &Rows<'_, S>, name: &str, value: impl Fn(&S) -> u64) {
         let name = format!("cutover_{name}");
-        for (labels, sum) in &self.used {
+        for (labels, sum) in slots {
             line(&mut self.text, &name, labels, "} ", value(sum));
         }
     }
 
-    fn histogram(&mut self, name: &str, help: &str, of: impl for<'s> Fn(&'s Sum) -> &'s Histogram) {
+    fn histogram(
+        &mut self,
+        slots: &Rows<'_, Sum>,
+        name: &str,
+        help: &str,
+        of: impl for<'s> Fn(&'s Sum) -> &'s Histogram,
+    ) {
         self.family(name, "histogram", help);
         let [bucket, sum, count] = ["bucket", "sum", "count"].map(|part| format!("cutover_{name}_{part}"));
         let ends: Vec<(u64, String)> =
             BUCKET_POWERS.map(|power| (1 << power, format!(",le=\"{}\"}} ", seconds(1 << power)))).collect();
-        for (labels, counted) in &self.used {
+        for (labels, counted) in slots {
             let (histogram, text) = (of(counted), &mut self.text);
             let below = histogram.counts_below(ends.iter().map(|(bound, _)| *bound));
             for ((_, end), below) in ends.iter().zip(below) {
@@ -234,6 +295,7 @@ fn seconds(micros: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::Responses;
     use crate::shard::{AttemptFailure, RequestEnd, Shard};
 
     fn page() -> String {
@@ -248,9 +310,11 @@ mod tests {
         shard.finished(RequestEnd::Status(504));
         let mut sum = Sum::default();
         shard.add_to(&mut sum, true);
+        let responses = Responses { success: 4, aborted: 1, ..Responses::default() };
+        let previews = Previews { requests: 8, responses, in_flight: 3, upgraded: 2 };
         let slots = vec![
-            SlotMetrics { name: "blue", parts: 9_995, sum: Some(sum) },
-            SlotMetrics { name: "green", parts: 5, sum: None },
+            SlotMetrics { name: "blue", parts: 9_995, sum: Some(sum), previews: None },
+            SlotMetrics { name: "green", parts: 5, sum: None, previews: Some(previews) },
         ];
         render(
             "0.1.0",
@@ -281,12 +345,21 @@ mod tests {
             "cutover_first_byte_seconds_bucket{group=\"shop\",slot=\"blue\",le=\"+Inf\"} 2",
             "cutover_first_byte_seconds_sum{group=\"shop\",slot=\"blue\"} 40.0003",
             "cutover_first_byte_seconds_count{group=\"shop\",slot=\"blue\"} 2",
+            "cutover_preview_requests_total{group=\"shop\",slot=\"green\"} 8",
+            "cutover_preview_responses_total{group=\"shop\",slot=\"green\",class=\"2xx\"} 4",
+            "cutover_preview_responses_total{group=\"shop\",slot=\"green\",class=\"aborted\"} 1",
+            "cutover_preview_requests_in_flight{group=\"shop\",slot=\"green\"} 3",
+            "cutover_preview_upgraded_connections{group=\"shop\",slot=\"green\"} 2",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
         }
+        for name in ["cutover_requests_total", "class=\"rescued\"", "cutover_requests_in_flight"] {
+            let of_previews = page.lines().find(|line| line.contains(name) && line.contains("green"));
+            assert_eq!(of_previews, None, "green had only previews");
+        }
         assert!(
-            !page.contains("requests_total{group=\"shop\",slot=\"green\"}"),
-            "an idle slot costs one line"
+            !page.contains("cutover_preview_requests_total{group=\"shop\",slot=\"blue\"}"),
+            "blue had none"
         );
     }
 

@@ -1,9 +1,9 @@
-//! The counters of one slot in memory that all processes of nginx share: a page for each process.
+//! The counters of one slot in memory that all processes of nginx share: a page for each process, and another one for previews.
 //!
 //! A process writes only its own page, by plain loads and stores, so no cache line bounces between processors and nothing
 //! needs a lock; a reader sums all pages. The layout is the contract between module versions: change [`LAYOUT`] with it.
 
-use crate::counters::{Bytes, Counters, Failures, Responses, ServerErrors};
+use crate::counters::{Bytes, Counters, Failures, Previews, Responses, ServerErrors};
 use crate::guard::Window;
 use crate::latency::{Cells, Histogram};
 use crate::sync::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -224,8 +224,27 @@ impl Shard {
         counters.requests += get(&self.requests);
         counters.attempts += get(&self.attempts);
         counters.attempts_failed = failures.total();
+        self.add_responses_to(&mut counters.responses);
+        if alive {
+            counters.in_flight += gauge(&self.in_flight);
+            sum.upgraded += gauge(&self.upgraded);
+        }
+    }
+
+    /// The same for a shard of previews.
+    pub fn add_previews_to(&self, sum: &mut Previews, alive: bool) {
+        sum.requests += self.requests.load(Relaxed);
+        self.add_responses_to(&mut sum.responses);
+        if alive {
+            sum.in_flight += gauge(&self.in_flight);
+            sum.upgraded += gauge(&self.upgraded);
+        }
+    }
+
+    fn add_responses_to(&self, sum: &mut Responses) {
+        let get = |counter: &AtomicU64| counter.load(Relaxed);
         let Responses { informational, success, redirection, client_error, server_error, aborted, rescued } =
-            &mut counters.responses;
+            sum;
         *informational += get(&self.informational);
         *success += get(&self.success);
         *redirection += get(&self.redirection);
@@ -233,12 +252,12 @@ impl Shard {
         *server_error += get(&self.server_error);
         *aborted += get(&self.aborted);
         *rescued += get(&self.rescued);
-        if alive {
-            let gauge = |gauge: &AtomicI64| u64::try_from(gauge.load(Relaxed)).unwrap_or(0);
-            counters.in_flight += gauge(&self.in_flight);
-            sum.upgraded += gauge(&self.upgraded);
-        }
     }
+}
+
+/// A gauge that has drifted below zero is none.
+fn gauge(gauge: &AtomicI64) -> u64 {
+    u64::try_from(gauge.load(Relaxed)).unwrap_or(0)
 }
 
 /// All shards of a slot.
@@ -320,6 +339,41 @@ mod tests {
         assert_eq!(sum.bytes, Bytes { sent: 11, received: 22 });
         assert_eq!((sum.first_byte.count(), sum.first_byte.sum_us), (1, 1_000));
         assert_eq!((sum.whole.count(), sum.whole.sum_us, sum.upgraded), (1, 5_000, 1));
+    }
+
+    #[test]
+    fn previews_add_up() {
+        let (one, other) = (Box::<Shard>::default(), Box::<Shard>::default());
+        for status in [101, 200, 302, 404, 503] {
+            one.hold();
+            one.started();
+            one.finished(RequestEnd::Status(status));
+        }
+        for shard in [&one, &other] {
+            shard.hold();
+            shard.started();
+            shard.upgraded();
+        }
+        other.hold();
+        other.started();
+        other.finished(RequestEnd::Aborted);
+        let responses = Responses {
+            informational: 1,
+            success: 1,
+            redirection: 1,
+            client_error: 1,
+            server_error: 1,
+            aborted: 1,
+            rescued: 0,
+        };
+        let mut sum = Previews::default();
+        one.add_previews_to(&mut sum, true);
+        other.add_previews_to(&mut sum, false);
+        assert_eq!(
+            sum,
+            Previews { requests: 8, responses, in_flight: 1, upgraded: 1 },
+            "one process is dead"
+        );
     }
 
     #[test]

@@ -16,9 +16,12 @@ use ngx::ffi::ngx_http_complex_value_t;
 use crate::callbacks::{Target, Usual};
 use crate::ext::Place;
 use crate::memory::Memory;
-use crate::memory::memfd::CellId;
+use crate::memory::memfd::{CellId, SlotCells};
 
+mod counted;
 mod events;
+
+use counted::Counted;
 
 /// The most slots a group may have.
 pub(crate) const MAX_SLOTS: usize = 8;
@@ -33,10 +36,10 @@ pub(crate) struct Slot {
     pub(crate) upstream: Cell<Option<Target>>,
     /// Given by the state file.
     pub(crate) id: Cell<Option<SlotId>>,
-    /// Where it is counted.
-    pub(crate) cell: Cell<Option<CellId>>,
-    /// Where this process counts it; found with its first request.
-    shard: Cell<Option<NonNull<Shard>>>,
+    /// Where requests of users are counted.
+    pub(crate) users: Counted,
+    /// Where previews are counted.
+    pub(crate) previews: Counted,
     /// What the balancer and the protocol of most of its requests bring; found by this process with its first request.
     pub(crate) callbacks: OnceCell<Usual>,
 }
@@ -49,10 +52,15 @@ impl Slot {
             place,
             upstream: Cell::new(None),
             id: Cell::new(None),
-            cell: Cell::new(None),
-            shard: Cell::new(None),
+            users: Counted::default(),
+            previews: Counted::default(),
             callbacks: OnceCell::new(),
         }
+    }
+
+    /// Where it is counted.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = CellId> {
+        [self.users.cell(), self.previews.cell()].into_iter().flatten()
     }
 }
 
@@ -114,19 +122,21 @@ impl Group {
         }
     }
 
-    /// Points the group at its record, and each slot at its cell: `cells` are those of the slots that have an id, in order.
+    /// Points the group at its record, and each slot at its cells: those of the slots that have an id, in order.
     pub(crate) fn attach(
         &self,
         record: u32,
         names: &Names,
         memory: &Memory,
-        cells: &mut impl Iterator<Item = CellId>,
+        cells: &mut impl Iterator<Item = SlotCells>,
     ) {
         let mut by_id = [UNKNOWN; SlotId::MAX as usize];
         for (position, slot) in (0u8..).zip(&self.slots) {
             let id = names.id_of(&slot.name);
             slot.id.set(id);
-            slot.cell.set(id.and_then(|_| cells.next()));
+            let cells = id.and_then(|_| cells.next());
+            slot.users.count_in(cells.map(|cells| cells.users));
+            slot.previews.count_in(cells.map(|cells| cells.previews));
             if let Some(place) = id.and_then(|id| by_id.get_mut(id.index())) {
                 *place = position;
             }
@@ -250,23 +260,23 @@ impl Group {
         self.process.bad_generation.get() == generation
     }
 
-    /// This process's counters of a slot.
+    /// This process's counters of a slot for requests of users.
     #[inline]
     pub(crate) fn shard(&self, slot: usize) -> Option<&Shard> {
-        let slot = self.slots.get(slot)?;
-        let shard = match slot.shard.get() {
-            Some(shard) => shard,
-            None => self.find_shard(slot)?,
-        };
-        // SAFETY: a page of the memory that the configuration which owns this group keeps; made of atomics.
-        Some(unsafe { shard.as_ref() })
+        self.shard_of(&self.slots.get(slot)?.users)
     }
 
+    /// This process's counters of a slot for previews.
     #[cold]
-    fn find_shard(&self, slot: &Slot) -> Option<NonNull<Shard>> {
-        let shard = self.memory()?.memfd.own_shard(slot.cell.get()?)?;
-        slot.shard.set(Some(shard));
-        Some(shard)
+    pub(crate) fn preview_shard(&self, slot: usize) -> Option<&Shard> {
+        self.shard_of(&self.slots.get(slot)?.previews)
+    }
+
+    #[inline]
+    fn shard_of(&self, counted: &Counted) -> Option<&Shard> {
+        let shard = counted.shard(|| Some(&self.memory()?.memfd))?;
+        // SAFETY: a page of the memory that the configuration which owns this group keeps; made of atomics.
+        Some(unsafe { shard.as_ref() })
     }
 }
 

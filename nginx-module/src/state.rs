@@ -12,7 +12,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use ngx::ffi::{NGX_LOG_CRIT, NGX_LOG_WARN, ngx_log_t};
 
 use crate::ext;
-use crate::group::Group;
+use crate::group::{Group, Slot};
 use crate::memory::Memory;
 use crate::memory::error::StateError;
 use crate::memory::file::{self, Identity};
@@ -41,7 +41,7 @@ impl State {
     /// Begins to count as this process.
     pub(crate) fn enter_worker(&self, groups: &[Box<Group>], log: *mut ngx_log_t) {
         let slots = groups.iter().flat_map(|group| &group.slots);
-        self.memory.enter_worker(slots.filter_map(|slot| slot.cell.get()), log);
+        self.memory.enter_worker(slots.flat_map(Slot::cells), log);
         // The keys come from the system, but before the fork: the id makes them this process's own.
         let keys = RandomState::new();
         for group in groups {

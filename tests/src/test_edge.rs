@@ -115,15 +115,15 @@ impl TestEdge {
 
     /// Waits until no slot has a request in flight.
     pub async fn until_idle(&self) -> Result<Group> {
-        let idle = |group: &Group| group.slots.iter().all(|slot| slot.counters.in_flight == 0);
+        let idle = |group: &Group| group.slots.iter().all(|slot| slot.in_flight() == 0);
         self.until("no request in flight", idle).await
     }
 
-    /// Waits until all slots together have answered this many requests with success and have none in flight.
+    /// Waits until all slots together have answered this many requests of users with success and have none in flight.
     pub async fn until_counted(&self, requests: u64) -> Result<Group> {
         let counted = |group: &Group| {
             let success = group.slots.iter().map(|slot| slot.counters.responses.success);
-            success.sum::<u64>() == requests && group.slots.iter().all(|slot| slot.counters.in_flight == 0)
+            success.sum::<u64>() == requests && group.slots.iter().all(|slot| slot.in_flight() == 0)
         };
         self.until(&format!("{requests} requests in the counters"), counted).await
     }

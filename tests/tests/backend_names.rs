@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use cutover_core::api::Slot;
+use cutover_core::counters::{Counters, Previews};
 use cutover_tests::{Action, Backend, Client, Nginx, client, wait};
 
 /// Locations like those that ingress-nginx generates: a `set`, a snippet with `$cutover_upstream`, a `proxy_pass` with a
@@ -206,6 +207,24 @@ async fn requests_are_counted_when_they_end() {
 }
 
 #[tokio::test]
+async fn previews_are_counted_apart() {
+    let (nginx, backends) = start().await;
+    let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+    backends[1].on("/preview/broken", Action::status(500));
+    for _ in 0..3 {
+        assert_eq!(slot(&mut client, "/preview").await, "green");
+        assert_eq!(slot(&mut client, "/preview/broken").await, "green");
+        assert_eq!(slot(&mut client, "/shop").await, "blue");
+    }
+    let blue = counted(&nginx, "blue", 3).await;
+    let green = nginx.admin().group("shop").await.unwrap().slot("green").unwrap().clone();
+    assert_eq!((green.previews.requests, green.previews.in_flight), (6, 0));
+    assert_eq!((green.previews.responses.success, green.previews.responses.server_error), (3, 3));
+    assert_eq!((green.counters, green.first_byte.count), (Counters::default(), 0));
+    assert_eq!((blue.counters.requests, blue.previews), (3, Previews::default()));
+}
+
+#[tokio::test]
 async fn the_guard_works_for_backend_names_and_rescue_is_refused() {
     let (nginx, backends) = start().await;
     let rescue = serde_json::from_str(r#"{"active":"green","rescue":true}"#).unwrap();
@@ -359,7 +378,7 @@ async fn naming_a_slot_often_counts_one_request_in_flight() {
     wait::until("/blog", || backends[2].truth().requests == 1).await.unwrap();
     let in_flight = async || {
         let group = nginx.admin().group("shop").await.unwrap();
-        group.slots.iter().map(|slot| slot.counters.in_flight).collect::<Vec<_>>()
+        group.slots.iter().map(|slot| slot.previews.in_flight).collect::<Vec<_>>()
     };
     assert_eq!(in_flight().await, [0, 1]);
     assert_eq!(client.answer().await.unwrap().body, "green".repeat(300).as_bytes());

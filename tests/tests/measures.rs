@@ -25,6 +25,7 @@ const HTTP: &str = "
     server {
         listen %%listen:main%%;
         location / { proxy_pass http://shop; }
+        location /preview { cutover_slot two; proxy_pass http://shop; }
         location /short { proxy_read_timeout 200ms; proxy_pass http://shop; }
         location /status { proxy_next_upstream http_503; proxy_pass http://shop; }
         location = /metrics { cutover_metrics; }
@@ -245,6 +246,11 @@ async fn the_page_of_metrics_agrees_with_the_api_and_is_lint_clean() {
     let on_trial = r#"{"active":"dead","lease_ms":600000}"#;
     edge.nginx.admin().change_json("shop", on_trial).await.unwrap();
     edge.get("/").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(edge.get("/preview").await.unwrap().status, 503);
+    }
+    let previews = async || edge.slot("two").await.previews.responses.total() == 3;
+    wait::until_async(wait::PATIENCE, "the end of the previews", previews).await.unwrap();
     let (blue, dead) = (edge.ended("blue", 6).await, edge.ended("dead", 1).await);
     let (page, series) = edge.metrics().await;
     let of = |name: &str, slot: &str, more: &str| {
@@ -264,10 +270,19 @@ async fn the_page_of_metrics_agrees_with_the_api_and_is_lint_clean() {
     assert_eq!(series["cutover_route_generation{group=\"shop\"}"], 1.0);
     assert_eq!(series["cutover_trial_armed{group=\"shop\"}"], 1.0);
     assert_eq!(series["cutover_trial_held{group=\"shop\"}"], 0.0);
-    assert!(
-        !page.contains("cutover_requests_total{group=\"shop\",slot=\"two\"}"),
-        "an idle slot has no counters on the page"
-    );
+    assert_eq!(of("preview_requests_total", "two", ""), 3.0);
+    assert_eq!(of("preview_responses_total", "two", ",class=\"5xx\""), 3.0);
+    assert_eq!(of("preview_requests_in_flight", "two", ""), 0.0);
+    assert_eq!(of("preview_upgraded_connections", "two", ""), 0.0);
+    for idle in [
+        "requests_total{group=\"shop\",slot=\"two\"}",
+        "preview_requests_total{group=\"shop\",slot=\"blue\"}",
+    ] {
+        assert!(
+            !page.contains(&format!("cutover_{idle}")),
+            "a slot without such requests has no counters of them"
+        );
+    }
 
     let mut lint = Command::new(flavour::tool("promtool").unwrap())
         .args(["check", "metrics"])

@@ -129,8 +129,12 @@ mod tests {
         let mut blog = group("blog", "y", &[("x", "bx", "a:2", false), ("y", "by", "b:1", false)]);
         assert_eq!(shop.shared_with("green", std::slice::from_ref(&blog)), None);
         blog.slots[0].counters.in_flight = 2;
-        let traffic = shop.shared_with("green", &[blog]).unwrap().traffic;
+        let traffic = shop.shared_with("green", std::slice::from_ref(&blog)).unwrap().traffic;
         assert_eq!(traffic, Traffic::InFlight { requests: 2, upgraded: 0 });
+        blog.slots[0].counters.in_flight = 0;
+        blog.slots[0].previews.in_flight = 1;
+        let traffic = shop.shared_with("green", &[blog]).unwrap().traffic;
+        assert_eq!(traffic, Traffic::InFlight { requests: 1, upgraded: 0 }, "a preview");
     }
 
     #[test]

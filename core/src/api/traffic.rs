@@ -83,9 +83,9 @@ impl Group {
         if let Some(routed) = self.route.routes_to(slot) {
             return Some(routed);
         }
-        let Slot { counters, upgraded, .. } = self.slot(slot)?;
-        let requests = counters.in_flight.max(*upgraded);
-        (requests > 0).then_some(Traffic::InFlight { requests, upgraded: *upgraded })
+        let slot = self.slot(slot)?;
+        let (requests, upgraded) = (slot.in_flight(), slot.upgraded());
+        (requests > 0).then_some(Traffic::InFlight { requests, upgraded })
     }
 
     /// The standby, which a preview with `cutover_slot standby` reaches. `None` if the group has only one slot.
@@ -151,6 +151,17 @@ impl fmt::Display for RouteState {
 }
 
 impl Slot {
+    /// Requests that the slot holds now: those of users and previews, upgraded connections included. It must not be stopped under
+    /// either.
+    pub fn in_flight(&self) -> u64 {
+        self.counters.in_flight.saturating_add(self.previews.in_flight).max(self.upgraded())
+    }
+
+    /// Upgraded connections among them.
+    pub fn upgraded(&self) -> u64 {
+        self.upgraded.saturating_add(self.previews.upgraded)
+    }
+
     /// The servers of a release. nginx sends nothing to a server that is `down`. It uses a `backup` only if all others fail, so a
     /// `backup` may be another version or an error page.
     pub fn primaries(&self) -> impl Iterator<Item = &Peer> {
@@ -162,7 +173,7 @@ impl Slot {
 mod tests {
     use super::*;
     use crate::api::{Shares, TrialState};
-    use crate::counters::Counters;
+    use crate::counters::{Counters, Previews};
     use crate::guard::Figures;
 
     fn group(slots: &[&str]) -> Group {
@@ -244,6 +255,23 @@ mod tests {
             shop.slots[1].upgraded = upgraded;
             assert_eq!(said(&shop, "green").unwrap(), text);
             assert!(!shop.has_traffic("green").unwrap().is_routed());
+        }
+    }
+
+    #[test]
+    fn previews_that_have_not_ended_are_traffic_too() {
+        let mut shop = group(&["blue", "green"]);
+        for (users, previews, text) in [
+            ((0, 0), (1, 0), "holds 1 request"),
+            ((0, 0), (1, 1), "holds 1 connection"),
+            ((2, 0), (2, 1), "holds 3 requests and 1 connection"),
+            ((2, 2), (3, 3), "holds 5 connections"),
+        ] {
+            let slot = &mut shop.slots[1];
+            slot.counters = Counters { in_flight: users.0, ..Counters::default() };
+            slot.upgraded = users.1;
+            slot.previews = Previews { in_flight: previews.0, upgraded: previews.1, ..Previews::default() };
+            assert_eq!(said(&shop, "green").unwrap(), text);
         }
     }
 

@@ -31,7 +31,7 @@ pub struct EdgeReading {
     pub old: Option<Sample>,
 }
 
-/// Cumulative counters of one slot on one edge.
+/// Cumulative counters of one slot on one edge: of users' requests only, because a preview is no evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Requests and how they ended.
@@ -78,5 +78,19 @@ impl From<&Slot> for Sample {
             first_byte: Spread::from(&slot.first_byte),
             whole: Spread::from(&slot.whole),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::{Previews, Responses};
+
+    #[test]
+    fn a_preview_is_no_evidence() {
+        let responses = Responses { server_error: 7, ..Responses::default() };
+        let previews = Previews { requests: 9, responses, in_flight: 2, upgraded: 1 };
+        let slot = Slot { previews, ..Slot::default() };
+        assert_eq!(Sample::from(&slot), Sample::default());
     }
 }

@@ -43,7 +43,7 @@ pub struct SlotStatus {
     pub version: Option<String>,
     /// Its servers.
     pub peers: Vec<Peer>,
-    /// Number of unfinished requests.
+    /// Number of unfinished requests, previews included.
     pub in_flight: u64,
 }
 
@@ -223,7 +223,7 @@ impl<W: World> Control<W> {
                 traffic: seen.has_traffic(&slot.name),
                 standby: standby.as_ref() == Some(&slot.name),
                 version: self.journal.version_in(&seen.name, &slot.name).await?,
-                in_flight: slot.counters.in_flight,
+                in_flight: slot.in_flight(),
                 name: slot.name,
                 peers: slot.peers,
             });

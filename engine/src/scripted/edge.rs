@@ -183,6 +183,7 @@ impl Scene {
                     ..self.counters.get(name).copied().unwrap_or_default()
                 },
                 upgraded,
+                previews: self.previews_of(name),
                 ..Slot::default()
             }
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cutover_core::api::{Group, Peer, TrialState};
-use cutover_core::counters::Counters;
+use cutover_core::counters::{Counters, Previews};
 use cutover_core::deployment::TakenBackBy;
 use cutover_core::fraction::Percent;
 
@@ -98,6 +98,8 @@ pub struct Scene {
     pub standby: Option<String>,
     /// Requests and upgraded connections that slots without traffic hold.
     pub holds: BTreeMap<String, (u64, u64)>,
+    /// What the edge counts of previews of a slot. A stopped slot holds none.
+    pub previews: BTreeMap<String, Previews>,
     /// Other groups of the edge.
     pub others: Vec<Group>,
     /// A version, and the percentage of its answers that are 500.
@@ -163,6 +165,7 @@ impl Default for Scene {
             lease: None,
             standby: None,
             holds: BTreeMap::new(),
+            previews: BTreeMap::new(),
             others: Vec::new(),
             errors: None,
             errors_of_both: None,
@@ -231,5 +234,15 @@ impl Scene {
     pub(super) fn held_by(&self, slot: &str) -> (u64, u64) {
         let holds = self.holds.get(slot).copied().unwrap_or((self.held, 0));
         if self.running.contains_key(slot) { holds } else { (0, 0) }
+    }
+
+    /// What the edge counts of previews of a slot.
+    pub(super) fn previews_of(&self, slot: &str) -> Previews {
+        let previews = self.previews.get(slot).copied().unwrap_or_default();
+        if self.running.contains_key(slot) {
+            previews
+        } else {
+            Previews { in_flight: 0, upgraded: 0, ..previews }
+        }
     }
 }

@@ -3,6 +3,7 @@
 use cutover_core::api::{
     Group as Described, GuardTerms, RouteState, Shares, Slot as DescribedSlot, TrialPhase, TrialState,
 };
+use cutover_core::counters::Previews;
 use cutover_core::exposition::{GroupMetrics, SlotMetrics};
 use cutover_core::fraction::{Percent, Share};
 use cutover_core::latency::Latency;
@@ -92,7 +93,11 @@ fn trial_state(group: &Group, reading: Reading) -> Option<TrialState> {
 }
 
 fn sum(group: &Group, slot: &Slot, living: Option<&Living>) -> Option<Sum> {
-    group.memory()?.memfd.sum(slot.cell.get()?, living?)
+    group.memory()?.memfd.sum(slot.users.cell()?, living?)
+}
+
+fn previews(group: &Group, slot: &Slot, living: Option<&Living>) -> Option<Previews> {
+    group.memory()?.memfd.previews(slot.previews.cell()?, living?)
 }
 
 fn slot(group: &Group, slot: &Slot, living: Option<&Living>) -> DescribedSlot {
@@ -110,6 +115,7 @@ fn slot(group: &Group, slot: &Slot, living: Option<&Living>) -> DescribedSlot {
         upgraded: sum.upgraded,
         first_byte: Latency::from(&sum.first_byte),
         whole: Latency::from(&sum.whole),
+        previews: previews(group, slot, living).unwrap_or_default(),
     }
 }
 
@@ -142,7 +148,12 @@ pub(super) fn metrics<'a>(group: &'a Group, living: Option<&Living>) -> GroupMet
         on_trial: stage == Some(Stage::Armed),
         held: stage == Some(Stage::Held),
         slots: slots
-            .map(|slot| SlotMetrics { name: &slot.name, parts: parts(slot), sum: sum(group, slot, living) })
+            .map(|slot| SlotMetrics {
+                name: &slot.name,
+                parts: parts(slot),
+                sum: sum(group, slot, living),
+                previews: previews(group, slot, living),
+            })
             .collect(),
     }
 }

@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cutover_core::counters::Previews;
 use cutover_core::guard::{Figures, Moment};
 use cutover_core::shard::{Shard, Sum};
 use ngx::ffi::{NGX_LOG_WARN, ngx_log_t, ngx_process_slot};
@@ -67,6 +68,15 @@ impl Memfd {
         let mut sum = None;
         for (shard, index) in self.touched_shards(cell) {
             shard.add_to(sum.get_or_insert_default(), living.has(index));
+        }
+        sum
+    }
+
+    /// The same for a cell of previews.
+    pub(crate) fn previews(&self, cell: CellId, living: &Living) -> Option<Previews> {
+        let mut sum = None;
+        for (shard, index) in self.touched_shards(cell) {
+            shard.add_previews_to(sum.get_or_insert_default(), living.has(index));
         }
         sum
     }

@@ -4,8 +4,8 @@
 //! ```text
 //! page 0        process ids, one for each shard: its writer now, or the last one; then
 //!               cells given out | changes of trials | the master that left
-//! directory     for each record of the state file 32 words: the cell of each slot id, how many events the group had, and the
-//!               id of the slot that was chosen to stand by
+//! directory     for each record of the state file 32 words: the cell of each slot id, how many events the group had, the id of
+//!               the slot that was chosen to stand by, and the cell of each slot id for previews
 //! chunk 0       page 0: for each of 64 cells a bit for each shard: whether it has ever been written
 //!               then for each shard 64 pages: one Shard for each cell, written by the process that has claimed the shard
 //! chunk 1       ..
@@ -14,6 +14,9 @@
 //! The memory is a file without a name (memfd): like the state file it is found again among the inherited descriptors, so
 //! counts go on over a reload and a binary upgrade, and end with nginx. It only ever grows (a seal of
 //! the kernel), and untouched pages cost nothing: so no process reads a page whose bit is not set.
+//!
+//! An older module leaves the cells for previews zero, and counts previews with users' requests. So both may use the memory in turn
+//! or at once, as they do in a binary upgrade.
 
 use std::cell::Cell;
 use std::io;
@@ -44,6 +47,7 @@ pub(super) const TOUCHED_WORDS: usize = SHARDS / 64;
 const ENTRY_WORDS: usize = 32;
 pub(super) const EVENTS_WORD: usize = SlotId::MAX as usize;
 pub(super) const STANDBY_WORD: usize = EVENTS_WORD + 1;
+const PREVIEWS_WORD: usize = STANDBY_WORD + 1;
 const DIRECTORY_OFFSET: usize = PAGE;
 const CHUNKS_OFFSET: usize = DIRECTORY_OFFSET + MAX_CAPACITY as usize * ENTRY_WORDS * 4;
 
@@ -52,13 +56,22 @@ pub(super) const CHANGES_OFFSET: usize = CELLS_OFFSET + 4;
 pub(super) const LEFT_OFFSET: usize = CHANGES_OFFSET + 4;
 
 const _: () = assert!(LEFT_OFFSET + 4 <= PAGE);
-const _: () = assert!(STANDBY_WORD < ENTRY_WORDS);
+const _: () = assert!(PREVIEWS_WORD + SlotId::MAX as usize <= ENTRY_WORDS);
 const _: () = assert!(CHUNK_CELLS * TOUCHED_WORDS * 8 == PAGE);
 const _: () = assert!(CHUNKS_OFFSET.is_multiple_of(PAGE));
 
 /// Where the counters of a slot are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CellId(u32);
+
+/// The cells of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotCells {
+    /// For requests of users.
+    pub(crate) users: CellId,
+    /// For previews.
+    pub(crate) previews: CellId,
+}
 
 /// The memory as one cycle has mapped it.
 pub(crate) struct Memfd {
@@ -81,36 +94,44 @@ pub(crate) fn name(state_file: Identity) -> String {
 }
 
 impl Memfd {
-    /// Maps the memory of before, or makes new; with a cell for each of these slots, in their order.
+    /// Maps the memory of before, or makes new; with cells for each of these slots, in their order.
     pub(crate) fn open(
         name: &str,
         before: Option<OwnedFd>,
         slots: &[SlotKey],
-    ) -> io::Result<(Self, Vec<CellId>)> {
+    ) -> io::Result<(Self, Vec<SlotCells>)> {
         let file = match before {
             Some(file) => file,
             None => make(name)?,
         };
         grow(&file, CHUNKS_OFFSET)?;
         let directory = Self { mapping: Mapping::shared(&file, CHUNKS_OFFSET)?, descriptor: Cell::new(None) };
-        let cells: Vec<CellId> = slots.iter().filter_map(|slot| directory.cell(slot)).collect();
-        let last = cells.iter().map(|cell| cell.0 as usize).max().unwrap_or(0);
+        slots.iter().filter(|slot| slot.reassigned).for_each(|slot| directory.forget_standby(slot));
+        // One kind after the other: cells that are not used lie together.
+        let users = slots.iter().filter_map(|slot| directory.cell(slot, 0)).collect::<Vec<_>>();
+        let previews = slots.iter().filter_map(|slot| directory.cell(slot, PREVIEWS_WORD));
+        let cells = users.into_iter().zip(previews).map(|(users, previews)| SlotCells { users, previews });
+        let cells = cells.collect::<Vec<_>>();
+        let last = cells.iter().map(|cells| cells.users.0.max(cells.previews.0)).max().unwrap_or(0) as usize;
         let size = CHUNKS_OFFSET + (last / CHUNK_CELLS + 1) * CHUNK_SIZE;
         grow(&file, size)?;
         Ok((Self { mapping: Mapping::shared(&file, size)?, descriptor: Cell::new(Some(file)) }, cells))
     }
 
-    /// The cell of a slot; a new one if it has none.
-    fn cell(&self, slot: &SlotKey) -> Option<CellId> {
-        let entry = self.entry_word(slot.record, slot.id.index())?;
+    /// The choice was of the slot that had the id before.
+    fn forget_standby(&self, slot: &SlotKey) {
+        if let Some(chosen) = self.entry_word(slot.record, STANDBY_WORD) {
+            let _ =
+                chosen.compare_exchange(u32::from(slot.id.get()), 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// The cell of a slot, among those whose words begin there; a new one if it has none.
+    fn cell(&self, slot: &SlotKey, words: usize) -> Option<CellId> {
+        let entry = self.entry_word(slot.record, words + slot.id.index())?;
         let known = entry.load(Ordering::Acquire);
         if known != 0 && !slot.reassigned {
             return Some(CellId(known - 1));
-        }
-        if let Some(chosen) = self.entry_word(slot.record, STANDBY_WORD) {
-            // The choice was of the slot that had the id before.
-            let _ =
-                chosen.compare_exchange(u32::from(slot.id.get()), 0, Ordering::Relaxed, Ordering::Relaxed);
         }
         let new = self.word(CELLS_OFFSET)?.fetch_add(1, Ordering::AcqRel);
         // Another master may have given it one meanwhile: theirs stays.

@@ -44,7 +44,7 @@ impl OnTrial<'_> {
 
     /// The same for the slot on trial or its fallback.
     pub(super) fn figures_of(&self, slot: SlotId) -> Figures {
-        let cell = self.group.position_of(slot).and_then(|at| self.group.slots.get(at)?.cell.get());
+        let cell = self.group.position_of(slot).and_then(|at| self.group.slots.get(at)?.users.cell());
         let counted = self.group.memory().zip(cell);
         counted.map(|(memory, cell)| memory.memfd.window(cell, self.moment())).unwrap_or_default()
     }

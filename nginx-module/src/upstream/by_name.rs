@@ -141,7 +141,7 @@ fn remember<'a>(
         to: Cell::new(usize::MAX),
     };
     let made = pool::add(r.pool, made, ENDED)?;
-    if let Some(shard) = group.shard(choice.slot) {
+    if let Some(shard) = choice.shard(group) {
         shard.hold();
     }
     Some(made)
@@ -180,7 +180,7 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     let request = unsafe { &*made.request };
     // SAFETY: the group lives as long as the cycle, which outlives the request.
     let group = unsafe { made.group.as_ref() };
-    let Some(shard) = group.shard(made.choice.slot) else { return };
+    let Some(shard) = made.choice.shard(group) else { return };
     let all = states(request);
     let own = all.get(made.from..made.to.get().min(all.len())).unwrap_or_default();
     let attempts = own.iter().filter(|state| !state.peer.is_null());

@@ -16,6 +16,7 @@
 
 use cutover_core::api::next_standby;
 use cutover_core::route::{Reading, Route, RouteWord};
+use cutover_core::shard::Shard;
 use cutover_core::split::{Draw, Split};
 use ngx::ffi::{
     NGX_LOG_ALERT, NGX_LOG_INFO, NGX_LOG_WARN, ngx_http_complex_value, ngx_http_complex_value_t,
@@ -48,9 +49,9 @@ pub(crate) enum By {
     Route,
     /// The route while it was on trial.
     Trial,
-    /// `cutover_slot standby`.
+    /// `cutover_slot standby`: the request is a preview.
     Standby,
-    /// `cutover_slot NAME`.
+    /// `cutover_slot NAME`: the request is a preview, also of the active slot.
     Name,
 }
 
@@ -69,6 +70,12 @@ impl By {
 }
 
 impl Choice {
+    /// Where this process counts the request: previews apart from requests of users.
+    #[inline]
+    pub(super) fn shard(self, group: &Group) -> Option<&Shard> {
+        if self.by.is_route() { group.shard(self.slot) } else { group.preview_shard(self.slot) }
+    }
+
     /// What the route says now.
     #[inline]
     fn by_route(slot: usize, generation: u32, on_trial: bool) -> Self {

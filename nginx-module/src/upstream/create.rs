@@ -25,7 +25,7 @@ impl UpstreamRequest {
             return None;
         }
         let main = is_main(r);
-        let shard = group.shard(choice.slot);
+        let shard = choice.shard(group);
         let own = Self {
             request: r,
             upstream: u,

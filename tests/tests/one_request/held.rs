@@ -30,7 +30,7 @@ const MORE: &str = "
 
 async fn in_flight(edge: &TestEdge) -> (i64, i64) {
     let group = edge.group().await.unwrap();
-    let of = |slot: &str| i64::try_from(group.slot(slot).unwrap().counters.in_flight).unwrap();
+    let of = |slot: &str| i64::try_from(group.slot(slot).unwrap().in_flight()).unwrap();
     (of("blue"), of("green"))
 }
 

@@ -57,7 +57,9 @@ async fn a_slot_is_named_without_an_upstream() {
     edge.until_idle().await.unwrap();
     let group = edge.group().await.unwrap();
     let requests: u64 = group.slots.iter().map(|slot| slot.counters.requests).sum();
-    assert_eq!(requests, 6, "naming a slot does not count a request");
+    assert_eq!(requests, 4, "naming a slot does not count a request");
+    let previews: u64 = group.slots.iter().map(|slot| slot.previews.requests).sum();
+    assert_eq!(previews, 2, "/loop fixes the slot by name");
     // nginx detects a variable that depends on itself.
     edge.nginx.expect_in_log("cycle while evaluating variable");
 }

@@ -1,6 +1,7 @@
 //! The driver does not touch a slot that has traffic, and checks this before each step.
 
 use cutover_core::api::{Group, TrialPhase, TrialState};
+use cutover_core::counters::Previews;
 use cutover_core::fraction::Percent;
 use cutover_core::guard::Figures;
 
@@ -116,7 +117,9 @@ async fn a_database_is_never_reverted_under_a_request() {
 #[tokio::test(start_paused = true)]
 async fn what_stopping_cuts_off_is_said() {
     let world = Arc::new(Scripted::new());
-    world.scene().holds.insert("blue".to_owned(), (3, 2));
+    world.scene().holds.insert("blue".to_owned(), (2, 1));
+    let preview = Previews { requests: 1, in_flight: 1, upgraded: 1, ..Previews::default() };
+    world.scene().previews.insert("blue".to_owned(), preview);
     let (driver, _handle, journal) = begin(&world);
     assert_eq!(driver.run().await.unwrap().phase.name(), "completed");
     let records = journal.records();

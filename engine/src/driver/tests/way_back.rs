@@ -1,5 +1,7 @@
 //! When traffic goes back: the driver compares what users had with what they have.
 
+use cutover_core::counters::{Previews, Responses};
+
 use super::*;
 use crate::scripted::{Scene as World, peer};
 
@@ -126,13 +128,27 @@ async fn one_old_server_is_better_than_three_that_fail_users() {
 async fn a_preview_does_not_keep_a_failed_release_up() {
     let (state, world) = ended(|scene| {
         scene.bad_smoke = true;
-        scene.holds.insert("green".to_owned(), (1, 1));
+        let preview = Previews { requests: 1, in_flight: 1, upgraded: 1, ..Previews::default() };
+        scene.previews.insert("green".to_owned(), preview);
     })
     .await;
     assert_eq!(state.phase.name(), "failed", "{state:?}");
     let scene = world.scene();
     assert_eq!(scene.commands, ["migrate green", "provision green", "teardown green", "revert green"]);
     assert_eq!(scene.violations, [""; 0]);
+}
+
+/// Testers look at pages that are not done yet. Users have no errors.
+#[tokio::test(start_paused = true)]
+async fn errors_that_only_testers_see_do_not_take_a_release_back() {
+    let (state, world) = ended(|scene| {
+        let responses = Responses { server_error: 10_000, ..Responses::default() };
+        let previews = Previews { requests: 10_000, responses, ..Previews::default() };
+        scene.previews.insert("green".to_owned(), previews);
+    })
+    .await;
+    assert_eq!(state.phase.name(), "completed", "{state:?}");
+    assert_eq!(world.scene().active, "green");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use cutover_core::shard::Shard;
 use ngx::ffi::{NGX_HTTP_PARTIAL_CONTENT, ngx_http_request_t};
 
 use super::{Progress, UpstreamRequest};
@@ -94,15 +95,20 @@ impl UpstreamRequest {
     }
 
     fn hold_for_others(&self) {
-        if let Some(shard) = self.group().shard(usize::from(self.parts.get().slot())) {
+        if let Some(shard) = self.shard_for_others() {
             shard.hold();
         }
     }
 
     pub(in crate::upstream) fn release_for_others(&self) {
-        if let Some(shard) = self.group().shard(usize::from(self.parts.get().slot())) {
+        if let Some(shard) = self.shard_for_others() {
             shard.release();
         }
+    }
+
+    /// Where the slot of the parts that follow is held.
+    fn shard_for_others(&self) -> Option<&Shard> {
+        self.choice(self.parts.get().slot()).shard(self.group())
     }
 
     /// The whole request has ended, or another part is the origin.
