@@ -15,6 +15,9 @@ use super::unanswered::{Progress, Unanswered, fast};
 /// As many nginx as may answer by turns, and a few that have ended.
 const MOST_LINES: usize = 4;
 
+/// After so many samples of others an nginx has ended. Its totals are left alone by the one that comes as far.
+const IDLE: u32 = 64;
+
 /// The samples of one slot on one edge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fold {
@@ -36,7 +39,9 @@ impl Fold {
             None => Line::default(),
         };
         let more = line.advance(at, sample, patience);
-        self.lines.push(line);
+        self.lines.iter_mut().for_each(|other| other.idle += 1);
+        self.lines.retain(|other| other.idle < IDLE);
+        self.lines.push(Line { idle: 0, ..line });
         if self.lines.len() > MOST_LINES {
             self.lines.remove(0);
         }
@@ -56,6 +61,9 @@ struct Line {
     bad: u64,
     unanswered: u64,
     upgrades: u64,
+    /// Samples of others since the last one of this nginx.
+    #[serde(default)]
+    idle: u32,
 }
 
 impl Line {

@@ -155,3 +155,20 @@ fn two_nginx_that_answer_by_turns_are_not_mixed_up() {
     }
     assert_eq!((sum.good, sum.bad), (99, 0));
 }
+
+/// A second nginx comes as far as the first one had come before it ended: the difference in errors is no news.
+#[test]
+fn an_nginx_that_has_ended_is_left_alone() {
+    let (mut fold, mut now, mut sum) = (Fold::default(), Sample::default(), Evidence::default());
+    fold.observe(Duration::ZERO, &now, PATIENCE);
+    for second in 1..=200 {
+        pass(&mut now, Second { ok: 10, ..Second::default() });
+        sum.add(&fold.observe(Duration::from_secs(second), &now, PATIENCE));
+    }
+    now = Sample::default();
+    for second in 201..=600 {
+        pass(&mut now, Second { ok: 6, error: 1, ..Second::default() });
+        sum.add(&fold.observe(Duration::from_secs(second), &now, PATIENCE));
+    }
+    assert_eq!((sum.given, sum.bad, sum.server_errors.internal), (2_000 + 400 * 7, 400, 400));
+}
