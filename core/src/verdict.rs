@@ -26,6 +26,7 @@ pub mod spread;
 #[cfg(test)]
 mod tests;
 mod unanswered;
+pub mod vigil;
 pub mod watch;
 
 pub use baseline::Baseline;
@@ -33,4 +34,5 @@ pub use limits::{LatencyLimit, Limits, RateLimit, Signals};
 pub use reading::{EdgeReading, Reading, Sample};
 pub use reason::{Figures, Reason};
 pub use signal::Signal;
+pub use vigil::{Change, Vigil};
 pub use watch::{Names, Verdict, Watch};

@@ -3,3 +3,4 @@
 mod folding;
 mod scripted;
 mod seen;
+mod vigil;
