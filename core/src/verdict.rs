@@ -32,6 +32,7 @@ pub mod watch;
 
 pub use baseline::Baseline;
 pub use limits::{LatencyLimit, Limits, RateLimit, Signals};
+pub use numbers::Thousands;
 pub use past::Past;
 pub use reading::{EdgeReading, Reading, Sample};
 pub use reason::{Figures, Reason};

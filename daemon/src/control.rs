@@ -27,11 +27,13 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod text;
+mod vigil;
 mod way_back;
 
 use run::Rerunning;
 use running::{Current, Running, live};
 use target::Chosen;
+use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
 pub use refusal::Refusal;
@@ -39,6 +41,7 @@ pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 pub use text::{BadText, MAX_VERSION, Text};
+pub use vigil::{HealthState, HealthStatus};
 
 /// A request for a deployment.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +66,7 @@ pub struct Control<W> {
     reruns: Arc<parking_lot::Mutex<BTreeMap<String, Rerunning>>>,
     /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
+    vigils: Arc<Vigils>,
 }
 
 impl<W> Clone for Control<W> {
@@ -75,6 +79,7 @@ impl<W> Clone for Control<W> {
             running: Arc::clone(&self.running),
             reruns: Arc::clone(&self.reruns),
             beginning: Arc::clone(&self.beginning),
+            vigils: Arc::clone(&self.vigils),
         }
     }
 }
@@ -101,6 +106,7 @@ impl<W: World> Control<W> {
             running: Arc::default(),
             reruns: Arc::default(),
             beginning: Arc::default(),
+            vigils: Arc::default(),
         };
         for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
             tracing::error!(deployment, why, "the deployment cannot be read, so it is stuck");
@@ -128,6 +134,7 @@ impl<W: World> Control<W> {
         for group in &groups {
             control.stand_by(group).await;
         }
+        control.keep_vigils();
         Ok(control)
     }
 
@@ -153,7 +160,7 @@ impl<W: World> Control<W> {
             return Err(Refusal::Unable { edge: self.world.name().to_owned(), missing });
         }
         let state = deployment.plan.begin(self.clock.now());
-        let message = driver::first_message(&deployment, &chosen.gives_up, &state);
+        let message = driver::first_message(&deployment, &chosen.clauses(), &state);
         let deployment = self.take_over(&mut current, deployment, &state, &message).await?;
         tracing::info!(deployment = deployment.id, group, phase = state.phase.name(), "{message}");
         let entry = Entry {
@@ -212,6 +219,7 @@ impl<W: World> Control<W> {
     /// Stops all drivers and then ends their commands, so a killed command does not count as failed. A command that changes a
     /// database has a minute to end. The next daemon resumes from the journal.
     pub async fn stop(&self) {
+        self.vigils.stop();
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         // All drivers go on meanwhile: one that waits must not let the lease of another run out.
@@ -259,6 +267,7 @@ impl<W: World> Control<W> {
         let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
         let unfinished = Unfinished { deployment: entry.deployment, state: entry.state };
         let (driver, handle) = Driver::new(world, journal, self.clock, unfinished);
+        self.vigils.follow(&group, handle.state.clone());
         let (name, control) = (id.clone(), self.clone());
         let mut state = handle.state.clone();
         let (live, live_group) = (self.clone(), group.clone());
@@ -282,7 +291,7 @@ impl<W: World> Control<W> {
         group: &str,
         policy: &Policy,
         wanted: NewDeployment,
-        Chosen { from, to, served, .. }: &Chosen,
+        Chosen { from, to, served, known, .. }: &Chosen,
     ) -> Result<Deployment, JournalError> {
         let started = self.clock.now();
         let stamp: String = rfc3339(started).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
@@ -302,6 +311,7 @@ impl<W: World> Control<W> {
             drain: policy.drain.deadline.get(),
             warm: policy.warm.get(),
             served: served.clone(),
+            known: known.as_ref().map(|known| known.evidence.clone()).unwrap_or_default(),
         };
         let NewDeployment { version, asked_by, .. } = wanted;
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })

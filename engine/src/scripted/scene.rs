@@ -118,6 +118,8 @@ pub struct Scene {
     pub taken_back_after: Option<u32>,
     /// The rule by which the edge made the last move of the route.
     pub taken_back: Option<TakenBackBy>,
+    /// Whether an operator may start the version of a slot with traffic again.
+    pub may_start_active: bool,
     /// Whether the edge counts answers.
     pub counts: bool,
     /// A command, and a change of the scene after it has run.
@@ -169,6 +171,7 @@ impl Default for Scene {
             taken_back_in_reply: false,
             taken_back_after: None,
             taken_back: None,
+            may_start_active: false,
             counts: true,
             after_command: None,
             late: Vec::new(),
