@@ -139,13 +139,17 @@ impl Lookout {
     }
 
     /// The health now. Too few probes leave it as it was. `answers`: whether a server passed its last probe.
-    fn judge(&self, answers: bool) -> HealthState {
+    fn judge(&mut self, answers: bool) -> HealthState {
         let by_probes = match self.probes.health() {
             Health::Healthy => HealthState::Healthy,
             Health::Sick if self.probes.not_sick() == 0 => HealthState::Dead,
             Health::Sick if self.probes.healthy() > 0 => HealthState::Degraded,
             Health::Sick | Health::Unknown => self.state,
         };
+        if self.is_dead() && by_probes != HealthState::Dead {
+            // The errors while no server was healthy say nothing about the version.
+            self.vigil = Vigil::new(self.limits.clone(), &self.slot);
+        }
         // The errors of a slot that has just died are seen before enough of its probes have failed.
         let is_dying = !answers && self.probes.servers() > 0;
         match self.vigil.bad() {
