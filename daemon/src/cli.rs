@@ -62,7 +62,7 @@ enum Verb {
     Rollback(rollback::Rollback),
     /// Abort the running deployment and undo it; exit code 0 means that it is undone
     Abort(abort::Abort),
-    /// Run a command again that the last deployment has left undone
+    /// Run a command again that the last deployment has left undone, or that starts the active slot
     Run(run::Run),
     /// List deployments and switches by hand
     History(history::History),

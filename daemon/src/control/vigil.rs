@@ -67,7 +67,7 @@ impl Vigils {
         health.filter(|(slot, _)| slot == active).map(|(_, health)| health).unwrap_or_default()
     }
 
-    /// What the active slot did in the last minutes until this reading. `None` if it had no answer, or has got the traffic just now.
+    /// What the active slot did in the last minutes until this reading. `None` if it had no answer, or has just got the traffic.
     pub(super) fn known(&self, group: &str, route: &Route, reading: &Reading) -> Option<Served> {
         let kept = self.groups.lock().get(group).cloned();
         kept?.past.lock().as_mut()?.known(route, reading)
@@ -154,6 +154,7 @@ impl<W: World> Control<W> {
         let round = Prober { world: &*self.world, group, policy }.round(active).await;
         let (before, was_untold) = (lookout.status(), lookout.is_untold());
         let changed = lookout.probed(round, now);
+        // It was over before the command that helps was found.
         if was_untold && lookout.status().state != before.state {
             News::Trouble.tell(group, &active.name, &before);
         }
