@@ -17,6 +17,7 @@ pub mod fold;
 pub mod judge;
 pub mod limits;
 mod numbers;
+pub mod past;
 pub mod rate;
 pub mod reading;
 pub mod reason;
@@ -31,6 +32,8 @@ pub mod watch;
 
 pub use baseline::Baseline;
 pub use limits::{LatencyLimit, Limits, RateLimit, Signals};
+pub use numbers::Thousands;
+pub use past::Past;
 pub use reading::{EdgeReading, Reading, Sample};
 pub use reason::{Figures, Reason};
 pub use signal::Signal;

@@ -76,7 +76,7 @@ enum Verb {
     Resume(resume::Resume),
     /// Begin the next step of the running deployment now, or end its soak as good
     Promote(promote::Promote),
-    /// Run a command again that the last deployment has left undone
+    /// Run a command again that the last deployment has left undone, or that starts the active slot
     Run(run::Run),
     /// List deployments and switches by hand
     History(history::History),

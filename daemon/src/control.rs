@@ -28,11 +28,13 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod text;
+mod vigil;
 mod way_back;
 
 use run::Rerunning;
 use running::{Current, Running, live};
 use target::Chosen;
+use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
 pub use refusal::Refusal;
@@ -41,6 +43,7 @@ pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 pub use steering::Steering;
 pub use text::{BadText, MAX_VERSION, Text};
+pub use vigil::{HealthState, HealthStatus};
 
 /// A request for a deployment.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +68,7 @@ pub struct Control<W> {
     reruns: Arc<parking_lot::Mutex<BTreeMap<String, Rerunning>>>,
     /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
+    vigils: Arc<Vigils>,
 }
 
 impl<W> Clone for Control<W> {
@@ -77,6 +81,7 @@ impl<W> Clone for Control<W> {
             running: Arc::clone(&self.running),
             reruns: Arc::clone(&self.reruns),
             beginning: Arc::clone(&self.beginning),
+            vigils: Arc::clone(&self.vigils),
         }
     }
 }
@@ -103,6 +108,7 @@ impl<W: World> Control<W> {
             running: Arc::default(),
             reruns: Arc::default(),
             beginning: Arc::default(),
+            vigils: Arc::default(),
         };
         for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
             tracing::error!(deployment, why, "the deployment cannot be read, so it is stuck");
@@ -130,6 +136,7 @@ impl<W: World> Control<W> {
         for group in &groups {
             control.stand_by(group).await;
         }
+        control.keep_vigils();
         Ok(control)
     }
 
@@ -156,7 +163,7 @@ impl<W: World> Control<W> {
             return Err(Refusal::Unable { edge: self.world.name().to_owned(), missing });
         }
         let state = deployment.plan.begin(self.clock.now());
-        let message = driver::first_message(&deployment, &chosen.gives_up, &state);
+        let message = driver::first_message(&deployment, &chosen.clauses(), &state);
         let deployment = self.take_over(&mut current, deployment, &state, &message).await?;
         tracing::info!(deployment = deployment.id, group, phase = state.phase.name(), "{message}");
         let entry = Entry {
@@ -220,6 +227,7 @@ impl<W: World> Control<W> {
     /// Stops all drivers and then ends their commands, so a killed command does not count as failed. A command that changes a
     /// database has a minute to end. The next daemon resumes from the journal.
     pub async fn stop(&self) {
+        self.vigils.stop();
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         // All drivers go on meanwhile: one that waits must not let the lease of another run out.
@@ -268,6 +276,7 @@ impl<W: World> Control<W> {
         let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
         let unfinished = Unfinished { deployment: entry.deployment, state: entry.state };
         let (driver, handle) = Driver::new(world, journal, self.clock, unfinished);
+        self.vigils.follow(&group, handle.state.clone());
         let (name, control) = (id.clone(), self.clone());
         let mut state = handle.state.clone();
         let (live, live_group) = (self.clone(), group.clone());
@@ -291,7 +300,7 @@ impl<W: World> Control<W> {
         group: &str,
         policy: &Policy,
         wanted: NewDeployment,
-        Chosen { from, to, served, .. }: &Chosen,
+        Chosen { from, to, served, known, .. }: &Chosen,
     ) -> Result<Deployment, JournalError> {
         let started = self.clock.now();
         let stamp: String = rfc3339(started).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
@@ -312,6 +321,7 @@ impl<W: World> Control<W> {
             drain: policy.drain.deadline.get(),
             warm: policy.warm.duration.get(),
             served: served.clone(),
+            known: known.as_ref().map(|known| known.evidence.clone()).unwrap_or_default(),
         };
         let NewDeployment { version, asked_by, .. } = wanted;
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })

@@ -26,6 +26,14 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     metrics::describe_counter!("cutover_probes_total", "Probes of peers, by result");
     metrics::describe_gauge!("cutover_phase", "1 for the phase of the deployment that is running");
     metrics::describe_gauge!("cutover_journal_failing", "1 while the journal cannot be written");
+    metrics::describe_gauge!(
+        "cutover_active_slot_healthy",
+        "0 while no server of the active slot passes its probes, 1 otherwise"
+    );
+    metrics::describe_gauge!(
+        "cutover_active_slot_bad",
+        "1 while the answers of the active slot break a limit of the group"
+    );
     journal_fails(false);
     Ok(handle)
 }

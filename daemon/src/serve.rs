@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use cutover_engine::clock::Clock;
+use cutover_engine::world::World;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::FlockOperation;
 use tokio::sync::mpsc;
@@ -111,7 +112,7 @@ pub async fn serve(
 }
 
 /// Applies each new configuration. Never ends.
-async fn reload<W>(control: &Control<W>, reloads: &mut mpsc::Receiver<Loaded>) {
+async fn reload<W: World>(control: &Control<W>, reloads: &mut mpsc::Receiver<Loaded>) {
     while let Some(loaded) = reloads.recv().await {
         let (file, groups) = (loaded.path.display().to_string(), loaded.config.group.len());
         match control.reload(loaded) {

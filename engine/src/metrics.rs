@@ -9,6 +9,8 @@
 //! | `cutover_switches_total` | counter: moves of the route by this daemon | `group`, `direction` (forward, back, manual) |
 //! | `cutover_journal_failing` | gauge: 1 while the journal cannot be written | |
 //! | `cutover_probes_total` | counter | `group`, `slot`, `result` (ok, failed) |
+//! | `cutover_active_slot_healthy` | gauge: 0 while no server of the active slot is healthy | `group`, `slot` |
+//! | `cutover_active_slot_bad` | gauge: 1 while the answers of the active slot break a limit | `group`, `slot` |
 
 use std::time::Duration;
 
@@ -55,4 +57,15 @@ pub fn probed(group: &str, slot: &str, ok: bool) {
         "cutover_probes_total", "group" => group.to_owned(), "slot" => slot.to_owned(), "result" => result
     )
     .increment(1);
+}
+
+/// Sets the health of the active slot. A slot that is no longer active is healthy and not bad, so that nobody is alerted.
+pub fn active_slot(group: &str, slot: &str, healthy: bool, bad: bool) {
+    for (name, value) in [("cutover_active_slot_healthy", healthy), ("cutover_active_slot_bad", bad)] {
+        gauge!(name, "group" => group.to_owned(), "slot" => slot.to_owned()).set(if value {
+            1.0
+        } else {
+            0.0
+        });
+    }
 }

@@ -26,7 +26,7 @@ pub struct Marks {
     pub edges: BTreeMap<String, Mark>,
     /// The old slot.
     pub old: Old,
-    /// What the old slot did from the start of the deployment to the switch.
+    /// What the old slot did from some minutes before the start of the deployment to the switch.
     #[serde(default)]
     pub known: Evidence,
     /// When the new slot first got traffic.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Steps;
+use crate::verdict::evidence::Evidence;
 use crate::verdict::reading::Sample;
 
 /// The fixed part of a deployment. It does not change after the start.
@@ -39,4 +40,7 @@ pub struct Plan {
     pub warm: Duration,
     /// Counters of the old slot at the start. Marks count what it served from there on.
     pub served: Sample,
+    /// What the old slot did in the last minutes before the start. The soak compares with that, too.
+    #[serde(default)]
+    pub known: Evidence,
 }

@@ -27,6 +27,7 @@ fn plan() -> Plan {
         drain: Duration::from_secs(30),
         warm: Duration::from_secs(3600),
         served: Sample::default(),
+        known: Default::default(),
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 /// `9,310`
-pub(super) struct Thousands(pub(super) u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Thousands(pub u64);
 
 impl fmt::Display for Thousands {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ use cutover_core::name::in_path;
 pub(super) struct Run {
     /// The group
     group: String,
-    /// The command of its last deployment
+    /// The command of its last deployment, or of the one that put the version into the active slot
     command: Rerun,
     /// Use this earlier deployment instead of the last, to revert a migration that it left in the database
     #[arg(long, value_name = "ID")]

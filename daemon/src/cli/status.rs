@@ -7,7 +7,7 @@ use cutover_core::api::{Peer, Traffic};
 
 use super::terminal::{column, plain};
 use super::{CliError, Place};
-use crate::control::{GroupStatus, SlotStatus};
+use crate::control::{GroupStatus, HealthState, HealthStatus, SlotStatus};
 use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
@@ -51,6 +51,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         }
         (None, error) => writeln!(out, "{}: {}", status.group, error.as_deref().unwrap_or("unknown"))?,
     }
+    if let (Some(active), Some(line)) = (&status.active, health(&status.health)) {
+        writeln!(out, "  \"{active}\" {}", plain(&line))?;
+    }
     for slot in &status.slots {
         let role = role(slot);
         let peers: Vec<String> =
@@ -75,6 +78,20 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The health of the active slot in one line. Trouble stands out. `None` if it is not known.
+fn health(status: &HealthStatus) -> Option<String> {
+    let since = status.since.as_deref().unwrap_or_default();
+    let why = status.why.as_deref().unwrap_or_default();
+    let helps = status.helps();
+    match status.state {
+        HealthState::Unknown => None,
+        HealthState::Healthy => Some(format!("is healthy since {since}")),
+        HealthState::Degraded => Some(format!("is DEGRADED since {since}: {why}")),
+        HealthState::Dead => Some(format!("is DEAD since {since}: {why}{helps}")),
+        HealthState::Bad => Some(format!("is BAD since {since}: {why}{helps}")),
+    }
 }
 
 /// The role of a slot, in one or two words.

@@ -275,6 +275,33 @@ pub enum Refusal {
         /// Why it has traffic.
         traffic: Traffic,
     },
+    /// The active slot serves, so it is not started again.
+    #[error(
+        "slot \"{slot}\" has the traffic, and {healthy} of its {servers} servers {} healthy, so provision is not run",
+        if *healthy == 1 { "is" } else { "are" }
+    )]
+    Alive {
+        /// The slot.
+        slot: String,
+        /// Number of healthy servers.
+        healthy: usize,
+        /// Number of servers.
+        servers: usize,
+    },
+    /// The active slot holds no version that a command can start.
+    #[error(
+        "the version in slot \"{slot}\" cannot be started again: {why}; start its servers, or deploy a version: cutover deploy \
+         {} --version VERSION",
+        quoted(group)
+    )]
+    NeverStarted {
+        /// The group.
+        group: String,
+        /// The slot.
+        slot: String,
+        /// The reason.
+        why: String,
+    },
     /// The command failed.
     #[error("{0}")]
     CommandFailed(String),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use cutover_engine::clock::rfc3339;
+use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
 use super::Control;
@@ -28,7 +29,7 @@ pub struct ConfigurationStatus {
     pub broken: Option<String>,
 }
 
-impl<W> Control<W> {
+impl<W: World> Control<W> {
     /// Replaces the configuration. Running deployments keep their policies. Fails if `[daemon]` or `[edge.NAME]` has changed.
     pub fn reload(&self, new: Loaded) -> Result<(), NeedsRestart> {
         let old = self.loaded.load();
@@ -36,6 +37,7 @@ impl<W> Control<W> {
             return Err(NeedsRestart { section });
         }
         self.loaded.store((new, self.clock.now()).into());
+        self.keep_vigils();
         Ok(())
     }
 

@@ -16,6 +16,8 @@ use super::running::live;
 use super::{Control, LOOK_BACK, Refusal};
 use crate::journal::Entry;
 
+mod active;
+
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The command to run again.
@@ -28,6 +30,8 @@ pub enum Rerun {
     Teardown,
     /// Stop the old slot of a completed deployment
     Decommission,
+    /// Start the version of the active slot again, if none of its servers is healthy
+    Provision,
 }
 
 /// A command that a deployment has left undone.
@@ -54,6 +58,7 @@ impl Rerun {
             Self::Revert => "revert",
             Self::Teardown => "teardown",
             Self::Decommission => "decommission",
+            Self::Provision => "provision",
         }
     }
 
@@ -82,7 +87,7 @@ impl<W: World> Control<W> {
         deployment: Option<&str>,
         asked_by: &str,
     ) -> Result<String, Refusal> {
-        self.policy_or_last(group).await?;
+        let policy = self.policy_or_last(group).await?;
         let current = self.current(group);
         let task = {
             let current = current.lock().await;
@@ -90,15 +95,18 @@ impl<W: World> Control<W> {
             if let Some(busy) = self.busy(group, &current).await {
                 return Err(busy);
             }
-            if let Some((running, phase)) = live(&current).await {
-                let why = match phase {
-                    Phase::Warm { .. } => "its commands can be run again when the warm window is over",
-                    _ => "its commands can be run again when it has ended",
-                };
-                return Err(running.refusal(why.to_owned()).await);
-            }
-            let left = self.left_undone(group, which, deployment).await?;
-            if let Some(slot) = &left.slot {
+            let left = match (which, live(&current).await) {
+                (Rerun::Provision, _) => self.dead_active(group, &policy, deployment).await?,
+                (_, Some((running, phase))) => {
+                    let why = match phase {
+                        Phase::Warm { .. } => "its commands can be run again when the warm window is over",
+                        _ => "its commands can be run again when it has ended",
+                    };
+                    return Err(running.refusal(why.to_owned()).await);
+                }
+                (_, None) => self.left_undone(group, which, deployment).await?,
+            };
+            if let Some(slot) = left.slot.as_ref().filter(|_| which != Rerun::Provision) {
                 self.may_touch(group, slot, which).await?;
             }
             self.start(group, left, which, asked_by)

@@ -8,7 +8,7 @@ use cutover_engine::clock::rfc3339;
 use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
-use super::{Control, Refusal};
+use super::{Control, HealthStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
 /// The status of a group.
@@ -20,6 +20,9 @@ pub struct GroupStatus {
     pub active: Option<String>,
     /// The route's generation.
     pub generation: Option<u32>,
+    /// The health of the active slot.
+    #[serde(default)]
+    pub health: HealthStatus,
     /// Its slots.
     pub slots: Vec<SlotStatus>,
     /// Why nginx cannot be read, or that it has no such group.
@@ -162,6 +165,7 @@ impl<W: World> Control<W> {
             group: group.to_owned(),
             active: None,
             generation: None,
+            health: HealthStatus::default(),
             slots: Vec::new(),
             edge_error: None,
             deployment,
@@ -170,6 +174,7 @@ impl<W: World> Control<W> {
             Ok(seen) => Ok(GroupStatus {
                 active: Some(seen.route.active.clone()),
                 generation: Some(seen.route.generation),
+                health: self.vigils.health(group, &seen.route.active),
                 slots: self.slots(seen).await?,
                 ..status
             }),

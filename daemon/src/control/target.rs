@@ -1,6 +1,7 @@
 //! Chooses the slot that a deployment goes to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cutover_core::api::{Group as Seen, Shared, Traffic};
 use cutover_core::deployment::{Known, NoTarget, Phase, Target, Time};
@@ -11,8 +12,12 @@ use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
 use super::running::{Running, live};
+use super::vigil::{Route, Served};
 use super::{Control, LOOK_BACK, Refusal};
 use crate::journal::JournalError;
+
+/// The first message does not mention a shorter time that the deployment compares with.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The slots of a deployment and what it gives up.
 #[derive(Debug)]
@@ -21,8 +26,21 @@ pub(super) struct Chosen {
     pub(super) to: String,
     /// Counters of the old slot at the start.
     pub(super) served: Sample,
+    /// What the old slot did before the start.
+    pub(super) known: Option<Served>,
     /// What the deployment gives up, one clause each.
     pub(super) gives_up: Vec<String>,
+}
+
+impl Chosen {
+    /// What the first message of the deployment says about it, one clause each.
+    pub(super) fn clauses(&self) -> Vec<String> {
+        match self.known.as_ref().filter(|known| known.took >= SHORTEST) {
+            Some(known) if self.gives_up.is_empty() => vec![format!("compared with {known}")],
+            Some(known) => vec![format!("{}; compared with {known}", self.gives_up.join(", "))],
+            None => self.gives_up.clone(),
+        }
+    }
 }
 
 /// The slot that is kept warm.
@@ -62,7 +80,9 @@ impl<W: World> Control<W> {
         if let Some((shared, held)) = shared.and_then(|shared| Some((shared.group, shared.traffic.held()?))) {
             gives_up.push(format!("{held} of group \"{shared}\" will be cut off"));
         }
-        Ok(Chosen { from, gives_up, to: target.slot, served })
+        let reading = self.reading(self.clock.now(), served.clone());
+        let known = self.vigils.known(group, &Route::of(seen), &reading);
+        Ok(Chosen { from, gives_up, to: target.slot, served, known })
     }
 
     /// Fails if a running deployment of another group uses servers of the target, because it will start or stop them or give

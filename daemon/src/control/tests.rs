@@ -12,6 +12,7 @@ use cutover_engine::scripted::{self, Fault, Scripted};
 
 mod advice;
 mod target;
+mod vigil;
 
 struct Bench {
     control: Control<Scripted>,

@@ -53,7 +53,12 @@ impl<W: World> Control<W> {
 
     /// Checks that the old slot of a deployment is as healthy as before, or healthier than the new one. Counters do not matter
     /// here, because the operator may know better which version is worse.
-    async fn is_as_before(&self, seen: &Seen, entry: &Entry, policy: &Policy) -> Result<(), String> {
+    pub(super) async fn is_as_before(
+        &self,
+        seen: &Seen,
+        entry: &Entry,
+        policy: &Policy,
+    ) -> Result<(), String> {
         let plan = &entry.deployment.plan;
         let prober = Prober { world: &*self.world, group: &seen.name, policy };
         let new_healthy = match seen.slot(&plan.to) {
@@ -77,20 +82,30 @@ impl<W: World> Control<W> {
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
             return Ok(Refusal::NoWayBack { group: group.to_owned(), previous: None, up: None });
         };
-        let mut up = None;
-        for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
-            // A slot that shares servers with another group may run that group's version.
-            let is_ours = seen.shared_with(&slot.name, &groups).is_none() && !was_given_up(&all, &slot.name);
-            if is_ours && self.is_fit(seen, &slot.name, policy).await.is_ok() {
-                up = Some(slot.name.clone());
-                break;
-            }
-        }
+        let up = self.slot_to_switch_to(seen, &groups, &all, policy).await;
         let live = all.into_iter().find(|entry| {
             entry.deployment.plan.to == seen.route.active && entry.outcome == Some(Outcome::Completed)
         });
         let previous = live.map(|entry| entry.deployment.previous).filter(|version| !version.is_empty());
         Ok(Refusal::NoWayBack { group: group.to_owned(), previous, up })
+    }
+
+    /// A slot that a switch by hand can give the traffic. `all` has the group's deployments, the newest first.
+    pub(super) async fn slot_to_switch_to(
+        &self,
+        seen: &Seen,
+        groups: &[Seen],
+        all: &[Entry],
+        policy: &Policy,
+    ) -> Option<String> {
+        for slot in seen.slots.iter().filter(|slot| slot.name != seen.route.active) {
+            // A slot that shares servers with another group may run that group's version.
+            let is_ours = seen.shared_with(&slot.name, groups).is_none() && !was_given_up(all, &slot.name);
+            if is_ours && self.is_fit(seen, &slot.name, policy).await.is_ok() {
+                return Some(slot.name.clone());
+            }
+        }
+        None
     }
 }
 

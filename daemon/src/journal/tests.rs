@@ -26,6 +26,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
         drain: std::time::Duration::from_secs(1),
         warm: std::time::Duration::from_secs(1),
         served: Default::default(),
+        known: Default::default(),
     };
     Deployment {
         id: id.to_owned(),

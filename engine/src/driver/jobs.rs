@@ -6,9 +6,11 @@ use crate::commands::Job;
 use crate::journal::Deployment;
 use crate::policy::{Command, Policy};
 
-/// Commands that undo a part of a deployment.
+/// Commands of a deployment that can run again.
 #[derive(Debug)]
 pub struct Jobs {
+    /// Starts the new slot.
+    pub provision_new: Option<Job>,
     /// Undoes the migration.
     pub revert: Option<Job>,
     /// Stops the old slot.
@@ -19,9 +21,10 @@ pub struct Jobs {
 
 /// The commands of a deployment that an operator may run again.
 pub fn jobs(deployment: &Deployment) -> Jobs {
-    let Policy { revert, decommission, .. } = &deployment.policy;
+    let Policy { provision, revert, decommission, .. } = &deployment.policy;
     let plan = &deployment.plan;
     Jobs {
+        provision_new: provision.as_ref().map(|command| job_for_new(deployment, "provision", command)),
         revert: revert.as_ref().map(|command| job_for_new(deployment, "revert", command)),
         // `CUTOVER_VERSION` is the version in the slot, so a command that stops by version does not stop the live one.
         decommission_old: decommission

@@ -63,13 +63,15 @@ impl<W: World, J: Journal> Work<W, J> {
         Event::RouteRead(Box::new(Marks { edges, old, known, since: None }))
     }
 
-    /// What the old slot has done since the start of the deployment.
+    /// What the old slot did in the last minutes before the deployment, and has done since its start.
     fn known(&self, old: &Slot) -> Evidence {
         let mut baseline = Baseline::default();
         let took = self.deployment.started.until(self.clock.now());
         baseline.observe(&self.samples(Duration::ZERO, None, Some(self.deployment.plan.served.clone())));
         baseline.observe(&self.samples(took, None, Some(Sample::from(old))));
-        baseline.evidence().clone()
+        let mut known = self.deployment.plan.known.clone();
+        known.add(baseline.evidence());
+        known
     }
 
     /// Gives the new slot the traffic of the step.

@@ -43,6 +43,8 @@ pub struct Soak {
     /// A comparison with the time before the switch allows so many times more than one at the same time.
     #[serde(deserialize_with = "at_least_one")]
     pub tolerance: f64,
+    /// The soak compares with what the old version did in this time before the deployment, too. Zero: only since its start.
+    pub baseline: Duration,
     /// The limits of single signals.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "fitting")]
     pub signals: BTreeMap<Signal, Setting>,
@@ -221,6 +223,7 @@ impl Default for Soak {
             patience: None,
             min_bad: Count::new(3),
             tolerance: 1.5,
+            baseline: Duration::seconds(600),
             signals: BTreeMap::new(),
             inconclusive: Inconclusive::Rollback,
         }

@@ -122,6 +122,8 @@ pub struct Scene {
     pub taken_back: Option<TakenBackBy>,
     /// The reason that the last move of the route was given.
     pub reason: Option<String>,
+    /// Whether an operator may start the version of a slot with traffic again.
+    pub may_start_active: bool,
     /// Whether the edge counts answers.
     pub counts: bool,
     /// Whether the edge can give a slot a share.
@@ -177,6 +179,7 @@ impl Default for Scene {
             taken_back_after: None,
             taken_back: None,
             reason: None,
+            may_start_active: false,
             counts: true,
             shares: true,
             after_command: None,

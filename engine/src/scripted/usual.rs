@@ -41,6 +41,7 @@ pub fn deployment() -> Deployment {
         drain: policy.drain.deadline.get(),
         warm: policy.warm.duration.get(),
         served: Sample::default(),
+        known: Default::default(),
     };
     Deployment {
         id: "shop-1".to_owned(),

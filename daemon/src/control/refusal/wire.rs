@@ -24,6 +24,8 @@ impl Refusal {
             | Self::NothingToRun { .. }
             | Self::Rerunning { .. }
             | Self::InUse { .. }
+            | Self::Alive { .. }
+            | Self::NeverStarted { .. }
             | Self::CommandFailed(_)
             | Self::Shared { .. }
             | Self::SharedBusy { .. }
@@ -48,6 +50,8 @@ impl Refusal {
             Self::NothingToRun { .. } => "nothing_to_run",
             Self::Rerunning { .. } => "busy",
             Self::InUse { .. } => "slot_is_in_use",
+            Self::Alive { .. } => "slot_is_healthy",
+            Self::NeverStarted { .. } => "nothing_to_run",
             Self::CommandFailed(_) => "command_failed",
             Self::Active { .. } => "slot_is_active",
             Self::NoStandby(_) => "no_standby",
