@@ -10,6 +10,7 @@ mod routes;
 mod serve;
 mod shop;
 mod stamp;
+mod trouble;
 
 use std::path::PathBuf;
 

@@ -23,6 +23,7 @@ use crate::database;
 use crate::fault::Fault;
 use crate::shop::Shop;
 use crate::stamp::{Content, stamp};
+use crate::trouble::act_out;
 
 #[derive(Debug, Deserialize)]
 struct NewOrder {
@@ -39,6 +40,7 @@ pub(crate) fn router(shop: Arc<Shop>) -> Router {
         .route("/orders", post(place_order))
         .route("/orders/{id}", get(order))
         .fallback(async || missing("no such page"))
+        .layer(from_fn_with_state(Arc::clone(&shop), act_out))
         .layer(from_fn_with_state(Arc::clone(&shop), stamp))
         .with_state(shop)
 }
