@@ -107,6 +107,7 @@ impl Plan {
                 if self.accept_inconclusive || state.has_nothing_before() {
                     to(Phase::confirming(now))
                 } else {
+                    let why = format!("soak inconclusive: {why}");
                     Ok(roll_back(stay, Cause::new(Kind::Inconclusive, why), now, false))
                 }
             }
