@@ -46,12 +46,12 @@ impl Trouble {
     }
 
     /// Counts a request of a user; what happens to it in place of an answer.
-    fn strike(&self) -> Option<Strike> {
+    fn harm(&self) -> Option<Harm> {
         let number = self.from_users.fetch_add(1, Ordering::Relaxed) + 1;
         match self.fault? {
-            Fault::Errors(share) if share.has(number) => Some(Strike::Error),
-            Fault::Hangs(share) if share.has(number) => Some(Strike::Hang),
-            Fault::NotFound => Some(Strike::NotFound),
+            Fault::Errors(share) if share.has(number) => Some(Harm::Error),
+            Fault::Hangs(share) if share.has(number) => Some(Harm::Hang),
+            Fault::NotFound => Some(Harm::NotFound),
             _ => None,
         }
     }
@@ -62,7 +62,7 @@ impl Trouble {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strike {
+enum Harm {
     Error,
     Hang,
     NotFound,
@@ -76,12 +76,12 @@ pub(crate) async fn act_out(State(shop): State<Arc<Shop>>, request: Request, nex
     if !request.headers().contains_key("x-request-id") {
         return next.run(request).await;
     }
-    match shop.trouble.strike() {
-        Some(Strike::Hang) => std::future::pending().await,
-        Some(Strike::NotFound) => {
+    match shop.trouble.harm() {
+        Some(Harm::Hang) => std::future::pending().await,
+        Some(Harm::NotFound) => {
             Content::new(StatusCode::NOT_FOUND, json!({ "error": "no such shop" })).into_response()
         }
-        Some(Strike::Error) => {
+        Some(Harm::Error) => {
             let error = json!({ "error": "the price service answers nonsense" });
             Content::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
         }
@@ -112,10 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_users_is_struck() {
+    fn a_share_of_the_users_is_harmed() {
         let trouble = Trouble::new("hangs=50%".parse().ok());
-        let strikes: Vec<_> = (0..4).map(|_| trouble.strike()).collect();
-        assert_eq!(strikes, [None, Some(Strike::Hang), None, Some(Strike::Hang)]);
-        assert_eq!(Trouble::new("slower=10".parse().ok()).strike(), None);
+        let harms: Vec<_> = (0..4).map(|_| trouble.harm()).collect();
+        assert_eq!(harms, [None, Some(Harm::Hang), None, Some(Harm::Hang)]);
+        assert_eq!(Trouble::new("slower=10".parse().ok()).harm(), None);
     }
 }
