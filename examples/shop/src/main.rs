@@ -6,6 +6,7 @@
 mod database;
 mod fault;
 mod migrations;
+mod misbehave;
 mod routes;
 mod serve;
 mod shop;

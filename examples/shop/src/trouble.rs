@@ -1,21 +1,10 @@
-//! Acts out a fault as requests come.
+//! Counts requests, and says which of them a fault hits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
-
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use crate::fault::Fault;
-use crate::shop::Shop;
-use crate::stamp::Content;
 
-/// Acts out a fault as requests come.
+/// The fault of a release, and the requests so far.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     fault: Option<Fault>,
@@ -46,7 +35,7 @@ impl Trouble {
     }
 
     /// Counts a request of a user; what happens to it in place of an answer.
-    fn harm(&self) -> Option<Harm> {
+    pub(crate) fn harm(&self) -> Option<Harm> {
         let number = self.from_users.fetch_add(1, Ordering::Relaxed) + 1;
         match self.fault? {
             Fault::Errors(share) if share.has(number) => Some(Harm::Error),
@@ -56,48 +45,21 @@ impl Trouble {
         }
     }
 
-    fn slower(&self) -> u32 {
+    /// How many times as long as they would users wait.
+    pub(crate) fn slower(&self) -> u32 {
         if let Some(Fault::Slower(times)) = self.fault { times } else { 1 }
     }
 }
 
+/// What a user gets in place of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Harm {
+pub(crate) enum Harm {
+    /// Status 500.
     Error,
+    /// Nothing.
     Hang,
+    /// Status 404.
     NotFound,
-}
-
-/// Answers a request as slowly as the shop does, and as badly as its fault wants. The request of a user has an
-/// `x-request-id`, which probes and smoke tests have not.
-pub(crate) async fn act_out(State(shop): State<Arc<Shop>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    rest(Duration::from_millis(shop.takes_ms)).await;
-    if !request.headers().contains_key("x-request-id") {
-        return next.run(request).await;
-    }
-    match shop.trouble.harm() {
-        Some(Harm::Hang) => std::future::pending().await,
-        Some(Harm::NotFound) => {
-            Content::new(StatusCode::NOT_FOUND, json!({ "error": "no such shop" })).into_response()
-        }
-        Some(Harm::Error) => {
-            let error = json!({ "error": "the price service answers nonsense" });
-            Content::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
-        }
-        None => {
-            let response = next.run(request).await;
-            rest(begun.elapsed() * shop.trouble.slower().saturating_sub(1)).await;
-            response
-        }
-    }
-}
-
-/// A sleep of no time would last a millisecond.
-async fn rest(time: Duration) {
-    if !time.is_zero() {
-        sleep(time).await;
-    }
 }
 
 #[cfg(test)]
