@@ -101,8 +101,8 @@ async fn run(schedule: &mut Schedule, arguments: &Arguments) -> Result<u8> {
     } else {
         print!("{}", table::render(&results));
     }
-    for line in complaints {
-        println!("nginx's error log: {line}");
+    for complaint in complaints {
+        println!("{complaint}");
     }
     let sentence = if good { "all as it must be" } else { "NOT as it must be" };
     println!("{sentence}, in {:.0} s", start.elapsed().as_secs_f64());

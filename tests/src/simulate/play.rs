@@ -62,7 +62,7 @@ impl ScenarioSite {
             schema: None,
             killed: None,
         };
-        let deployed = play.deploy(site).await?;
+        let deployed = play.deploy(site).await.with_context(|| format!("scenario {number}"))?;
         let Play { schema: schema_during, killed, mut transcript, .. } = play;
         let observations = Observations {
             seen: traffic.stop().await?,

@@ -31,7 +31,7 @@ pub(crate) struct Schedule {
 pub(crate) struct Played {
     /// Ordered by the numbers of the scenarios.
     pub(crate) results: Vec<ScenarioResult>,
-    /// What nginx's error logs hold and should not.
+    /// What nginx's error logs hold and should not, and why deployments could not be run to their end.
     pub(crate) complaints: Vec<String>,
     /// The site that is to be kept.
     pub(crate) kept: Option<Site>,
@@ -89,10 +89,14 @@ impl Schedule {
         }
         let mut played = Played::default();
         while let Some(ended) = self.running.join_next().await {
-            let SiteResult { results, complaints, kept } = ended??;
-            played.results.extend(results);
-            played.complaints.extend(complaints);
-            played.kept = played.kept.or(kept);
+            match ended? {
+                Ok(SiteResult { results, complaints, kept }) => {
+                    played.results.extend(results);
+                    played.complaints.extend(complaints);
+                    played.kept = played.kept.or(kept);
+                }
+                Err(error) => played.complaints.push(format!("{error:#}")),
+            }
         }
         played.results.sort_by_key(|result| result.number);
         Ok(played)
@@ -115,7 +119,8 @@ impl SiteRun {
         for scenario in &self.scenarios {
             results.push(place.play(scenario, Transcript::new(is_live)).await?);
         }
-        let complaints = place.site.nginx()?.complaints();
+        let complaints = place.site.nginx()?.complaints().into_iter();
+        let complaints = complaints.map(|line| format!("nginx's error log: {line}")).collect();
         Ok(SiteResult { results, complaints, kept: self.keep.then_some(place.site) })
     }
 }

@@ -21,6 +21,9 @@ const PATIENT: Duration = Duration::from_secs(65);
 /// The lease of scenario 12.
 const LEASE: Duration = Duration::from_secs(2);
 
+/// So many answers of the old version are sure to be known: its deployment takes a third of a second until the switch.
+const FEW: u32 = 20;
+
 const SETTINGS: Settings =
     Settings { soak: "6s", min_requests: 50, ready: "4s", drain: "10s", trial: "", takes_ms: 0 };
 
@@ -107,7 +110,7 @@ pub(crate) const SERIES: [Series; 8] = [
         ],
     },
     Series {
-        settings: Settings { drain: "1s", soak: "20s", ..SETTINGS },
+        settings: Settings { drain: "1s", soak: "20s", min_requests: FEW, ..SETTINGS },
         users: Users::Arriving(PATIENT),
         scenarios: &[Scenario {
             number: 7,
@@ -122,7 +125,7 @@ pub(crate) const SERIES: [Series; 8] = [
         }],
     },
     Series {
-        settings: Settings { soak: "20s", ..SETTINGS },
+        settings: Settings { soak: "20s", min_requests: FEW, ..SETTINGS },
         users: Users::Arriving(IMPATIENT),
         scenarios: &[Scenario {
             number: 8,
@@ -152,7 +155,7 @@ pub(crate) const SERIES: [Series; 8] = [
         }],
     },
     Series {
-        settings: Settings { takes_ms: 20, ..SETTINGS },
+        settings: Settings { takes_ms: 20, min_requests: FEW, ..SETTINGS },
         users: Users::Busy,
         scenarios: &[Scenario {
             number: 10,
