@@ -1,6 +1,7 @@
 //! A load that checks every answer: the status, that it is complete, that it belongs to the request, and the slot.
 //!
-//! Kept-alive connections send many requests, GET only; fresh connections send one request each. A reload makes nginx
+//! Kept-alive connections send many requests, GET only; fresh connections send one request each. These wait for an answer
+//! before they send again; an arrival is a fresh connection that opens whether or not others wait. A reload makes nginx
 //! close idle connections. When nginx closes a kept-alive connection before the first byte of an answer, the load sends
 //! the request again on a fresh connection, as HTTP clients do, and counts a *reconnect*. Any other request without a
 //! complete, correct answer is a *failure*. A complete answer from a slot that had lost the traffic before the request was
@@ -31,6 +32,8 @@ pub struct Plan {
     pub kept_alive: usize,
     /// Number of senders that open a fresh connection for each request.
     pub fresh: usize,
+    /// Time between two arrivals, if there are any.
+    pub arrivals: Option<Duration>,
     /// Pause of each connection between two requests.
     pub pause: Duration,
     /// The requests, sent in turn.
@@ -66,6 +69,7 @@ impl Plan {
             address,
             kept_alive: 6,
             fresh: 2,
+            arrivals: None,
             pause: Duration::ZERO,
             requests: vec![Request::get("/")],
             limit: Duration::from_secs(10),
@@ -78,9 +82,21 @@ impl Plan {
         self
     }
 
+    /// Sets the time between two arrivals, in place of all other connections.
+    pub fn arrivals(mut self, every: Duration) -> Self {
+        (self.kept_alive, self.fresh, self.arrivals) = (0, 0, Some(every));
+        self
+    }
+
     /// Sets the pause of each connection between two requests.
     pub fn pause(mut self, pause: Duration) -> Self {
         self.pause = pause;
+        self
+    }
+
+    /// Sets the time limit of a request.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -123,6 +139,9 @@ impl Load {
         }
         for _ in 0..shared.plan.fresh {
             connections.spawn(client::fresh(Arc::clone(&shared)));
+        }
+        if let Some(every) = shared.plan.arrivals {
+            connections.spawn(client::arrivals(Arc::clone(&shared), every));
         }
         Self { shared, connections }
     }

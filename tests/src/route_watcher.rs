@@ -31,6 +31,16 @@ pub struct ObservedSwitches {
     pub switches: Vec<String>,
     /// The longest time from the last query before a switch to the first one after it.
     pub longest_doubt: Duration,
+    /// When each of the switches was seen.
+    times: Vec<Instant>,
+}
+
+impl ObservedSwitches {
+    /// When the traffic left the slot that it was on at first, and when it was back there.
+    pub fn away_from(&self, first: &str) -> Option<(Instant, Instant)> {
+        let back = self.switches.iter().position(|slot| slot == first)?;
+        Some((*self.times.first()?, *self.times.get(back)?))
+    }
 }
 
 impl RouteWatcher {
@@ -77,6 +87,7 @@ async fn watch(
         if changes > 0 {
             expected.observe(&group.route.active, last);
             watched.switches.push(group.route.active.clone());
+            watched.times.push(Instant::now());
             watched.longest_doubt = watched.longest_doubt.max(last.elapsed());
         }
         (seen, last) = (group, begin);
@@ -84,5 +95,28 @@ async fn watch(
             return Ok(watched);
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_traffic_is_back_at_the_first_switch_to_the_slot_that_it_left() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let watched = ObservedSwitches {
+            switches: ["green", "blue", "blue"].map(str::to_owned).to_vec(),
+            times: vec![at(1), at(3), at(4)],
+            ..ObservedSwitches::default()
+        };
+        assert_eq!(watched.away_from("blue"), Some((at(1), at(3))));
+        let forward = ObservedSwitches {
+            switches: vec!["green".to_owned()],
+            times: vec![at(1)],
+            ..ObservedSwitches::default()
+        };
+        assert_eq!(forward.away_from("blue"), None);
     }
 }

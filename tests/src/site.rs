@@ -7,23 +7,24 @@
 mod release;
 mod schema;
 pub mod slot;
+mod traffic;
+mod users;
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::load::Request;
 use crate::process::{self, Pid};
-use crate::route_watcher::{ObservedSwitches, RouteWatcher};
-use crate::{Admin, Daemon, Load, Nginx, Plan, SlotOracle, flavour, load, ports, wait};
+use crate::{Admin, Daemon, Nginx, flavour, ports, wait};
 
 pub use release::Release;
 pub use schema::Schema;
+pub use traffic::{Traffic, TrafficReport};
+pub use users::Users;
 
 const HTTP: &str = include_str!("site/nginx.conf");
 const GROUPS: &str = include_str!("site/groups.toml");
@@ -41,7 +42,7 @@ const PROGRAMS: [&str; 3] = ["shop", "simulate", "cutover"];
 const MARK: &str = "site";
 
 /// The settings that differ between sites.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Duration of a soak.
     pub soak: &'static str,
@@ -49,13 +50,17 @@ pub struct Settings {
     pub min_requests: u32,
     /// Time limit for a release to become ready.
     pub ready: &'static str,
+    /// Time limit for the requests of a slot to end.
+    pub drain: &'static str,
     /// Keys of `[group.shop.trial]`.
     pub trial: &'static str,
+    /// The least time of an answer of the first release, in milliseconds.
+    pub takes_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { soak: "1500ms", min_requests: 50, ready: "2s", trial: "" }
+        Self { soak: "1500ms", min_requests: 50, ready: "2s", drain: "10s", trial: "", takes_ms: 0 }
     }
 }
 
@@ -64,22 +69,6 @@ impl Default for Settings {
 pub struct Site {
     nginx: Option<Nginx>,
     daemon: Option<Daemon>,
-}
-
-/// A load on a site, and the watcher that tells the load's oracle about switches.
-#[derive(Debug)]
-pub struct Traffic {
-    load: Load,
-    watch: RouteWatcher,
-}
-
-/// The result of a [`Traffic`].
-#[derive(Clone, Debug)]
-pub struct TrafficReport {
-    /// The answers.
-    pub report: load::Report,
-    /// The switches.
-    pub watched: ObservedSwitches,
 }
 
 impl Site {
@@ -93,7 +82,7 @@ impl Site {
         fs::write(prefix.join(MARK), "")?;
         slot::prepare(&prefix, SLOTS.into_iter().zip(addresses))?;
         create_database(&prefix)?;
-        slot::start(&prefix, "blue", &Release::new("1.0.0", 1, None))?;
+        slot::start(&prefix, "blue", &Release::new("1.0.0", 1, None).taking(settings.takes_ms))?;
         wait::until("the first release to listen", || TcpStream::connect(blue).is_ok()).await?;
         site.nginx()?.start().await?;
         let groups = GROUPS
@@ -101,6 +90,7 @@ impl Site {
             .replace("%%soak%%", settings.soak)
             .replace("%%min_requests%%", &settings.min_requests.to_string())
             .replace("%%ready%%", settings.ready)
+            .replace("%%drain%%", settings.drain)
             .replace("%%trial%%", settings.trial);
         site.daemon = Some(Daemon::start(&prefix, &groups).await?);
         Ok(site)
@@ -141,47 +131,20 @@ impl Site {
         Ok(self.admin()?.group(GROUP).await?.route.active)
     }
 
-    /// Starts a load of some hundred requests per second, over eight kept-alive connections and four fresh senders. It reads
-    /// the catalogue and places orders, and checks every answer.
+    /// Starts a load of [busy users](Users::Busy), and checks every answer.
     pub async fn traffic(&self) -> Result<Traffic> {
-        let plan =
-            Plan::new(self.address()?).connections(8, 4).pause(Duration::from_millis(8)).requests(vec![
-                Request::get("/products"),
-                Request::get("/products/1"),
-                Request::get("/products/2"),
-                Request::post("/orders", r#"{"product_id":1,"quantity":2}"#),
-            ]);
-        let admin = self.admin()?;
-        let group = admin.group(GROUP).await?;
-        let expected: Arc<SlotOracle> = SlotOracle::new(&group.route.active);
-        let watch = RouteWatcher::start(admin, group, Arc::clone(&expected));
-        let traffic = Traffic { load: Load::start(plan, &expected), watch };
-        traffic.answers(200).await?;
-        Ok(traffic)
+        self.traffic_of(Users::Busy).await
+    }
+
+    /// Starts a load, and checks every answer.
+    pub async fn traffic_of(&self, users: Users) -> Result<Traffic> {
+        Traffic::start(self.admin()?, self.address()?, users).await
     }
 
     /// Leaves everything running. [`end`] ends it later.
     pub fn detach(mut self) {
         self.daemon.take().into_iter().for_each(Daemon::detach);
         self.nginx.take().into_iter().for_each(Nginx::detach);
-    }
-}
-
-impl Traffic {
-    /// Waits for this many more answers.
-    pub async fn answers(&self, more: u64) -> Result<()> {
-        self.load.answers(more).await
-    }
-
-    /// Stops the load, then the watcher, and returns the final counts.
-    pub async fn stop(self) -> Result<TrafficReport> {
-        self.answers(200).await?;
-        let expected = Arc::clone(self.load.oracle());
-        let mut report = self.load.stop().await;
-        let watched = self.watch.stop().await?;
-        // The last query of the watcher may have found a switch that the load has already seen.
-        report.settle(&expected);
-        Ok(TrafficReport { report, watched })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the harness on stock nginx: its fixtures work, and its checks find failures.
 
+use std::time::Duration;
+
 use cutover_tests::nginx::Nginx;
 use cutover_tests::process::{self, Signal};
 use cutover_tests::{Action, Backend, Load, Plan, SlotOracle};
@@ -78,6 +80,24 @@ async fn bad_answers_are_found() {
     blue.resume().await.unwrap();
     let report = load.stop().await;
     assert!(report.failures.iter().all(|failure| failure.outcome.wrong.is_some()));
+    cutover_tests::wait::until("the backend to finish", || blue.truth().in_flight == 0).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_keep_arriving_while_others_wait_and_give_up() {
+    let blue = Backend::start("blue").await.unwrap();
+    let nginx =
+        Nginx::builder().without_module().set("active", blue.address()).http(HTTP).start().await.unwrap();
+    blue.on("/", Action::Hang);
+    let patience = Duration::from_millis(500);
+    let plan = Plan::new(nginx.address("main").unwrap()).arrivals(Duration::from_millis(5)).limit(patience);
+    let load = Load::start(plan, &SlotOracle::new("blue"));
+    cutover_tests::wait::until("many users to wait", || blue.truth().in_flight >= 20).await.unwrap();
+    load.answers(20).await.unwrap();
+    let report = load.stop().await;
+    assert_eq!(report.failed(), report.total, "{report}");
+    assert!(report.failures.iter().all(|failure| failure.outcome.status.is_none()), "{report}");
+    assert!(report.longest_wait >= patience && report.bad_for() >= patience, "{report}");
     cutover_tests::wait::until("the backend to finish", || blue.truth().in_flight == 0).await.unwrap();
 }
 

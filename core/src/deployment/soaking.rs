@@ -42,6 +42,7 @@ impl Plan {
                 self.next_step(stay, now)
             }
             Event::SoakInconclusive(why) if is_over => {
+                let why = format!("soak inconclusive: {why}");
                 roll_back(stay, Cause::new(CauseKind::Inconclusive, why), now, false)
             }
             Event::SoakBad(why) => roll_back(stay, Cause::new(CauseKind::Soak, why), now, false),

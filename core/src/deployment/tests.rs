@@ -314,6 +314,15 @@ fn an_inconclusive_soak_may_be_accepted() {
 }
 
 #[test]
+fn the_outcome_of_an_inconclusive_soak_says_so() {
+    let events = [Event::SoakInconclusive(why()), Event::SwitchedBack, Event::Drained];
+    let rest = [Event::Reverted, Event::TornDown, Event::OldGood];
+    let (_, state) = walk(&plan(), with(events.into_iter().chain(rest)));
+    let Phase::RolledBack { cause, .. } = state.phase else { panic!("{state:?}") };
+    assert_eq!(cause.to_string(), "soak inconclusive: because");
+}
+
+#[test]
 fn a_soak_does_not_pass_before_its_time() {
     let plan = plan();
     let (_, state) = walk(&plan, until_switched());

@@ -1,7 +1,6 @@
 //! The ways in which a release may be bad.
 
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What is wrong with this release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,51 +14,57 @@ pub(crate) enum Fault {
     ErrorsAfter(u32),
     /// `exit-after=N`: the process dies amid the Nth request.
     ExitAfter(u32),
+    /// `errors=2%`: this share of the users' requests gets 500.
+    Errors(Share),
+    /// `hangs=30%`: this share of the users' requests gets no answer.
+    Hangs(Share),
+    /// `not-found`: users get 404 for everything.
+    NotFound,
+    /// `slower=N`: users wait N times as long as they would.
+    Slower(u32),
+}
+
+/// A share of the users' requests, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share(u64);
+
+impl Share {
+    /// Whether the Nth request belongs to the share. The requests of the share are spread evenly.
+    pub(crate) fn has(self, number: u64) -> bool {
+        number * self.0 / 100 > number.saturating_sub(1) * self.0 / 100
+    }
 }
 
 impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let count = |count: &str| {
-            count.parse().map_err(|error| format!("{count:?} is no count of requests: {error}"))
-        };
+        let count =
+            |count: &str| count.parse().map_err(|error| format!("{count:?} is no whole number: {error}"));
         match text.split_once('=') {
             None if text == "never-ready" => Ok(Self::NeverReady),
             None if text == "bad-catalogue" => Ok(Self::BadCatalogue),
+            None if text == "not-found" => Ok(Self::NotFound),
             Some(("errors-after", requests)) => Ok(Self::ErrorsAfter(count(requests)?)),
             Some(("exit-after", requests)) => Ok(Self::ExitAfter(count(requests)?)),
-            _ => Err("it is one of never-ready, bad-catalogue, errors-after=N, exit-after=N".to_owned()),
+            Some(("errors", share)) => Ok(Self::Errors(share.parse()?)),
+            Some(("hangs", share)) => Ok(Self::Hangs(share.parse()?)),
+            Some(("slower", times)) => Ok(Self::Slower(count(times)?)),
+            _ => Err("it is one of never-ready, bad-catalogue, errors-after=N, exit-after=N, errors=N%, hangs=N%, \
+                      not-found, slower=N"
+                .to_owned()),
         }
     }
 }
 
-/// Acts out a fault as requests come.
-#[derive(Debug)]
-pub(crate) struct Trouble {
-    fault: Option<Fault>,
-    requests: AtomicU32,
-}
+impl FromStr for Share {
+    type Err = String;
 
-impl Trouble {
-    pub(crate) fn new(fault: Option<Fault>) -> Self {
-        Self { fault, requests: AtomicU32::new(0) }
-    }
-
-    pub(crate) fn is(&self, fault: Fault) -> bool {
-        self.fault == Some(fault)
-    }
-
-    /// Counts a request that uses the database; whether its connection is lost to the pool.
-    pub(crate) fn leaks(&self) -> bool {
-        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        match self.fault {
-            Some(Fault::ExitAfter(last)) if number >= last => {
-                eprintln!("out of memory at request {number}");
-                std::process::exit(137)
-            }
-            Some(Fault::ErrorsAfter(last)) => number >= last,
-            _ => false,
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        match percent {
+            Some(percent @ 1..=100) => Ok(Self(percent)),
+            _ => Err(format!("{text:?} is no share from 1% to 100%")),
         }
     }
 }
@@ -73,15 +78,31 @@ mod tests {
         assert_eq!("never-ready".parse(), Ok(Fault::NeverReady));
         assert_eq!("errors-after=40".parse(), Ok(Fault::ErrorsAfter(40)));
         assert_eq!("exit-after=3".parse(), Ok(Fault::ExitAfter(3)));
-        for wrong in ["", "exit-after", "exit-after=x", "never-ready=3"] {
+        assert_eq!("errors=2%".parse(), Ok(Fault::Errors(Share(2))));
+        assert_eq!("hangs=100%".parse(), Ok(Fault::Hangs(Share(100))));
+        assert_eq!("not-found".parse(), Ok(Fault::NotFound));
+        assert_eq!("slower=10".parse(), Ok(Fault::Slower(10)));
+        for wrong in [
+            "",
+            "exit-after",
+            "exit-after=x",
+            "never-ready=3",
+            "errors=2",
+            "hangs=0%",
+            "hangs=101%",
+            "slower",
+        ] {
             assert!(wrong.parse::<Fault>().is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn connections_leak_from_the_nth_request_on() {
-        let trouble = Trouble::new(Some(Fault::ErrorsAfter(3)));
-        let leaks: Vec<_> = (0..4).map(|_| trouble.leaks()).collect();
-        assert_eq!(leaks, [false, false, true, true]);
+    fn a_share_is_spread_evenly() {
+        let of = |share: u64, requests: u64| {
+            (1..=requests).filter(|number| Share(share).has(*number)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(2, 150), [50, 100, 150]);
+        assert_eq!(of(30, 10), [4, 7, 10]);
+        assert_eq!(of(100, 3), [1, 2, 3]);
     }
 }

@@ -6,10 +6,12 @@
 mod database;
 mod fault;
 mod migrations;
+mod misbehave;
 mod routes;
 mod serve;
 mod shop;
 mod stamp;
+mod trouble;
 
 use std::path::PathBuf;
 

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::database;
 use crate::fault::Fault;
+use crate::misbehave::misbehave;
 use crate::shop::Shop;
 use crate::stamp::{Content, stamp};
 
@@ -39,6 +40,7 @@ pub(crate) fn router(shop: Arc<Shop>) -> Router {
         .route("/orders", post(place_order))
         .route("/orders/{id}", get(order))
         .fallback(async || missing("no such page"))
+        .layer(from_fn_with_state(Arc::clone(&shop), misbehave))
         .layer(from_fn_with_state(Arc::clone(&shop), stamp))
         .with_state(shop)
 }

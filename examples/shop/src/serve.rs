@@ -11,10 +11,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::database::Pool;
-use crate::fault::{Fault, Trouble};
+use crate::fault::Fault;
 use crate::migrations;
 use crate::routes::router;
 use crate::shop::Shop;
+use crate::trouble::Trouble;
 
 /// How long requests that are under way may take after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -37,7 +38,11 @@ pub(crate) struct Serve {
     /// The schema version the release was written for.
     #[arg(long, default_value_t = migrations::LATEST)]
     schema: u32,
-    /// What is wrong with the release: never-ready, bad-catalogue, errors-after=N, exit-after=N.
+    /// The least time of an answer, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    takes_ms: u64,
+    /// What is wrong with the release: never-ready, bad-catalogue, errors-after=N, exit-after=N, errors=N%, hangs=N%,
+    /// not-found, slower=N.
     #[arg(long)]
     fault: Option<Fault>,
 }
@@ -54,6 +59,7 @@ impl Serve {
             version: self.version,
             schema: self.schema,
             database: self.database,
+            takes_ms: self.takes_ms,
             trouble: Trouble::new(self.fault),
         });
         let mut terminated = signal(SignalKind::terminate())?;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::database::{self, Pool};
-use crate::fault::{Fault, Trouble};
+use crate::fault::Fault;
 use crate::migrations;
+use crate::trouble::Trouble;
 
 /// One running release of the shop.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Shop {
     pub(crate) schema: u32,
     pub(crate) database: PathBuf,
     pub(crate) pool: Pool,
+    /// The least time of an answer, in milliseconds.
+    pub(crate) takes_ms: u64,
     pub(crate) trouble: Trouble,
 }
 

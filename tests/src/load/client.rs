@@ -1,10 +1,11 @@
 //! The connections of a load.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::check::{self, RequestOutcome};
 use super::{Request, Shared};
@@ -41,6 +42,22 @@ pub(super) async fn fresh(shared: Arc<Shared>) {
         once(&shared, id, request, true).await;
         shared.pause().await;
     }
+}
+
+/// Opens fresh connections at a steady pace.
+pub(super) async fn arrivals(shared: Arc<Shared>, every: Duration) {
+    let mut waiting = JoinSet::new();
+    let mut pace = tokio::time::interval(every);
+    while !shared.stopped() {
+        pace.tick().await;
+        let shared = Arc::clone(&shared);
+        waiting.spawn(async move {
+            let (id, request) = shared.next(false);
+            once(&shared, id, request, true).await;
+        });
+        while waiting.try_join_next().is_some() {}
+    }
+    while waiting.join_next().await.is_some() {}
 }
 
 /// Sends a request on a fresh connection, where a close without an answer is a failure. Returns the connection if it can

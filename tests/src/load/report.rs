@@ -16,6 +16,8 @@ pub struct Report {
     pub stale: u64,
     /// Kept-alive connections that nginx closed before the first byte of an answer; the request was sent again.
     pub reconnects: u64,
+    /// The longest time from a request to the end of its answer, or to its failure.
+    pub longest_wait: Duration,
     /// Requests without a complete, correct answer.
     pub failures: Vec<Failure>,
     /// Answers by slot, correct or not.
@@ -28,6 +30,8 @@ pub struct Report {
 /// A request without a complete, correct answer.
 #[derive(Clone, Debug)]
 pub struct Failure {
+    /// When the request was sent.
+    pub sent: Instant,
     /// When the request failed.
     pub at: Instant,
     /// How it failed.
@@ -47,14 +51,16 @@ impl Report {
         self.failures.len() as u64
     }
 
-    /// The time from the first failure to the last.
+    /// The time from the first request that failed to the last failure.
     pub fn bad_for(&self) -> Duration {
-        let times = || self.failures.iter().map(|failure| failure.at);
-        times().min().zip(times().max()).map_or(Duration::ZERO, |(first, last)| last - first)
+        let first = self.failures.iter().map(|failure| failure.sent).min();
+        let last = self.failures.iter().map(|failure| failure.at).max();
+        first.zip(last).map_or(Duration::ZERO, |(first, last)| last - first)
     }
 
     pub(super) fn add(&mut self, sent: Instant, answered: Instant, outcome: RequestOutcome, allowed: bool) {
         self.total += 1;
+        self.longest_wait = self.longest_wait.max(answered - sent);
         if let Some(version) = &outcome.version {
             *self.by_version.entry(version.clone()).or_default() += 1;
         }
@@ -65,7 +71,7 @@ impl Report {
             }
         }
         if outcome.wrong.is_some() {
-            self.failures.push(Failure { at: answered, outcome });
+            self.failures.push(Failure { sent, at: answered, outcome });
         }
     }
 

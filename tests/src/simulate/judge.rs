@@ -1,21 +1,22 @@
 //! Compares a scenario's observations with what it requires.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cutover_tests::load::Report;
-use cutover_tests::load::check::RequestOutcome;
-use cutover_tests::site::{Schema, TrafficReport};
+use cutover_tests::daemon::Deployed;
+use cutover_tests::load::Failure;
+use cutover_tests::site::{SLOTS, Schema, TrafficReport};
 
-use crate::scenario::{ExpectedOutcome, Scenario};
+use crate::scenario::{Accident, ExpectedOutcome, FailsBy, Scenario};
+
+/// nginx chooses the slot this much later than a request is sent, at most.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// The observations of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Observations {
-    /// The outcome that `cutover deploy` printed.
-    pub(crate) outcome: String,
-    /// Its exit code.
-    pub(crate) code: i32,
+    /// What `cutover deploy` printed.
+    pub(crate) deployed: Deployed,
     /// The slot with the traffic before.
     pub(crate) old: String,
     /// The slot with the traffic after.
@@ -24,6 +25,8 @@ pub(crate) struct Observations {
     /// The schema while the new release had the traffic, if it ever had.
     pub(crate) schema_during: Option<Schema>,
     pub(crate) schema_after: Schema,
+    /// When the daemon was killed.
+    pub(crate) killed: Option<Instant>,
     pub(crate) seen: TrafficReport,
 }
 
@@ -33,10 +36,16 @@ pub(crate) struct ScenarioResult {
     pub(crate) number: u8,
     pub(crate) title: &'static str,
     pub(crate) outcome: String,
+    pub(crate) code: i32,
     pub(crate) requests: u64,
     pub(crate) failed: u64,
     pub(crate) wrong_slot: u64,
     pub(crate) bad_for: Duration,
+    pub(crate) longest_wait: Duration,
+    /// From the switch until the traffic was back.
+    pub(crate) back_after: Option<Duration>,
+    /// The last message of the daemon.
+    pub(crate) said: String,
     remarks: Vec<String>,
     objections: Vec<String>,
 }
@@ -50,103 +59,164 @@ impl ScenarioResult {
 
 impl fmt::Display for ScenarioResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for remark in &self.remarks {
-            writeln!(f, "           {remark}")?;
-        }
-        for objection in &self.objections {
-            writeln!(f, "    WRONG: {objection}")?;
-        }
-        Ok(())
+        let remarks = self.remarks.iter().map(|remark| format!("           {remark}"));
+        let objections = self.objections.iter().map(|objection| format!("    WRONG: {objection}"));
+        f.write_str(&remarks.chain(objections).collect::<Vec<_>>().join("\n"))
     }
 }
 
 pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> ScenarioResult {
-    let mut objections = Vec::new();
-    let mut demand = |holds: bool, otherwise: String| {
-        if !holds {
-            objections.push(otherwise);
-        }
-    };
-    let Observations { outcome, code, old, active, schema_before, schema_during, schema_after, seen } =
-        observations;
-    let TrafficReport { report, watched } = seen;
-
-    let (word, exit) = scenario.expected.word_and_code();
-    demand(
-        outcome == word && code == exit,
-        format!("ended {outcome:?} with code {code}, not {word:?} with {exit}"),
-    );
-    let moved = scenario.expected == ExpectedOutcome::Completed;
-    demand((active != old) == moved, format!("{active} has the traffic; it was {old}"));
-    let switches = match scenario.expected {
-        ExpectedOutcome::Completed => 1,
-        ExpectedOutcome::Failed => 0,
-        ExpectedOutcome::RolledBack => 2,
-    };
-    // A fence after a move back changes the generation only.
-    let mut slots = watched.switches.clone();
-    slots.dedup();
-    demand(slots.len() == switches, format!("the traffic went to {slots:?}"));
-    let answers = report.by_version.get(scenario.version).copied().unwrap_or_default();
-    demand((answers > 0) == (switches > 0), format!("{answers} answers from {}", scenario.version));
-
-    demand(report.stale == 0, format!("answers from the wrong slot: {report}"));
-    let foreign = failures_of_others(&report, scenario, &old);
-    demand(
-        foreign == 0,
-        format!("{foreign} failures that {} did not produce itself: {report}", scenario.version),
-    );
-
-    let mut remarks = Vec::new();
-    if switches > 0 {
-        let doubt = watched.longest_doubt.as_secs_f64() * 1e3;
-        remarks.push(format!(
-            "{answers} answers from {}; each switch is known to within {doubt:.0} ms",
-            scenario.version
-        ));
-    }
-    if moved {
-        demand(schema_after.version >= schema_before.version, "the schema went backwards".to_owned());
-    } else {
-        demand(
-            schema_after == schema_before,
-            format!("the schema is another one: more {:?}", schema_after.beyond(&schema_before)),
-        );
-    }
-    if let (ExpectedOutcome::RolledBack, Some(middle)) = (scenario.expected, schema_during)
-        && middle != schema_before
-    {
-        remarks.push(format!(
-            "the schema was at version {} with {}; it is at {} again, without",
-            middle.version,
-            middle.beyond(&schema_before),
-            schema_after.version
-        ));
-    }
-    if report.failed() > 0 && foreign == 0 {
-        remarks.push(format!("all {} failed requests had gone to {}", report.failed(), scenario.version));
-    }
+    let mut judging = Judging { scenario, seen: &observations, remarks: Vec::new(), objections: Vec::new() };
+    judging.outcome();
+    judging.traffic();
+    let back_after = judging.way_back();
+    judging.failures();
+    judging.schema();
+    let Judging { remarks, objections, .. } = judging;
+    let report = &observations.seen.report;
     ScenarioResult {
         number: scenario.number,
         title: scenario.title,
-        outcome: outcome.replace('_', " "),
+        outcome: observations.deployed.outcome.replace('_', " "),
+        code: observations.deployed.code,
         requests: report.total,
         failed: report.failed(),
         wrong_slot: report.stale,
         bad_for: report.bad_for(),
+        longest_wait: report.longest_wait,
+        back_after,
+        said: observations.said().to_owned(),
         remarks,
         objections,
     }
 }
 
-/// The number of failures that the new release did not cause. Its own failures are answers that name its version, and answers
-/// of nginx that name its slot. A request without any answer is never its own failure.
-fn failures_of_others(report: &Report, scenario: &Scenario, old: &str) -> usize {
-    let own = |outcome: &RequestOutcome| {
-        scenario.expected == ExpectedOutcome::RolledBack
-            && outcome.status.is_some_and(|status| status >= 500)
-            && outcome.version.as_deref().is_none_or(|version| version == scenario.version)
+impl Observations {
+    fn said(&self) -> &str {
+        self.deployed.events.last().map(|event| event.message.as_str()).unwrap_or_default()
+    }
+}
+
+struct Judging<'a> {
+    scenario: &'a Scenario,
+    seen: &'a Observations,
+    remarks: Vec<String>,
+    objections: Vec<String>,
+}
+
+impl Judging<'_> {
+    fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.objections.push(otherwise());
+        }
+    }
+
+    /// The outcome, the exit code, and what the daemon says about it.
+    fn outcome(&mut self) {
+        let Deployed { outcome, code, .. } = &self.seen.deployed;
+        let (word, exit) = self.scenario.expected.word_and_code();
+        self.demand(outcome == word && *code == exit, || {
+            format!("ended {outcome:?} with code {code}, not {word:?} with {exit}")
+        });
+        let (said, says) = (self.seen.said(), self.scenario.says);
+        let says_it = says.is_empty() || says.iter().any(|text| said.contains(text));
+        self.demand(says_it, || format!("the daemon says {said:?}, and none of {says:?}"));
+    }
+
+    /// Which slots and versions answered.
+    fn traffic(&mut self) {
+        let Observations { active, old, seen: TrafficReport { report, watched, .. }, .. } = self.seen;
+        let version = self.scenario.version;
+        let (moved, switches) = match self.scenario.expected {
+            ExpectedOutcome::Completed => (true, 1),
+            ExpectedOutcome::Failed => (false, 0),
+            ExpectedOutcome::RolledBack => (false, 2),
+        };
+        self.demand((active != old) == moved, || format!("{active} has the traffic; it was {old}"));
+        // A fence after a move back changes the generation only.
+        let mut slots = watched.switches.clone();
+        slots.dedup();
+        self.demand(slots.len() == switches, || format!("the traffic went to {slots:?}"));
+        let answers = report.by_version.get(version).copied().unwrap_or_default();
+        self.demand((answers > 0) == (switches > 0), || format!("{answers} answers from {version}"));
+        self.demand(report.stale == 0, || format!("answers from the wrong slot: {report}"));
+        if switches > 0 {
+            let doubt = watched.longest_doubt.as_secs_f64() * 1e3;
+            self.remarks.push(format!(
+                "{answers} answers from {version}; each switch is known to within {doubt:.0} ms"
+            ));
+        }
+    }
+
+    /// How long the traffic was away.
+    fn way_back(&mut self) -> Option<Duration> {
+        let (left, back) = self.seen.seen.watched.away_from(&self.seen.old)?;
+        let (after, limit) = (back - left, self.scenario.back_within);
+        self.demand(after <= limit, || format!("the traffic was back after {after:?}, not within {limit:?}"));
+        if let (Accident::DaemonGone { back_within }, Some(killed)) =
+            (self.scenario.accident, self.seen.killed)
+        {
+            let after = back.saturating_duration_since(killed);
+            self.remarks.push(format!("nginx alone moved the traffic back {after:.1?} after SIGKILL"));
+            self.demand(!after.is_zero() && after <= back_within, || {
+                format!("the traffic was back {after:?} after SIGKILL, not within {back_within:?}")
+            });
+        }
+        Some(after)
+    }
+
+    /// How many requests failed, and because of whom.
+    fn failures(&mut self) {
+        let (report, version) = (&self.seen.seen.report, self.scenario.version);
+        let (failed, most) = (report.failed(), self.scenario.most_failed);
+        self.demand(failed <= most, || format!("{failed} failed requests, more than {most}"));
+        let foreign = report.failures.iter().filter(|failure| !self.is_own(failure)).count();
+        self.demand(foreign == 0, || {
+            format!("{foreign} failures that {version} did not produce itself: {report}")
+        });
+        if failed > 0 && foreign == 0 {
+            self.remarks.push(format!("all {failed} failed requests had gone to {version}"));
+        }
+    }
+
+    /// Whether the new release has failed this request: an answer names its version, or is nginx's own and names its slot. A
+    /// request without any answer must have been sent while the new slot had the traffic.
+    fn is_own(&self, failure: &Failure) -> bool {
+        let (outcome, old) = (&failure.outcome, &self.seen.old);
+        let hundred = match (self.scenario.fails_by, outcome.status) {
+            (FailsBy::Nothing, _) | (FailsBy::Status(_), None) => return false,
+            (FailsBy::Silence, None) => {
+                let oracle = &self.seen.seen.oracle;
+                let mut others = SLOTS.iter().filter(|slot| *slot != old);
+                return others.any(|slot| oracle.allows(slot, failure.sent, failure.sent + MOMENT));
+            }
+            (FailsBy::Silence, Some(_)) => 5,
+            (FailsBy::Status(hundred), Some(_)) => hundred,
+        };
+        outcome.status.is_some_and(|status| status / 100 == hundred)
+            && outcome.version.as_deref().is_none_or(|version| version == self.scenario.version)
             && outcome.slot.as_deref().is_some_and(|slot| slot != old)
-    };
-    report.failures.iter().filter(|failure| !own(&failure.outcome)).count()
+    }
+
+    /// What the migration has left.
+    fn schema(&mut self) {
+        let Observations { schema_before: before, schema_during, schema_after: after, .. } = self.seen;
+        if self.scenario.expected == ExpectedOutcome::Completed {
+            self.demand(after.version >= before.version, || "the schema went backwards".to_owned());
+            return;
+        }
+        self.demand(after == before, || {
+            format!("the schema is another one: more {:?}", after.beyond(before))
+        });
+        if let (ExpectedOutcome::RolledBack, Some(middle)) = (self.scenario.expected, schema_during)
+            && middle != before
+        {
+            self.remarks.push(format!(
+                "the schema was at version {} with {}; it is at {} again, without",
+                middle.version,
+                middle.beyond(before),
+                after.version
+            ));
+        }
+    }
 }

@@ -1,37 +1,47 @@
-//! `simulate`: six deployments of a small shop behind a real nginx, under a load that checks every answer.
+//! `simulate`: deployments of a small shop behind a real nginx, under a load that checks every answer.
 //!
 //! It also contains the operator's commands: the daemon calls `simulate slot ..` and `simulate migrate ..`.
 
 #![forbid(unsafe_code)]
 
 mod judge;
+mod medians;
 mod operator;
 mod play;
 mod playground;
 mod scenario;
+mod schedule;
+mod series;
 mod table;
+mod transcript;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use cutover_tests::site::{self, Settings, Site};
+use cutover_tests::site;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
 
 use crate::judge::ScenarioResult;
-use crate::scenario::SCENARIOS;
+use crate::medians::Median;
+use crate::schedule::{Played, Schedule};
 
-/// Six deployments behind a real nginx, under a load that checks every answer
+/// Deployments behind a real nginx, under a load that checks every answer
 #[derive(Debug, Parser)]
 #[command(name = "simulate-deployment")]
 struct Arguments {
-    /// Only this one, from 1 to 6
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
+    /// Only this one, from 1 to 14
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=14))]
     scenario: Option<u8>,
-    /// Leave everything running, and print the addresses and commands to play with
-    #[arg(long)]
+    /// Run those whose median of failed requests has a limit, or the one of --scenario, so many times, and print the medians
+    #[arg(long, value_name = "N")]
+    runs: Option<NonZeroUsize>,
+    /// Leave a site running, and print the addresses and commands to play with
+    #[arg(long, conflicts_with = "runs")]
     keep: bool,
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -60,43 +70,45 @@ fn main() -> Result<ExitCode> {
         Some(Verb::End { prefix }) => site::end(&prefix).map(|()| ExitCode::SUCCESS),
         None => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(run_or_interrupt(arguments.scenario, arguments.keep))
+            let code = LocalSet::new().block_on(&runtime, run_or_interrupt(&arguments))?;
+            Ok(ExitCode::from(code))
         }
     }
 }
 
-async fn run_or_interrupt(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
+async fn run_or_interrupt(arguments: &Arguments) -> Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // On a signal `run` is dropped, and with it the site.
+    let mut schedule = Schedule::new(arguments.scenario, arguments.runs, arguments.keep);
     let code = tokio::select! {
-        done = run(scenario, keep) => return done,
+        done = run(&mut schedule, arguments) => return done,
         _ = interrupt.recv() => 130,
         _ = terminate.recv() => 143,
     };
+    schedule.abort().await;
     println!("\ninterrupted; everything that was started has been ended");
-    Ok(ExitCode::from(code))
+    Ok(code)
 }
 
-async fn run(scenario: Option<u8>, keep: bool) -> Result<ExitCode> {
+async fn run(schedule: &mut Schedule, arguments: &Arguments) -> Result<u8> {
     let start = Instant::now();
-    let mut site = Site::start(Settings { soak: "6s", min_requests: 100, ready: "4s", trial: "" }).await?;
-    println!("nginx listens on http://{}, everything is under {}", site.address()?, site.prefix()?.display());
-    let mut results = Vec::<ScenarioResult>::new();
-    for scenario in SCENARIOS.iter().filter(|one| scenario.is_none_or(|number| number == one.number)) {
-        results.push(scenario.play(&mut site).await?);
+    let Played { results, complaints, kept } = schedule.play().await?;
+    let mut good = complaints.is_empty() && results.iter().all(ScenarioResult::good);
+    if arguments.runs.is_some() {
+        let medians = medians::medians(&results);
+        print!("{}", medians::render(&medians));
+        good &= medians.iter().all(Median::good);
+    } else {
+        print!("{}", table::render(&results));
     }
-    print!("{}", table::render(&results));
-    let complaints = site.nginx()?.complaints();
-    for line in &complaints {
-        println!("nginx's error log: {line}");
+    for complaint in complaints {
+        println!("{complaint}");
     }
-    let good = complaints.is_empty() && results.iter().all(ScenarioResult::good);
     let sentence = if good { "all as it must be" } else { "NOT as it must be" };
     println!("{sentence}, in {:.0} s", start.elapsed().as_secs_f64());
-    if keep {
+    if let Some(mut site) = kept {
         playground::open(&mut site)?;
         site.detach();
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(u8::from(!good))
 }

@@ -54,7 +54,9 @@ impl Slot {
     pub(crate) fn run(&self) -> Result<()> {
         match self {
             Self::Start(start) => {
-                slot::start(&start.prefix, &start.slot, &Release::find(&start.prefix, &start.version)?)
+                let release = Release::find(&start.prefix, &start.version)?;
+                println!("{}", slot::start(&start.prefix, &start.slot, &release)?);
+                Ok(())
             }
             Self::Stop(stop) => slot::stop(&stop.prefix, &stop.slot),
         }

@@ -1,6 +1,8 @@
-//! The six deployments.
+//! A deployment, and what must hold.
 
-/// One deployment, and its expected outcome.
+use std::time::Duration;
+
+/// One deployment, and what must hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     pub(crate) number: u8,
@@ -8,8 +10,43 @@ pub(crate) struct Scenario {
     pub(crate) version: &'static str,
     pub(crate) schema: u32,
     pub(crate) fault: Option<&'static str>,
+    pub(crate) accident: Accident,
     pub(crate) expected: ExpectedOutcome,
-    pub(crate) kill_daemon: bool,
+    /// How a request fails that the new release has failed.
+    pub(crate) fails_by: FailsBy,
+    /// The most requests that may fail.
+    pub(crate) most_failed: u64,
+    /// The most requests that may fail in the median of several runs, if a promise says so.
+    pub(crate) median_failed: Option<u64>,
+    /// The longest time from the switch until the traffic is back.
+    pub(crate) back_within: Duration,
+    /// The last message of the daemon has one of these texts in it.
+    pub(crate) says: &'static [&'static str],
+}
+
+/// What happens during the soak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accident {
+    /// Nothing.
+    None,
+    /// The daemon is killed and started again at once.
+    DaemonKilled,
+    /// The daemon is killed. It is started again after nginx has moved the traffic back, which must not take longer than this.
+    DaemonGone {
+        /// From the kill.
+        back_within: Duration,
+    },
+}
+
+/// How a request fails that the new release has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailsBy {
+    /// None may fail.
+    Nothing,
+    /// With a status of this hundred.
+    Status(u16),
+    /// With a status of the 5xx, or without an answer.
+    Silence,
 }
 
 /// The expected outcome of a deployment.
@@ -33,60 +70,3 @@ impl ExpectedOutcome {
         }
     }
 }
-
-pub(crate) const SCENARIOS: [Scenario; 6] = [
-    Scenario {
-        number: 1,
-        title: "a good release",
-        version: "2.0.0",
-        schema: 2,
-        fault: None,
-        expected: ExpectedOutcome::Completed,
-        kill_daemon: false,
-    },
-    Scenario {
-        number: 2,
-        title: "never gets ready",
-        version: "2.1.0",
-        schema: 2,
-        fault: Some("never-ready"),
-        expected: ExpectedOutcome::Failed,
-        kill_daemon: false,
-    },
-    Scenario {
-        number: 3,
-        title: "fails its smoke test",
-        version: "2.2.0",
-        schema: 2,
-        fault: Some("bad-catalogue"),
-        expected: ExpectedOutcome::Failed,
-        kill_daemon: false,
-    },
-    Scenario {
-        number: 4,
-        title: "5xx to real traffic, with a migration",
-        version: "3.0.0",
-        schema: 3,
-        fault: Some("errors-after=40"),
-        expected: ExpectedOutcome::RolledBack,
-        kill_daemon: false,
-    },
-    Scenario {
-        number: 5,
-        title: "dies right after the switch",
-        version: "3.1.0",
-        schema: 2,
-        fault: Some("exit-after=40"),
-        expected: ExpectedOutcome::RolledBack,
-        kill_daemon: false,
-    },
-    Scenario {
-        number: 6,
-        title: "a good release; the daemon is killed",
-        version: "3.2.0",
-        schema: 3,
-        fault: None,
-        expected: ExpectedOutcome::Completed,
-        kill_daemon: true,
-    },
-];

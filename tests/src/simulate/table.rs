@@ -1,39 +1,46 @@
 //! The table of results.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::judge::ScenarioResult;
 
 pub(crate) fn render(results: &[ScenarioResult]) -> String {
     let mut text = String::from(
         "
-scenario                                   outcome      requests   failed   wrong slot   bad for
+ # scenario                                outcome      exit  requests  failed  bad for  longest wait  back after  wrong slot
 ",
     );
     for result in results {
-        let bad_for = match result.failed {
-            0 => "-".to_owned(),
-            _ => format!("{:.1} s", result.bad_for.as_secs_f64()),
-        };
         let _ = writeln!(
             text,
-            "{} {:<40} {:<12} {:>8} {:>8} {:>12} {:>9}  {}",
+            "{:>2} {:<39} {:<12} {:>4} {:>9} {:>7} {:>8} {:>13} {:>11} {:>11}{}",
             result.number,
             result.title,
             result.outcome,
+            result.code,
             result.requests,
             result.failed,
+            shown((result.failed > 0).then_some(result.bad_for)),
+            shown(Some(result.longest_wait)),
+            shown(result.back_after),
             result.wrong_slot,
-            bad_for,
-            if result.good() { "" } else { "WRONG" },
+            if result.good() { "" } else { "  WRONG" },
         );
+        let _ = writeln!(text, "   {}", result.said);
     }
     text.push_str(
         "
 failed: no answer, or not a whole one with the right status and content
-wrong slot: answered by the slot that had lost the traffic before the request was sent, or had not got it yet
 bad for: from the first failed request to the last
+longest wait: of a user, for an answer or a failure
+back after: from the switch until the old version had the traffic again
+wrong slot: answered by the slot that had lost the traffic before the request was sent, or had not got it yet
 ",
     );
     text
+}
+
+fn shown(time: Option<Duration>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
 }

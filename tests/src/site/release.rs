@@ -15,12 +15,20 @@ pub struct Release {
     pub schema: u32,
     /// Its fault, as `shop serve --fault` takes it.
     pub fault: Option<String>,
+    /// The least time of its answers, in milliseconds.
+    pub takes_ms: u64,
 }
 
 impl Release {
     /// A release; good when it has no fault.
     pub fn new(version: &str, schema: u32, fault: Option<&str>) -> Self {
-        Self { version: version.to_owned(), schema, fault: fault.map(str::to_owned) }
+        Self { version: version.to_owned(), schema, fault: fault.map(str::to_owned), takes_ms: 0 }
+    }
+
+    /// Sets the least time of its answers, in milliseconds.
+    pub fn taking(mut self, takes_ms: u64) -> Self {
+        self.takes_ms = takes_ms;
+        self
     }
 
     /// Writes it to the folder that the operator's commands read.

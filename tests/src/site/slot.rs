@@ -28,13 +28,12 @@ pub(super) fn prepare<'a>(prefix: &Path, slots: impl Iterator<Item = (&'a str, S
     Ok(())
 }
 
-/// Runs a release in a slot. Does nothing when it already runs there.
-pub fn start(prefix: &Path, slot: &str, release: &Release) -> Result<()> {
+/// Runs a release in a slot. Does nothing when it already runs there. Returns what it did, in a sentence.
+pub fn start(prefix: &Path, slot: &str, release: &Release) -> Result<String> {
     if let Some(pid) = running(prefix, slot)
         && process::title(pid).contains(&format!("--version {} ", release.version))
     {
-        println!("{} already runs in {slot} as process {pid}", release.version);
-        return Ok(());
+        return Ok(format!("{} already runs in {slot} as process {pid}", release.version));
     }
     stop(prefix, slot)?;
     let address =
@@ -42,7 +41,7 @@ pub fn start(prefix: &Path, slot: &str, release: &Release) -> Result<()> {
     let log = fs::OpenOptions::new().create(true).append(true).open(file(prefix, slot, "log"))?;
     let mut shop = Command::new(flavour::program("shop")?);
     shop.args(["serve", "--listen", address.trim(), "--slot", slot, "--version", &release.version])
-        .args(["--schema", &release.schema.to_string()])
+        .args(["--schema", &release.schema.to_string(), "--takes-ms", &release.takes_ms.to_string()])
         .arg("--database")
         .arg(database(prefix))
         .stdin(Stdio::null())
@@ -54,8 +53,7 @@ pub fn start(prefix: &Path, slot: &str, release: &Release) -> Result<()> {
     }
     let child = shop.spawn().context("failed to start the shop")?;
     fs::write(file(prefix, slot, "pid"), child.id().to_string())?;
-    println!("{} starts in {slot} as process {}", release.version, child.id());
-    Ok(())
+    Ok(format!("{} starts in {slot} as process {}", release.version, child.id()))
 }
 
 /// Stops the release in a slot, if one runs there.

@@ -1,0 +1,126 @@
+//! Which deployments run, and how many sites run at the same time.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use anyhow::Result;
+use cutover_tests::Site;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::judge::ScenarioResult;
+use crate::play::ScenarioSite;
+use crate::scenario::Scenario;
+use crate::series::{SERIES, Series};
+use crate::transcript::Transcript;
+
+/// The most sites that run at the same time. They wait for most of their time.
+const SITES: usize = 4;
+
+/// The deployments to run.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    site_runs: Vec<SiteRun>,
+    /// One site runs at a time, and prints each line at once.
+    is_serial: bool,
+    running: JoinSet<Result<SiteResult>>,
+}
+
+/// The results of all sites.
+#[derive(Debug, Default)]
+pub(crate) struct Played {
+    /// Ordered by the numbers of the scenarios.
+    pub(crate) results: Vec<ScenarioResult>,
+    /// What nginx's error logs hold and should not, and why deployments could not be run to their end.
+    pub(crate) complaints: Vec<String>,
+    /// The site that is to be kept.
+    pub(crate) kept: Option<Site>,
+}
+
+/// The deployments to run on one site.
+#[derive(Clone, Debug)]
+struct SiteRun {
+    series: Series,
+    scenarios: Vec<Scenario>,
+    keep: bool,
+}
+
+/// The results of one site.
+#[derive(Debug)]
+struct SiteResult {
+    results: Vec<ScenarioResult>,
+    complaints: Vec<String>,
+    kept: Option<Site>,
+}
+
+impl Schedule {
+    /// All scenarios, or only one. With `runs`, those with a limit for the median, or the one, so many times. With `keep`,
+    /// the first site is kept.
+    pub(crate) fn new(only: Option<u8>, runs: Option<NonZeroUsize>, keep: bool) -> Self {
+        let is_chosen = |scenario: &&Scenario| match only {
+            Some(number) => scenario.number == number,
+            None => runs.is_none() || scenario.median_failed.is_some(),
+        };
+        let times = runs.map_or(1, NonZeroUsize::get);
+        let mut site_runs = Vec::new();
+        for series in SERIES {
+            let chosen = series.scenarios.iter().filter(is_chosen);
+            let scenarios: Vec<_> = chosen.flat_map(|one| std::iter::repeat_n(*one, times)).collect();
+            if !scenarios.is_empty() {
+                let keep = keep && site_runs.is_empty();
+                site_runs.push(SiteRun { series, scenarios, keep });
+            }
+        }
+        // Runs for a median have the machine to themselves.
+        let is_serial = runs.is_some() || site_runs.len() == 1;
+        Self { site_runs, is_serial, running: JoinSet::new() }
+    }
+
+    /// Runs everything. The sites share this thread; their users have others. Panics outside of a `LocalSet`.
+    pub(crate) async fn play(&mut self) -> Result<Played> {
+        let is_live = self.is_serial;
+        let places = Arc::new(Semaphore::new(if is_live { 1 } else { SITES }));
+        for site_run in std::mem::take(&mut self.site_runs) {
+            let places = Arc::clone(&places);
+            self.running.spawn_local(async move {
+                let _place = places.acquire_owned().await?;
+                site_run.play(is_live).await
+            });
+        }
+        let mut played = Played::default();
+        while let Some(ended) = self.running.join_next().await {
+            match ended? {
+                Ok(SiteResult { results, complaints, kept }) => {
+                    played.results.extend(results);
+                    played.complaints.extend(complaints);
+                    played.kept = played.kept.or(kept);
+                }
+                Err(error) => played.complaints.push(format!("{error:#}")),
+            }
+        }
+        played.results.sort_by_key(|result| result.number);
+        Ok(played)
+    }
+
+    /// Ends all sites.
+    pub(crate) async fn abort(&mut self) {
+        self.running.shutdown().await;
+    }
+}
+
+impl SiteRun {
+    async fn play(self, is_live: bool) -> Result<SiteResult> {
+        let mut place = ScenarioSite::start(self.series.settings, self.series.users).await?;
+        if is_live {
+            let (address, prefix) = (place.site.address()?, place.site.prefix()?);
+            println!("nginx listens on http://{address}, everything is under {}", prefix.display());
+        }
+        let mut results = Vec::new();
+        for scenario in &self.scenarios {
+            results.push(place.play(scenario, Transcript::new(is_live)).await?);
+        }
+        let complaints = place.site.nginx()?.complaints().into_iter();
+        let complaints = complaints.map(|line| format!("nginx's error log: {line}")).collect();
+        Ok(SiteResult { results, complaints, kept: self.keep.then_some(place.site) })
+    }
+}

@@ -1,0 +1,30 @@
+//! What a scenario prints.
+
+use std::fmt::Display;
+
+/// What a scenario prints: line by line, or at its end when others print too.
+#[derive(Debug)]
+pub(crate) struct Transcript {
+    is_live: bool,
+    kept: String,
+}
+
+impl Transcript {
+    pub(crate) fn new(is_live: bool) -> Self {
+        Self { is_live, kept: String::new() }
+    }
+
+    pub(crate) fn line(&mut self, line: impl Display) {
+        if self.is_live {
+            println!("{line}");
+        } else {
+            self.kept.push_str(&format!("{line}\n"));
+        }
+    }
+}
+
+impl Drop for Transcript {
+    fn drop(&mut self) {
+        print!("{}", self.kept);
+    }
+}

@@ -1,0 +1,56 @@
+//! A load on a site, with the watcher that tells the load's oracle about switches.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::{GROUP, Users};
+use crate::route_watcher::{ObservedSwitches, RouteWatcher};
+use crate::{Admin, Load, SlotOracle, load};
+
+/// A load on a site, and the watcher that tells the load's oracle about switches.
+#[derive(Debug)]
+pub struct Traffic {
+    users: Users,
+    load: Load,
+    watch: RouteWatcher,
+}
+
+/// The result of a [`Traffic`].
+#[derive(Clone, Debug)]
+pub struct TrafficReport {
+    /// The answers.
+    pub report: load::Report,
+    /// The switches.
+    pub watched: ObservedSwitches,
+    /// Which slot might answer, and when.
+    pub oracle: Arc<SlotOracle>,
+}
+
+impl Traffic {
+    pub(super) async fn start(admin: Admin, address: SocketAddr, users: Users) -> Result<Self> {
+        let group = admin.group(GROUP).await?;
+        let oracle: Arc<SlotOracle> = SlotOracle::new(&group.route.active);
+        let watch = RouteWatcher::start(admin, group, Arc::clone(&oracle));
+        let traffic = Self { users, load: Load::start(users.plan(address), &oracle), watch };
+        traffic.answers(users.usual_answers()).await?;
+        Ok(traffic)
+    }
+
+    /// Waits for this many more answers.
+    pub async fn answers(&self, more: u64) -> Result<()> {
+        self.load.answers(more).await
+    }
+
+    /// Stops the load, then the watcher, and returns the final counts.
+    pub async fn stop(self) -> Result<TrafficReport> {
+        self.answers(self.users.usual_answers()).await?;
+        let oracle = Arc::clone(self.load.oracle());
+        let mut report = self.load.stop().await;
+        let watched = self.watch.stop().await?;
+        // The last query of the watcher may have found a switch that the load has already seen.
+        report.settle(&oracle);
+        Ok(TrafficReport { report, watched, oracle })
+    }
+}
