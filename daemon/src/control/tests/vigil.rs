@@ -100,7 +100,7 @@ async fn after_a_reboot_its_version_is_started_again() {
         bench.kill("blue");
         bench.kill("green");
         let mut config = loaded();
-        config.config.group.values_mut().for_each(|group| group.warm = Duration::seconds(warm));
+        config.config.group.values_mut().for_each(|group| group.warm.duration = Duration::seconds(warm));
         let control = Bench::control_with(config, &bench.world, &bench.folder, Time(1_100_000)).await;
         let bench = Bench { control, ..bench };
         let next = bench.until_health(HealthState::Dead).await.next.unwrap();
