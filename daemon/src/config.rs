@@ -160,10 +160,12 @@ pub(crate) mod tests {
         unhealthy = 3
         deadline = "60s"
         require = "80%"
+        expect = { headers = { x-version = "{version}" } }
         [[group.shop.smoke]]
         name = "catalogue answers"
         path = "/products"
         headers = { accept = "application/json" }
+        body = '{"a":{"b":1}}'
         [group.shop.smoke.expect]
         status = 200
         headers = { content-type = "application/json" }
@@ -297,6 +299,28 @@ pub(crate) mod tests {
             (
                 "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nexpect = { json = { name = 1 } }\n",
                 "smoke \"x\": expect.json \"name\" is not a JSON pointer, as in \"/name\"",
+            ),
+            (
+                "[[group.shop.smoke]]\nname = \"x\"\npath = \"/{versoin}\"\n",
+                "smoke \"x\": \"{versoin}\" is not a placeholder: expected {version} or {slot}; for the text \"{versoin}\", \
+                 write {{versoin}}",
+            ),
+            (
+                "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nexpect = { json = { \"/a\" = [\"{versoin}\"] } }\n",
+                "smoke \"x\": expect: \"{versoin}\" is not a placeholder: expected {version} or {slot}",
+            ),
+            (
+                "[group.shop.probe]\nexpect = { body_contains = \"{Version}\" }\n",
+                "expect: \"{Version}\" is not a placeholder",
+            ),
+            (
+                "[group.shop.probe]\nexpect = { status = 20 }\n",
+                "expect.status 20 is not a status from 100 to 599",
+            ),
+            (
+                "[group.shop.probe]\npath = \"/{version}\"\n",
+                "\"/{version}\": the path of a probe has no placeholders; expect the version in the answer, as in \
+                 probe.expect = { body_contains = \"{version}\" }",
             ),
             ("[group.shop]\nhost = \"\"\n", "host \"\" is not a host, as in \"shop.example\""),
             ("[group.shop]\nhost = \"a\\nb\"\n", "host \"a\\nb\" is not a host"),

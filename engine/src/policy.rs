@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 
 use cutover_core::probe::{Require, Thresholds};
+use cutover_core::smoke::Expectation;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use expect::{expectation, fixed_path};
 use value::not_zero;
 
 mod command;
+mod expect;
+mod proof;
 mod smoke;
 mod soak;
 mod trial;
@@ -83,11 +87,15 @@ impl Policy {
 }
 
 /// `[group.NAME.probe]`: a probe is an HTTP/1.1 GET to a primary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
-    /// The path. A status of 200 to 399 is a good probe, as in nginx's own health checks.
+    /// The path.
+    #[serde(deserialize_with = "fixed_path")]
     pub path: UrlPath,
+    /// The expected answer. Without a status, 200 to 399 is a good probe.
+    #[serde(deserialize_with = "expectation", skip_serializing_if = "is_default")]
+    pub expect: Expectation,
     /// Time between two rounds.
     #[serde(deserialize_with = "not_zero")]
     pub interval: Duration,
@@ -116,6 +124,7 @@ impl Default for Probe {
     fn default() -> Self {
         Self {
             path: UrlPath::ready(),
+            expect: Expectation::default(),
             interval: Duration::seconds(1),
             timeout: Duration::seconds(2),
             healthy: Count::new(2),
@@ -138,6 +147,10 @@ impl Default for Drain {
     fn default() -> Self {
         Self { deadline: Duration::seconds(30) }
     }
+}
+
+fn is_default(expect: &Expectation) -> bool {
+    *expect == Expectation::default()
 }
 
 fn not_migrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {

@@ -3,12 +3,14 @@
 use cutover_core::api::Slot;
 use cutover_core::deployment::Event;
 use cutover_core::probe::{NO_PRIMARY, Require};
+use cutover_core::smoke::OF_SMOKE;
 
 use super::work::Work;
 
 use crate::journal::Journal;
 use crate::peers::request as request_of;
 use crate::policy::{Smoke, SmokeKind, SmokeRequest};
+use crate::versions::Versions;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
@@ -56,8 +58,10 @@ impl<W: World, J: Journal> Work<W, J> {
                 Err(format!("slot \"{}\": {NO_PRIMARY}", self.deployment.plan.to))
             }
             SmokeKind::Request(request) => {
+                let plan = &self.deployment.plan;
+                let request = request.filled(&Versions::of(&self.deployment).values(&plan.to));
                 for address in servers {
-                    self.smoke_peer(request, address).await.map_err(|why| format!("{address}: {why}"))?;
+                    self.smoke_peer(&request, address).await.map_err(|why| format!("{address}: {why}"))?;
                 }
                 Ok(())
             }
@@ -78,6 +82,6 @@ impl<W: World, J: Journal> Work<W, J> {
         let request = request_of(&test.method, test.path.as_str(), &headers, body);
         let request = request.map_err(|error| error.to_string())?;
         let answer = self.world.ask(address, request, test.timeout.get()).await?;
-        test.expect.check(&answer)
+        test.expect.check(&answer, &OF_SMOKE)
     }
 }

@@ -8,6 +8,7 @@ use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
 
 mod commands;
 mod judged;
+mod proof;
 mod suite;
 mod taken_back;
 mod traffic;

@@ -9,6 +9,7 @@ use crate::edge::{EdgeError, Look};
 use crate::journal::{Deployment, Journal};
 use crate::prober::Prober;
 use crate::shifting::{PATIENCE, look_patiently};
+use crate::versions::Versions;
 use crate::world::World;
 
 /// The context of the work.
@@ -77,7 +78,8 @@ impl<W: World, J: Journal> Work<W, J> {
 
     pub(super) fn prober(&self) -> Prober<'_, W> {
         let deployment = &self.deployment;
-        Prober { world: &self.world, group: &deployment.plan.group, policy: &deployment.policy }
+        let versions = Versions::of(deployment);
+        Prober { world: &self.world, group: &deployment.plan.group, policy: &deployment.policy, versions }
     }
 
     /// Journals a message without a change of state. A failure is only logged.
