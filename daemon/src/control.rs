@@ -139,6 +139,9 @@ impl<W: World> Control<W> {
     /// Begins a deployment. Returns when its first record is on disk.
     pub async fn deploy(&self, group: &str, wanted: NewDeployment) -> Result<Deployment, Refusal> {
         let policy = self.policy(group)?;
+        if let Some(key) = policy.needs_version().filter(|_| wanted.version.is_empty()) {
+            return Err(Refusal::NeedsVersion { group: group.to_owned(), key, to: wanted.to });
+        }
         self.writable().await?;
         let current = self.current(group);
         let mut current = current.lock().await;

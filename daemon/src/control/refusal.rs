@@ -12,7 +12,7 @@ use crate::journal::JournalError;
 mod advice;
 mod wire;
 
-use advice::{apart, instead, or_abort, to_standby, whose};
+use advice::{apart, instead, or_abort, to_slot, to_standby, whose};
 
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,20 @@ pub enum Refusal {
     /// The group has only one slot.
     #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
     NoStandby(String),
+    /// The version is part of the proof, and the request names none.
+    #[error(
+        "group.{group}.{key} contains {{version}}, so a deployment needs a version: cutover deploy {} --version VERSION{}",
+        quoted(group),
+        to_slot(to.as_deref())
+    )]
+    NeedsVersion {
+        /// The group.
+        group: String,
+        /// The key that contains the placeholder.
+        key: String,
+        /// The slot of the request.
+        to: Option<String>,
+    },
     /// The edge lacks an ability that the deployment needs.
     #[error("edge \"{edge}\" {missing}, so this deployment is not possible")]
     Unable {

@@ -7,7 +7,11 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
-            Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) | Self::BadText(_) => 422,
+            Self::UnknownSlot { .. }
+            | Self::NeedsVersion { .. }
+            | Self::Active { .. }
+            | Self::NoStandby(_)
+            | Self::BadText(_) => 422,
             Self::BrokenConfiguration { .. }
             | Self::Busy { .. }
             | Self::Unfit { .. }
@@ -41,6 +45,7 @@ impl Refusal {
             Self::UnknownGroup { .. } => "unknown_group",
             Self::NotOnEdge { .. } => "not_on_edge",
             Self::UnknownSlot { .. } => "unknown_slot",
+            Self::NeedsVersion { .. } => "needs_version",
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
             Self::SharedBusy { .. } => "busy",

@@ -4,7 +4,7 @@ use super::*;
 use cutover_engine::scripted::{ALWAYS, Scene};
 
 /// Runs the commands at the end of a message, with a version in place of VERSION. Returns the last answer.
-async fn type_it(bench: &Bench, text: &str) -> Result<String, Refusal> {
+pub(super) async fn type_it(bench: &Bench, text: &str) -> Result<String, Refusal> {
     let (_, advised) = text.split_once("type: ").or_else(|| text.rsplit_once(": ")).unwrap();
     let mut answer = Err(Refusal::Interrupted(format!("no advice in {text:?}")));
     for line in advised.split("; then: ") {
