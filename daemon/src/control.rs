@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::config::Loaded;
 use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
 
+mod again;
 mod by_hand;
 mod policy;
 mod refusal;
@@ -47,6 +48,8 @@ pub struct NewDeployment {
     pub version: String,
     /// The slot. `None` chooses an idle slot, otherwise the warm one.
     pub to: Option<String>,
+    /// Whether to deploy a version that was taken back a short time ago.
+    pub again: bool,
     /// Who requests it.
     pub asked_by: String,
 }
@@ -149,6 +152,7 @@ impl<W: World> Control<W> {
         if let Some(running) = self.not_warm(&current).await {
             return Err(running);
         }
+        self.was_not_taken_back(group, &policy, &wanted).await?;
         let _beginning = self.beginning.lock().await;
         let chosen = self.target(group, &policy, wanted.to.as_deref(), &current).await?;
         let deployment = self.planned(group, &policy, wanted, &chosen).await?;

@@ -30,6 +30,8 @@ pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 pub struct Policy {
     /// How long the old version stays up and is probed after a completed deployment. Zero means that there is no warm window.
     pub warm: Duration,
+    /// How long a version that was taken back is refused. Zero: not at all.
+    pub retry_after: Duration,
     /// Value of `Host` in probes and smoke tests. `None` uses the group's name.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "host")]
     pub host: Option<String>,
@@ -64,6 +66,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             warm: Duration::seconds(3600),
+            retry_after: Duration::seconds(3600),
             host: None,
             env: BTreeMap::new(),
             migrate: None,

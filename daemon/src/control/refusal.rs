@@ -120,6 +120,28 @@ pub enum Refusal {
         /// The slot of the request.
         to: Option<String>,
     },
+    /// The version was bad, and was taken back a short time ago.
+    #[error(
+        "version \"{version}\" of group \"{group}\" was taken back at {at} by deployment \"{id}\": {why}; to deploy it again: \
+         cutover deploy {} --version {}{} --again",
+        quoted(group),
+        quoted(version),
+        to_slot(to.as_deref())
+    )]
+    TakenBack {
+        /// The group.
+        group: String,
+        /// The version.
+        version: String,
+        /// The slot of the request.
+        to: Option<String>,
+        /// The deployment that was taken back.
+        id: String,
+        /// When.
+        at: String,
+        /// Why.
+        why: String,
+    },
     /// The edge lacks an ability that the deployment needs.
     #[error("edge \"{edge}\" {missing}, so this deployment is not possible")]
     Unable {

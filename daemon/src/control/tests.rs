@@ -11,6 +11,7 @@ use cutover_engine::policy::Duration;
 use cutover_engine::scripted::{self, Fault, Scripted};
 
 mod advice;
+mod again;
 mod proof;
 mod target;
 
@@ -56,7 +57,11 @@ impl Bench {
     }
 
     async fn deploy(&self, version: &str) -> Result<Deployment, Refusal> {
-        let wanted = NewDeployment { version: version.to_owned(), to: None, asked_by: "me".to_owned() };
+        let wanted = NewDeployment {
+            version: version.to_owned(),
+            asked_by: "me".to_owned(),
+            ..NewDeployment::default()
+        };
         self.control.deploy("shop", wanted).await
     }
 

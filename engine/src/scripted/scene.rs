@@ -116,6 +116,8 @@ pub struct Scene {
     pub taken_back_in_reply: bool,
     /// Number of readings of the group until the edge takes the traffic back to blue.
     pub taken_back_after: Option<u32>,
+    /// The rule by which the edge does so.
+    pub(super) takes_back_by: TakenBackBy,
     /// The rule by which the edge made the last move of the route.
     pub taken_back: Option<TakenBackBy>,
     /// Whether the edge counts answers.
@@ -168,6 +170,7 @@ impl Default for Scene {
             dead_after_switch: Vec::new(),
             taken_back_in_reply: false,
             taken_back_after: None,
+            takes_back_by: TakenBackBy::Guard,
             taken_back: None,
             counts: true,
             after_command: None,
@@ -192,6 +195,12 @@ impl Scene {
         self.trial = None;
         self.lease = None;
         self.generation += 1;
+    }
+
+    /// After this number of readings with traffic on green, the edge takes the traffic back to blue by this rule.
+    pub fn taken_back_by(&mut self, rule: TakenBackBy, readings: u32) {
+        self.takes_back_by = rule;
+        self.taken_back_after = Some(readings);
     }
 
     /// Both versions answer this percentage of requests with 500.

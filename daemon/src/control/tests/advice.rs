@@ -26,6 +26,11 @@ async fn type_line(bench: &Bench, line: &str) -> Result<String, Refusal> {
             bench.control.run("shop", which, None, "me").await
         }
         ["switch", "shop", "--to", slot, ..] => bench.switch(slot, false).await.map(|seen| seen.route.active),
+        ["deploy", "shop", "--version", version, "--again"] => {
+            let version = (*version).to_owned();
+            let wanted = NewDeployment { version, again: true, ..NewDeployment::default() };
+            bench.control.deploy("shop", wanted).await.map(|begun| begun.id)
+        }
         ["deploy", "shop", "--version", version, ..] => {
             bench.deploy(&version.replace("VERSION", "4")).await.map(|begun| begun.id)
         }
