@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 
 mod edge;
 mod file;
+mod renamed;
 mod value;
 
 pub use edge::EdgeSection;
@@ -93,7 +94,8 @@ impl ConfigError {
 impl Config {
     /// Parses the text of a configuration file.
     pub fn parse(text: &str) -> Result<Self, Box<toml::de::Error>> {
-        toml::from_str(text).map_err(|error| Box::new(renamed(text).unwrap_or(error)))
+        let better = |error| renamed::renamed(text).map_or(error, de::Error::custom);
+        toml::from_str(text).map_err(|error| Box::new(better(error)))
     }
 
     /// The policy of a group.
@@ -112,14 +114,6 @@ fn one_edge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(EdgeName, Edg
             "edges \"{one}\" and \"{two}\": this version drives one [edge.NAME]"
         ))),
     }
-}
-
-/// The error for a file with the former section `[nginx]`, now `[edge.NAME]`.
-fn renamed(text: &str) -> Option<toml::de::Error> {
-    let file: toml::Table = text.parse().ok()?;
-    let keys = file.get("nginx")?.as_table()?.iter().map(|(key, value)| format!("{key} = {value}"));
-    let section = keys.collect::<Vec<_>>().join("\n");
-    Some(de::Error::custom(format!("[nginx] is now called [edge.NAME]; write:\n\n[edge.nginx]\n{section}")))
 }
 
 #[cfg(test)]
@@ -181,7 +175,8 @@ pub(crate) mod tests {
         min_requests = 50
         max_error_ratio = 0.01
         max_failed_attempts_ratio = 0.05
-        inconclusive = "rollback"
+        on_inconclusive = "extend"
+        extend_limit = "30m"
         [group.shop.drain]
         deadline = "30s"
     "#;
@@ -278,7 +273,18 @@ pub(crate) mod tests {
             ),
             ("[group.shop.soak.signals]\nerrors = { maxx = 0.3 }\n", "a limit is `false`, or as in"),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
-            ("[group.shop.soak]\ninconclusive = \"pass\"\n", "expected `rollback` or `complete`"),
+            (
+                "[group.shop.soak]\non_inconclusive = \"pass\"\n",
+                "expected one of `extend`, `rollback`, `promote`",
+            ),
+            (
+                "[group.\"a b\".soak]\ninconclusive = \"complete\"\n",
+                "inconclusive is now called on_inconclusive; write:\n\n[group.\"a b\".soak]\non_inconclusive = \"promote\"",
+            ),
+            (
+                "[group.shop.soak]\ninconclusive = \"rollback\"\n",
+                "[group.shop.soak]\non_inconclusive = \"rollback\"",
+            ),
             ("[[group.shop.smoke]]\nname = \"x\"\n", "smoke \"x\" needs a path or a command"),
             (
                 "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\ncommand = [\"/bin/x\"]\n",

@@ -24,6 +24,7 @@ use crate::world::World;
 mod commands;
 mod confirming;
 mod draining;
+mod extending;
 mod jobs;
 mod messages;
 mod obstacle;

@@ -20,7 +20,7 @@ mod value;
 
 pub use command::Command;
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
-pub use soak::{Setting, Soak};
+pub use soak::{OnInconclusive, Setting, Soak};
 pub use trial::{Guard, GuardLimits, Trial};
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 

@@ -26,6 +26,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let mut watch = self.watch(state);
         let begun = self.clock.now();
         let mut read = begun;
+        let mut is_extended = false;
         loop {
             match self.look().await {
                 Ok(look) => {
@@ -39,6 +40,7 @@ impl<W: World, J: Journal> Work<W, J> {
                     let verdict = if read >= until { Some(watch.end()) } else { watch.now() };
                     if let Some(verdict) =
                         verdict.filter(|verdict| !self.is_too_soon(verdict, until.max(begun), read))
+                        && !self.extends(&verdict, until, read, &mut is_extended).await
                     {
                         return self.judged(verdict).await;
                     }

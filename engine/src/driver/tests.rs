@@ -7,6 +7,7 @@ use crate::journal::Deployment;
 use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
 
 mod commands;
+mod extending;
 mod judged;
 mod proof;
 mod suite;
