@@ -146,6 +146,7 @@ pub(crate) mod tests {
         command = ["/bin/start"]
         [group.shop.decommission]
         command = ["/bin/stop"]
+        wait_for_sessions = "2h"
         [group.shop.probe]
         path = "/health/ready"
         interval = "1s"
@@ -255,6 +256,18 @@ pub(crate) mod tests {
             ("[group.\"sh/op\"]\n", "group \"sh/op\" must be UTF-8 without control characters and"),
             (
                 "[group.shop.revert]\ncommand = [\"/r\"]\nnothing_applied = 10\n",
+                "\"nothing_applied\" is allowed in migrate only",
+            ),
+            (
+                "[group.shop.provision]\ncommand = [\"/r\"]\nwait_for_sessions = \"2h\"\n",
+                "\"wait_for_sessions\" is allowed in decommission only",
+            ),
+            (
+                "[group.shop.migrate]\ncommand = [\"/r\"]\nwait_for_sessions = \"2h\"\n",
+                "\"wait_for_sessions\" is allowed in decommission only",
+            ),
+            (
+                "[group.shop.decommission]\ncommand = [\"/r\"]\nnothing_applied = 10\n",
                 "\"nothing_applied\" is allowed in migrate only",
             ),
             ("[group.shop.migrate]\ncommand = []\n", "a command needs at least a program"),

@@ -307,7 +307,7 @@ impl<W: World> Control<W> {
             soak: policy.soak.duration.get(),
             accept_inconclusive: policy.soak.accepts_inconclusive(),
             drain: policy.drain.deadline.get(),
-            warm: policy.warm.get(),
+            warm: policy.warm_window(),
             served: served.clone(),
         };
         let NewDeployment { version, asked_by, .. } = wanted;

@@ -29,6 +29,7 @@ mod jobs;
 mod messages;
 mod obstacle;
 mod readiness;
+mod sessions;
 mod smoking;
 mod soaking;
 mod switching;

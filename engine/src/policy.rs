@@ -39,16 +39,16 @@ pub struct Policy {
     #[serde(deserialize_with = "variables")]
     pub env: BTreeMap<String, String>,
     /// Changes the database for the new version.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::migrate")]
     pub migrate: Option<Command>,
     /// Undoes what `migrate` did in this deployment.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub revert: Option<Command>,
     /// Starts the new version in the standby slot.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub provision: Option<Command>,
     /// Stops a slot.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::decommission")]
     pub decommission: Option<Command>,
     /// `[group.NAME.probe]`
     pub probe: Probe,
@@ -86,6 +86,18 @@ impl Policy {
     /// Whether a command starts or stops a slot.
     pub fn starts_or_stops(&self) -> bool {
         self.provision.is_some() || self.decommission.is_some()
+    }
+
+    /// How long the old slot stays up after the warm window while it holds sessions. `None`: they are cut off.
+    pub fn waits_for_sessions(&self) -> Option<std::time::Duration> {
+        let wait = self.decommission.as_ref().and_then(|command| command.wait_for_sessions);
+        wait.map(Duration::get).filter(|wait| !wait.is_zero())
+    }
+
+    /// How long the old slot stays warm. A wait for sessions begins when the window is over, so it needs one, however short.
+    pub fn warm_window(&self) -> std::time::Duration {
+        let least = self.waits_for_sessions().map_or(0, |_| 1);
+        self.warm.get().max(std::time::Duration::from_millis(least))
     }
 }
 
@@ -154,14 +166,6 @@ impl Default for Drain {
 
 fn is_default(expect: &Expectation) -> bool {
     *expect == Expectation::default()
-}
-
-fn not_migrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
-    let command = Option::<Command>::deserialize(deserializer)?;
-    if command.as_ref().is_some_and(|command| command.nothing_applied.is_some()) {
-        return Err(de::Error::custom("\"nothing_applied\" is allowed in migrate only"));
-    }
-    Ok(command)
 }
 
 fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -13,6 +13,7 @@ use cutover_engine::scripted::{self, Fault, Scripted};
 mod advice;
 mod again;
 mod proof;
+mod sessions;
 mod target;
 
 struct Bench {

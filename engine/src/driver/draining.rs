@@ -49,10 +49,10 @@ impl<W: World, J: Journal> Work<W, J> {
         self.moved_since_switch(look, switched?).await
     }
 
-    /// Waits until the warm window is over, or the route has moved.
+    /// Waits until the warm window is over and the old slot may be stopped, or the route has moved.
     pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
         tokio::select! {
-            () = self.clock.sleep_until(until) => Event::WarmOver,
+            () = self.window_over(until) => Event::WarmOver,
             event = self.watch_route(state) => event,
             () = self.watch_old_slot(state) => Event::WarmOver,
         }

@@ -10,6 +10,7 @@ mod commands;
 mod extending;
 mod judged;
 mod proof;
+mod sessions;
 mod suite;
 mod taken_back;
 mod traffic;

@@ -118,7 +118,13 @@ impl TryFrom<RawSmoke> for Smoke {
             let timeout = raw.timeout.unwrap_or(Duration::seconds(60));
             return Ok(Self {
                 name,
-                kind: SmokeKind::Command(Command { command, timeout, cwd: raw.cwd, nothing_applied: None }),
+                kind: SmokeKind::Command(Command {
+                    command,
+                    timeout,
+                    cwd: raw.cwd,
+                    nothing_applied: None,
+                    wait_for_sessions: None,
+                }),
             });
         }
         let Some(path) = raw.path else {
