@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::reading::Sample;
 
+mod blame;
 mod walks;
 
 fn plan() -> Plan {
@@ -383,27 +384,4 @@ fn a_switch_that_cannot_be_confirmed_is_taken_back() {
     assert_eq!(phases.last(), Some(&"rolling_back"));
     let cause = state.phase.cause().map(|cause| cause.text.as_str());
     assert_eq!(cause, Some("the switch could not be confirmed: because"));
-}
-
-/// A lease also ends when the daemon is away, and an operator may have any reason.
-#[test]
-fn which_rollbacks_blame_the_version() {
-    use Event as E;
-    let taken = |by| E::TakenBack(by);
-    for (events, blames) in [
-        (vec![E::SoakBad(why())], true),
-        (vec![taken(TakenBackBy::Guard)], true),
-        (vec![taken(TakenBackBy::Lease)], false),
-        (vec![E::SoakBad(why()), taken(TakenBackBy::Lease)], true),
-        (vec![E::SoakBlind(why()), taken(TakenBackBy::Lease)], false),
-        (vec![E::Abort(why()), taken(TakenBackBy::Guard)], true),
-        (vec![E::Abort(why())], false),
-        (vec![E::SoakInconclusive(why())], false),
-        (vec![E::SoakBlind(why())], false),
-    ] {
-        let back = [E::SwitchedBack, E::Drained, E::Reverted, E::TornDown];
-        let (_, state) = walk(&plan(), with(events.clone().into_iter().chain(back)));
-        let Phase::RolledBack(cause) = state.phase else { panic!("{events:?}: {state:?}") };
-        assert_eq!(cause.blames_version, blames, "{events:?}");
-    }
 }

@@ -5,6 +5,7 @@ use cutover_engine::clock::rfc3339;
 use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 
+use super::refusal::TakenBack;
 use super::{Control, LOOK_BACK, NewDeployment, Refusal};
 
 impl<W: World> Control<W> {
@@ -28,14 +29,14 @@ impl<W: World> Control<W> {
             if entry.updated.until(self.clock.now()) >= policy.retry_after.get() {
                 return Ok(());
             }
-            return Err(Refusal::TakenBack {
+            return Err(Refusal::TakenBack(Box::new(TakenBack {
                 group: group.to_owned(),
                 version: wanted.version.clone(),
                 to: wanted.to.clone(),
                 id: entry.deployment.id,
                 at: rfc3339(entry.updated),
                 why: cause.text,
-            });
+            })));
         }
         Ok(())
     }

@@ -10,9 +10,11 @@ use super::BadText;
 use crate::journal::JournalError;
 
 mod advice;
+mod taken_back;
 mod wire;
 
 use advice::{apart, instead, or_abort, to_slot, to_standby, whose};
+pub(super) use taken_back::TakenBack;
 
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
 #[derive(Debug, thiserror::Error)]
@@ -121,27 +123,8 @@ pub enum Refusal {
         to: Option<String>,
     },
     /// The version was bad, and was taken back a short time ago.
-    #[error(
-        "version \"{version}\" of group \"{group}\" was taken back at {at} by deployment \"{id}\": {why}; to deploy it again: \
-         cutover deploy {} --version {}{} --again",
-        quoted(group),
-        quoted(version),
-        to_slot(to.as_deref())
-    )]
-    TakenBack {
-        /// The group.
-        group: String,
-        /// The version.
-        version: String,
-        /// The slot of the request.
-        to: Option<String>,
-        /// The deployment that was taken back.
-        id: String,
-        /// When.
-        at: String,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    TakenBack(Box<TakenBack>),
     /// The edge lacks an ability that the deployment needs.
     #[error("edge \"{edge}\" {missing}, so this deployment is not possible")]
     Unable {

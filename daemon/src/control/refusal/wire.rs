@@ -13,7 +13,7 @@ impl Refusal {
             | Self::NoStandby(_)
             | Self::BadText(_) => 422,
             Self::BrokenConfiguration { .. }
-            | Self::TakenBack { .. }
+            | Self::TakenBack(_)
             | Self::Busy { .. }
             | Self::Unfit { .. }
             | Self::NothingToAbort(_)
@@ -47,7 +47,7 @@ impl Refusal {
             Self::NotOnEdge { .. } => "not_on_edge",
             Self::UnknownSlot { .. } => "unknown_slot",
             Self::NeedsVersion { .. } => "needs_version",
-            Self::TakenBack { .. } => "taken_back",
+            Self::TakenBack(_) => "taken_back",
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
             Self::SharedBusy { .. } => "busy",
