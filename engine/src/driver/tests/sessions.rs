@@ -50,7 +50,8 @@ async fn the_old_slot_stays_up_until_they_have_ended() {
     assert!(!warm.is_stopped());
     let said = warm.said();
     assert_eq!(said.len(), 1, "said once: {said:?}");
-    let text = "the warm window is over, but slot \"blue\" holds 2 connections, so it stays up until they have ended, at most until";
+    let text = "the warm window is over, but slot \"blue\" holds 2 connections, so it stays up until they have ended, at most \
+                until";
     assert!(said[0].starts_with(text), "{said:?}");
     warm.world.scene().holds.insert("blue".to_owned(), (1, 0));
     let state = warm.driving.await.unwrap().unwrap();
