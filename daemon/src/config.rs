@@ -178,6 +178,7 @@ pub(crate) mod tests {
         max_failed_attempts_ratio = 0.05
         on_inconclusive = "extend"
         extend_limit = "30m"
+        synthetic = { path = "/products?v={version}", interval = "500ms", timeout = "1s", expect = { status = 200 } }
         [group.shop.drain]
         deadline = "30s"
     "#;
@@ -285,6 +286,17 @@ pub(crate) mod tests {
                 "times = 0.5 is not a factor from 1",
             ),
             ("[group.shop.soak.signals]\nerrors = { maxx = 0.3 }\n", "a limit is `false`, or as in"),
+            ("[group.shop.soak.synthetic]\ninterval = \"0s\"\n", "\"0s\" is too short: at least \"1ms\""),
+            ("[group.shop.soak.synthetic]\npath = \"/{versoin}\"\n", "\"{versoin}\" is not a placeholder"),
+            (
+                "[group.shop.soak.synthetic]\nheaders = { a = \"{versoin}\" }\n",
+                "\"{versoin}\" is not a placeholder",
+            ),
+            ("[group.shop.soak.synthetic]\nheaders = { \"a b\" = \"c\" }\n", "\"a b: c\" is not a header"),
+            (
+                "[group.shop.soak.synthetic]\nexpect = { status = 1 }\n",
+                "expect.status 1 is not a status from 100",
+            ),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
             (
                 "[group.shop.soak]\non_inconclusive = \"pass\"\n",
@@ -362,6 +374,7 @@ pub(crate) mod tests {
                 "[edge.a]\nadmin = \"unix:/a\"\n[edge.b]\nadmin = \"unix:/b\"\n",
                 "edges \"a\" and \"b\": this version drives one [edge.NAME]",
             ),
+            ("[edge.synthetic]\nadmin = \"unix:/a\"\n", "edge \"synthetic\" has a reserved name"),
             ("[edge.\"a b\"]\nadmin = \"unix:/a\"\n", "edge \"a b\" is not a name, as in \"nginx\""),
             (
                 "[nginx]\nadmin = \"unix:/a\"\n",

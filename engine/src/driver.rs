@@ -33,6 +33,7 @@ mod sessions;
 mod smoking;
 mod soaking;
 mod switching;
+mod synthetic;
 #[cfg(test)]
 mod tests;
 mod whereabouts;

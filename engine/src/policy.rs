@@ -15,12 +15,14 @@ mod expect;
 mod proof;
 mod smoke;
 mod soak;
+mod synthetic;
 mod trial;
 mod value;
 
 pub use command::Command;
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{OnInconclusive, Setting, Soak};
+pub use synthetic::Synthetic;
 pub use trial::{Guard, GuardLimits, Trial};
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 

@@ -8,7 +8,7 @@ use cutover_core::smoke::OF_SMOKE;
 use super::work::Work;
 
 use crate::journal::Journal;
-use crate::peers::request as request_of;
+use crate::peers::{request as request_of, with_usual};
 use crate::policy::{Smoke, SmokeKind, SmokeRequest};
 use crate::versions::Versions;
 use crate::world::World;
@@ -71,13 +71,8 @@ impl<W: World, J: Journal> Work<W, J> {
     async fn smoke_peer(&self, test: &SmokeRequest, address: &str) -> Result<(), String> {
         let deployment = &self.deployment;
         let host = deployment.policy.host.as_deref().unwrap_or(&deployment.plan.group);
-        let mut headers: Vec<(&str, &str)> =
-            test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        for (name, value) in [("host", host), ("user-agent", "cutover-smoke"), ("connection", "close")] {
-            if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
-                headers.push((name, value));
-            }
-        }
+        let usual = [("host", host), ("user-agent", "cutover-smoke"), ("connection", "close")];
+        let headers = with_usual(&test.headers, &usual);
         let body = test.body.clone().map(String::into_bytes);
         let request = request_of(&test.method, test.path.as_str(), &headers, body);
         let request = request.map_err(|error| error.to_string())?;

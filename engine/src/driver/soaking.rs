@@ -5,6 +5,7 @@ use std::time::Duration;
 use cutover_core::deployment::{Event, State, Time};
 use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Sample, Verdict, Watch};
 
+use super::synthetic::{Results, of_them};
 use super::work::Work;
 use crate::edge::Look;
 use crate::journal::Journal;
@@ -14,14 +15,16 @@ use crate::world::World;
 impl<W: World, J: Journal> Work<W, J> {
     /// Watches the new slot until the verdict. The counters and the probes can each end the soak.
     pub(super) async fn soak(&self, until: Time, state: &State) -> Event {
+        let synthetic = Results::default();
         tokio::select! {
-            event = self.watch_counters(until, state) => event,
+            event = self.watch_counters(until, state, &synthetic) => event,
+            () = self.ask_synthetically(&synthetic) => Event::SoakBlind("the requests have ended".to_owned()),
             why = self.new_slot_sick() => Event::SoakBad(why),
             () = self.watch_old_slot(state) => Event::SoakBlind("the watch has ended".to_owned()),
         }
     }
 
-    async fn watch_counters(&self, until: Time, state: &State) -> Event {
+    async fn watch_counters(&self, until: Time, state: &State, synthetic: &Results) -> Event {
         let interval = self.deployment.policy.soak.interval.get();
         let mut watch = self.watch(state);
         let begun = self.clock.now();
@@ -36,13 +39,13 @@ impl<W: World, J: Journal> Work<W, J> {
                         return event;
                     }
                     self.renew(&look).await;
-                    watch.observe(&self.reading(&look, self.since_switch(until, read)));
+                    watch.observe(&self.reading(&look, synthetic, self.since_switch(until, read)));
                     let verdict = if read >= until { Some(watch.end()) } else { watch.now() };
                     if let Some(verdict) =
                         verdict.filter(|verdict| !self.is_too_soon(verdict, until.max(begun), read))
                         && !self.extends(&verdict, until, read, &mut is_extended).await
                     {
-                        return self.judged(verdict).await;
+                        return self.judged(verdict, &of_them(watch.seen())).await;
                     }
                 }
                 Err(error) => {
@@ -70,7 +73,9 @@ impl<W: World, J: Journal> Work<W, J> {
         let marks = state.marks.as_ref().filter(|marks| marks.old.was_there());
         let known = marks.map(|marks| marks.known.clone()).unwrap_or_default();
         let mut watch = Watch::new(policy.soak.limits(policy.probe.require), names, Baseline::from(known));
-        watch.observe(&self.samples(Duration::ZERO, Some(self.mark(state).baseline), None));
+        let mut first = self.samples(Duration::ZERO, Some(self.mark(state).baseline), None);
+        first.edges.extend(self.synthetic(&Results::default()));
+        watch.observe(&first);
         watch
     }
 
@@ -78,10 +83,12 @@ impl<W: World, J: Journal> Work<W, J> {
         self.deployment.plan.soak.saturating_sub(now.until(until)) + until.until(now)
     }
 
-    fn reading(&self, look: &Look, at: Duration) -> Reading {
+    fn reading(&self, look: &Look, synthetic: &Results, at: Duration) -> Reading {
         let plan = &self.deployment.plan;
         let sample = |slot: &str| look.group.slot(slot).map(Sample::from);
-        self.samples(at, sample(&plan.to), sample(&plan.from))
+        let mut reading = self.samples(at, sample(&plan.to), sample(&plan.from));
+        reading.edges.extend(self.synthetic(synthetic));
+        reading
     }
 
     /// A reading of this edge. `at`: the time since the first reading.
@@ -96,14 +103,14 @@ impl<W: World, J: Journal> Work<W, J> {
         is_short && due.until(now) < self.deployment.policy.soak.min_time() * 2
     }
 
-    async fn judged(&self, verdict: Verdict) -> Event {
+    async fn judged(&self, verdict: Verdict, of_them: &str) -> Event {
         match verdict {
             Verdict::Good(figures) => {
                 self.note("soaking", &format!("good: {figures}")).await;
                 Event::SoakPassed
             }
-            Verdict::Bad(why) => Event::SoakBad(why.to_string()),
-            Verdict::Inconclusive(why) => Event::SoakInconclusive(why.to_string()),
+            Verdict::Bad(why) => Event::SoakBad(format!("{why}{of_them}")),
+            Verdict::Inconclusive(why) => Event::SoakInconclusive(format!("{why}{of_them}")),
         }
     }
 }

@@ -12,6 +12,7 @@ mod judged;
 mod proof;
 mod sessions;
 mod suite;
+mod synthetic;
 mod taken_back;
 mod traffic;
 mod trials;

@@ -1,5 +1,7 @@
 //! Expected answers and placeholders in the policy.
 
+use std::collections::BTreeMap;
+
 use cutover_core::placeholder;
 use cutover_core::smoke::Expectation;
 use serde::{Deserialize, Deserializer, de};
@@ -29,11 +31,38 @@ pub(super) fn expectation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Ok(expect)
 }
 
+/// Fails with one line if a header cannot be sent.
+pub(super) fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in headers {
+        if name.parse::<http::HeaderName>().is_err() || value.parse::<http::HeaderValue>().is_err() {
+            return Err(format!("\"{name}: {value}\" is not a header"));
+        }
+    }
+    Ok(())
+}
+
+/// Deserializes headers that can be sent, whose placeholders exist.
+pub(super) fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let headers = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let checked =
+        check_headers(&headers).and_then(|()| check_placeholders(headers.values().map(String::as_str)));
+    checked.map_err(de::Error::custom)?;
+    Ok(headers)
+}
+
+/// Deserializes a path whose placeholders exist.
+pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UrlPath, D::Error> {
+    let path = UrlPath::deserialize(deserializer)?;
+    check_placeholders([path.as_str()]).map_err(de::Error::custom)?;
+    Ok(path)
+}
+
 /// Deserializes the path of a probe. It is the same for all versions, because it is asked of slots whose version is not known.
 pub(super) fn fixed_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UrlPath, D::Error> {
-    let path = UrlPath::deserialize(deserializer)?;
+    let path = path(deserializer)?;
     let text = path.as_str();
-    check_placeholders([text]).map_err(de::Error::custom)?;
     let nowhere = placeholder::Values::default();
     if placeholder::fill(text, &nowhere) != text {
         return Err(de::Error::custom(format!(

@@ -13,7 +13,11 @@ impl Policy {
             SmokeKind::Command(_) => false,
         });
         let probe = in_probe.then(|| "probe.expect".to_owned());
-        probe.or_else(|| in_smoke.map(|test| format!("smoke \"{}\"", test.name)))
+        let synthetic = self.soak.synthetic.as_ref();
+        let synthetic = synthetic.filter(|asked| asked.texts().into_iter().any(has_version));
+        probe
+            .or_else(|| in_smoke.map(|test| format!("smoke \"{}\"", test.name)))
+            .or_else(|| synthetic.map(|_| "soak.synthetic".to_owned()))
     }
 }
 

@@ -138,11 +138,7 @@ impl TryFrom<RawSmoke> for Smoke {
             return Err(format!("smoke \"{name}\": \"{method}\" is not a method, as in \"GET\""));
         }
         let headers = raw.headers.unwrap_or_default();
-        for (key, value) in &headers {
-            if key.parse::<http::HeaderName>().is_err() || value.parse::<http::HeaderValue>().is_err() {
-                return Err(format!("smoke \"{name}\": \"{key}: {value}\" is not a header"));
-            }
-        }
+        expect::check_headers(&headers).map_err(|why| format!("smoke \"{name}\": {why}"))?;
         let timeout = raw.timeout.unwrap_or(Duration::seconds(5));
         let expect = raw.expect.unwrap_or_default();
         let request = SmokeRequest { method, path, headers, body: raw.body, timeout, expect };

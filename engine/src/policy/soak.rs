@@ -7,6 +7,7 @@ use cutover_core::verdict::limits::{LimitMut, Signals};
 use cutover_core::verdict::{LatencyLimit, Limits, RateLimit, Signal};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::synthetic::Synthetic;
 use super::value::{Count, Duration, Ratio, not_zero};
 
 /// The longest time that a soak must have been watched without a gap.
@@ -50,6 +51,9 @@ pub struct Soak {
     pub on_inconclusive: OnInconclusive,
     /// How much longer a soak takes at most whose policy is to extend it.
     pub extend_limit: Duration,
+    /// `[group.NAME.soak.synthetic]`. `None`: only users send requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
 }
 
 /// The limit of one signal.
@@ -236,6 +240,7 @@ impl Default for Soak {
             signals: BTreeMap::new(),
             on_inconclusive: OnInconclusive::Rollback,
             extend_limit: Duration::seconds(600),
+            synthetic: None,
         }
     }
 }

@@ -125,6 +125,10 @@ impl UrlPath {
         Self("/health/ready".to_owned())
     }
 
+    pub(super) fn root() -> Self {
+        Self("/".to_owned())
+    }
+
     /// The path, including a query.
     pub fn as_str(&self) -> &str {
         &self.0

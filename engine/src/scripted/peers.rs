@@ -11,10 +11,23 @@ use super::world::Scripted;
 use crate::peers::Peers;
 
 impl Peers for Scripted {
-    async fn ask(&self, peer: &str, request: Request<Full<Bytes>>, _: Duration) -> Result<Answer, String> {
+    async fn ask(
+        &self,
+        peer: &str,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<Answer, String> {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let is_synthetic = head.headers.get("x-cutover-synthetic").is_some_and(|value| value == "1");
+        if is_synthetic {
+            self.scene().synthetic.push(peer.to_owned());
+        }
+        if is_synthetic && self.scene().hangs.is_some() {
+            tokio::time::sleep(limit).await;
+            return Err("no answer in time".to_owned());
+        }
         let mut scene = self.scene();
         let owner = scene.slots.iter().find(|(_, peers)| peers.iter().any(|one| one.address == peer));
         let slot = &*owner.map(|(name, _)| name.clone()).unwrap_or_default();
@@ -28,6 +41,7 @@ impl Peers for Scripted {
                 scene.sick_probes += u32::from(is_fallback);
                 503
             }
+            _ if is_synthetic && scene.running.get(slot) == scene.bad_version.as_ref() => 500,
             _ if scene.bad_smoke => 500,
             _ => {
                 if scene.sick_after_smoke {

@@ -127,6 +127,8 @@ pub struct Scene {
     /// Switches in transit, and the generations that they expect.
     pub(super) late: Vec<(Shift, u32)>,
     pub(super) counters: BTreeMap<String, Counters>,
+    /// The servers that synthetic requests were sent to, in order.
+    pub synthetic: Vec<String>,
     /// Violations of the promises.
     pub violations: Vec<String>,
 }
@@ -176,6 +178,7 @@ impl Default for Scene {
             after_command: None,
             late: Vec::new(),
             counters: BTreeMap::new(),
+            synthetic: Vec::new(),
             violations: Vec::new(),
         }
     }
