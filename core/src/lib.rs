@@ -15,6 +15,7 @@ pub mod fraction;
 pub mod guard;
 pub mod latency;
 pub mod name;
+pub mod placeholder;
 pub mod probe;
 pub mod route;
 mod sealed;

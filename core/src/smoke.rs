@@ -1,19 +1,28 @@
-//! Smoke tests: the expected answer, and its comparison with the real one.
+//! The expected answer to a probe or a smoke test, and its comparison with the real one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod filled;
+
+/// The statuses that pass a smoke test without an expected status.
+pub const OF_SMOKE: Range<u16> = 200..300;
+
+/// The statuses that pass a probe without an expected status, as in nginx's own health checks.
+pub const OF_PROBE: Range<u16> = 200..400;
+
 /// Maximum number of characters of an answer in an error message.
 const EXCERPT: usize = 120;
 
-/// The expected answer. An empty expectation accepts status 200 to 299.
+/// The expected answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
-    /// The status. `None` accepts 200 to 299.
+    /// The status. `None` accepts what the caller says, see [`OF_SMOKE`] and [`OF_PROBE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Headers and their values. A `content-type` without parameters also matches one with parameters.
@@ -39,10 +48,11 @@ pub struct Answer {
 }
 
 impl Expectation {
-    /// Compares an answer with the expectation. The error lists all differences in one line.
-    pub fn check(&self, answer: &Answer) -> Result<(), String> {
+    /// Compares an answer with the expectation. `usual`: the statuses that pass if none is expected. The error lists all
+    /// differences in one line.
+    pub fn check(&self, answer: &Answer, usual: &Range<u16>) -> Result<(), String> {
         let mut wrong = Vec::new();
-        self.check_status(answer.status, &mut wrong);
+        self.check_status(answer.status, usual, &mut wrong);
         for (name, expected) in &self.headers {
             check_header(name, expected, answer, &mut wrong);
         }
@@ -64,13 +74,17 @@ impl Expectation {
         Err(line)
     }
 
-    fn check_status(&self, status: u16, wrong: &mut Vec<String>) {
+    fn check_status(&self, status: u16, usual: &Range<u16>, wrong: &mut Vec<String>) {
         match self.status {
             Some(expected) if expected != status => {
                 wrong.push(format!("status {status} instead of {expected}"));
             }
-            None if !(200..300).contains(&status) => {
-                wrong.push(format!("status {status} instead of 200 to 299"));
+            None if !usual.contains(&status) => {
+                wrong.push(format!(
+                    "status {status} instead of {} to {}",
+                    usual.start,
+                    usual.end.saturating_sub(1)
+                ));
             }
             _ => {}
         }
@@ -162,7 +176,7 @@ mod tests {
     }
 
     fn check(expectation: Value) -> Result<(), String> {
-        serde_json::from_value::<Expectation>(expectation).unwrap().check(&products())
+        serde_json::from_value::<Expectation>(expectation).unwrap().check(&products(), &OF_SMOKE)
     }
 
     #[test]
@@ -209,8 +223,12 @@ mod tests {
     #[test]
     fn without_expectations_an_error_is_still_wrong() {
         let answer = Answer { status: 503, ..Answer::default() };
-        let found = Expectation::default().check(&answer).unwrap_err();
+        let found = Expectation::default().check(&answer, &OF_SMOKE).unwrap_err();
         assert_eq!(found, "status 503 instead of 200 to 299");
+        let moved = Answer { status: 302, ..Answer::default() };
+        assert_eq!(Expectation::default().check(&moved, &OF_PROBE), Ok(()));
+        let found = Expectation { status: Some(200), ..Expectation::default() }.check(&moved, &OF_PROBE);
+        assert_eq!(found.unwrap_err(), "status 302 instead of 200");
     }
 
     #[test]
@@ -218,7 +236,7 @@ mod tests {
         let expectation =
             Expectation { json: [("/a".to_owned(), json!(1))].into(), ..Expectation::default() };
         let answer = Answer { status: 200, body: b"<html>\n".to_vec(), ..Answer::default() };
-        let found = expectation.check(&answer).unwrap_err();
+        let found = expectation.check(&answer, &OF_SMOKE).unwrap_err();
         assert!(found.starts_with("the body is not JSON") && found.ends_with("<html> "), "{found}");
     }
 }

@@ -54,6 +54,9 @@ pub struct DeployRequest {
     /// The slot. `None` lets the daemon choose one without traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// Whether to deploy a version that was taken back a short time ago.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// Body of a switch by hand.
@@ -205,7 +208,7 @@ async fn deploy<W: World>(
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let version = Text::Version.check(request.version)?;
     let to = request.to.map(|slot| Text::Slot.check(slot)).transpose()?;
-    let wanted = NewDeployment { version, to, asked_by: caller.to_string() };
+    let wanted = NewDeployment { version, to, again: request.again, asked_by: caller.to_string() };
     // The task continues if the caller disconnects, so a deployment is never half begun.
     let begun = tokio::spawn(async move { control.deploy(&group, wanted).await });
     let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;

@@ -12,6 +12,7 @@ use cutover_engine::families;
 use cutover_engine::peers::Peers;
 use cutover_engine::policy::{Command, Policy, SmokeKind};
 use cutover_engine::prober::Prober;
+use cutover_engine::versions::Versions;
 
 use crate::config::Config;
 
@@ -42,8 +43,12 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Runs all checks and returns all findings.
-pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> {
+/// Runs all checks and returns all findings. `versions`: those in the slots of each group, as far as the daemon knows.
+pub async fn check(
+    config: &Config,
+    edge: &(impl Edge + Peers),
+    versions: &BTreeMap<String, Versions>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     if config.group.is_empty() {
         findings.push(Finding::Warning("there is no [group.NAME]: nothing can be deployed".to_owned()));
@@ -64,8 +69,9 @@ pub async fn check(config: &Config, edge: &(impl Edge + Peers)) -> Vec<Finding> 
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
                 check_slots(group_seen, seen, group, &mut findings);
-                check_active(&Prober { world: edge, group: name, policy: group }, group_seen, &mut findings)
-                    .await;
+                let versions = versions.get(name).cloned().unwrap_or_default();
+                let prober = Prober { world: edge, group: name, policy: group, versions };
+                check_active(&prober, group_seen, &mut findings).await;
             }
             None => {
                 let known: Vec<&str> = seen.iter().map(|seen| seen.name.as_str()).collect();
@@ -237,7 +243,7 @@ mod tests {
 
     async fn findings(groups: &str) -> String {
         let text = format!("[edge.nginx]\nadmin = \"unix:/nginx\"\n{groups}");
-        let found = check(&Config::parse(&text).unwrap(), &Scripted::new()).await;
+        let found = check(&Config::parse(&text).unwrap(), &Scripted::new(), &BTreeMap::new()).await;
         found.iter().map(|finding| format!("{finding}\n")).collect()
     }
 
@@ -271,13 +277,13 @@ mod tests {
         world.scene().sick.push("blue".to_owned());
         let blue = world.scene().slots[0].1.clone();
         world.scene().slots[1].1 = blue;
-        let found = check(&Config::parse(text).unwrap(), &world).await;
+        let found = check(&Config::parse(text).unwrap(), &world, &BTreeMap::new()).await;
         let found: String = found.iter().map(|finding| format!("{finding}\n")).collect();
         for said in [
             "problem: group.shop.trial: the lease of 1s ends before the daemon renews it, which it does each 1s",
             "problem: group.shop.probe: 4 good probes at an interval of 2s take longer than the deadline of 6s",
             "warning: group.shop: slots \"blue\" and \"green\" share the server 127.0.0.1:1",
-            "warning: group.shop, slot \"blue\": it has the traffic but fails its probe: 127.0.0.1:1: status 503",
+            "warning: group.shop, slot \"blue\": it has the traffic but fails its probe: 127.0.0.1:1: /health/ready: status 503",
         ] {
             assert!(found.contains(said), "{said}: {found}");
         }
@@ -299,7 +305,7 @@ mod tests {
         let world = Scripted::new();
         world.scene().fail("group", 1);
         let text = "[edge.nginx]\nadmin = \"unix:/nginx\"\n[group.shop.migrate]\ncommand = [\"/no/such\"]\n";
-        let found = check(&Config::parse(text).unwrap(), &world).await;
+        let found = check(&Config::parse(text).unwrap(), &world, &BTreeMap::new()).await;
         assert!(matches!(&found[0], Finding::Problem(text) if text.contains("does not answer")), "{found:?}");
         assert!(found.iter().any(|finding| finding.to_string().contains("/no/such")), "{found:?}");
     }

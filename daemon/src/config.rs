@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 
 mod edge;
 mod file;
+mod renamed;
 mod value;
 
 pub use edge::EdgeSection;
@@ -93,7 +94,8 @@ impl ConfigError {
 impl Config {
     /// Parses the text of a configuration file.
     pub fn parse(text: &str) -> Result<Self, Box<toml::de::Error>> {
-        toml::from_str(text).map_err(|error| Box::new(renamed(text).unwrap_or(error)))
+        let better = |error| renamed::renamed(text).map_or(error, de::Error::custom);
+        toml::from_str(text).map_err(|error| Box::new(better(error)))
     }
 
     /// The policy of a group.
@@ -112,14 +114,6 @@ fn one_edge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(EdgeName, Edg
             "edges \"{one}\" and \"{two}\": this version drives one [edge.NAME]"
         ))),
     }
-}
-
-/// The error for a file with the former section `[nginx]`, now `[edge.NAME]`.
-fn renamed(text: &str) -> Option<toml::de::Error> {
-    let file: toml::Table = text.parse().ok()?;
-    let keys = file.get("nginx")?.as_table()?.iter().map(|(key, value)| format!("{key} = {value}"));
-    let section = keys.collect::<Vec<_>>().join("\n");
-    Some(de::Error::custom(format!("[nginx] is now called [edge.NAME]; write:\n\n[edge.nginx]\n{section}")))
 }
 
 #[cfg(test)]
@@ -152,6 +146,7 @@ pub(crate) mod tests {
         command = ["/bin/start"]
         [group.shop.decommission]
         command = ["/bin/stop"]
+        wait_for_sessions = "2h"
         [group.shop.probe]
         path = "/health/ready"
         interval = "1s"
@@ -160,10 +155,12 @@ pub(crate) mod tests {
         unhealthy = 3
         deadline = "60s"
         require = "80%"
+        expect = { headers = { x-version = "{version}" } }
         [[group.shop.smoke]]
         name = "catalogue answers"
         path = "/products"
         headers = { accept = "application/json" }
+        body = '{"a":{"b":1}}'
         [group.shop.smoke.expect]
         status = 200
         headers = { content-type = "application/json" }
@@ -179,7 +176,9 @@ pub(crate) mod tests {
         min_requests = 50
         max_error_ratio = 0.01
         max_failed_attempts_ratio = 0.05
-        inconclusive = "rollback"
+        on_inconclusive = "extend"
+        extend_limit = "30m"
+        synthetic = { path = "/products?v={version}", interval = "500ms", timeout = "1s", expect = { status = 200 } }
         [group.shop.drain]
         deadline = "30s"
     "#;
@@ -260,6 +259,18 @@ pub(crate) mod tests {
                 "[group.shop.revert]\ncommand = [\"/r\"]\nnothing_applied = 10\n",
                 "\"nothing_applied\" is allowed in migrate only",
             ),
+            (
+                "[group.shop.provision]\ncommand = [\"/r\"]\nwait_for_sessions = \"2h\"\n",
+                "\"wait_for_sessions\" is allowed in decommission only",
+            ),
+            (
+                "[group.shop.migrate]\ncommand = [\"/r\"]\nwait_for_sessions = \"2h\"\n",
+                "\"wait_for_sessions\" is allowed in decommission only",
+            ),
+            (
+                "[group.shop.decommission]\ncommand = [\"/r\"]\nnothing_applied = 10\n",
+                "\"nothing_applied\" is allowed in migrate only",
+            ),
             ("[group.shop.migrate]\ncommand = []\n", "a command needs at least a program"),
             ("[group.shop.migrate]\ncommand = [\"migrate\"]\n", "\"migrate\" is not an absolute path"),
             ("[group.shop.probe]\npath = \"health\"\n", "\"health\" does not begin with \"/\""),
@@ -275,8 +286,30 @@ pub(crate) mod tests {
                 "times = 0.5 is not a factor from 1",
             ),
             ("[group.shop.soak.signals]\nerrors = { maxx = 0.3 }\n", "a limit is `false`, or as in"),
+            ("[group.shop.soak.synthetic]\ninterval = \"0s\"\n", "\"0s\" is too short: at least \"1ms\""),
+            ("[group.shop.soak.synthetic]\npath = \"/{versoin}\"\n", "\"{versoin}\" is not a placeholder"),
+            (
+                "[group.shop.soak.synthetic]\nheaders = { a = \"{versoin}\" }\n",
+                "\"{versoin}\" is not a placeholder",
+            ),
+            ("[group.shop.soak.synthetic]\nheaders = { \"a b\" = \"c\" }\n", "\"a b: c\" is not a header"),
+            (
+                "[group.shop.soak.synthetic]\nexpect = { status = 1 }\n",
+                "expect.status 1 is not a status from 100",
+            ),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
-            ("[group.shop.soak]\ninconclusive = \"pass\"\n", "expected `rollback` or `complete`"),
+            (
+                "[group.shop.soak]\non_inconclusive = \"pass\"\n",
+                "expected one of `extend`, `rollback`, `promote`",
+            ),
+            (
+                "[group.\"a b\".soak]\ninconclusive = \"complete\"\n",
+                "inconclusive is now called on_inconclusive; write:\n\n[group.\"a b\".soak]\non_inconclusive = \"promote\"",
+            ),
+            (
+                "[group.shop.soak]\ninconclusive = \"rollback\"\n",
+                "[group.shop.soak]\non_inconclusive = \"rollback\"",
+            ),
             ("[[group.shop.smoke]]\nname = \"x\"\n", "smoke \"x\" needs a path or a command"),
             (
                 "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\ncommand = [\"/bin/x\"]\n",
@@ -297,6 +330,28 @@ pub(crate) mod tests {
             (
                 "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nexpect = { json = { name = 1 } }\n",
                 "smoke \"x\": expect.json \"name\" is not a JSON pointer, as in \"/name\"",
+            ),
+            (
+                "[[group.shop.smoke]]\nname = \"x\"\npath = \"/{versoin}\"\n",
+                "smoke \"x\": \"{versoin}\" is not a placeholder: expected {version} or {slot}; for the text \"{versoin}\", \
+                 write {{versoin}}",
+            ),
+            (
+                "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nexpect = { json = { \"/a\" = [\"{versoin}\"] } }\n",
+                "smoke \"x\": expect: \"{versoin}\" is not a placeholder: expected {version} or {slot}",
+            ),
+            (
+                "[group.shop.probe]\nexpect = { body_contains = \"{Version}\" }\n",
+                "expect: \"{Version}\" is not a placeholder",
+            ),
+            (
+                "[group.shop.probe]\nexpect = { status = 20 }\n",
+                "expect.status 20 is not a status from 100 to 599",
+            ),
+            (
+                "[group.shop.probe]\npath = \"/{version}\"\n",
+                "\"/{version}\": the path of a probe has no placeholders; expect the version in the answer, as in \
+                 probe.expect = { body_contains = \"{version}\" }",
             ),
             ("[group.shop]\nhost = \"\"\n", "host \"\" is not a host, as in \"shop.example\""),
             ("[group.shop]\nhost = \"a\\nb\"\n", "host \"a\\nb\" is not a host"),
@@ -319,6 +374,7 @@ pub(crate) mod tests {
                 "[edge.a]\nadmin = \"unix:/a\"\n[edge.b]\nadmin = \"unix:/b\"\n",
                 "edges \"a\" and \"b\": this version drives one [edge.NAME]",
             ),
+            ("[edge.synthetic]\nadmin = \"unix:/a\"\n", "edge \"synthetic\" has a reserved name"),
             ("[edge.\"a b\"]\nadmin = \"unix:/a\"\n", "edge \"a b\" is not a name, as in \"nginx\""),
             (
                 "[nginx]\nadmin = \"unix:/a\"\n",

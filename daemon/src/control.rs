@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::config::Loaded;
 use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
 
+mod again;
 mod by_hand;
 mod policy;
 mod refusal;
@@ -52,6 +53,8 @@ pub struct NewDeployment {
     pub version: String,
     /// The slot. `None` chooses an idle slot, otherwise the warm one.
     pub to: Option<String>,
+    /// Whether to deploy a version that was taken back a short time ago.
+    pub again: bool,
     /// Who requests it.
     pub asked_by: String,
 }
@@ -148,12 +151,16 @@ impl<W: World> Control<W> {
     /// Begins a deployment. Returns when its first record is on disk.
     pub async fn deploy(&self, group: &str, wanted: NewDeployment) -> Result<Deployment, Refusal> {
         let policy = self.policy(group)?;
+        if let Some(key) = policy.needs_version().filter(|_| wanted.version.is_empty()) {
+            return Err(Refusal::NeedsVersion { group: group.to_owned(), key, to: wanted.to });
+        }
         self.writable().await?;
         let current = self.current(group);
         let mut current = current.lock().await;
         if let Some(busy) = self.busy(group, &current).await {
             return Err(busy);
         }
+        self.was_not_taken_back(group, &policy, &wanted).await?;
         let _beginning = self.beginning.lock().await;
         let chosen = self.target(group, &policy, wanted.to.as_deref(), &current).await?;
         self.nothing_stops(group, &chosen.to, &current).await?;
@@ -319,7 +326,7 @@ impl<W: World> Control<W> {
             soak: policy.soak.duration.get(),
             accept_inconclusive: policy.soak.accepts_inconclusive(),
             drain: policy.drain.deadline.get(),
-            warm: policy.warm.duration.get(),
+            warm: policy.warm_window(),
             served: served.clone(),
             known: known.as_ref().map(|known| known.evidence.clone()).unwrap_or_default(),
         };

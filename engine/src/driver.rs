@@ -26,14 +26,17 @@ mod afterwards;
 mod commands;
 mod confirming;
 mod draining;
+mod extending;
 mod jobs;
 mod messages;
 mod obstacle;
 mod readiness;
 mod records;
+mod sessions;
 mod smoking;
 mod soaking;
 mod switching;
+mod synthetic;
 #[cfg(test)]
 mod tests;
 mod whereabouts;

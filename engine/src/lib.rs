@@ -27,4 +27,5 @@ pub mod prober;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a wrong script fails its test")]
 pub mod scripted;
 pub mod shifting;
+pub mod versions;
 pub mod world;

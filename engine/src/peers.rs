@@ -1,5 +1,6 @@
 //! The trait that sends HTTP/1.1 requests to the servers of an upstream.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,16 @@ pub trait Peers: Send + Sync + 'static {
         request: Request<Full<Bytes>>,
         limit: Duration,
     ) -> impl Future<Output = Result<Answer, String>> + Send;
+}
+
+/// Headers to send: those given, and the usual ones that are not among them.
+pub fn with_usual<'a>(
+    given: &'a BTreeMap<String, String>,
+    usual: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let is_given = |name: &str| given.keys().any(|given| given.eq_ignore_ascii_case(name));
+    let usual = usual.iter().copied().filter(|(name, _)| !is_given(name));
+    given.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(usual).collect()
 }
 
 /// Builds a request. `None` is an empty body. Fails if a part is invalid in HTTP.

@@ -4,34 +4,42 @@
 use std::collections::BTreeMap;
 
 use cutover_core::probe::{Require, Thresholds};
+use cutover_core::smoke::Expectation;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use expect::{expectation, fixed_path};
 use value::not_zero;
 
 mod command;
+mod expect;
+mod proof;
 mod smoke;
 mod soak;
 mod steps;
+mod synthetic;
 mod trial;
 mod value;
 mod warm;
 
 pub use command::Command;
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
-pub use soak::{Setting, Soak};
+pub use soak::{OnInconclusive, Setting, Soak};
 pub use steps::Steps;
+pub use synthetic::Synthetic;
 pub use trial::{Guard, GuardLimits, Trial};
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 pub use warm::{OnBad, Warm};
 
 /// `[group.NAME]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// The steps in which the new version gets the traffic.
     pub steps: Steps,
     /// `[group.NAME.warm]`
     pub warm: Warm,
+    /// How long a version that was taken back is refused. Zero: not at all.
+    pub retry_after: Duration,
     /// Value of `Host` in probes and smoke tests. `None` uses the group's name.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "host")]
     pub host: Option<String>,
@@ -39,16 +47,16 @@ pub struct Policy {
     #[serde(deserialize_with = "variables")]
     pub env: BTreeMap<String, String>,
     /// Changes the database for the new version.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::migrate")]
     pub migrate: Option<Command>,
     /// Undoes what `migrate` did in this deployment.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub revert: Option<Command>,
     /// Starts the new version in the standby slot.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub provision: Option<Command>,
     /// Stops a slot.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_migrate")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::decommission")]
     pub decommission: Option<Command>,
     /// `[group.NAME.probe]`
     pub probe: Probe,
@@ -62,19 +70,56 @@ pub struct Policy {
     pub drain: Drain,
 }
 
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            steps: Steps::default(),
+            warm: Warm::default(),
+            retry_after: Duration::seconds(3600),
+            host: None,
+            env: BTreeMap::new(),
+            migrate: None,
+            revert: None,
+            provision: None,
+            decommission: None,
+            probe: Probe::default(),
+            smoke: Vec::new(),
+            soak: Soak::default(),
+            trial: Trial::default(),
+            drain: Drain::default(),
+        }
+    }
+}
+
 impl Policy {
     /// Whether a command starts or stops a slot.
     pub fn starts_or_stops(&self) -> bool {
         self.provision.is_some() || self.decommission.is_some()
     }
+
+    /// How long the old slot stays up after the warm window while it holds sessions. `None`: they are cut off.
+    pub fn waits_for_sessions(&self) -> Option<std::time::Duration> {
+        let wait = self.decommission.as_ref().and_then(|command| command.wait_for_sessions);
+        wait.map(Duration::get).filter(|wait| !wait.is_zero())
+    }
+
+    /// How long the old slot stays warm. A wait for sessions begins when the window is over, so it needs one, however short.
+    pub fn warm_window(&self) -> std::time::Duration {
+        let least = self.waits_for_sessions().map_or(0, |_| 1);
+        self.warm.duration.get().max(std::time::Duration::from_millis(least))
+    }
 }
 
 /// `[group.NAME.probe]`: a probe is an HTTP/1.1 GET to a primary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
-    /// The path. A status of 200 to 399 is a good probe, as in nginx's own health checks.
+    /// The path.
+    #[serde(deserialize_with = "fixed_path")]
     pub path: UrlPath,
+    /// The expected answer. Without a status, 200 to 399 is a good probe.
+    #[serde(deserialize_with = "expectation", skip_serializing_if = "is_default")]
+    pub expect: Expectation,
     /// Time between two rounds.
     #[serde(deserialize_with = "not_zero")]
     pub interval: Duration,
@@ -103,6 +148,7 @@ impl Default for Probe {
     fn default() -> Self {
         Self {
             path: UrlPath::ready(),
+            expect: Expectation::default(),
             interval: Duration::seconds(1),
             timeout: Duration::seconds(2),
             healthy: Count::new(2),
@@ -127,12 +173,8 @@ impl Default for Drain {
     }
 }
 
-fn not_migrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Command>, D::Error> {
-    let command = Option::<Command>::deserialize(deserializer)?;
-    if command.as_ref().is_some_and(|command| command.nothing_applied.is_some()) {
-        return Err(de::Error::custom("\"nothing_applied\" is allowed in migrate only"));
-    }
-    Ok(command)
+fn is_default(expect: &Expectation) -> bool {
+    *expect == Expectation::default()
 }
 
 fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

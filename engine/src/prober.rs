@@ -2,17 +2,19 @@
 
 use cutover_core::api::{Group as Seen, Slot};
 use cutover_core::probe::NO_PRIMARY;
+use cutover_core::smoke::OF_PROBE;
 use futures_util::future::join_all;
 
 use crate::metrics;
 use crate::peers::{Peers, request};
 use crate::policy::Policy;
+use crate::versions::Versions;
 
 /// The results of one round, by peer.
 pub type Round = Vec<(String, Result<(), String>)>;
 
 /// Probes the slots of one group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Prober<'a, W> {
     /// Sends the requests.
     pub world: &'a W,
@@ -20,6 +22,8 @@ pub struct Prober<'a, W> {
     pub group: &'a str,
     /// The policy of the group.
     pub policy: &'a Policy,
+    /// The versions in the slots. A slot whose version is not known is not asked for it.
+    pub versions: Versions,
 }
 
 /// The summary of one round.
@@ -37,7 +41,7 @@ impl<W: Peers> Prober<'_, W> {
     /// Probes all primaries of a slot at the same time.
     pub async fn round(&self, slot: &Slot) -> Round {
         let probes = slot.primaries().map(async |peer| {
-            let result = self.probe(&peer.address).await;
+            let result = self.probe(&slot.name, &peer.address).await;
             metrics::probed(self.group, &slot.name, result.is_ok());
             (peer.address.clone(), result)
         });
@@ -89,16 +93,14 @@ impl<W: Peers> Prober<'_, W> {
         Found { healthy: results.len() - bad.len(), servers: results.len(), why }
     }
 
-    async fn probe(&self, address: &str) -> Result<(), String> {
+    async fn probe(&self, slot: &str, address: &str) -> Result<(), String> {
         let probe = &self.policy.probe;
         let host = self.policy.host.as_deref().unwrap_or(self.group);
         let headers = [("host", host), ("user-agent", "cutover-probe"), ("connection", "close")];
         let request =
             request("GET", probe.path.as_str(), &headers, None).map_err(|error| error.to_string())?;
         let answer = self.world.ask(address, request, probe.timeout.get()).await?;
-        match answer.status {
-            200..400 => Ok(()),
-            status => Err(format!("status {status} from {}", probe.path.as_str())),
-        }
+        let expected = probe.expect.filled(&self.versions.values(slot));
+        expected.check(&answer, &OF_PROBE).map_err(|why| format!("{}: {why}", probe.path.as_str()))
     }
 }

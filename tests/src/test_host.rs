@@ -37,7 +37,7 @@ pub const GROUP_WITHOUT_TRAFFIC: &str = r#"
     [group.shop.soak]
     duration = "100ms"
     interval = "50ms"
-    inconclusive = "complete"
+    on_inconclusive = "promote"
 "#;
 
 /// nginx and the daemon. Both end on drop.

@@ -144,11 +144,14 @@ pub struct Cause {
     pub kind: CauseKind,
     /// The line.
     pub text: String,
+    /// Whether the version is to blame: what users got from it was bad.
+    #[serde(default)]
+    pub blames_version: bool,
 }
 
 impl Cause {
     pub(super) fn new(kind: CauseKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, text: text.into(), blames_version: kind == CauseKind::Soak }
     }
 }
 

@@ -25,8 +25,9 @@ impl Plan {
         Ok(match (step, event) {
             // The edge was faster. It does not probe, so what it moved the traffic to is verified now.
             (SwitchBack, Event::TakenBack(by)) if cause.kind != CauseKind::TakenBack => {
-                let text = format!("{cause}; {}", self.taken_back(by));
-                let cause = Cause::new(CauseKind::TakenBack, text);
+                let taken = self.taken_back(by);
+                let blames_version = cause.blames_version || taken.blames_version;
+                let cause = Cause { text: format!("{cause}; {taken}"), blames_version, ..taken };
                 let phase =
                     Phase::RollingBack { cause, step, retry: Retry { at: now, ..retry }, keep_database };
                 State { phase, ..state.clone() }

@@ -8,6 +8,7 @@ use crate::verdict::evidence::Evidence;
 use crate::verdict::reading::Sample;
 
 mod asked;
+mod blame;
 mod stepwise;
 mod walks;
 

@@ -272,7 +272,8 @@ impl Plan {
 
     pub(super) fn taken_back(&self, by: TakenBackBy) -> Cause {
         let text = format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from);
-        Cause::new(CauseKind::TakenBack, text)
+        // A lease ends when nobody watches.
+        Cause { blames_version: by == TakenBackBy::Guard, ..Cause::new(CauseKind::TakenBack, text) }
     }
 }
 

@@ -17,6 +17,9 @@ pub struct Evidence {
     pub bad: u64,
     /// The part of `bad` that was unanswered.
     pub unanswered: u64,
+    /// The part of `good` and `bad` that the daemon asked for itself, see [`SYNTHETIC`](super::reading::SYNTHETIC).
+    #[serde(default)]
+    pub synthetic: u64,
     /// How the finished requests ended.
     pub responses: Responses,
     /// 5xx answers by status.
@@ -45,6 +48,7 @@ impl Evidence {
         self.good = plus(self.good, more.good);
         self.bad = plus(self.bad, more.bad);
         self.unanswered = plus(self.unanswered, more.unanswered);
+        self.synthetic = plus(self.synthetic, more.synthetic);
         self.responses = self.responses.zip(&more.responses, plus);
         self.server_errors = self.server_errors.zip(&more.server_errors, plus);
         self.attempts = plus(self.attempts, more.attempts);

@@ -111,6 +111,7 @@ impl Watch {
         let quantile = |part| self.new.first_byte.quantile_us(part).map(Duration::from_micros);
         Figures {
             new: self.new_share(answers),
+            synthetic: self.new.synthetic,
             at_most: interval(answers, self.limits.alpha, NARROWEST).1,
             attempts: self.new.attempts(),
             old: self.old_share(self.known.answers()),

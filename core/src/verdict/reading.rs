@@ -8,6 +8,9 @@ use super::spread::Spread;
 use crate::api::Slot;
 use crate::counters::{Counters, Failures, ServerErrors};
 
+/// The name of the edge that stands for requests of the daemon itself. Their answers are told apart in figures and reasons.
+pub const SYNTHETIC: &str = "synthetic";
+
 /// One look at all edges.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {

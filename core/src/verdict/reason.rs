@@ -102,6 +102,9 @@ pub struct Speed {
 pub struct Figures {
     /// Bad answers of the new version.
     pub new: Share,
+    /// The part of its answers that the daemon asked for itself.
+    #[serde(default)]
+    pub synthetic: u64,
     /// The rate of bad answers is below this, with a probability of `1 - alpha`.
     pub at_most: f64,
     /// Failed attempts.
@@ -177,7 +180,11 @@ impl fmt::Display for Reason {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Count { of, bad } = self.new.count;
-        write!(f, "{} answers of {}, {} of them errors", Thousands(of), self.new.slot, Thousands(bad))?;
+        write!(f, "{} answers of {}", Thousands(of), self.new.slot)?;
+        if self.synthetic > 0 {
+            write!(f, ", {} of them synthetic", Thousands(self.synthetic))?;
+        }
+        write!(f, ", {} of them errors", Thousands(bad))?;
         write!(f, " (at most {})", Percent(self.at_most))?;
         let Count { of, bad } = self.attempts;
         write!(f, "; {} attempts, {} of them failed", Thousands(of), Thousands(bad))?;

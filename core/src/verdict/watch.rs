@@ -10,7 +10,7 @@ use super::evidence::Evidence;
 use super::fold::Fold;
 use super::judge::{Test, Turn};
 use super::limits::Limits;
-use super::reading::Reading;
+use super::reading::{Reading, SYNTHETIC};
 use super::reason::{Figures, Reason};
 use super::signal::Signal;
 
@@ -126,7 +126,10 @@ impl Watch {
         for edge in &reading.edges {
             let folds = self.folds.entry(edge.edge.clone()).or_default();
             if let Some(sample) = &edge.new {
-                let more = folds.new.observe(at, sample, patience);
+                let mut more = folds.new.observe(at, sample, patience);
+                if edge.edge == SYNTHETIC {
+                    more.synthetic = more.answers().of;
+                }
                 self.turn.new.add(&more);
                 remember(&mut self.recent, at, &more);
             }

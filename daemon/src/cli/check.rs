@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use cutover_engine::versions::Versions;
 
 use super::{CliError, Place};
 use crate::check::{Finding, check, check_door, check_running};
 use crate::config::Loaded;
-use crate::control::ConfigurationStatus;
+use crate::control::{ConfigurationStatus, GroupStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {}
@@ -17,9 +18,12 @@ impl Check {
         let Loaded { config, path, digest, .. } = place.loaded()?;
         let module = config.edge.1.module(config.edge.0.as_str());
         let mut findings = Vec::from_iter(check_door(&config.edge, &module).await);
-        findings.extend(check(&config, &module).await);
-        // Without a daemon there is nothing to compare with.
-        if let Ok(running) = place.client()?.get::<ConfigurationStatus>("/v1/configuration").await {
+        let client = place.client()?;
+        // Without a daemon no version is known, and there is nothing to compare with.
+        let status = client.get::<Vec<GroupStatus>>("/v1/status").await.unwrap_or_default();
+        let versions = status.iter().map(|status| (status.group.clone(), versions(status))).collect();
+        findings.extend(check(&config, &module, &versions).await);
+        if let Ok(running) = client.get::<ConfigurationStatus>("/v1/configuration").await {
             findings.extend(check_running(&path, digest, &running));
         }
         let mut out = io::stdout().lock();
@@ -30,6 +34,12 @@ impl Check {
         writeln!(out, "{} checked, {}", counted(config.group.len(), "group"), counted(problems, "problem"))?;
         Ok(u8::from(problems > 0))
     }
+}
+
+/// The versions in the slots of a group.
+fn versions(status: &GroupStatus) -> Versions {
+    let known = status.slots.iter().filter_map(|slot| Some((slot.name.clone(), slot.version.clone()?)));
+    known.collect()
 }
 
 fn counted(number: usize, noun: &str) -> String {

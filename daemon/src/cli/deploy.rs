@@ -19,6 +19,9 @@ pub(super) struct Deploy {
     /// The slot to deploy to [default: one that has no traffic]
     #[arg(long, value_name = "SLOT")]
     to: Option<String>,
+    /// Deploy the version although it was taken back a short time ago
+    #[arg(long)]
+    again: bool,
     /// Return as soon as the deployment has begun
     #[arg(long)]
     detach: bool,
@@ -30,7 +33,7 @@ pub(super) struct Deploy {
 impl Deploy {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
-        let request = DeployRequest { version: self.version, to: self.to };
+        let request = DeployRequest { version: self.version, to: self.to, again: self.again };
         let path = format!("/v1/groups/{}/deployments", in_path(&self.group));
         let accepted: Accepted = client.post(&path, &request).await?;
         if self.detach {

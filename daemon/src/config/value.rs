@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use cutover_core::name;
+use cutover_core::verdict::reading::SYNTHETIC;
 use serde::{Deserialize, Deserializer, de};
 
 /// The mode of a file, in octal.
@@ -82,6 +83,10 @@ impl<'de> Deserialize<'de> for EdgeName {
         let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if text.is_empty() || !text.chars().all(is_bare) {
             return Err(de::Error::custom(format!("edge \"{text}\" is not a name, as in \"nginx\"")));
+        }
+        // The name of evidence that is from no edge.
+        if text == SYNTHETIC {
+            return Err(de::Error::custom(format!("edge \"{text}\" has a reserved name: choose another")));
         }
         Ok(Self(text))
     }

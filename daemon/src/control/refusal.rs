@@ -10,9 +10,11 @@ use super::BadText;
 use crate::journal::JournalError;
 
 mod advice;
+mod taken_back;
 mod wire;
 
-use advice::{apart, instead, or, to_standby, whose};
+use advice::{apart, instead, or, to_slot, to_standby, whose};
+pub(super) use taken_back::TakenBack;
 
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,23 @@ pub enum Refusal {
     /// The group has only one slot.
     #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
     NoStandby(String),
+    /// The version is part of the proof, and the request names none.
+    #[error(
+        "group.{group}.{key} contains {{version}}, so a deployment needs a version: cutover deploy {} --version VERSION{}",
+        quoted(group),
+        to_slot(to.as_deref())
+    )]
+    NeedsVersion {
+        /// The group.
+        group: String,
+        /// The key that contains the placeholder.
+        key: String,
+        /// The slot of the request.
+        to: Option<String>,
+    },
+    /// The version was bad, and was taken back a short time ago.
+    #[error(transparent)]
+    TakenBack(Box<TakenBack>),
     /// The edge lacks an ability that the deployment needs.
     #[error("edge \"{edge}\" {missing}, so this deployment is not possible")]
     Unable {

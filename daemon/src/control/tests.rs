@@ -11,6 +11,9 @@ use cutover_engine::policy::Duration;
 use cutover_engine::scripted::{self, Fault, Scripted};
 
 mod advice;
+mod again;
+mod proof;
+mod sessions;
 mod target;
 mod vigil;
 
@@ -29,12 +32,15 @@ impl Bench {
     }
 
     async fn with_warm(seconds: u64) -> Self {
+        Self::with(|policy| policy.warm.duration = Duration::seconds(seconds)).await
+    }
+
+    /// A bench whose groups have a changed policy.
+    async fn with(change: impl FnMut(&mut Policy)) -> Self {
         let (world, folder) = (Arc::new(Scripted::new()), tempfile::tempdir().unwrap());
         let mut loaded = loaded();
-        loaded.config.group.values_mut().for_each(|group| group.warm.duration = Duration::seconds(seconds));
-        let journal = SqliteJournal::open(folder.path()).unwrap();
-        let clock = Clock::starting_at(Time(1_000_000));
-        let control = Control::resume(loaded, Arc::clone(&world), journal, clock).await.unwrap();
+        loaded.config.group.values_mut().for_each(change);
+        let control = Self::control_with(loaded, &world, &folder, Time(1_000_000)).await;
         Self { control, world, folder }
     }
 
@@ -53,7 +59,11 @@ impl Bench {
     }
 
     async fn deploy(&self, version: &str) -> Result<Deployment, Refusal> {
-        let wanted = NewDeployment { version: version.to_owned(), to: None, asked_by: "me".to_owned() };
+        let wanted = NewDeployment {
+            version: version.to_owned(),
+            asked_by: "me".to_owned(),
+            ..NewDeployment::default()
+        };
         self.control.deploy("shop", wanted).await
     }
 

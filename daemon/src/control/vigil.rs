@@ -17,6 +17,7 @@ use cutover_core::deployment::{Phase, State, Time};
 use cutover_core::verdict::{EdgeReading, Reading, Sample};
 use cutover_engine::policy::Policy;
 use cutover_engine::prober::Prober;
+use cutover_engine::versions::Versions;
 use cutover_engine::world::World;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -151,7 +152,12 @@ impl<W: World> Control<W> {
         if self.vigils.is_deploying(group) {
             return;
         }
-        let round = Prober { world: &*self.world, group, policy }.round(active).await;
+        let versions = match policy.probe_needs_version() {
+            // Without the journal, a version is not expected.
+            true => self.versions_in(&seen).await.unwrap_or_default(),
+            false => Versions::default(),
+        };
+        let round = Prober { world: &*self.world, group, policy, versions }.round(active).await;
         let (before, was_untold) = (lookout.status(), lookout.is_untold());
         let changed = lookout.probed(round, now);
         // It was over before the command that helps was found.

@@ -5,6 +5,7 @@ use cutover_core::deployment::{Now, Outcome, Phase, WayBack};
 
 use cutover_engine::policy::Policy;
 use cutover_engine::prober::{Found, Prober};
+use cutover_engine::versions::Versions;
 use cutover_engine::world::World;
 
 use super::running::Running;
@@ -47,8 +48,21 @@ impl<W: World> Control<W> {
         };
         match last.filter(was_live) {
             Some(entry) => self.is_as_before(seen, &entry, policy).await,
-            None => Prober { world: &*self.world, group: &seen.name, policy }.verify(seen, slot).await,
+            None => {
+                let versions = self.versions_in(seen).await.map_err(|error| error.to_string())?;
+                Prober { world: &*self.world, group: &seen.name, policy, versions }.verify(seen, slot).await
+            }
         }
+    }
+
+    /// The versions in the slots of a group, as far as the journal knows.
+    pub(super) async fn versions_in(&self, seen: &Seen) -> Result<Versions, JournalError> {
+        let mut known = Vec::new();
+        for slot in &seen.slots {
+            let version = self.journal.version_in(&seen.name, &slot.name).await?;
+            known.extend(version.map(|version| (slot.name.clone(), version)));
+        }
+        Ok(known.into_iter().collect())
     }
 
     /// Checks that the old slot of a deployment is as healthy as before, or healthier than the new one. Counters do not matter
@@ -60,7 +74,8 @@ impl<W: World> Control<W> {
         policy: &Policy,
     ) -> Result<(), String> {
         let plan = &entry.deployment.plan;
-        let prober = Prober { world: &*self.world, group: &seen.name, policy };
+        let versions = Versions::of(&entry.deployment);
+        let prober = Prober { world: &*self.world, group: &seen.name, policy, versions };
         let new_healthy = match seen.slot(&plan.to) {
             Some(new) => prober.found(new).await.healthy,
             None => 0,

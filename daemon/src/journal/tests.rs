@@ -141,7 +141,7 @@ async fn versions_in_slots() {
         journal.append("b", Time(8), &state(phase), "").await.unwrap();
     }
     assert_eq!(seen().await, two("3", ""), "2 was stopped");
-    let cause = Cause { kind: CauseKind::Smoke, text: String::new() };
+    let cause = Cause { kind: CauseKind::Smoke, text: String::new(), blames_version: false };
     tell(&journal, deployment("c", "blue", "green", "4"), [Phase::Failed(cause)]).await;
     assert_eq!(seen().await, two("3", ""), "4 was taken back");
     let stuck = Phase::Stuck { reason: String::new(), next: String::new() };

@@ -52,10 +52,10 @@ impl<W: World, J: Journal> Work<W, J> {
         self.moved_since_switch(look, switched?).await
     }
 
-    /// Waits until the warm window is over, the route has moved, or the new slot has to go back.
+    /// Waits until the warm window is over and the old slot may be stopped, the route has moved, or the new slot has to go back.
     pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
         tokio::select! {
-            () = self.clock.sleep_until(until) => Event::WarmOver,
+            () = self.window_over(until) => Event::WarmOver,
             event = self.watch_route(state) => event,
             event = self.watch_new_slot() => event,
             () = self.watch_old_slot(state) => Event::WarmOver,

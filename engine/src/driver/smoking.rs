@@ -3,12 +3,14 @@
 use cutover_core::api::Slot;
 use cutover_core::deployment::Event;
 use cutover_core::probe::{NO_PRIMARY, Require};
+use cutover_core::smoke::OF_SMOKE;
 
 use super::work::Work;
 
 use crate::journal::Journal;
-use crate::peers::request as request_of;
+use crate::peers::{request as request_of, with_usual};
 use crate::policy::{Smoke, SmokeKind, SmokeRequest};
+use crate::versions::Versions;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
@@ -56,8 +58,10 @@ impl<W: World, J: Journal> Work<W, J> {
                 Err(format!("slot \"{}\": {NO_PRIMARY}", self.deployment.plan.to))
             }
             SmokeKind::Request(request) => {
+                let plan = &self.deployment.plan;
+                let request = request.filled(&Versions::of(&self.deployment).values(&plan.to));
                 for address in servers {
-                    self.smoke_peer(request, address).await.map_err(|why| format!("{address}: {why}"))?;
+                    self.smoke_peer(&request, address).await.map_err(|why| format!("{address}: {why}"))?;
                 }
                 Ok(())
             }
@@ -67,17 +71,12 @@ impl<W: World, J: Journal> Work<W, J> {
     async fn smoke_peer(&self, test: &SmokeRequest, address: &str) -> Result<(), String> {
         let deployment = &self.deployment;
         let host = deployment.policy.host.as_deref().unwrap_or(&deployment.plan.group);
-        let mut headers: Vec<(&str, &str)> =
-            test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        for (name, value) in [("host", host), ("user-agent", "cutover-smoke"), ("connection", "close")] {
-            if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
-                headers.push((name, value));
-            }
-        }
+        let usual = [("host", host), ("user-agent", "cutover-smoke"), ("connection", "close")];
+        let headers = with_usual(&test.headers, &usual);
         let body = test.body.clone().map(String::into_bytes);
         let request = request_of(&test.method, test.path.as_str(), &headers, body);
         let request = request.map_err(|error| error.to_string())?;
         let answer = self.world.ask(address, request, test.timeout.get()).await?;
-        test.expect.check(&answer)
+        test.expect.check(&answer, &OF_SMOKE)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cutover_core::deployment::{Event, State, Time};
 use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Sample, Verdict, Watch};
 
+use super::synthetic::{Results, of_them};
 use super::work::Work;
 use crate::edge::Look;
 use crate::journal::Journal;
@@ -19,6 +20,7 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn soak(&self, until: Option<Time>, state: &State) -> Event {
         tokio::select! {
             event = self.watch_counters(until, state) => event,
+            () = self.ask_synthetically(&self.synthetic) => Event::SoakBlind("the requests have ended".to_owned()),
             why = self.new_slot_sick() => Event::SoakBad(why),
             () = self.watch_old_slot(state) => Event::SoakBlind("the watch has ended".to_owned()),
         }
@@ -48,6 +50,7 @@ impl<W: World, J: Journal> Work<W, J> {
         // A paused deployment is judged, but its step does not end.
         let until = until.filter(|_| state.paused.is_none());
         let mut read = begun;
+        let mut said = false;
         loop {
             match self.look().await {
                 Ok(look) => {
@@ -58,15 +61,16 @@ impl<W: World, J: Journal> Work<W, J> {
                     }
                     self.renew(&look).await;
                     let watch = self.observe(&look, state);
-                    let due = until.filter(|until| read >= *until).map(|until| until.max(begun));
-                    let verdict = match due {
-                        Some(due) => {
-                            Some(watch.end()).filter(|verdict| !self.goes_on(verdict, state, due, read))
+                    let verdict = match until.filter(|until| read >= *until) {
+                        Some(until)
+                            if !self.goes_on(&watch, state, (until, begun, read), &mut said).await =>
+                        {
+                            Some(watch.end())
                         }
-                        None => watch.now(),
+                        _ => watch.now(),
                     };
                     if let Some(verdict) = verdict {
-                        return self.judged(verdict, state).await;
+                        return self.judged(verdict, &watch, state).await;
                     }
                 }
                 Err(error) => {
@@ -104,7 +108,9 @@ impl<W: World, J: Journal> Work<W, J> {
         let marks = state.marks.as_ref().filter(|marks| marks.old.was_there());
         let known = marks.map(|marks| marks.known.clone()).unwrap_or_default();
         let mut watch = Watch::new(policy.soak.limits(policy.probe.require), names, Baseline::from(known));
-        watch.observe(&self.samples(Duration::ZERO, Some(self.mark(state).baseline), None));
+        let mut first = self.samples(Duration::ZERO, Some(self.mark(state).baseline), None);
+        first.edges.extend(self.counted_synthetically(&Results::default()));
+        watch.observe(&first);
         watch
     }
 
@@ -112,7 +118,9 @@ impl<W: World, J: Journal> Work<W, J> {
         let plan = &self.deployment.plan;
         let sample = |slot: &str| look.group.slot(slot).map(Sample::from);
         let split = look.route().share(&plan.to).is_some();
-        Reading { split, ..self.samples(at, sample(&plan.to), sample(&plan.from)) }
+        let mut reading = Reading { split, ..self.samples(at, sample(&plan.to), sample(&plan.from)) };
+        reading.edges.extend(self.counted_synthetically(&self.synthetic));
+        reading
     }
 
     /// A reading of this edge. `at`: the time since the first reading.
@@ -121,27 +129,36 @@ impl<W: World, J: Journal> Work<W, J> {
         Reading { at, split: false, edges: vec![EdgeReading { edge, new, old }] }
     }
 
-    /// Whether a verdict is no verdict yet, although the step is over.
-    fn goes_on(&self, verdict: &Verdict, state: &State, due: Time, now: Time) -> bool {
-        let Verdict::Inconclusive(reason) = verdict else { return false };
-        let late = due.until(now);
+    /// Whether there is no verdict yet, although the step was over at `until`.
+    async fn goes_on(
+        &self,
+        watch: &Watch,
+        state: &State,
+        (until, begun, now): (Time, Time, Time),
+        said: &mut bool,
+    ) -> bool {
+        let verdict = watch.end();
+        let Verdict::Inconclusive(reason) = &verdict else { return false };
+        let late = until.max(begun).until(now);
         let min_time = self.deployment.policy.soak.min_time();
-        match reason {
+        match (reason, self.share(state)) {
             // A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
-            Reason::TooShort { .. } => late < min_time * 2,
-            Reason::TooFew { .. } => false,
+            (Reason::TooShort { .. }, _) if late < min_time * 2 => true,
+            (Reason::TooFew { .. }, Some(_)) => false,
             // A step that is neither good nor bad gets as much time as the soak would.
-            _ => self.share(state).is_some() && late < self.deployment.plan.soak,
+            (_, Some(_)) if late < self.deployment.plan.soak => true,
+            _ => self.extends(&verdict, until, now, said).await,
         }
     }
 
-    async fn judged(&self, verdict: Verdict, state: &State) -> Event {
+    async fn judged(&self, verdict: Verdict, watch: &Watch, state: &State) -> Event {
+        let of_them = of_them(watch.seen());
         match (verdict, self.share(state)) {
             (Verdict::Good(figures), _) => {
                 self.note("soaking", &format!("good: {figures}")).await;
                 Event::SoakPassed
             }
-            (Verdict::Bad(why), _) => Event::SoakBad(why.to_string()),
+            (Verdict::Bad(why), _) => Event::SoakBad(format!("{why}{of_them}")),
             // A small share may never give enough answers. The next step brings more.
             (Verdict::Inconclusive(why @ Reason::TooFew { .. }), Some(share)) => {
                 let percent = share.percent;
@@ -149,7 +166,7 @@ impl<W: World, J: Journal> Work<W, J> {
                     .await;
                 Event::SoakPassed
             }
-            (Verdict::Inconclusive(why), _) => Event::SoakInconclusive(why.to_string()),
+            (Verdict::Inconclusive(why), _) => Event::SoakInconclusive(format!("{why}{of_them}")),
         }
     }
 }

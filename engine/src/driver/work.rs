@@ -8,11 +8,13 @@ use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, Teardow
 use cutover_core::verdict::Watch;
 use parking_lot::Mutex;
 
+use super::synthetic::Results;
 use crate::clock::Clock;
 use crate::edge::{EdgeError, Look};
 use crate::journal::{Deployment, Journal};
 use crate::prober::Prober;
 use crate::shifting::{PATIENCE, look_patiently};
+use crate::versions::Versions;
 use crate::world::World;
 
 /// The context of the work.
@@ -24,6 +26,8 @@ pub(super) struct Work<W, J> {
     pub(super) deployment: Arc<Deployment>,
     /// The watch over the new version, from its first traffic on.
     pub(super) watch: Arc<Mutex<Option<Watch>>>,
+    /// The results of the synthetic requests.
+    pub(super) synthetic: Arc<Results>,
     /// The group as it was read last.
     pub(super) seen: Arc<Mutex<Option<Group>>>,
 }
@@ -36,6 +40,7 @@ impl<W, J> Work<W, J> {
             clock,
             deployment: Arc::new(deployment),
             watch: Arc::default(),
+            synthetic: Arc::default(),
             seen: Arc::default(),
         }
     }
@@ -49,6 +54,7 @@ impl<W, J: Clone> Clone for Work<W, J> {
             clock: self.clock,
             deployment: Arc::clone(&self.deployment),
             watch: Arc::clone(&self.watch),
+            synthetic: Arc::clone(&self.synthetic),
             seen: Arc::clone(&self.seen),
         }
     }
@@ -105,7 +111,8 @@ impl<W: World, J: Journal> Work<W, J> {
 
     pub(super) fn prober(&self) -> Prober<'_, W> {
         let deployment = &self.deployment;
-        Prober { world: &self.world, group: &deployment.plan.group, policy: &deployment.policy }
+        let versions = Versions::of(deployment);
+        Prober { world: &self.world, group: &deployment.plan.group, policy: &deployment.policy, versions }
     }
 
     /// Journals a message without a change of state. A failure is only logged.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use cutover_core::placeholder::{Values, fill};
 use cutover_core::smoke::Expectation;
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
+use super::expect;
 use super::value::{Argv, Duration, UrlPath};
 
 /// `[[group.NAME.smoke]]`: one smoke test.
@@ -49,6 +51,21 @@ pub struct SmokeRequest {
     pub timeout: Duration,
     /// The expected answer.
     pub expect: Expectation,
+}
+
+impl SmokeRequest {
+    /// The test with values in place of the placeholders.
+    pub fn filled(&self, values: &Values<'_>) -> Self {
+        let headers = self.headers.iter().map(|(name, text)| (name.clone(), fill(text, values)));
+        Self {
+            method: self.method.clone(),
+            path: self.path.filled(values),
+            headers: headers.collect(),
+            body: self.body.as_ref().map(|text| fill(text, values)),
+            timeout: self.timeout,
+            expect: self.expect.filled(values),
+        }
+    }
 }
 
 /// All keys of a smoke test. `TryFrom` checks which keys are allowed together.
@@ -101,7 +118,13 @@ impl TryFrom<RawSmoke> for Smoke {
             let timeout = raw.timeout.unwrap_or(Duration::seconds(60));
             return Ok(Self {
                 name,
-                kind: SmokeKind::Command(Command { command, timeout, cwd: raw.cwd, nothing_applied: None }),
+                kind: SmokeKind::Command(Command {
+                    command,
+                    timeout,
+                    cwd: raw.cwd,
+                    nothing_applied: None,
+                    wait_for_sessions: None,
+                }),
             });
         }
         let Some(path) = raw.path else {
@@ -115,22 +138,13 @@ impl TryFrom<RawSmoke> for Smoke {
             return Err(format!("smoke \"{name}\": \"{method}\" is not a method, as in \"GET\""));
         }
         let headers = raw.headers.unwrap_or_default();
-        for (key, value) in &headers {
-            if key.parse::<http::HeaderName>().is_err() || value.parse::<http::HeaderValue>().is_err() {
-                return Err(format!("smoke \"{name}\": \"{key}: {value}\" is not a header"));
-            }
-        }
+        expect::check_headers(&headers).map_err(|why| format!("smoke \"{name}\": {why}"))?;
         let timeout = raw.timeout.unwrap_or(Duration::seconds(5));
         let expect = raw.expect.unwrap_or_default();
-        if let Some(status) = expect.status.filter(|status| !(100..600).contains(status)) {
-            return Err(format!("smoke \"{name}\": expect.status {status} is not a status from 100 to 599"));
-        }
-        if let Some(pointer) = expect.json.keys().find(|key| !key.is_empty() && !key.starts_with('/')) {
-            return Err(format!(
-                "smoke \"{name}\": expect.json \"{pointer}\" is not a JSON pointer, as in \"/{pointer}\""
-            ));
-        }
         let request = SmokeRequest { method, path, headers, body: raw.body, timeout, expect };
+        let checked =
+            expect::check(&request.expect).and_then(|()| expect::check_placeholders(request.texts()));
+        checked.map_err(|why| format!("smoke \"{name}\": {why}"))?;
         Ok(Self { name, kind: SmokeKind::Request(Box::new(request)) })
     }
 }

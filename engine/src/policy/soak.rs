@@ -7,6 +7,7 @@ use cutover_core::verdict::limits::{LimitMut, Signals};
 use cutover_core::verdict::{LatencyLimit, Limits, RateLimit, Signal};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::synthetic::Synthetic;
 use super::value::{Count, Duration, Ratio, not_zero};
 
 /// The longest time that a soak must have been watched without a gap.
@@ -48,8 +49,13 @@ pub struct Soak {
     /// The limits of single signals.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "fitting")]
     pub signals: BTreeMap<Signal, Setting>,
-    /// What happens after an inconclusive soak.
-    inconclusive: Inconclusive,
+    /// What happens when the time is over and the verdict is inconclusive.
+    pub on_inconclusive: OnInconclusive,
+    /// How much longer a soak takes at most whose policy is to extend it.
+    pub extend_limit: Duration,
+    /// `[group.NAME.soak.synthetic]`. `None`: only users send requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
 }
 
 /// The limit of one signal.
@@ -93,11 +99,16 @@ pub struct LatencySetting {
     pub times: Option<f64>,
 }
 
+/// What follows an inconclusive soak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Inconclusive {
+pub enum OnInconclusive {
+    /// It goes on until there is a verdict. After the limit, traffic goes back.
+    Extend,
+    /// Traffic goes back.
     Rollback,
-    Complete,
+    /// The new version stays.
+    Promote,
 }
 
 impl Soak {
@@ -143,7 +154,12 @@ impl Soak {
 
     /// Whether an inconclusive soak counts as success.
     pub fn accepts_inconclusive(&self) -> bool {
-        self.inconclusive == Inconclusive::Complete
+        self.on_inconclusive == OnInconclusive::Promote
+    }
+
+    /// How much longer an inconclusive soak goes on at most. `None`: it does not.
+    pub fn extended_by(&self) -> Option<std::time::Duration> {
+        (self.on_inconclusive == OnInconclusive::Extend).then_some(self.extend_limit.get())
     }
 }
 
@@ -225,7 +241,9 @@ impl Default for Soak {
             tolerance: 1.5,
             baseline: Duration::seconds(600),
             signals: BTreeMap::new(),
-            inconclusive: Inconclusive::Rollback,
+            on_inconclusive: OnInconclusive::Rollback,
+            extend_limit: Duration::seconds(600),
+            synthetic: None,
         }
     }
 }

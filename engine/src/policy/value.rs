@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use cutover_core::placeholder::{Values, fill_path};
 use cutover_core::shell::quoted;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -130,9 +131,18 @@ impl UrlPath {
         Self("/health/ready".to_owned())
     }
 
+    pub(super) fn root() -> Self {
+        Self("/".to_owned())
+    }
+
     /// The path, including a query.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The path with values in place of the placeholders.
+    pub fn filled(&self, values: &Values<'_>) -> Self {
+        Self(fill_path(&self.0, values))
     }
 }
 

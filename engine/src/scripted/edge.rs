@@ -168,7 +168,7 @@ impl Scene {
             if *reads == 0 {
                 self.taken_back_after = None;
                 self.move_route("blue");
-                self.taken_back = Some(TakenBackBy::Guard);
+                self.taken_back = Some(self.takes_back_by);
             }
         }
         self.serve_users();

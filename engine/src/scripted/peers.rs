@@ -5,27 +5,43 @@ use std::time::Duration;
 use bytes::Bytes;
 use cutover_core::smoke::Answer;
 use http::Request;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 
 use super::world::Scripted;
 use crate::peers::Peers;
 
 impl Peers for Scripted {
-    async fn ask(&self, peer: &str, request: Request<Full<Bytes>>, _: Duration) -> Result<Answer, String> {
+    async fn ask(
+        &self,
+        peer: &str,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<Answer, String> {
         tokio::time::sleep(Duration::from_millis(1)).await;
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let is_synthetic = head.headers.get("x-cutover-synthetic").is_some_and(|value| value == "1");
+        if is_synthetic {
+            self.scene().synthetic.push(peer.to_owned());
+        }
+        if is_synthetic && self.scene().hangs.is_some() {
+            tokio::time::sleep(limit).await;
+            return Err("no answer in time".to_owned());
+        }
         let mut scene = self.scene();
         let owner = scene.slots.iter().find(|(_, peers)| peers.iter().any(|one| one.address == peer));
         let slot = &*owner.map(|(name, _)| name.clone()).unwrap_or_default();
         if !scene.running.contains_key(slot) || scene.dead.iter().any(|dead| dead == peer) {
             return Err("no connection: connection refused".to_owned());
         }
-        let status = match request.uri().path() {
+        let status = match head.uri.path() {
             "/health/ready" if scene.healthy(slot) => 200,
             "/health/ready" => {
                 let is_fallback = scene.trial.as_ref().is_some_and(|trial| trial.fallback == slot);
                 scene.sick_probes += u32::from(is_fallback);
                 503
             }
+            _ if is_synthetic && scene.running.get(slot) == scene.bad_version.as_ref() => 500,
             _ if scene.bad_smoke => 500,
             _ => {
                 if scene.sick_after_smoke {
@@ -34,6 +50,10 @@ impl Peers for Scripted {
                 200
             }
         };
-        Ok(Answer { status, ..Answer::default() })
+        let version = scene.running.get(slot).cloned().unwrap_or_default();
+        let said = format!("version {version} in {slot}, asked for {} {}", head.method, head.uri);
+        let wanted = head.headers.get("x-wanted").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let body = format!("{said} {wanted} {}", String::from_utf8_lossy(&body)).into_bytes();
+        Ok(Answer { status, headers: vec![("x-version".to_owned(), version)], body })
     }
 }

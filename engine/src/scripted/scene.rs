@@ -118,6 +118,8 @@ pub struct Scene {
     pub taken_back_in_reply: bool,
     /// Number of readings of the group until the edge takes the traffic back to blue.
     pub taken_back_after: Option<u32>,
+    /// The rule by which the edge does so.
+    pub(super) takes_back_by: TakenBackBy,
     /// The rule by which the edge made the last move of the route.
     pub taken_back: Option<TakenBackBy>,
     /// The reason that the last move of the route was given.
@@ -133,6 +135,8 @@ pub struct Scene {
     /// Switches in transit, and the generations that they expect.
     pub(super) late: Vec<(Shift, u32)>,
     pub(super) counters: BTreeMap<String, Counters>,
+    /// The servers that synthetic requests were sent to, in order.
+    pub synthetic: Vec<String>,
     /// Violations of the promises.
     pub violations: Vec<String>,
 }
@@ -177,6 +181,7 @@ impl Default for Scene {
             dead_after_switch: Vec::new(),
             taken_back_in_reply: false,
             taken_back_after: None,
+            takes_back_by: TakenBackBy::Guard,
             taken_back: None,
             reason: None,
             may_start_active: false,
@@ -185,6 +190,7 @@ impl Default for Scene {
             after_command: None,
             late: Vec::new(),
             counters: BTreeMap::new(),
+            synthetic: Vec::new(),
             violations: Vec::new(),
         }
     }
@@ -205,6 +211,12 @@ impl Scene {
         self.trial = None;
         self.lease = None;
         self.generation += 1;
+    }
+
+    /// After this number of readings with traffic on green, the edge takes the traffic back to blue by this rule.
+    pub fn taken_back_by(&mut self, rule: TakenBackBy, readings: u32) {
+        self.takes_back_by = rule;
+        self.taken_back_after = Some(readings);
     }
 
     /// Both versions answer this percentage of requests with 500.

@@ -30,7 +30,7 @@ path = "/"
 [group."%%group%%".soak]
 duration = "100ms"
 interval = "50ms"
-inconclusive = "complete"
+on_inconclusive = "promote"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

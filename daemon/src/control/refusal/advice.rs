@@ -42,6 +42,11 @@ pub(super) fn to_standby(group: &str, standby: Option<&str>) -> String {
     standby.map(deploy).unwrap_or_default()
 }
 
+/// The slot that the request named, as it is typed again.
+pub(super) fn to_slot(to: Option<&str>) -> String {
+    to.map(|slot| format!(" --to {}", quoted(slot))).unwrap_or_default()
+}
+
 pub(super) fn apart(helps: Option<&str>) -> String {
     let apart = "give each slot servers of its own";
     match helps {

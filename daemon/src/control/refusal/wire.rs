@@ -7,8 +7,13 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
-            Self::UnknownSlot { .. } | Self::Active { .. } | Self::NoStandby(_) | Self::BadText(_) => 422,
+            Self::UnknownSlot { .. }
+            | Self::NeedsVersion { .. }
+            | Self::Active { .. }
+            | Self::NoStandby(_)
+            | Self::BadText(_) => 422,
             Self::BrokenConfiguration { .. }
+            | Self::TakenBack(_)
             | Self::Busy { .. }
             | Self::Unfit { .. }
             | Self::NothingUnderWay { .. }
@@ -44,6 +49,8 @@ impl Refusal {
             Self::UnknownGroup { .. } => "unknown_group",
             Self::NotOnEdge { .. } => "not_on_edge",
             Self::UnknownSlot { .. } => "unknown_slot",
+            Self::NeedsVersion { .. } => "needs_version",
+            Self::TakenBack(_) => "taken_back",
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
             Self::SharedBusy { .. } => "busy",

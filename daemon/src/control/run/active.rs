@@ -23,7 +23,8 @@ impl<W: World> Control<W> {
         let slot = seen.route.active.clone();
         let (entry, job) = self.started_by(group, &slot, wanted).await?;
         let is_alive = |found: &Found| found.healthy > 0;
-        let prober = Prober { world: &*self.world, group, policy };
+        let versions = self.versions_in(&seen).await?;
+        let prober = Prober { world: &*self.world, group, policy, versions };
         let found = prober.look(&seen, &slot, is_alive).await.map_err(|why| {
             // The route names a slot that the group does not have.
             Refusal::NeverStarted { group: group.to_owned(), slot: slot.clone(), why }

@@ -4,7 +4,7 @@ use super::*;
 use cutover_engine::scripted::{ALWAYS, Scene};
 
 /// Runs the commands at the end of a message, with a version in place of VERSION. Returns the last answer.
-async fn type_it(bench: &Bench, text: &str) -> Result<String, Refusal> {
+pub(super) async fn type_it(bench: &Bench, text: &str) -> Result<String, Refusal> {
     let (_, advised) = text.split_once("type: ").or_else(|| text.rsplit_once(": ")).unwrap();
     let mut answer = Err(Refusal::Interrupted(format!("no advice in {text:?}")));
     for line in advised.split("; then: ") {
@@ -26,6 +26,11 @@ async fn type_line(bench: &Bench, line: &str) -> Result<String, Refusal> {
             bench.control.run("shop", which, None, "me").await
         }
         ["switch", "shop", "--to", slot, ..] => bench.switch(slot, false).await.map(|seen| seen.route.active),
+        ["deploy", "shop", "--version", version, "--again"] => {
+            let version = (*version).to_owned();
+            let wanted = NewDeployment { version, again: true, ..NewDeployment::default() };
+            bench.control.deploy("shop", wanted).await.map(|begun| begun.id)
+        }
         ["deploy", "shop", "--version", version, ..] => {
             bench.deploy(&version.replace("VERSION", "4")).await.map(|begun| begun.id)
         }

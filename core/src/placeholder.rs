@@ -1,0 +1,153 @@
+//! Placeholders in the texts of probes and smoke tests: `{version}` and `{slot}`.
+//!
+//! A placeholder is a word of letters and underscores in braces. `{{word}}` is the text `{word}`. All other braces are text, so
+//! JSON stays as it is: `{"a":{"b":1}}`.
+
+use crate::name::in_path;
+
+/// What the placeholders stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Values<'a> {
+    /// The version in the slot. `None`: it is not known.
+    pub version: Option<&'a str>,
+    /// The name of the slot.
+    pub slot: &'a str,
+}
+
+/// A placeholder that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{{{word}}}\" is not a placeholder: expected {{version}} or {{slot}}; for the text \"{{{word}}}\", write {{{{{word}}}}}"
+)]
+pub struct UnknownPlaceholder {
+    /// The word between the braces.
+    pub word: String,
+}
+
+enum Part<'a> {
+    Text(&'a str),
+    Placeholder(&'a str),
+}
+
+/// Fails if the text has an unknown placeholder.
+pub fn check(text: &str) -> Result<(), UnknownPlaceholder> {
+    for part in parts(text) {
+        match part {
+            Part::Placeholder(word) if !matches!(word, "version" | "slot") => {
+                return Err(UnknownPlaceholder { word: word.to_owned() });
+            }
+            Part::Placeholder(_) | Part::Text(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether `{version}` is in the text.
+pub fn has_version(text: &str) -> bool {
+    parts(text).iter().any(|part| matches!(part, Part::Placeholder("version")))
+}
+
+/// The text with values in place of the placeholders. An unknown version is empty.
+pub fn fill(text: &str, values: &Values<'_>) -> String {
+    fill_with(text, values, str::to_owned)
+}
+
+/// Like [`fill`], for a path: the values are percent-encoded.
+pub fn fill_path(text: &str, values: &Values<'_>) -> String {
+    fill_with(text, values, in_path)
+}
+
+fn fill_with(text: &str, values: &Values<'_>, encoded: impl Fn(&str) -> String) -> String {
+    let filled = parts(text).into_iter().map(|part| match part {
+        Part::Text(text) => text.to_owned(),
+        Part::Placeholder("version") => encoded(values.version.unwrap_or_default()),
+        Part::Placeholder("slot") => encoded(values.slot),
+        // `check` refuses it.
+        Part::Placeholder(word) => format!("{{{word}}}"),
+    });
+    filled.collect()
+}
+
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, at_brace)) = rest.find('{').map(|at| rest.split_at(at)) {
+        parts.push(Part::Text(before));
+        let (part, after) = if let Some((literal, after)) = escaped(at_brace) {
+            (Part::Text(literal), after)
+        } else if let Some((word, after)) = word(at_brace) {
+            (Part::Placeholder(word), after)
+        } else {
+            let (brace, after) = at_brace.split_at(1);
+            (Part::Text(brace), after)
+        };
+        parts.push(part);
+        rest = after;
+    }
+    parts.push(Part::Text(rest));
+    parts
+}
+
+/// The word of a `{word}` at the begin of a text, and what follows.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let (word, after) = text.strip_prefix('{')?.split_once('}')?;
+    let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    is_word.then_some((word, after))
+}
+
+/// The `{word}` of a `{{word}}` at the begin of a text, and what follows.
+fn escaped(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('{')?;
+    let after = word(inner)?.1.strip_prefix('}')?;
+    Some((inner.strip_suffix(after)?.strip_suffix('}')?, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUES: Values<'_> = Values { version: Some("2 + a"), slot: "green" };
+
+    #[test]
+    fn only_a_word_in_braces_is_a_placeholder() {
+        for (text, filled) in [
+            ("v{version}", "v2 + a"),
+            ("{version} in {slot}, {version}", "2 + a in green, 2 + a"),
+            (r#"{"a":1}"#, r#"{"a":1}"#),
+            (r#"{"a":{"b":"{version}"}}"#, r#"{"a":{"b":"2 + a"}}"#),
+            (r#"{"a":{version}}"#, r#"{"a":2 + a}"#),
+            ("{{version}}", "{version}"),
+            ("{{versoin}}!", "{versoin}!"),
+            ("{{{version}}}", "{{version}}"),
+            ("{{version}", "{2 + a"),
+            ("{ version }", "{ version }"),
+            ("{}{{}}{1}{a-b}", "{}{{}}{1}{a-b}"),
+            ("{version", "{version"),
+            ("version}", "version}"),
+            ("ü{ü}{slot}ü", "ü{ü}greenü"),
+            ("", ""),
+        ] {
+            assert_eq!(fill(text, &VALUES), filled, "{text}");
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        assert_eq!(fill_path("/v/{version}?slot={slot}", &VALUES), "/v/2%20%2B%20a?slot=green");
+    }
+
+    #[test]
+    fn an_unknown_one_is_named_with_those_that_exist() {
+        for text in ["{versoin}", "{\"a\":{versoin}}", "{version}{slot}{versoin}{other}"] {
+            let said = "\"{versoin}\" is not a placeholder: expected {version} or {slot}; for the text \"{versoin}\", \
+                        write {{versoin}}";
+            assert_eq!(check(text).unwrap_err().to_string(), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn which_texts_need_a_version() {
+        for (text, has) in
+            [("{version}", true), ("a{{version}}", false), ("{slot}", false), ("{{{version}}}", false)]
+        {
+            assert_eq!(has_version(text), has, "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Requests of the daemon itself to the new slot, so that a quiet site has something to judge by.
+//!
+//! They are counted like an edge of its own, beside what nginx counts. nginx does not see them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cutover_core::latency::bucket_of;
+use cutover_core::smoke::{Answer, OF_PROBE};
+use cutover_core::verdict::evidence::Evidence;
+use cutover_core::verdict::reading::SYNTHETIC;
+use cutover_core::verdict::{EdgeReading, Sample};
+use futures_util::future::join_all;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::work::Work;
+use crate::journal::Journal;
+use crate::peers::{request, with_usual};
+use crate::policy::Synthetic;
+use crate::versions::Versions;
+use crate::world::World;
+
+/// What the synthetic requests of a soak have come to.
+#[derive(Debug, Default)]
+pub(super) struct Results(Mutex<Sample>);
+
+impl Results {
+    fn sent(&self) {
+        let counters = &mut self.sample().counters;
+        counters.requests += 1;
+        counters.attempts += 1;
+        counters.in_flight += 1;
+    }
+
+    /// Counts an answer that is as expected, whatever its status.
+    fn good(&self, begun: Instant) {
+        let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut sample = self.sample();
+        sample.counters.in_flight -= 1;
+        sample.counters.responses.success += 1;
+        sample.first_byte.insert(bucket_of(us), 1);
+    }
+
+    /// Counts an answer that is not as expected. `None`: there was none in time.
+    fn bad(&self, answer: Option<&Answer>) {
+        let mut sample = self.sample();
+        sample.counters.in_flight -= 1;
+        sample.counters.responses.server_error += 1;
+        let errors = &mut sample.server_errors;
+        match answer.map(|answer| answer.status) {
+            Some(500) => errors.internal += 1,
+            Some(502) => errors.bad_gateway += 1,
+            Some(503) => errors.unavailable += 1,
+            Some(504) => errors.gateway_timeout += 1,
+            Some(_) => {}
+            None => {
+                sample.failures.answer += 1;
+                sample.counters.attempts_failed += 1;
+            }
+        }
+    }
+
+    fn sample(&self) -> MutexGuard<'_, Sample> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many of the answers are synthetic, for the end of a reason. Empty if none is.
+pub(super) fn of_them(seen: &Evidence) -> String {
+    match seen.synthetic {
+        0 => String::new(),
+        synthetic => format!("; {} answers, {synthetic} of them synthetic", seen.answers().of),
+    }
+}
+
+impl<W: World, J: Journal> Work<W, J> {
+    /// The results as a reading of an edge. `None`: the policy has no synthetic requests.
+    pub(super) fn counted_synthetically(&self, results: &Results) -> Option<EdgeReading> {
+        self.deployment.policy.soak.synthetic.as_ref()?;
+        Some(EdgeReading { edge: SYNTHETIC.to_owned(), new: Some(results.sample().clone()), old: None })
+    }
+
+    /// Sends the synthetic requests of the policy. Never ends.
+    pub(super) async fn ask_synthetically(&self, results: &Results) {
+        let slot = &self.deployment.plan.to;
+        let Some(asked) = &self.deployment.policy.soak.synthetic else { return std::future::pending().await };
+        let asked = asked.filled(&Versions::of(&self.deployment).values(slot));
+        let mut ticks = tokio::time::interval(asked.interval.get());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Ok(look) = self.look().await else { continue };
+            let Some(slot) = look.group.slot(slot) else { continue };
+            join_all(slot.primaries().map(|peer| self.ask_one(&asked, &peer.address, results))).await;
+        }
+    }
+
+    async fn ask_one(&self, asked: &Synthetic, address: &str, results: &Results) {
+        let deployment = &self.deployment;
+        let host = deployment.policy.host.as_deref().unwrap_or(&deployment.plan.group);
+        let usual = [
+            ("host", host),
+            ("user-agent", "cutover-soak"),
+            ("connection", "close"),
+            ("x-cutover-synthetic", "1"),
+        ];
+        let request = match request("GET", asked.path.as_str(), &with_usual(&asked.headers, &usual), None) {
+            Ok(request) => request,
+            // Nothing is sent, so it says nothing about the version.
+            Err(error) => {
+                return tracing::warn!(deployment = deployment.id, %error, "no synthetic request is sent");
+            }
+        };
+        results.sent();
+        let begun = Instant::now();
+        match self.world.ask(address, request, asked.timeout.get()).await {
+            Ok(answer) if asked.expect.check(&answer, &OF_PROBE).is_ok() => results.good(begun),
+            Ok(answer) => results.bad(Some(&answer)),
+            Err(_) => results.bad(None),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Which parts of a policy cannot do without the version.
+
+use cutover_core::placeholder::has_version;
+
+use super::{Policy, SmokeKind, SmokeRequest};
+
+impl Policy {
+    /// Whether probes expect a version.
+    pub fn probe_needs_version(&self) -> bool {
+        self.probe.expect.texts().into_iter().any(has_version)
+    }
+
+    /// The first key that contains `{version}`, as in `probe.expect` or `smoke "products"`. `None`: a deployment needs no version.
+    pub fn needs_version(&self) -> Option<String> {
+        let in_smoke = self.smoke.iter().find(|test| match test.kind() {
+            SmokeKind::Request(request) => request.texts().into_iter().any(has_version),
+            SmokeKind::Command(_) => false,
+        });
+        let probe = self.probe_needs_version().then(|| "probe.expect".to_owned());
+        let synthetic = self.soak.synthetic.as_ref();
+        let synthetic = synthetic.filter(|asked| asked.texts().into_iter().any(has_version));
+        probe
+            .or_else(|| in_smoke.map(|test| format!("smoke \"{}\"", test.name)))
+            .or_else(|| synthetic.map(|_| "soak.synthetic".to_owned()))
+    }
+}
+
+impl SmokeRequest {
+    /// The texts that may contain placeholders.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        let sent = [self.path.as_str()]
+            .into_iter()
+            .chain(self.headers.values().chain(&self.body).map(String::as_str));
+        sent.chain(self.expect.texts()).collect()
+    }
+}
