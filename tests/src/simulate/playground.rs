@@ -12,6 +12,9 @@ pub(crate) fn open(site: &mut Site) -> Result<()> {
         ("9.2.0", "bad-catalogue"),
         ("9.3.0", "errors-after=40"),
         ("9.4.0", "exit-after=40"),
+        ("9.5.0", "hangs=30%"),
+        ("9.6.0", "not-found"),
+        ("9.7.0", "errors=2%"),
     ] {
         Release::new(version, 3, Some(fault)).publish(&prefix)?;
     }
@@ -25,7 +28,7 @@ pub(crate) fn open(site: &mut Site) -> Result<()> {
 everything goes on running:
   the shop                  curl -i http://{shop}/products
   the standby               curl -i http://{preview}/products
-  some traffic              while sleep 0.01; do curl -so /dev/null http://{shop}/products; done
+  some traffic              while sleep 0.01; do curl -so /dev/null -H x-request-id:1 http://{shop}/products; done
   the module                curl --unix-socket {admin} http://cutover/v1/groups/{GROUP}
   what is going on          {cutover} status {GROUP}
   a good release            {cutover} deploy {GROUP} --version 9.0.0
@@ -33,9 +36,12 @@ everything goes on running:
   one without products      {cutover} deploy {GROUP} --version 9.2.0
   one that turns bad        {cutover} deploy {GROUP} --version 9.3.0
   one that dies             {cutover} deploy {GROUP} --version 9.4.0
+  one that hangs            {cutover} deploy {GROUP} --version 9.5.0
+  one that finds nothing    {cutover} deploy {GROUP} --version 9.6.0
+  one with 2 % errors       {cutover} deploy {GROUP} --version 9.7.0
   the way back              {cutover} rollback {GROUP}
   the end                   {simulate} end {prefix}
-(a good release needs traffic to pass its soak)",
+(a release needs traffic to pass its soak, or to fail it; its faults hit requests with an x-request-id)",
         admin = admin.display(),
         simulate = std::env::current_exe()?.display(),
         prefix = prefix.display(),
