@@ -7,6 +7,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use cutover_tests::nginx::Builder;
 use cutover_tests::site::{self, Release, Settings, Site, slot};
 use cutover_tests::test_host::GROUP;
@@ -30,16 +31,15 @@ async fn backends() -> (Backend, Backend) {
 
 /// Waits until `cutover status shop --json` has this state and, for trouble, the command that helps.
 async fn until(daemon: &Daemon, state: &str) -> Value {
-    let health = |status: Value| status["health"].clone();
-    let is_there = |health: &Value| {
-        health["state"] == state && (!["dead", "bad"].contains(&state) || health["next"].is_string())
+    let is_trouble = ["dead", "bad"].contains(&state);
+    let health = || {
+        let health = daemon.status("shop").ok()?.get("health")?.clone();
+        let is_there = health.get("state")? == state && (!is_trouble || health.get("next").is_some());
+        is_there.then_some(health)
     };
     let (limit, what) = (Duration::from_secs(60), format!("the active slot to be {state}"));
-    let found = wait::until_some(limit, &what, || daemon.status("shop").ok().map(health).filter(is_there));
-    match found.await {
-        Ok(health) => health,
-        Err(error) => panic!("{error:#}: {:?}\n{}", daemon.status("shop"), daemon.log()),
-    }
+    let found = wait::until_some(limit, &what, health).await;
+    found.with_context(|| format!("{:?}\n{}", daemon.status("shop"), daemon.log())).unwrap()
 }
 
 /// What `cutover status` prints.

@@ -156,11 +156,12 @@ async fn a_rotated_token_works_without_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_names_the_file_of_an_unusable_token() {
     let host = TcpHost::start().await;
-    let daemon = host.daemon(&host.with_token("closed")).await;
     let file = format!("edge.nginx.token_file \"{}\"", host.token().display());
     host.write(NEW_TOKEN);
     host.edge.nginx.reload().await.unwrap();
     host.write("bm90IHRoZSByaWdodCBvbmU");
+    // Nginx has accepted no token of this daemon yet.
+    let daemon = host.daemon(&host.with_token("closed")).await;
     for verb in [&["deploy", "shop"][..], &["switch", "shop", "--to", "green"], &["check"]] {
         let (code, said) = run(&daemon, verb);
         assert!(code == 1 && said.contains(&format!("nginx does not accept the token of {file}")), "{said}");
