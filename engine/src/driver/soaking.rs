@@ -8,7 +8,8 @@ use std::time::Duration;
 use cutover_core::deployment::{Event, State, Time};
 use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Sample, Verdict, Watch};
 
-use super::synthetic::{Results, of_them};
+use super::synthetic::of_them;
+use super::synthetic::results::Results;
 use super::work::Work;
 use crate::edge::Look;
 use crate::journal::Journal;

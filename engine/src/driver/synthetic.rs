@@ -2,13 +2,10 @@
 //!
 //! They are counted like an edge of its own, beside what nginx counts. nginx does not see them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use cutover_core::latency::bucket_of;
-use cutover_core::smoke::{Answer, OF_PROBE};
+use cutover_core::smoke::OF_PROBE;
+use cutover_core::verdict::EdgeReading;
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::reading::SYNTHETIC;
-use cutover_core::verdict::{EdgeReading, Sample};
 use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -19,50 +16,9 @@ use crate::policy::Synthetic;
 use crate::versions::Versions;
 use crate::world::World;
 
-/// What the synthetic requests of a soak have come to.
-#[derive(Debug, Default)]
-pub(super) struct Results(Mutex<Sample>);
+pub(super) mod results;
 
-impl Results {
-    fn sent(&self) {
-        let counters = &mut self.sample().counters;
-        counters.requests += 1;
-        counters.attempts += 1;
-        counters.in_flight += 1;
-    }
-
-    /// Counts an answer that is as expected, whatever its status.
-    fn good(&self, begun: Instant) {
-        let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut sample = self.sample();
-        sample.counters.in_flight -= 1;
-        sample.counters.responses.success += 1;
-        sample.first_byte.insert(bucket_of(us), 1);
-    }
-
-    /// Counts an answer that is not as expected. `None`: there was none in time.
-    fn bad(&self, answer: Option<&Answer>) {
-        let mut sample = self.sample();
-        sample.counters.in_flight -= 1;
-        sample.counters.responses.server_error += 1;
-        let errors = &mut sample.server_errors;
-        match answer.map(|answer| answer.status) {
-            Some(500) => errors.internal += 1,
-            Some(502) => errors.bad_gateway += 1,
-            Some(503) => errors.unavailable += 1,
-            Some(504) => errors.gateway_timeout += 1,
-            Some(_) => {}
-            None => {
-                sample.failures.answer += 1;
-                sample.counters.attempts_failed += 1;
-            }
-        }
-    }
-
-    fn sample(&self) -> MutexGuard<'_, Sample> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use results::Results;
 
 /// How many of the answers are synthetic, for the end of a reason. Empty if none is.
 pub(super) fn of_them(seen: &Evidence) -> String {

@@ -8,7 +8,7 @@ use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, Teardow
 use cutover_core::verdict::Watch;
 use parking_lot::Mutex;
 
-use super::synthetic::Results;
+use super::synthetic::results::Results;
 use crate::clock::Clock;
 use crate::edge::{EdgeError, Look};
 use crate::journal::{Deployment, Journal};
