@@ -169,8 +169,10 @@ impl<W: World> Control<W> {
         if let Some(missing) = self.world.abilities().missing_for(&deployment.plan) {
             return Err(Refusal::Unable { edge: self.world.name().to_owned(), missing });
         }
+        let without = self.world.abilities().goes_without(&policy).map(str::to_owned);
+        let clauses: Vec<String> = chosen.clauses().into_iter().chain(without).collect();
         let state = deployment.plan.begin(self.clock.now());
-        let message = driver::first_message(&deployment, &chosen.clauses(), &state);
+        let message = driver::first_message(&deployment, &clauses, &state);
         let deployment = self.take_over(&mut current, deployment, &state, &message).await?;
         tracing::info!(deployment = deployment.id, group, phase = state.phase.name(), "{message}");
         let entry = Entry {

@@ -97,7 +97,8 @@ impl<W: World, J: Journal> Driver<W, J> {
         loop {
             let state = self.state.borrow().clone();
             if state.phase.is_final() {
-                metrics::phase(self.group(), None);
+                let stuck = state.phase.needs_operator().then(|| state.phase.name());
+                metrics::phase(self.group(), stuck);
                 return Ok(state);
             }
             match AssertUnwindSafe(self.perform(state)).catch_unwind().await {
@@ -141,7 +142,7 @@ impl<W: World, J: Journal> Driver<W, J> {
             return Ok(());
         }
         let next = format!("cutover status {}", quoted(self.group()));
-        let phase = Phase::Stuck { reason: format!("internal error: a panic in phase {phase}"), next };
+        let phase = Phase::stuck(format!("internal error: a panic in phase {phase}"), next);
         self.record(State { phase, ..before }, String::new()).await
     }
 
@@ -189,7 +190,7 @@ impl<W: World, J: Journal> Driver<W, J> {
             Err(illegal) => {
                 tracing::error!(deployment = deployment.id, %illegal, "a bug: please report it");
                 let next = format!("cutover status {}", quoted(self.group()));
-                State { phase: Phase::Stuck { reason: format!("internal error: {illegal}"), next }, ..before }
+                State { phase: Phase::stuck(format!("internal error: {illegal}"), next), ..before }
             }
         };
         self.record(next, message).await

@@ -6,6 +6,8 @@ use cutover_core::api::{Group, GuardTerms, RouteState};
 use cutover_core::deployment::{Moved, Plan, Revision, TakenBackBy};
 use cutover_core::fraction::Percent;
 
+use crate::policy::Policy;
+
 /// An edge.
 pub trait Edge: Send + Sync + 'static {
     /// Its name in the configuration. Marks use the name as key.
@@ -63,6 +65,12 @@ pub struct Abilities {
 }
 
 impl Abilities {
+    /// What a deployment goes without on this edge, one clause. `None`: nothing.
+    pub fn goes_without(self, policy: &Policy) -> Option<&'static str> {
+        let clause = "this edge cannot take a bad version back by itself, so that waits for the daemon";
+        (!self.trials && policy.wants_trial()).then_some(clause)
+    }
+
     /// An ability that a plan needs and this edge does not have. The text completes "the edge ..".
     pub fn missing_for(self, plan: &Plan) -> Option<&'static str> {
         if !self.exact {

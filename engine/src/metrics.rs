@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `cutover_deployments_total` | counter | `group`, `outcome` |
 //! | `cutover_deployment_duration_seconds` | histogram | `group`, `outcome` |
-//! | `cutover_phase` | gauge: 1 for the phase that is running | `group`, `phase` |
+//! | `cutover_phase` | gauge: 1 for the phase that is running; `stuck` until no operator is needed any more | `group`, `phase` |
 //! | `cutover_phase_duration_seconds` | histogram | `group`, `phase` |
 //! | `cutover_switches_total` | counter: moves of the route by this daemon | `group`, `direction` (forward, back, manual) |
 //! | `cutover_journal_failing` | gauge: 1 while the journal cannot be written | |

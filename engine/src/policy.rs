@@ -97,6 +97,16 @@ impl Policy {
         self.provision.is_some() || self.decommission.is_some()
     }
 
+    /// Whether a failed request is tried again on the old slot.
+    pub fn rescues(&self) -> bool {
+        self.trial.rescue.unwrap_or(self.probe.require == Require::All)
+    }
+
+    /// Whether the edge is asked to take a bad version back by itself.
+    pub fn wants_trial(&self) -> bool {
+        self.trial.lease.is_some() || self.trial.guard != Guard::Switch(false) || self.rescues()
+    }
+
     /// How long the old slot stays up after the warm window while it holds sessions. `None`: they are cut off.
     pub fn waits_for_sessions(&self) -> Option<std::time::Duration> {
         let wait = self.decommission.as_ref().and_then(|command| command.wait_for_sessions);

@@ -34,6 +34,14 @@ impl Plan {
         }
     }
 
+    /// What a deployment that is over has left, with the command that undoes it. Empty if that is nothing, or if the new slot has
+    /// the traffic.
+    pub fn leaves(&self, state: &State, active: &str) -> String {
+        let left = self.left_behind(state).filter(|_| active != self.to);
+        let command = left.map(|command| self.rerun(command));
+        command.map_or_else(String::new, |command| format!("; to undo what it has left, type: {command}"))
+    }
+
     /// The next command that undoes what the deployment did: revert first, then teardown.
     fn left_behind(&self, state: &State) -> Option<&'static str> {
         if state.migrated && self.revert {

@@ -82,6 +82,9 @@ pub enum Phase {
         reason: String,
         /// The command to type next.
         next: String,
+        /// Why no operator is needed any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settled: Option<String>,
     },
 }
 
@@ -247,8 +250,14 @@ impl Phase {
         Self::Confirming(Retry { failed: 0, at: now })
     }
 
-    pub(super) fn stuck(reason: String, next: String) -> Self {
-        Self::Stuck { reason, next }
+    /// The end of a deployment that needs an operator, who types `next`.
+    pub fn stuck(reason: String, next: String) -> Self {
+        Self::Stuck { reason, next, settled: None }
+    }
+
+    /// Whether an operator is needed.
+    pub fn needs_operator(&self) -> bool {
+        matches!(self, Self::Stuck { settled: None, .. })
     }
 
     /// Names of all phases on the wire: the phases of a good deployment in their order, then the others.

@@ -33,6 +33,14 @@ impl State {
         Self { phase, migrated: false, provisioned: false, abort: None, marks: None, step: 0, paused: None }
     }
 
+    /// A stuck deployment after its group has become well: no operator is needed any more. Other states stay as they are.
+    pub fn settled(mut self, how: String) -> Self {
+        if let Phase::Stuck { settled, .. } = &mut self.phase {
+            *settled = Some(how);
+        }
+        self
+    }
+
     /// Whether the old slot was unusable just before the switch: it had no healthy server and had given no good answer to a user.
     /// This is the case for a first release, and if the old version was broken.
     pub fn has_nothing_before(&self) -> bool {

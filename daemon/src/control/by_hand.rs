@@ -116,6 +116,8 @@ impl<W: World> Control<W> {
                 // If the driver does not answer in time, it notices by itself that the route has moved.
                 let _ = tokio::time::timeout(SETTLING, running.ask(Event::Supersede)).await;
             }
+            let how = format!("switched by hand to slot \"{to}\" by {}", wanted.asked_by);
+            self.settle_by_hand(group, to, &how).await;
             self.stand_by_for(group, &current).await;
         }
         shifted

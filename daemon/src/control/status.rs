@@ -74,6 +74,9 @@ pub struct DeploymentStatus {
     /// Who has paused it. `None` if it is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by: Option<String>,
+    /// Whether an operator must act.
+    #[serde(default)]
+    pub needs_operator: bool,
     /// Its outcome. `None` while it runs.
     pub outcome: Option<Outcome>,
     /// Its last message.
@@ -122,6 +125,7 @@ impl From<Entry> for DeploymentStatus {
             phase: entry.state.phase.name().to_owned(),
             step: entry.state.step + 1,
             steps: deployment.plan.steps.last() + 1,
+            needs_operator: entry.state.phase.needs_operator(),
             paused_by: entry.state.paused,
             outcome: entry.outcome,
             message: entry.message,

@@ -14,6 +14,7 @@ mod advice;
 mod again;
 mod proof;
 mod sessions;
+mod stuck;
 mod target;
 mod vigil;
 

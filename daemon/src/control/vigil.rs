@@ -29,6 +29,7 @@ mod advice;
 mod baseline;
 mod health;
 mod lookout;
+mod stuck;
 
 use lookout::{Lookout, News};
 
@@ -53,12 +54,14 @@ struct Kept {
     /// The active slot and its health.
     health: Mutex<Option<(String, HealthStatus)>>,
     past: Mutex<Option<baseline::ActivePast>>,
+    last: Mutex<stuck::Last>,
 }
 
 impl Vigils {
     /// Follows the state of a new deployment.
     pub(super) fn follow(&self, group: &str, state: watch::Receiver<State>) {
         self.deployments.lock().insert(group.to_owned(), state);
+        self.forget_last(group);
     }
 
     /// The health of a group's active slot. Unknown until it has been probed.
@@ -176,6 +179,8 @@ impl<W: World> Control<W> {
             news.tell(group, &active.name, &status);
         }
         *kept.health.lock() = Some((active.name.clone(), status));
+        let well = lookout.well_since();
+        self.settle(group, policy, kept, &seen, well).await;
     }
 
     /// A reading of this edge with the counters of one slot.

@@ -144,7 +144,7 @@ async fn versions_in_slots() {
     let cause = Cause { kind: CauseKind::Smoke, text: String::new(), blames_version: false };
     tell(&journal, deployment("c", "blue", "green", "4"), [Phase::Failed(cause)]).await;
     assert_eq!(seen().await, two("3", ""), "4 was taken back");
-    let stuck = Phase::Stuck { reason: String::new(), next: String::new() };
+    let stuck = Phase::stuck(String::new(), String::new());
     tell(&journal, deployment("d", "blue", "green", "5"), [stuck]).await;
     assert_eq!(seen().await, two("3", "5"), "stuck, and left running");
 }

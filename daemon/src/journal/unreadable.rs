@@ -13,7 +13,7 @@ impl SqliteJournal {
             let reason = format!("its record cannot be read by this version of cutover: {why}");
             let next = "cutover status".to_owned();
             let message = format!("{reason}; next, type: {next}");
-            let phase = Phase::Stuck { reason, next };
+            let phase = Phase::stuck(reason, next);
             let state = State::new(phase);
             self.append(&deployment, now, &state, &message).await?;
             closed.push((deployment, why));

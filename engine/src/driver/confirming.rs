@@ -6,6 +6,7 @@ use cutover_core::deployment::{Event, State};
 use super::work::Work;
 use crate::edge::{Look, ShiftError};
 use crate::journal::Journal;
+use crate::prober::Found;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
@@ -43,10 +44,28 @@ impl<W: World, J: Journal> Work<W, J> {
         self.end_trial(&look, "the old slot is not healthy").await
     }
 
+    /// The event of a route that has moved since the switch, or whose trial is held.
+    pub(super) async fn moved_or_held(&self, look: &Look, state: &State) -> Option<Event> {
+        match self.moved_since_switch(look, state).await {
+            None => self.held(look).await,
+            moved => moved,
+        }
+    }
+
     /// The event of a trial that should have ended, but whose fallback was failing too.
-    pub(super) fn held(&self, look: &Look) -> Option<Event> {
+    async fn held(&self, look: &Look) -> Option<Event> {
         let trial = look.route().trial.as_ref().filter(|trial| trial.phase == TrialPhase::Held)?;
-        Some(Event::TrialHeld(describe(trial)))
+        let mut text = describe(trial);
+        for slot in [&trial.slot, &trial.fallback] {
+            let Some(slot) = look.group.slot(slot) else { continue };
+            let Found { healthy, servers, why } = self.prober().found(slot).await;
+            let why = if why.is_empty() { why } else { format!(" ({why})") };
+            text.push_str(&format!(
+                "; slot \"{}\" has {healthy} of {servers} servers healthy{why}",
+                slot.name
+            ));
+        }
+        Some(Event::TrialHeld(text))
     }
 
     /// Makes the switch permanent.
@@ -56,8 +75,7 @@ impl<W: World, J: Journal> Work<W, J> {
             Ok(look) => look,
             Err(error) => return Event::StepFailed(error.to_string()),
         };
-        let moved = self.moved_since_switch(&look, state).await;
-        if let Some(event) = moved.or_else(|| self.held(&look)) {
+        if let Some(event) = self.moved_or_held(&look, state).await {
             return event;
         }
         let reason = format!("deployment {} is good", self.deployment.id);

@@ -57,7 +57,8 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
             let (but, database) = (but.unwrap_or_default(), database(deployment, next));
             format!("rolled back to slot \"{}\": {cause}{but}{database}", plan.from)
         }
-        Phase::Stuck { reason, next } => format!("{reason}; next, type: {next}"),
+        Phase::Stuck { settled: Some(how), .. } => how.clone(),
+        Phase::Stuck { reason, next, settled: None } => format!("{reason}; next, type: {next}"),
         _ => begin(deployment, next),
     };
     // The end often contains the message already.

@@ -56,8 +56,7 @@ impl<W: World, J: Journal> Work<W, J> {
             match self.look().await {
                 Ok(look) => {
                     read = self.clock.now();
-                    let moved = self.moved_since_switch(&look, state).await;
-                    if let Some(event) = moved.or_else(|| self.held(&look)) {
+                    if let Some(event) = self.moved_or_held(&look, state).await {
                         return event;
                     }
                     self.renew(&look).await;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use cutover_core::api::Slot;
 use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, WayBack};
-use cutover_core::probe::Require;
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::{Baseline, Sample};
 
@@ -222,7 +221,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let terms = TrialTerms {
             lease: trial.lease.map(|lease| lease.get()),
             guard: trial.guard.terms(policy.soak.max_errors(), &old.served),
-            rescue: trial.rescue.unwrap_or(policy.probe.require == Require::All),
+            rescue: policy.rescues(),
         };
         Some(terms).filter(|terms| terms.is_armed() && self.world.abilities().trials)
     }

@@ -10,6 +10,9 @@ use crate::edge::{Look, Partial};
 use crate::journal::Journal;
 use crate::world::World;
 
+/// Every edge keeps at least so many bytes of a reason.
+const KEPT: usize = 100;
+
 /// Time for the edge to write down what it did.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -37,7 +40,10 @@ impl<W: World, J: Journal> Work<W, J> {
         let is_back = |look: &Look| look.route().is_all_on(&self.deployment.plan.from);
         // A rollback goes on without its record if the journal cannot be written.
         let ours = format!("{} ", self.reason(BACK));
-        let is_ours = look.reason.as_ref().is_some_and(|reason| reason.starts_with(&ours));
+        // The edge may keep only the beginning of a reason.
+        let is_ours = look.reason.as_ref().is_some_and(|reason| {
+            reason.starts_with(&ours) || (reason.len() >= KEPT && ours.starts_with(reason.as_str()))
+        });
         let by_us = is_ours.then_some(TakenBackBy::Rollback);
         let mut by = look.taken_back.or(by_us).filter(|_| is_back(look));
         if by.is_none() && is_back(look) {

@@ -20,7 +20,7 @@ impl Edge for Scripted {
 
     fn abilities(&self) -> Abilities {
         let scene = self.scene();
-        Abilities { exact: true, trials: true, counters: scene.counts, shares: scene.shares }
+        Abilities { exact: true, trials: scene.trials, counters: scene.counts, shares: scene.shares }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

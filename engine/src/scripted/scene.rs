@@ -128,6 +128,8 @@ pub struct Scene {
     pub may_start_active: bool,
     /// Whether the edge counts answers.
     pub counts: bool,
+    /// Whether the edge has changes on trial.
+    pub trials: bool,
     /// Whether the edge can give a slot a share.
     pub shares: bool,
     /// A command, and a change of the scene after it has run.
@@ -186,6 +188,7 @@ impl Default for Scene {
             reason: None,
             may_start_active: false,
             counts: true,
+            trials: true,
             shares: true,
             after_command: None,
             late: Vec::new(),

@@ -138,7 +138,9 @@ impl Witness {
             Phase::Decommissioning(_) => prop_assert!(self.drained && self.switched),
             Phase::Failed(_) => prop_assert!(!self.switched, "failed after a switch"),
             Phase::RolledBack { .. } => prop_assert!(self.switched),
-            Phase::Stuck { reason, next } => prop_assert!(!reason.is_empty() && !next.is_empty()),
+            Phase::Stuck { reason, next, settled } => {
+                prop_assert!(!reason.is_empty() && !next.is_empty() && settled.is_none());
+            }
             _ => {}
         }
         Ok(())

@@ -327,3 +327,15 @@ async fn an_edge_that_counts_nothing_cannot_carry_a_soak() {
     );
     assert!(bench.control.history(None, 10).await.unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_without_trials_carries_a_deployment_and_the_first_line_says_so() {
+    let bench = Bench::new().await;
+    bench.world.scene().trials = false;
+    let begun = bench.deploy("2").await.unwrap();
+    let first = bench.control.journal().records(&begun.id, 0).await.unwrap().remove(0).message;
+    assert!(first.contains("this edge cannot take a bad version back by itself"), "{first}");
+    bench.until(&begun.id, "soaking").await;
+    assert!(bench.world.scene().trial.is_none());
+    bench.until(&begun.id, "warm").await;
+}

@@ -92,6 +92,11 @@ impl Lookout {
         &self.slot
     }
 
+    /// Since when it is healthy. `None` if it is not.
+    pub(super) fn well_since(&self) -> Option<Time> {
+        (self.state == HealthState::Healthy).then_some(self.since)
+    }
+
     pub(super) fn is_dead(&self) -> bool {
         self.state == HealthState::Dead
     }

@@ -125,3 +125,27 @@ async fn a_guard_that_acts_before_the_reply_brings_the_whole_rollback() {
         ["migrate green", "provision green", "revert green", "teardown green"]
     );
 }
+
+/// Both versions fail. nginx does not exchange one for the other, and an operator needs to know both.
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_is_held_says_what_both_slots_do() {
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, _) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    {
+        let mut scene = world.scene();
+        scene.sick.push("blue".to_owned());
+        scene.trial.as_mut().unwrap().phase = cutover_core::api::TrialPhase::Held;
+    }
+    let state = running.await.unwrap().unwrap();
+    let Phase::Stuck { reason, next, .. } = &state.phase else { panic!("{state:?}") };
+    for said in [
+        "stays on \"green\"",
+        "slot \"green\" has 1 of 1 servers healthy",
+        "slot \"blue\" has 0 of 1 servers healthy (",
+    ] {
+        assert!(reason.contains(said), "{said}: {reason}");
+    }
+    assert_eq!(next, "cutover switch shop --to blue");
+}

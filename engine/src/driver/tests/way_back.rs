@@ -12,7 +12,7 @@ async fn ended(script: impl FnOnce(&mut World)) -> (State, Arc<Scripted>) {
 }
 
 fn stuck(state: &State) -> (&str, &str) {
-    let Phase::Stuck { reason, next } = &state.phase else { panic!("{state:?}") };
+    let Phase::Stuck { reason, next, .. } = &state.phase else { panic!("{state:?}") };
     (reason, next)
 }
 
