@@ -22,3 +22,4 @@ pub mod journal;
 pub mod live;
 pub mod metrics;
 pub mod serve;
+mod steady;

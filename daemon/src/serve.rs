@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use cutover_engine::clock::Clock;
 use cutover_engine::world::World;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::FlockOperation;
@@ -21,6 +20,7 @@ use crate::control::Control;
 use crate::journal::{JournalError, SqliteJournal};
 use crate::live::Live;
 use crate::metrics;
+use crate::steady;
 
 mod socket;
 #[cfg(test)]
@@ -91,7 +91,8 @@ pub async fn serve(
     let world =
         Live::new(config.edge.1.module(config.edge.0.as_str()), journal.clone(), Runner::new(commands));
     let shown = config.daemon.socket.clone();
-    let control = Control::resume(loaded, Arc::new(world), journal, Clock::start()).await?;
+    let clock = steady::clock(state, !journal.open_deployments().await?.is_empty());
+    let control = Control::resume(loaded, Arc::new(world), journal, clock).await?;
     let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();
     tracing::info!(socket = %shown.display(), "serving");
     // The end does not wait for open connections, because followers of events stay connected.

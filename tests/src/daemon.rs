@@ -23,6 +23,7 @@ pub struct Daemon {
     folder: PathBuf,
     child: Option<Child>,
     detached: bool,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Daemon {
@@ -42,9 +43,15 @@ impl Daemon {
             folder: folder.to_owned(),
             child: None,
             detached: false,
+            variables: Vec::new(),
         };
         daemon.resume().await?;
         Ok(daemon)
+    }
+
+    /// Gives it another environment, from its next start on.
+    pub fn set_variables(&mut self, variables: impl IntoIterator<Item = (&'static str, String)>) {
+        self.variables = variables.into_iter().collect();
     }
 
     /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop). Returns when the control API answers.
@@ -54,6 +61,7 @@ impl Daemon {
             .arg("--config")
             .arg(&self.config)
             .arg("serve")
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -1,4 +1,4 @@
-//! A wall clock for one nginx that a test can step, by libfaketime. The monotonic clock is still the system's.
+//! A wall clock for one program that a test can step, by libfaketime. The monotonic clock is still the system's.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ pub const SHOWS_TIME: &str = "add_header x-now $msec always;";
 /// The greatest difference between nginx's time and the stepped one.
 const NEAR: Duration = Duration::from_secs(60);
 
-/// The wall clock of one nginx.
+/// The wall clock of one program.
 #[derive(Debug)]
 pub struct SteppingClock {
     folder: TempDir,
@@ -42,13 +42,19 @@ impl SteppingClock {
 
     /// A builder for an nginx with this clock.
     pub fn builder(&self) -> Builder {
-        Nginx::builder().main(MAIN).through(&[
-            "env",
-            &format!("LD_PRELOAD={LIBRARY}"),
-            &format!("FAKETIME_TIMESTAMP_FILE={}", self.folder.path().join("clock").display()),
-            "FAKETIME_NO_CACHE=1",
-            "FAKETIME_DONT_FAKE_MONOTONIC=1",
-        ])
+        let variables = self.variables().map(|(name, value)| format!("{name}={value}"));
+        let through: Vec<&str> = ["env"].into_iter().chain(variables.iter().map(String::as_str)).collect();
+        Nginx::builder().main(MAIN).through(&through)
+    }
+
+    /// The environment of a program with this clock.
+    pub fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", LIBRARY.to_owned()),
+            ("FAKETIME_TIMESTAMP_FILE", self.folder.path().join("clock").display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
     }
 
     /// Steps to this many seconds from the system's time.

@@ -1,0 +1,37 @@
+//! The wall clock is set between two runs of the daemon: no deadline of an open deployment moves.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
+use cutover_tests::{Backend, Nginx, SteppingClock, TestHost};
+
+const DAY: i64 = 24 * 3600;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_ends_no_warm_window_and_prolongs_none() {
+    let Some(clock) = SteppingClock::new().unwrap() else { return };
+    let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
+    let http = "cutover_state %%prefix%%/state;
+        upstream shop_blue { server %%blue%%; }
+        upstream shop_green { server %%green%%; }
+        cutover shop { slot blue shop_blue; slot green shop_green; active blue; }
+        server { listen %%listen:main%%; location / { proxy_pass http://shop; } }
+        server { listen %%admin%%; location / { cutover_api write=on; } }";
+    let nginx = Nginx::builder().http(http).set("blue", blue.address()).set("green", green.address());
+    let mut host = TestHost::start(nginx, GROUP_WITHOUT_TRAFFIC).await.unwrap();
+    assert_eq!(host.deploy("2").await.unwrap().code, 0);
+    let phase = |host: &TestHost| host.daemon.status("shop").unwrap()["deployment"]["phase"].clone();
+    assert_eq!(phase(&host), "warm");
+    host.daemon.set_variables(clock.variables());
+    for seconds in [DAY, -DAY] {
+        clock.set(seconds).unwrap();
+        host.daemon.stop().await.unwrap();
+        host.daemon.resume().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(phase(&host), "warm", "{seconds}");
+    }
+    host.run("cutover rollback shop").unwrap();
+    assert_eq!(host.active().await.unwrap(), "blue");
+}
