@@ -32,7 +32,7 @@ mod text;
 mod vigil;
 mod way_back;
 
-use run::Rerunning;
+use run::Reruns;
 use running::{Current, Running, live};
 use target::Chosen;
 use vigil::Vigils;
@@ -68,7 +68,7 @@ pub struct Control<W> {
     journal: SqliteJournal,
     clock: Clock,
     running: Arc<parking_lot::Mutex<BTreeMap<String, Arc<Current>>>>,
-    reruns: Arc<parking_lot::Mutex<BTreeMap<String, Rerunning>>>,
+    reruns: Arc<parking_lot::Mutex<Reruns>>,
     /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
     vigils: Arc<Vigils>,
@@ -194,7 +194,7 @@ impl<W: World> Control<W> {
         let Some((running, phase)) = live(&current).await else {
             return Err(Refusal::NothingUnderWay { group: group.to_owned(), verb: "abort" });
         };
-        if phase.outcome().is_some() && phase.cleans_up().is_none() {
+        if phase.outcome().is_some() && running.stopping().await.is_none() {
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
         }
         self.verify_way_back(group, running).await?;
@@ -216,8 +216,9 @@ impl<W: World> Control<W> {
                 self.verify_way_back(group, running).await?;
             }
             Phase::Decommissioning(_) => {
+                let state = running.state().await;
                 let slot = running.stopping().await.unwrap_or_default();
-                return Err(Refusal::BeingStopped { slot, group: group.to_owned(), id: running.id.clone() });
+                return Err(Refusal::being_stopped(group, &slot, &running.deployment, &state));
             }
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
                 return Err(running.refusal("it is already being undone".to_owned()).await);
@@ -280,8 +281,8 @@ impl<W: World> Control<W> {
 
     fn drive(&self, entry: Entry) -> Running {
         let id = entry.deployment.id.clone();
-        let plan = entry.deployment.plan.clone();
-        let group = plan.group.clone();
+        let deployment = entry.deployment.clone();
+        let group = deployment.plan.group.clone();
         let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
         let unfinished = Unfinished { deployment: entry.deployment, state: entry.state };
         let (driver, handle) = Driver::new(world, journal, self.clock, unfinished);
@@ -301,7 +302,7 @@ impl<W: World> Control<W> {
             control.prune(&group).await;
             control.stand_by(&group).await;
         });
-        Running { id, handle, task, plan }
+        Running { id, handle, task, deployment }
     }
 
     async fn planned(
@@ -326,6 +327,7 @@ impl<W: World> Control<W> {
             probe_deadline: policy.probe.deadline.get(),
             steps: policy.steps.get(),
             soak: policy.soak.duration.get(),
+            extend: policy.soak.extended_by().unwrap_or_default(),
             accept_inconclusive: policy.soak.accepts_inconclusive(),
             drain: policy.drain.deadline.get(),
             warm: policy.warm_window(),
@@ -336,7 +338,7 @@ impl<W: World> Control<W> {
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })
     }
 
-    fn reruns(&self) -> parking_lot::MutexGuard<'_, BTreeMap<String, Rerunning>> {
+    fn reruns(&self) -> parking_lot::MutexGuard<'_, Reruns> {
         self.reruns.lock()
     }
 
@@ -348,8 +350,7 @@ impl<W: World> Control<W> {
     /// Returns a refusal if the group has a running deployment whose work nothing may disturb.
     async fn busy(&self, group: &str, current: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
         let (running, phase) = live(current).await?;
-        let may_end = phase.only_watches() || phase.cleans_up().is_some();
-        (!may_end).then(|| Refusal::Busy {
+        (!running.may_be_superseded().await).then(|| Refusal::Busy {
             id: running.id.clone(),
             phase: phase.name().to_owned(),
             group: Some(group.to_owned()),
@@ -365,8 +366,8 @@ impl<W: World> Control<W> {
     ) -> Result<(), Refusal> {
         match live(current).await {
             Some((running, _)) if running.stopping().await.as_deref() == Some(slot) => {
-                let (slot, group) = (slot.to_owned(), group.to_owned());
-                Err(Refusal::BeingStopped { slot, group, id: running.id.clone() })
+                let state = running.state().await;
+                Err(Refusal::being_stopped(group, slot, &running.deployment, &state))
             }
             _ => Ok(()),
         }

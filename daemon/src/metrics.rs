@@ -22,6 +22,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         metrics::Unit::Seconds,
         "Time that the work of a phase took"
     );
+    metrics::describe_counter!(
+        "cutover_rolled_back_to_bad_total",
+        "Rollbacks after which the old version was bad too"
+    );
     metrics::describe_counter!("cutover_switches_total", "Moves of the route by this daemon");
     metrics::describe_counter!("cutover_probes_total", "Probes of peers, by result");
     metrics::describe_gauge!("cutover_phase", "1 for the phase of the deployment that is running");

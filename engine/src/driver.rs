@@ -228,6 +228,10 @@ impl<W: World, J: Journal> Driver<W, J> {
         } else {
             tracing::info!(deployment = id, group, phase, "{message}");
         }
+        if matches!(&next.phase, Phase::RolledBack { but: Some(_), .. }) {
+            tracing::error!(deployment = id, group, "{message}");
+            metrics::rolled_back_to_bad(group);
+        }
         let before = self.state.send_replace(next.clone());
         metrics::phase(group, Some(phase));
         if let Some(outcome) = next.phase.outcome().filter(|outcome| before.phase.outcome() != Some(*outcome))

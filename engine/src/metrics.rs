@@ -7,6 +7,7 @@
 //! | `cutover_phase` | gauge: 1 for the phase that is running; `stuck` until no operator is needed any more | `group`, `phase` |
 //! | `cutover_phase_duration_seconds` | histogram | `group`, `phase` |
 //! | `cutover_switches_total` | counter: moves of the route by this daemon | `group`, `direction` (forward, back, manual) |
+//! | `cutover_rolled_back_to_bad_total` | counter: rollbacks after which the old version was bad too | `group` |
 //! | `cutover_journal_failing` | gauge: 1 while the journal cannot be written | |
 //! | `cutover_probes_total` | counter | `group`, `slot`, `result` (ok, failed) |
 //! | `cutover_active_slot_healthy` | gauge: 0 while no server of the active slot is healthy | `group`, `slot` |
@@ -43,6 +44,11 @@ pub fn phase_took(group: &str, phase: &'static str, took: Duration) {
 /// Counts a move of the route: `forward`, `back` or `manual`.
 pub fn switched(group: &str, direction: &'static str) {
     counter!("cutover_switches_total", "group" => group.to_owned(), "direction" => direction).increment(1);
+}
+
+/// Counts a rollback after which the old version was bad too.
+pub fn rolled_back_to_bad(group: &str) {
+    counter!("cutover_rolled_back_to_bad_total", "group" => group.to_owned()).increment(1);
 }
 
 /// Sets whether the journal cannot be written.

@@ -45,6 +45,9 @@ pub struct Mark {
     /// Whether an earlier step has moved the route.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moved: bool,
+    /// Counters of the old slot.
+    #[serde(default)]
+    pub old: Option<Sample>,
     /// Counters of the new slot. The soak counts from here.
     pub baseline: Sample,
 }
@@ -73,7 +76,7 @@ impl Marks {
     }
 
     /// Whether this deployment has given the new slot traffic in an earlier step.
-    pub(super) fn has_moved(&self) -> bool {
+    pub fn has_moved(&self) -> bool {
         self.edges.values().any(|mark| mark.moved)
     }
 }

@@ -2,9 +2,46 @@
 
 use super::phase::Store::{Reading, Storing};
 use super::rolling_back::roll_back;
-use super::{Cause, CauseKind, Event, Illegal, Marks, Phase, Plan, RollbackStep, State, TeardownStep, Time};
+use super::{
+    Cause, CauseKind, Event, Illegal, Marks, Part, Phase, Plan, RollbackStep, State, TeardownStep, Time,
+};
 
 impl Plan {
+    /// The slot that a command stops in this state, as the last work of the deployment. Nothing depends on that command. A slot
+    /// that is stopped so that the database can be reverted is none of them.
+    pub fn cleans_up(&self, state: &State) -> Option<Part> {
+        match &state.phase {
+            Phase::Decommissioning(_) => Some(Part::Old),
+            Phase::TearingDown { step: TeardownStep::Teardown, .. } if !self.reverts(state, false) => {
+                Some(Part::New)
+            }
+            Phase::RollingBack { step: RollbackStep::Teardown, keep_database, .. }
+                if !self.reverts(state, *keep_database) =>
+            {
+                Some(Part::New)
+            }
+            _ => None,
+        }
+    }
+
+    /// The name of a slot.
+    pub fn slot(&self, part: Part) -> &str {
+        match part {
+            Part::Old => &self.from,
+            Part::New => &self.to,
+        }
+    }
+
+    /// Whether another deployment or switch may begin, because this one only watches or stops a slot.
+    pub fn may_be_superseded(&self, state: &State) -> bool {
+        state.phase.only_watches() || self.cleans_up(state).is_some()
+    }
+
+    /// Whether the migration is still to be reverted.
+    pub(super) fn reverts(&self, state: &State, keep_database: bool) -> bool {
+        state.migrated && !keep_database && self.revert
+    }
+
     /// The state after an operator's request. Fails if the request is not possible in this phase.
     pub(super) fn ask(&self, state: &State, event: Event, now: Time) -> Result<State, Illegal> {
         match event {
@@ -31,6 +68,7 @@ impl Plan {
     fn abort(&self, state: &State, why: String, now: Time) -> Result<State, Illegal> {
         let stay = state.clone();
         let cause = |why| Cause::new(CauseKind::Operator, why);
+        let ends = self.cleans_up(state).is_some();
         Ok(match &state.phase {
             // An interrupted migration or switch would leave an unknown state, so the abort waits.
             Phase::Migrating | Phase::Switching(Storing) => State { abort: Some(why), ..stay },
@@ -38,7 +76,7 @@ impl Plan {
                 self.give_up(stay, cause(why), now)
             }
             Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
-                roll_back(stay, cause(why), now, false)
+                roll_back(stay, cause(why), now, self.keeps_database(state, now))
             }
             // Traffic does not depend on these commands any more, so nobody has to wait for them.
             Phase::Decommissioning(_) => {
@@ -49,10 +87,10 @@ impl Plan {
                 );
                 State { phase: Phase::Completed { note: Some(note) }, ..stay }
             }
-            Phase::TearingDown { cause, step: TeardownStep::Teardown, .. } => {
+            Phase::TearingDown { cause, step: TeardownStep::Teardown, .. } if ends => {
                 State { phase: Phase::Failed(self.still_runs(cause, &why)), ..stay }
             }
-            Phase::RollingBack { cause, step: RollbackStep::Teardown, .. } => {
+            Phase::RollingBack { cause, step: RollbackStep::Teardown, .. } if ends => {
                 let phase = Phase::RolledBack { cause: self.still_runs(cause, &why), but: None };
                 State { phase, ..stay }
             }
@@ -71,7 +109,8 @@ impl Plan {
                 State { abort: Some(why), ..stay }
             }
             Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
-                roll_back(stay, Cause::new(CauseKind::Operator, why), now, false)
+                let keep = self.keeps_database(state, now);
+                roll_back(stay, Cause::new(CauseKind::Operator, why), now, keep)
             }
             Phase::Warm { .. } => roll_back(stay, Cause::new(CauseKind::Operator, why), now, true),
             phase => return Err(Illegal::of(phase, &Event::Rollback(why))),
@@ -81,6 +120,9 @@ impl Plan {
     /// Another deployment or switch begins. A command that stops a slot is left to the caller, which runs it beside.
     fn supersede(&self, state: &State) -> Result<State, Illegal> {
         let stay = state.clone();
+        if !self.may_be_superseded(state) {
+            return Err(Illegal::of(&state.phase, &Event::Supersede));
+        }
         let phase = match &state.phase {
             Phase::Warm { .. } => {
                 let note = format!("slot \"{}\" is left running", self.from);

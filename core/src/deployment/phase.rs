@@ -332,16 +332,6 @@ impl Phase {
         }
     }
 
-    /// The slot that a command of this phase stops, by its part in the plan. No traffic depends on that command any more.
-    pub fn cleans_up(&self) -> Option<Part> {
-        match self {
-            Self::Decommissioning(_) => Some(Part::Old),
-            Self::TearingDown { step: TeardownStep::Teardown, .. }
-            | Self::RollingBack { step: RollbackStep::Teardown, .. } => Some(Part::New),
-            _ => None,
-        }
-    }
-
     /// Whether another deployment or switch may begin, because this one only watches.
     pub fn only_watches(&self) -> bool {
         matches!(self, Self::Warm { .. } | Self::RollingBack { step: RollbackStep::Watch { .. }, .. })

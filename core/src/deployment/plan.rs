@@ -32,6 +32,9 @@ pub struct Plan {
     pub steps: Steps,
     /// How long the daemon watches the new slot once it has all the traffic.
     pub soak: Duration,
+    /// How much longer a soak without a verdict takes at most.
+    #[serde(default)]
+    pub extend: Duration,
     /// Whether a soak with too little evidence counts as success.
     pub accept_inconclusive: bool,
     /// How long unfinished requests may take to end.

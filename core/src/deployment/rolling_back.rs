@@ -33,10 +33,10 @@ impl Plan {
                 State { phase, ..state.clone() }
             }
             (SwitchBack, Event::OldSick(_)) if state.has_nothing_before() => {
-                let (from, to) = (&self.from, &self.to);
+                let (from, to, stays) = (&self.from, &self.to, self.stays(state));
                 let reason = format!(
                     "{cause}; slot \"{from}\" was not healthy before the switch either, so there is nothing to go \
-                     back to, and traffic stays on \"{to}\""
+                     back to, and {stays}"
                 );
                 match cause.kind.is_verdict() {
                     true => {
@@ -51,12 +51,12 @@ impl Plan {
             }
             // There was too little evidence for a verdict, and the old version was worse, so the new version stays.
             (SwitchBack, Event::OldWorse(_)) if cause.kind == CauseKind::Inconclusive => {
-                State { phase: Phase::confirming(now), ..state.clone() }
+                self.next_step(state.clone(), now)
             }
             (SwitchBack, Event::OldWorse(why)) => {
-                let (from, to) = (&self.from, &self.to);
+                let (from, stays) = (&self.from, self.stays(state));
                 let reason = format!(
-                    "{cause}; but slot \"{from}\" {why}; so traffic stays on \"{to}\"; fix the release and deploy it again"
+                    "{cause}; but slot \"{from}\" {why}; so {stays}; fix the release and deploy it again"
                 );
                 stuck(reason, self.deploy_again())
             }
@@ -71,10 +71,8 @@ impl Plan {
                     stuck(reason, self.switch_to(&self.to))
                 }
                 None => {
-                    let (from, to) = (&self.from, &self.to);
-                    let reason = format!(
-                        "{cause}; slot \"{from}\" is not healthy either, so traffic stays on \"{to}\": {why}"
-                    );
+                    let (from, stays) = (&self.from, self.stays(state));
+                    let reason = format!("{cause}; slot \"{from}\" is not healthy either, so {stays}: {why}");
                     match state.marks.as_ref().is_some_and(|marks| marks.old.healthy == 0) {
                         true => stuck(
                             format!(
@@ -138,7 +136,7 @@ impl Plan {
 
     fn after_drain(&self, state: &State, cause: &Cause, keep_database: bool, now: Time) -> State {
         let retry = Retry { failed: 0, at: now };
-        let step = if state.migrated && !keep_database && self.revert {
+        let step = if self.reverts(state, keep_database) {
             RollbackStep::Revert
         } else if self.decommission && state.provisioned {
             RollbackStep::Teardown
@@ -149,6 +147,14 @@ impl Plan {
         };
         let phase = Phase::RollingBack { cause: cause.clone(), step, retry, keep_database };
         State { phase, ..state.clone() }
+    }
+
+    /// Where the traffic is if it does not go back.
+    fn stays(&self, state: &State) -> String {
+        match self.steps.get(state.step) {
+            Some(step) => format!("slot \"{}\" keeps {} of the traffic", self.to, step.share),
+            None => format!("traffic stays on \"{}\"", self.to),
+        }
     }
 
     fn rolled_back(&self, state: &State, cause: &Cause, but: Option<String>) -> State {

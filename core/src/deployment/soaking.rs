@@ -1,8 +1,13 @@
 //! Steps and the soak: what follows from the verdict, and from the time of a step.
 
+use std::time::Duration;
+
 use super::phase::Store::Storing;
 use super::rolling_back::roll_back;
 use super::{Cause, CauseKind, Event, Hold, Illegal, Phase, Plan, State, Time};
+
+/// A migration is reverted at least in this time, however short the soak is.
+const LEAST_WRITTEN: Duration = Duration::from_secs(600);
 
 impl Plan {
     /// The beginning of the watch over a step.
@@ -16,7 +21,7 @@ impl Plan {
     }
 
     /// The longest time of the step. `None`: it lasts until an operator promotes it.
-    pub(super) fn time_of(&self, step: usize) -> Option<std::time::Duration> {
+    pub(super) fn time_of(&self, step: usize) -> Option<Duration> {
         match self.steps.get(step).map(|step| step.hold) {
             Some(Hold::For(time)) => Some(time),
             Some(Hold::Manual) => None,
@@ -43,12 +48,27 @@ impl Plan {
             }
             Event::SoakInconclusive(why) if is_over => {
                 let why = format!("soak inconclusive: {why}");
-                roll_back(stay, Cause::new(CauseKind::Inconclusive, why), now, false)
+                let keep = self.keeps_database(state, now);
+                roll_back(stay, Cause::new(CauseKind::Inconclusive, why), now, keep)
             }
-            Event::SoakBad(why) => roll_back(stay, Cause::new(CauseKind::Soak, why), now, false),
-            Event::SoakBlind(why) => roll_back(stay, Cause::new(CauseKind::Blind, why), now, false),
+            Event::SoakBad(why) => {
+                let keep = self.keeps_database(state, now);
+                roll_back(stay, Cause::new(CauseKind::Soak, why), now, keep)
+            }
+            Event::SoakBlind(why) => {
+                let keep = self.keeps_database(state, now);
+                roll_back(stay, Cause::new(CauseKind::Blind, why), now, keep)
+            }
             event => return Err(Illegal::of(&state.phase, &event)),
         })
+    }
+
+    /// Whether users have written with the migration for much longer than the plan says, as in a step that waited for days. Then a
+    /// revert would lose what they have written.
+    pub(super) fn keeps_database(&self, state: &State, now: Time) -> bool {
+        let timed: Duration = (0..=self.steps.last()).filter_map(|step| self.time_of(step)).sum();
+        let since = state.marks.as_ref().and_then(|marks| marks.since);
+        since.is_some_and(|since| since.until(now) > LEAST_WRITTEN + (timed + self.extend) * 2)
     }
 
     /// The switch to the next step. After the last one, the switch is made permanent.

@@ -24,6 +24,7 @@ fn plan() -> Plan {
         probe_deadline: Duration::from_secs(60),
         steps: Steps::default(),
         soak: Duration::from_secs(60),
+        extend: Duration::ZERO,
         accept_inconclusive: false,
         drain: Duration::from_secs(30),
         warm: Duration::from_secs(3600),
@@ -408,6 +409,7 @@ fn a_clock_that_was_set_back_prolongs_nothing() {
     let (_, state) = walk(&plan, until_switched());
     let resumed = plan.resume(state.clone(), Time(5));
     assert!(matches!(resumed.phase, Phase::Soaking { until: Some(Time(60_005)) }), "{resumed:?}");
+    assert_eq!(resumed.marks.unwrap().since, Some(Time(5)), "the watch does not wait for the clock");
     assert_eq!(plan.resume(state.clone(), Time(u64::MAX)), state, "nor does one that was set forward");
 }
 

@@ -20,6 +20,9 @@ impl Plan {
     /// was at first. The probe deadline starts again, because the slot was not probed in between.
     pub fn resume(&self, mut state: State, now: Time) -> State {
         let clamp = |time: &mut Time, most| *time = (*time).min(now.after(most));
+        if let Some(since) = state.marks.as_mut().and_then(|marks| marks.since.as_mut()) {
+            clamp(since, Duration::ZERO);
+        }
         match &mut state.phase {
             Phase::Probing { until } => *until = now.after(self.probe_deadline),
             Phase::Soaking { until: Some(until) } => {
@@ -259,7 +262,7 @@ impl Plan {
     /// hold a warm version.
     pub(super) fn give_up(&self, state: State, cause: Cause, now: Time) -> State {
         let state = State { paused: None, ..state };
-        let step = if state.migrated && self.revert {
+        let step = if self.reverts(&state, false) {
             TeardownStep::Revert
         } else if state.provisioned && self.decommission {
             TeardownStep::Teardown

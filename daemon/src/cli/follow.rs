@@ -28,8 +28,19 @@ pub(super) async fn follow(
     after: i64,
     json: bool,
 ) -> Result<Outcome, CliError> {
+    follow_past(client, (group, deployment), after, json, None).await
+}
+
+/// Like [`follow`], and goes on after the outcome `past`.
+pub(super) async fn follow_past(
+    client: &Client,
+    (group, deployment): (&str, &str),
+    after: i64,
+    json: bool,
+    past: Option<Outcome>,
+) -> Result<Outcome, CliError> {
     tokio::select! {
-        outcome = to_its_end(client, deployment, after, json) => outcome,
+        outcome = to_its_end(client, deployment, after, json, past) => outcome,
         _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted { group: quoted(group) }.into()),
     }
 }
@@ -39,11 +50,13 @@ async fn to_its_end(
     deployment: &str,
     mut after: i64,
     json: bool,
+    past: Option<Outcome>,
 ) -> Result<Outcome, CliError> {
     let mut printer = Printer { json, begin: None };
     let mut away: Option<Instant> = None;
     loop {
         match until_broken(client, deployment, &mut after, &mut printer, &mut away).await {
+            Ok(Some(outcome)) if Some(outcome) == past => continue,
             Ok(Some(outcome)) => return Ok(outcome),
             // The stream of a deployment that is over ends. A request may have ended it without another outcome.
             Ok(None) => {

@@ -1,9 +1,10 @@
 //! `cutover watch GROUP`
 
 use clap::Args;
+use cutover_core::deployment::Outcome;
 use cutover_core::name::in_path;
 
-use super::follow::follow;
+use super::follow::follow_past;
 use super::{CliError, ClientError, Place};
 use crate::control::GroupStatus;
 
@@ -26,7 +27,11 @@ impl Watch {
                 ClientError::Refused(format!("group \"{}\" has no deployment yet", self.group)).into()
             );
         };
-        let outcome = follow(&client, (&self.group, &deployment.deployment), 0, self.json).await?;
+        // A deployment that has completed may be on its way back now. Then that is what it comes to.
+        let is_completed = ["warm", "decommissioning", "completed"].contains(&deployment.phase.as_str());
+        let past = deployment.outcome.filter(|outcome| *outcome == Outcome::Completed && !is_completed);
+        let which = (self.group.as_str(), deployment.deployment.as_str());
+        let outcome = follow_past(&client, which, 0, self.json, past).await?;
         Ok(outcome.exit_code())
     }
 }

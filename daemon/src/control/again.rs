@@ -22,7 +22,11 @@ impl<W: World> Control<W> {
         let all = self.journal.history(Some(group), LOOK_BACK).await?;
         for entry in all.into_iter().filter(|entry| entry.deployment.version == wanted.version) {
             let cause = match entry.state.phase {
-                Phase::RolledBack { cause, .. } if cause.blames_version => cause,
+                Phase::RollingBack { cause, .. } | Phase::RolledBack { cause, .. }
+                    if cause.blames_version =>
+                {
+                    cause
+                }
                 _ if entry.outcome == Some(Outcome::Completed) => return Ok(()),
                 _ => continue,
             };

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use cutover_core::api::{Group, Shared, Traffic};
+use cutover_core::deployment::{Part, State};
 use cutover_core::shell::quoted;
 use cutover_engine::edge::EdgeError;
+use cutover_engine::journal::Deployment;
 
 use super::BadText;
 use crate::journal::JournalError;
@@ -13,7 +15,7 @@ mod advice;
 mod taken_back;
 mod wire;
 
-use advice::{apart, instead, or, to_slot, to_standby, whose};
+use advice::{apart, instead, or, then, to_slot, to_standby, whose};
 pub(super) use taken_back::TakenBack;
 
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
@@ -145,10 +147,9 @@ pub enum Refusal {
     },
     /// The slot is being stopped after a deployment.
     #[error(
-        "slot \"{slot}\" is being stopped by deployment \"{id}\": wait until that ends; to end it now: cutover abort {0}; then, if \
-         the slot is still healthy, it can get the traffic: cutover switch {0} --to {1}",
+        "slot \"{slot}\" is being stopped by deployment \"{id}\": wait until that ends; to end it now: cutover abort {}; then {}",
         quoted(group),
-        quoted(slot)
+        then(group, slot, *was_live)
     )]
     BeingStopped {
         /// The slot.
@@ -157,6 +158,8 @@ pub enum Refusal {
         group: String,
         /// The deployment.
         id: String,
+        /// Whether the slot holds the version that was live before, and not one that was taken back.
+        was_live: bool,
     },
     /// The request is not possible in this phase.
     #[error("deployment \"{id}\" is {phase}: {why}")]
@@ -377,6 +380,16 @@ impl From<JournalError> for Refusal {
 }
 
 impl Refusal {
+    pub(super) fn being_stopped(group: &str, slot: &str, deployment: &Deployment, state: &State) -> Self {
+        let was_live = deployment.plan.cleans_up(state) == Some(Part::Old);
+        Self::BeingStopped {
+            slot: slot.to_owned(),
+            group: group.to_owned(),
+            id: deployment.id.clone(),
+            was_live,
+        }
+    }
+
     pub(super) fn not_on_edge(edge: &str, group: &str, groups: &[Group]) -> Self {
         let known = groups.iter().map(|seen| seen.name.clone()).collect();
         Self::NotOnEdge { edge: edge.to_owned(), group: group.to_owned(), known }

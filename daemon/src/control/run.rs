@@ -2,6 +2,7 @@
 //!
 //! Meanwhile no deployment of the group can begin, and no switch by hand to the command's slot.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_core::api::Traffic;
@@ -19,6 +20,12 @@ use crate::journal::Entry;
 mod active;
 
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who runs a command beside another deployment.
+const BESIDE: &str = "the daemon";
+/// Tries of such a command, and the pause between them.
+const TRIES_BESIDE: u32 = 6;
+const PAUSE_BESIDE: Duration = Duration::from_secs(5);
 
 /// The command to run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
@@ -42,12 +49,14 @@ struct Left {
     slot: Option<String>,
 }
 
+/// Commands that are running again, by group and slot. A command for the database alone has no slot.
+pub(super) type Reruns = BTreeMap<(String, Option<String>), Rerunning>;
+
 /// A command that is running again.
 #[derive(Debug)]
 pub(super) struct Rerunning {
     pub(super) deployment: String,
     which: Rerun,
-    slot: Option<String>,
     task: AbortHandle,
 }
 
@@ -118,15 +127,22 @@ impl<W: World> Control<W> {
     /// Continues the command with which a deployment was stopping a slot when another one began. Nobody waits for it.
     pub(super) fn clean_up_beside(&self, entry: &Entry) {
         let (jobs, plan) = (driver::jobs(&entry.deployment), &entry.deployment.plan);
-        let (which, job, slot) = match entry.state.phase.cleans_up() {
-            Some(Part::Old) => (Rerun::Decommission, jobs.decommission_old, &plan.from),
-            Some(Part::New) => (Rerun::Teardown, jobs.tear_down_new, &plan.to),
-            None => return,
+        let Some(part) = plan.cleans_up(&entry.state) else { return };
+        let (which, job) = match part {
+            Part::Old => (Rerun::Decommission, jobs.decommission_old),
+            Part::New => (Rerun::Teardown, jobs.tear_down_new),
         };
         if let Some(job) = job {
-            let left = Left { entry: entry.clone(), job, slot: Some(slot.clone()) };
-            self.start(&plan.group, left, which, "the daemon");
+            let left = Left { entry: entry.clone(), job, slot: Some(plan.slot(part).to_owned()) };
+            self.start(&plan.group, left, which, BESIDE);
         }
+    }
+
+    /// The slots of a group that a command is starting or stopping again.
+    pub(super) fn slots_of_reruns(&self, group: &str) -> Vec<(String, &'static str)> {
+        let reruns = self.reruns();
+        let of_group = reruns.iter().filter(|((name, _), _)| name == group);
+        of_group.filter_map(|((_, slot), running)| Some((slot.clone()?, running.which.as_str()))).collect()
     }
 
     fn start(
@@ -137,21 +153,26 @@ impl<W: World> Control<W> {
         asked_by: &str,
     ) -> JoinHandle<Result<String, Refusal>> {
         let deployment = entry.deployment.id.clone();
-        let (control, asked_by, name) = (self.clone(), asked_by.to_owned(), group.to_owned());
+        let (control, asked_by) = (self.clone(), asked_by.to_owned());
+        let key = (group.to_owned(), slot.clone());
+        let (name, is_beside) = (key.clone(), asked_by == BESIDE);
         let mut reruns = self.reruns();
         let task = tokio::spawn(async move {
-            let done = control.rerun(entry, job, which, &asked_by).await;
+            let done = match slot.filter(|_| is_beside) {
+                Some(slot) => control.rerun_beside(entry, job, which, &slot).await,
+                None => control.rerun(entry, job, which, &asked_by).await,
+            };
             control.reruns().remove(&name);
             done
         });
-        reruns.insert(group.to_owned(), Rerunning { deployment, which, slot, task: task.abort_handle() });
+        reruns.insert(key, Rerunning { deployment, which, task: task.abort_handle() });
         task
     }
 
     /// Fails if a command of the group is running again.
     pub(super) fn nothing_reruns(&self, group: &str) -> Result<(), Refusal> {
-        match self.reruns().get(group) {
-            Some(running) => {
+        match self.reruns().iter().find(|((name, _), _)| name == group) {
+            Some((_, running)) => {
                 Err(Refusal::Rerunning { group: group.to_owned(), which: running.which.as_str() })
             }
             None => Ok(()),
@@ -160,11 +181,17 @@ impl<W: World> Control<W> {
 
     /// Fails if a command on this slot, or on the database, is running again.
     pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
-        let matters = |running: &Rerunning| {
-            running.which == Rerun::Revert || running.slot.as_deref().is_none_or(|its| its == slot)
+        let matters = |its: Option<&str>, running: &Rerunning| {
+            running.which == Rerun::Revert || its.is_none_or(|its| its == slot)
         };
-        let is_there = self.reruns().get(group).is_some_and(matters);
-        if is_there { self.nothing_reruns(group) } else { Ok(()) }
+        let reruns = self.reruns();
+        let mut of_group = reruns.iter().filter(|((name, _), _)| name == group);
+        match of_group.find(|((_, its), running)| matters(its.as_deref(), running)) {
+            Some((_, running)) => {
+                Err(Refusal::Rerunning { group: group.to_owned(), which: running.which.as_str() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Ends all commands that are running again. Waits until `patience` for those that change a database.
@@ -212,6 +239,36 @@ impl<W: World> Control<W> {
             which: which.as_str(),
             wanted: wanted.map(str::to_owned),
         })
+    }
+
+    /// Stops a slot beside another deployment. Nobody waits for it, so it tries again by itself. A slot that has got traffic since is
+    /// not touched.
+    async fn rerun_beside(
+        &self,
+        entry: Entry,
+        job: Job,
+        which: Rerun,
+        slot: &str,
+    ) -> Result<String, Refusal> {
+        let group = entry.deployment.plan.group.clone();
+        let mut done = Err(Refusal::Interrupted("it was not tried".to_owned()));
+        for _ in 0..TRIES_BESIDE {
+            done = match self.may_touch(&group, slot, which).await {
+                Ok(()) => self.rerun(entry.clone(), job.clone(), which, BESIDE).await,
+                Err(refused) => Err(refused),
+            };
+            if matches!(done, Ok(_) | Err(Refusal::InUse { .. } | Refusal::Shared { .. })) {
+                break;
+            }
+            tokio::time::sleep(PAUSE_BESIDE).await;
+        }
+        if let Err(why) = &done {
+            let (id, phase) = (&entry.deployment.id, entry.state.phase.name());
+            let message = format!("slot \"{slot}\" is left running: {why}");
+            tracing::warn!(deployment = id, group, "{message}");
+            self.journal.note(id, self.clock.now(), phase, &message).await?;
+        }
+        done
     }
 
     async fn rerun(&self, entry: Entry, job: Job, which: Rerun, asked_by: &str) -> Result<String, Refusal> {

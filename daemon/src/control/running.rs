@@ -1,7 +1,8 @@
 //! The running deployment of a group, and requests to its driver.
 
-use cutover_core::deployment::{Event, Part, Phase, Plan, State, Store};
+use cutover_core::deployment::{Event, Marks, Phase, Plan, State, Store};
 use cutover_engine::driver::{Handle, Request};
+use cutover_engine::journal::Deployment;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
@@ -18,28 +19,40 @@ pub(super) struct Running {
     pub(super) id: String,
     pub(super) handle: Handle,
     pub(super) task: JoinHandle<()>,
-    pub(super) plan: Plan,
+    pub(super) deployment: Deployment,
 }
 
 impl Running {
     /// The current phase. It waits for the driver, because followers see a record a moment before the driver does.
     pub(super) async fn phase(&self) -> Phase {
+        self.state().await.phase
+    }
+
+    /// The current state, like [`Running::phase`].
+    pub(super) async fn state(&self) -> State {
         let _ = tokio::time::timeout(SETTLING, self.tell(None)).await;
-        self.handle.state.borrow().phase.clone()
+        self.handle.state.borrow().clone()
     }
 
     /// Whether the new version has the share of an earlier step.
     pub(super) fn has_share(&self) -> bool {
-        self.handle.state.borrow().step > 0
+        self.handle.state.borrow().marks.as_ref().is_some_and(Marks::has_moved)
+    }
+
+    /// Whether another deployment or switch may begin.
+    pub(super) async fn may_be_superseded(&self) -> bool {
+        let state = self.state().await;
+        self.plan().may_be_superseded(&state)
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.deployment.plan
     }
 
     /// The slot that the deployment stops now, after all of its other work.
     pub(super) async fn stopping(&self) -> Option<String> {
-        let part = self.phase().await.cleans_up()?;
-        Some(match part {
-            Part::Old => self.plan.from.clone(),
-            Part::New => self.plan.to.clone(),
-        })
+        let state = self.state().await;
+        Some(self.plan().slot(self.plan().cleans_up(&state)?).to_owned())
     }
 
     /// The state after a switch that is under way, which takes a moment.

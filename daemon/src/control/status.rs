@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use cutover_core::api::{Group as Seen, Peer, Traffic};
-use cutover_core::deployment::Outcome;
+use cutover_core::deployment::{Outcome, Phase};
 use cutover_engine::clock::rfc3339;
 use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
+use super::running::SETTLING;
 use super::{Control, HealthStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
@@ -44,6 +45,9 @@ pub struct SlotStatus {
     pub standby: bool,
     /// The version in the slot, as far as the journal knows.
     pub version: Option<String>,
+    /// The command that an ended deployment runs on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// Its servers.
     pub peers: Vec<Peer>,
     /// Number of unfinished requests, previews included.
@@ -74,6 +78,9 @@ pub struct DeploymentStatus {
     /// Who has paused it. `None` if it is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by: Option<String>,
+    /// What is wrong with the old slot after a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub but: Option<String>,
     /// Whether an operator must act.
     #[serde(default)]
     pub needs_operator: bool,
@@ -125,6 +132,10 @@ impl From<Entry> for DeploymentStatus {
             phase: entry.state.phase.name().to_owned(),
             step: entry.state.step + 1,
             steps: deployment.plan.steps.last() + 1,
+            but: match &entry.state.phase {
+                Phase::RolledBack { but, .. } => but.clone(),
+                _ => None,
+            },
             needs_operator: entry.state.phase.needs_operator(),
             paused_by: entry.state.paused,
             outcome: entry.outcome,
@@ -209,16 +220,22 @@ impl<W: World> Control<W> {
     }
 
     /// Sequence number of the last event of the group's last deployment; 0 if there is none.
+    /// An operator who wants back does not wait for a disk that hangs: then it is 0, too, and a follower sees all events.
     pub async fn last_event(&self, group: &str) -> Result<i64, Refusal> {
-        let Some(last) = self.journal.history(Some(group), 1).await?.pop() else { return Ok(0) };
-        let records = self.journal.records(&last.deployment.id, 0).await?;
-        Ok(records.last().map_or(0, |record| record.seq))
+        let reading = async {
+            let Some(last) = self.journal.history(Some(group), 1).await?.pop() else { return Ok(0) };
+            let records = self.journal.records(&last.deployment.id, 0).await?;
+            Ok(records.last().map_or(0, |record| record.seq))
+        };
+        tokio::time::timeout(SETTLING, reading).await.unwrap_or(Ok(0))
     }
 
     /// The sequence number after which to follow a deployment that is being undone. It skips a completion just before the request,
     /// because that is not the outcome that the operator waits for.
     pub async fn past_completion(&self, id: &str, after: i64) -> Result<i64, Refusal> {
-        let records = self.journal.records(id, after).await?;
+        let reading = self.journal.records(id, after);
+        let Ok(records) = tokio::time::timeout(SETTLING, reading).await else { return Ok(after) };
+        let records = records?;
         let completed = records.iter().rfind(|record| record.outcome == Some(Outcome::Completed));
         Ok(completed.map_or(after, |record| record.seq))
     }
@@ -226,11 +243,16 @@ impl<W: World> Control<W> {
     async fn slots(&self, seen: Seen) -> Result<Vec<SlotStatus>, JournalError> {
         let mut slots = Vec::new();
         let standby = seen.standby().map(|slot| slot.name.clone());
+        let reruns = self.slots_of_reruns(&seen.name);
         for slot in seen.slots.clone() {
             slots.push(SlotStatus {
                 active: slot.name == seen.route.active,
                 traffic: seen.has_traffic(&slot.name),
                 standby: standby.as_ref() == Some(&slot.name),
+                command: reruns
+                    .iter()
+                    .find(|(its, _)| *its == slot.name)
+                    .map(|(_, which)| (*which).to_owned()),
                 version: self.journal.version_in(&seen.name, &slot.name).await?,
                 in_flight: slot.in_flight(),
                 name: slot.name,

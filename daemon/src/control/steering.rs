@@ -41,7 +41,10 @@ impl Steering {
         let group = quoted(group);
         let is_waiting = matches!(state.phase, Phase::Soaking { until: None });
         let why = match (&state.phase, self, &state.paused) {
-            (Phase::Warm { .. } | Phase::Decommissioning(_), _, _) => {
+            (Phase::Decommissioning(_), _, _) => {
+                "the new version is live, and the old one is being stopped".to_owned()
+            }
+            (Phase::Warm { .. }, _, _) => {
                 format!(
                     "the new version is live; to go back to the version before it: cutover rollback {group}"
                 )

@@ -43,9 +43,19 @@ impl<W: World> Control<W> {
             let _ = running.task.await;
         }
         let Some(before) = self.journal.entry(&id).await? else { return Err(Refusal::UnknownDeployment(id)) };
-        self.end_commands(&id).await;
+        let (group, to) = (&deployment.plan.group, deployment.plan.to.clone());
+        let plan = &before.deployment.plan;
+        if plan.cleans_up(&before.state).is_some_and(|part| plan.slot(part) == to) {
+            // The window of the slot has just ended.
+            let refused = Refusal::being_stopped(group, &to, &before.deployment, &before.state);
+            **current = Some(self.drive(before));
+            return Err(refused);
+        }
         let begun = match Superseded::of(&before, self.clock.now()) {
-            Some(superseded) => self.journal.begin_after(superseded, deployment, state, message).await,
+            Some(superseded) => {
+                self.end_commands(&id).await;
+                self.journal.begin_after(superseded, deployment, state, message).await
+            }
             None if before.state.phase.is_final() => self.journal.begin(deployment, state, message).await,
             None => Err(JournalError::Open(id.clone())),
         };

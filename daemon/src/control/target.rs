@@ -88,6 +88,12 @@ impl<W: World> Control<W> {
     /// Fails if a running deployment of another group uses servers of the target, because it will start or stop them or give
     /// them traffic.
     async fn nobody_works_on(&self, seen: &Seen, target: &str, groups: &[Seen]) -> Result<(), Refusal> {
+        for other in groups.iter().filter(|other| other.name != seen.name) {
+            let reruns = self.slots_of_reruns(&other.name);
+            if let Some((_, which)) = reruns.iter().find(|(slot, _)| shares(seen, target, other, slot)) {
+                return Err(Refusal::Rerunning { group: other.name.clone(), which });
+            }
+        }
         for entry in self.journal.open_deployments().await? {
             let plan = &entry.deployment.plan;
             let other = groups.iter().find(|other| other.name == plan.group && other.name != seen.name);
@@ -111,12 +117,14 @@ impl<W: World> Control<W> {
         (warm, stopping): (Option<&Warm>, Option<&str>),
     ) -> Result<Result<Target, NoTarget>, JournalError> {
         let last_used = self.last_used(&seen.name).await?;
+        let reruns = self.slots_of_reruns(&seen.name);
         let known = Known {
             warm: warm.map(|warm| warm.slot.as_str()),
             last_used: |slot: &str| last_used.get(slot).copied().unwrap_or_default(),
             is_taken: |slot: &str| {
                 let shared = seen.shared_with(slot, groups);
-                stopping == Some(slot) || shared.is_some_and(|shared| shared.traffic.is_routed())
+                let is_stopped = stopping == Some(slot) || reruns.iter().any(|(its, _)| its == slot);
+                is_stopped || shared.is_some_and(|shared| shared.traffic.is_routed())
             },
         };
         Ok(Target::choose(seen, wanted, &known))

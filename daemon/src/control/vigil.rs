@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover_core::deployment::{Phase, State, Time};
+use cutover_core::deployment::{State, Time};
 use cutover_core::verdict::{EdgeReading, Reading, Sample};
 use cutover_engine::policy::Policy;
 use cutover_engine::prober::Prober;
@@ -90,8 +90,7 @@ impl Vigils {
     fn is_deploying(&self, group: &str) -> bool {
         self.deployments.lock().get(group).is_some_and(|state| {
             // A closed channel means that its driver has ended.
-            let phase = &state.borrow().phase;
-            state.has_changed().is_ok() && !phase.is_final() && !matches!(phase, Phase::Warm { .. })
+            state.has_changed().is_ok() && state.borrow().phase.outcome().is_none()
         })
     }
 
@@ -153,6 +152,7 @@ impl<W: World> Control<W> {
             lookout.read(now, &reading);
         }
         if self.vigils.is_deploying(group) {
+            *kept.health.lock() = None;
             return;
         }
         let versions = match policy.probe_needs_version() {

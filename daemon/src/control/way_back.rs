@@ -1,8 +1,8 @@
 //! Checks the way back for a rollback or a switch by hand, and recommends a command if there is none.
 
 use cutover_core::api::Group as Seen;
-use cutover_core::deployment::{Now, Outcome, Phase, WayBack};
-
+use cutover_core::deployment::{Now, Outcome, Phase, State, WayBack};
+use cutover_engine::journal::Deployment;
 use cutover_engine::policy::Policy;
 use cutover_engine::prober::{Found, Prober};
 use cutover_engine::versions::Versions;
@@ -23,15 +23,15 @@ impl<W: World> Control<W> {
         ) {
             return Ok(());
         }
-        let Some(entry) = self.journal.entry(&running.id).await? else { return Ok(()) };
+        let (deployment, state) = (&running.deployment, running.state().await);
         let seen = match self.world.look(group).await {
             Ok(look) => look.group,
             Err(_) if matches!(phase, Phase::Soaking { .. } | Phase::Confirming(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let slot = entry.deployment.plan.from.clone();
-        self.is_as_before(&seen, &entry, &entry.deployment.policy).await.map_err(|why| Refusal::NoBetter {
-            slot,
+        let before = self.is_as_before(&seen, (deployment, &state), &deployment.policy).await;
+        before.map_err(|why| Refusal::NoBetter {
+            slot: deployment.plan.from.clone(),
             phase: phase.name(),
             why,
         })
@@ -47,7 +47,7 @@ impl<W: World> Control<W> {
                 && entry.state.marks.as_ref().is_some_and(|marks| marks.old.healthy > 0)
         };
         match last.filter(was_live) {
-            Some(entry) => self.is_as_before(seen, &entry, policy).await,
+            Some(entry) => self.is_as_before(seen, (&entry.deployment, &entry.state), policy).await,
             None => {
                 let versions = self.versions_in(seen).await.map_err(|error| error.to_string())?;
                 Prober { world: &*self.world, group: &seen.name, policy, versions }.verify(seen, slot).await
@@ -70,17 +70,17 @@ impl<W: World> Control<W> {
     pub(super) async fn is_as_before(
         &self,
         seen: &Seen,
-        entry: &Entry,
+        (deployment, state): (&Deployment, &State),
         policy: &Policy,
     ) -> Result<(), String> {
-        let plan = &entry.deployment.plan;
-        let versions = Versions::of(&entry.deployment);
+        let plan = &deployment.plan;
+        let versions = Versions::of(deployment);
         let prober = Prober { world: &*self.world, group: &seen.name, policy, versions };
         let new_healthy = match seen.slot(&plan.to) {
             Some(new) => prober.found(new).await.healthy,
             None => 0,
         };
-        let old = entry.state.marks.as_ref().map(|marks| marks.old).unwrap_or_default();
+        let old = state.marks.as_ref().map(|marks| marks.old).unwrap_or_default();
         let is_open = |found: &Found| {
             let (old_servers, old_healthy) = (found.servers, found.healthy);
             old.way_back(&Now { old_servers, old_healthy, new_healthy, ..Now::default() }) == WayBack::Open

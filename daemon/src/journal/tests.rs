@@ -22,6 +22,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
         decommission: false,
         probe_deadline: std::time::Duration::from_secs(1),
         soak: std::time::Duration::from_secs(1),
+        extend: std::time::Duration::ZERO,
         accept_inconclusive: false,
         drain: std::time::Duration::from_secs(1),
         warm: std::time::Duration::from_secs(1),

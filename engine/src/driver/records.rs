@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cutover_core::deployment::{Phase, RollbackStep, State, Time};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::journal::{Journal, JournalError};
 use crate::metrics;
@@ -26,11 +27,13 @@ pub(super) struct Records<J> {
     unwritten: Mutex<Vec<Record>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Record {
     at: Time,
     state: State,
     message: String,
+    /// The write that was not waited for. It goes on, so it is not begun again.
+    writing: Option<JoinHandle<Result<(), JournalError>>>,
 }
 
 impl<J: Journal> Records<J> {
@@ -42,23 +45,27 @@ impl<J: Journal> Records<J> {
     /// journal is closed.
     pub(super) async fn write(&self, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
         let mut unwritten = self.unwritten.lock().await;
-        let was_failing = !unwritten.is_empty();
-        unwritten.push(Record { at, state: state.clone(), message: message.to_owned() });
-        let mut is_failing = was_failing;
-        while let Some(record) = unwritten.first() {
-            let writing = self.journal.append(&self.deployment, record.at, &record.state, &record.message);
+        let mut is_failing = !unwritten.is_empty();
+        let message = message.to_owned();
+        unwritten.push(Record { at, state: state.clone(), message, writing: None });
+        while let Some(record) = unwritten.first_mut() {
+            let mut writing = record.writing.take().unwrap_or_else(|| self.begin(record));
             let written = match goes_back(&state.phase) {
-                true => tokio::time::timeout(HASTE, writing).await,
-                false => Ok(writing.await),
+                true => tokio::time::timeout(HASTE, &mut writing).await,
+                false => Ok((&mut writing).await),
             };
             match written {
-                Ok(Ok(())) => {
+                Ok(Ok(Ok(()))) => {
                     unwritten.remove(0);
                     continue;
                 }
-                Ok(Err(closed @ JournalError::Closed(_))) => return Err(closed),
+                Ok(Ok(Err(closed @ JournalError::Closed(_)))) => return Err(closed),
+                Ok(Ok(Err(error))) => self.fails(&mut is_failing, &error.to_string()),
                 Ok(Err(error)) => self.fails(&mut is_failing, &error.to_string()),
-                Err(_) => self.fails(&mut is_failing, "it does not answer in time"),
+                Err(_) => {
+                    record.writing = Some(writing);
+                    self.fails(&mut is_failing, "it does not answer in time");
+                }
             }
             if goes_back(&state.phase) {
                 return Ok(());
@@ -70,6 +77,13 @@ impl<J: Journal> Records<J> {
             metrics::journal_fails(false);
         }
         Ok(())
+    }
+
+    fn begin(&self, record: &Record) -> JoinHandle<Result<(), JournalError>> {
+        let (journal, id) = (self.journal.clone(), self.deployment.clone());
+        let Record { at, state, message, .. } = record;
+        let (at, state, message) = (*at, state.clone(), message.clone());
+        tokio::spawn(async move { journal.append(&id, at, &state, &message).await })
     }
 
     /// Says so once, and once again after the journal could be written in between.

@@ -14,6 +14,7 @@ impl<W: World, J: Journal> Work<W, J> {
     /// what it waits for once.
     pub(super) async fn window_over(&self, until: Time) {
         self.clock.sleep_until(until).await;
+        self.while_bad(until).await;
         let Some(limit) = self.deployment.policy.waits_for_sessions() else { return };
         let end = until.after(limit);
         let slot = &self.deployment.plan.from;

@@ -104,11 +104,12 @@ impl<W: World, J: Journal> Work<W, J> {
         let plan = &self.deployment.plan;
         let policy = &self.deployment.policy;
         let names = Names { new: plan.to.clone(), old: plan.from.clone() };
+        let mark = self.mark(state);
         // A slot that was no version says nothing about what is normal.
         let marks = state.marks.as_ref().filter(|marks| marks.old.was_there());
         let known = marks.map(|marks| marks.known.clone()).unwrap_or_default();
         let mut watch = Watch::new(policy.soak.limits(policy.probe.require), names, Baseline::from(known));
-        let mut first = self.samples(Duration::ZERO, Some(self.mark(state).baseline), None);
+        let mut first = self.samples(Duration::ZERO, Some(mark.baseline), mark.old);
         first.edges.extend(self.counted_synthetically(&Results::default()));
         watch.observe(&first);
         watch
@@ -144,7 +145,7 @@ impl<W: World, J: Journal> Work<W, J> {
         match (reason, self.share(state)) {
             // A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
             (Reason::TooShort { .. }, _) if late < min_time * 2 => true,
-            (Reason::TooFew { .. }, Some(_)) => false,
+            (Reason::TooFew { .. }, Some(_)) if watch.seen().answers().bad == 0 => false,
             // A step that is neither good nor bad gets as much time as the soak would.
             (_, Some(_)) if late < self.deployment.plan.soak => true,
             _ => self.extends(&verdict, until, now, said).await,
@@ -160,7 +161,9 @@ impl<W: World, J: Journal> Work<W, J> {
             }
             (Verdict::Bad(why), _) => Event::SoakBad(format!("{why}{of_them}")),
             // A small share may never give enough answers. The next step brings more.
-            (Verdict::Inconclusive(why @ Reason::TooFew { .. }), Some(share)) => {
+            (Verdict::Inconclusive(why @ Reason::TooFew { .. }), Some(share))
+                if watch.seen().answers().bad == 0 =>
+            {
                 let percent = share.percent;
                 self.note("soaking", &format!("nothing is wrong with {percent} of the traffic, but {why}"))
                     .await;

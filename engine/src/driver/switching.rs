@@ -55,6 +55,7 @@ impl<W: World, J: Journal> Work<W, J> {
             expected: look.revision.clone(),
             switched: None,
             moved: false,
+            old: Some(Sample::from(old)),
             baseline: Sample::from(new),
         };
         let edges = [(self.world.name().to_owned(), mark)].into();

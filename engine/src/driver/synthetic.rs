@@ -7,7 +7,7 @@ use cutover_core::verdict::EdgeReading;
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::reading::SYNTHETIC;
 use futures_util::future::join_all;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use super::work::Work;
 use crate::journal::Journal;
@@ -66,10 +66,8 @@ impl<W: World, J: Journal> Work<W, J> {
                 return tracing::warn!(deployment = deployment.id, %error, "no synthetic request is sent");
             }
         };
-        results.sent();
-        let begun = Instant::now();
         match self.world.ask(address, request, asked.timeout.get()).await {
-            Ok(answer) if asked.expect.check(&answer, &OF_PROBE).is_ok() => results.good(begun),
+            Ok(answer) if asked.expect.check(&answer, &OF_PROBE).is_ok() => results.good(),
             Ok(answer) => results.bad(Some(&answer)),
             Err(_) => results.bad(None),
         }

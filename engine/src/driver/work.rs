@@ -1,6 +1,7 @@
 //! The dispatch from a phase to its work.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use cutover_core::api::Group;
 use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep};
@@ -26,6 +27,8 @@ pub(super) struct Work<W, J> {
     pub(super) deployment: Arc<Deployment>,
     /// The watch over the new version, from its first traffic on.
     pub(super) watch: Arc<Mutex<Option<Watch>>>,
+    /// Whether the new version is known to be bad after its soak.
+    pub(super) is_bad: Arc<AtomicBool>,
     /// The results of the synthetic requests.
     pub(super) synthetic: Arc<Results>,
     /// The group as it was read last.
@@ -40,6 +43,7 @@ impl<W, J> Work<W, J> {
             clock,
             deployment: Arc::new(deployment),
             watch: Arc::default(),
+            is_bad: Arc::default(),
             synthetic: Arc::default(),
             seen: Arc::default(),
         }
@@ -54,6 +58,7 @@ impl<W, J: Clone> Clone for Work<W, J> {
             clock: self.clock,
             deployment: Arc::clone(&self.deployment),
             watch: Arc::clone(&self.watch),
+            is_bad: Arc::clone(&self.is_bad),
             synthetic: Arc::clone(&self.synthetic),
             seen: Arc::clone(&self.seen),
         }

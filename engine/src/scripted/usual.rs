@@ -1,5 +1,7 @@
 //! The usual deployment of tests.
 
+use std::time::Duration;
+
 use cutover_core::api::Peer;
 use cutover_core::deployment::{Plan, Time};
 use cutover_core::verdict::reading::Sample;
@@ -37,6 +39,7 @@ pub fn deployment() -> Deployment {
         probe_deadline: policy.probe.deadline.get(),
         steps: policy.steps.get(),
         soak: policy.soak.duration.get(),
+        extend: Duration::ZERO,
         accept_inconclusive: false,
         drain: policy.drain.deadline.get(),
         warm: policy.warm.duration.get(),

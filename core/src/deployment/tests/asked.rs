@@ -85,11 +85,25 @@ fn nobody_has_to_wait_for_a_command_that_stops_a_slot() {
         for given_up in [true, false] {
             let event = if given_up { Event::Abort(why()) } else { Event::Supersede };
             let (_, before) = walk(&plan(), events.clone());
-            assert!(before.phase.cleans_up().is_some(), "{before:?}");
+            assert!(plan().cleans_up(&before).is_some(), "{before:?}");
             let (_, state) = walk(&plan(), events.clone().into_iter().chain([event]));
             assert_eq!(state.phase.name(), end);
             let said = format!("{:?}", state.phase);
             assert_eq!(said.contains(next), given_up, "{said}");
+        }
+    }
+}
+
+/// Requests that outlive the drain hold the slot, so it is stopped before the database is reverted.
+#[test]
+fn a_slot_that_is_stopped_for_a_revert_is_waited_for() {
+    let held = Event::DrainTimedOut(why());
+    let fails = [Event::Migrated, Event::Provisioned, Event::NotReady(why()), Event::Held(why())];
+    for events in [back([held]), fails.to_vec()] {
+        let (_, state) = walk(&plan(), events);
+        assert!(state.migrated && plan().cleans_up(&state).is_none(), "{state:?}");
+        for event in [Event::Supersede, Event::Abort(why())] {
+            assert!(plan().step(&state, event.clone(), Time(0)).is_err(), "{event:?} in {state:?}");
         }
     }
 }

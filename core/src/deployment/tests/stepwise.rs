@@ -51,7 +51,7 @@ fn a_manual_step_waits_for_its_promotion() {
     let (_, state) = walk(&plan, with([Event::SoakPassed, switched_to(9)]));
     assert!(plan.step(&state, Event::SoakPassed, Time(u64::MAX)).is_err());
     assert!(plan.step(&state, Event::SoakInconclusive(why()), Time(u64::MAX)).is_err());
-    assert_eq!(plan.resume(state.clone(), Time(5)), state);
+    assert_eq!(plan.resume(state.clone(), Time(5)).phase, state.phase);
 }
 
 #[test]
@@ -80,6 +80,29 @@ fn whatever_goes_wrong_in_a_step_takes_all_of_the_traffic_back() {
 fn a_route_that_somebody_else_moved_between_two_steps_is_left_alone() {
     let (_, state) = walk(&in_steps(), with([Event::SoakPassed, moved()]));
     assert_eq!(state.phase.name(), "stuck", "{state:?}");
+}
+
+/// A version that fixes a broken one goes on, although its step proves nothing.
+#[test]
+fn a_step_that_is_better_than_a_worse_old_version_is_followed_by_the_next() {
+    let events = [Event::SoakInconclusive(why()), Event::OldWorse(why())];
+    let (_, state) = walk(&in_steps(), with(events));
+    assert_eq!((state.step, &state.phase), (1, &Phase::Switching(Store::Storing)));
+}
+
+/// After days in a step, a revert would lose what users have written.
+#[test]
+fn a_migration_that_users_have_used_for_long_is_kept() {
+    let plan = in_steps();
+    let (_, waiting) = walk(&plan, with([Event::SoakPassed, switched_to(9)]));
+    let day = Time(24 * 3_600_000);
+    for event in [Event::SoakBad(why()), Event::Abort(why()), Event::Rollback(why())] {
+        for (now, kept) in [(Time(600_000), false), (day, true)] {
+            let state = plan.step(&waiting, event.clone(), now).unwrap();
+            let Phase::RollingBack { keep_database, .. } = state.phase else { panic!("{state:?}") };
+            assert_eq!(keep_database, kept, "{event:?} at {now:?}");
+        }
+    }
 }
 
 /// Most users would stay on a slot that does not answer.

@@ -123,7 +123,7 @@ impl Witness {
         }
     }
 
-    fn state(&self, state: &State) -> Result<(), TestCaseError> {
+    fn state(&self, plan: &Plan, state: &State) -> Result<(), TestCaseError> {
         let reverts = || {
             prop_assert!(self.migrated, "a revert of what was not migrated");
             prop_assert!(!self.switched || self.drained, "a revert before the drain");
@@ -136,6 +136,7 @@ impl Witness {
             Phase::TearingDown { step: TeardownStep::Teardown, .. }
             | Phase::RollingBack { step: RollbackStep::Teardown, .. } => prop_assert!(state.provisioned),
             Phase::Decommissioning(_) => prop_assert!(self.drained && self.switched),
+            Phase::Confirming(_) => prop_assert_eq!(state.step, plan.steps.last(), "confirmed in a step"),
             Phase::Failed(_) => prop_assert!(!self.switched, "failed after a switch"),
             Phase::RolledBack { .. } => prop_assert!(self.switched),
             Phase::Stuck { reason, next, settled } => {
@@ -188,7 +189,7 @@ proptest! {
                     witness.event(&event);
                     let json = serde_json::to_string(&next).unwrap();
                     prop_assert_eq!(&serde_json::from_str::<State>(&json).unwrap(), &next);
-                    witness.state(&next)?;
+                    witness.state(&plan, &next)?;
                     state = next;
                 }
                 Err(_) => prop_assert!(operator == 0, "{event:?} in {state:?}"),
@@ -213,7 +214,7 @@ proptest! {
                 Ok(next) => {
                     prop_assert!(!was_final, "{event:?} after the end");
                     witness.event(&event);
-                    witness.state(&next)?;
+                    witness.state(&plan, &next)?;
                     state = next;
                 }
                 Err(illegal) => prop_assert_eq!(illegal.phase, state.phase.name()),

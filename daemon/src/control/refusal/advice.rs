@@ -37,6 +37,18 @@ pub(super) fn or(group: Option<&str>, phase: &str) -> String {
     format!("; to follow it: cutover watch {group}{abort}")
 }
 
+/// What follows after the end of the command that stops a slot.
+pub(super) fn then(group: &str, slot: &str, was_live: bool) -> String {
+    let group = quoted(group);
+    match was_live {
+        true => format!(
+            "if the slot is still healthy, it can get the traffic: cutover switch {group} --to {}",
+            quoted(slot)
+        ),
+        false => format!("deploy again: cutover deploy {group} --version VERSION"),
+    }
+}
+
 pub(super) fn to_standby(group: &str, standby: Option<&str>) -> String {
     let deploy = |slot| format!(", for example: cutover deploy {} --to {}", quoted(group), quoted(slot));
     standby.map(deploy).unwrap_or_default()

@@ -39,7 +39,10 @@ impl<W: World> Control<W> {
             is_warm && plan.group == seen.name && plan.to == seen.route.active
         });
         match warm {
-            Some(entry) => self.is_as_before(seen, &entry, &entry.deployment.policy).await.is_ok(),
+            Some(entry) => {
+                let deployment = &entry.deployment;
+                self.is_as_before(seen, (deployment, &entry.state), &deployment.policy).await.is_ok()
+            }
             None => false,
         }
     }

@@ -2,36 +2,23 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cutover_core::latency::bucket_of;
 use cutover_core::smoke::Answer;
 use cutover_core::verdict::Sample;
-use tokio::time::Instant;
 
 /// What the synthetic requests of a soak have come to.
 #[derive(Debug, Default)]
 pub(in crate::driver) struct Results(Mutex<Sample>);
 
 impl Results {
-    pub(super) fn sent(&self) {
-        let counters = &mut self.sample().counters;
-        counters.requests += 1;
-        counters.attempts += 1;
-        counters.in_flight += 1;
-    }
-
-    /// Counts an answer that is as expected, whatever its status.
-    pub(super) fn good(&self, begun: Instant) {
-        let us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut sample = self.sample();
-        sample.counters.in_flight -= 1;
-        sample.counters.responses.success += 1;
-        sample.first_byte.insert(bucket_of(us), 1);
+    /// Counts an answer that is as expected, whatever its status. Its latency is no evidence: it is that of one page, and the old
+    /// version was asked for others.
+    pub(super) fn good(&self) {
+        self.count().counters.responses.success += 1;
     }
 
     /// Counts an answer that is not as expected. `None`: there was none in time.
     pub(super) fn bad(&self, answer: Option<&Answer>) {
-        let mut sample = self.sample();
-        sample.counters.in_flight -= 1;
+        let mut sample = self.count();
         sample.counters.responses.server_error += 1;
         let errors = &mut sample.server_errors;
         match answer.map(|answer| answer.status) {
@@ -45,6 +32,14 @@ impl Results {
                 sample.counters.attempts_failed += 1;
             }
         }
+    }
+
+    /// Counts a request together with its result: the end of a step drops the requests that are under way.
+    fn count(&self) -> MutexGuard<'_, Sample> {
+        let mut sample = self.sample();
+        sample.counters.requests += 1;
+        sample.counters.attempts += 1;
+        sample
     }
 
     pub(super) fn sample(&self) -> MutexGuard<'_, Sample> {
