@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 /// What the work of a phase may come to: some of it good, some bad.
-fn answers(phase: &Phase) -> Vec<Event> {
+fn answers(state: &State) -> Vec<Event> {
+    let phase = &state.phase;
     let failed = || Event::StepFailed(why());
     let revert = || vec![Event::Reverted, Event::Held(why()), failed(), moved()];
     let teardown = || vec![Event::TornDown, failed(), moved()];
@@ -23,6 +24,15 @@ fn answers(phase: &Phase) -> Vec<Event> {
         Phase::Switching(Store::Storing) => {
             vec![switched(), Event::NotSwitched(why()), Event::SwitchUncertain(why()), taken(), moved()]
         }
+        // It is judged, but its end waits for an operator.
+        Phase::Soaking { until } if until.is_none() || state.paused.is_some() => vec![
+            Event::SoakBad(why()),
+            Event::SoakBlind(why()),
+            Event::TrialHeld(why()),
+            Event::Promote(why()),
+            taken(),
+            moved(),
+        ],
         Phase::Soaking { .. } => vec![
             Event::SoakPassed,
             Event::SoakBad(why()),
@@ -99,7 +109,8 @@ fn every_event() -> Vec<Event> {
         tearing(TeardownStep::Revert),
         tearing(TeardownStep::Teardown),
     ];
-    phases.iter().flat_map(answers).chain(operators()).collect()
+    let states = phases.into_iter().map(State::new);
+    states.flat_map(|state| answers(&state)).chain(operators()).collect()
 }
 
 /// What must be true of every walk, checked as it goes.
@@ -182,7 +193,7 @@ proptest! {
                 return Ok(());
             };
             now = now.after(Duration::from_secs(60));
-            let likely = if operator == 0 { operators() } else { answers(&state.phase) };
+            let likely = if operator == 0 { operators() } else { answers(&state) };
             let event = likely[usize::from(choice) % likely.len()].clone();
             match plan.step(&state, event.clone(), now) {
                 Ok(next) => {
