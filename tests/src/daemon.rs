@@ -113,6 +113,11 @@ impl Daemon {
         Deployment::begin(self.command(&["deploy", group, "--version", version, "--json"]))
     }
 
+    /// The same with `--to SLOT`.
+    pub fn begin_deploy_to(&self, group: &str, version: &str, slot: &str) -> Result<Deployment> {
+        Deployment::begin(self.command(&["deploy", group, "--version", version, "--to", slot, "--json"]))
+    }
+
     /// Starts `cutover watch GROUP --json`.
     pub fn begin_watch(&self, group: &str) -> Result<Deployment> {
         Deployment::begin(self.command(&["watch", group, "--json"]))

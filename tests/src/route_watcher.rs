@@ -3,14 +3,15 @@
 //! It queries the group's generation every few milliseconds. A switch has happened between the beginning of the last query
 //! that returned the old generation and the end of the first query that returned the new one. A request that was sent after
 //! that end must be answered by the new slot, and a request that was answered before that beginning by the old slot. In
-//! between both are correct; [`ObservedSwitches::longest_doubt`] is the length of that time.
+//! between both are correct; [`ObservedSwitches::longest_doubt`] is the length of that time. While a split gives a second
+//! slot a share, both slots are correct.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cutover_core::api::Group;
+use cutover_core::api::{Group, RouteState};
 use tokio::task::JoinHandle;
 
 use crate::{Admin, SlotOracle};
@@ -27,7 +28,7 @@ pub struct RouteWatcher {
 /// The switches that a watcher has seen.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedSwitches {
-    /// The slots that got the traffic, in order, after the first one.
+    /// The slots that got the traffic, or a share of it, in order, after the first one.
     pub switches: Vec<String>,
     /// The longest time from the last query before a switch to the first one after it.
     pub longest_doubt: Duration,
@@ -81,12 +82,14 @@ async fn watch(
         if changes > 1 {
             // Several switches between two queries: any slot may have had the traffic.
             for slot in &group.slots {
-                expected.observe(&slot.name, last);
+                expected.observe(&[&slot.name], last);
             }
         }
         if changes > 0 {
-            expected.observe(&group.route.active, last);
-            watched.switches.push(group.route.active.clone());
+            let active = group.route.active.as_str();
+            let sharing = sharing(&group.route);
+            expected.observe(&[Some(active), sharing].into_iter().flatten().collect::<Vec<_>>(), last);
+            watched.switches.push(sharing.unwrap_or(active).to_owned());
             watched.times.push(Instant::now());
             watched.longest_doubt = watched.longest_doubt.max(last.elapsed());
         }
@@ -96,6 +99,12 @@ async fn watch(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The slot that has a share of the traffic beside the active one.
+fn sharing(route: &RouteState) -> Option<&str> {
+    let shares = route.split.as_ref()?;
+    shares.keys().map(String::as_str).find(|slot| *slot != route.active)
 }
 
 #[cfg(test)]

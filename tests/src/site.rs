@@ -44,10 +44,14 @@ const MARK: &str = "site";
 /// The settings that differ between sites.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// The steps of a deployment.
+    pub steps: &'static str,
     /// Duration of a soak.
     pub soak: &'static str,
     /// Requests that a soak needs.
     pub min_requests: u32,
+    /// The share of bad answers that a soak allows.
+    pub max_error_ratio: f64,
     /// Time limit for a release to become ready.
     pub ready: &'static str,
     /// Time limit for the requests of a slot to end.
@@ -60,7 +64,16 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { soak: "1500ms", min_requests: 50, ready: "2s", drain: "10s", trial: "", takes_ms: 0 }
+        Self {
+            steps: "[\"100%\"]",
+            soak: "1500ms",
+            min_requests: 50,
+            max_error_ratio: 0.01,
+            ready: "2s",
+            drain: "10s",
+            trial: "",
+            takes_ms: 0,
+        }
     }
 }
 
@@ -87,8 +100,10 @@ impl Site {
         site.nginx()?.start().await?;
         let groups = GROUPS
             .replace("%%simulate%%", &flavour::program("simulate")?.display().to_string())
+            .replace("%%steps%%", settings.steps)
             .replace("%%soak%%", settings.soak)
             .replace("%%min_requests%%", &settings.min_requests.to_string())
+            .replace("%%max_error_ratio%%", &settings.max_error_ratio.to_string())
             .replace("%%ready%%", settings.ready)
             .replace("%%drain%%", settings.drain)
             .replace("%%trial%%", settings.trial);

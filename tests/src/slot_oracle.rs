@@ -6,6 +6,8 @@
 //!                   ^ sent here: from or to   ^ sent here: only `to`; another answer is stale
 //! ```
 //!
+//! `to` is one slot, or the two of a split.
+//!
 //! A caller of the switch [`announce`](SlotOracle::announce)s it before the call and
 //! [`acknowledge`](Announced::acknowledge)s it after the call has returned. A watcher of the route
 //! [`observe`](SlotOracle::observe)s it: the announcement is then the beginning of the last query that returned the old
@@ -24,9 +26,9 @@ pub struct SlotOracle {
 #[derive(Clone, Debug)]
 struct Change {
     announced: Instant,
-    /// When the call returned, and which slot has the traffic from then on.
-    ended: Option<(Instant, String)>,
-    to: String,
+    /// When the call returned, and which slots have the traffic from then on.
+    ended: Option<(Instant, Vec<String>)>,
+    to: Vec<String>,
 }
 
 /// A switch whose call has not returned yet.
@@ -46,22 +48,22 @@ impl SlotOracle {
     /// Records that a switch to `slot` is about to be called.
     pub fn announce(self: &Arc<Self>, slot: &str) -> Announced {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
-        changes.push(Change { announced: Instant::now(), ended: None, to: slot.to_owned() });
+        changes.push(Change { announced: Instant::now(), ended: None, to: vec![slot.to_owned()] });
         Announced { expected: Arc::clone(self), index: changes.len() - 1 }
     }
 
-    /// Records that the route was seen on `slot`, and that a query that began at `last_old` still returned the old route.
-    pub fn observe(&self, slot: &str, last_old: Instant) {
+    /// Records that the route was seen on `slots`, and that a query that began at `last_old` still returned the old route.
+    pub fn observe(&self, slots: &[&str], last_old: Instant) {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
-        let ended = Some((Instant::now(), slot.to_owned()));
-        changes.push(Change { announced: last_old, ended, to: slot.to_owned() });
+        let to: Vec<String> = slots.iter().map(|slot| (*slot).to_owned()).collect();
+        changes.push(Change { announced: last_old, ended: Some((Instant::now(), to.clone())), to });
     }
 
-    /// The slot that has had the traffic since the last acknowledged change.
+    /// The slot that has had the traffic since the last acknowledged change; the active one of a split.
     pub fn settled(&self) -> String {
         let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let ended = changes.iter().rev().find_map(|change| change.ended.as_ref());
-        ended.map_or_else(|| self.first.clone(), |(_, slot)| slot.clone())
+        ended.and_then(|(_, slots)| slots.first()).unwrap_or(&self.first).clone()
     }
 
     /// Whether `slot` may have answered a request that was sent at `sent` and whose answer was complete at `answered`.
@@ -73,8 +75,8 @@ impl SlotOracle {
         for change in changes.iter().rev() {
             match &change.ended {
                 // The last change that had ended when the request was sent: earlier ones do not matter.
-                Some((ended, settled)) if *ended <= sent => return settled == slot,
-                _ if change.announced < answered && change.to == slot => return true,
+                Some((ended, settled)) if *ended <= sent => return settled.iter().any(|one| one == slot),
+                _ if change.announced < answered && change.to.iter().any(|one| one == slot) => return true,
                 _ => {}
             }
         }
@@ -96,7 +98,7 @@ impl Announced {
     pub fn withdraw(self, slot: &str) {
         let mut changes = self.expected.changes.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(change) = changes.get_mut(self.index) {
-            change.ended = Some((Instant::now(), slot.to_owned()));
+            change.ended = Some((Instant::now(), vec![slot.to_owned()]));
         }
     }
 }
@@ -154,9 +156,25 @@ mod tests {
         let look = Instant::now();
         let sent = Instant::now();
         assert!(!expected.allows("green", sent, Instant::now()));
-        expected.observe("green", look);
+        expected.observe(&["green"], look);
         assert!(expected.allows("green", sent, Instant::now()));
         assert!(!expected.allows("blue", Instant::now(), Instant::now()));
+    }
+
+    #[test]
+    fn both_slots_of_a_split_may_answer_until_it_ends() {
+        let expected = SlotOracle::new("blue");
+        expected.observe(&["blue", "green"], Instant::now());
+        let during = Instant::now();
+        for slot in ["blue", "green"] {
+            assert!(expected.allows(slot, during, Instant::now()), "{slot}");
+        }
+        assert!(!expected.allows("red", during, Instant::now()));
+        assert_eq!(expected.settled(), "blue");
+        expected.observe(&["blue"], Instant::now());
+        let after = Instant::now();
+        assert!(!expected.allows("green", after, Instant::now()), "its share has gone back");
+        assert!(expected.allows("green", during, Instant::now()));
     }
 
     #[test]

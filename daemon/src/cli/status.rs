@@ -7,7 +7,7 @@ use cutover_core::api::{Peer, Traffic};
 
 use super::terminal::{column, plain};
 use super::{CliError, Place};
-use crate::control::{GroupStatus, HealthState, HealthStatus, SlotStatus};
+use crate::control::{DeploymentStatus, GroupStatus, HealthState, HealthStatus, SlotStatus};
 use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
@@ -69,15 +69,23 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         )?;
     }
     if let Some(deployment) = &status.deployment {
-        writeln!(
-            out,
-            "  deployment {} is {}: {}",
-            deployment.deployment,
-            deployment.phase,
-            plain(&deployment.message)
-        )?;
+        writeln!(out, "  {}", deployment_line(deployment))?;
     }
     Ok(())
+}
+
+/// A deployment in one line: while it is under way, with its step, if it has several, and who has paused it.
+fn deployment_line(one: &DeploymentStatus) -> String {
+    let mut line = format!("deployment {} is {}", one.deployment, one.phase);
+    // Before the first switch there is no step yet, and after the last one nothing is left of them.
+    let in_a_step = matches!(one.phase.as_str(), "switching" | "soaking" | "rolling_back");
+    if one.outcome.is_none() && in_a_step && one.steps > 1 {
+        line.push_str(&format!(", step {} of {}", one.step, one.steps));
+    }
+    if let (None, Some(by)) = (one.outcome, &one.paused_by) {
+        line.push_str(&format!(", paused by {}", plain(by)));
+    }
+    format!("{line}: {}", plain(&one.message))
 }
 
 /// The health of the active slot in one line. Trouble stands out. `None` if it is not known.
@@ -110,5 +118,34 @@ fn note(peer: &Peer) -> &'static str {
         Peer { down: true, .. } => " (down)",
         Peer { backup: true, .. } => " (backup)",
         Peer { .. } => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_in_one_line() {
+        for (phase, (step, steps), paused_by, outcome, shown) in [
+            ("soaking", (2, 3), Some("uid 0"), None, "is soaking, step 2 of 3, paused by uid 0: the message"),
+            ("soaking", (2, 3), None, None, "is soaking, step 2 of 3: the message"),
+            ("switching", (1, 2), None, None, "is switching, step 1 of 2: the message"),
+            ("rolling_back", (2, 2), None, None, "is rolling_back, step 2 of 2: the message"),
+            ("soaking", (1, 1), None, None, "is soaking: the message"),
+            ("soaking", (1, 1), Some("uid 0"), None, "is soaking, paused by uid 0: the message"),
+            ("soaking", (1, 1), Some("a\u{1b}b"), None, "is soaking, paused by a\\u{1b}b: the message"),
+            ("probing", (1, 3), Some("uid 7"), None, "is probing, paused by uid 7: the message"),
+            ("warm", (3, 3), None, None, "is warm: the message"),
+            ("completed", (3, 3), None, Some("completed"), "is completed: the message"),
+            ("stuck", (2, 3), Some("uid 0"), Some("stuck"), "is stuck: the message"),
+        ] {
+            let status = serde_json::from_value(serde_json::json!({
+                "deployment": "shop-1", "group": "shop", "version": "2", "previous_version": "1", "from": "blue",
+                "to": "green", "phase": phase, "step": step, "steps": steps, "paused_by": paused_by,
+                "outcome": outcome, "message": "the message", "asked_by": "uid 0", "started": "", "updated": "",
+            }));
+            assert_eq!(deployment_line(&status.unwrap()), format!("deployment shop-1 {shown}"));
+        }
     }
 }

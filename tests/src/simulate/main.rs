@@ -34,8 +34,8 @@ use crate::schedule::{Played, Schedule};
 #[derive(Debug, Parser)]
 #[command(name = "simulate-deployment")]
 struct Arguments {
-    /// Only this one, from 1 to 14
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=14))]
+    /// Only this one, from 1 to 16
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     scenario: Option<u8>,
     /// Run those whose median of failed requests has a limit, or the one of --scenario, so many times, and print the medians
     #[arg(long, value_name = "N")]
