@@ -58,11 +58,12 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         let role = role(slot);
         let peers: Vec<String> =
             slot.peers.iter().map(|peer| format!("{}{}", peer.address, note(peer))).collect();
+        let command = slot.command.as_ref().map_or_else(String::new, |name| format!("  ({name} is running)"));
         let version =
             slot.version.as_deref().filter(|version| !version.is_empty()).map_or("-".to_owned(), column);
         writeln!(
             out,
-            "  {:<10} {role:<10} version {version:<12} {:>4} in flight  {}",
+            "  {:<10} {role:<10} version {version:<12} {:>4} in flight  {}{command}",
             slot.name,
             slot.in_flight,
             peers.join(", ")
@@ -76,7 +77,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
 
 /// A deployment in one line: while it is under way, with its step, if it has several, and who has paused it.
 fn deployment_line(one: &DeploymentStatus) -> String {
-    let mut line = format!("deployment {} is {}", one.deployment, one.phase);
+    let is_over = one.phase == "stuck" && !one.needs_operator;
+    let mut line =
+        format!("deployment {} {} {}", one.deployment, if is_over { "was" } else { "is" }, one.phase);
     // Before the first switch there is no step yet, and after the last one nothing is left of them.
     let in_a_step = matches!(one.phase.as_str(), "switching" | "soaking" | "rolling_back");
     if one.outcome.is_none() && in_a_step && one.steps > 1 {
@@ -139,11 +142,12 @@ mod tests {
             ("warm", (3, 3), None, None, "is warm: the message"),
             ("completed", (3, 3), None, Some("completed"), "is completed: the message"),
             ("stuck", (2, 3), Some("uid 0"), Some("stuck"), "is stuck: the message"),
+            ("stuck", (1, 1), None, Some("stuck"), "was stuck: the message"),
         ] {
             let status = serde_json::from_value(serde_json::json!({
                 "deployment": "shop-1", "group": "shop", "version": "2", "previous_version": "1", "from": "blue",
                 "to": "green", "phase": phase, "step": step, "steps": steps, "paused_by": paused_by,
-                "outcome": outcome, "message": "the message", "asked_by": "uid 0", "started": "", "updated": "",
+                "outcome": outcome, "needs_operator": phase == "stuck" && step == 2, "message": "the message", "asked_by": "uid 0", "started": "", "updated": "",
             }));
             assert_eq!(deployment_line(&status.unwrap()), format!("deployment shop-1 {shown}"));
         }

@@ -239,6 +239,16 @@ pub enum Refusal {
         /// Its address.
         admin: String,
     },
+    /// The active slot fails its probes, but answers users.
+    #[error(
+        "slot \"{slot}\" fails its probes, but gave {answers} good answers to users in the last second, so it is not started again"
+    )]
+    Serving {
+        /// The slot.
+        slot: String,
+        /// Good answers.
+        answers: u64,
+    },
     /// The deployment has left nothing for the command to do.
     #[error("{} has nothing to {which}", whose(group, wanted.as_deref()))]
     NothingToRun {

@@ -28,6 +28,7 @@ impl Refusal {
             | Self::HasTraffic { .. }
             | Self::NothingToRun { .. }
             | Self::Rerunning { .. }
+            | Self::Serving { .. }
             | Self::InUse { .. }
             | Self::Alive { .. }
             | Self::NeverStarted { .. }
@@ -56,6 +57,7 @@ impl Refusal {
             Self::SharedBusy { .. } => "busy",
             Self::NothingToRun { .. } => "nothing_to_run",
             Self::Rerunning { .. } => "busy",
+            Self::Serving { .. } => "slot_is_serving",
             Self::InUse { .. } => "slot_is_in_use",
             Self::Alive { .. } => "slot_is_healthy",
             Self::NeverStarted { .. } => "nothing_to_run",

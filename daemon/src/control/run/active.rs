@@ -1,5 +1,8 @@
 //! Starts the version of the active slot again, as after a reboot: nginx is back, and the application is not.
 
+use std::time::Duration;
+
+use cutover_core::api::Group as Seen;
 use cutover_core::deployment::Outcome;
 use cutover_engine::commands::Job;
 use cutover_engine::driver;
@@ -10,6 +13,9 @@ use cutover_engine::world::World;
 use super::{Left, Rerun};
 use crate::control::{Control, LOOK_BACK, Refusal};
 use crate::journal::Entry;
+
+/// Answers of users in this time show that a slot serves.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl<W: World> Control<W> {
     /// The command that starts the version of the active slot. Fails if a server of the slot is healthy.
@@ -33,7 +39,31 @@ impl<W: World> Control<W> {
             let Found { healthy, servers, .. } = found;
             return Err(Refusal::Alive { slot, healthy, servers });
         }
+        self.serves_nobody(&seen, &slot).await?;
         Ok(Left { entry, job, slot: Some(slot) })
+    }
+
+    /// Fails if the slot answers users although its probes fail, or shares its servers with a slot of another group that does.
+    async fn serves_nobody(&self, seen: &Seen, slot: &str) -> Result<(), Refusal> {
+        tokio::time::sleep(MOMENT).await;
+        let groups = self.world.groups().await?;
+        let good = |group: &Seen| {
+            group.slot(slot).map_or(0, |slot| slot.counters.answered() - slot.counters.errors())
+        };
+        let now = groups.iter().find(|group| group.name == seen.name).map_or(0, good);
+        let answers = now.saturating_sub(good(seen));
+        if answers > 0 {
+            return Err(Refusal::Serving { slot: slot.to_owned(), answers });
+        }
+        match seen
+            .shared_with(slot, &groups)
+            .filter(|shared| shared.group != seen.name && shared.traffic.is_routed())
+        {
+            Some(shared) => {
+                Err(Refusal::Shared { slot: slot.to_owned(), shared: shared.into(), helps: None })
+            }
+            None => Ok(()),
+        }
     }
 
     /// The deployment that put the version into a slot, and the command that starts it.
