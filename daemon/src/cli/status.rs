@@ -147,7 +147,8 @@ mod tests {
             let status = serde_json::from_value(serde_json::json!({
                 "deployment": "shop-1", "group": "shop", "version": "2", "previous_version": "1", "from": "blue",
                 "to": "green", "phase": phase, "step": step, "steps": steps, "paused_by": paused_by,
-                "outcome": outcome, "needs_operator": phase == "stuck" && step == 2, "message": "the message", "asked_by": "uid 0", "started": "", "updated": "",
+                "outcome": outcome, "needs_operator": phase == "stuck" && step == 2,
+                "message": "the message", "asked_by": "uid 0", "started": "", "updated": "",
             }));
             assert_eq!(deployment_line(&status.unwrap()), format!("deployment shop-1 {shown}"));
         }

@@ -241,8 +241,8 @@ impl<W: World> Control<W> {
         })
     }
 
-    /// Stops a slot beside another deployment. Nobody waits for it, so it tries again by itself. A slot that has got traffic since is
-    /// not touched.
+    /// Stops a slot beside another deployment. Nobody waits for it, so it tries again by itself. It does not touch a slot that
+    /// has got traffic since.
     async fn rerun_beside(
         &self,
         entry: Entry,

@@ -120,6 +120,10 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// Returns an event if the slot must not be stopped. Notes the requests that the stop cuts off.
     async fn before_stopping(&self, phase: &str, slot: &str) -> Option<Event> {
+        // An edge that restarts costs none of the tries.
+        if let Err(error) = self.look_patiently().await {
+            return Some(Event::StepFailed(error.to_string()));
+        }
         match self.obstacle(slot).await {
             Ok(None) => None,
             Ok(Some(Obstacle::Routed(why))) => Some(Event::RouteMoved(why)),
@@ -133,6 +137,9 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// Returns an event if the database must not be reverted. Unfinished requests prevent a revert, too.
     async fn before_reverting(&self, slot: &str) -> Option<Event> {
+        if let Err(error) = self.look_patiently().await {
+            return Some(Event::StepFailed(error.to_string()));
+        }
         match self.obstacle_of_database(slot).await {
             Ok(None) => None,
             Ok(Some(Obstacle::Routed(why))) => Some(Event::RouteMoved(why)),

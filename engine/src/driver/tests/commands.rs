@@ -51,3 +51,19 @@ async fn a_panic_is_gone_on_from_and_many_are_stuck() {
         assert_eq!(state.phase.name(), end, "{state:?}");
     }
 }
+
+/// nginx is down for longer than the tries of a command take.
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_stopped_although_the_edge_was_down_when_its_window_ended() {
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, _) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "warm").await.unwrap();
+    world.scene().fail("group", ALWAYS);
+    handle.state.wait_for(|state| state.phase.name() == "decommissioning").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    world.scene().fail("group", 0);
+    let state = running.await.unwrap().unwrap();
+    assert_eq!(state.phase, Phase::Completed { note: None });
+    assert!(!world.scene().running.contains_key("blue"));
+}

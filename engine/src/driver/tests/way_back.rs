@@ -165,3 +165,17 @@ async fn as_many_servers_as_are_required_are_enough() {
         assert_eq!(state.phase.name(), end, "{require}: {state:?}");
     }
 }
+
+/// The edge answers no change, so the traffic has never moved.
+#[tokio::test(start_paused = true)]
+async fn what_is_stuck_says_where_the_traffic_is() {
+    let world = Arc::new(Scripted::new());
+    world.scene().switch_faults = vec![Fault::LostUndone; 100];
+    let state = run(&world).await;
+    let Phase::Stuck { reason, .. } = &state.phase else { panic!("{state:?}") };
+    assert!(
+        reason.contains("slot \"blue\" has all the traffic, but it is not certain that this stays so"),
+        "{reason}"
+    );
+    assert_eq!(world.scene().active, "blue");
+}
