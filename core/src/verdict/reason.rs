@@ -164,7 +164,8 @@ impl fmt::Display for Reason {
             ),
             Self::TooFew { slot, answers, needed } => {
                 let (answers, needed) = (Thousands(*answers), Thousands(*needed));
-                write!(f, "only {answers} answers of {slot}, of {needed} that prove something")
+                let noun = if *answers == 1 { "answer" } else { "answers" };
+                write!(f, "only {answers} {noun} of {slot}, of {needed} that prove something")
             }
             Self::TooShort { watched, needed } => {
                 let (watched, needed) = (Time(*watched), Time(*needed));
