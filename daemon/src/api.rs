@@ -6,7 +6,7 @@
 //! | `GET /v1/groups/NAME` | [`GroupStatus`] |
 //! | `GET /v1/configuration` | [`ConfigurationStatus`] |
 //! | `POST /v1/groups/NAME/deployments` with [`DeployRequest`] | 201, [`Accepted`] |
-//! | `POST /v1/groups/NAME/abort`, `.../rollback`, `.../pause`, `.../resume`, `.../promote` | 202, [`Accepted`] |
+//! | `POST /v1/groups/NAME/abort`, `.../rollback`, `.../pause`, `.../resume`, `.../promote?step=N` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], after the command has succeeded |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
@@ -237,12 +237,18 @@ async fn rollback<W: World>(
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
 }
 
+#[derive(Deserialize)]
+struct Promotion {
+    /// The step to end, from 1.
+    step: Option<usize>,
+}
+
 async fn pause<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    steer(&control, &group, Steering::Pause, &caller).await
+    steer(&control, &group, (Steering::Pause, None), &caller).await
 }
 
 async fn resume<W: World>(
@@ -250,25 +256,26 @@ async fn resume<W: World>(
     GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    steer(&control, &group, Steering::Resume, &caller).await
+    steer(&control, &group, (Steering::Resume, None), &caller).await
 }
 
 async fn promote<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
     ConnectInfo(caller): ConnectInfo<Caller>,
+    QueryOf(Promotion { step }): QueryOf<Promotion>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    steer(&control, &group, Steering::Promote, &caller).await
+    steer(&control, &group, (Steering::Promote, step), &caller).await
 }
 
 async fn steer<W: World>(
     control: &Control<W>,
     group: &str,
-    which: Steering,
+    (which, step): (Steering, Option<usize>),
     caller: &Caller,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(group).await?;
-    let deployment = control.steer(group, which, &caller.to_string()).await?;
+    let deployment = control.steer(group, which, step, &caller.to_string()).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
 }
 

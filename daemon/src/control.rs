@@ -10,6 +10,7 @@ use cutover_engine::driver::{self, Driver};
 use cutover_engine::journal::{Deployment, Unfinished};
 use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
+use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::Loaded;
@@ -117,15 +118,13 @@ impl<W: World> Control<W> {
             tracing::error!(deployment, why, "the deployment cannot be read, so it is stuck");
             control.end_commands(&deployment).await;
         }
-        // No driver takes care of leftover commands of deployments that are over.
-        for deployment in control.journal.deployments_with_commands().await? {
-            control.end_commands(&deployment).await;
-        }
         let groups = control.groups();
-        for group in &groups {
-            control.prune(group).await;
-        }
-        for entry in control.journal.open_deployments().await? {
+        // A soak has a lease to renew, so drivers begin first. Each ends the leftover commands of its deployment.
+        let open = control.journal.open_deployments().await?;
+        let with_commands = control.journal.deployments_with_commands().await?;
+        let is_open = |id: &String| open.iter().any(|entry| entry.deployment.id == *id);
+        let over: Vec<String> = with_commands.into_iter().filter(|id| !is_open(id)).collect();
+        for entry in open {
             let group = entry.deployment.plan.group.clone();
             tracing::info!(
                 deployment = entry.deployment.id,
@@ -136,7 +135,10 @@ impl<W: World> Control<W> {
             let current = control.current(&group);
             *current.lock().await = Some(control.drive(entry));
         }
+        // No driver takes care of leftover commands of deployments that are over.
+        join_all(over.iter().map(|id| control.end_leftover(id))).await;
         for group in &groups {
+            control.prune(group).await;
             control.stand_by(group).await;
         }
         control.keep_vigils();
@@ -192,9 +194,13 @@ impl<W: World> Control<W> {
         let current = self.current(group);
         let current = current.lock().await;
         let Some((running, phase)) = live(&current).await else {
-            return Err(Refusal::NothingUnderWay { group: group.to_owned(), verb: "abort" });
+            let ended = self.end_reruns_of(group).await;
+            return ended.ok_or(Refusal::NothingUnderWay { group: group.to_owned(), verb: "abort" });
         };
         if phase.outcome().is_some() && running.stopping().await.is_none() {
+            if let Some(ended) = self.end_reruns_of(group).await {
+                return Ok(ended);
+            }
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
         }
         self.verify_way_back(group, running).await?;
@@ -257,6 +263,19 @@ impl<W: World> Control<W> {
         }
         for entry in self.journal.open_deployments().await.unwrap_or_default() {
             self.end_commands(&entry.deployment.id).await;
+        }
+    }
+
+    /// Ends the abandoned commands of a deployment that is over, and notes that.
+    async fn end_leftover(&self, id: &str) {
+        self.end_commands(id).await;
+        let Ok(Some(entry)) = self.journal.entry(id).await else { return };
+        let message = "the end of the daemon has ended a command of this deployment; look at its output, and run it again if it is \
+                       still needed: cutover run";
+        tracing::warn!(deployment = id, "{message}");
+        let noted = self.journal.note(id, self.clock.now(), entry.state.phase.name(), message).await;
+        if let Err(error) = noted {
+            tracing::warn!(deployment = id, %error, "failed to write a note");
         }
     }
 
@@ -350,10 +369,13 @@ impl<W: World> Control<W> {
     /// Returns a refusal if the group has a running deployment whose work nothing may disturb.
     async fn busy(&self, group: &str, current: &MutexGuard<'_, Option<Running>>) -> Option<Refusal> {
         let (running, phase) = live(current).await?;
-        (!running.may_be_superseded().await).then(|| Refusal::Busy {
+        let state = running.state().await;
+        let plan = running.plan();
+        (!plan.may_be_superseded(&state)).then(|| Refusal::Busy {
             id: running.id.clone(),
             phase: phase.name().to_owned(),
             group: Some(group.to_owned()),
+            may_abort: plan.step(&state, Event::Abort(String::new()), self.clock.now()).is_ok(),
         })
     }
 

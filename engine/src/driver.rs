@@ -14,7 +14,7 @@ use std::sync::Arc;
 use cutover_core::deployment::{Event, Phase, State};
 use cutover_core::shell::quoted;
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::journal::{Journal, JournalError, Unfinished};
@@ -50,6 +50,9 @@ use work::Work;
 /// After this number of panics the deployment is stuck.
 const MOST_PANICS: u32 = 3;
 
+/// How often a driver looks whether the journal can be written.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// A request of an operator to a running deployment.
 #[derive(Debug)]
 pub struct Request {
@@ -63,7 +66,7 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Driver<W, J> {
     work: Work<W, J>,
-    requests: mpsc::Receiver<Request>,
+    requests: Mutex<mpsc::Receiver<Request>>,
     state: watch::Sender<State>,
     records: Records<J>,
 }
@@ -86,11 +89,14 @@ impl<W: World, J: Journal> Driver<W, J> {
         let (state, see_state) = watch::channel(state);
         let records = Records::new(journal.clone(), deployment.id.clone());
         let work = Work::new(world, journal, clock, deployment);
-        (Self { work, requests, state, records }, Handle { requests: send, state: see_state })
+        (
+            Self { work, requests: Mutex::new(requests), state, records },
+            Handle { requests: send, state: see_state },
+        )
     }
 
     /// Drives the deployment to its end. Fails only if the journal is closed, because all work needs a record first.
-    pub async fn run(mut self) -> Result<State, JournalError> {
+    pub async fn run(self) -> Result<State, JournalError> {
         metrics::phase(self.group(), Some(self.state.borrow().phase.name()));
         self.end_commands().await;
         let mut panics = 0;
@@ -120,7 +126,7 @@ impl<W: World, J: Journal> Driver<W, J> {
     }
 
     /// After a panic the driver continues from the journal's last state. After [`MOST_PANICS`] panics the deployment is stuck.
-    async fn go_on_after_panic(&mut self, panics: u32) -> Result<(), JournalError> {
+    async fn go_on_after_panic(&self, panics: u32) -> Result<(), JournalError> {
         let id = &self.work.deployment.id;
         let phase = self.state.borrow().phase.name();
         tracing::error!(
@@ -147,20 +153,22 @@ impl<W: World, J: Journal> Driver<W, J> {
     }
 
     /// Does the work of a phase until it has an event, or until an operator's request changes the phase.
-    async fn perform(&mut self, before: State) -> Result<Ended, JournalError> {
+    async fn perform(&self, before: State) -> Result<Ended, JournalError> {
         let begin = tokio::time::Instant::now();
         let work = self.work.clone();
         let doing = work.perform(&before);
         tokio::pin!(doing);
         let mut listening = true;
+        let mut requests = self.requests.lock().await;
         loop {
             tokio::select! {
                 event = &mut doing => {
                     metrics::phase_took(self.group(), before.phase.name(), begin.elapsed());
+                    drop(requests);
                     self.advance(event).await?;
                     return Ok(Ended::ByItself);
                 }
-                request = self.requests.recv(), if listening => match request {
+                request = requests.recv(), if listening => match request {
                     None => listening = false,
                     Some(request) => {
                         self.take(request).await?;
@@ -190,10 +198,47 @@ impl<W: World, J: Journal> Driver<W, J> {
             Err(illegal) => {
                 tracing::error!(deployment = deployment.id, %illegal, "a bug: please report it");
                 let next = format!("cutover status {}", quoted(self.group()));
-                State { phase: Phase::stuck(format!("internal error: {illegal}"), next), ..before }
+                State { phase: Phase::stuck(format!("internal error: {illegal}"), next), ..before.clone() }
             }
         };
-        self.record(next, message).await
+        let back = {
+            let record = self.record(next, message);
+            tokio::pin!(record);
+            tokio::select! {
+                recorded = &mut record => return recorded,
+                back = self.wants_back(&before) => back,
+            }
+        };
+        self.take(back).await
+    }
+
+    /// While the journal cannot be written, waits for a request that moves traffic back. It does not wait for the record of a state
+    /// that goes forward: what that state has done is in `before`, too.
+    async fn wants_back(&self, before: &State) -> Request {
+        while !self.records.is_failing() {
+            tokio::time::sleep(LOOK).await;
+        }
+        let mut requests = self.requests.lock().await;
+        let Work { clock, deployment, .. } = &self.work;
+        let moves_back = |event: &Event| {
+            let next = deployment.plan.step(before, event.clone(), clock.now());
+            let goes_forward = matches!(
+                before.phase,
+                Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } | Phase::Warm { .. }
+            );
+            goes_forward && next.is_ok_and(|next| matches!(next.phase, Phase::RollingBack { .. }))
+        };
+        loop {
+            match requests.recv().await {
+                Some(request) if request.event.as_ref().is_some_and(moves_back) => return request,
+                Some(Request { event: None, reply }) => drop(reply.send(Ok(()))),
+                Some(Request { reply, .. }) => {
+                    let why = "the journal cannot be written, so only a rollback is possible now";
+                    drop(reply.send(Err(why.to_owned())));
+                }
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Applies the request of an operator.

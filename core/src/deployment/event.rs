@@ -91,8 +91,10 @@ pub enum Event {
     Abort(String),
     /// The operator wants the old version back.
     Rollback(String),
-    /// Another deployment or switch begins and takes over the standby slot.
+    /// A switch by hand has moved the traffic, or is about to, and this deployment only watches.
     Supersede,
+    /// Another deployment begins. A command that stops a slot goes on beside it.
+    TakeOver,
 }
 
 impl Event {
@@ -106,6 +108,7 @@ impl Event {
                 | Self::Abort(_)
                 | Self::Rollback(_)
                 | Self::Supersede
+                | Self::TakeOver
         )
     }
 }
@@ -126,7 +129,8 @@ impl Illegal {
         let event = match event {
             Event::Abort(_) => "an abort".to_owned(),
             Event::Rollback(_) => "a rollback".to_owned(),
-            Event::Supersede => "another deployment".to_owned(),
+            Event::Supersede => "a switch by hand".to_owned(),
+            Event::TakeOver => "another deployment".to_owned(),
             Event::Pause(_) => "a pause".to_owned(),
             Event::Resume(_) => "a resume".to_owned(),
             Event::Promote(_) => "a promotion".to_owned(),

@@ -50,7 +50,8 @@ impl Plan {
             Event::Promote(_) => self.promote(state, now),
             Event::Abort(why) => self.abort(state, why, now),
             Event::Rollback(why) => self.ask_rollback(state, why, now),
-            Event::Supersede => self.supersede(state),
+            Event::Supersede if state.phase.only_watches() => self.take_over(state),
+            Event::TakeOver => self.take_over(state),
             event => Err(Illegal::of(&state.phase, &event)),
         }
     }
@@ -94,6 +95,17 @@ impl Plan {
                 let phase = Phase::RolledBack { cause: self.still_runs(cause, &why), but: None };
                 State { phase, ..stay }
             }
+            // It may hang, and an operator may need another switch. What it has done is not known.
+            Phase::TearingDown { cause, step: TeardownStep::Revert, .. } => {
+                let reason = format!("{cause}; no traffic has moved, but the revert was ended: {why}");
+                State { phase: Phase::stuck(reason, self.rerun("revert")), ..stay }
+            }
+            Phase::RollingBack { cause, step: RollbackStep::Revert, .. } => {
+                let from = &self.from;
+                let reason =
+                    format!("{cause}; traffic is back on \"{from}\", but the revert was ended: {why}");
+                State { phase: Phase::stuck(reason, self.rerun("revert")), ..stay }
+            }
             Phase::RollingBack { cause, step: RollbackStep::Watch { .. }, .. } => {
                 State { phase: Phase::RolledBack { cause: cause.clone(), but: None }, ..stay }
             }
@@ -118,10 +130,10 @@ impl Plan {
     }
 
     /// Another deployment or switch begins. A command that stops a slot is left to the caller, which runs it beside.
-    fn supersede(&self, state: &State) -> Result<State, Illegal> {
+    fn take_over(&self, state: &State) -> Result<State, Illegal> {
         let stay = state.clone();
         if !self.may_be_superseded(state) {
-            return Err(Illegal::of(&state.phase, &Event::Supersede));
+            return Err(Illegal::of(&state.phase, &Event::TakeOver));
         }
         let phase = match &state.phase {
             Phase::Warm { .. } => {
@@ -136,7 +148,7 @@ impl Plan {
                 cause, step: RollbackStep::Watch { .. } | RollbackStep::Teardown, ..
             } => Phase::RolledBack { cause: cause.clone(), but: None },
             Phase::TearingDown { cause, step: TeardownStep::Teardown, .. } => Phase::Failed(cause.clone()),
-            phase => return Err(Illegal::of(phase, &Event::Supersede)),
+            phase => return Err(Illegal::of(phase, &Event::TakeOver)),
         };
         Ok(State { phase, ..stay })
     }

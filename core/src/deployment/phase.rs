@@ -332,6 +332,18 @@ impl Phase {
         }
     }
 
+    /// Whether the work of this phase probes and judges the slot that has the traffic.
+    pub fn judges(&self) -> bool {
+        matches!(
+            self,
+            Self::Switching(_)
+                | Self::Soaking { .. }
+                | Self::Confirming(_)
+                | Self::Draining { .. }
+                | Self::RollingBack { step: RollbackStep::SwitchBack | RollbackStep::Watch { .. }, .. }
+        )
+    }
+
     /// Whether another deployment or switch may begin, because this one only watches.
     pub fn only_watches(&self) -> bool {
         matches!(self, Self::Warm { .. } | Self::RollingBack { step: RollbackStep::Watch { .. }, .. })

@@ -128,6 +128,15 @@ impl Plan {
                     stuck(reason, self.rerun(next))
                 }
             },
+            // The new slot is the only one that can still serve.
+            (Drain { .. } | Revert | Teardown, Event::OldSick(why)) => {
+                let (from, to) = (&self.from, &self.to);
+                let reason = format!(
+                    "{cause}; traffic is back on \"{from}\", but that slot has died, so \"{to}\" is neither reverted nor \
+                     stopped; if \"{to}\" is the better one, give it the traffic: {why}"
+                );
+                stuck(reason, self.switch_to(to))
+            }
             (Watch { .. }, Event::OldGood) => self.rolled_back(state, cause, None),
             (Watch { .. }, Event::OldBad(why)) => self.rolled_back(state, cause, Some(why)),
             (_, event) => return Err(Illegal::of(&state.phase, &event)),

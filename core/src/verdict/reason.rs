@@ -163,8 +163,8 @@ impl fmt::Display for Reason {
                 Thousands(*answers)
             ),
             Self::TooFew { slot, answers, needed } => {
-                let (answers, needed) = (Thousands(*answers), Thousands(*needed));
                 let noun = if *answers == 1 { "answer" } else { "answers" };
+                let (answers, needed) = (Thousands(*answers), Thousands(*needed));
                 write!(f, "only {answers} {noun} of {slot}, of {needed} that prove something")
             }
             Self::TooShort { watched, needed } => {

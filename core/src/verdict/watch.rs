@@ -186,6 +186,15 @@ impl Watch {
             }
             return Verdict::Inconclusive(Reason::TooFew { slot, answers, needed: self.limits.min_requests });
         }
+        // Synthetic answers do not outvote users who all fail.
+        let of_users = answers.saturating_sub(self.new.synthetic);
+        if of_users < answers && of_users > 0 && self.new.bad >= of_users {
+            return Verdict::Inconclusive(Reason::TooFew {
+                slot,
+                answers: of_users,
+                needed: self.limits.min_requests,
+            });
+        }
         let watched = self.times.map_or(Duration::ZERO, |times| times.last.saturating_sub(times.unbroken));
         if watched < self.limits.min_time {
             return Verdict::Inconclusive(Reason::TooShort { watched, needed: self.limits.min_time });

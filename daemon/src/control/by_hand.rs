@@ -89,6 +89,9 @@ impl<W: World> Control<W> {
             }
             Err(why) => return Err(Refusal::Sick { slot: wanted.to, why }),
         }
+        // The probes have taken their time.
+        self.nothing_stops(group, &wanted.to, &current).await?;
+        self.nothing_reruns_on(group, &wanted.to)?;
         if self.is_ending(&current).await {
             self.supersede(&mut current).await?;
         }

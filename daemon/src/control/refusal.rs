@@ -136,7 +136,7 @@ pub enum Refusal {
         missing: &'static str,
     },
     /// A deployment of the group is running.
-    #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or(group.as_deref(), phase))]
+    #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or(group.as_deref(), *may_abort))]
     Busy {
         /// The deployment.
         id: String,
@@ -144,6 +144,8 @@ pub enum Refusal {
         phase: String,
         /// Its group, if known.
         group: Option<String>,
+        /// Whether it can be aborted now.
+        may_abort: bool,
     },
     /// The slot is being stopped after a deployment.
     #[error(
@@ -383,7 +385,9 @@ pub enum Refusal {
 impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Open(id) => Self::Busy { id, phase: "not finished".to_owned(), group: None },
+            JournalError::Open(id) => {
+                Self::Busy { id, phase: "not finished".to_owned(), group: None, may_abort: false }
+            }
             error => Self::Journal(error),
         }
     }

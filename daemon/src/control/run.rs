@@ -194,6 +194,25 @@ impl<W: World> Control<W> {
         }
     }
 
+    /// Ends the commands of a group that are running again, other than those that change the database. Returns the deployment of the
+    /// last one.
+    pub(super) async fn end_reruns_of(&self, group: &str) -> Option<String> {
+        let ended: Vec<Rerunning> = {
+            let mut reruns = self.reruns();
+            let is_theirs = |key: &(String, Option<String>), running: &Rerunning| {
+                key.0 == group && running.which != Rerun::Revert
+            };
+            let keys: Vec<_> =
+                reruns.iter().filter(|(key, its)| is_theirs(key, its)).map(|(key, _)| key.clone()).collect();
+            keys.iter().filter_map(|key| reruns.remove(key)).collect()
+        };
+        for Rerunning { deployment, task, .. } in &ended {
+            task.abort();
+            self.end_commands(deployment).await;
+        }
+        ended.into_iter().map(|running| running.deployment).next_back()
+    }
+
     /// Ends all commands that are running again. Waits until `patience` for those that change a database.
     pub(super) async fn end_reruns(&self, patience: Instant) {
         let reverts = || self.reruns().values().any(|running| running.which == Rerun::Revert);

@@ -39,12 +39,6 @@ impl Running {
         self.handle.state.borrow().marks.as_ref().is_some_and(Marks::has_moved)
     }
 
-    /// Whether another deployment or switch may begin.
-    pub(super) async fn may_be_superseded(&self) -> bool {
-        let state = self.state().await;
-        self.plan().may_be_superseded(&state)
-    }
-
     pub(super) fn plan(&self) -> &Plan {
         &self.deployment.plan
     }

@@ -78,8 +78,15 @@ impl Steering {
 }
 
 impl<W: World> Control<W> {
-    /// Asks the running deployment of a group. Returns its id, when the request is in the journal.
-    pub async fn steer(&self, group: &str, which: Steering, asked_by: &str) -> Result<String, Refusal> {
+    /// Asks the running deployment of a group. Returns its id, when the request is in the journal. `step`: the step that a promotion is
+    /// to end. Of two promotions at once only one counts.
+    pub async fn steer(
+        &self,
+        group: &str,
+        which: Steering,
+        step: Option<usize>,
+        asked_by: &str,
+    ) -> Result<String, Refusal> {
         self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;
@@ -87,6 +94,10 @@ impl<W: World> Control<W> {
             return Err(Refusal::NothingUnderWay { group: group.to_owned(), verb: which.as_str() });
         };
         let state = running.past_switch().await;
+        if let Some(step) = step.filter(|step| *step != state.step + 1) {
+            let why = format!("step {step} has ended already, and step {} has begun", state.step + 1);
+            return Err(running.refusal(why).await);
+        }
         if let Some(why) = which.nonsense(group, &state) {
             return Err(running.refusal(why).await);
         }

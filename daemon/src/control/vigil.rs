@@ -6,8 +6,8 @@
 //! peers -> probes of the primaries --------+-> HealthState -> log, metrics, status with the command that helps
 //! ```
 //!
-//! A vigil changes nothing: an operator decides. While a deployment has not come to `warm`, its driver probes and judges, and
-//! the vigil only reads the counters.
+//! A vigil changes nothing: an operator decides. While the driver of a deployment probes and judges the active slot itself, the
+//! vigil only reads the counters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,11 +86,11 @@ impl Vigils {
         }
     }
 
-    /// Whether the driver of a deployment probes and judges the group's slots now.
-    fn is_deploying(&self, group: &str) -> bool {
+    /// Whether the driver of a deployment probes and judges the active slot now.
+    fn is_judged(&self, group: &str) -> bool {
         self.deployments.lock().get(group).is_some_and(|state| {
             // A closed channel means that its driver has ended.
-            state.has_changed().is_ok() && state.borrow().phase.outcome().is_none()
+            state.has_changed().is_ok() && state.borrow().phase.judges()
         })
     }
 
@@ -151,7 +151,7 @@ impl<W: World> Control<W> {
             baseline::observe(&mut kept.past.lock(), &Route::of(&seen), &reading, policy, is_serving);
             lookout.read(now, &reading);
         }
-        if self.vigils.is_deploying(group) {
+        if self.vigils.is_judged(group) {
             *kept.health.lock() = None;
             return;
         }

@@ -46,12 +46,13 @@ pub(super) const TABLES: &str = "
     );
 ";
 
-/// A deployment with the last state and the last message of its records.
+/// A deployment with the last state and the last message of its records. Notes after its end do not hide how it ended.
 pub(super) const SELECT_ENTRY: &str = "
     SELECT d.id, d.version, d.previous, d.asked_by, d.plan, d.config, s.state, m.message, d.started, m.at, d.outcome
     FROM deployments d
     JOIN records s ON s.seq = (SELECT max(seq) FROM records WHERE deployment = d.id AND state IS NOT NULL)
-    JOIN records m ON m.seq = (SELECT max(seq) FROM records WHERE deployment = d.id)
+    JOIN records m ON m.seq =
+        (SELECT max(seq) FROM records WHERE deployment = d.id AND (d.closed = 0 OR state IS NOT NULL))
 ";
 
 /// The last version that was started in slot ?2 of group ?1, and whether it is gone: rolled back, or stopped by a later deployment

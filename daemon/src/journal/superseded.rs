@@ -21,7 +21,7 @@ impl Superseded {
     pub fn of(entry: &Entry, at: Time) -> Option<Self> {
         let deployment = &entry.deployment;
         let before = entry.state.clone();
-        let after = deployment.plan.step(&before, Event::Supersede, at).ok()?;
+        let after = deployment.plan.step(&before, Event::TakeOver, at).ok()?;
         let message = driver::superseded_message(deployment, &after);
         Some(Self { id: deployment.id.clone(), at, before, after, message })
     }

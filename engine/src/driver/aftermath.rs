@@ -10,6 +10,7 @@ use cutover_core::verdict::{Baseline, Names, Sample, Verdict, Watch};
 
 use super::work::Work;
 use crate::journal::Journal;
+use crate::prober::Found;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
@@ -19,6 +20,19 @@ impl<W: World, J: Journal> Work<W, J> {
             event = self.watch_old_counters(until, state) => event,
             why = self.old_slot_sick(state) => Event::OldBad(why),
         }
+    }
+
+    /// Whether the old slot, which has the traffic again, has no healthy server any more while the new one has.
+    pub(super) async fn old_slot_died(&self) -> Option<Event> {
+        let plan = &self.deployment.plan;
+        let group = self.look_patiently().await.ok()?.group;
+        let is_up = |found: &Found| found.healthy > 0;
+        let old = self.prober().look(&group, &plan.from, is_up).await.ok()?;
+        if is_up(&old) || old.servers == 0 {
+            return None;
+        }
+        let new = self.prober().found(group.slot(&plan.to)?).await;
+        is_up(&new).then_some(Event::OldSick(old.why))
     }
 
     async fn watch_old_counters(&self, until: Time, state: &State) -> Event {

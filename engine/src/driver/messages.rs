@@ -85,7 +85,12 @@ fn begin(deployment: &Deployment, state: &State) -> String {
     let plan = &deployment.plan;
     match &state.phase {
         Phase::Soaking { until } => return watching(plan, state, *until),
-        Phase::Switching(Store::Reading) if state.paused.is_some() => "paused before the switch",
+        Phase::Switching(Store::Reading) if state.paused.is_some() => {
+            return format!(
+                "paused before the switch; to go on, type: cutover resume {}",
+                quoted(&plan.group)
+            );
+        }
         Phase::RollingBack { step: RollbackStep::Watch { .. }, .. } => "watching the old version",
         Phase::Migrating if state.abort.is_some() => "waiting for the migration to end",
         Phase::Migrating => "migrating the database",
@@ -160,7 +165,8 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::SwitchedBack => format!("traffic is back on slot \"{}\"", plan.from),
         Event::Reverted => "the database is reverted".to_owned(),
         Event::TornDown => "the new version is stopped".to_owned(),
-        Event::Supersede => "another deployment or switch takes over".to_owned(),
+        Event::Supersede => "a switch by hand takes over".to_owned(),
+        Event::TakeOver => "another deployment takes over".to_owned(),
         Event::SoakBad(why) => format!("soak failed: {why}"),
         Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
         Event::RouteMoved(moved) => moved.to_string(),

@@ -4,6 +4,7 @@
 //! exception: traffic that goes back does not wait for a disk. Its records are written as soon as the journal takes them, before
 //! anything is reverted or stopped.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cutover_core::deployment::{Phase, RollbackStep, State, Time};
@@ -17,6 +18,8 @@ use crate::metrics;
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// How long a record may delay traffic that goes back.
 const HASTE: Duration = Duration::from_secs(1);
+/// A write that takes longer counts as failing. It is waited for all the same.
+const HANGS: Duration = Duration::from_secs(5);
 
 /// The records of a deployment.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(super) struct Records<J> {
     deployment: String,
     /// Records that are not on disk yet, the oldest first.
     unwritten: Mutex<Vec<Record>>,
+    is_failing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -32,16 +36,21 @@ struct Record {
     at: Time,
     state: State,
     message: String,
-    /// The write that was not waited for. It goes on, so it is not begun again.
+    /// The write that is under way. It goes on when nobody waits for it, so it is not begun again.
     writing: Option<JoinHandle<Result<(), JournalError>>>,
 }
 
 impl<J: Journal> Records<J> {
     pub(super) fn new(journal: J, deployment: String) -> Self {
-        Self { journal, deployment, unwritten: Mutex::default() }
+        Self { journal, deployment, unwritten: Mutex::default(), is_failing: AtomicBool::default() }
     }
 
-    /// Writes a record after those before it. Returns when it is on disk, or when it must not be waited for. Fails only if the
+    /// Whether the last record could not be written.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// Writes a record after those before it. A caller that stops waiting leaves it to the next write. Returns when it is on disk, or when it must not be waited for. Fails only if the
     /// journal is closed.
     pub(super) async fn write(&self, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
         let mut unwritten = self.unwritten.lock().await;
@@ -49,11 +58,15 @@ impl<J: Journal> Records<J> {
         let message = message.to_owned();
         unwritten.push(Record { at, state: state.clone(), message, writing: None });
         while let Some(record) = unwritten.first_mut() {
-            let mut writing = record.writing.take().unwrap_or_else(|| self.begin(record));
-            let written = match goes_back(&state.phase) {
-                true => tokio::time::timeout(HASTE, &mut writing).await,
-                false => Ok((&mut writing).await),
-            };
+            if record.writing.is_none() {
+                record.writing = Some(self.begin(record));
+            }
+            let Some(writing) = &mut record.writing else { continue };
+            let limit = if goes_back(&state.phase) { HASTE } else { HANGS };
+            let written = tokio::time::timeout(limit, writing).await;
+            if written.is_ok() {
+                record.writing = None;
+            }
             match written {
                 Ok(Ok(Ok(()))) => {
                     unwritten.remove(0);
@@ -62,10 +75,7 @@ impl<J: Journal> Records<J> {
                 Ok(Ok(Err(closed @ JournalError::Closed(_)))) => return Err(closed),
                 Ok(Ok(Err(error))) => self.fails(&mut is_failing, &error.to_string()),
                 Ok(Err(error)) => self.fails(&mut is_failing, &error.to_string()),
-                Err(_) => {
-                    record.writing = Some(writing);
-                    self.fails(&mut is_failing, "it does not answer in time");
-                }
+                Err(_) => self.fails(&mut is_failing, "it does not answer in time"),
             }
             if goes_back(&state.phase) {
                 return Ok(());
@@ -75,6 +85,7 @@ impl<J: Journal> Records<J> {
         if is_failing {
             tracing::info!(deployment = self.deployment, "the journal can be written again");
             metrics::journal_fails(false);
+            self.is_failing.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -91,6 +102,7 @@ impl<J: Journal> Records<J> {
         if !std::mem::replace(is_failing, true) {
             tracing::error!(deployment = self.deployment, why, "failed to write the journal; retrying");
             metrics::journal_fails(true);
+            self.is_failing.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -89,8 +89,14 @@ impl<W: World, J: Journal> Work<W, J> {
             Phase::RollingBack { step, .. } => match step {
                 RollbackStep::SwitchBack => self.switch_back(state).await,
                 RollbackStep::Drain { until } => self.drain_new(*until).await,
-                RollbackStep::Revert => self.revert(name).await,
-                RollbackStep::Teardown => self.tear_down_new(name).await,
+                RollbackStep::Revert => match self.old_slot_died().await {
+                    Some(event) => event,
+                    None => self.revert(name).await,
+                },
+                RollbackStep::Teardown => match self.old_slot_died().await {
+                    Some(event) => event,
+                    None => self.tear_down_new(name).await,
+                },
                 RollbackStep::Watch { until } => self.watch_way_back(*until, state).await,
             },
             Phase::Completed { .. } | Phase::Failed(_) | Phase::RolledBack { .. } | Phase::Stuck { .. } => {

@@ -53,7 +53,23 @@ impl FromStr for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        let text = deserializer.deserialize_str(Text("a duration, as in \"30s\""))?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Reads a text. The error for another type says what is right.
+struct Text(&'static str);
+
+impl de::Visitor<'_> for Text {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
     }
 }
 
@@ -94,6 +110,29 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+/// Reads a number. The error for another type says what is right.
+struct Number(&'static str);
+
+impl de::Visitor<'_> for Number {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<f64, E> {
+        Ok(number)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<f64, E> {
+        Ok(number as f64)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<f64, E> {
+        Ok(number as f64)
+    }
+}
+
 /// A number from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
@@ -113,7 +152,7 @@ impl Ratio {
 
 impl<'de> Deserialize<'de> for Ratio {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ratio = f64::deserialize(deserializer)?;
+        let ratio = deserializer.deserialize_any(Number("a number from 0 to 1, as in 0.01"))?;
         if !(0.0..=1.0).contains(&ratio) {
             return Err(de::Error::custom(format!("{ratio} is not a ratio from 0 to 1, as in 0.01")));
         }

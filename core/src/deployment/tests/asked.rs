@@ -57,7 +57,7 @@ fn what_makes_no_sense_is_refused() {
     for (events, refused) in [
         (vec![], vec![resumed(), promoted(), Event::Rollback(why()), Event::Supersede]),
         (vec![Event::Pause(why())], vec![paused(), promoted()]),
-        (until_switched(), vec![resumed(), Event::Supersede]),
+        (until_switched(), vec![resumed(), Event::Supersede, Event::TakeOver]),
         (with([Event::SoakPassed]), vec![paused(), resumed(), promoted(), Event::Supersede]),
         (warm(), vec![paused(), resumed(), promoted(), Event::Abort(why())]),
         (back([]), vec![paused(), promoted(), Event::Rollback(why()), Event::Abort(why()), Event::Supersede]),
@@ -83,8 +83,9 @@ fn nobody_has_to_wait_for_a_command_that_stops_a_slot() {
         (fails.to_vec(), "failed", "cutover run shop teardown"),
     ] {
         for given_up in [true, false] {
-            let event = if given_up { Event::Abort(why()) } else { Event::Supersede };
+            let event = if given_up { Event::Abort(why()) } else { Event::TakeOver };
             let (_, before) = walk(&plan(), events.clone());
+            assert!(plan().step(&before, Event::Supersede, Time(0)).is_err(), "a switch ends no command");
             assert!(plan().cleans_up(&before).is_some(), "{before:?}");
             let (_, state) = walk(&plan(), events.clone().into_iter().chain([event]));
             assert_eq!(state.phase.name(), end);
@@ -102,7 +103,7 @@ fn a_slot_that_is_stopped_for_a_revert_is_waited_for() {
     for events in [back([held]), fails.to_vec()] {
         let (_, state) = walk(&plan(), events);
         assert!(state.migrated && plan().cleans_up(&state).is_none(), "{state:?}");
-        for event in [Event::Supersede, Event::Abort(why())] {
+        for event in [Event::TakeOver, Event::Abort(why())] {
             assert!(plan().step(&state, event.clone(), Time(0)).is_err(), "{event:?} in {state:?}");
         }
     }
@@ -132,4 +133,28 @@ fn the_old_version_is_watched_after_the_way_back() {
         "rolled_back",
         "a group that does not watch does not watch the old slot either"
     );
+}
+
+/// A revert that hangs must not keep an operator from moving traffic.
+#[test]
+fn a_revert_that_hangs_can_be_ended() {
+    let fails = [Event::Migrated, Event::Provisioned, Event::NotReady(why())];
+    for events in [back([Event::Drained]), fails.to_vec()] {
+        let (_, state) = walk(&plan(), events.into_iter().chain([Event::Abort("ended by me".to_owned())]));
+        let Phase::Stuck { reason, next, .. } = &state.phase else { panic!("{state:?}") };
+        assert!(reason.ends_with("but the revert was ended: ended by me"), "{reason}");
+        assert_eq!(next, "cutover run shop revert");
+        assert!(state.migrated, "it can be run again");
+    }
+}
+
+#[test]
+fn the_only_healthy_version_is_not_stopped() {
+    for before in [vec![], vec![Event::Drained], vec![Event::Drained, Event::Reverted]] {
+        let (_, state) =
+            walk(&plan(), back(before.into_iter().chain([Event::OldSick("it died".to_owned())])));
+        let Phase::Stuck { reason, next, .. } = &state.phase else { panic!("{state:?}") };
+        assert!(reason.contains("that slot has died") && reason.ends_with("it died"), "{reason}");
+        assert_eq!(next, "cutover switch shop --to green");
+    }
 }

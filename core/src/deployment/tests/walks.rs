@@ -80,6 +80,7 @@ fn operators() -> Vec<Event> {
         Event::Abort(why()),
         Event::Rollback(why()),
         Event::Supersede,
+        Event::TakeOver,
         Event::Pause(why()),
         Event::Resume(why()),
         Event::Promote(why()),

@@ -28,11 +28,11 @@ pub(super) fn instead(group: &str, previous: Option<&str>, up: Option<&str>) -> 
 }
 
 /// The hints to follow a deployment and to abort it, if it can be aborted.
-pub(super) fn or(group: Option<&str>, phase: &str) -> String {
+pub(super) fn or(group: Option<&str>, may_abort: bool) -> String {
     let Some(group) = group.map(quoted) else { return String::new() };
-    let abort = match ["rolling_back", "tearing_down"].contains(&phase) {
-        true => String::new(),
-        false => format!("; to end it: cutover abort {group}"),
+    let abort = match may_abort {
+        true => format!("; to end it: cutover abort {group}"),
+        false => String::new(),
     };
     format!("; to follow it: cutover watch {group}{abort}")
 }

@@ -7,13 +7,16 @@ use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 
 use super::health::{HealthState, HealthStatus};
-use crate::control::{Control, LOOK_BACK};
+use crate::control::{Control, LOOK_BACK, Refusal};
 
 impl<W: World> Control<W> {
     /// The command that helps, or a sentence if there is none. It probes the other slots, and names only what would not be
     /// refused now.
     pub(super) async fn what_helps(&self, seen: &Seen, health: &HealthStatus, policy: &Policy) -> String {
         let group = quoted(&seen.name);
+        if let Some(sentence) = self.under_way(&seen.name).await {
+            return sentence;
+        }
         if self.is_warm_way_back(seen).await {
             return format!("cutover rollback {group}");
         }
@@ -28,6 +31,17 @@ impl<W: World> Control<W> {
         }
         let deploy = format!("deploy a version that works, as by: cutover deploy {group} --version VERSION");
         if is_dead { format!("start its servers, or {deploy}") } else { deploy }
+    }
+
+    /// What to do while a deployment does other work: its end lets the other commands be typed.
+    async fn under_way(&self, group: &str) -> Option<String> {
+        let current = self.current(group);
+        let current = current.try_lock().ok()?;
+        let busy = self.busy(group, &current).await?;
+        match busy {
+            Refusal::Busy { may_abort: true, .. } => Some(format!("cutover abort {}", quoted(group))),
+            _ => Some("wait for the end of the deployment that is under way".to_owned()),
+        }
     }
 
     /// Whether a rollback to the warm version is possible and helps.

@@ -101,3 +101,29 @@ async fn a_version_that_turns_bad_in_the_warm_window() {
         assert_eq!(scene.violations, [""; 0]);
     }
 }
+
+/// The old version dies while the new one drains.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_does_not_stop_the_only_healthy_version() {
+    let world = Arc::new(Scripted::new());
+    {
+        let mut scene = world.scene();
+        scene.bad_version = Some("2".to_owned());
+        scene.holds.insert("green".to_owned(), (1, 0));
+    }
+    let mut deployment = deployment();
+    deployment.plan.drain = std::time::Duration::from_secs(60);
+    let (driver, mut handle, _) = begin_this(&world, deployment);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "rolling_back").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    {
+        let mut scene = world.scene();
+        assert_eq!(scene.active, "blue");
+        scene.running.remove("blue");
+        scene.holds.clear();
+    }
+    let state = running.await.unwrap().unwrap();
+    assert_eq!(state.phase.name(), "stuck", "{state:?}");
+    assert!(world.scene().running.contains_key("green"));
+}

@@ -57,3 +57,28 @@ async fn a_rollback_without_a_record_goes_on_after_a_restart() {
     assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
     assert_eq!(world.scene().violations, [""; 0]);
 }
+
+/// The disk fills up at the end of the warm window, and then the new version fails.
+#[tokio::test(start_paused = true)]
+async fn an_operator_goes_back_while_the_end_of_the_window_cannot_be_written() {
+    for hangs in [false, true] {
+        let world = Arc::new(Scripted::new());
+        let (driver, mut handle, journal) = begin_full(&world, hangs);
+        let running = tokio::spawn(driver.run());
+        handle.state.wait_for(|state| state.phase.name() == "warm").await.unwrap();
+        journal.fill(true);
+        // The window is over, and its end waits for the disk.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(world.scene().running.contains_key("blue"), "nothing is stopped that is not in the journal");
+        let (reply, answer) = oneshot::channel();
+        let event = Some(Event::Rollback("me".to_owned()));
+        handle.requests.send(Request { event, reply }).await.unwrap();
+        answer.await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.scene().active, "blue", "hangs: {hangs}");
+        journal.fill(false);
+        let state = running.await.unwrap().unwrap();
+        assert_eq!(state.phase.name(), "rolled_back", "{state:?}");
+        assert_eq!(world.scene().violations, [""; 0]);
+    }
+}
