@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Backend, Nginx, TestHost, wait};
+use cutover_tests::{Action, Backend, Nginx, TestHost, wait};
 
 /// `decommission` writes that it has begun, and hangs for longer than any step of these tests.
 const HANGS: &str = r#"
@@ -125,4 +127,22 @@ async fn a_hotfix_after_a_rollback_that_hangs() {
     let mut hotfix = site.host.daemon.begin_deploy("shop", "3").unwrap();
     hotfix.phase("soaking").await.unwrap();
     assert_eq!(site.host.active().await.unwrap(), "green");
+}
+
+/// The warm window ends while the probes of a switch to its slot take their time.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_switch_reaches_a_slot_that_is_being_stopped() {
+    for begins_after in [300, 700, 1_100] {
+        let config = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", "warm = \"1500ms\"");
+        let site = start(&["blue", "green"], &config).await;
+        assert_eq!(site.host.deploy("2").await.unwrap().code, 0);
+        site.backends[0].on("/", Action::status(200).after(Duration::from_millis(900)));
+        tokio::time::sleep(Duration::from_millis(begins_after)).await;
+        let output = site.host.daemon.cli(&["switch", "shop", "--to", "blue"]).unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let stopped = std::fs::read_to_string(site.host.path("stopping")).unwrap_or_default();
+        let active = site.host.active().await.unwrap();
+        assert_eq!(output.status.success(), active == "blue", "{output:?}");
+        assert_ne!(active, stopped.trim(), "after {begins_after} ms: {output:?}");
+    }
 }

@@ -24,7 +24,7 @@ async fn start(trial: &str) -> Site {
         }
         server { listen %%admin%%; location / { cutover_api write=on; } }";
     let nginx = Nginx::builder().http(http).set("blue", blue.address()).set("green", green.address());
-    let groups = GROUP_WITHOUT_TRAFFIC.replace("duration = \"100ms\"", "duration = \"20s\"");
+    let groups = GROUP_WITHOUT_TRAFFIC.replace("duration = \"100ms\"", "duration = \"8s\"");
     let host = TestHost::start(nginx, &format!("{groups}\n[group.shop.trial]\n{trial}")).await.unwrap();
     Site { host, _blue: blue, green }
 }

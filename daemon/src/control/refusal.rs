@@ -149,7 +149,7 @@ pub enum Refusal {
     },
     /// The slot is being stopped after a deployment.
     #[error(
-        "slot \"{slot}\" is being stopped by deployment \"{id}\": wait until that ends; to end it now: cutover abort {}; then {}",
+        "slot \"{slot}\" is being stopped by deployment \"{id}\": wait until that ends; to end it now: cutover abort {}; then, {}",
         quoted(group),
         then(group, slot, *was_live)
     )]
