@@ -194,8 +194,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Ends the commands of a group that are running again, other than those that change the database. Returns the deployment of the
-    /// last one.
+    /// Ends the commands of a group that are running again, other than those that change the database. Returns the deployment of
+    /// the last one.
     pub(super) async fn end_reruns_of(&self, group: &str) -> Option<String> {
         let ended: Vec<Rerunning> = {
             let mut reruns = self.reruns();

@@ -50,8 +50,8 @@ impl<J: Journal> Records<J> {
         self.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Writes a record after those before it. A caller that stops waiting leaves it to the next write. Returns when it is on disk, or when it must not be waited for. Fails only if the
-    /// journal is closed.
+    /// Writes a record after those before it. A caller that stops waiting leaves it to the next write. Returns when it is on
+    /// disk, or when it must not be waited for. Fails only if the journal is closed.
     pub(super) async fn write(&self, at: Time, state: &State, message: &str) -> Result<(), JournalError> {
         let mut unwritten = self.unwritten.lock().await;
         let mut is_failing = !unwritten.is_empty();
