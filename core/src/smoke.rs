@@ -20,7 +20,7 @@ const EXCERPT: usize = 120;
 
 /// The expected answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in { status = 200 }")]
 pub struct Expectation {
     /// The status. `None` accepts what the caller says, see [`OF_SMOKE`] and [`OF_PROBE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use cutover_core::deployment::{Event, Phase, State};
 use cutover_core::shell::quoted;
 use futures_util::FutureExt;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::journal::{Journal, JournalError, Unfinished};
@@ -65,8 +65,14 @@ pub struct Request {
 /// Drives one deployment.
 #[derive(Debug)]
 pub struct Driver<W, J> {
+    requests: mpsc::Receiver<Request>,
+    deployment: Driven<W, J>,
+}
+
+/// The deployment that is driven.
+#[derive(Debug)]
+struct Driven<W, J> {
     work: Work<W, J>,
-    requests: Mutex<mpsc::Receiver<Request>>,
     state: watch::Sender<State>,
     records: Records<J>,
 }
@@ -89,14 +95,19 @@ impl<W: World, J: Journal> Driver<W, J> {
         let (state, see_state) = watch::channel(state);
         let records = Records::new(journal.clone(), deployment.id.clone());
         let work = Work::new(world, journal, clock, deployment);
-        (
-            Self { work, requests: Mutex::new(requests), state, records },
-            Handle { requests: send, state: see_state },
-        )
+        let deployment = Driven { work, state, records };
+        (Self { requests, deployment }, Handle { requests: send, state: see_state })
     }
 
     /// Drives the deployment to its end. Fails only if the journal is closed, because all work needs a record first.
     pub async fn run(self) -> Result<State, JournalError> {
+        let Self { mut requests, deployment } = self;
+        deployment.drive(&mut requests).await
+    }
+}
+
+impl<W: World, J: Journal> Driven<W, J> {
+    async fn drive(&self, requests: &mut mpsc::Receiver<Request>) -> Result<State, JournalError> {
         metrics::phase(self.group(), Some(self.state.borrow().phase.name()));
         self.end_commands().await;
         let mut panics = 0;
@@ -107,7 +118,7 @@ impl<W: World, J: Journal> Driver<W, J> {
                 metrics::phase(self.group(), stuck);
                 return Ok(state);
             }
-            match AssertUnwindSafe(self.perform(state)).catch_unwind().await {
+            match AssertUnwindSafe(self.perform(state, requests)).catch_unwind().await {
                 Ok(ended) => {
                     if ended? == Ended::CutShort {
                         self.end_commands().await;
@@ -153,25 +164,27 @@ impl<W: World, J: Journal> Driver<W, J> {
     }
 
     /// Does the work of a phase until it has an event, or until an operator's request changes the phase.
-    async fn perform(&self, before: State) -> Result<Ended, JournalError> {
+    async fn perform(
+        &self,
+        before: State,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<Ended, JournalError> {
         let begin = tokio::time::Instant::now();
         let work = self.work.clone();
         let doing = work.perform(&before);
         tokio::pin!(doing);
         let mut listening = true;
-        let mut requests = self.requests.lock().await;
         loop {
             tokio::select! {
                 event = &mut doing => {
                     metrics::phase_took(self.group(), before.phase.name(), begin.elapsed());
-                    drop(requests);
-                    self.advance(event).await?;
+                    self.advance(event, requests).await?;
                     return Ok(Ended::ByItself);
                 }
                 request = requests.recv(), if listening => match request {
                     None => listening = false,
                     Some(request) => {
-                        self.take(request).await?;
+                        self.take(request, requests).await?;
                         if self.state.borrow().is_other_work(&before) {
                             return Ok(Ended::CutShort);
                         }
@@ -189,7 +202,11 @@ impl<W: World, J: Journal> Driver<W, J> {
     }
 
     /// Applies the event that the work of a phase returned.
-    async fn advance(&self, event: Event) -> Result<(), JournalError> {
+    async fn advance(
+        &self,
+        event: Event,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<(), JournalError> {
         let before = self.state.borrow().clone();
         let deployment = &self.work.deployment;
         let message = messages::of_event(deployment, &before, &event);
@@ -201,31 +218,71 @@ impl<W: World, J: Journal> Driver<W, J> {
                 State { phase: Phase::stuck(format!("internal error: {illegal}"), next), ..before.clone() }
             }
         };
-        let back = {
-            let record = self.record(next, message);
-            tokio::pin!(record);
-            tokio::select! {
-                recorded = &mut record => return recorded,
-                back = self.wants_back(&before) => back,
-            }
-        };
-        self.take(back).await
+        match self.record_or_go_back(&before, next, message, requests).await? {
+            Some(back) => self.take(back, requests).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Applies the request of an operator.
+    async fn take(
+        &self,
+        request: Request,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<(), JournalError> {
+        let mut overtaken = Some(request);
+        while let Some(Request { event, reply }) = overtaken.take() {
+            let Some(event) = event else {
+                let _ = reply.send(Ok(()));
+                break;
+            };
+            let before = self.state.borrow().clone();
+            let message = messages::of_event(&self.work.deployment, &before, &event);
+            let answer = match self.work.deployment.plan.step(&before, event, self.work.clock.now()) {
+                Ok(next) => {
+                    overtaken = self.record_or_go_back(&before, next, message, requests).await?;
+                    match overtaken {
+                        Some(_) => {
+                            Err("a rollback came first, because the journal cannot be written".to_owned())
+                        }
+                        None => Ok(()),
+                    }
+                }
+                Err(illegal) => Err(format!("{} is not possible in this phase", illegal.event)),
+            };
+            let _ = reply.send(answer);
+        }
+        Ok(())
+    }
+
+    /// Journals the next state and then publishes it. While the journal cannot be written, a request that moves traffic back comes
+    /// first: it is returned, and the state stays as it was before.
+    async fn record_or_go_back(
+        &self,
+        before: &State,
+        next: State,
+        message: String,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> Result<Option<Request>, JournalError> {
+        tokio::select! {
+            recorded = self.record(next, message) => recorded.map(|()| None),
+            back = self.wants_back(before, requests) => Ok(Some(back)),
+        }
     }
 
     /// While the journal cannot be written, waits for a request that moves traffic back. It does not wait for the record of a state
     /// that goes forward: what that state has done is in `before`, too.
-    async fn wants_back(&self, before: &State) -> Request {
+    async fn wants_back(&self, before: &State, requests: &mut mpsc::Receiver<Request>) -> Request {
         while !self.records.is_failing() {
             tokio::time::sleep(LOOK).await;
         }
-        let mut requests = self.requests.lock().await;
         let Work { clock, deployment, .. } = &self.work;
+        let goes_forward = matches!(
+            before.phase,
+            Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } | Phase::Warm { .. }
+        );
         let moves_back = |event: &Event| {
             let next = deployment.plan.step(before, event.clone(), clock.now());
-            let goes_forward = matches!(
-                before.phase,
-                Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } | Phase::Warm { .. }
-            );
             goes_forward && next.is_ok_and(|next| matches!(next.phase, Phase::RollingBack { .. }))
         };
         loop {
@@ -239,26 +296,6 @@ impl<W: World, J: Journal> Driver<W, J> {
                 None => std::future::pending().await,
             }
         }
-    }
-
-    /// Applies the request of an operator.
-    async fn take(&self, request: Request) -> Result<(), JournalError> {
-        let Some(event) = request.event else {
-            let _ = request.reply.send(Ok(()));
-            return Ok(());
-        };
-        let before = self.state.borrow().clone();
-        let message = messages::of_event(&self.work.deployment, &before, &event);
-        match self.work.deployment.plan.step(&before, event, self.work.clock.now()) {
-            Ok(next) => {
-                self.record(next, message).await?;
-                let _ = request.reply.send(Ok(()));
-            }
-            Err(illegal) => {
-                let _ = request.reply.send(Err(format!("{} is not possible in this phase", illegal.event)));
-            }
-        }
-        Ok(())
     }
 
     /// Journals the next state and then publishes it.

@@ -11,7 +11,7 @@ use super::value::{Duration, UrlPath, not_zero};
 
 /// A GET to each primary of the new slot, again and again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table, as in { path = \"/\", interval = \"1s\" }")]
 pub struct Synthetic {
     /// The path.
     #[serde(deserialize_with = "path")]

@@ -82,3 +82,26 @@ async fn an_operator_goes_back_while_the_end_of_the_window_cannot_be_written() {
         assert_eq!(world.scene().violations, [""; 0]);
     }
 }
+
+/// A request whose record waits for the disk does not hold up the one that brings the users back.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_overtakes_a_request_that_waits_for_the_disk() {
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, journal) = begin_full(&world, true);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    journal.fill(true);
+    let ask = async |event: Event| {
+        let (reply, answer) = oneshot::channel();
+        handle.requests.send(Request { event: Some(event), reply }).await.unwrap();
+        answer
+    };
+    let paused = ask(Event::Pause("me".to_owned())).await;
+    let back = ask(Event::Rollback("me".to_owned())).await;
+    back.await.unwrap().unwrap();
+    assert!(paused.await.unwrap().unwrap_err().contains("a rollback came first"));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.scene().active, "blue");
+    journal.fill(false);
+    assert_eq!(running.await.unwrap().unwrap().phase.name(), "rolled_back");
+}
