@@ -24,6 +24,10 @@ impl<W: World> Control<W> {
             return Ok(());
         }
         let (deployment, state) = (&running.deployment, running.state().await);
+        // In a step the old slot has most of the users. Only a share goes back, and whoever asks for that knows why.
+        if deployment.plan.steps.get(state.step).is_some() && matches!(phase, Phase::Soaking { .. }) {
+            return Ok(());
+        }
         let seen = match self.world.look(group).await {
             Ok(look) => look.group,
             Err(_) if matches!(phase, Phase::Soaking { .. } | Phase::Confirming(_)) => return Ok(()),

@@ -121,6 +121,11 @@ impl<W: World, J: Journal> Work<W, J> {
             Some(new) if is_ours => new,
             _ => return Err(Event::RouteMoved(look.moved())),
         };
+        let is_asked = state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::Operator);
+        if is_asked && look.route().active == plan.from {
+            // The old slot has most of the users already, and an operator wants the share of a step to go there, too.
+            return Ok(look);
+        }
         let old_before = state.marks.clone().unwrap_or_default().old;
         let prober = self.prober();
         let new_healthy = prober.found(new).await.healthy;

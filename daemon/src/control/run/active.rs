@@ -44,7 +44,7 @@ impl<W: World> Control<W> {
     }
 
     /// Fails if the slot answers users although its probes fail, or shares its servers with a slot of another group that does.
-    async fn serves_nobody(&self, seen: &Seen, slot: &str) -> Result<(), Refusal> {
+    pub(in crate::control) async fn serves_nobody(&self, seen: &Seen, slot: &str) -> Result<(), Refusal> {
         tokio::time::sleep(MOMENT).await;
         let groups = self.world.groups().await?;
         let good = |group: &Seen| {

@@ -26,7 +26,11 @@ impl<W: World> Control<W> {
             return format!("cutover switch {group} --to {}", quoted(&slot));
         }
         let is_dead = health.state == HealthState::Dead;
-        if is_dead && self.started_by(&seen.name, &seen.route.active, None).await.is_ok() {
+        let active = &seen.route.active;
+        if is_dead
+            && self.started_by(&seen.name, active, None).await.is_ok()
+            && self.serves_nobody(seen, active).await.is_ok()
+        {
             return format!("cutover run {group} provision");
         }
         let deploy = format!("deploy a version that works, as by: cutover deploy {group} --version VERSION");

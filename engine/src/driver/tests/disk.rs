@@ -91,13 +91,13 @@ async fn a_rollback_overtakes_a_request_that_waits_for_the_disk() {
     let running = tokio::spawn(driver.run());
     handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
     journal.fill(true);
-    let ask = async |event: Event| {
+    let ask = |event: Event| {
         let (reply, answer) = oneshot::channel();
-        handle.requests.send(Request { event: Some(event), reply }).await.unwrap();
+        handle.requests.try_send(Request { event: Some(event), reply }).unwrap();
         answer
     };
-    let paused = ask(Event::Pause("me".to_owned())).await;
-    let back = ask(Event::Rollback("me".to_owned())).await;
+    let paused = ask(Event::Pause("me".to_owned()));
+    let back = ask(Event::Rollback("me".to_owned()));
     back.await.unwrap().unwrap();
     assert!(paused.await.unwrap().unwrap_err().contains("a rollback came first"));
     tokio::time::sleep(Duration::from_secs(10)).await;

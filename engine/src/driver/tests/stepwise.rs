@@ -152,3 +152,21 @@ async fn a_first_release_takes_no_steps() {
     assert_eq!(state.phase.name(), "completed", "{state:?}");
     assert_eq!(world.scene().moves, ["blue->green"]);
 }
+
+/// The old version fails its probe and serves most of the users all the same. An operator can always end a step.
+#[tokio::test(start_paused = true)]
+async fn a_step_can_be_ended_although_the_old_slot_fails_its_probe() {
+    let world = busy();
+    let (driver, mut handle, _) = begin_this(&world, with(&["10% manual", "100%"]));
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    world.scene().sick.push("blue".to_owned());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    ask(&handle, Event::Abort("a test".to_owned())).await.unwrap();
+    handle.state.wait_for(|state| state.phase.name() != "soaking").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(world.scene().split.is_none());
+    assert_eq!(world.scene().active, "blue");
+    let state = running.await.unwrap().unwrap();
+    assert!(matches!(state.phase.name(), "rolled_back" | "stuck"), "{state:?}");
+}
