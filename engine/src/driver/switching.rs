@@ -122,8 +122,9 @@ impl<W: World, J: Journal> Work<W, J> {
             _ => return Err(Event::RouteMoved(look.moved())),
         };
         let is_asked = state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::Operator);
-        if is_asked && look.route().active == plan.from {
-            // The old slot has most of the users already, and an operator wants the share of a step to go there, too.
+        // The old slot has most of the users already, and an operator wants the share of a step to go there, too. Good answers to
+        // them prove more than a probe that fails.
+        if is_asked && look.route().active == plan.from && self.serves(&look, &plan.from).await {
             return Ok(look);
         }
         let old_before = state.marks.clone().unwrap_or_default().old;
@@ -159,6 +160,16 @@ impl<W: World, J: Journal> Work<W, J> {
             WayBack::Sick => Err(Event::OldSick(old.why)),
             WayBack::Worse(why) => Err(Event::OldWorse(why)),
         }
+    }
+
+    /// Whether a slot gives good answers to users now.
+    async fn serves(&self, before: &Look, slot: &str) -> bool {
+        tokio::time::sleep(self.deployment.policy.soak.interval.get()).await;
+        let good = |look: &Look| {
+            let counters = look.group.slot(slot).map(|slot| slot.counters).unwrap_or_default();
+            counters.answered().saturating_sub(counters.errors())
+        };
+        self.look().await.is_ok_and(|now| good(&now) > good(before))
     }
 
     /// The edge does not probe. What it moved the traffic to must be healthy before anything is undone.
