@@ -157,7 +157,6 @@ async fn nginx_may_be_upgraded_during_a_soak() {
 
 /// When both slots are bad, the active one keeps the traffic and the deployment is stuck.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute"]
 async fn traffic_stays_when_the_old_slot_is_sick_too() {
     let mut loaded = SiteUnderLoad::start_with(Settings { trial: NO_TRIAL, ..Settings::default() }).await;
     loaded.publish("2.0.0", 2, Some("errors-after=200"));
@@ -179,7 +178,6 @@ async fn traffic_stays_when_the_old_slot_is_sick_too() {
 
 /// The guard may move the traffic before the daemon has seen that the old slot is gone.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute"]
 async fn nothing_is_undone_when_the_guard_goes_back_to_a_slot_that_is_gone() {
     let mut loaded = SiteUnderLoad::start().await;
     loaded.publish("2.0.0", 2, Some("errors-after=200"));
