@@ -340,13 +340,13 @@ impl Edge for Module {
         let path = format!("/v1/groups/{}/confirm", in_path(group));
         let confirmation = Confirmation { reason: Some(kept_reason(reason).to_owned()) };
         match self.change("POST", &path, &confirmation, expected).await {
-            // There is no trial. The plain change to the slot that has the traffic is answered when the route is on disk.
             // A split without a trial is as permanent as it can be. The plain change would end it.
             Err((Some(ErrorCode::NotArmed), ShiftError::Moved(now)))
                 if now.revision == *expected && now.route().split.is_some() =>
             {
                 Ok(*now)
             }
+            // There is no trial. The plain change to the slot that has the traffic is answered when the route is on disk.
             Err((Some(ErrorCode::NotArmed), ShiftError::Moved(now))) if now.revision == *expected => {
                 let plain = RouteChange::to(&now.route().active, kept_reason(reason).to_owned());
                 self.put_route(group, &plain, expected).await.map_err(|(_, error)| error)

@@ -1,7 +1,7 @@
 //! The clock of deployments.
 //!
 //! It reads the wall clock once at the start and then adds the monotonic clock. So a wall clock that is set during a
-//! deployment changes no deadline. After a restart, deadlines are compared with the wall clock again.
+//! deployment changes no deadline. Whoever starts it decides at which time it goes on after a restart.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -305,13 +305,13 @@ impl<W: World, J: Journal> Driven<W, J> {
         let message = messages::with_end(message, deployment, &next);
         self.records.write(clock.now(), &next, &message).await?;
         let (group, phase) = (self.group(), next.phase.name());
-        if matches!(next.phase, Phase::Stuck { .. }) {
+        let is_bad = matches!(&next.phase, Phase::RolledBack { but: Some(_), .. });
+        if is_bad || next.phase.needs_operator() {
             tracing::error!(deployment = id, group, phase, "{message}");
         } else {
             tracing::info!(deployment = id, group, phase, "{message}");
         }
-        if matches!(&next.phase, Phase::RolledBack { but: Some(_), .. }) {
-            tracing::error!(deployment = id, group, "{message}");
+        if is_bad {
             metrics::rolled_back_to_bad(group);
         }
         let before = self.state.send_replace(next.clone());

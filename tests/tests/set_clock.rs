@@ -22,15 +22,18 @@ async fn a_clock_that_is_set_ends_no_warm_window_and_prolongs_none() {
     let nginx = Nginx::builder().http(http).set("blue", blue.address()).set("green", green.address());
     let mut host = TestHost::start(nginx, GROUP_WITHOUT_TRAFFIC).await.unwrap();
     assert_eq!(host.deploy("2").await.unwrap().code, 0);
-    let phase = |host: &TestHost| host.daemon.status("shop").unwrap()["deployment"]["phase"].clone();
-    assert_eq!(phase(&host), "warm");
+    let shown = |host: &TestHost| host.daemon.status("shop").unwrap()["deployment"].clone();
+    let before = shown(&host);
+    assert_eq!(before["phase"], "warm");
+    assert!(before["message"].as_str().unwrap().contains("stays warm until"), "{before}");
     host.daemon.set_variables(clock.variables());
     for seconds in [DAY, -DAY] {
         clock.set(seconds).unwrap();
         host.daemon.stop().await.unwrap();
         host.daemon.resume().await.unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(phase(&host), "warm", "{seconds}");
+        let now = shown(&host);
+        assert_eq!((&now["phase"], &now["message"]), (&before["phase"], &before["message"]), "{seconds}");
     }
     host.run("cutover rollback shop").unwrap();
     assert_eq!(host.active().await.unwrap(), "blue");

@@ -1,7 +1,6 @@
 //! What operators ask of a running deployment.
 
 use super::phase::Store::{Reading, Storing};
-use super::rolling_back::roll_back;
 use super::{
     Cause, CauseKind, Event, Illegal, Marks, Part, Phase, Plan, RollbackStep, State, TeardownStep, Time,
 };
@@ -77,7 +76,7 @@ impl Plan {
                 self.give_up(stay, cause(why), now)
             }
             Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
-                roll_back(stay, cause(why), now, self.keeps_database(state, now))
+                self.roll_back(stay, cause(why), now)
             }
             // Traffic does not depend on these commands any more, so nobody has to wait for them.
             Phase::Decommissioning(_) => {
@@ -120,11 +119,9 @@ impl Plan {
             Phase::Switching(Storing) if state.marks.as_ref().is_some_and(Marks::has_moved) => {
                 State { abort: Some(why), ..stay }
             }
-            Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
-                let keep = self.keeps_database(state, now);
-                roll_back(stay, Cause::new(CauseKind::Operator, why), now, keep)
+            Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } | Phase::Warm { .. } => {
+                self.roll_back(stay, Cause::new(CauseKind::Operator, why), now)
             }
-            Phase::Warm { .. } => roll_back(stay, Cause::new(CauseKind::Operator, why), now, true),
             phase => return Err(Illegal::of(phase, &Event::Rollback(why))),
         })
     }

@@ -169,14 +169,11 @@ impl Plan {
     fn rolled_back(&self, state: &State, cause: &Cause, but: Option<String>) -> State {
         State { phase: Phase::RolledBack { cause: cause.clone(), but }, ..state.clone() }
     }
-}
 
-/// Begins the rollback.
-pub(super) fn roll_back(state: State, cause: Cause, now: Time, keep_database: bool) -> State {
-    let retry = Retry { failed: 0, at: now };
-    State {
-        phase: Phase::RollingBack { cause, step: RollbackStep::SwitchBack, retry, keep_database },
-        paused: None,
-        ..state
+    /// Begins the rollback. It keeps the database if users have written with the migration for too long.
+    pub(super) fn roll_back(&self, state: State, cause: Cause, now: Time) -> State {
+        let keep_database = self.keeps_database(&state, now);
+        let (step, retry) = (RollbackStep::SwitchBack, Retry { failed: 0, at: now });
+        State { phase: Phase::RollingBack { cause, step, retry, keep_database }, paused: None, ..state }
     }
 }

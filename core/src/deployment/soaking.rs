@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::phase::Store::Storing;
-use super::rolling_back::roll_back;
 use super::{Cause, CauseKind, Event, Hold, Illegal, Phase, Plan, State, Time};
 
 /// A migration is reverted at least in this time, however short the soak is.
@@ -12,11 +11,7 @@ const LEAST_WRITTEN: Duration = Duration::from_secs(600);
 impl Plan {
     /// The beginning of the watch over a step.
     pub(super) fn soaking(&self, state: State, now: Time) -> State {
-        let until = match self.steps.get(state.step).map(|step| step.hold) {
-            Some(Hold::For(time)) => Some(now.after(time)),
-            Some(Hold::Manual) => None,
-            None => Some(now.after(self.soak)),
-        };
+        let until = self.time_of(state.step).map(|time| now.after(time));
         State { phase: Phase::Soaking { until }, ..state }
     }
 
@@ -48,17 +43,10 @@ impl Plan {
             }
             Event::SoakInconclusive(why) if is_over => {
                 let why = format!("soak inconclusive: {why}");
-                let keep = self.keeps_database(state, now);
-                roll_back(stay, Cause::new(CauseKind::Inconclusive, why), now, keep)
+                self.roll_back(stay, Cause::new(CauseKind::Inconclusive, why), now)
             }
-            Event::SoakBad(why) => {
-                let keep = self.keeps_database(state, now);
-                roll_back(stay, Cause::new(CauseKind::Soak, why), now, keep)
-            }
-            Event::SoakBlind(why) => {
-                let keep = self.keeps_database(state, now);
-                roll_back(stay, Cause::new(CauseKind::Blind, why), now, keep)
-            }
+            Event::SoakBad(why) => self.roll_back(stay, Cause::new(CauseKind::Soak, why), now),
+            Event::SoakBlind(why) => self.roll_back(stay, Cause::new(CauseKind::Blind, why), now),
             event => return Err(Illegal::of(&state.phase, &event)),
         })
     }
@@ -66,6 +54,9 @@ impl Plan {
     /// Whether users have written with the migration for much longer than the plan says, as in a step that waited for days. Then a
     /// revert would lose what they have written.
     pub(super) fn keeps_database(&self, state: &State, now: Time) -> bool {
+        if matches!(state.phase, Phase::Warm { .. }) {
+            return true;
+        }
         let timed: Duration = (0..=self.steps.last()).filter_map(|step| self.time_of(step)).sum();
         let since = state.marks.as_ref().and_then(|marks| marks.since);
         since.is_some_and(|since| since.until(now) > LEAST_WRITTEN + (timed + self.extend) * 2)

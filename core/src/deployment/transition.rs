@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::phase::Store::{Reading, Storing};
-use super::rolling_back::{MOST_COMMANDS, MOST_SWITCHES, roll_back};
+use super::rolling_back::{MOST_COMMANDS, MOST_SWITCHES};
 use super::{
     Cause, CauseKind, Event, Illegal, Marks, Phase, Plan, Retry, RollbackStep, State, TakenBackBy,
     TeardownStep, Time,
@@ -94,7 +94,7 @@ impl Plan {
                     Some(why) => Cause::new(Kind::Operator, why),
                     None => Cause::new(Kind::Switch, why),
                 };
-                Ok(roll_back(stay, cause, now, false))
+                Ok(self.roll_back(stay, cause, now))
             }
             (Phase::Switching(_), Event::RouteMoved(moved)) if has_share(state) => {
                 let next = self.after_move(state, &moved);
@@ -110,12 +110,12 @@ impl Plan {
                 let marks = stay.marks.map(|marks| marks.after(revisions, now));
                 let switched = State { marks, ..stay };
                 Ok(match switched.abort.clone() {
-                    Some(why) => roll_back(switched, Cause::new(Kind::Operator, why), now, false),
+                    Some(why) => self.roll_back(switched, Cause::new(Kind::Operator, why), now),
                     None => self.soaking(switched, now),
                 })
             }
             (Phase::Switching(Storing), Event::SwitchUncertain(why)) => {
-                Ok(roll_back(stay, Cause::new(Kind::Switch, why), now, false))
+                Ok(self.roll_back(stay, Cause::new(Kind::Switch, why), now))
             }
 
             (
@@ -126,11 +126,8 @@ impl Plan {
                 | Event::SoakBlind(_)),
             ) => self.after_soak(state, *until, event, now),
             // The old slot is still up, so the verdict counts until it is stopped.
-            (Phase::Draining { .. }, Event::SoakBad(why)) => {
-                Ok(roll_back(stay, Cause::new(Kind::Soak, why), now, false))
-            }
-            (Phase::Warm { .. }, Event::SoakBad(why)) => {
-                Ok(roll_back(stay, Cause::new(Kind::Soak, why), now, true))
+            (Phase::Draining { .. } | Phase::Warm { .. }, Event::SoakBad(why)) => {
+                Ok(self.roll_back(stay, Cause::new(Kind::Soak, why), now))
             }
             // The rollback is done. Somebody else has begun something new.
             (
@@ -152,16 +149,16 @@ impl Plan {
                 Phase::Switching(Storing)
                 | Phase::Soaking { .. }
                 | Phase::Confirming(_)
-                | Phase::Draining { .. },
+                | Phase::Draining { .. }
+                | Phase::Warm { .. },
                 Event::TakenBack(by),
-            ) => Ok(roll_back(stay, self.taken_back(by), now, false)),
-            (Phase::Warm { .. }, Event::TakenBack(by)) => Ok(roll_back(stay, self.taken_back(by), now, true)),
+            ) => Ok(self.roll_back(stay, self.taken_back(by), now)),
             (Phase::Confirming(_), Event::Confirmed) => to(Phase::Draining { until: now.after(self.drain) }),
             (Phase::Confirming(retry), Event::StepFailed(why)) => match retry.next(now, MOST_SWITCHES) {
                 Some(retry) => to(Phase::Confirming(retry)),
                 None => {
                     let cause = Cause::new(Kind::Switch, format!("the switch could not be confirmed: {why}"));
-                    Ok(roll_back(stay, cause, now, false))
+                    Ok(self.roll_back(stay, cause, now))
                 }
             },
             // The edge asks nobody: to move the traffic now would only exchange one failing slot for the other.

@@ -48,6 +48,8 @@ impl<W: World, J: Journal> Work<W, J> {
         let (slot, group) = (&plan.to, quoted(&plan.group));
         let mut vigil = Vigil::new(policy.soak.limits(policy.probe.require), slot);
         let begun = self.clock.now();
+        // The vigil of an interrupted run would have to take this back.
+        self.is_bad.store(false, Ordering::Relaxed);
         loop {
             if let Ok(look) = self.look().await {
                 let at = begun.until(self.clock.now());

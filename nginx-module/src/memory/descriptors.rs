@@ -35,7 +35,8 @@ pub(crate) fn kept_over_exec() -> impl Iterator<Item = (RawFd, PathBuf)> {
     let entries = fs::read_dir(LIST).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let fd = entry.file_name().to_str()?.parse().ok()?;
-        // SAFETY: only its flags are read. If a thread that flushes has closed it meanwhile, the call fails.
+        // SAFETY: the borrow ends with this call, which only reads flags. If a thread that flushes has closed the number
+        // meanwhile, the call fails, or reads the flags of another file of that thread.
         let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).ok()?;
         let link = fs::read_link(entry.path()).ok()?;
         (!flags.contains(FdFlags::CLOEXEC)).then_some((fd, link))

@@ -32,9 +32,9 @@ pub(crate) fn render(results: &[ScenarioResult]) -> String {
     text.push_str(
         "
 failed: no answer, or not a whole one with the right status and content
-bad for: from the first failed request to the last
+bad for: from the first request that failed to the last failure
 longest wait: of a user, for an answer or a failure
-back after: from the switch until the old version had the traffic again
+back after: from the switch, or the first step, until the old version had all of the traffic again
 wrong slot: answered by the slot that had lost the traffic before the request was sent, or had not got it yet
 ",
     );

@@ -96,7 +96,8 @@ fn a_migration_that_users_have_used_for_long_is_kept() {
     let plan = in_steps();
     let (_, waiting) = walk(&plan, with([Event::SoakPassed, switched_to(9)]));
     let day = Time(24 * 3_600_000);
-    for event in [Event::SoakBad(why()), Event::Abort(why()), Event::Rollback(why())] {
+    let taken = Event::TakenBack(TakenBackBy::Guard);
+    for event in [Event::SoakBad(why()), taken, Event::Abort(why()), Event::Rollback(why())] {
         for (now, kept) in [(Time(600_000), false), (day, true)] {
             let state = plan.step(&waiting, event.clone(), now).unwrap();
             let Phase::RollingBack { keep_database, .. } = state.phase else { panic!("{state:?}") };
