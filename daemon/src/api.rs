@@ -222,7 +222,7 @@ async fn abort<W: World>(
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(&group).await?;
     let deployment = control.abort(&group, &caller.to_string()).await?;
-    let after = control.past_completion(&deployment, after).await?;
+    let after = control.before_outcome(&deployment, after).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
 }
 

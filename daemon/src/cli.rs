@@ -68,7 +68,7 @@ enum Verb {
     Switch(switch::Switch),
     /// Go back to the previous version; exit code 0 means that it has the traffic again
     Rollback(rollback::Rollback),
-    /// Abort the running deployment and undo it; exit code 0 means that it is undone
+    /// Abort the running deployment and undo it, or end the command that stops a slot; exit code 0 means that this is done
     Abort(abort::Abort),
     /// Hold the running deployment: no more traffic moves to the new version, which is watched on
     Pause(pause::Pause),

@@ -222,9 +222,8 @@ impl<W: World> Control<W> {
                 self.verify_way_back(group, running).await?;
             }
             Phase::Decommissioning(_) => {
-                let state = running.state().await;
-                let slot = running.stopping().await.unwrap_or_default();
-                return Err(Refusal::being_stopped(group, &slot, &running.deployment, &state));
+                let (slot, state) = (&running.plan().from, running.state().await);
+                return Err(Refusal::being_stopped(group, slot, &running.deployment, &state));
             }
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
                 return Err(running.refusal("it is already being undone".to_owned()).await);

@@ -28,7 +28,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     );
     metrics::describe_counter!("cutover_switches_total", "Moves of the route by this daemon");
     metrics::describe_counter!("cutover_probes_total", "Probes of peers, by result");
-    metrics::describe_gauge!("cutover_phase", "1 for the phase of the deployment that is running");
+    metrics::describe_gauge!(
+        "cutover_phase",
+        "1 for the phase of the deployment that is running; stuck until no operator is needed any more"
+    );
     metrics::describe_gauge!("cutover_journal_failing", "1 while the journal cannot be written");
     metrics::describe_gauge!(
         "cutover_active_slot_healthy",

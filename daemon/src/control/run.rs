@@ -1,6 +1,6 @@
 //! Runs a command of a deployment again after the deployment is over.
 //!
-//! Meanwhile no deployment of the group can begin, and no switch by hand to the command's slot.
+//! Meanwhile no deployment and no switch by hand to the command's slot can begin, and while a revert runs, no deployment at all.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -230,6 +230,18 @@ impl<W: World> Control<W> {
         tokio::time::timeout(SETTLING, reading).await.unwrap_or(Ok(0))
     }
 
+    /// The sequence number after which to follow a deployment that an operator has aborted. If that has ended only a command of
+    /// it, its outcome is the one that it had before.
+    pub async fn before_outcome(&self, id: &str, after: i64) -> Result<i64, Refusal> {
+        let after = self.past_completion(id, after).await?;
+        let Some(entry) = self.journal.entry(id).await? else { return Ok(after) };
+        if !matches!(entry.state.phase, Phase::Warm { .. }) {
+            return Ok(after);
+        }
+        let records = self.journal.records(id, 0).await?;
+        Ok(records.iter().rfind(|record| record.outcome.is_some()).map_or(after, |record| record.seq - 1))
+    }
+
     /// The sequence number after which to follow a deployment that is being undone. It skips a completion just before the request,
     /// because that is not the outcome that the operator waits for.
     pub async fn past_completion(&self, id: &str, after: i64) -> Result<i64, Refusal> {

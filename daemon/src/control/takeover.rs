@@ -10,7 +10,7 @@ use super::{Control, Refusal};
 use crate::journal::{JournalError, Superseded};
 
 impl<W: World> Control<W> {
-    /// Ends the warm window of the last deployment, if there is one.
+    /// Ends the last deployment, which only watches, for a switch by hand.
     pub(super) async fn supersede(
         &self,
         current: &mut MutexGuard<'_, Option<Running>>,
@@ -37,12 +37,21 @@ impl<W: World> Control<W> {
             return Ok(self.journal.begin(deployment, state, message).await?);
         };
         let id = running.id.clone();
+        let Some(mut before) = self.journal.entry(&id).await? else {
+            return Err(Refusal::UnknownDeployment(id));
+        };
         // Such a driver can be stopped at any time. If its state changes before that, the journal refuses.
         if let Some(running) = current.take() {
             running.task.abort();
             let _ = running.task.await;
         }
-        let Some(before) = self.journal.entry(&id).await? else { return Err(Refusal::UnknownDeployment(id)) };
+        match self.journal.entry(&id).await {
+            Ok(now) => before = now.unwrap_or(before),
+            Err(error) => {
+                **current = Some(self.drive(before));
+                return Err(error.into());
+            }
+        }
         let (group, to) = (&deployment.plan.group, deployment.plan.to.clone());
         let plan = &before.deployment.plan;
         if plan.cleans_up(&before.state).is_some_and(|part| plan.slot(part) == to) {

@@ -1,7 +1,7 @@
 //! After the warm window, a slot that holds sessions can stay up until they have ended. A session is an upgraded connection,
 //! such as a WebSocket.
 
-use cutover_core::api::Traffic;
+use cutover_core::api::{Slot, Traffic};
 use cutover_core::deployment::Time;
 
 use super::work::Work;
@@ -22,7 +22,7 @@ impl<W: World, J: Journal> Work<W, J> {
         while self.clock.now() < end {
             // What cannot be read may hold sessions.
             if let Ok(look) = self.look().await {
-                let held = look.group.slot(slot).map_or(0, |slot| slot.upgraded);
+                let held = look.group.slot(slot).map_or(0, Slot::upgraded);
                 if held == 0 {
                     return;
                 }

@@ -74,7 +74,7 @@ impl<W: World> Control<W> {
                 Err(_) => return,
             },
         };
-        let is_settled = seen.route.is_all_on(&seen.route.active) && seen.route.trial.is_none();
+        let is_settled = seen.route.is_all_on(&seen.route.active);
         let since = well.filter(|_| is_settled).map(|well| well.max(entry.updated));
         let is_long = since.is_some_and(|since| since.until(self.clock.now()) >= policy.soak.duration.get());
         *kept.last.lock() = match is_long {
@@ -103,6 +103,9 @@ impl<W: World> Control<W> {
             Ok(()) => {
                 tracing::info!(deployment = id, group, "{message}");
                 metrics::phase(group, None);
+                // The driver's last state still says stuck.
+                let mut deployments = self.vigils.deployments.lock();
+                deployments.retain(|name, state| name != group || !state.borrow().phase.needs_operator());
             }
             Err(error) => tracing::warn!(deployment = id, group, %error, "failed to end a stuck deployment"),
         }
