@@ -150,12 +150,15 @@ pub struct Partial {
 impl Shift {
     /// Whether a route is as this shift makes it.
     pub fn is_on(&self, route: &RouteState) -> bool {
-        match &self.share {
-            Some(Partial { percent, rest }) => {
-                route.active == *rest && route.share(&self.to) == Some(*percent)
-            }
-            None => route.active == self.to,
-        }
+        is_on(route, &self.to, self.share.as_ref())
+    }
+}
+
+/// Whether a route gives a slot this share. `None`: all traffic.
+pub fn is_on(route: &RouteState, to: &str, share: Option<&Partial>) -> bool {
+    match share {
+        Some(Partial { percent, rest }) => route.active == *rest && route.share(to) == Some(*percent),
+        None => route.active == to,
     }
 }
 

@@ -75,6 +75,14 @@ impl TestHost {
         Ok(())
     }
 
+    /// Runs a command line that must be refused. Returns the error.
+    pub fn refused(&self, line: &str) -> Result<String> {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let output = self.daemon.cli(&words)?;
+        ensure!(output.status.code() == Some(1), "`{line}`: {output:?}");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// Runs `cutover check`. Returns its lines, and whether it succeeded.
     pub fn check(&self) -> Result<(Vec<String>, bool)> {
         let output = self.daemon.cli(&["check"])?;

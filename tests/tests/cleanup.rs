@@ -48,13 +48,6 @@ impl Site {
         wait::until("decommission to begin", has_begun).await.unwrap();
     }
 
-    fn refused(&self, line: &str) -> String {
-        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-        let output = self.host.daemon.cli(&words).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{line}: {output:?}");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
-
     fn said_last(&self) -> String {
         self.host.daemon.status("shop").unwrap()["deployment"]["message"]
             .as_str()
@@ -78,7 +71,7 @@ async fn whoever_wants_back_while_the_old_slot_is_being_stopped() {
     for line in
         ["rollback shop", "switch shop --to blue", "switch shop --to blue --force", "deploy shop --version 3"]
     {
-        let why = site.refused(&format!("cutover {line}"));
+        let why = site.host.refused(&format!("cutover {line}")).unwrap();
         assert!(why.contains(advice), "{line}: {why}");
     }
     site.host.run("cutover abort shop").unwrap();
@@ -103,7 +96,7 @@ async fn a_deployment_that_needs_another_slot_begins_at_once() {
     site.until_stopping(3).await;
     let stopped = std::fs::read_to_string(site.host.path("stopping")).unwrap();
     assert_eq!(stopped.lines().collect::<Vec<_>>(), ["blue", "blue", "green"]);
-    let why = site.refused("cutover deploy shop --version 4 --to blue");
+    let why = site.host.refused("cutover deploy shop --version 4 --to blue").unwrap();
     assert!(why.contains("decommission of group \"shop\" is running again"), "{why}");
 }
 
@@ -119,7 +112,7 @@ async fn a_hotfix_after_a_rollback_that_hangs() {
     drop(green);
     site.until_stopping(1).await;
     assert_eq!(site.host.active().await.unwrap(), "blue", "traffic is back");
-    let why = site.refused("cutover deploy shop --version 3");
+    let why = site.host.refused("cutover deploy shop --version 3").unwrap();
     assert!(why.contains("to end it now: cutover abort shop"), "{why}");
     site.host.run("cutover abort shop").unwrap();
     assert_eq!(deployment.finish().await.unwrap().outcome, "rolled_back");

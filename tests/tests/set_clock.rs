@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Backend, Nginx, SteppingClock, TestHost};
+use cutover_tests::{Backend, Nginx, SteppingClock, TestEdge, TestHost};
 
 const DAY: i64 = 24 * 3600;
 
@@ -13,13 +14,10 @@ const DAY: i64 = 24 * 3600;
 async fn a_clock_that_is_set_ends_no_warm_window_and_prolongs_none() {
     let Some(clock) = SteppingClock::new().unwrap() else { return };
     let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
-    let http = "cutover_state %%prefix%%/state;
-        upstream shop_blue { server %%blue%%; }
-        upstream shop_green { server %%green%%; }
-        cutover shop { slot blue shop_blue; slot green shop_green; active blue; }
-        server { listen %%listen:main%%; location / { proxy_pass http://shop; } }
-        server { listen %%admin%%; location / { cutover_api write=on; } }";
-    let nginx = Nginx::builder().http(http).set("blue", blue.address()).set("green", green.address());
+    let nginx = Nginx::builder()
+        .http(&TestEdge::http(UPSTREAMS, LOCATION))
+        .set("blue", blue.address())
+        .set("green", green.address());
     let mut host = TestHost::start(nginx, GROUP_WITHOUT_TRAFFIC).await.unwrap();
     assert_eq!(host.deploy("2").await.unwrap().code, 0);
     let shown = |host: &TestHost| host.daemon.status("shop").unwrap()["deployment"].clone();

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use cutover_tests::daemon::Deployment;
 use cutover_tests::process::{self, Pid, Signal};
+use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Action, Backend, Nginx, TestHost, wait};
+use cutover_tests::{Action, Backend, Nginx, TestEdge, TestHost, wait};
 use serde_json::Value;
 
 struct Site {
@@ -18,13 +19,10 @@ struct Site {
 
 async fn start(steps: &str) -> Site {
     let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
-    let http = "cutover_state %%prefix%%/state;
-        upstream shop_blue { server %%blue%%; }
-        upstream shop_green { server %%green%%; }
-        cutover shop { slot blue shop_blue; slot green shop_green; active blue; }
-        server { listen %%listen:main%%; location / { proxy_pass http://shop; } }
-        server { listen %%admin%%; location / { cutover_api write=on; } }";
-    let nginx = Nginx::builder().http(http).set("blue", blue.address()).set("green", green.address());
+    let nginx = Nginx::builder()
+        .http(&TestEdge::http(UPSTREAMS, LOCATION))
+        .set("blue", blue.address())
+        .set("green", green.address());
     let groups = GROUP_WITHOUT_TRAFFIC
         .replace("warm = \"1h\"", &format!("warm = \"1h\"\nsteps = {steps}"))
         .replace("duration = \"100ms\"", "duration = \"1s\"");
@@ -45,14 +43,6 @@ impl Site {
     async fn until_share(&self, percent: f64) {
         let what = format!("green to have {percent} %");
         wait::until_async(wait::PATIENCE, &what, async || self.share().await == Some(percent)).await.unwrap();
-    }
-
-    /// Types a command that must be refused, and returns the error.
-    fn refused(&self, line: &str) -> String {
-        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-        let output = self.host.daemon.cli(&words).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{line}: {output:?}");
-        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     fn phase(&self) -> String {
@@ -86,7 +76,7 @@ async fn the_operator_decides_when_the_next_step_begins() {
     let mut deployment = site.deploy();
     deployment.phase("soaking").await.unwrap();
     site.until_share(5.0).await;
-    let why = site.refused("cutover resume shop");
+    let why = site.host.refused("cutover resume shop").unwrap();
     assert!(why.contains("waits for the next step: cutover promote shop"), "{why}");
     site.host.nginx.reload().await.unwrap();
     site.host.daemon.kill().unwrap();
@@ -96,12 +86,12 @@ async fn the_operator_decides_when_the_next_step_begins() {
     site.host.run("cutover promote shop").unwrap();
     site.until_share(50.0).await;
     site.host.run("cutover pause shop").unwrap();
-    let why = site.refused("cutover pause shop");
+    let why = site.host.refused("cutover pause shop").unwrap();
     assert!(why.contains("it is paused already") && why.contains("cutover resume shop"), "{why}");
     let status = site.host.daemon.cli(&["status", "shop"]).unwrap();
     let shown = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(shown.contains(" is soaking, step 2 of 3, paused by uid "), "{shown}");
-    let why = site.refused("cutover deploy shop --version 3");
+    let why = site.host.refused("cutover deploy shop --version 3").unwrap();
     assert!(why.contains("to follow it: cutover watch shop; to end it: cutover abort shop"), "{why}");
     site.host.daemon.stop().await.unwrap();
     site.host.daemon.resume().await.unwrap();
@@ -115,11 +105,11 @@ async fn the_operator_decides_when_the_next_step_begins() {
     .unwrap();
     let deployed = site.host.daemon.follow(deployment).await.unwrap();
     assert_eq!(deployed.outcome, "completed", "{deployed:#?}");
-    let why = site.refused("cutover promote shop");
+    let why = site.host.refused("cutover promote shop").unwrap();
     assert!(why.contains("cutover rollback shop"), "{why}");
     site.host.run("cutover rollback shop").unwrap();
     assert_eq!(site.host.active().await.unwrap(), "blue");
-    let why = site.refused("cutover pause shop");
+    let why = site.host.refused("cutover pause shop").unwrap();
     assert!(why.contains("no deployment under way: there is nothing to pause"), "{why}");
 }
 
@@ -144,7 +134,7 @@ async fn aborts_and_switches_by_hand_in_a_step() {
     let mut deployment = site.deploy();
     deployment.phase("soaking").await.unwrap();
     site.until_share(10.0).await;
-    let why = site.refused("cutover switch shop --to green");
+    let why = site.host.refused("cutover switch shop --to green").unwrap();
     assert!(why.contains("is soaking"), "{why}");
     site.host.run("cutover abort shop").unwrap();
     assert_eq!(deployment.finish().await.unwrap().outcome, "rolled_back");

@@ -76,7 +76,7 @@ impl Marks {
     }
 
     /// Whether this deployment has given the new slot traffic in an earlier step.
-    pub fn has_moved(&self) -> bool {
+    pub(super) fn has_moved(&self) -> bool {
         self.edges.values().any(|mark| mark.moved)
     }
 }

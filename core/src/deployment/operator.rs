@@ -1,9 +1,7 @@
 //! What operators ask of a running deployment.
 
 use super::phase::Store::{Reading, Storing};
-use super::{
-    Cause, CauseKind, Event, Illegal, Marks, Part, Phase, Plan, RollbackStep, State, TeardownStep, Time,
-};
+use super::{Cause, CauseKind, Event, Illegal, Part, Phase, Plan, RollbackStep, State, TeardownStep, Time};
 
 impl Plan {
     /// The slot that a command stops in this state, as the last work of the deployment. Nothing depends on that command. A slot
@@ -116,9 +114,7 @@ impl Plan {
         let stay = state.clone();
         Ok(match &state.phase {
             // Users are on the new version already, with the share of an earlier step.
-            Phase::Switching(Storing) if state.marks.as_ref().is_some_and(Marks::has_moved) => {
-                State { abort: Some(why), ..stay }
-            }
+            Phase::Switching(Storing) if state.has_share() => State { abort: Some(why), ..stay },
             Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } | Phase::Warm { .. } => {
                 self.roll_back(stay, Cause::new(CauseKind::Operator, why), now)
             }

@@ -47,6 +47,11 @@ impl State {
         self.marks.as_ref().is_some_and(|marks| !marks.old.was_there())
     }
 
+    /// Whether the new slot has the share of an earlier step.
+    pub fn has_share(&self) -> bool {
+        self.marks.as_ref().is_some_and(Marks::has_moved)
+    }
+
     /// Whether the work of this state differs from that of the state before, so the driver begins it anew. A pause matters only
     /// to work that would move more traffic.
     pub fn is_other_work(&self, before: &Self) -> bool {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::phase::Store::{Reading, Storing};
 use super::rolling_back::{MOST_COMMANDS, MOST_SWITCHES};
 use super::{
-    Cause, CauseKind, Event, Illegal, Marks, Phase, Plan, Retry, RollbackStep, State, TakenBackBy,
-    TeardownStep, Time,
+    Cause, CauseKind, Event, Illegal, Phase, Plan, Retry, RollbackStep, State, TakenBackBy, TeardownStep,
+    Time,
 };
 
 impl Plan {
@@ -89,14 +89,14 @@ impl Plan {
                 Ok(State { step, ..read })
             }
             // The share of an earlier step goes back.
-            (Phase::Switching(_), Event::NotSwitched(why)) if has_share(state) => {
+            (Phase::Switching(_), Event::NotSwitched(why)) if state.has_share() => {
                 let cause = match stay.abort.clone() {
                     Some(why) => Cause::new(Kind::Operator, why),
                     None => Cause::new(Kind::Switch, why),
                 };
                 Ok(self.roll_back(stay, cause, now))
             }
-            (Phase::Switching(_), Event::RouteMoved(moved)) if has_share(state) => {
+            (Phase::Switching(_), Event::RouteMoved(moved)) if state.has_share() => {
                 let next = self.after_move(state, &moved);
                 to(Phase::stuck(moved.text, next))
             }
@@ -275,9 +275,4 @@ impl Plan {
         // A lease ends when nobody watches.
         Cause { blames_version: by == TakenBackBy::Guard, ..Cause::new(CauseKind::TakenBack, text) }
     }
-}
-
-/// Whether the new slot has the share of an earlier step while the route is about to move again.
-fn has_share(state: &State) -> bool {
-    state.marks.as_ref().is_some_and(Marks::has_moved)
 }

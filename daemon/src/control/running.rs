@@ -1,6 +1,6 @@
 //! The running deployment of a group, and requests to its driver.
 
-use cutover_core::deployment::{Event, Marks, Phase, Plan, State, Store};
+use cutover_core::deployment::{Event, Phase, Plan, State, Store};
 use cutover_engine::driver::{Handle, Request};
 use cutover_engine::journal::Deployment;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
@@ -36,7 +36,7 @@ impl Running {
 
     /// Whether the new version has the share of an earlier step.
     pub(super) fn has_share(&self) -> bool {
-        self.handle.state.borrow().marks.as_ref().is_some_and(Marks::has_moved)
+        self.handle.state.borrow().has_share()
     }
 
     pub(super) fn plan(&self) -> &Plan {

@@ -6,7 +6,7 @@ use cutover_core::deployment::{Event, Mark, State, TakenBackBy};
 
 use super::switching::BACK;
 use super::work::Work;
-use crate::edge::{Look, Partial};
+use crate::edge::{Look, is_on};
 use crate::journal::Journal;
 use crate::world::World;
 
@@ -25,12 +25,7 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// Returns an event if the route has moved since the switch of this step.
     pub(super) async fn moved_since_switch(&self, look: &Look, state: &State) -> Option<Event> {
-        let is_there = match self.share(state) {
-            Some(Partial { percent, rest }) => {
-                look.route().active == rest && look.route().share(&self.deployment.plan.to) == Some(percent)
-            }
-            None => look.route().active == self.deployment.plan.to,
-        };
+        let is_there = is_on(look.route(), &self.deployment.plan.to, self.share(state).as_ref());
         let is_ours = is_there && self.mark(state).switched.is_none_or(|revision| revision == look.revision);
         if is_ours { None } else { Some(self.moved(look).await) }
     }
