@@ -8,7 +8,8 @@ use cutover_tests::daemon::Deployment;
 use cutover_tests::process::{self, Pid, Signal};
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Action, Backend, Nginx, TestEdge, TestHost, wait};
+use cutover_tests::{Action, Admin, Backend, Nginx, TestEdge, TestHost, wait};
+use hyper::Method;
 use serde_json::Value;
 
 struct Site {
@@ -111,6 +112,29 @@ async fn the_operator_decides_when_the_next_step_begins() {
     assert_eq!(site.host.active().await.unwrap(), "blue");
     let why = site.host.refused("cutover pause shop").unwrap();
     assert!(why.contains("no deployment under way: there is nothing to pause"), "{why}");
+}
+
+/// Two operators who promote at once end one step, not two: a promotion names its step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_of_another_step_is_refused() {
+    let site = start("[\"5% manual\", \"50% manual\", \"100%\"]").await;
+    let mut deployment = site.deploy();
+    deployment.phase("soaking").await.unwrap();
+    let daemon = Admin::new(site.host.path("cutover.sock"));
+    let promote = async |step: usize| {
+        let path = format!("/v1/groups/shop/promote?step={step}");
+        daemon.raw(Method::POST, &path, &[("Content-Type", "application/json")], "null").await.unwrap()
+    };
+    let refused = async |step: usize, why: &str| {
+        let reply = promote(step).await;
+        assert!(reply.status == 409 && reply.body.contains(why), "{reply:?}");
+    };
+    refused(2, "step 2 is not under way: step 1 is").await;
+    assert_eq!(site.share().await, Some(5.0));
+    assert_eq!(promote(1).await.status, 202);
+    site.until_share(50.0).await;
+    refused(1, "step 1 is not under way: step 2 is").await;
+    assert_eq!(site.share().await, Some(50.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

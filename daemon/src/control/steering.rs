@@ -95,7 +95,7 @@ impl<W: World> Control<W> {
         };
         let state = running.past_switch().await;
         if let Some(step) = step.filter(|step| *step != state.step + 1) {
-            let why = format!("step {step} has ended already, and step {} has begun", state.step + 1);
+            let why = format!("step {step} is not under way: step {} is", state.step + 1);
             return Err(running.refusal(why).await);
         }
         if let Some(why) = which.nonsense(group, &state) {
