@@ -23,6 +23,7 @@ use crate::latency::Latency;
 
 mod call;
 mod change;
+mod merged;
 mod reason;
 mod shared;
 mod shares;

@@ -1,6 +1,6 @@
 //! The checks of `cutover check`: whether the configuration fits the running nginx and the installed programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,6 +9,7 @@ use cutover_core::probe::NO_PRIMARY;
 use cutover_edges::http::Address;
 use cutover_engine::edge::Edge;
 use cutover_engine::families;
+use cutover_engine::fleet::{Fleet, Member};
 use cutover_engine::peers::Peers;
 use cutover_engine::policy::{Command, Policy, SmokeKind};
 use cutover_engine::prober::Prober;
@@ -44,33 +45,27 @@ impl fmt::Display for Finding {
 }
 
 /// Runs all checks and returns all findings. `versions`: those in the slots of each group, as far as the daemon knows.
-pub async fn check(
+pub async fn check<E: Edge>(
     config: &Config,
-    edge: &(impl Edge + Peers),
+    (edges, peers): (&[Member<E>], &impl Peers),
     versions: &BTreeMap<String, Versions>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if config.group.is_empty() {
         findings.push(Finding::Warning("there is no [group.NAME]: nothing can be deployed".to_owned()));
     }
-    let seen = match edge.groups().await {
-        Ok(groups) => Some(groups),
-        Err(error) => {
-            findings.push(Finding::Problem(error.to_string()));
-            None
-        }
-    };
+    let read = read(config, edges, &mut findings).await;
     for (name, group) in &config.group {
         let name = name.as_str();
         check_commands(name, group, &mut findings);
         check_probe(name, group, &mut findings);
         check_trial(name, group, &mut findings);
-        let Some(seen) = &seen else { continue };
+        let Some(seen) = read.get(group.edges.as_slice()) else { continue };
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
                 check_slots(group_seen, seen, group, &mut findings);
                 let versions = versions.get(name).cloned().unwrap_or_default();
-                let prober = Prober { world: edge, group: name, policy: group, versions };
+                let prober = Prober { world: peers, group: name, policy: group, versions };
                 check_active(&prober, group_seen, &mut findings).await;
             }
             None => {
@@ -83,6 +78,28 @@ pub async fn check(
         }
     }
     findings
+}
+
+/// Reads the groups of all edges, once for the groups of the configuration that have the same edges.
+async fn read<'a, E: Edge>(
+    config: &'a Config,
+    edges: &[Member<E>],
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<&'a [String], Vec<Seen>> {
+    let mut named: BTreeSet<&[String]> = config.group.values().map(|group| group.edges.as_slice()).collect();
+    if named.is_empty() {
+        named.insert(&[]);
+    }
+    let mut read = BTreeMap::new();
+    for names in named {
+        match Fleet::new(edges, names).groups().await {
+            Ok(seen) => {
+                read.insert(names, seen);
+            }
+            Err(error) => findings.push(Finding::Problem(error.to_string())),
+        }
+    }
+    read
 }
 
 fn check_slots(seen: &Seen, all: &[Seen], policy: &Policy, findings: &mut Vec<Finding>) {
@@ -240,10 +257,12 @@ fn check_command(at: &str, command: &Command, findings: &mut Vec<Finding>) {
 mod tests {
     use super::*;
     use cutover_engine::scripted::Scripted;
+    use cutover_engine::world::World;
 
     async fn findings(groups: &str) -> String {
         let text = format!("[edge.nginx]\nadmin = \"unix:/nginx\"\n{groups}");
-        let found = check(&Config::parse(&text).unwrap(), &Scripted::new(), &BTreeMap::new()).await;
+        let world = Scripted::new();
+        let found = check(&Config::parse(&text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
         found.iter().map(|finding| format!("{finding}\n")).collect()
     }
 
@@ -277,7 +296,7 @@ mod tests {
         world.scene().sick.push("blue".to_owned());
         let blue = world.scene().slots[0].1.clone();
         world.scene().slots[1].1 = blue;
-        let found = check(&Config::parse(text).unwrap(), &world, &BTreeMap::new()).await;
+        let found = check(&Config::parse(text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
         let found: String = found.iter().map(|finding| format!("{finding}\n")).collect();
         for said in [
             "problem: group.shop.trial: the lease of 1s ends before the daemon renews it, which it does each 1s",
@@ -305,7 +324,7 @@ mod tests {
         let world = Scripted::new();
         world.scene().fail("group", 1);
         let text = "[edge.nginx]\nadmin = \"unix:/nginx\"\n[group.shop.migrate]\ncommand = [\"/no/such\"]\n";
-        let found = check(&Config::parse(text).unwrap(), &world, &BTreeMap::new()).await;
+        let found = check(&Config::parse(text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
         assert!(matches!(&found[0], Finding::Problem(text) if text.contains("does not answer")), "{found:?}");
         assert!(found.iter().any(|finding| finding.to_string().contains("/no/such")), "{found:?}");
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cutover_engine::policy::Policy;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, de};
 
 mod edge;
 mod file;
@@ -31,9 +31,9 @@ pub struct Config {
     /// `[daemon]`
     #[serde(default)]
     pub daemon: Daemon,
-    /// `[edge.NAME]`, exactly one.
-    #[serde(deserialize_with = "one_edge")]
-    pub edge: (EdgeName, EdgeSection),
+    /// `[edge.NAME]`, at least one.
+    #[serde(default)]
+    pub edge: BTreeMap<EdgeName, EdgeSection>,
     /// `[group.NAME]`
     #[serde(default)]
     pub group: BTreeMap<GroupName, Policy>,
@@ -95,24 +95,33 @@ impl Config {
     /// Parses the text of a configuration file.
     pub fn parse(text: &str) -> Result<Self, Box<toml::de::Error>> {
         let better = |error| renamed::renamed(text).map_or(error, de::Error::custom);
-        toml::from_str(text).map_err(|error| Box::new(better(error)))
+        let config: Self = toml::from_str(text).map_err(|error| Box::new(better(error)))?;
+        config.check_edges().map_err(|error| Box::new(de::Error::custom(error)))?;
+        Ok(config)
+    }
+
+    /// Checks that there is an edge, and that each edge that a group names is there.
+    fn check_edges(&self) -> Result<(), String> {
+        if self.edge.is_empty() {
+            return Err("there is no [edge.NAME]: expected one, as in [edge.nginx]".to_owned());
+        }
+        for (group, policy) in &self.group {
+            let is_there = |edge: &String| self.edge.keys().any(|name| name.as_str() == edge);
+            if let Some(missing) = policy.edges.iter().find(|edge| !is_there(edge)) {
+                let known: Vec<&str> = self.edge.keys().map(EdgeName::as_str).collect();
+                return Err(format!(
+                    "group.{}.edges: there is no [edge.{missing}]; there is: {}",
+                    group.as_str(),
+                    known.join(", ")
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The policy of a group.
     pub fn group(&self, name: &str) -> Option<&Policy> {
         self.group.get(name)
-    }
-}
-
-/// The only entry of `[edge]`.
-fn one_edge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(EdgeName, EdgeSection), D::Error> {
-    let mut edges = BTreeMap::<EdgeName, EdgeSection>::deserialize(deserializer)?;
-    match (edges.pop_first(), edges.pop_first()) {
-        (Some(edge), None) => Ok(edge),
-        (None, _) => Err(de::Error::custom("there is no [edge.NAME]: expected one, as in [edge.nginx]")),
-        (Some((one, _)), Some((two, _))) => Err(de::Error::custom(format!(
-            "edges \"{one}\" and \"{two}\": this version drives one [edge.NAME]"
-        ))),
     }
 }
 
@@ -368,11 +377,11 @@ pub(crate) mod tests {
             ),
             ("[edge.nginx]\nadmin = \"http://10.0.0.1:80\"\n", "not a loopback address"),
             ("[edge.nginx]\n", "missing field `admin`"),
-            ("", "missing field `edge`"),
+            ("", "there is no [edge.NAME]: expected one, as in [edge.nginx]"),
             ("[edge]\n", "there is no [edge.NAME]: expected one, as in [edge.nginx]"),
             (
-                "[edge.a]\nadmin = \"unix:/a\"\n[edge.b]\nadmin = \"unix:/b\"\n",
-                "edges \"a\" and \"b\": this version drives one [edge.NAME]",
+                "[edge.a]\nadmin = \"unix:/a\"\n[edge.b]\nadmin = \"unix:/b\"\n[group.shop]\nedges = [\"a\", \"c\"]\n",
+                "group.shop.edges: there is no [edge.c]; there is: a, b",
             ),
             ("[edge.synthetic]\nadmin = \"unix:/a\"\n", "edge \"synthetic\" has a reserved name"),
             ("[edge.\"a b\"]\nadmin = \"unix:/a\"\n", "edge \"a b\" is not a name, as in \"nginx\""),

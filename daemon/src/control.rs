@@ -18,6 +18,7 @@ use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
 
 mod again;
 mod by_hand;
+mod edges;
 mod policy;
 mod refusal;
 mod reload;
@@ -33,12 +34,14 @@ mod text;
 mod vigil;
 mod way_back;
 
+use edges::text_of_excluded;
 use run::Reruns;
 use running::{Current, Running, live};
 use target::Chosen;
 use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
+pub use edges::EdgeStatus;
 pub use refusal::Refusal;
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
@@ -156,7 +159,7 @@ impl<W: World> Control<W> {
         if let Some(key) = policy.needs_version().filter(|_| wanted.version.is_empty()) {
             return Err(Refusal::NeedsVersion { group: group.to_owned(), key, to: wanted.to });
         }
-        self.writable().await?;
+        self.writable(&policy).await?;
         let current = self.current(group);
         let mut current = current.lock().await;
         if let Some(busy) = self.busy(group, &current).await {
@@ -164,15 +167,19 @@ impl<W: World> Control<W> {
         }
         self.was_not_taken_back(group, &policy, &wanted).await?;
         let _beginning = self.beginning.lock().await;
-        let chosen = self.target(group, &policy, wanted.to.as_deref(), &current).await?;
+        let excluded = self.missing_edges(group, &policy).await?;
+        let fleet = self.fleet(group).without(&excluded);
+        let chosen = self.target(group, &policy, wanted.to.as_deref(), (&fleet, &current)).await?;
         self.nothing_stops(group, &chosen.to, &current).await?;
         self.nothing_reruns_on(group, &chosen.to)?;
-        let deployment = self.planned(group, &policy, wanted, &chosen).await?;
-        if let Some(missing) = self.world.abilities().missing_for(&deployment.plan) {
-            return Err(Refusal::Unable { edge: self.world.name().to_owned(), missing });
+        let mut deployment = self.planned(group, &policy, wanted, &chosen).await?;
+        deployment.plan.excluded = excluded;
+        if let Some(missing) = fleet.abilities().missing_for(&deployment.plan) {
+            return Err(Refusal::Unable { edge: fleet.name(), missing });
         }
-        let without = self.world.abilities().goes_without(&policy).map(str::to_owned);
-        let clauses: Vec<String> = chosen.clauses().into_iter().chain(without).collect();
+        let without = fleet.abilities().goes_without(&policy).map(str::to_owned);
+        let alone = text_of_excluded(&deployment.plan.excluded);
+        let clauses: Vec<String> = chosen.clauses().into_iter().chain(without).chain(alone).collect();
         let state = deployment.plan.begin(self.clock.now());
         let message = driver::first_message(&deployment, &clauses, &state);
         let deployment = self.take_over(&mut current, deployment, &state, &message).await?;
@@ -351,6 +358,7 @@ impl<W: World> Control<W> {
             warm: policy.warm_window(),
             served: served.clone(),
             known: known.as_ref().map(|known| known.evidence.clone()).unwrap_or_default(),
+            excluded: Vec::new(),
         };
         let NewDeployment { version, asked_by, .. } = wanted;
         Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })

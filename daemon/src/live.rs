@@ -1,67 +1,41 @@
-//! The world of a running daemon: nginx, the servers behind it, and the operator's commands.
+//! The world of a running daemon: its edges, the servers behind it, and the operator's commands.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use cutover_core::api::Group;
-use cutover_core::deployment::Revision;
 use cutover_core::smoke::Answer;
+use cutover_edges::http::HttpPeers;
 use cutover_edges::module::Module;
 use cutover_engine::commands::{Commands, Failed, Job};
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::fleet::Member;
 use cutover_engine::peers::Peers;
+use cutover_engine::world::World;
 use http::Request;
 use http_body_util::Full;
 
 use crate::command::{Runner, end_group};
 use crate::journal::SqliteJournal;
 
-/// The configured edge, and commands that the journal records.
-#[derive(Clone, Debug)]
+/// The configured edges, and commands that the journal records.
+#[derive(Debug)]
 pub struct Live {
-    edge: Module,
+    edges: Vec<Member<Module>>,
     journal: SqliteJournal,
     runner: Runner,
 }
 
 impl Live {
     /// A world that records each command in `journal`.
-    pub fn new(edge: Module, journal: SqliteJournal, runner: Runner) -> Self {
-        Self { edge, journal, runner }
+    pub fn new(edges: impl Iterator<Item = Module>, journal: SqliteJournal, runner: Runner) -> Self {
+        Self { edges: edges.map(Member::new).collect(), journal, runner }
     }
 }
 
-impl Edge for Live {
-    fn name(&self) -> &str {
-        self.edge.name()
-    }
+impl World for Live {
+    type Edge = Module;
 
-    fn abilities(&self) -> Abilities {
-        self.edge.abilities()
-    }
-
-    async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
-        self.edge.groups().await
-    }
-
-    async fn look(&self, group: &str) -> Result<Look, EdgeError> {
-        self.edge.look(group).await
-    }
-
-    async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
-        self.edge.stand_by(group, slot).await
-    }
-
-    async fn shift(&self, group: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
-        self.edge.shift(group, shift, expected).await
-    }
-
-    async fn renew(&self, group: &str, lease: Duration, expected: &Revision) -> Result<Look, ShiftError> {
-        self.edge.renew(group, lease, expected).await
-    }
-
-    async fn confirm(&self, group: &str, reason: &str, expected: &Revision) -> Result<Look, ShiftError> {
-        self.edge.confirm(group, reason, expected).await
+    fn edges(&self) -> &[Member<Module>] {
+        &self.edges
     }
 }
 
@@ -72,7 +46,7 @@ impl Peers for Live {
         request: Request<Full<Bytes>>,
         limit: Duration,
     ) -> Result<Answer, String> {
-        self.edge.ask(peer, request, limit).await
+        HttpPeers.ask(peer, request, limit).await
     }
 }
 

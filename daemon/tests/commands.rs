@@ -256,7 +256,7 @@ async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
     let state = deployment.plan.begin(Time(0));
     journal.begin(deployment, &state, "").await.unwrap();
     let nginx = Module::new("nginx", &AdminAddress::Unix("/no/nginx".into()), None);
-    let live = Live::new(nginx, journal.clone(), bench.commands.clone());
+    let live = Live::new([nginx].into_iter(), journal.clone(), bench.commands.clone());
     let mark = bench.path("mark");
     let job = job(&format!("(sleep 1; touch {}) & wait", mark.display()), "20s");
 

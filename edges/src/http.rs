@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cutover_core::smoke::Answer;
+use cutover_engine::peers::Peers;
 use http::Request;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -64,6 +65,22 @@ impl HttpError {
     /// Whether it is certain that the server did not process the request.
     pub fn is_before_sending(&self) -> bool {
         matches!(self, Self::Address(_) | Self::Connect(_) | Self::Request(_))
+    }
+}
+
+/// Asks servers of upstreams from this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HttpPeers;
+
+impl Peers for HttpPeers {
+    async fn ask(
+        &self,
+        peer: &str,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<Answer, String> {
+        let address = Address::of_peer(peer).map_err(|error| error.to_string())?;
+        ask(&address, request, limit).await.map_err(|error| error.to_string())
     }
 }
 

@@ -18,7 +18,7 @@ use cutover_core::fraction::{Percent, Share};
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
 use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Partial, Shift, ShiftError, TrialTerms};
-use cutover_engine::peers::{Peers, request};
+use cutover_engine::peers::request;
 use http_body_util::Full;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -378,16 +378,4 @@ fn shares(slot: &str, Partial { percent, rest }: &Partial) -> Option<Shares> {
 
 fn milliseconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-impl Peers for Module {
-    async fn ask(
-        &self,
-        peer: &str,
-        request: Request<Full<Bytes>>,
-        limit: Duration,
-    ) -> Result<Answer, String> {
-        let address = Address::of_peer(peer).map_err(|error| error.to_string())?;
-        http::ask(&address, request, limit).await.map_err(|error| error.to_string())
-    }
 }

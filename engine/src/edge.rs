@@ -209,6 +209,25 @@ pub enum EdgeError {
         /// Why they cannot be read.
         why: String,
     },
+    /// There is no edge to ask.
+    #[error("the group has no edge")]
+    NoEdge,
+    /// One edge of several did not answer in time.
+    #[error("edge \"{edge}\" does not answer within {}", humantime::format_duration(*limit))]
+    Late {
+        /// The edge.
+        edge: String,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// An error of one edge of several.
+    #[error("edge \"{edge}\": {error}")]
+    OfOne {
+        /// The edge.
+        edge: String,
+        /// The error.
+        error: Box<EdgeError>,
+    },
     /// The answer has an unexpected form.
     #[error("{subject} gave an unexpected answer at {address}: {why}")]
     Unrecognised {

@@ -4,7 +4,9 @@
 //! daemon, operator --- Driver --- cutover_core::deployment decides
 //!                        |
 //!        +---------+-----+----+-----------+
-//!       Edge    Journal    Commands     Peers
+//!       Fleet   Journal    Commands     Peers
+//!         |
+//!       Edge, one or several
 //! ```
 //!
 //! The engine reaches everything outside through four traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
@@ -18,6 +20,7 @@ pub mod commands;
 pub mod driver;
 pub mod edge;
 pub mod families;
+pub mod fleet;
 pub mod journal;
 pub mod metrics;
 pub mod peers;

@@ -12,6 +12,7 @@ use value::not_zero;
 
 mod command;
 mod expect;
+mod fleet;
 mod proof;
 mod smoke;
 mod soak;
@@ -22,6 +23,7 @@ mod value;
 mod warm;
 
 pub use command::Command;
+pub use fleet::{FleetPolicy, OnMissing};
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{OnInconclusive, Setting, Soak};
 pub use steps::Steps;
@@ -34,6 +36,11 @@ pub use warm::{OnBad, Warm};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
+    /// The edges that have the group. Empty: all edges.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<String>,
+    /// `[group.NAME.fleet]`
+    pub fleet: FleetPolicy,
     /// The steps in which the new version gets the traffic.
     pub steps: Steps,
     /// `[group.NAME.warm]`
@@ -73,6 +80,8 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            edges: Vec::new(),
+            fleet: FleetPolicy::default(),
             steps: Steps::default(),
             warm: Warm::default(),
             retry_after: Duration::seconds(3600),

@@ -18,7 +18,7 @@ pub use suite::{
     Place, everything_fails_in_turn, killed_again_and_again, killed_at_every_record, moved_by_somebody_else,
 };
 pub use usual::{deployment, in_steps, peer, policy};
-pub use world::Scripted;
+pub use world::{Scripted, ScriptedEdge};
 
 /// A number of failures that no test reaches.
 pub const ALWAYS: u32 = u32::MAX;

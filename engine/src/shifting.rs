@@ -14,7 +14,7 @@ use crate::edge::{Edge, EdgeError, Look, Shift, ShiftError};
 
 /// How long a step waits for an edge that does not answer, which may be restarting.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// A shift and the conditions for it.
 #[derive(Clone, Debug)]

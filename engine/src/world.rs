@@ -2,9 +2,19 @@
 
 use crate::commands::Commands;
 use crate::edge::Edge;
+use crate::fleet::{Fleet, Member};
 use crate::peers::Peers;
 
-/// An edge, peers and commands in one type.
-pub trait World: Edge + Peers + Commands {}
+/// The edges, peers and commands in one type.
+pub trait World: Peers + Commands {
+    /// The kind of its edges.
+    type Edge: Edge;
 
-impl<T: Edge + Peers + Commands> World for T {}
+    /// All edges.
+    fn edges(&self) -> &[Member<Self::Edge>];
+
+    /// The edges of these names, or all if there is no name.
+    fn fleet(&self, names: &[String]) -> Fleet<'_, Self::Edge> {
+        Fleet::new(self.edges(), names)
+    }
+}

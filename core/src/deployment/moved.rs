@@ -46,16 +46,18 @@ impl fmt::Display for Moved {
     }
 }
 
-/// What has moved traffic back without a record of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What has moved traffic back without a record of it. Of several edges, the last of these is the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TakenBackBy {
-    /// Too many requests failed or were slow.
-    Guard,
-    /// Nobody confirmed or renewed the change in time.
-    Lease,
     /// This deployment itself has moved it, and the journal could not be written.
     Rollback,
+    /// Nobody confirmed or renewed the change in time.
+    Lease,
+    /// Somebody has moved it on one edge of several.
+    Hand,
+    /// Too many requests failed or were slow.
+    Guard,
 }
 
 impl fmt::Display for TakenBackBy {
@@ -64,6 +66,7 @@ impl fmt::Display for TakenBackBy {
             Self::Guard => "guard",
             Self::Lease => "lease",
             Self::Rollback => "rollback",
+            Self::Hand => "operator",
         })
     }
 }

@@ -1,8 +1,10 @@
 //! The plan: the slots, steps and time limits of one deployment.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Steps;
 use crate::verdict::evidence::Evidence;
@@ -41,9 +43,28 @@ pub struct Plan {
     pub drain: Duration,
     /// How long the old slot stays up after the drain.
     pub warm: Duration,
-    /// Counters of the old slot at the start. Marks count what it served from there on.
-    pub served: Sample,
+    /// Counters of the old slot at the start, by edge. Marks count what it served from there on.
+    #[serde(default, deserialize_with = "served_by_edge")]
+    pub served: BTreeMap<String, Sample>,
     /// What the old slot did in the last minutes before the start. The soak compares with that, too.
     #[serde(default)]
     pub known: Evidence,
+    /// Edges that did not answer at the start. The deployment leaves them as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
+}
+
+/// The counters by edge. A deployment that began under an older version has the counters of one edge without its name; they
+/// are left out, so that it compares with fewer figures.
+fn served_by_edge<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, Sample>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Served {
+        ByEdge(BTreeMap<String, Sample>),
+        OfOne(IgnoredAny),
+    }
+    Ok(match Served::deserialize(input)? {
+        Served::ByEdge(edges) => edges,
+        Served::OfOne(_) => BTreeMap::new(),
+    })
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::*;
 use crate::counters::Counters;
 use crate::verdict::evidence::Evidence;
-use crate::verdict::reading::Sample;
 
 mod asked;
 mod blame;
@@ -28,7 +27,8 @@ fn plan() -> Plan {
         accept_inconclusive: false,
         drain: Duration::from_secs(30),
         warm: Duration::from_secs(3600),
-        served: Sample::default(),
+        served: Default::default(),
+        excluded: Vec::new(),
         known: Default::default(),
     }
 }

@@ -271,7 +271,13 @@ impl Plan {
     }
 
     pub(super) fn taken_back(&self, by: TakenBackBy) -> Cause {
-        let text = format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from);
+        let text = match by {
+            TakenBackBy::Hand => format!(
+                "somebody moved the traffic back to slot \"{}\" on one edge, and the others follow",
+                self.from
+            ),
+            by => format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from),
+        };
         // A lease ends when nobody watches.
         Cause { blames_version: by == TakenBackBy::Guard, ..Cause::new(CauseKind::TakenBack, text) }
     }

@@ -8,7 +8,7 @@ use crate::config::{EdgeName, EdgeSection};
 use crate::control::Refusal;
 
 /// Checks the address, the token and the permissions in nginx. Changes nothing.
-pub async fn check_door((name, section): &(EdgeName, EdgeSection), module: &Module) -> Option<Finding> {
+pub async fn check_door(name: &EdgeName, section: &EdgeSection, module: &Module) -> Option<Finding> {
     let shown = &section.admin;
     let why = match (shown, &section.token_file) {
         (AdminAddress::Tcp(_), None) => {

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use cutover_edges::http::HttpPeers;
+use cutover_engine::fleet::Member;
 use cutover_engine::versions::Versions;
 
 use super::{CliError, Place};
@@ -16,13 +18,18 @@ pub(super) struct Check {}
 impl Check {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let Loaded { config, path, digest, .. } = place.loaded()?;
-        let module = config.edge.1.module(config.edge.0.as_str());
-        let mut findings = Vec::from_iter(check_door(&config.edge, &module).await);
+        let mut findings = Vec::new();
+        let mut edges = Vec::new();
+        for (name, section) in &config.edge {
+            let module = section.module(name.as_str());
+            findings.extend(check_door(name, section, &module).await);
+            edges.push(Member::new(module));
+        }
         let client = place.client()?;
         // Without a daemon no version is known, and there is nothing to compare with.
         let status = client.get::<Vec<GroupStatus>>("/v1/status").await.unwrap_or_default();
         let versions = status.iter().map(|status| (status.group.clone(), versions(status))).collect();
-        findings.extend(check(&config, &module, &versions).await);
+        findings.extend(check(&config, (&edges, &HttpPeers), &versions).await);
         if let Ok(running) = client.get::<ConfigurationStatus>("/v1/configuration").await {
             findings.extend(check_running(&path, digest, &running));
         }

@@ -1,5 +1,6 @@
 //! `cutover status [GROUP]`
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use clap::Args;
@@ -7,7 +8,7 @@ use cutover_core::api::{Peer, Traffic};
 
 use super::terminal::{column, plain};
 use super::{CliError, Place};
-use crate::control::{DeploymentStatus, GroupStatus, HealthState, HealthStatus, SlotStatus};
+use crate::control::{DeploymentStatus, EdgeStatus, GroupStatus, HealthState, HealthStatus, SlotStatus};
 use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
@@ -54,6 +55,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
     if let (Some(active), Some(line)) = (&status.active, health(&status.health)) {
         writeln!(out, "  \"{active}\" {}", plain(&line))?;
     }
+    if let Some(line) = edges(&status.edges) {
+        writeln!(out, "  {}", plain(&line))?;
+    }
     for slot in &status.slots {
         let role = role(slot);
         let peers: Vec<String> =
@@ -89,6 +93,31 @@ fn deployment_line(one: &DeploymentStatus) -> String {
         line.push_str(&format!(", paused by {}", plain(by)));
     }
     format!("{line}: {}", plain(&one.message))
+}
+
+/// The edges in one line, as in `edges: 2 of 3 on "green"; "lyon" unreachable for 40 s`. `None` for one edge.
+fn edges(edges: &[EdgeStatus]) -> Option<String> {
+    let mut slots = BTreeMap::<String, usize>::new();
+    let mut unreachable = Vec::new();
+    for edge in edges {
+        match (&edge.active, &edge.share) {
+            (Some(active), None) => *slots.entry(format!("\"{active}\"")).or_default() += 1,
+            (Some(active), Some((slot, percent))) => {
+                *slots.entry(format!("\"{active}\" with {percent} on \"{slot}\"")).or_default() += 1;
+            }
+            (None, _) => {
+                let why = edge.error.as_deref().unwrap_or_default();
+                let time = edge.away_s.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
+                unreachable.push(format!("\"{}\" unreachable{time}: {why}", edge.edge));
+            }
+        }
+    }
+    let of = edges.len();
+    let mut slots: Vec<(String, usize)> = slots.into_iter().collect();
+    slots.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let on = slots.into_iter().map(|(slot, count)| format!("{count} of {of} on {slot}"));
+    let all: Vec<String> = on.chain(unreachable).collect();
+    (of > 0).then(|| format!("edges: {}", all.join("; ")))
 }
 
 /// The health of the active slot in one line. Trouble stands out. `None` if it is not known.

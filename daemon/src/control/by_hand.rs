@@ -3,14 +3,16 @@
 //! The route moves first, and then the warm window of the last deployment ends, so a failed switch keeps the way back. If the
 //! reply of the edge is lost, a fence follows, so a switch that is reported as failed cannot take effect later.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_core::api::{Group as Seen, reason_with};
 use cutover_core::deployment::{Event, Phase};
-use cutover_engine::edge::{Look, Shift};
+use cutover_engine::edge::{EdgeError, Look, Shift};
+use cutover_engine::fleet::{FleetRequest, Together, View};
 use cutover_engine::metrics;
 use cutover_engine::policy::Policy;
-use cutover_engine::shifting::{Fit, ShiftRequest, Shifted, shift_until_known};
+use cutover_engine::shifting::Fit;
 use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
@@ -58,14 +60,14 @@ impl<W: World> Control<W> {
     /// Moves the traffic of a group by hand. Returns the group after the switch, when the switch is on disk.
     pub async fn switch(&self, group: &str, wanted: ManualSwitch) -> Result<Seen, Refusal> {
         let policy = self.policy_or_last(group).await?;
-        self.writable().await?;
+        self.writable(&policy).await?;
         let current = self.current(group);
         let mut current = current.lock().await;
         if let Some(busy) = self.busy(group, &current).await {
             return Err(busy);
         }
         self.nothing_stops(group, &wanted.to, &current).await?;
-        let look = self.world.look(group).await?;
+        let look = self.fleet(group).look(group).await?.whole()?;
         if look.group.slot(&wanted.to).is_none() {
             return Err(Refusal::no_such_slot(&look.group, &wanted.to));
         }
@@ -135,18 +137,26 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// Moves the route. Returns when the edge has confirmed the switch, or when it is certain that it will never take effect.
-    async fn shift(&self, seen: &Look, shift: &Shift, fit: &StillFit<'_, W>) -> Result<Seen, Refusal> {
+    /// Moves the route. Returns when all edges have confirmed the switch, or when it is certain that it will never take effect.
+    async fn shift(&self, seen: &View, shift: &Shift, fit: &StillFit<'_, W>) -> Result<Seen, Refusal> {
         let group = &seen.group.name;
+        let fleet = self.fleet(group);
         let request =
-            ShiftRequest { group, shift, expected: &seen.revision, tries: MOST_TRIES, patience: PATIENCE };
+            FleetRequest { group, shift, expected: &seen.revisions(), tries: MOST_TRIES, patience: PATIENCE };
         let (slot, group) = (shift.to.clone(), group.clone());
-        match shift_until_known(&*self.world, &request, fit).await {
-            Shifted::Done(now) => Ok(now.group),
-            Shifted::NotDone(why) => Err(Refusal::NotSwitched(why)),
-            Shifted::Elsewhere(now) => Err(Refusal::NotSwitched(now.moved().text)),
-            Shifted::NotDurable(why) => Err(Refusal::NotOnDisk { slot, group, why }),
-            Shifted::Uncertain(why) => match self.fence(&group, &shift.reason).await {
+        let merged = |looks: BTreeMap<String, Look>| {
+            let groups: Vec<&Seen> = looks.values().map(|look| &look.group).collect();
+            Seen::merged(&groups)
+        };
+        match fleet.forward(&request, fit).await {
+            Together::Done(now) => merged(now).ok_or_else(|| Refusal::Edge(EdgeError::NoEdge)),
+            Together::NotDone(why) => Err(Refusal::NotSwitched(why)),
+            Together::Elsewhere(now) => {
+                let moved = now.into_values().next().map(|look| look.moved().text);
+                Err(Refusal::NotSwitched(moved.unwrap_or_default()))
+            }
+            Together::NotDurable(why) => Err(Refusal::NotOnDisk { slot, group, why }),
+            Together::Uncertain(why) => match self.fence(seen, &shift.reason).await {
                 // The switch took effect; only its reply was lost.
                 Some(now) if now.route().is_all_on(&slot) => Ok(now.group),
                 Some(now) => Err(Refusal::NotSwitched(format!(
@@ -159,11 +169,18 @@ impl<W: World> Control<W> {
     }
 
     /// Gives the route a new revision and keeps the active slot, so a switch that is still in transit cannot take effect. Ends a
-    /// split or a trial, as that switch would have done. `None` if the edge has not confirmed it.
-    async fn fence(&self, group: &str, reason: &str) -> Option<Look> {
-        let now = self.world.look(group).await.ok()?;
-        let to = now.route().active.clone();
+    /// split or a trial, as that switch would have done. Of several edges, all get the slot that they had before: they have moved
+    /// together or not at all. `None` if an edge has not confirmed it.
+    async fn fence(&self, before: &View, reason: &str) -> Option<View> {
+        let group = &before.group.name;
+        let fleet = self.fleet(group);
+        let now = fleet.look(group).await.ok()?;
+        let to = if fleet.is_several() { before.route().active.clone() } else { now.route().active.clone() };
         let shift = Shift { to, reason: reason.to_owned(), share: None, trial: None, fence: true };
-        self.world.shift(group, &shift, &now.revision).await.ok()
+        let fenced = fleet.back(group, &shift, &now, PATIENCE).await;
+        if fenced.into_values().any(|fenced| fenced.is_err()) {
+            return None;
+        }
+        fleet.look(group).await.ok()
     }
 }

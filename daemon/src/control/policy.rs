@@ -1,11 +1,12 @@
-//! What the configuration says about groups and the edge.
+//! What the configuration says about groups and their edges.
 
 use cutover_edges::module::AdminAddress;
+use cutover_engine::fleet::Fleet;
 use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 
 use super::{Control, Refusal};
-use crate::config::Loaded;
+use crate::config::{EdgeName, Loaded};
 
 impl<W: World> Control<W> {
     /// The names of the groups in the configuration.
@@ -39,13 +40,26 @@ impl<W: World> Control<W> {
         Refusal::UnknownGroup { group: group.to_owned(), known: self.groups() }
     }
 
-    /// Fails if this daemon can only read the edge.
-    pub(super) async fn writable(&self) -> Result<(), Refusal> {
-        let (name, section) = self.loaded.load().0.config.edge.clone();
-        if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
-            return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
+    /// The edges of a group. A group that is no longer in the configuration is looked for on all edges.
+    pub(super) fn fleet(&self, group: &str) -> Fleet<'_, W::Edge> {
+        let loaded = self.loaded.load();
+        let names = loaded.0.config.group(group).map(|policy| policy.edges.clone()).unwrap_or_default();
+        self.world.fleet(&names)
+    }
+
+    /// Fails if this daemon can only read an edge of the group.
+    pub(super) async fn writable(&self, policy: &Policy) -> Result<(), Refusal> {
+        let edges = self.loaded.load().0.config.edge.clone();
+        let is_named = |name: &EdgeName| {
+            policy.edges.is_empty() || policy.edges.iter().any(|edge| edge == name.as_str())
+        };
+        for (name, section) in edges.iter().filter(|(name, _)| is_named(name)) {
+            if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
+                return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
+            }
+            // Running deployments use the last token that nginx accepted. A new one needs a readable token.
+            section.module(name.as_str()).check_token().await?;
         }
-        // Running deployments use the last token that nginx accepted. A new one needs a readable token.
-        Ok(section.module(name.as_str()).check_token().await?)
+        Ok(())
     }
 }

@@ -365,6 +365,17 @@ pub enum Refusal {
         /// The last error.
         why: String,
     },
+    /// One edge of several does not answer, and the policy says that all must.
+    #[error(
+        "{why}; a deployment moves all edges together: wait until it answers, or begin without it by fleet.on_missing = \
+         \"exclude\" in [group.{group}.fleet]"
+    )]
+    EdgeMissing {
+        /// The group.
+        group: String,
+        /// The edge, and why.
+        why: EdgeError,
+    },
     /// The edge cannot be read.
     #[error("{0}")]
     Edge(#[from] EdgeError),

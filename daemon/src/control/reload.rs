@@ -7,7 +7,7 @@ use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
 use super::Control;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, EdgeName, Loaded};
 
 /// A new configuration is refused because a fixed section has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,5 +59,7 @@ fn fixed(old: &Config, new: &Config) -> Option<String> {
     if old.daemon != new.daemon {
         return Some("[daemon]".to_owned());
     }
-    (old.edge != new.edge).then(|| format!("[edge.{}]", old.edge.0))
+    let changed = |name: &&EdgeName| old.edge.get(*name) != new.edge.get(*name);
+    let name = old.edge.keys().chain(new.edge.keys()).find(changed)?;
+    Some(format!("[edge.{name}]"))
 }

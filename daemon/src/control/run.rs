@@ -319,9 +319,10 @@ impl<W: World> Control<W> {
 
     /// Fails if the slot has traffic. Unfinished requests prevent only a revert; other commands may cut them off.
     async fn may_touch(&self, group: &str, slot: &str, which: Rerun) -> Result<(), Refusal> {
-        let groups = self.world.groups().await?;
+        let fleet = self.fleet(group);
+        let groups = fleet.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
-            return Err(Refusal::not_on_edge(self.world.name(), group, &groups));
+            return Err(Refusal::not_on_edge(&fleet.name(), group, &groups));
         };
         let is_in_the_way = |traffic: &Traffic| traffic.is_routed() || which == Rerun::Revert;
         let within = seen.shared_within(slot).filter(|_| which != Rerun::Revert);

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use cutover_core::api::{Group as Seen, Peer, Traffic};
 use cutover_core::deployment::{Outcome, Phase};
 use cutover_engine::clock::rfc3339;
+use cutover_engine::edge::EdgeError;
+use cutover_engine::fleet::Survey;
 use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
+use super::edges::EdgeStatus;
 use super::running::SETTLING;
 use super::{Control, HealthStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
@@ -28,6 +31,9 @@ pub struct GroupStatus {
     pub slots: Vec<SlotStatus>,
     /// Why nginx cannot be read, or that it has no such group.
     pub edge_error: Option<String>,
+    /// What each of several edges says. Empty for a group with one edge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edges: Vec<EdgeStatus>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
 }
@@ -150,18 +156,14 @@ impl From<Entry> for DeploymentStatus {
 impl<W: World> Control<W> {
     /// The status of all groups in the configuration, and of other groups with an unfinished deployment.
     pub async fn status(&self) -> Result<Vec<GroupStatus>, Refusal> {
-        let seen = self.world.groups().await.map_err(|error| error.to_string());
+        let survey = self.world.fleet(&[]).survey().await;
         let mut all = Vec::new();
         let mut groups = BTreeSet::from_iter(self.groups());
         groups.extend(
             self.journal.open_deployments().await?.into_iter().map(|entry| entry.deployment.plan.group),
         );
         for group in &groups {
-            let seen = seen.as_ref().map_err(String::clone).and_then(|groups| {
-                let seen = groups.iter().find(|seen| seen.name == *group);
-                let missing = || Refusal::not_on_edge(self.world.name(), group, groups).to_string();
-                seen.cloned().ok_or_else(missing)
-            });
+            let seen = self.of_survey(group, &survey);
             all.push(self.status_of(group, seen).await?);
         }
         Ok(all)
@@ -170,11 +172,38 @@ impl<W: World> Control<W> {
     /// The status of one group.
     pub async fn group_status(&self, group: &str) -> Result<GroupStatus, Refusal> {
         self.policy_or_last(group).await?;
-        let seen = self.world.look(group).await.map(|look| look.group).map_err(|error| error.to_string());
-        self.status_of(group, seen).await
+        let survey = self.fleet(group).survey().await;
+        self.status_of(group, self.of_survey(group, &survey)).await
     }
 
-    async fn status_of(&self, group: &str, seen: Result<Seen, String>) -> Result<GroupStatus, Refusal> {
+    /// A group over its edges, and what each of several edges says.
+    fn of_survey(&self, group: &str, survey: &Survey) -> (Result<Seen, String>, Vec<EdgeStatus>) {
+        let fleet = self.fleet(group);
+        let (mut found, mut edges, mut failed) = (Vec::new(), Vec::new(), None);
+        for (edge, groups) in survey.iter().filter(|(edge, _)| fleet.names().any(|name| name == edge)) {
+            let seen = match groups {
+                Ok(groups) => groups
+                    .iter()
+                    .find(|seen| seen.name == *group)
+                    .ok_or_else(|| Refusal::not_on_edge(edge, group, groups).to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            edges.push(EdgeStatus::of(edge, &seen, fleet.away_for(edge)));
+            match seen {
+                Ok(seen) => found.push(seen),
+                Err(why) => failed = Some(why),
+            }
+        }
+        let no_edge = || failed.unwrap_or_else(|| EdgeError::NoEdge.to_string());
+        let edges = if fleet.is_several() { edges } else { Vec::new() };
+        (Seen::merged(&found).ok_or_else(no_edge), edges)
+    }
+
+    async fn status_of(
+        &self,
+        group: &str,
+        (seen, edges): (Result<Seen, String>, Vec<EdgeStatus>),
+    ) -> Result<GroupStatus, Refusal> {
         let deployment = self.journal.history(Some(group), 1).await?.pop().map(DeploymentStatus::from);
         let status = GroupStatus {
             group: group.to_owned(),
@@ -183,6 +212,7 @@ impl<W: World> Control<W> {
             health: HealthStatus::default(),
             slots: Vec::new(),
             edge_error: None,
+            edges,
             deployment,
         };
         match seen {

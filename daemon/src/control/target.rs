@@ -7,6 +7,7 @@ use cutover_core::api::{Group as Seen, Shared, Traffic};
 use cutover_core::deployment::{Known, NoTarget, Phase, Target, Time};
 use cutover_core::shell::quoted;
 use cutover_core::verdict::reading::Sample;
+use cutover_engine::fleet::Fleet;
 use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
@@ -24,8 +25,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub(super) struct Chosen {
     pub(super) from: String,
     pub(super) to: String,
-    /// Counters of the old slot at the start.
-    pub(super) served: Sample,
+    /// Counters of the old slot at the start, by edge.
+    pub(super) served: BTreeMap<String, Sample>,
     /// What the old slot did before the start.
     pub(super) known: Option<Served>,
     /// What the deployment gives up, one clause each.
@@ -57,12 +58,13 @@ impl<W: World> Control<W> {
         group: &str,
         policy: &Policy,
         wanted: Option<&str>,
-        current: &MutexGuard<'_, Option<Running>>,
+        (fleet, current): (&Fleet<'_, W::Edge>, &MutexGuard<'_, Option<Running>>),
     ) -> Result<Chosen, Refusal> {
-        let groups = self.world.groups().await?;
+        let groups = fleet.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
-            return Err(Refusal::not_on_edge(self.world.name(), group, &groups));
+            return Err(Refusal::not_on_edge(&fleet.name(), group, &groups));
         };
+        let view = fleet.look(group).await?;
         let warm = self.warm(current).await?;
         let stopping = self.stopping(current).await;
         let target = self.choose(seen, &groups, wanted, (warm.as_ref(), stopping.as_deref())).await?;
@@ -75,13 +77,14 @@ impl<W: World> Control<W> {
         }
         self.nobody_works_on(seen, &target.slot, &groups).await?;
         let from = seen.route.active.clone();
-        let served = seen.slot(&from).map(Sample::from).unwrap_or_default();
+        let readings = view.readings(Some(&from), None);
+        let served = readings.iter().filter_map(|one| Some((one.edge.clone(), one.new.clone()?))).collect();
         let mut gives_up = gives_up(&target, warm.as_ref(), policy);
         if let Some((shared, held)) = shared.and_then(|shared| Some((shared.group, shared.traffic.held()?))) {
             gives_up.push(format!("{held} of group \"{shared}\" will be cut off"));
         }
-        let reading = self.reading(self.clock.now(), served.clone());
-        let known = self.vigils.known(group, &Route::of(seen), &reading);
+        let reading = self.reading(self.clock.now(), readings);
+        let known = self.vigils.known(group, &Route::of(&view), &reading);
         Ok(Chosen { from, gives_up, to: target.slot, served, known })
     }
 
@@ -144,7 +147,8 @@ impl<W: World> Control<W> {
         if self.busy(group, current).await.is_some() {
             return;
         }
-        let Ok(groups) = self.world.groups().await else { return };
+        let fleet = self.fleet(group);
+        let Ok(groups) = fleet.groups().await else { return };
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else { return };
         let Ok(warm) = self.warm(current).await else { return };
         let stopping = self.stopping(current).await;
@@ -153,7 +157,7 @@ impl<W: World> Control<W> {
             return;
         };
         if seen.standby().is_none_or(|standby| standby.name != slot)
-            && let Err(error) = self.world.stand_by(group, &slot).await
+            && let Err(error) = fleet.stand_by(group, &slot).await
         {
             tracing::debug!(group, slot, %error, "failed to direct previews of the standby to this slot");
         }

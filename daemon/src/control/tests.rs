@@ -296,7 +296,8 @@ async fn a_refused_rollback_does_not_name_the_version_that_is_live() {
 async fn nothing_begins_that_nginx_would_refuse_in_the_end() {
     let mut bench = Bench::new().await;
     let mut loaded = loaded();
-    loaded.config.edge.1.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
+    let edge = loaded.config.edge.values_mut().next().unwrap();
+    edge.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
     bench.control.loaded = Arc::new(ArcSwap::from_pointee((loaded, Time(0))));
     assert_eq!(bench.deploy("2").await.unwrap_err().code(), "reads_only");
     assert_eq!(bench.switch("green", true).await.unwrap_err().code(), "reads_only");
@@ -401,7 +402,7 @@ async fn what_was_read_once_and_for_all_is_refused() {
     let refused = bench.control.reload(new).unwrap_err().to_string();
     assert_eq!(refused, "[daemon] has changed, so the daemon must be restarted");
     let mut new = loaded();
-    new.config.edge.1.admin = AdminAddress::Unix("/elsewhere".into());
+    new.config.edge.values_mut().next().unwrap().admin = AdminAddress::Unix("/elsewhere".into());
     new.config.group.clear();
     let refused = bench.control.reload(new).unwrap_err().to_string();
     assert_eq!(refused, "[edge.nginx] has changed, so the daemon must be restarted");

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::deployment::{State, Time};
-use cutover_core::verdict::{EdgeReading, Reading, Sample};
+use cutover_core::verdict::{EdgeReading, Reading};
 use cutover_engine::policy::Policy;
 use cutover_engine::prober::Prober;
 use cutover_engine::versions::Versions;
@@ -138,17 +138,17 @@ impl<W: World> Control<W> {
     /// One round: reads the counters, probes the active slot, and tells what has changed.
     async fn look_out(&self, group: &str, policy: &Policy, kept: &Kept, lookout: &mut Option<Lookout>) {
         // A failure to read the edge says nothing about the slot. `status` shows it.
-        let Ok(look) = self.world.look(group).await else { return };
-        let (seen, now) = (look.group, self.clock.now());
+        let Ok(view) = self.fleet(group).look(group).await else { return };
+        let (seen, now) = (&view.group, self.clock.now());
         let Some(active) = seen.slot(&seen.route.active) else { return };
         if lookout.as_ref().is_none_or(|lookout| lookout.slot() != active.name) {
             *kept.health.lock() = None;
         }
         let lookout = Lookout::over(lookout, group, &active.name, policy);
         if lookout.is_due(now, policy) {
-            let reading = self.reading(now, Sample::from(active));
+            let reading = self.reading(now, view.readings(Some(&active.name), None));
             let is_serving = !lookout.is_dead();
-            baseline::observe(&mut kept.past.lock(), &Route::of(&seen), &reading, policy, is_serving);
+            baseline::observe(&mut kept.past.lock(), &Route::of(&view), &reading, policy, is_serving);
             lookout.read(now, &reading);
         }
         if self.vigils.is_judged(group) {
@@ -157,7 +157,7 @@ impl<W: World> Control<W> {
         }
         let versions = match policy.probe_needs_version() {
             // Without the journal, a version is not expected.
-            true => self.versions_in(&seen).await.unwrap_or_default(),
+            true => self.versions_in(seen).await.unwrap_or_default(),
             false => Versions::default(),
         };
         let round = Prober { world: &*self.world, group, policy, versions }.round(active).await;
@@ -180,12 +180,11 @@ impl<W: World> Control<W> {
         }
         *kept.health.lock() = Some((active.name.clone(), status));
         let well = lookout.well_since();
-        self.settle(group, policy, kept, &seen, well).await;
+        self.settle(group, policy, kept, seen, well).await;
     }
 
-    /// A reading of this edge with the counters of one slot.
-    pub(super) fn reading(&self, now: Time, sample: Sample) -> Reading {
-        let edge = EdgeReading { edge: self.world.name().to_owned(), new: Some(sample), old: None };
-        Reading { at: Duration::from_millis(now.0), split: false, edges: vec![edge] }
+    /// A reading with the counters of one slot by edge.
+    pub(super) fn reading(&self, now: Time, edges: Vec<EdgeReading>) -> Reading {
+        Reading { at: Duration::from_millis(now.0), split: false, edges }
     }
 }

@@ -28,7 +28,7 @@ impl<W: World> Control<W> {
         if deployment.plan.steps.get(state.step).is_some() && matches!(phase, Phase::Soaking { .. }) {
             return Ok(());
         }
-        let seen = match self.world.look(group).await {
+        let seen = match self.fleet(group).look(group).await {
             Ok(look) => look.group,
             Err(_) if matches!(phase, Phase::Soaking { .. } | Phase::Confirming(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -97,7 +97,7 @@ impl<W: World> Control<W> {
     /// previous version.
     pub(super) async fn no_way_back(&self, group: &str, policy: &Policy) -> Result<Refusal, JournalError> {
         let all = self.journal.history(Some(group), LOOK_BACK).await?;
-        let groups = self.world.groups().await.unwrap_or_default();
+        let groups = self.fleet(group).groups().await.unwrap_or_default();
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {
             return Ok(Refusal::NoWayBack { group: group.to_owned(), previous: None, up: None });
         };

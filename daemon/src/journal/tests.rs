@@ -28,6 +28,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
         warm: std::time::Duration::from_secs(1),
         served: Default::default(),
         known: Default::default(),
+        excluded: Vec::new(),
     };
     Deployment {
         id: id.to_owned(),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cutover_core::deployment::{Event, State, Time};
-use cutover_core::verdict::{Baseline, Names, Sample, Verdict, Watch};
+use cutover_core::verdict::{Baseline, Names, Reading, Verdict, Watch};
 
 use super::work::Work;
 use crate::journal::Journal;
@@ -44,11 +44,12 @@ impl<W: World, J: Journal> Work<W, J> {
         let begun = clock.now();
         loop {
             if let Ok(look) = self.look().await {
-                if !look.route().is_all_on(&plan.from) {
+                // One edge of several that is not as the others are is repaired.
+                if !look.edges.values().any(|look| look.route().is_all_on(&plan.from)) {
                     return Event::RouteMoved(look.moved());
                 }
-                let old = look.group.slot(&plan.from).map(Sample::from);
-                watch.observe(&self.samples(begun.until(clock.now()), old, None));
+                let (at, edges) = (begun.until(clock.now()), look.readings(Some(&plan.from), None));
+                watch.observe(&Reading { at, split: false, edges });
                 let is_over = clock.now() >= until;
                 match if is_over { Some(watch.end()) } else { watch.now() } {
                     Some(Verdict::Bad(why)) => return Event::OldBad(why.to_string()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cutover_core::deployment::{Event, Time};
 use cutover_core::shell::quoted;
-use cutover_core::verdict::Sample;
+use cutover_core::verdict::Reading;
 use cutover_core::verdict::vigil::{Change, Vigil};
 
 use super::work::Work;
@@ -53,8 +53,8 @@ impl<W: World, J: Journal> Work<W, J> {
         loop {
             if let Ok(look) = self.look().await {
                 let at = begun.until(self.clock.now());
-                let new = look.group.slot(slot).map(Sample::from);
-                match vigil.observe(&self.samples(at, new, None)) {
+                let edges = look.readings(Some(slot), None);
+                match vigil.observe(&Reading { at, split: false, edges }) {
                     Some(Change::Bad(why)) if goes_back => return why.to_string(),
                     Some(Change::Bad(why)) => {
                         self.is_bad.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use cutover_core::api::Traffic;
 use cutover_core::deployment::{Event, State, Time};
 
 use super::work::Work;
-use crate::edge::Look;
+use crate::fleet::View;
 use crate::journal::Journal;
 use crate::world::World;
 
@@ -30,10 +30,12 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Waits until a slot holds no request. `switched`: the state of a deployment whose switch must still count.
     async fn drain(&self, slot: &str, until: Time, switched: Option<&State>) -> Event {
         loop {
-            let left = match self.look().await {
+            let left = match self.look_at_all().await {
                 Ok(look) => match (self.moved_from(&look, switched).await, look.group.has_traffic(slot)) {
                     (Some(moved), _) => return moved,
                     (None, Some(held @ Traffic::InFlight { .. })) => held.to_string(),
+                    // One edge of several that is not as the others are is repaired.
+                    (None, Some(routed)) if self.fleet().is_several() => routed.to_string(),
                     (None, Some(_)) => return Event::RouteMoved(look.moved()),
                     (None, None) => return Event::Drained,
                 },
@@ -48,7 +50,7 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    async fn moved_from(&self, look: &Look, switched: Option<&State>) -> Option<Event> {
+    async fn moved_from(&self, look: &View, switched: Option<&State>) -> Option<Event> {
         self.moved_since_switch(look, switched?).await
     }
 

@@ -20,7 +20,7 @@ pub(super) enum Obstacle {
 impl<W: World, J: Journal> Work<W, J> {
     /// The obstacle to a command that starts or stops a slot. Fails if the edge cannot be read.
     pub(super) async fn obstacle(&self, slot: &str) -> Result<Option<Obstacle>, String> {
-        let groups = self.world.groups().await.map_err(|error| error.to_string())?;
+        let groups = self.fleet().groups().await.map_err(|error| error.to_string())?;
         let group = self.of(&groups)?;
         let within = group.shared_within(slot).filter(|shared| shared.traffic.is_routed());
         match within {
@@ -31,7 +31,7 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// The obstacle to a command that changes the database. Fails if the edge cannot be read.
     pub(super) async fn obstacle_of_database(&self, slot: &str) -> Result<Option<Obstacle>, String> {
-        let groups = self.world.groups().await.map_err(|error| error.to_string())?;
+        let groups = self.fleet().groups().await.map_err(|error| error.to_string())?;
         Ok(obstacle(self.of(&groups)?, slot, &groups))
     }
 
@@ -45,7 +45,7 @@ impl<W: World, J: Journal> Work<W, J> {
     fn of<'a>(&self, groups: &'a [Group]) -> Result<&'a Group, String> {
         let name = &self.deployment.plan.group;
         let group = groups.iter().find(|group| group.name == *name);
-        group.ok_or_else(|| format!("edge \"{}\" has no group \"{name}\"", self.world.name()))
+        group.ok_or_else(|| format!("edge \"{}\" has no group \"{name}\"", self.fleet().name()))
     }
 
     /// Directs previews of the standby to the new slot. A failure is only logged.
@@ -56,7 +56,7 @@ impl<W: World, J: Journal> Work<W, J> {
         {
             return;
         }
-        if let Err(error) = self.world.stand_by(&group.name, slot).await {
+        if let Err(error) = self.fleet().stand_by(&group.name, slot).await {
             tracing::warn!(deployment = self.deployment.id, %error, "failed to direct previews of the standby to this slot");
         }
     }

@@ -115,7 +115,7 @@ impl<W: World, J: Journal> Work<W, J> {
             Ok(Err(error)) => self.seen.lock().clone().ok_or_else(|| error.to_string()),
             Err(_) => {
                 let known = self.seen.lock().clone();
-                known.ok_or_else(|| format!("edge \"{}\" does not answer", self.world.name()))
+                known.ok_or_else(|| format!("edge \"{}\" does not answer", self.fleet().name()))
             }
         };
         match looked {

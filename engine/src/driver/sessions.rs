@@ -21,7 +21,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let mut said = false;
         while self.clock.now() < end {
             // What cannot be read may hold sessions.
-            if let Ok(look) = self.look().await {
+            if let Ok(look) = self.look_at_all().await {
                 let held = look.group.slot(slot).map_or(0, Slot::upgraded);
                 if held == 0 {
                     return;

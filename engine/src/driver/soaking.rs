@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use cutover_core::deployment::{Event, State, Time};
-use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Sample, Verdict, Watch};
+use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Verdict, Watch};
 
 use super::synthetic::of_them;
 use super::synthetic::results::Results;
 use super::work::Work;
-use crate::edge::Look;
+use crate::fleet::View;
 use crate::journal::Journal;
 use crate::shifting::PATIENCE;
 use crate::world::World;
@@ -60,6 +60,9 @@ impl<W: World, J: Journal> Work<W, J> {
                         return event;
                     }
                     self.renew(&look).await;
+                    if let Some(missing) = self.missing(&look) {
+                        return Event::SoakBlind(missing);
+                    }
                     let watch = self.observe(&look, state);
                     let verdict = match until.filter(|until| read >= *until) {
                         Some(until)
@@ -90,7 +93,7 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// Adds a reading to the watch over this deployment, and returns the watch as it is then.
-    fn observe(&self, look: &Look, state: &State) -> Watch {
+    fn observe(&self, look: &View, state: &State) -> Watch {
         let since = state.marks.as_ref().and_then(|marks| marks.since).unwrap_or(self.deployment.started);
         let reading = self.reading(look, since.until(self.clock.now()));
         let mut watch = self.watch.lock();
@@ -104,30 +107,38 @@ impl<W: World, J: Journal> Work<W, J> {
         let plan = &self.deployment.plan;
         let policy = &self.deployment.policy;
         let names = Names { new: plan.to.clone(), old: plan.from.clone() };
-        let mark = self.mark(state);
         // A slot that was no version says nothing about what is normal.
         let marks = state.marks.as_ref().filter(|marks| marks.old.was_there());
         let known = marks.map(|marks| marks.known.clone()).unwrap_or_default();
         let mut watch = Watch::new(policy.soak.limits(policy.probe.require), names, Baseline::from(known));
-        let mut first = self.samples(Duration::ZERO, Some(mark.baseline), mark.old);
-        first.edges.extend(self.counted_synthetically(&Results::default()));
-        watch.observe(&first);
+        let marks = state.marks.iter().flat_map(|marks| &marks.edges);
+        let reading = marks.map(|(edge, mark)| EdgeReading {
+            edge: edge.clone(),
+            new: Some(mark.baseline.clone()),
+            old: mark.old.clone(),
+        });
+        let edges = reading.chain(self.counted_synthetically(&Results::default())).collect();
+        watch.observe(&Reading { at: Duration::ZERO, split: false, edges });
         watch
     }
 
-    fn reading(&self, look: &Look, at: Duration) -> Reading {
+    /// A reading of all edges. `at`: the time since the first reading.
+    fn reading(&self, look: &View, at: Duration) -> Reading {
         let plan = &self.deployment.plan;
-        let sample = |slot: &str| look.group.slot(slot).map(Sample::from);
         let split = look.route().share(&plan.to).is_some();
-        let mut reading = Reading { split, ..self.samples(at, sample(&plan.to), sample(&plan.from)) };
-        reading.edges.extend(self.counted_synthetically(&self.synthetic));
-        reading
+        let mut edges = look.readings(Some(&plan.to), Some(&plan.from));
+        edges.extend(self.counted_synthetically(&self.synthetic));
+        Reading { at, split, edges }
     }
 
-    /// A reading of this edge. `at`: the time since the first reading.
-    pub(super) fn samples(&self, at: Duration, new: Option<Sample>, old: Option<Sample>) -> Reading {
-        let edge = self.world.name().to_owned();
-        Reading { at, split: false, edges: vec![EdgeReading { edge, new, old }] }
+    /// An edge of several that has been away for longer than the others wait.
+    fn missing(&self, look: &View) -> Option<String> {
+        let fleet = self.fleet();
+        let patience = self.patience();
+        let is_missing = |edge: &&String| fleet.away_for(edge).is_some_and(|away| away >= patience);
+        let edge = look.away.keys().find(is_missing)?;
+        let why = look.away.get(edge)?;
+        Some(format!("edge \"{edge}\" has not answered for {}: {why}", humantime::format_duration(patience)))
     }
 
     /// Whether there is no verdict yet, although the step was over at `until`.

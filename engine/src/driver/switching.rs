@@ -3,20 +3,23 @@
 //! A switch whose reply was lost must not take effect after the rollback. So each move back is a fence: it changes the
 //! revision even if the route is already on the old slot.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_core::api::Slot;
+use cutover_core::api::RouteState;
 use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, WayBack};
 use cutover_core::verdict::evidence::Evidence;
-use cutover_core::verdict::{Baseline, Sample};
+use cutover_core::verdict::{Baseline, EdgeReading, Reading, Sample};
 
+use super::whereabouts::mark;
 use super::work::Work;
 use crate::edge::{Look, Partial, Shift, TrialTerms};
+use crate::fleet::{FleetRequest, Together, View};
 use crate::journal::Journal;
 use crate::metrics;
 use crate::peers::Peers;
 use crate::prober::{Found, Prober};
-use crate::shifting::{Fit, PATIENCE, ShiftRequest, Shifted, shift_until_known};
+use crate::shifting::Fit;
 use crate::world::World;
 
 /// Maximum number of tries of one switch.
@@ -33,43 +36,56 @@ impl<W: World, J: Journal> Work<W, J> {
             return Event::NotSwitched(self.new_slot_sick().await);
         }
         let plan = &self.deployment.plan;
-        let look = match self.look_patiently().await {
-            Ok(look) => look,
+        let view = match self.look_at_all_patiently().await {
+            Ok(view) => view,
             Err(error) => return Event::NotSwitched(error.to_string()),
         };
-        let group = &look.group;
-        if group.route.active != plan.from || group.route.routes_to(&plan.to).is_some() {
-            return Event::RouteMoved(look.moved());
+        let is_fit = |route: &RouteState| route.active == plan.from && route.routes_to(&plan.to).is_none();
+        if let Some(other) = view.edges.values().find(|look| !is_fit(look.route())) {
+            return Event::RouteMoved(other.moved());
         }
-        let (Some(old), Some(new)) = (group.slot(&plan.from), group.slot(&plan.to)) else {
-            let missing = if group.slot(&plan.to).is_none() { &plan.to } else { &plan.from };
-            return Event::NotSwitched(format!("group \"{}\" has no slot \"{missing}\"", plan.group));
-        };
-        let served = old.counters.since(&plan.served.counters);
-        let known = self.known(old);
+        let group = &view.group;
+        let mut edges = BTreeMap::new();
+        for (edge, look) in &view.edges {
+            let (Some(old), Some(new)) = (look.group.slot(&plan.from), look.group.slot(&plan.to)) else {
+                let missing = if look.group.slot(&plan.to).is_none() { &plan.to } else { &plan.from };
+                let group = &plan.group;
+                return Event::NotSwitched(format!(
+                    "edge \"{edge}\": group \"{group}\" has no slot \"{missing}\""
+                ));
+            };
+            let mark = Mark {
+                expected: look.revision.clone(),
+                switched: None,
+                moved: false,
+                old: Some(Sample::from(old)),
+                baseline: Sample::from(new),
+            };
+            edges.insert(edge.clone(), mark);
+        }
+        let served = view.counted_since(&plan.from, |edge| Some(&plan.served.get(edge)?.counters));
+        let known = self.known(&view);
         let Found { healthy, servers, .. } = match self.prober().look(group, &plan.from, is_whole).await {
             Ok(found) => found,
             Err(why) => return Event::NotSwitched(why),
         };
-        let mark = Mark {
-            expected: look.revision.clone(),
-            switched: None,
-            moved: false,
-            old: Some(Sample::from(old)),
-            baseline: Sample::from(new),
-        };
-        let edges = [(self.world.name().to_owned(), mark)].into();
         let old = Old { servers, healthy, served };
         Event::RouteRead(Box::new(Marks { edges, old, known, since: None }))
     }
 
     /// What the old slot did in the last minutes before the deployment, and has done since its start.
-    fn known(&self, old: &Slot) -> Evidence {
+    fn known(&self, view: &View) -> Evidence {
+        let plan = &self.deployment.plan;
         let mut baseline = Baseline::default();
         let took = self.deployment.started.until(self.clock.now());
-        baseline.observe(&self.samples(Duration::ZERO, None, Some(self.deployment.plan.served.clone())));
-        baseline.observe(&self.samples(took, None, Some(Sample::from(old))));
-        let mut known = self.deployment.plan.known.clone();
+        let at_start = plan.served.iter().map(|(edge, served)| EdgeReading {
+            edge: edge.clone(),
+            new: None,
+            old: Some(served.clone()),
+        });
+        baseline.observe(&Reading { at: Duration::ZERO, split: false, edges: at_start.collect() });
+        baseline.observe(&Reading { at: took, split: false, edges: view.readings(None, Some(&plan.from)) });
+        let mut known = plan.known.clone();
         known.add(baseline.evidence());
         known
     }
@@ -79,23 +95,25 @@ impl<W: World, J: Journal> Work<W, J> {
         let plan = &self.deployment.plan;
         let share = self.share(state);
         let shift = Shift { share, trial: self.trial(state), ..self.shift_to(&plan.to, FORWARD, false) };
-        let expected = self.mark(state).expected;
-        let request = ShiftRequest {
+        let marks = state.marks.iter().flat_map(|marks| &marks.edges);
+        let expected = marks.map(|(edge, mark)| (edge.clone(), mark.expected.clone())).collect();
+        let request = FleetRequest {
             group: &plan.group,
             shift: &shift,
             expected: &expected,
             tries: MOST_TRIES,
-            patience: PATIENCE,
+            patience: self.patience(),
         };
         let still_healthy = StillHealthy { prober: self.prober(), slot: &plan.to };
-        match shift_until_known(&*self.world, &request, &still_healthy).await {
-            Shifted::Done(now) => {
+        match self.fleet().forward(&request, &still_healthy).await {
+            Together::Done(now) => {
                 metrics::switched(&plan.group, "forward");
-                Event::Switched { revisions: [(self.world.name().to_owned(), now.revision)].into() }
+                let revisions = now.into_iter().map(|(edge, look)| (edge, look.revision));
+                Event::Switched { revisions: revisions.collect() }
             }
-            Shifted::NotDone(why) => Event::NotSwitched(why),
-            Shifted::Elsewhere(look) => self.moved(&look).await,
-            Shifted::NotDurable(why) | Shifted::Uncertain(why) => {
+            Together::NotDone(why) => Event::NotSwitched(why),
+            Together::Elsewhere(looks) => self.moved(&looks, state).await,
+            Together::NotDurable(why) | Together::Uncertain(why) => {
                 Event::SwitchUncertain(format!("the switch could not be confirmed: {why}"))
             }
         }
@@ -104,13 +122,13 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Probes the old slot and moves the route back to it.
     pub(super) async fn switch_back(&self, state: &State) -> Event {
         match self.way_back(state).await {
-            Ok(look) => self.move_back(&look).await,
+            Ok(view) => self.move_back(&view, state).await,
             Err(event) => event,
         }
     }
 
     /// Returns the group if its traffic can go back or is already back. Otherwise returns the event.
-    async fn way_back(&self, state: &State) -> Result<Look, Event> {
+    async fn way_back(&self, state: &State) -> Result<View, Event> {
         let plan = &self.deployment.plan;
         let look = self.look_once().await?;
         if look.route().is_all_on(&plan.from) {
@@ -132,7 +150,8 @@ impl<W: World, J: Journal> Work<W, J> {
         let new_healthy = prober.found(new).await.healthy;
         // A rollback by an operator or after an uncertain switch is not a verdict on the new version.
         let is_verdict = state.phase.cause().is_some_and(|cause| cause.kind.is_verdict());
-        let since_switch = is_verdict.then(|| new.counters.since(&self.mark(state).baseline.counters));
+        let baseline = |edge: &str| Some(&mark(state, edge)?.baseline.counters);
+        let since_switch = is_verdict.then(|| look.counted_since(&plan.to, baseline));
         let judged = |old: &Found, lately| {
             let (old_servers, old_healthy) = (old.servers, old.healthy);
             old_before.way_back(&Now { old_servers, old_healthy, new_healthy, since_switch, lately })
@@ -163,9 +182,9 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// Whether a slot gives good answers to users now.
-    async fn serves(&self, before: &Look, slot: &str) -> bool {
+    async fn serves(&self, before: &View, slot: &str) -> bool {
         tokio::time::sleep(self.deployment.policy.soak.interval.get()).await;
-        let good = |look: &Look| {
+        let good = |look: &View| {
             let counters = look.group.slot(slot).map(|slot| slot.counters).unwrap_or_default();
             counters.answered().saturating_sub(counters.errors())
         };
@@ -173,9 +192,9 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// The edge does not probe. What it moved the traffic to must be healthy before anything is undone.
-    async fn taken_back_to(&self, state: &State, look: Look) -> Result<Look, Event> {
+    async fn taken_back_to(&self, state: &State, look: View) -> Result<View, Event> {
         let is_known = state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::TakenBack);
-        match look.taken_back {
+        match look.edges.values().filter_map(|look| look.taken_back).max() {
             Some(by) if !is_known => return Err(Event::TakenBack(by)),
             None if !is_known => return Ok(look),
             _ => {}
@@ -189,28 +208,53 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    async fn look_once(&self) -> Result<Look, Event> {
+    async fn look_once(&self) -> Result<View, Event> {
         self.look().await.map_err(|error| Event::StepFailed(error.to_string()))
     }
 
-    async fn move_back(&self, seen: &Look) -> Event {
+    async fn move_back(&self, seen: &View, state: &State) -> Event {
         let plan = &self.deployment.plan;
+        let fleet = self.fleet();
         let shift = self.shift_to(&plan.from, BACK, true);
         let is_back = seen.route().is_all_on(&plan.from);
-        match self.world.shift(&plan.group, &shift, &seen.revision).await {
-            Ok(now) if now.route().is_all_on(&plan.from) => {
-                if !is_back {
-                    metrics::switched(&plan.group, "back");
+        let mut failed = Vec::new();
+        for (edge, moved) in fleet.back(&plan.group, &shift, seen, self.patience()).await {
+            match moved {
+                Ok(now) if now.route().is_all_on(&plan.from) => {}
+                Ok(now) => return Event::RouteMoved(now.moved()),
+                Err(_) if self.lease_is_over(&edge, state) => {
+                    let message = format!(
+                        "edge \"{edge}\" does not answer; its lease is over, so it has moved its traffic back by itself"
+                    );
+                    self.note(state.phase.name(), &message).await;
                 }
-                Event::SwitchedBack
+                Err(error) => failed.push(match fleet.is_several() {
+                    true => format!("edge \"{edge}\": {error}"),
+                    false => error.to_string(),
+                }),
             }
-            Ok(now) => Event::RouteMoved(now.moved()),
-            Err(error) if is_back => Event::StepFailed(format!(
-                "slot \"{}\" has all the traffic, but it is not certain that this stays so: {error}",
-                plan.from
-            )),
-            Err(error) => Event::StepFailed(error.to_string()),
         }
+        if failed.is_empty() {
+            if !is_back {
+                metrics::switched(&plan.group, "back");
+            }
+            return Event::SwitchedBack;
+        }
+        let failed = failed.join("; ");
+        Event::StepFailed(match is_back && seen.away.is_empty() {
+            true => format!(
+                "slot \"{}\" has all the traffic, but it is not certain that this stays so: {failed}",
+                plan.from
+            ),
+            false => failed,
+        })
+    }
+
+    /// Whether an edge of several has been away for so long that its lease has moved the traffic back.
+    fn lease_is_over(&self, edge: &str, state: &State) -> bool {
+        let lease = self.trial(state).and_then(|terms| terms.lease);
+        let away = self.fleet().away_for(edge).filter(|_| self.fleet().is_several());
+        lease.zip(away).is_some_and(|(lease, away)| away > lease)
     }
 
     fn shift_to(&self, slot: &str, what: &str, fence: bool) -> Shift {
@@ -240,7 +284,7 @@ impl<W: World, J: Journal> Work<W, J> {
             guard: trial.guard.terms(policy.soak.max_errors(), &old.served),
             rescue: policy.rescues(),
         };
-        Some(terms).filter(|terms| terms.is_armed() && self.world.abilities().trials)
+        Some(terms).filter(|terms| terms.is_armed() && self.fleet().abilities().trials)
     }
 }
 

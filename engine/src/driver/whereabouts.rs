@@ -1,12 +1,14 @@
 //! Detects that the route has moved since this deployment's switch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_core::deployment::{Event, Mark, State, TakenBackBy};
+use cutover_core::deployment::{Event, Mark, Moved, Phase, State, TakenBackBy};
 
 use super::switching::BACK;
 use super::work::Work;
 use crate::edge::{Look, is_on};
+use crate::fleet::View;
 use crate::journal::Journal;
 use crate::world::World;
 
@@ -17,21 +19,59 @@ const KEPT: usize = 100;
 const PAUSE: Duration = Duration::from_millis(300);
 
 impl<W: World, J: Journal> Work<W, J> {
-    /// The mark of this deployment's edge.
-    pub(super) fn mark(&self, state: &State) -> Mark {
-        let marks = state.marks.as_ref();
-        marks.and_then(|marks| marks.edges.get(self.world.name())).cloned().unwrap_or_default()
-    }
-
     /// Returns an event if the route has moved since the switch of this step.
-    pub(super) async fn moved_since_switch(&self, look: &Look, state: &State) -> Option<Event> {
-        let is_there = is_on(look.route(), &self.deployment.plan.to, self.share(state).as_ref());
-        let is_ours = is_there && self.mark(state).switched.is_none_or(|revision| revision == look.revision);
-        if is_ours { None } else { Some(self.moved(look).await) }
+    ///
+    /// After the commit, one edge of several that is not as the others are is repaired: it was away, or somebody has moved it
+    /// alone.
+    pub(super) async fn moved_since_switch(&self, view: &View, state: &State) -> Option<Event> {
+        let strays = self.strays(view, state);
+        let is_repaired = is_committed(&state.phase) && strays.len() < view.edges.len();
+        if strays.is_empty() || is_repaired { None } else { Some(self.moved(&strays, state).await) }
     }
 
-    /// The event for a route that this deployment has not moved: the edge took the traffic back, or somebody else moved it.
-    pub(super) async fn moved(&self, look: &Look) -> Event {
+    /// The edges whose route is not as this deployment has left it.
+    pub(super) fn strays(&self, view: &View, state: &State) -> BTreeMap<String, Look> {
+        let share = self.share(state);
+        let is_stray = |edge: &str, look: &Look| {
+            let switched = mark(state, edge).and_then(|mark| mark.switched.as_ref());
+            let is_there = is_on(look.route(), &self.deployment.plan.to, share.as_ref());
+            !is_there || switched.is_some_and(|revision| *revision != look.revision)
+        };
+        let strays = view.edges.iter().filter(|(edge, look)| is_stray(edge, look));
+        strays.map(|(edge, look)| (edge.clone(), look.clone())).collect()
+    }
+
+    /// The event for routes that this deployment has not moved: the edges took the traffic back, or somebody else moved it.
+    pub(super) async fn moved(&self, edges: &BTreeMap<String, Look>, state: &State) -> Event {
+        let is_several = self.fleet().is_several();
+        let mut taken_back = None;
+        for (edge, look) in edges {
+            let by = match self.taken_back_by(edge, look).await {
+                // One edge that somebody has moved back alone: the others follow, because users must not see both versions.
+                None if is_several && look.route().is_all_on(&self.deployment.plan.from) => TakenBackBy::Hand,
+                None => {
+                    let moved = look.moved();
+                    let text = match is_several {
+                        true => format!("edge \"{edge}\": {moved}"),
+                        false => moved.text,
+                    };
+                    return Event::RouteMoved(Moved { text, ..moved });
+                }
+                Some(by) => by,
+            };
+            if is_several {
+                let slot = &self.deployment.plan.from;
+                let message =
+                    format!("edge \"{edge}\" has moved its traffic back to slot \"{slot}\" by its {by}");
+                self.note(state.phase.name(), &message).await;
+            }
+            taken_back = taken_back.max(Some(by));
+        }
+        taken_back.map_or_else(|| Event::StepFailed("no edge has moved".to_owned()), Event::TakenBack)
+    }
+
+    /// What has moved the traffic of an edge back to the old slot, if it is not somebody else.
+    async fn taken_back_by(&self, edge: &str, look: &Look) -> Option<TakenBackBy> {
         let is_back = |look: &Look| look.route().is_all_on(&self.deployment.plan.from);
         // A rollback goes on without its record if the journal cannot be written.
         let ours = format!("{} ", self.reason(BACK));
@@ -40,13 +80,23 @@ impl<W: World, J: Journal> Work<W, J> {
             reason.starts_with(&ours) || (reason.len() >= KEPT && ours.starts_with(reason.as_str()))
         });
         let by_us = is_ours.then_some(TakenBackBy::Rollback);
-        let mut by = look.taken_back.or(by_us).filter(|_| is_back(look));
-        if by.is_none() && is_back(look) {
-            // The edge writes down who moved the route after it has moved it.
-            tokio::time::sleep(PAUSE).await;
-            let again = self.world.look(&self.deployment.plan.group).await.ok().filter(is_back);
-            by = again.and_then(|again| again.taken_back);
+        let by = look.taken_back.or(by_us).filter(|_| is_back(look));
+        if by.is_some() || !is_back(look) {
+            return by;
         }
-        by.map_or_else(|| Event::RouteMoved(look.moved()), Event::TakenBack)
+        // The edge writes down who moved the route after it has moved it.
+        tokio::time::sleep(PAUSE).await;
+        let again = self.look().await.ok()?;
+        again.edges.get(edge).filter(|look| is_back(look))?.taken_back
     }
+}
+
+/// The mark of an edge.
+pub(super) fn mark<'a>(state: &'a State, edge: &str) -> Option<&'a Mark> {
+    state.marks.as_ref()?.edges.get(edge)
+}
+
+/// Whether the new version stays, whatever a single edge does.
+fn is_committed(phase: &Phase) -> bool {
+    matches!(phase, Phase::Draining { .. } | Phase::Warm { .. })
 }

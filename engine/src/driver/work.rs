@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use cutover_core::api::Group;
 use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep};
@@ -11,10 +12,11 @@ use parking_lot::Mutex;
 
 use super::synthetic::results::Results;
 use crate::clock::Clock;
-use crate::edge::{EdgeError, Look};
+use crate::edge::EdgeError;
+use crate::fleet::{Fleet, View};
 use crate::journal::{Deployment, Journal};
 use crate::prober::Prober;
-use crate::shifting::{PATIENCE, look_patiently};
+use crate::shifting::{PATIENCE, PAUSE};
 use crate::versions::Versions;
 use crate::world::World;
 
@@ -106,18 +108,47 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// Reads the group once.
-    pub(super) async fn look(&self) -> Result<Look, EdgeError> {
-        let looked = self.world.look(&self.deployment.plan.group).await;
+    /// The edges of this deployment.
+    pub(super) fn fleet(&self) -> Fleet<'_, W::Edge> {
+        self.world.fleet(&self.deployment.policy.edges).without(&self.deployment.plan.excluded)
+    }
+
+    /// How long an edge that does not answer is waited for: several must move together, and one may be restarting.
+    pub(super) fn patience(&self) -> Duration {
+        match self.fleet().is_several() {
+            true => self.deployment.policy.fleet.patience.get(),
+            false => PATIENCE,
+        }
+    }
+
+    /// Reads the group once, on all edges.
+    pub(super) async fn look(&self) -> Result<View, EdgeError> {
+        let looked = self.fleet().look(&self.deployment.plan.group).await;
         if let Ok(look) = &looked {
             *self.seen.lock() = Some(look.group.clone());
         }
         looked
     }
 
-    /// Reads the group. Retries for [`PATIENCE`] if the edge does not answer.
-    pub(super) async fn look_patiently(&self) -> Result<Look, EdgeError> {
-        look_patiently(&*self.world, &self.deployment.plan.group, PATIENCE).await
+    /// Reads the group. Retries for [`PATIENCE`] if no edge answers.
+    pub(super) async fn look_patiently(&self) -> Result<View, EdgeError> {
+        self.fleet().look_patiently(&self.deployment.plan.group, PATIENCE).await
+    }
+
+    /// Reads the group on all edges. Fails if one does not answer: it may send traffic to any slot.
+    pub(super) async fn look_at_all(&self) -> Result<View, EdgeError> {
+        self.look().await.and_then(View::whole)
+    }
+
+    /// The same. Waits for an edge that may be restarting.
+    pub(super) async fn look_at_all_patiently(&self) -> Result<View, EdgeError> {
+        let begin = tokio::time::Instant::now();
+        loop {
+            match self.look_at_all().await {
+                Err(_) if begin.elapsed() < self.patience() => tokio::time::sleep(PAUSE).await,
+                looked => return looked,
+            }
+        }
     }
 
     pub(super) fn prober(&self) -> Prober<'_, W> {

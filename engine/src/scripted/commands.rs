@@ -5,11 +5,23 @@ use std::time::Duration;
 use super::scene::{Hook, Scene};
 use super::world::Scripted;
 use crate::commands::{Commands, Failed, Job};
+use crate::world::World;
 
 impl Commands for Scripted {
     async fn run(&self, job: &Job) -> Result<(), Failed> {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        self.scene().run(job)
+        let slot = job.environment.get("CUTOVER_SLOT").cloned().unwrap_or_default();
+        let used_by = self.edges().iter().skip(1).find(|member| member.edge().scene().has_users(&slot));
+        let used_by = used_by.map(|member| member.name().to_owned());
+        let mut scene = self.scene();
+        let touches = matches!(job.name.as_str(), "revert" | "provision" | "decommission" | "teardown");
+        if let Some(edge) = used_by.filter(|_| touches) {
+            scene.violations.push(format!("{} of slot {slot} while it had users of {edge}", job.name));
+        }
+        let done = scene.run(job);
+        drop(scene);
+        self.share_servers();
+        done
     }
 
     async fn end(&self, _: &str) -> Result<(), String> {

@@ -10,12 +10,12 @@ use cutover_core::guard::Figures;
 use tokio::time::Instant;
 
 use super::scene::{Fault, Scene};
-use super::world::Scripted;
+use super::world::ScriptedEdge;
 use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 
-impl Edge for Scripted {
+impl Edge for ScriptedEdge {
     fn name(&self) -> &str {
-        "nginx"
+        &self.name
     }
 
     fn abilities(&self) -> Abilities {

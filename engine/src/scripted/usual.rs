@@ -43,8 +43,9 @@ pub fn deployment() -> Deployment {
         accept_inconclusive: false,
         drain: policy.drain.deadline.get(),
         warm: policy.warm.duration.get(),
-        served: Sample::default(),
+        served: [("nginx".to_owned(), Sample::default())].into(),
         known: Default::default(),
+        excluded: Vec::new(),
     };
     Deployment {
         id: "shop-1".to_owned(),

@@ -37,7 +37,9 @@ impl Refusal {
             | Self::SharedBusy { .. }
             | Self::NoBetter { .. }
             | Self::Sick { .. } => 409,
-            Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::Edge(_) => 502,
+            Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::EdgeMissing { .. } | Self::Edge(_) => {
+                502
+            }
             Self::NotOnDisk { .. } => 507,
             Self::Journal(_) | Self::Interrupted(_) => 500,
         }
@@ -80,6 +82,7 @@ impl Refusal {
             Self::NotSwitched(_) => "not_switched",
             Self::NotOnDisk { .. } => "not_durable",
             Self::SwitchUnknown { .. } => "switch_unknown",
+            Self::EdgeMissing { .. } => "edge_missing",
             Self::Edge(_) => "edge",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => "unknown_deployment",

@@ -25,7 +25,7 @@ impl<W: World> Control<W> {
         policy: &Policy,
         wanted: Option<&str>,
     ) -> Result<Left, Refusal> {
-        let seen = self.world.look(group).await?.group;
+        let seen = self.fleet(group).look(group).await?.group;
         let slot = seen.route.active.clone();
         let (entry, job) = self.started_by(group, &slot, wanted).await?;
         let is_alive = |found: &Found| found.healthy > 0;
@@ -46,7 +46,7 @@ impl<W: World> Control<W> {
     /// Fails if the slot answers users although its probes fail, or shares its servers with a slot of another group that does.
     pub(in crate::control) async fn serves_nobody(&self, seen: &Seen, slot: &str) -> Result<(), Refusal> {
         tokio::time::sleep(MOMENT).await;
-        let groups = self.world.groups().await?;
+        let groups = self.fleet(&seen.name).groups().await?;
         let good = |group: &Seen| {
             group.slot(slot).map_or(0, |slot| slot.counters.answered() - slot.counters.errors())
         };

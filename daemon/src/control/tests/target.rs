@@ -5,8 +5,8 @@ use cutover_core::fraction::Percent;
 use cutover_core::guard::Figures;
 
 use super::*;
-use cutover_engine::edge::Edge;
 use cutover_engine::scripted::peer;
+use cutover_engine::world::World;
 
 fn half() -> Percent {
     Percent::from_parts(5_000).unwrap()
@@ -74,7 +74,7 @@ async fn the_fallback_of_a_trial_is_refused_and_the_advice_helps() {
 #[tokio::test(start_paused = true)]
 async fn servers_that_have_users_of_another_group_are_refused() {
     let bench = Bench::new().await;
-    let mut blog = bench.world.look("shop").await.unwrap().group;
+    let mut blog = bench.world.fleet(&[]).look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.route.active = "green".to_owned();
     bench.world.scene().others.push(blog);
@@ -117,7 +117,7 @@ async fn the_slot_after_the_active_one_is_not_taken_if_it_is_the_way_back() {
     let two = bench.control.deploy("shop", wanted).await.unwrap();
     bench.until(&two.id, "warm").await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let standby = bench.world.look("shop").await.unwrap().group.standby().unwrap().name.clone();
+    let standby = bench.world.fleet(&[]).look("shop").await.unwrap().group.standby().unwrap().name.clone();
     assert_eq!(standby, "green", "previews go where the next deployment goes");
     assert_eq!(bench.deploy("3").await.unwrap().plan.to, "green");
 }
@@ -125,7 +125,7 @@ async fn the_slot_after_the_active_one_is_not_taken_if_it_is_the_way_back() {
 #[tokio::test(start_paused = true)]
 async fn a_free_slot_is_taken_before_one_that_another_group_uses() {
     let bench = three().await;
-    let mut blog = bench.world.look("shop").await.unwrap().group;
+    let mut blog = bench.world.fleet(&[]).look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.route.active = "green".to_owned();
     bench.world.scene().others.push(blog);
@@ -161,7 +161,7 @@ async fn slots_of_one_group_with_one_server_are_not_started_and_stopped_under_ea
 #[tokio::test(start_paused = true)]
 async fn requests_of_another_group_that_will_be_cut_are_said() {
     let bench = Bench::new().await;
-    let mut blog = bench.world.look("shop").await.unwrap().group;
+    let mut blog = bench.world.fleet(&[]).look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.slots[1].counters.in_flight = 2;
     bench.world.scene().others.push(blog);
@@ -173,7 +173,7 @@ async fn requests_of_another_group_that_will_be_cut_are_said() {
 #[tokio::test(start_paused = true)]
 async fn servers_that_a_deployment_of_another_group_works_on_are_left_to_it() {
     let bench = Bench::new().await;
-    let mut blog = bench.world.look("shop").await.unwrap().group;
+    let mut blog = bench.world.fleet(&[]).look("shop").await.unwrap().group;
     blog.name = "blog".to_owned();
     blog.route.active = "red".to_owned();
     blog.slots.push(cutover_core::api::Slot { name: "red".to_owned(), ..Default::default() });

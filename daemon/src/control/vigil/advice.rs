@@ -20,7 +20,7 @@ impl<W: World> Control<W> {
         if self.is_warm_way_back(seen).await {
             return format!("cutover rollback {group}");
         }
-        let groups = self.world.groups().await.unwrap_or_default();
+        let groups = self.fleet(&seen.name).groups().await.unwrap_or_default();
         let all = self.journal.history(Some(&seen.name), LOOK_BACK).await.unwrap_or_default();
         if let Some(slot) = self.slot_to_switch_to(seen, &groups, &all, policy).await {
             return format!("cutover switch {group} --to {}", quoted(&slot));

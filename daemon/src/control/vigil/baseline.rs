@@ -1,18 +1,20 @@
 //! What the active slot did in the last minutes: the next deployment compares with that.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use cutover_core::api::Group as Seen;
+use cutover_core::deployment::Revision;
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::{Past, Reading, Thousands};
+use cutover_engine::fleet::View;
 use cutover_engine::policy::Policy;
 
-/// The active slot and the generation of its route. While both stay, so does the version that has the traffic.
+/// The active slot and the revision of its route on each edge. While both stay, so does the version that has the traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::control) struct Route {
     slot: String,
-    generation: u32,
+    revisions: BTreeMap<String, Revision>,
 }
 
 /// The past of the active slot since it has its route.
@@ -43,8 +45,8 @@ impl fmt::Display for Served {
 }
 
 impl Route {
-    pub(in crate::control) fn of(seen: &Seen) -> Self {
-        Self { slot: seen.route.active.clone(), generation: seen.route.generation }
+    pub(in crate::control) fn of(view: &View) -> Self {
+        Self { slot: view.route().active.clone(), revisions: view.revisions() }
     }
 }
 

@@ -46,7 +46,7 @@ fn give(scene: &mut crate::scripted::Scene, slot: &str, way: Way, group: &Group)
 /// Runs a deployment and gives green traffic after a command.
 async fn given_after(command: Option<&str>, way: Way) -> (State, Arc<Scripted>) {
     let world = Arc::new(Scripted::new());
-    let group = crate::edge::Edge::look(&*world, "shop").await.unwrap().group;
+    let group = world.fleet(&[]).look("shop").await.unwrap().group;
     let (driver, _handle, _) = begin(&world);
     match command {
         None => give(&mut world.scene(), "green", way, &group),
@@ -91,7 +91,7 @@ async fn a_slot_that_gets_traffic_before_the_switch_is_not_torn_down() {
 #[tokio::test(start_paused = true)]
 async fn the_old_slot_is_not_stopped_under_the_users_of_another_group() {
     let world = Arc::new(Scripted::new());
-    let group = crate::edge::Edge::look(&*world, "shop").await.unwrap().group;
+    let group = world.fleet(&[]).look("shop").await.unwrap().group;
     give(&mut world.scene(), "blue", Way::AnotherGroup, &group);
     let state = run(&world).await;
     let Phase::Completed { note: Some(note) } = state.phase else { panic!("{state:?}") };

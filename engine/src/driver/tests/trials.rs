@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::edge::Edge;
 
 #[tokio::test(start_paused = true)]
 async fn a_good_version_is_renewed_and_confirmed() {
@@ -33,7 +32,7 @@ async fn a_driver_that_is_gone_for_good_leaves_the_users_on_the_old_version() {
         running.abort();
         let _ = running.await;
         tokio::time::sleep(Duration::from_secs(31)).await;
-        let active = world.look("shop").await.unwrap().group.route.active;
+        let active = world.fleet(&[]).look("shop").await.unwrap().group.route.active;
         assert_eq!(active, "blue", "the lease is over");
         if comes_back {
             let driver = resume(&world, &journal, Time(40_000)).await.unwrap();
@@ -106,7 +105,7 @@ async fn a_lease_does_not_lead_to_a_slot_that_fails_its_probes() {
         let state = run_this(&world, deployment).await;
         assert_eq!(state.phase.name(), "stuck", "{state:?}");
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(world.look("shop").await.unwrap().group.route.active, "green");
+        assert_eq!(world.fleet(&[]).look("shop").await.unwrap().group.route.active, "green");
         assert_eq!(world.scene().violations, [""; 0]);
         assert_eq!(world.scene().moves, ["blue->green"]);
     }

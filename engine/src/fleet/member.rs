@@ -1,0 +1,90 @@
+//! One edge among several, and how well it answers.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::edge::{Edge, EdgeError, ShiftError};
+
+/// How long an edge among several may take to answer a reading.
+const LIMIT: Duration = Duration::from_secs(1);
+/// The same for an edge that did not answer the last time: the others do not wait for it again and again.
+const LIMIT_OF_LATE: Duration = Duration::from_millis(500);
+
+/// An edge, and since when it does not answer.
+#[derive(Debug)]
+pub struct Member<E> {
+    edge: E,
+    away_since: Mutex<Option<Instant>>,
+}
+
+impl<E: Edge> Member<E> {
+    /// An edge.
+    pub fn new(edge: E) -> Self {
+        Self { edge, away_since: Mutex::default() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.edge.name()
+    }
+
+    /// The edge.
+    pub fn edge(&self) -> &E {
+        &self.edge
+    }
+
+    /// How long it has not answered. `None`: it answered the last time.
+    pub(super) fn away_for(&self) -> Option<Duration> {
+        self.away_since.lock().map(|since| since.elapsed())
+    }
+
+    /// The answer to a reading. Among several edges, one that does not answer in time is away, and its errors name it.
+    pub(super) async fn in_time<T>(
+        &self,
+        reading: impl Future<Output = Result<T, EdgeError>>,
+        among_several: bool,
+    ) -> Result<T, EdgeError> {
+        if !among_several {
+            return self.remember(reading.await);
+        }
+        let limit = if self.away_for().is_some() { LIMIT_OF_LATE } else { LIMIT };
+        let answer = match tokio::time::timeout(limit, reading).await {
+            Ok(answer) => answer.map_err(|error| self.named(error)),
+            Err(_) => Err(EdgeError::Late { edge: self.name().to_owned(), limit }),
+        };
+        self.remember(answer)
+    }
+
+    /// The answer to a change. Among several edges, one that does not answer in time leaves the outcome unknown.
+    pub(super) async fn change_in_time<T>(
+        &self,
+        change: impl Future<Output = Result<T, ShiftError>>,
+        among_several: bool,
+        limit: Duration,
+    ) -> Result<T, ShiftError> {
+        if !among_several {
+            return change.await;
+        }
+        match tokio::time::timeout(limit, change).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ShiftError::Unknown(EdgeError::Late { edge: self.name().to_owned(), limit })),
+        }
+    }
+
+    fn named(&self, error: EdgeError) -> EdgeError {
+        EdgeError::OfOne { edge: self.name().to_owned(), error: Box::new(error) }
+    }
+
+    fn remember<T>(&self, answer: Result<T, EdgeError>) -> Result<T, EdgeError> {
+        let mut since = self.away_since.lock();
+        match &answer {
+            Ok(_) => *since = None,
+            Err(_) => {
+                since.get_or_insert_with(Instant::now);
+            }
+        }
+        answer
+    }
+}
