@@ -10,6 +10,7 @@ mod aftermath;
 mod commands;
 mod disk;
 mod extending;
+mod fleet;
 mod judged;
 mod proof;
 mod sessions;

@@ -29,7 +29,7 @@ impl Edge for ScriptedEdge {
     }
 
     async fn look(&self, _: &str) -> Result<Look, EdgeError> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.takes_its_time().await;
         let mut scene = self.scene();
         if scene.fails("group") { Err(unreachable()) } else { Ok(scene.look()) }
     }
@@ -40,29 +40,39 @@ impl Edge for ScriptedEdge {
     }
 
     async fn shift(&self, _: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.takes_its_time().await;
         let generation = expected.as_str().trim_start_matches("generation ").parse().unwrap();
         self.scene().shift(shift, generation)
     }
 
-    async fn renew(&self, _: &str, lease: Duration, _: &Revision) -> Result<Look, ShiftError> {
+    async fn renew(&self, _: &str, lease: Duration, expected: &Revision) -> Result<Look, ShiftError> {
+        self.takes_its_time().await;
         let mut scene = self.scene();
         scene.renewal_fault()?;
+        scene.must_be_at(expected)?;
         if scene.lease.is_some() {
             scene.lease = Some(Instant::now() + lease);
         }
         Ok(scene.look())
     }
 
-    async fn confirm(&self, _: &str, _: &str, _: &Revision) -> Result<Look, ShiftError> {
+    async fn confirm(&self, _: &str, _: &str, expected: &Revision) -> Result<Look, ShiftError> {
+        self.takes_its_time().await;
         let mut scene = self.scene();
         if scene.fails("confirm") {
             return Err(ShiftError::NotSent(unreachable()));
         }
-        scene.end_lease();
+        scene.must_be_at(expected)?;
         scene.trial = None;
         scene.lease = None;
         Ok(scene.look())
+    }
+}
+
+impl ScriptedEdge {
+    async fn takes_its_time(&self) {
+        let delay = self.scene().delay;
+        tokio::time::sleep(delay).await;
     }
 }
 
@@ -111,7 +121,6 @@ impl Scene {
 
     fn look(&mut self) -> Look {
         let group = self.group();
-        let revision = |generation: u32| Revision::new(format!("generation {generation}"));
         Look {
             revision: revision(group.route.generation),
             follows: Some(revision(group.route.generation - 1)),
@@ -138,8 +147,18 @@ impl Scene {
         })
     }
 
-    /// Moves the traffic back if the lease is over.
-    fn end_lease(&mut self) {
+    /// Fails if the route has moved since a reading of this revision.
+    fn must_be_at(&mut self, expected: &Revision) -> Result<(), ShiftError> {
+        self.end_lease();
+        if *expected == revision(self.generation) {
+            Ok(())
+        } else {
+            Err(ShiftError::Moved(Box::new(self.look())))
+        }
+    }
+
+    /// Moves the traffic back if the lease is over. A reading of the group does so, too.
+    pub fn end_lease(&mut self) {
         if self.lease.is_none_or(|end| Instant::now() < end) {
             return;
         }
@@ -298,6 +317,10 @@ impl Scene {
             figures: Figures::default(),
         });
     }
+}
+
+fn revision(generation: u32) -> Revision {
+    Revision::new(format!("generation {generation}"))
 }
 
 fn unreachable() -> EdgeError {

@@ -1,6 +1,7 @@
 //! The state of the world: what tests can see and set.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cutover_core::api::{Group, Peer, TrialState};
 use cutover_core::counters::{Counters, Previews};
@@ -139,6 +140,8 @@ pub struct Scene {
     pub(super) counters: BTreeMap<String, Counters>,
     /// The servers that synthetic requests were sent to, in order.
     pub synthetic: Vec<String>,
+    /// How long the edge takes for each answer.
+    pub delay: Duration,
     /// Violations of the promises.
     pub violations: Vec<String>,
 }
@@ -194,6 +197,7 @@ impl Default for Scene {
             late: Vec::new(),
             counters: BTreeMap::new(),
             synthetic: Vec::new(),
+            delay: Duration::from_millis(1),
             violations: Vec::new(),
         }
     }
