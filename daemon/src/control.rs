@@ -22,6 +22,7 @@ mod edges;
 mod policy;
 mod refusal;
 mod reload;
+mod repair;
 mod run;
 mod running;
 mod status;

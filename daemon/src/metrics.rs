@@ -32,6 +32,16 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "cutover_phase",
         "1 for the phase of the deployment that is running; stuck until no operator is needed any more"
     );
+    metrics::describe_gauge!("cutover_edge_up", "0 while an edge of several does not answer");
+    metrics::describe_gauge!("cutover_edge_generation", "Changes of the route on an edge of several");
+    metrics::describe_gauge!(
+        "cutover_edges_differ",
+        "1 while the edges of a group do not have the same active slot"
+    );
+    metrics::describe_counter!(
+        "cutover_edge_repairs_total",
+        "Moves of one edge to the slot that the others are on"
+    );
     metrics::describe_gauge!("cutover_journal_failing", "1 while the journal cannot be written");
     metrics::describe_gauge!(
         "cutover_active_slot_healthy",

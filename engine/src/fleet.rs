@@ -121,9 +121,17 @@ impl<'a, E: Edge> Fleet<'a, E> {
     /// Reads all groups of all edges, the same group of several edges as one. Fails if an edge does not answer, because it may
     /// send traffic to any slot.
     pub async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
+        self.groups_without(&[]).await
+    }
+
+    /// The same, but these edges need not answer.
+    pub async fn groups_without(&self, excluded: &[String]) -> Result<Vec<Group>, EdgeError> {
         let mut by_name = BTreeMap::<String, Vec<Group>>::new();
         let mut order = Vec::new();
-        for (_, groups) in self.survey().await {
+        for (edge, groups) in self.survey().await {
+            if groups.is_err() && excluded.contains(&edge) {
+                continue;
+            }
             for group in groups? {
                 let same = by_name.entry(group.name.clone()).or_default();
                 if same.is_empty() {

@@ -12,11 +12,17 @@
 //! | `cutover_probes_total` | counter | `group`, `slot`, `result` (ok, failed) |
 //! | `cutover_active_slot_healthy` | gauge: 0 while no server of the active slot is healthy | `group`, `slot` |
 //! | `cutover_active_slot_bad` | gauge: 1 while the answers of the active slot break a limit | `group`, `slot` |
+//! | `cutover_edge_up` | gauge: 0 while an edge of several does not answer | `group`, `edge` |
+//! | `cutover_edge_generation` | gauge: number of changes of the route on an edge of several | `group`, `edge` |
+//! | `cutover_edges_differ` | gauge: 1 while the edges of a group do not have the same active slot | `group` |
+//! | `cutover_edge_repairs_total` | counter: moves of one edge to the slot that the others are on | `group`, `edge` |
 
 use std::time::Duration;
 
 use cutover_core::deployment::Phase;
 use metrics::{counter, gauge, histogram};
+
+use crate::fleet::View;
 
 /// Sets the phase that is running. `None` means that no deployment runs.
 pub fn phase(group: &str, running: Option<&'static str>) {
@@ -63,6 +69,25 @@ pub fn probed(group: &str, slot: &str, ok: bool) {
         "cutover_probes_total", "group" => group.to_owned(), "slot" => slot.to_owned(), "result" => result
     )
     .increment(1);
+}
+
+/// Sets what each of several edges says. `view` is `None` if none answers.
+pub fn edges(group: &str, names: &[&str], view: Option<&View>, differ: bool) {
+    for name in names {
+        let look = view.and_then(|view| view.edges.get(*name));
+        let labels = [("group", group.to_owned()), ("edge", (*name).to_owned())];
+        gauge!("cutover_edge_up", &labels).set(if look.is_some() { 1.0 } else { 0.0 });
+        if let Some(look) = look {
+            gauge!("cutover_edge_generation", &labels).set(f64::from(look.route().generation));
+        }
+    }
+    gauge!("cutover_edges_differ", "group" => group.to_owned()).set(if differ { 1.0 } else { 0.0 });
+}
+
+/// Counts an edge that was moved to the slot that the others are on.
+pub fn repaired(group: &str, edge: &str) {
+    let labels = [("group", group.to_owned()), ("edge", edge.to_owned())];
+    counter!("cutover_edge_repairs_total", &labels).increment(1);
 }
 
 /// Sets the health of the active slot. A slot that is no longer active is healthy and not bad, so that nobody is alerted.

@@ -12,6 +12,7 @@ use cutover_engine::scripted::{self, Fault, Scripted};
 
 mod advice;
 mod again;
+mod fleet;
 mod proof;
 mod sessions;
 mod stuck;
@@ -39,6 +40,15 @@ impl Bench {
     /// A bench whose groups have a changed policy.
     async fn with(change: impl FnMut(&mut Policy)) -> Self {
         let (world, folder) = (Arc::new(Scripted::new()), tempfile::tempdir().unwrap());
+        let mut loaded = loaded();
+        loaded.config.group.values_mut().for_each(change);
+        let control = Self::control_with(loaded, &world, &folder, Time(1_000_000)).await;
+        Self { control, world, folder }
+    }
+
+    /// A bench with these edges.
+    async fn over(edges: &[&str], change: impl FnMut(&mut Policy)) -> Self {
+        let (world, folder) = (Arc::new(Scripted::of(edges)), tempfile::tempdir().unwrap());
         let mut loaded = loaded();
         loaded.config.group.values_mut().for_each(change);
         let control = Self::control_with(loaded, &world, &folder, Time(1_000_000)).await;

@@ -138,7 +138,9 @@ impl<W: World> Control<W> {
     /// One round: reads the counters, probes the active slot, and tells what has changed.
     async fn look_out(&self, group: &str, policy: &Policy, kept: &Kept, lookout: &mut Option<Lookout>) {
         // A failure to read the edge says nothing about the slot. `status` shows it.
-        let Ok(view) = self.fleet(group).look(group).await else { return };
+        let view = self.fleet(group).look(group).await;
+        self.repair(group, policy, view.as_ref().ok()).await;
+        let Ok(view) = view else { return };
         let (seen, now) = (&view.group, self.clock.now());
         let Some(active) = seen.slot(&seen.route.active) else { return };
         if lookout.as_ref().is_none_or(|lookout| lookout.slot() != active.name) {

@@ -5,7 +5,7 @@ use cutover_core::deployment::Moved;
 
 use super::work::Work;
 use crate::edge::moved;
-use crate::journal::Journal;
+use crate::journal::{Deployment, Journal};
 use crate::world::World;
 
 /// Why a slot must not be touched.
@@ -20,7 +20,7 @@ pub(super) enum Obstacle {
 impl<W: World, J: Journal> Work<W, J> {
     /// The obstacle to a command that starts or stops a slot. Fails if the edge cannot be read.
     pub(super) async fn obstacle(&self, slot: &str) -> Result<Option<Obstacle>, String> {
-        let groups = self.fleet().groups().await.map_err(|error| error.to_string())?;
+        let groups = self.all_groups(slot).await?;
         let group = self.of(&groups)?;
         let within = group.shared_within(slot).filter(|shared| shared.traffic.is_routed());
         match within {
@@ -31,7 +31,7 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// The obstacle to a command that changes the database. Fails if the edge cannot be read.
     pub(super) async fn obstacle_of_database(&self, slot: &str) -> Result<Option<Obstacle>, String> {
-        let groups = self.fleet().groups().await.map_err(|error| error.to_string())?;
+        let groups = self.all_groups(slot).await?;
         Ok(obstacle(self.of(&groups)?, slot, &groups))
     }
 
@@ -40,6 +40,15 @@ impl<W: World, J: Journal> Work<W, J> {
         let look = self.look_patiently().await.map_err(|error| error.to_string())?;
         self.stand_by(&look.group).await;
         Ok(())
+    }
+
+    /// All groups of all edges. An edge that this deployment leaves out sends nobody to the new slot, so it need not answer for
+    /// that; it may still use the old one.
+    async fn all_groups(&self, slot: &str) -> Result<Vec<Group>, String> {
+        let Deployment { plan, policy, .. } = &*self.deployment;
+        let excluded: &[String] = if slot == plan.to { &plan.excluded } else { &[] };
+        let groups = self.world.fleet(&policy.edges).groups_without(excluded).await;
+        groups.map_err(|error| error.to_string())
     }
 
     fn of<'a>(&self, groups: &'a [Group]) -> Result<&'a Group, String> {
