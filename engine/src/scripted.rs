@@ -13,7 +13,7 @@ mod world;
 
 pub use full::FullJournal;
 pub use journal::{Cut, MemoryJournal};
-pub use scene::{Fault, Hook, Scene};
+pub use scene::{Away, Fault, Hook, Scene};
 pub use suite::{
     Place, everything_fails_in_turn, killed_again_and_again, killed_at_every_record, moved_by_somebody_else,
 };

@@ -13,6 +13,7 @@ use cutover_engine::scripted::{self, Fault, Scripted};
 mod advice;
 mod again;
 mod fleet;
+mod fleet_faults;
 mod proof;
 mod sessions;
 mod stuck;

@@ -9,7 +9,7 @@ use cutover_core::fraction::Percent;
 use cutover_core::guard::Figures;
 use tokio::time::Instant;
 
-use super::scene::{Fault, Scene};
+use super::scene::{Away, Fault, Late, Scene};
 use super::world::ScriptedEdge;
 use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 
@@ -30,42 +30,43 @@ impl Edge for ScriptedEdge {
 
     async fn look(&self, _: &str) -> Result<Look, EdgeError> {
         self.takes_its_time().await;
+        self.answers(None).await?;
         let mut scene = self.scene();
         if scene.fails("group") { Err(unreachable()) } else { Ok(scene.look()) }
     }
 
     async fn stand_by(&self, _: &str, slot: &str) -> Result<(), EdgeError> {
+        self.answers(None).await?;
         self.scene().standby = Some(slot.to_owned());
         Ok(())
     }
 
     async fn shift(&self, _: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
         self.takes_its_time().await;
-        let generation = expected.as_str().trim_start_matches("generation ").parse().unwrap();
+        let generation = generation(expected);
+        let late = Late::Shift(Box::new(shift.clone()));
+        self.answers(Some((late, generation))).await.map_err(ShiftError::NotSent)?;
         self.scene().shift(shift, generation)
     }
 
     async fn renew(&self, _: &str, lease: Duration, expected: &Revision) -> Result<Look, ShiftError> {
         self.takes_its_time().await;
+        let late = (Late::Renewal(lease), generation(expected));
+        self.answers(Some(late)).await.map_err(ShiftError::NotSent)?;
         let mut scene = self.scene();
         scene.renewal_fault()?;
-        scene.must_be_at(expected)?;
-        if scene.lease.is_some() {
-            scene.lease = Some(Instant::now() + lease);
-        }
-        Ok(scene.look())
+        scene.renew(lease, generation(expected))
     }
 
     async fn confirm(&self, _: &str, _: &str, expected: &Revision) -> Result<Look, ShiftError> {
         self.takes_its_time().await;
+        let late = (Late::Confirmation, generation(expected));
+        self.answers(Some(late)).await.map_err(ShiftError::NotSent)?;
         let mut scene = self.scene();
         if scene.fails("confirm") {
             return Err(ShiftError::NotSent(unreachable()));
         }
-        scene.must_be_at(expected)?;
-        scene.trial = None;
-        scene.lease = None;
-        Ok(scene.look())
+        scene.confirm(generation(expected))
     }
 }
 
@@ -74,14 +75,52 @@ impl ScriptedEdge {
         let delay = self.scene().delay;
         tokio::time::sleep(delay).await;
     }
+
+    /// Fails, or never ends, while the edge is away. A call that a paused edge has got is kept.
+    async fn answers(&self, call: Option<(Late, u32)>) -> Result<(), EdgeError> {
+        let away = self.scene().away;
+        match away {
+            None => Ok(()),
+            Some(Away::Down | Away::Cut) => Err(unreachable()),
+            Some(Away::Paused) => {
+                self.scene().late.extend(call);
+                std::future::pending().await
+            }
+        }
+    }
 }
 
 impl Scene {
-    /// Delivers the switches in transit.
+    /// Delivers the calls in transit.
     pub fn deliver(&mut self) {
-        for (change, expected) in std::mem::take(&mut self.late) {
-            let _ = self.shift(&change, expected);
+        for (call, expected) in std::mem::take(&mut self.late) {
+            let _ = match call {
+                Late::Shift(change) => self.shift(&change, expected),
+                Late::Renewal(lease) => self.renew(lease, expected),
+                Late::Confirmation => self.confirm(expected),
+            };
         }
+    }
+
+    /// Lets the edge answer again. It gets what it has missed first.
+    pub fn back(&mut self) {
+        self.away = None;
+        self.deliver();
+    }
+
+    fn renew(&mut self, lease: Duration, expected: u32) -> Result<Look, ShiftError> {
+        self.must_be_at(expected)?;
+        if self.lease.is_some() {
+            self.lease = Some(Instant::now() + lease);
+        }
+        Ok(self.look())
+    }
+
+    fn confirm(&mut self, expected: u32) -> Result<Look, ShiftError> {
+        self.must_be_at(expected)?;
+        self.trial = None;
+        self.lease = None;
+        Ok(self.look())
     }
 
     fn serve_users(&mut self) {
@@ -148,13 +187,9 @@ impl Scene {
     }
 
     /// Fails if the route has moved since a reading of this revision.
-    fn must_be_at(&mut self, expected: &Revision) -> Result<(), ShiftError> {
+    fn must_be_at(&mut self, expected: u32) -> Result<(), ShiftError> {
         self.end_lease();
-        if *expected == revision(self.generation) {
-            Ok(())
-        } else {
-            Err(ShiftError::Moved(Box::new(self.look())))
-        }
+        if expected == self.generation { Ok(()) } else { Err(ShiftError::Moved(Box::new(self.look()))) }
     }
 
     /// Moves the traffic back if the lease is over. A reading of the group does so, too.
@@ -231,7 +266,7 @@ impl Scene {
             Some(Fault::NotSent) => return Err(ShiftError::NotSent(unreachable())),
             Some(Fault::LostUndone) => return Err(ShiftError::Unknown(unreachable())),
             Some(Fault::Late) => {
-                self.late.push((change.clone(), expected));
+                self.late.push((Late::Shift(Box::new(change.clone())), expected));
                 return Err(ShiftError::Unknown(unreachable()));
             }
             Some(Fault::Refused) => {
@@ -321,6 +356,10 @@ impl Scene {
 
 fn revision(generation: u32) -> Revision {
     Revision::new(format!("generation {generation}"))
+}
+
+fn generation(expected: &Revision) -> u32 {
+    expected.as_str().trim_start_matches("generation ").parse().unwrap()
 }
 
 fn unreachable() -> EdgeError {

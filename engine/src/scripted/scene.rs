@@ -44,6 +44,25 @@ pub enum Fault {
     OtherFirst,
 }
 
+/// Why an edge does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// Its host is down: it serves nobody. It keeps its route.
+    Down,
+    /// The network is cut. It serves its users.
+    Cut,
+    /// It is stopped. It gets what was sent meanwhile when it goes on, see [`Scene::back`].
+    Paused,
+}
+
+/// A call in transit.
+#[derive(Clone, Debug)]
+pub(super) enum Late {
+    Shift(Box<Shift>),
+    Renewal(Duration),
+    Confirmation,
+}
+
 /// The state of the world.
 #[derive(Debug)]
 pub struct Scene {
@@ -135,8 +154,10 @@ pub struct Scene {
     pub shares: bool,
     /// A command, and a change of the scene after it has run.
     pub after_command: Option<(String, Hook)>,
-    /// Switches in transit, and the generations that they expect.
-    pub(super) late: Vec<(Shift, u32)>,
+    /// Calls in transit, and the generations that they expect.
+    pub(super) late: Vec<(Late, u32)>,
+    /// Why the edge does not answer.
+    pub away: Option<Away>,
     pub(super) counters: BTreeMap<String, Counters>,
     /// The servers that synthetic requests were sent to, in order.
     pub synthetic: Vec<String>,
@@ -195,6 +216,7 @@ impl Default for Scene {
             shares: true,
             after_command: None,
             late: Vec::new(),
+            away: None,
             counters: BTreeMap::new(),
             synthetic: Vec::new(),
             delay: Duration::from_millis(1),
