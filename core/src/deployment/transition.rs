@@ -273,7 +273,7 @@ impl Plan {
     pub(super) fn taken_back(&self, by: TakenBackBy) -> Cause {
         let text = match by {
             TakenBackBy::Hand => format!(
-                "somebody moved the traffic back to slot \"{}\" on one edge, and the others follow",
+                "somebody moved the traffic of one edge alone, so all edges go back to slot \"{}\"",
                 self.from
             ),
             by => format!("the {by} of the last change moved the traffic back to slot \"{}\"", self.from),

@@ -3,7 +3,7 @@
 //! The slot that all edges should be on is in the journal. While a driver moves the traffic or watches a new version, it decides
 //! itself, and nothing is repaired.
 
-use cutover_core::deployment::{Phase, RollbackStep, State};
+use cutover_core::deployment::{Phase, RollbackStep, State, Store};
 use cutover_engine::edge::{Look, Shift};
 use cutover_engine::fleet::View;
 use cutover_engine::metrics;
@@ -137,13 +137,13 @@ fn settled_on(entry: &Entry) -> Option<String> {
         | Phase::RolledBack { .. }
         | Phase::TearingDown { .. }
         | Phase::Failed(_) => Some(plan.from.clone()),
-        Phase::Migrating
-        | Phase::Provisioning
-        | Phase::Probing { .. }
-        | Phase::Smoking
-        | Phase::Switching(_)
-        | Phase::Soaking { .. }
-        | Phase::Confirming(_)
-        | Phase::Stuck { .. } => None,
+        // No traffic has moved yet.
+        Phase::Migrating | Phase::Provisioning | Phase::Probing { .. } | Phase::Smoking => {
+            Some(plan.from.clone())
+        }
+        Phase::Switching(Store::Reading) | Phase::Stuck { .. } if entry.state.marks.is_none() => {
+            Some(plan.from.clone())
+        }
+        Phase::Switching(_) | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Stuck { .. } => None,
     }
 }

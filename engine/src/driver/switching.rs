@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_core::api::RouteState;
 use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, WayBack};
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::{Baseline, EdgeReading, Reading, Sample};
@@ -19,7 +18,7 @@ use crate::journal::Journal;
 use crate::metrics;
 use crate::peers::Peers;
 use crate::prober::{Found, Prober};
-use crate::shifting::Fit;
+use crate::shifting::{Fit, PAUSE};
 use crate::world::World;
 
 /// Maximum number of tries of one switch.
@@ -36,14 +35,24 @@ impl<W: World, J: Journal> Work<W, J> {
             return Event::NotSwitched(self.new_slot_sick().await);
         }
         let plan = &self.deployment.plan;
-        let view = match self.look_at_all_patiently().await {
-            Ok(view) => view,
-            Err(error) => return Event::NotSwitched(error.to_string()),
+        let is_fit = |look: &&Look| {
+            let route = look.route();
+            route.active == plan.from && route.routes_to(&plan.to).is_none()
         };
-        let is_fit = |route: &RouteState| route.active == plan.from && route.routes_to(&plan.to).is_none();
-        if let Some(other) = view.edges.values().find(|look| !is_fit(look.route())) {
-            return Event::RouteMoved(other.moved());
-        }
+        let begin = tokio::time::Instant::now();
+        let view = loop {
+            let view = match self.look_at_all_patiently().await {
+                Ok(view) => view,
+                Err(error) => return Event::NotSwitched(error.to_string()),
+            };
+            let fit = view.edges.values().filter(is_fit).count();
+            let Some(other) = view.edges.values().find(|look| !is_fit(look)) else { break view };
+            // One edge of several that is not as the others are is about to be repaired.
+            if fit == 0 || begin.elapsed() >= self.patience() {
+                return Event::RouteMoved(other.moved());
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
         let group = &view.group;
         let mut edges = BTreeMap::new();
         for (edge, look) in &view.edges {

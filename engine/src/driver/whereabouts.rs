@@ -44,11 +44,12 @@ impl<W: World, J: Journal> Work<W, J> {
     /// The event for routes that this deployment has not moved: the edges took the traffic back, or somebody else moved it.
     pub(super) async fn moved(&self, edges: &BTreeMap<String, Look>, state: &State) -> Event {
         let is_several = self.fleet().is_several();
+        // Of several edges, one that somebody has moved alone: users must not see both versions, so all go back.
+        let is_alone = is_several && edges.len() < state.marks.as_ref().map_or(0, |marks| marks.edges.len());
         let mut taken_back = None;
         for (edge, look) in edges {
             let by = match self.taken_back_by(edge, look).await {
-                // One edge that somebody has moved back alone: the others follow, because users must not see both versions.
-                None if is_several && look.route().is_all_on(&self.deployment.plan.from) => TakenBackBy::Hand,
+                None if is_alone => TakenBackBy::Hand,
                 None => {
                     let moved = look.moved();
                     let text = match is_several {
@@ -60,9 +61,13 @@ impl<W: World, J: Journal> Work<W, J> {
                 Some(by) => by,
             };
             if is_several {
-                let slot = &self.deployment.plan.from;
-                let message =
-                    format!("edge \"{edge}\" has moved its traffic back to slot \"{slot}\" by its {by}");
+                let route = look.route();
+                let message = match by {
+                    TakenBackBy::Hand => {
+                        format!("somebody has moved the traffic of edge \"{edge}\" alone: {route}")
+                    }
+                    by => format!("the {by} of edge \"{edge}\" has moved its traffic back: {route}"),
+                };
                 self.note(state.phase.name(), &message).await;
             }
             taken_back = taken_back.max(Some(by));
