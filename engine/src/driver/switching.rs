@@ -10,7 +10,7 @@ use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, W
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::{Baseline, EdgeReading, Reading, Sample};
 
-use super::whereabouts::mark;
+use super::whereabouts::{BACK, mark};
 use super::work::Work;
 use crate::edge::{Look, Partial, Shift, TrialTerms};
 use crate::fleet::{FleetRequest, Together, View};
@@ -24,9 +24,8 @@ use crate::world::World;
 /// Maximum number of tries of one switch.
 const MOST_TRIES: u32 = 8;
 
-/// What the edge's log calls the changes of a deployment.
+/// What the edge's log calls a change that gives the new slot traffic.
 const FORWARD: &str = "deployment";
-pub(super) const BACK: &str = "rollback";
 
 impl<W: World, J: Journal> Work<W, J> {
     /// Reads the route and both slots before the switch. A paused deployment stops here.

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use cutover_core::deployment::{Event, Mark, Moved, Phase, State, TakenBackBy};
 
-use super::switching::BACK;
 use super::work::Work;
 use crate::edge::{Look, is_on};
 use crate::fleet::View;
 use crate::journal::Journal;
 use crate::world::World;
+
+/// What the edge's log calls a change that takes traffic back.
+pub(super) const BACK: &str = "rollback";
 
 /// Every edge keeps at least so many bytes of a reason.
 const KEPT: usize = 100;
