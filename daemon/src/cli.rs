@@ -1,24 +1,28 @@
 //! The command line, with one file per verb.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::config::{ConfigError, DEFAULT_PATH, DEFAULT_SOCKET, Loaded};
+use crate::config::ConfigError;
 
 mod abort;
 mod check;
 mod client;
 mod deploy;
+mod dial_stdio;
 mod follow;
+mod greeting;
 mod history;
+mod host;
 mod pause;
+mod place;
 mod promote;
 mod resume;
 mod rollback;
 mod run;
 mod serve;
+mod ssh;
 mod status;
 mod steer;
 mod switch;
@@ -26,6 +30,11 @@ mod terminal;
 mod watch;
 
 pub use client::ClientError;
+pub use dial_stdio::DialError;
+pub use place::PlaceError;
+pub use ssh::SshError;
+
+use place::Place;
 
 /// Blue-green deployment with automatic rollback for nginx.
 ///
@@ -38,20 +47,6 @@ pub struct Arguments {
     place: Place,
     #[command(subcommand)]
     verb: Verb,
-}
-
-/// Display order of the global options, so `--help` lists them after a verb's own options.
-const AFTER_OWN: usize = 100;
-
-/// The configuration file and the socket of the daemon.
-#[derive(Debug, Args)]
-struct Place {
-    /// The configuration file [default: /etc/cutover/cutover.toml]
-    #[arg(long, global = true, env = "CUTOVER_CONFIG", value_name = "FILE", display_order = AFTER_OWN)]
-    config: Option<PathBuf>,
-    /// The daemon's socket [default: daemon.socket of the configuration]
-    #[arg(long, global = true, env = "CUTOVER_SOCKET", value_name = "PATH", display_order = AFTER_OWN)]
-    socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +77,9 @@ enum Verb {
     History(history::History),
     /// Check the configuration against the live nginx
     Check(check::Check),
+    /// Connect standard input and output with the socket of the daemon, for --host ssh://HOST of another machine
+    #[command(hide = true)]
+    DialStdio(dial_stdio::DialStdio),
 }
 
 /// Why a verb failed.
@@ -90,6 +88,12 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The options name no daemon that the verb can use.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// `dial-stdio` has no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// The daemon refused the request or cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -107,6 +111,9 @@ impl CliError {
         match self {
             // 128 and the number of SIGINT, as shells have it.
             Self::Client(ClientError::Interrupted { .. }) => 130,
+            // The command line is wrong, as clap has it.
+            Self::Place(_) => 2,
+            Self::Dial(error) => error.exit_code(),
             _ => 1,
         }
     }
@@ -130,34 +137,12 @@ impl Arguments {
             Verb::Run(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
             Verb::Check(verb) => verb.run(place).await,
+            Verb::DialStdio(verb) => verb.run(place).await,
         };
         match done {
             // The reader has closed the pipe, as in `cutover history | head`.
             Err(CliError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(1),
             done => done,
         }
-    }
-}
-
-impl Place {
-    fn path(&self) -> PathBuf {
-        self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into())
-    }
-
-    fn loaded(&self) -> Result<Loaded, ConfigError> {
-        Loaded::read(&self.path())
-    }
-
-    /// A client for the socket of the options, otherwise of the configuration, otherwise the default socket if there is no readable
-    /// configuration.
-    fn client(&self) -> Result<client::Client, CliError> {
-        // A broken group in the file must not keep an operator from the daemon that runs.
-        let configured = || Loaded::read_for_start(&self.path()).map(|loaded| loaded.config.daemon.socket);
-        let socket = match (&self.socket, &self.config) {
-            (Some(socket), _) => socket.clone(),
-            (None, Some(_)) => configured()?,
-            (None, None) => configured().unwrap_or(DEFAULT_SOCKET.into()),
-        };
-        Ok(client::Client::new(socket))
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::{self, Pid, Signal};
+use crate::ssh_machine::ADDRESS;
 use crate::{flavour, wait};
 
 pub use deployment::{Deployed, Deployment};
@@ -169,6 +170,15 @@ impl Daemon {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&self.config).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// A command line that reaches this daemon over ssh, through another machine.
+    pub fn command_over(&self, ssh: &str, arguments: &[&str]) -> Command {
+        let socket = self.folder.join("cutover.sock");
+        let mut command = Command::new(&self.program);
+        command.args(["--host", &format!("ssh://root@{ADDRESS}{}", socket.display())]).args(arguments);
+        command.env("CUTOVER_SSH", ssh).stdin(Stdio::null());
         command
     }
 

@@ -49,8 +49,9 @@ impl Source {
 
 impl Serve {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        place.here("serve")?;
         log_to_stderr(self.log_format);
-        let source = Source { path: place.path(), socket: place.socket.clone() };
+        let source = Source { path: place.path(), socket: place.socket() };
         let loaded = source.read_for_start()?;
         let mut terminated = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
