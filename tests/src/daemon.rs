@@ -11,7 +11,6 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::{self, Pid, Signal};
-use crate::ssh_machine::ADDRESS;
 use crate::{flavour, wait};
 
 pub use deployment::{Deployed, Deployment};
@@ -173,13 +172,19 @@ impl Daemon {
         command
     }
 
-    /// A command line that reaches this daemon over ssh, through another machine.
-    pub fn command_over(&self, ssh: &str, arguments: &[&str]) -> Command {
-        let socket = self.folder.join("cutover.sock");
+    /// A command line that reaches daemons at these addresses, and knows nothing of this one.
+    pub fn command_at(&self, hosts: &[&str], arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["--host", &format!("ssh://root@{ADDRESS}{}", socket.display())]).args(arguments);
-        command.env("CUTOVER_SSH", ssh).stdin(Stdio::null());
+        for host in hosts {
+            command.args(["--host", host]);
+        }
+        command.args(arguments).stdin(Stdio::null());
         command
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("cutover.sock")
     }
 
     /// The daemon's log.

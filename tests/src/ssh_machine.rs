@@ -6,11 +6,12 @@
 //! ```
 //!
 //! Only the networks are apart. The machine sees the files of the test, so `dial-stdio` finds the socket of the test's daemon. The
-//! keys, the configuration and the folder `/run` of sshd are its own; the system's sshd, `/etc/ssh` and `~/.ssh` play no part.
+//! keys, the configuration, the users and the folder `/run` of sshd are its own; the system's sshd, `/etc/ssh` and `~/.ssh` play
+//! no part.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -21,7 +22,14 @@ use crate::{flavour, wait};
 
 /// The address of the machine.
 pub const ADDRESS: &str = "10.77.0.2";
+/// An address where no machine is.
+pub const NOBODY: &str = "10.77.0.3";
 const CLIENT: &str = "10.77.0.1";
+
+/// A user that only the machine has, with a group of the same name and number.
+pub const USER: &str = "deploy";
+/// The user's number.
+pub const UID: u32 = 4242;
 
 /// A machine with sshd. Drop ends every process in its network.
 #[derive(Debug)]
@@ -33,12 +41,21 @@ pub struct SshMachine {
 }
 
 impl SshMachine {
-    /// Starts sshd, which accepts the key of the test for the user of the test. `cutover` is in the PATH there.
+    /// Starts sshd, which accepts the key of the test for every user. `cutover` is in the PATH there.
     pub async fn start() -> Result<Self> {
         let folder = TempDir::new()?;
         let client = Namespace::start("exec cat").await?;
-        // sshd wants a folder in /run, which may not be there, and is not ours to make.
-        let machine = Namespace::start("mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec cat").await?;
+        // sshd wants a folder in /run, which may not be there, and is not ours to make. The users have no files that a shell reads.
+        let users = format!(
+            "root:x:0:0::/:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n{USER}:x:{UID}:{UID}::/:/bin/sh\n"
+        );
+        let mut script = "mount -t tmpfs tmpfs /run && mkdir /run/sshd".to_owned();
+        for (file, text) in [("passwd", users), ("group", format!("root:x:0:\n{USER}:x:{UID}:\n"))] {
+            let own = folder.path().join(file);
+            fs::write(&own, text)?;
+            script.push_str(&format!(" && mount --bind {} /etc/{file}", own.display()));
+        }
+        let machine = Namespace::start(&format!("{script} && exec cat")).await?;
         let peer = machine.pid.to_string();
         client
             .run(&["ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", &peer])?;
@@ -51,23 +68,31 @@ impl SshMachine {
         let program = flavour::program("cutover")?;
         let programs = program.parent().context("the program is in no folder")?.display().to_string();
         started.configure(&programs)?;
+        started.accept("")?;
         started.start_sshd().await?;
         Ok(started)
     }
 
-    /// The value of `CUTOVER_SSH` for a command line on the client's side.
-    pub fn ssh(&self) -> String {
-        self.ssh_with(&self.path("ssh_config"))
-    }
-
-    /// The same with another configuration of ssh.
-    pub fn ssh_with(&self, config: &Path) -> String {
+    /// The value of `CUTOVER_SSH` for a command line on the client's side, with one of the configurations `ssh_config`,
+    /// `ssh_config_of_another` (another key), `ssh_config_of_a_new_host` (the key of the machine is unknown) and
+    /// `ssh_config_that_shares` (connections share one).
+    pub fn ssh(&self, config: &str) -> String {
         // A dead connection is noticed within 3 s, to keep the tests short.
         format!(
             "nsenter --target {} --net ssh -F {} -o ServerAliveInterval=1 -o ConnectTimeout=2",
             self.client.pid,
-            config.display()
+            self.path(config).display()
         )
+    }
+
+    /// Accepts the key of the test with these options, as in `command="cutover dial-stdio"`.
+    pub fn accept(&self, options: &str) -> Result<()> {
+        let key = fs::read_to_string(self.path("key.pub"))?;
+        let path = self.path("authorized_keys");
+        fs::write(&path, format!("{options} {key}").trim_start())?;
+        // sshd reads it as the user who logs in.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+        Ok(())
     }
 
     /// A file in the folder of the machine's keys and configurations.
@@ -128,7 +153,7 @@ impl SshMachine {
         fs::read_to_string(self.path("sshd.log")).unwrap_or_default()
     }
 
-    /// Keys of the host and of two users; sshd accepts the first one.
+    /// The keys of the machine and of two users, and configurations of ssh that use them.
     fn write_keys(&self) -> Result<()> {
         for name in ["host_key", "key", "other_key"] {
             let path = self.path(name);
@@ -138,19 +163,20 @@ impl SshMachine {
                 .output()?;
             ensure!(made.status.success(), "ssh-keygen: {made:?}");
         }
-        fs::copy(self.path("key.pub"), self.path("authorized_keys"))?;
-        // sshd reads it as the user who logs in.
-        fs::set_permissions(self.path("authorized_keys"), fs::Permissions::from_mode(0o644))?;
         let host_key = fs::read_to_string(self.path("host_key.pub"))?;
         fs::write(self.path("known_hosts"), format!("{ADDRESS} {host_key}"))?;
         fs::write(self.path("no_hosts"), "")?;
-        for (name, key, hosts) in [
-            ("ssh_config", "key", "known_hosts"),
-            ("ssh_config_of_another", "other_key", "known_hosts"),
-            ("ssh_config_of_a_new_host", "key", "no_hosts"),
+        let sharing =
+            format!("ControlMaster auto\nControlPersist 60\nControlPath {}\n", self.path("c-%C").display());
+        for (name, key, hosts, more) in [
+            ("ssh_config", "key", "known_hosts", ""),
+            ("ssh_config_of_another", "other_key", "known_hosts", ""),
+            ("ssh_config_of_a_new_host", "key", "no_hosts", ""),
+            ("ssh_config_that_shares", "key", "known_hosts", &sharing),
         ] {
             let text = format!(
-                "Host *\nIdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\nUserKnownHostsFile {}\nGlobalKnownHostsFile none\n",
+                "Host *\nIdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\nUserKnownHostsFile {}\n\
+                 GlobalKnownHostsFile none\n{more}",
                 self.path(key).display(),
                 self.path(hosts).display()
             );

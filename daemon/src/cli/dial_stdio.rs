@@ -73,8 +73,8 @@ impl DialStdio {
     }
 }
 
-/// Copies until the end. Not `std::io::copy`: its splice holds the lock of the pipe while it waits for the daemon, and then sshd waits
-/// for the lock and no longer answers.
+/// Copies until the end. Not `std::io::copy`: its splice holds the lock of the pipe while it waits for the daemon, and then sshd
+/// waits for the lock and no longer answers.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {

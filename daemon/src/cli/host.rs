@@ -26,7 +26,7 @@ pub(super) struct SshHost {
 /// Why a text is not the address of a daemon.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum BadHost {
-    #[error("\"{0}\" is neither ssh://[USER@]HOST[:PORT][/SOCKET] nor unix:/SOCKET; did you mean ssh://{0}?")]
+    #[error("\"{0}\" is neither ssh://[USER@]HOST[:PORT][/SOCKET] nor unix:/SOCKET{hint}", hint = hint(.0))]
     NoScheme(String),
     #[error("scheme \"{0}\" is unknown; write ssh://[USER@]HOST[:PORT][/SOCKET] or unix:/SOCKET")]
     Scheme(String),
@@ -36,6 +36,8 @@ pub(super) enum BadHost {
     Path(String),
     #[error("the host is missing: write ssh://[USER@]HOST[:PORT][/SOCKET]")]
     NoHost,
+    #[error("\"{0}\" is an IPv6 address without brackets: write ssh://[{0}]")]
+    Brackets(String),
     #[error(
         "\"{0}\" is not the name of a host: it begins with \"-\" or has a character that no name of a host has"
     )]
@@ -68,6 +70,14 @@ impl FromStr for Host {
     }
 }
 
+fn hint(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        _ if text.starts_with('/') => format!("; did you mean unix:{text}?"),
+        _ => format!("; did you mean ssh://{text}?"),
+    }
+}
+
 fn ssh_host(rest: &str) -> Result<SshHost, BadHost> {
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
@@ -84,6 +94,7 @@ fn ssh_host(rest: &str) -> Result<SshHost, BadHost> {
             Some(port) => (host, Some(port)),
             None => return Err(BadHost::HostName(place.to_owned())),
         },
+        None if place.matches(':').count() > 1 => return Err(BadHost::Brackets(place.to_owned())),
         None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
     };
     Ok(SshHost {
@@ -206,7 +217,7 @@ mod tests {
             ("ssh://edge:", BadHost::Port(owned(""))),
             ("ssh://edge:0", BadHost::Port(owned("0"))),
             ("ssh://edge:65536", BadHost::Port(owned("65536"))),
-            ("ssh://::1", BadHost::Port(owned(":1"))),
+            ("ssh://::1", BadHost::Brackets(owned("::1"))),
         ] {
             assert_eq!(text.parse::<Host>(), Err(error), "{text}");
         }

@@ -36,7 +36,8 @@ pub(super) struct Place {
 pub enum PlaceError {
     /// The verb works on this machine.
     #[error(
-        "{option} is not for `cutover {verb}`, which works on the machine where it runs; run it there, as in: ssh HOST cutover {verb}"
+        "{option} is not for `cutover {verb}`, which works on the machine where it runs; to run it on another machine: \
+         ssh HOST cutover {verb}"
     )]
     LocalOnly {
         /// The verb.
@@ -62,7 +63,7 @@ pub enum PlaceError {
     },
     /// Two variables name a daemon.
     #[error(
-        "CUTOVER_HOST and CUTOVER_SOCKET are both set: unset one of them, or say which one with --host or --socket"
+        "CUTOVER_HOST and CUTOVER_SOCKET are both set: unset one of them, or choose with --host or --socket"
     )]
     Both,
 }
@@ -108,7 +109,7 @@ impl Place {
         }
     }
 
-    /// The socket of the options, otherwise of the configuration, otherwise the default socket if there is no readable configuration.
+    /// The socket of the options, otherwise of the configuration, otherwise the default if there is no readable configuration.
     pub(super) fn local_socket(&self) -> Result<PathBuf, ConfigError> {
         // A broken group in the file must not keep an operator from the daemon that runs.
         let configured = || Loaded::read_for_start(&self.path()).map(|loaded| loaded.config.daemon.socket);
@@ -154,4 +155,62 @@ impl Place {
 /// A variable of the environment. An empty one counts as not set.
 fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        place: Place,
+    }
+
+    /// What the options and the variables come to: hosts, or the error.
+    fn hosts(options: &str, variables: &[(&str, &str)]) -> String {
+        let words = std::iter::once("cutover").chain(options.split_whitespace());
+        let Line { place } = Line::try_parse_from(words).unwrap();
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        };
+        match place.hosts(&variable) {
+            Ok(hosts) => Vec::from_iter(hosts.iter().map(Host::to_string)).join(" "),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_option_counts_before_every_variable() {
+        let host = ("CUTOVER_HOST", "ssh://a,ssh://b unix:/c");
+        let socket = ("CUTOVER_SOCKET", "/s");
+        for (options, variables, expected) in [
+            ("", &[][..], ""),
+            ("", &[host], "ssh://a ssh://b unix:/c"),
+            ("", &[("CUTOVER_HOST", " , ")], ""),
+            ("", &[socket], ""),
+            ("--host ssh://d", &[host, socket], "ssh://d"),
+            ("--host ssh://d,ssh://e --host unix:/f", &[], "ssh://d ssh://e unix:/f"),
+            ("--socket /s", &[host], ""),
+            ("--config /c", &[host], ""),
+            ("", &[host, ("CUTOVER_CONFIG", "/c")], "ssh://a ssh://b unix:/c"),
+        ] {
+            assert_eq!(hosts(options, variables), expected, "{options} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn two_daemons_at_once_are_refused() {
+        for (options, variables, part) in [
+            ("--host ssh://a --socket /s", &[][..], "--host and --socket exclude each other"),
+            ("--host ssh://a --config /c", &[], "--host and --config exclude each other"),
+            ("", &[("CUTOVER_HOST", "ssh://a"), ("CUTOVER_SOCKET", "/s")], "are both set"),
+            ("", &[("CUTOVER_HOST", "ssh://a,b")], "CUTOVER_HOST \"ssh://a,b\": \"b\" is neither ssh://"),
+        ] {
+            let said = hosts(options, variables);
+            assert!(said.contains(part), "{said}");
+        }
+    }
 }

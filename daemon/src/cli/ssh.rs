@@ -166,7 +166,8 @@ impl Said {
                     Ok(0) | Err(_) => return,
                     Ok(_) => {}
                 }
-                let line = String::from_utf8_lossy(&line).trim().to_owned();
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim().trim_start_matches("ssh: ").trim_end_matches('.').to_owned();
                 // Frames of warnings say nothing.
                 if line.contains(char::is_alphanumeric) {
                     let mut kept = kept.lock();
@@ -195,5 +196,30 @@ impl Said {
 impl Drop for Said {
     fn drop(&mut self) {
         self.reader.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::host::Host;
+
+    fn typed(host: &str) -> String {
+        let Ok(Host::Ssh(host)) = host.parse() else { panic!("{host}") };
+        arguments(&host).join(" ")
+    }
+
+    #[test]
+    fn nothing_of_an_address_is_read_as_an_option() {
+        let fixed = "-T -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
+                     -o ClearAllForwardings=yes -o RemoteCommand=none";
+        for (host, rest) in [
+            ("ssh://edge", "-- edge cutover dial-stdio"),
+            ("ssh://deploy@edge:2222", "-l deploy -p 2222 -- edge cutover dial-stdio"),
+            ("ssh://[::1]/run/c.sock", "-- ::1 cutover --socket /run/c.sock dial-stdio"),
+            ("ssh://edge/run/my $(c).sock", "-- edge cutover --socket '/run/my $(c).sock' dial-stdio"),
+        ] {
+            assert_eq!(typed(host), format!("{fixed} {rest}"));
+        }
     }
 }

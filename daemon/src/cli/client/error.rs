@@ -35,7 +35,7 @@ pub enum ClientError {
         why: SshError,
     },
     /// The connection broke during the call.
-    #[error("the connection to {daemon} was lost before it answered: {why}")]
+    #[error("the connection to {daemon} was lost: {why}")]
     Lost {
         /// The daemon.
         daemon: String,
@@ -44,7 +44,7 @@ pub enum ClientError {
     },
     /// The connection broke during a change.
     #[error(
-        "the connection to {daemon} was lost before it answered, so it may have taken the request, which is not sent again: {why}; \
+        "the connection to {daemon} was lost before it answered: {why}; it may have taken the request, so it is not sent again; \
          to see whether it has: {cutover} status"
     )]
     Uncertain {

@@ -74,6 +74,9 @@ impl SshError {
     pub(super) fn of_exit(host: &SshHost, code: Option<i32>, said: String, printed: Option<String>) -> Self {
         let said = plain(&said).into_owned();
         match code {
+            Some(255) if said.is_empty() => {
+                Self::Ssh { said: "it ended with exit code 255 and no reason".to_owned(), login: login(host) }
+            }
             Some(255) => Self::Ssh { said, login: login(host) },
             Some(126 | 127) => Self::NoProgram { said },
             Some(2) if said.contains("dial-stdio") => Self::Older { said },
@@ -113,6 +116,8 @@ fn advice(said: &str, login: &str) -> String {
         format!(
             "; the host accepts none of your keys (is one in the agent, or without a passphrase?); try: {login}"
         )
+    } else if says("no reason") {
+        format!("; try: {login}")
     } else {
         String::new()
     }
@@ -130,4 +135,77 @@ fn shown(code: Option<i32>, said: &str, printed: Option<&str>) -> String {
         text.push_str(&format!(" (exit code {code})"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said about an exit of ssh: each line names the next step.
+    #[test]
+    fn every_failure_says_what_helps() {
+        let host = SshHost {
+            user: Some("deploy".to_owned()),
+            host: "edge".to_owned(),
+            port: Some(2222),
+            socket: None,
+        };
+        for (code, said, printed, parts) in [
+            (
+                Some(255),
+                "deploy@edge: Permission denied (publickey)",
+                None,
+                &["ssh: deploy@edge: ", "try: ssh -p 2222 deploy@edge"][..],
+            ),
+            (
+                Some(255),
+                "Host key verification failed",
+                None,
+                &["accept it once, by typing: ssh -p 2222 deploy@edge"],
+            ),
+            (
+                Some(255),
+                "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!; Host key verification failed",
+                None,
+                &["another key than before; find out why"],
+            ),
+            (
+                Some(255),
+                "connect to host edge port 22: No route to host",
+                None,
+                &["ssh: connect to host edge"],
+            ),
+            (
+                Some(127),
+                "bash: line 1: cutover: command not found",
+                None,
+                &["finds no program", "install it there", "authorized_keys"],
+            ),
+            (
+                Some(2),
+                "error: unrecognized subcommand 'dial-stdio'",
+                None,
+                &["older than this one", "update it"],
+            ),
+            (
+                Some(69),
+                "cutover: no daemon answers at /run/c.sock",
+                None,
+                &["no daemon answers at /run/c.sock"],
+            ),
+            (Some(77), "cutover: user 7 may not use", None, &["user 7 may not use"]),
+            (
+                Some(1),
+                "",
+                Some("This account is \u{1b}[2Jnot available."),
+                &["it prints \"This account is \\u{1b}[2Jnot available.\" (exit code 1)"],
+            ),
+            (None, "", None, &["what runs there is not `cutover dial-stdio`; look at"]),
+        ] {
+            let error =
+                SshError::of_exit(&host, code, said.to_owned(), printed.map(str::to_owned)).to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+            assert!(!error.starts_with("cutover: "), "{error}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The command line over ssh: a real sshd in a network of its own, which is cut in the middle of a deployment.
+//! The command line over ssh: a real sshd in a network of its own, whose cable is cut in the middle of a deployment.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -6,15 +6,20 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 
+use cutover_tests::ssh_machine::{ADDRESS, NOBODY};
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
 use cutover_tests::{Backend, Nginx, SshMachine, TestEdge, TestHost, wait};
+
+mod cut;
+mod forced_command;
+mod trouble;
 
 struct Site {
     host: TestHost,
     machine: SshMachine,
     _blue: Backend,
-    _green: Backend,
+    green: Backend,
 }
 
 impl Site {
@@ -26,13 +31,26 @@ impl Site {
             .set("blue", blue.address())
             .set("green", green.address());
         let steps = "warm = \"1h\"\nsteps = [\"50% manual\", \"100%\"]";
-        let groups = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", steps);
+        let groups = GROUP_WITHOUT_TRAFFIC
+            .replace("warm = \"1h\"", steps)
+            .replace("path = \"/\"", "path = \"/\"\ntimeout = \"10s\"");
         let host = TestHost::start(nginx, &groups).await.unwrap();
-        Self { host, machine: SshMachine::start().await.unwrap(), _blue: blue, _green: green }
+        Self { host, machine: SshMachine::start().await.unwrap(), _blue: blue, green }
+    }
+
+    /// The address of the daemon over ssh.
+    fn address(&self) -> String {
+        format!("ssh://root@{ADDRESS}{}", self.host.daemon.socket().display())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        self.host.daemon.command_over(&self.machine.ssh(), arguments)
+        self.command_at(&[&self.address()], arguments)
+    }
+
+    fn command_at(&self, hosts: &[&str], arguments: &[&str]) -> Command {
+        let mut command = self.host.daemon.command_at(hosts, arguments);
+        command.env("CUTOVER_SSH", self.machine.ssh("ssh_config"));
+        command
     }
 
     /// The output of a command over ssh, and of the same command on the daemon's own machine.
@@ -51,6 +69,10 @@ impl Site {
 
     async fn until_phase(&self, phase: &str) {
         wait::until(&format!("phase {phase}"), || self.phase() == phase).await.unwrap();
+    }
+
+    async fn generation(&self) -> u64 {
+        self.host.nginx.admin().group("shop").await.unwrap().route.generation.into()
     }
 
     /// What `cutover watch` prints on the daemon's own machine.
@@ -132,18 +154,52 @@ async fn every_answer_is_that_of_the_machine_itself() {
     }
 }
 
+/// Each verb that changes something does it over ssh, and ends with the exit code that it has on the machine itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_goes_on_while_the_cable_is_cut_and_no_event_is_lost_or_doubled() {
+async fn a_deployment_is_run_from_afar_from_its_beginning_to_its_end() {
     let site = Site::start().await;
-    let mut deploy = site.begin(&["deploy", "shop", "--version", "2", "--json"]);
-    deploy.until_output("\"soaking\"").await;
-    site.machine.cut().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = site.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let id = run(&["deploy", "shop", "--version", "2", "--detach"]);
+    site.until_phase("soaking").await;
+    run(&["pause", "shop"]);
+    run(&["resume", "shop"]);
+    run(&["promote", "shop"]);
+    let watched = run(&["watch", "shop"]);
+    assert!(watched.contains("deploying version \"2\"") && watched.contains("warm"), "{watched}");
+    run(&["rollback", "shop"]);
+    let history = run(&["history", "shop", "--limit", "1"]);
+    assert!(history.contains(id.trim()) && history.contains("rolled_back"), "{history}");
+    let switched = run(&["switch", "shop", "--to", "green", "--reason", "from afar"]);
+    assert!(switched.starts_with("slot \"green\" of group \"shop\" has the traffic"), "{switched}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_two_hosts_answers_while_the_first_is_dead() {
+    let site = Site::start().await;
+    let dead = format!("ssh://root@{NOBODY}");
+    let hosts = [dead.as_str(), &site.address()];
+    let status = site.command_at(&hosts, &["status", "shop"]).output().unwrap();
+    assert_eq!(status.stdout, site.host.daemon.cli(&["status", "shop"]).unwrap().stdout);
+    let said = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(
+        said.starts_with("cutover: ssh://root@10.77.0.3: ssh: connect to host 10.77.0.3 port 22: "),
+        "{said}"
+    );
+    assert!(said.ends_with(&format!("; asking the next host, {}\n", hosts[1])), "{said}");
+
+    let mut deploy = site.command_at(&[], &["deploy", "shop", "--version", "2"]);
+    deploy.env("CUTOVER_HOST", hosts.join(","));
+    let mut deploy = Running::begin(deploy, site.host.path("over-ssh"));
+    deploy.until_output("50 %").await;
     site.host.run("cutover promote shop").unwrap();
-    site.until_phase("warm").await;
-    assert!(!deploy.output().contains("warm"), "{}", deploy.output());
-    deploy.until_error("connecting again").await;
-    site.machine.repair().unwrap();
     assert_eq!(deploy.end().await, Some(0), "{} {}", deploy.output(), deploy.errors());
-    assert_eq!(deploy.output(), site.events());
-    assert!(deploy.errors().ends_with("cutover: connected again\n"), "{}", deploy.errors());
+
+    let none = site.command_at(&[&dead, &dead], &["status"]).output().unwrap();
+    let said = String::from_utf8_lossy(&none.stderr);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(said.ends_with("no host is left to ask\n"), "{said}");
 }
