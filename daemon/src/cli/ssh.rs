@@ -53,13 +53,15 @@ const LINES: usize = 8;
 
 /// Connects with the daemon of a host. If this fails, nothing has been sent to the daemon.
 pub(super) async fn connect(host: &SshHost) -> Result<(Stream, Said), SshError> {
-    let words = match std::env::var(COMMAND).ok().filter(|value| !value.trim().is_empty()) {
-        Some(value) => {
-            shlex::split(&value).filter(|words| !words.is_empty()).ok_or(SshError::Variable(value))?
-        }
-        None => vec!["ssh".to_owned()],
-    };
-    let mut process = Process::start(&words, host)?;
+    match std::env::var(COMMAND).ok().filter(|value| !value.trim().is_empty()) {
+        Some(value) => connect_by(&shlex::split(&value).ok_or(SshError::Variable(value))?, host).await,
+        None => connect_by(&["ssh".to_owned()], host).await,
+    }
+}
+
+/// Connects by a command that takes the arguments of ssh.
+async fn connect_by(words: &[String], host: &SshHost) -> Result<(Stream, Said), SshError> {
+    let mut process = Process::start(words, host)?;
     match timeout(PATIENCE, process.greeting()).await {
         Ok(Ok(())) => Ok((Stream::new(process.child, process.output, process.input), process.said)),
         Ok(Err(printed)) => Err(process.failure(host, printed).await),
@@ -201,6 +203,8 @@ impl Drop for Said {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
     use crate::cli::host::Host;
 
@@ -221,5 +225,42 @@ mod tests {
         ] {
             assert_eq!(typed(host), format!("{fixed} {rest}"));
         }
+    }
+
+    /// Runs a shell script instead of ssh.
+    async fn connect_by_script(script: &str) -> Result<(Stream, Said), SshError> {
+        let Ok(Host::Ssh(host)) = "ssh://edge".parse() else { panic!() };
+        connect_by(&["sh", "-c", script].map(str::to_owned), &host).await
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_greeting_is_kept_and_what_comes_before_it_is_not() {
+        let script = "echo Welcome; printf 'cutover dial-stdio 1\r\nfirst'; cat";
+        let (mut stream, _) = connect_by_script(script).await.unwrap();
+        let mut bytes = [0; 9];
+        stream.write_all(b" two").await.unwrap();
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"first two");
+    }
+
+    #[tokio::test]
+    async fn another_version_of_the_greeting_is_none() {
+        let error = connect_by_script("echo cutover dial-stdio 2").await.unwrap_err().to_string();
+        assert!(error.contains("it prints \"cutover dial-stdio 2\" (exit code 0)"), "{error}");
+    }
+
+    /// A shell that prints without end, and a process left behind that holds the pipes, keep nobody waiting.
+    #[tokio::test]
+    async fn a_connection_fails_after_its_time_whatever_is_printed() {
+        let error = connect_by_script("exec yes").await.unwrap_err().to_string();
+        assert!(error.contains("it prints \"y\"; look at"), "{error}");
+        let script = "echo Refused. >&2; sleep 10 >&2 <&- & exit 255";
+        let begun = std::time::Instant::now();
+        let error = connect_by_script(script).await.unwrap_err().to_string();
+        assert_eq!(error, "ssh: Refused");
+        assert!(begun.elapsed().as_secs() < 8);
+        tokio::time::pause();
+        let error = connect_by_script("echo Wait. >&2; exec sleep 60").await.unwrap_err().to_string();
+        assert!(error.starts_with("no connection within 30 s"), "{error}");
     }
 }

@@ -80,6 +80,20 @@ async fn a_deployment_is_followed_on_after_the_daemon_was_killed() {
     assert_eq!(deploy.output(), site.events());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_followed_on_at_the_next_host() {
+    let site = Site::start().await;
+    let (far, here) = (site.address(), format!("unix:{}", site.host.daemon.socket().display()));
+    let deploy = site.command_at(&[&far, &here], &["deploy", "shop", "--version", "2", "--json"]);
+    let mut deploy = Running::begin(deploy, site.host.path("over-ssh"));
+    deploy.until_output("\"soaking\"").await;
+    site.machine.cut().unwrap();
+    deploy.until_error(&format!("; asking the next host, {here}\ncutover: connected again\n")).await;
+    site.host.run("cutover promote shop").unwrap();
+    assert_eq!(deploy.end().await, Some(0), "{} {}", deploy.output(), deploy.errors());
+    assert_eq!(deploy.output(), site.events());
+}
+
 /// The daemon has taken a switch when the connection breaks: it makes the switch once, and the other host is not asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_may_have_been_taken_is_not_sent_again() {

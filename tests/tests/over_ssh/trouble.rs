@@ -61,7 +61,7 @@ async fn the_host_is_away_or_there_is_no_ssh() {
     command.env("CUTOVER_SSH", "ssh -o 'User=x");
     assert_says(
         &refused(command),
-        &["CUTOVER_SSH \"ssh -o 'User=x\" is not a command: a quote is not closed"],
+        &["CUTOVER_SSH \"ssh -o 'User=x\" is not a command: it is empty, or a quote"],
     );
     site.machine.kill_sshd().unwrap();
     assert_says(

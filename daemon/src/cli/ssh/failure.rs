@@ -11,7 +11,7 @@ use crate::cli::terminal::plain;
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
     /// The variable cannot be split into words.
-    #[error("CUTOVER_SSH \"{0}\" is not a command: a quote is not closed")]
+    #[error("CUTOVER_SSH \"{0}\" is not a command: it is empty, or a quote is not closed")]
     Variable(String),
     /// The program cannot be started.
     #[error("the program \"{program}\" cannot be started: {source}{}", install(source))]
