@@ -120,7 +120,7 @@ async fn a_change_that_may_have_been_taken_is_not_sent_again() {
     assert_eq!(String::from_utf8(history.stdout).unwrap().lines().count(), 1);
 }
 
-/// Ctrl-C ends the command line and ssh, and nothing else.
+/// Ctrl-C, which a terminal sends to the whole process group, ends the command line and ssh, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_ends_ssh_and_not_the_deployment() {
     let site = Site::start().await;
@@ -132,10 +132,11 @@ async fn an_interruption_ends_ssh_and_not_the_deployment() {
         let mut command = site.begin(verb);
         command.until_output("50 % of the traffic").await;
         assert!(site.machine.is_connected());
-        process::signal(Pid::from_child(&command.child), signal).unwrap();
+        process::signal_group(Pid::from_child(&command.child), signal);
         assert_eq!(command.end().await, code);
-        let advice = format!("to follow it: cutover --host {} watch shop;", site.address());
-        assert_eq!(command.errors().contains(&advice), code.is_some(), "{}", command.errors());
+        let follow = format!("cutover --host {} watch shop", site.address());
+        let advice = format!("cutover: the deployment goes on; to follow it: {follow}; to end it: ");
+        assert_eq!(command.errors().starts_with(&advice), code.is_some(), "{}", command.errors());
         wait::until("the end of dial-stdio", || !site.machine.is_connected()).await.unwrap();
         assert_eq!(site.phase(), "soaking");
     }

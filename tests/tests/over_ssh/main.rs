@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 
@@ -92,7 +93,10 @@ struct Running {
 impl Running {
     fn begin(mut command: Command, at: PathBuf) -> Self {
         let (output, errors) = (at.with_extension("out"), at.with_extension("err"));
-        command.stdout(File::create(&output).unwrap()).stderr(File::create(&errors).unwrap());
+        command
+            .stdout(File::create(&output).unwrap())
+            .stderr(File::create(&errors).unwrap())
+            .process_group(0);
         Self { child: command.spawn().unwrap(), output, errors }
     }
 
