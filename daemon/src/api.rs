@@ -93,13 +93,6 @@ pub struct Accepted {
     pub after: i64,
 }
 
-/// The code of a change that a daemon refuses because another daemon leads. Nothing has changed, so the command line sends the
-/// change to its next host.
-pub const NOT_LEADER: &str = "not_leader";
-
-/// The code of a deployment that the journal of a daemon does not have.
-pub const UNKNOWN_DEPLOYMENT: &str = "unknown_deployment";
-
 /// The body of every failure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorAnswer {

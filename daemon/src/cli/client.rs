@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use super::host::Host;
 use super::ssh::{self, Said};
 use super::terminal::plain;
-use crate::api::{ErrorAnswer, NOT_LEADER, UNKNOWN_DEPLOYMENT};
+use crate::api::ErrorAnswer;
+use crate::control::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
 
 mod error;
 mod lines;
