@@ -36,12 +36,25 @@ pub use ssh::SshError;
 
 use place::Place;
 
+const EXAMPLES: &str = "\
+Examples:
+  cutover check                             say what is wrong with the configuration
+  cutover deploy shop --version 2.1         deploy a version, and wait for the outcome
+  cutover status shop                       show where the traffic goes
+  cutover rollback shop                     go back to the version before
+  cutover --host ssh://user@edge status     ask the daemon of another machine";
+
+/// The exit codes of the verbs that end with the outcome of a deployment.
+const OUTCOMES: &str = "\
+Exit codes: 0 completed, 1 error, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 130 interrupted. The
+deployment runs in the daemon: it goes on if this command is interrupted.";
+
 /// Blue-green deployment with automatic rollback for nginx.
 ///
 /// Exit codes: 0 done, 1 error, 2 usage, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 130 interrupted
 /// while it followed a deployment, which goes on.
 #[derive(Debug, Parser)]
-#[command(name = "cutover", version)]
+#[command(name = "cutover", version, after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
@@ -54,8 +67,10 @@ enum Verb {
     /// Run the daemon
     Serve(serve::Serve),
     /// Deploy a version to the standby slot, switch to it, watch it, and roll back if it is bad
+    #[command(after_help = OUTCOMES)]
     Deploy(deploy::Deploy),
     /// Follow the last deployment to its outcome; the exit code is that of deploy
+    #[command(after_help = OUTCOMES)]
     Watch(watch::Watch),
     /// Show where the traffic goes, and the last deployment of each group
     Status(status::Status),
@@ -65,13 +80,13 @@ enum Verb {
     Rollback(rollback::Rollback),
     /// Abort the running deployment and undo it, or end the command that stops a slot; exit code 0 means that this is done
     Abort(abort::Abort),
-    /// Hold the running deployment: no more traffic moves to the new version, which is watched on
+    /// Hold the running deployment: no more traffic moves to the new version; a bad one still goes back
     Pause(pause::Pause),
     /// Let a paused deployment go on
     Resume(resume::Resume),
     /// Begin the next step of the running deployment now, or end its soak as good
     Promote(promote::Promote),
-    /// Run a command again that the last deployment has left undone, or that starts the active slot
+    /// Run a command of a deployment again: one that it has left undone, or the one that starts the active slot
     Run(run::Run),
     /// List deployments and switches by hand
     History(history::History),

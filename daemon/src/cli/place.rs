@@ -19,8 +19,7 @@ const CONFIG: &str = "CUTOVER_CONFIG";
 /// The configuration file, the socket of the daemon, and the hosts. An option counts before every variable.
 #[derive(Debug, Default, Args)]
 pub(super) struct Place {
-    /// The daemon of another machine: ssh://[USER@]HOST[:PORT][/SOCKET], or unix:/SOCKET. With several, the first one that answers
-    /// is asked, and a change goes to the one that leads [default: CUTOVER_HOST, separated by commas]
+    /// The daemon of another machine, as in ssh://user@host; repeat it for several [default: CUTOVER_HOST]
     #[arg(long, global = true, value_name = "ADDRESS", value_delimiter = ',', display_order = AFTER_OWN)]
     host: Vec<Host>,
     /// The configuration file [default: CUTOVER_CONFIG, then /etc/cutover/cutover.toml]

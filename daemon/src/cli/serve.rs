@@ -12,7 +12,7 @@ use crate::config::{ConfigError, Loaded};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// The format of the log; CUTOVER_LOG sets its level [default level: info]
+    /// The format of the log; its level is that of CUTOVER_LOG, as in CUTOVER_LOG=debug, otherwise info
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
