@@ -201,6 +201,17 @@ mod tests {
         )
     }
 
+    #[test]
+    fn pauses_grow_and_begin_anew_with_a_connection_that_stays() {
+        let mut contact = Contact::default();
+        let mut pauses =
+            |number: usize| Vec::from_iter((0..number).map(|_| contact.pause(PAUSE_REMOTE).as_millis()));
+        assert_eq!(pauses(7), [200, 400, 800, 1600, 3200, 5000, 5000]);
+        contact.stays();
+        assert_eq!(contact.pause(PAUSE), PAUSE);
+        assert_eq!(contact.pause(PAUSE), PAUSE);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_daemon_that_is_there_again_is_followed_however_long_it_says_nothing() {
         let folder = tempfile::tempdir().unwrap();

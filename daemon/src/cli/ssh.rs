@@ -135,6 +135,8 @@ impl Process {
             }
             let line = String::from_utf8_lossy(&line);
             if line.trim_end() == GREETING {
+                // What was said before, such as a banner, says nothing about a connection that breaks later.
+                self.said.lines.lock().clear();
                 return Ok(());
             }
             first = first.or_else(|| Some(line.trim_end().to_owned()).filter(|line| !line.is_empty()));
@@ -227,10 +229,13 @@ mod tests {
         }
     }
 
+    fn edge() -> SshHost {
+        SshHost { user: None, host: "edge".to_owned(), port: None, socket: None }
+    }
+
     /// Runs a shell script instead of ssh.
     async fn connect_by_script(script: &str) -> Result<(Stream, Said), SshError> {
-        let Ok(Host::Ssh(host)) = "ssh://edge".parse() else { panic!() };
-        connect_by(&["sh", "-c", script].map(str::to_owned), &host).await
+        connect_by(&["sh", "-c", script].map(str::to_owned), &edge()).await
     }
 
     #[tokio::test]
@@ -241,6 +246,20 @@ mod tests {
         stream.write_all(b" two").await.unwrap();
         stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"first two");
+    }
+
+    #[tokio::test]
+    async fn a_banner_is_no_reason_for_a_connection_that_breaks() {
+        let script = "echo Banner >&2; read go; echo cutover dial-stdio 1; read request; echo Lost. >&2";
+        let mut process = Process::start(&["sh", "-c", script].map(str::to_owned), &edge()).unwrap();
+        while process.said.now() != "Banner" {
+            tokio::task::yield_now().await;
+        }
+        process.input.write_all(b"go\n").await.unwrap();
+        process.greeting().await.unwrap();
+        process.input.write_all(b"request\n").await.unwrap();
+        assert_eq!(process.output.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(process.said.whole().await, "Lost");
     }
 
     #[tokio::test]

@@ -181,6 +181,19 @@ async fn a_deployment_is_run_from_afar_from_its_beginning_to_its_end() {
     assert!(switched.starts_with("slot \"green\" of group \"shop\" has the traffic"), "{switched}");
 }
 
+/// More than the pipes hold at once, in both directions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_of_the_greatest_length_passes() {
+    let site = Site::start().await;
+    let version = "v".repeat(131_046);
+    let begun = site.command(&["deploy", "shop", "--version", &version, "--detach"]).output().unwrap();
+    assert_eq!(begun.status.code(), Some(0), "{}", String::from_utf8_lossy(&begun.stderr));
+    site.until_phase("soaking").await;
+    let (over, here) = site.both(&["history", "--json"]);
+    assert!(over.stdout.len() > version.len());
+    assert!(over == here, "{} and {} bytes", over.stdout.len(), here.stdout.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_of_two_hosts_answers_while_the_first_is_dead() {
     let site = Site::start().await;
