@@ -34,7 +34,7 @@ const OPTIONS: &[&str] = &[
     // Nobody is asked for a password: the command line runs in scripts.
     "BatchMode=yes",
     "ConnectTimeout=10",
-    // A connection that is dead is noticed after 15 s.
+    // A connection that is dead is noticed within 20 s.
     "ServerAliveInterval=5",
     "ServerAliveCountMax=3",
     // Settings for a login at the host would fail or disturb here.
