@@ -16,7 +16,7 @@ const HOST: &str = "CUTOVER_HOST";
 const SOCKET: &str = "CUTOVER_SOCKET";
 const CONFIG: &str = "CUTOVER_CONFIG";
 
-/// The configuration file, the socket of the daemon, and the hosts. An option counts before every variable.
+/// The configuration file, the socket of the daemon, and the hosts. Each option counts before its variable, and before CUTOVER_HOST.
 #[derive(Debug, Default, Args)]
 pub(super) struct Place {
     /// The daemon of another machine, as in ssh://user@host; repeat it for several [default: CUTOVER_HOST]
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_counts_before_every_variable() {
+    fn an_option_counts_before_the_variable_with_hosts() {
         let host = ("CUTOVER_HOST", "ssh://a,ssh://b unix:/c");
         let socket = ("CUTOVER_SOCKET", "/s");
         for (options, variables, expected) in [
