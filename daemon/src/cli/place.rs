@@ -16,7 +16,7 @@ const HOST: &str = "CUTOVER_HOST";
 const SOCKET: &str = "CUTOVER_SOCKET";
 const CONFIG: &str = "CUTOVER_CONFIG";
 
-/// The configuration file, the socket of the daemon, and the hosts. Each option counts before its variable, and before CUTOVER_HOST.
+/// The configuration file, the socket of the daemon, and the hosts. An option counts before its variable and before CUTOVER_HOST.
 #[derive(Debug, Default, Args)]
 pub(super) struct Place {
     /// The daemon of another machine, as in ssh://user@host; repeat it for several [default: CUTOVER_HOST]
