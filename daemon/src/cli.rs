@@ -1,24 +1,28 @@
 //! The command line, with one file per verb.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::config::{ConfigError, DEFAULT_PATH, DEFAULT_SOCKET, Loaded};
+use crate::config::ConfigError;
 
 mod abort;
 mod check;
 mod client;
 mod deploy;
+mod dial_stdio;
 mod follow;
+mod greeting;
 mod history;
+mod host;
 mod pause;
+mod place;
 mod promote;
 mod resume;
 mod rollback;
 mod run;
 mod serve;
+mod ssh;
 mod status;
 mod steer;
 mod switch;
@@ -26,13 +30,31 @@ mod terminal;
 mod watch;
 
 pub use client::ClientError;
+pub use dial_stdio::DialError;
+pub use place::PlaceError;
+pub use ssh::SshError;
+
+use place::Place;
+
+const EXAMPLES: &str = "\
+Examples:
+  cutover check                             say what is wrong with the configuration
+  cutover deploy shop --version 2.1         deploy a version, and wait for the outcome
+  cutover status shop                       show where the traffic goes
+  cutover rollback shop                     go back to the version before
+  cutover --host ssh://user@edge status     ask the daemon of another machine";
+
+/// The exit codes of the verbs that end with the outcome of a deployment.
+const OUTCOMES: &str = "\
+Exit codes: 0 completed, 1 error, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 130 interrupted. The
+deployment runs in the daemon: it goes on if this command is interrupted.";
 
 /// Blue-green deployment with automatic rollback for nginx.
 ///
 /// Exit codes: 0 done, 1 error, 2 usage, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 130 interrupted
 /// while it followed a deployment, which goes on.
 #[derive(Debug, Parser)]
-#[command(name = "cutover", version)]
+#[command(name = "cutover", version, after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
@@ -40,27 +62,15 @@ pub struct Arguments {
     verb: Verb,
 }
 
-/// Display order of the global options, so `--help` lists them after a verb's own options.
-const AFTER_OWN: usize = 100;
-
-/// The configuration file and the socket of the daemon.
-#[derive(Debug, Args)]
-struct Place {
-    /// The configuration file [default: /etc/cutover/cutover.toml]
-    #[arg(long, global = true, env = "CUTOVER_CONFIG", value_name = "FILE", display_order = AFTER_OWN)]
-    config: Option<PathBuf>,
-    /// The daemon's socket [default: daemon.socket of the configuration]
-    #[arg(long, global = true, env = "CUTOVER_SOCKET", value_name = "PATH", display_order = AFTER_OWN)]
-    socket: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the daemon
     Serve(serve::Serve),
     /// Deploy a version to the standby slot, switch to it, watch it, and roll back if it is bad
+    #[command(after_help = OUTCOMES)]
     Deploy(deploy::Deploy),
     /// Follow the last deployment to its outcome; the exit code is that of deploy
+    #[command(after_help = OUTCOMES)]
     Watch(watch::Watch),
     /// Show where the traffic goes, and the last deployment of each group
     Status(status::Status),
@@ -70,18 +80,21 @@ enum Verb {
     Rollback(rollback::Rollback),
     /// Abort the running deployment and undo it, or end the command that stops a slot; exit code 0 means that this is done
     Abort(abort::Abort),
-    /// Hold the running deployment: no more traffic moves to the new version, which is watched on
+    /// Hold the running deployment: no more traffic moves to the new version; a bad one still goes back
     Pause(pause::Pause),
     /// Let a paused deployment go on
     Resume(resume::Resume),
     /// Begin the next step of the running deployment now, or end its soak as good
     Promote(promote::Promote),
-    /// Run a command again that the last deployment has left undone, or that starts the active slot
+    /// Run a command of a deployment again: one that it has left undone, or the one that starts the active slot
     Run(run::Run),
     /// List deployments and switches by hand
     History(history::History),
     /// Check the configuration against the live nginx
     Check(check::Check),
+    /// Connect standard input and output with the socket of the daemon, for --host ssh://HOST of another machine
+    #[command(hide = true)]
+    DialStdio(dial_stdio::DialStdio),
 }
 
 /// Why a verb failed.
@@ -90,6 +103,12 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The options name no daemon that the verb can use.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// `dial-stdio` has no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// The daemon refused the request or cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -107,6 +126,9 @@ impl CliError {
         match self {
             // 128 and the number of SIGINT, as shells have it.
             Self::Client(ClientError::Interrupted { .. }) => 130,
+            // The command line is wrong, as clap has it.
+            Self::Place(_) => 2,
+            Self::Dial(error) => error.exit_code(),
             _ => 1,
         }
     }
@@ -130,34 +152,12 @@ impl Arguments {
             Verb::Run(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
             Verb::Check(verb) => verb.run(place).await,
+            Verb::DialStdio(verb) => verb.run(place).await,
         };
         match done {
             // The reader has closed the pipe, as in `cutover history | head`.
             Err(CliError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(1),
             done => done,
         }
-    }
-}
-
-impl Place {
-    fn path(&self) -> PathBuf {
-        self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into())
-    }
-
-    fn loaded(&self) -> Result<Loaded, ConfigError> {
-        Loaded::read(&self.path())
-    }
-
-    /// A client for the socket of the options, otherwise of the configuration, otherwise the default socket if there is no readable
-    /// configuration.
-    fn client(&self) -> Result<client::Client, CliError> {
-        // A broken group in the file must not keep an operator from the daemon that runs.
-        let configured = || Loaded::read_for_start(&self.path()).map(|loaded| loaded.config.daemon.socket);
-        let socket = match (&self.socket, &self.config) {
-            (Some(socket), _) => socket.clone(),
-            (None, Some(_)) => configured()?,
-            (None, None) => configured().unwrap_or(DEFAULT_SOCKET.into()),
-        };
-        Ok(client::Client::new(socket))
     }
 }

@@ -43,7 +43,7 @@ use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
 pub use edges::EdgeStatus;
-pub use refusal::Refusal;
+pub use refusal::{NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};

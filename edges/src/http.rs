@@ -131,7 +131,9 @@ pub async fn send(
     }
 }
 
-async fn exchange(
+/// Sends a request over a connection and returns when the head of the answer has arrived. There is no time limit. The connection is
+/// dropped when the answer has been read or dropped.
+pub async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Result<http::Response<Incoming>, HttpError> {

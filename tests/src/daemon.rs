@@ -172,6 +172,21 @@ impl Daemon {
         command
     }
 
+    /// A command line that reaches daemons at these addresses, and knows nothing of this one.
+    pub fn command_at(&self, hosts: &[&str], arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        for host in hosts {
+            command.args(["--host", host]);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("cutover.sock")
+    }
+
     /// The daemon's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()

@@ -11,6 +11,7 @@
 //! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
 //! | [`Daemon`] | `cutover serve` and its command line |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
+//! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -34,6 +35,7 @@ pub mod route_watcher;
 pub mod seed;
 pub mod site;
 pub mod slot_oracle;
+pub mod ssh_machine;
 pub mod state_file;
 pub mod stepping_clock;
 pub mod switcher;
@@ -51,6 +53,7 @@ pub use load::{Load, Plan};
 pub use nginx::Nginx;
 pub use site::Site;
 pub use slot_oracle::SlotOracle;
+pub use ssh_machine::SshMachine;
 pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;
 pub use test_edge::TestEdge;

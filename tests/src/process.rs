@@ -65,7 +65,8 @@ pub fn mentioning(comms: &[&str], path: &Path) -> Vec<Pid> {
     found
 }
 
-fn named(comms: &[&str]) -> Vec<Pid> {
+/// The processes with one of these names (`comm`), ordered by id.
+pub fn named(comms: &[&str]) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found: Vec<Pid> = entries
         .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))

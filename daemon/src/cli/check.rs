@@ -17,6 +17,7 @@ pub(super) struct Check {}
 
 impl Check {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        place.here_only("check")?;
         let Loaded { config, path, digest, .. } = place.loaded()?;
         let mut findings = Vec::new();
         let mut edges = Vec::new();

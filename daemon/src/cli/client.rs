@@ -1,17 +1,34 @@
 //! The client of the control API.
 
-use std::io::ErrorKind;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::api::ErrorAnswer;
+use bytes::Bytes;
+use cutover_core::shell::quoted;
 use cutover_edges::http::{self, Address, HttpError};
 use cutover_engine::peers::request;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::host::Host;
+use super::ssh::{self, Said};
+use super::terminal::plain;
+use crate::api::ErrorAnswer;
+use crate::control::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
+
+mod error;
+mod lines;
+#[cfg(test)]
+mod tests;
+
+pub use error::ClientError;
+pub(super) use lines::LineStream;
 
 /// Time limit of a call without a command. A switch probes first.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -19,71 +36,54 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Maximum length of an answer in bytes, for a long history of long versions.
 const MOST: usize = 1 << 30;
 
-/// Why a call failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No daemon listens on the socket.
-    #[error("no daemon answers at {}: {source}; is `cutover serve` running?", socket.display())]
-    Down {
-        /// The socket.
-        socket: PathBuf,
-        /// The reason.
-        source: HttpError,
-    },
-    /// This user has no permission for the socket.
-    #[error(
-        "this user may not use the daemon's socket {}; run the command as root or as the daemon's user, or see daemon.socket_mode",
-        .0.display()
-    )]
-    Closed(PathBuf),
-    /// The connection broke during the call.
-    #[error("the connection to the daemon was lost before it answered: {0}; see `cutover status`")]
-    Lost(HttpError),
-    /// The daemon refused the request.
-    #[error("{0}")]
-    Refused(String),
-    /// The daemon failed, for example because its disk is full.
-    #[error("{0}")]
-    Failed(String),
-    /// The answer is not from a daemon, or from another version of it.
-    #[error("the daemon's answer cannot be read: {0}")]
-    Unrecognised(String),
-    /// The operator has interrupted a command that follows a deployment.
-    #[error("the deployment goes on; to follow it: cutover watch {group}; to end it: cutover abort {group}")]
-    Interrupted {
-        /// The group, quoted for a shell.
-        group: String,
-    },
-    /// The daemon did not come back in time.
-    #[error("the daemon did not answer for {} s during deployment \"{deployment}\"; see `cutover history`", patience.as_secs())]
-    Gone {
-        /// The followed deployment.
-        deployment: String,
-        /// How long the client waited.
-        patience: Duration,
-    },
-}
-
-impl ClientError {
-    /// Whether a retry may succeed, for example after a restart of the daemon.
-    pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Down { .. } | Self::Lost(_) | Self::Failed(_))
-    }
-}
-
-/// A client of the control API.
+/// A client of the control API of one or several daemons.
 #[derive(Debug)]
 pub(super) struct Client {
-    socket: PathBuf,
+    hosts: Vec<Host>,
+    /// The host that has answered last. The next call begins there.
+    answered: AtomicUsize,
+    /// The last note about a host, so that a repeated call does not repeat it.
+    noted: Mutex<String>,
+}
+
+/// A call of the API.
+struct Call<'a> {
+    method: &'static str,
+    path: &'a str,
+    body: Option<Vec<u8>>,
+    limit: Duration,
 }
 
 impl Client {
+    /// A client of the daemon that listens on a socket of this machine.
     pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self::of_hosts(vec![Host::Unix(socket)])
+    }
+
+    /// A client of several daemons, in the order in which they are asked.
+    pub(super) fn of_hosts(hosts: Vec<Host>) -> Self {
+        Self { hosts, answered: AtomicUsize::new(0), noted: Mutex::new(String::new()) }
+    }
+
+    /// Whether ssh is between this client and a daemon.
+    pub(super) fn is_remote(&self) -> bool {
+        self.hosts.iter().any(|host| matches!(host, Host::Ssh(_)))
+    }
+
+    /// `cutover` with the hosts of this client, for a command that an operator copies.
+    pub(super) fn program(&self) -> String {
+        let mut words = "cutover".to_owned();
+        if self.hosts.len() > 1 || self.is_remote() {
+            for host in &self.hosts {
+                words.push_str(&format!(" --host {}", quoted(&host.to_string())));
+            }
+        }
+        words
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call("GET", path, None, LIMIT).await
+        let call = Call { method: "GET", path, body: None, limit: LIMIT };
+        self.at_one(ClientError::permits_another_read, async |host| self.ask(host, &call).await).await
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
@@ -91,8 +91,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::Unrecognised(error.to_string()))?;
-        self.call("POST", path, Some(body), LIMIT).await
+        self.change(path, body, LIMIT).await
     }
 
     /// Like [`Client::post`] without a time limit, for a call that runs a command of the operator. The command has its own limit.
@@ -101,115 +100,154 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::Unrecognised(error.to_string()))?;
-        self.call("POST", path, Some(body), Duration::MAX).await
+        self.change(path, body, Duration::MAX).await
     }
 
     /// Opens a stream of lines. It has no time limit.
     pub(super) async fn lines(&self, path: &str) -> Result<LineStream, ClientError> {
-        let request = self.request("GET", path, None)?;
-        let response = http::send(&self.address(), request).await.map_err(|error| self.error(error))?;
-        if response.status() == 200 {
-            return Ok(LineStream { body: response.into_body(), rest: Vec::new() });
-        }
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        Err(refused(status, &body))
+        let call = Call { method: "GET", path, body: None, limit: Duration::MAX };
+        self.at_one(ClientError::permits_another_read, async |host| {
+            let reply = self.send(host, &call).await?;
+            match reply.response.status().as_u16() {
+                200 => Ok(LineStream::new(reply)),
+                status => Err(refused(host, status, &reply.body(MOST).await.unwrap_or_default())),
+            }
+        })
+        .await
     }
 
-    async fn call<T: DeserializeOwned>(
+    async fn change<T: DeserializeOwned>(
         &self,
-        method: &str,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: &impl Serialize,
         limit: Duration,
     ) -> Result<T, ClientError> {
-        let request = self.request(method, path, body)?;
-        let answer = http::ask_for(&self.address(), request, limit, MOST).await;
-        let answer = answer.map_err(|error| self.error(error))?;
-        if (200..300).contains(&answer.status) {
-            return serde_json::from_slice(&answer.body)
-                .map_err(|error| ClientError::Unrecognised(error.to_string()));
-        }
-        Err(refused(answer.status, &answer.body))
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Unrecognised(error.to_string()))?;
+        let call = Call { method: "POST", path, body: Some(body), limit };
+        let done = self.at_one(ClientError::permits_another_change, async |host| self.ask(host, &call).await);
+        done.await.map_err(|error| match error {
+            // The daemon may have taken the request, so it is not sent again.
+            ClientError::Lost { daemon, why } => {
+                ClientError::Uncertain { daemon, why, cutover: self.program() }
+            }
+            error => error,
+        })
     }
 
-    fn request(
+    /// Makes a call at the first host whose error does not permit to go on to the next one.
+    async fn at_one<T>(
         &self,
-        method: &str,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<::http::Request<http_body_util::Full<bytes::Bytes>>, ClientError> {
-        let headers = [("host", "cutover"), ("content-type", "application/json")];
-        request(method, path, &headers, body).map_err(|error| ClientError::Refused(error.to_string()))
-    }
-
-    fn address(&self) -> Address {
-        Address::Unix(self.socket.clone())
-    }
-
-    fn error(&self, source: HttpError) -> ClientError {
-        let socket = self.socket.clone();
-        match source {
-            HttpError::Connect(error) if error.kind() == ErrorKind::PermissionDenied => {
-                ClientError::Closed(socket)
-            }
-            source if source.is_before_sending() => ClientError::Down { socket, source },
-            source => ClientError::Lost(source),
-        }
-    }
-}
-
-fn refused(status: u16, body: &[u8]) -> ClientError {
-    let message = match serde_json::from_slice::<ErrorAnswer>(body) {
-        Ok(answer) => answer.message,
-        Err(_) if body.is_empty() => format!("the daemon answers with status {status} and no reason"),
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    };
-    if status == 500 { ClientError::Failed(message) } else { ClientError::Refused(message) }
-}
-
-/// A stream of lines.
-#[derive(Debug)]
-pub(super) struct LineStream {
-    body: Incoming,
-    rest: Vec<u8>,
-}
-
-impl LineStream {
-    /// Waits for the next line. `None` at the end of the stream.
-    pub(super) async fn next(&mut self) -> Result<Option<String>, ClientError> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return Ok(Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()));
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.rest.extend_from_slice(&data);
-                    }
+        goes_on: fn(&ClientError) -> bool,
+        call: impl AsyncFn(&Host) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let (first, number) = (self.answered.load(Ordering::Relaxed), self.hosts.len());
+        let mut may_pass = false;
+        let mut rest = (0..number).map(|turn| (first + turn) % number).peekable();
+        while let Some(index) = rest.next() {
+            let Some(host) = self.hosts.get(index) else { break };
+            let error = match call(host).await {
+                Ok(done) => {
+                    self.answered.store(index, Ordering::Relaxed);
+                    return Ok(done);
                 }
-                Some(Err(error)) => return Err(ClientError::Lost(HttpError::Broken(error.to_string()))),
+                Err(error) if number == 1 || !goes_on(&error) => return Err(error),
+                Err(error) => error,
+            };
+            may_pass |= error.may_pass();
+            match rest.peek().and_then(|next| self.hosts.get(*next)) {
+                Some(next) => self.note(&format!("{error}; asking the next host, {next}")),
+                None => return Err(ClientError::NoneLeft { last: Box::new(error), may_pass }),
             }
+        }
+        Err(ClientError::NoHost)
+    }
+
+    fn note(&self, text: &str) {
+        let mut noted = self.noted.lock();
+        if *noted != text {
+            let _ = writeln!(io::stderr(), "cutover: {}", plain(text));
+            text.clone_into(&mut noted);
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, host: &Host, call: &Call<'_>) -> Result<T, ClientError> {
+        let whole = async {
+            let reply = self.send(host, call).await?;
+            let status = reply.response.status().as_u16();
+            Ok((status, reply.body(MOST).await?))
+        };
+        let late = |_| Err(ClientError::lost(host, HttpError::Timeout(call.limit).to_string()));
+        let (status, body) = timeout(call.limit, whole).await.unwrap_or_else(late)?;
+        match status {
+            200..300 => {
+                serde_json::from_slice(&body).map_err(|error| ClientError::Unrecognised(error.to_string()))
+            }
+            _ => Err(refused(host, status, &body)),
+        }
+    }
+
+    async fn send(&self, host: &Host, call: &Call<'_>) -> Result<Reply, ClientError> {
+        let headers = [("host", "cutover"), ("content-type", "application/json")];
+        let request = request(call.method, call.path, &headers, call.body.clone())
+            .map_err(|error| ClientError::Refused(error.to_string()))?;
+        let (sent, mut said) = match host {
+            Host::Unix(socket) => (http::send(&Address::Unix(socket.clone()), request).await, None),
+            Host::Ssh(machine) => {
+                let (stream, said) = ssh::connect(machine)
+                    .await
+                    .map_err(|why| ClientError::Unreached { host: host.to_string(), why })?;
+                (http::exchange(stream, request).await, Some(said))
+            }
+        };
+        match sent {
+            Ok(response) => Ok(Reply { response, said, host: host.clone() }),
+            Err(error) => Err(explained(host, error, said.as_mut()).await),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The head of an answer, and the connection that the rest comes through.
+struct Reply {
+    response: ::http::Response<Incoming>,
+    said: Option<Said>,
+    host: Host,
+}
 
-    #[test]
-    fn a_socket_that_is_not_for_this_user_is_no_daemon_that_is_down() {
-        let client = Client::new("/run/c.sock".into());
-        let said = |kind: ErrorKind| client.error(HttpError::Connect(kind.into())).to_string();
-        let closed = said(ErrorKind::PermissionDenied);
-        assert!(closed.starts_with("this user may not use the daemon's socket /run/c.sock"), "{closed}");
-        for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused] {
-            let down = said(kind);
-            assert!(down.ends_with("is `cutover serve` running?"), "{down}");
+impl Reply {
+    async fn body(self, most: usize) -> Result<Bytes, ClientError> {
+        let Self { response, mut said, host } = self;
+        match Limited::new(response.into_body(), most).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) => Err(explained(&host, HttpError::Broken(error.to_string()), said.as_mut()).await),
         }
+    }
+}
+
+/// The error of a broken connection. What ssh says about it is better than that there was no answer.
+async fn explained(host: &Host, error: HttpError, said: Option<&mut Said>) -> ClientError {
+    let ssh = match said {
+        Some(said) => said.whole().await,
+        None => String::new(),
+    };
+    match (host, ssh.as_str()) {
+        (Host::Unix(socket), _) => ClientError::at_socket(socket, error),
+        (Host::Ssh(_), "") => ClientError::lost(host, error.to_string()),
+        (Host::Ssh(_), said) => ClientError::lost(host, format!("ssh: {said}")),
+    }
+}
+
+fn refused(host: &Host, status: u16, body: &[u8]) -> ClientError {
+    let (code, message) = match serde_json::from_slice::<ErrorAnswer>(body) {
+        Ok(answer) => (answer.code, answer.message),
+        Err(_) if body.is_empty() => {
+            (String::new(), format!("the daemon answers with status {status} and no reason"))
+        }
+        Err(_) => (String::new(), String::from_utf8_lossy(body).into_owned()),
+    };
+    match (code.as_str(), status) {
+        (NOT_LEADER, _) => ClientError::NotLeader { host: host.to_string(), message },
+        (UNKNOWN_DEPLOYMENT, _) => ClientError::UnknownDeployment(message),
+        (_, 500) => ClientError::Failed(message),
+        _ => ClientError::Refused(message),
     }
 }

@@ -13,8 +13,8 @@ use cutover_core::name::in_path;
 pub(super) struct Deploy {
     /// The group, as in [group.NAME]
     group: String,
-    /// The version; the commands receive it as CUTOVER_VERSION
-    #[arg(long, default_value = "")]
+    /// The version; the commands receive it as CUTOVER_VERSION [default: an empty one]
+    #[arg(long, default_value = "", hide_default_value = true)]
     version: String,
     /// The slot to deploy to [default: one that has no traffic]
     #[arg(long, value_name = "SLOT")]

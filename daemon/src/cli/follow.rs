@@ -14,9 +14,13 @@ use crate::control::DeploymentStatus;
 use cutover_core::name::in_path;
 use cutover_core::shell::quoted;
 
-/// How long the daemon may be unreachable.
+/// How long the daemon may be unreachable: it restarts within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for a daemon of another machine: networks stay away for longer.
+const PATIENCE_REMOTE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between two connections through ssh. Each one costs both machines a key exchange.
+const PAUSE_REMOTE: Duration = Duration::from_secs(5);
 /// A connection that lasts this long counts as a daemon that is back.
 const STAY: Duration = Duration::from_secs(1);
 
@@ -40,22 +44,28 @@ pub(super) async fn follow_past(
     past: Option<Outcome>,
 ) -> Result<Outcome, CliError> {
     tokio::select! {
-        outcome = to_its_end(client, deployment, after, json, past) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(ClientError::Interrupted { group: quoted(group) }.into()),
+        outcome = to_its_end(client, (group, deployment), after, json, past) => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            Err(ClientError::Interrupted { cutover: client.program(), group: quoted(group) }.into())
+        }
     }
 }
 
 async fn to_its_end(
     client: &Client,
-    deployment: &str,
+    (group, deployment): (&str, &str),
     mut after: i64,
     json: bool,
     past: Option<Outcome>,
 ) -> Result<Outcome, CliError> {
     let mut printer = Printer { json, begin: None };
-    let mut away: Option<Instant> = None;
+    let (patience, longest) = match client.is_remote() {
+        true => (PATIENCE_REMOTE, PAUSE_REMOTE),
+        false => (PATIENCE, PAUSE),
+    };
+    let mut contact = Contact::default();
     loop {
-        match until_broken(client, deployment, &mut after, &mut printer, &mut away).await {
+        match until_broken(client, deployment, &mut after, &mut printer, &mut contact).await {
             Ok(Some(outcome)) if Some(outcome) == past => continue,
             Ok(Some(outcome)) => return Ok(outcome),
             // The stream of a deployment that is over ends. A request may have ended it without another outcome.
@@ -65,15 +75,55 @@ async fn to_its_end(
                     return Ok(outcome);
                 }
             }
-            Err(CliError::Client(error)) if error.may_pass() => {}
+            Err(CliError::Client(error)) if error.may_pass() => contact.broken(&error),
             Err(error) => return Err(error),
         }
-        let since = *away.get_or_insert_with(Instant::now);
-        if since.elapsed() >= PATIENCE {
-            let deployment = deployment.to_owned();
-            return Err(ClientError::Gone { deployment, patience: PATIENCE }.into());
+        let since = *contact.away.get_or_insert_with(Instant::now);
+        if since.elapsed() >= patience {
+            let (deployment, group) = (deployment.to_owned(), quoted(group));
+            return Err(ClientError::Gone { deployment, patience, cutover: client.program(), group }.into());
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(contact.pause(longest)).await;
+    }
+}
+
+/// What is known of the connection with the daemon, and what the operator has been told about it.
+#[derive(Default)]
+struct Contact {
+    /// Since when the daemon has been away.
+    away: Option<Instant>,
+    /// The last reason that was shown. `None` if the connection is there.
+    shown: Option<String>,
+    pause: Duration,
+}
+
+impl Contact {
+    /// Shows why the connection is broken, once for each reason.
+    fn broken(&mut self, error: &ClientError) {
+        let why = error.to_string();
+        if self.shown.as_ref() != Some(&why) {
+            let goes_on = if self.shown.is_none() { "; the deployment goes on" } else { "" };
+            let _ = writeln!(io::stderr(), "cutover: {}{goes_on}; connecting again", plain(&why));
+            self.shown = Some(why);
+        }
+    }
+
+    /// The daemon has sent the head of its answer.
+    fn answered(&mut self) {
+        if self.shown.take().is_some() {
+            let _ = writeln!(io::stderr(), "cutover: connected again");
+        }
+    }
+
+    /// The connection has lasted, or has brought an event.
+    fn stays(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The next pause, twice as long as the one before.
+    fn pause(&mut self, longest: Duration) -> Duration {
+        self.pause = (self.pause * 2).clamp(PAUSE, longest);
+        self.pause
     }
 }
 
@@ -89,16 +139,17 @@ async fn until_broken(
     deployment: &str,
     after: &mut i64,
     printer: &mut Printer,
-    away: &mut Option<Instant>,
+    contact: &mut Contact,
 ) -> Result<Option<Outcome>, CliError> {
     let mut lines =
         client.lines(&format!("/v1/deployments/{}/events?after={after}", in_path(deployment))).await?;
+    contact.answered();
     let there = Instant::now();
     loop {
         let line = lines.next().await;
         // The daemon is back, even without an event. A connection that ends at once does not count.
         if there.elapsed() >= STAY || matches!(line, Ok(Some(_))) {
-            *away = None;
+            contact.stays();
         }
         let Some(line) = line? else { return Ok(None) };
         let event: DeploymentEvent =
@@ -148,6 +199,17 @@ mod tests {
             "{{\"time\":\"2026-01-01T00:00:00Z\",\"deployment\":\"d\",\"group\":\"g\",\
              \"phase\":\"warm\",\"message\":\"\",\"seq\":{seq}{more}}}\n"
         )
+    }
+
+    #[test]
+    fn pauses_grow_and_begin_anew_with_a_connection_that_stays() {
+        let mut contact = Contact::default();
+        let mut pauses =
+            |number: usize| Vec::from_iter((0..number).map(|_| contact.pause(PAUSE_REMOTE).as_millis()));
+        assert_eq!(pauses(7), [200, 400, 800, 1600, 3200, 5000, 5000]);
+        contact.stays();
+        assert_eq!(contact.pause(PAUSE), PAUSE);
+        assert_eq!(contact.pause(PAUSE), PAUSE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ pub(super) struct History {
     /// The group [default: all]
     group: Option<String>,
     /// Maximum number of entries; the newest comes first
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_name = "NUMBER")]
     limit: u32,
     /// Print one JSON deployment or switch per line
     #[arg(long)]

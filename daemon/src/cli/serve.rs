@@ -12,7 +12,7 @@ use crate::config::{ConfigError, Loaded};
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// The format of the log; CUTOVER_LOG sets its level [default level: info]
+    /// The format of the log; its level is that of CUTOVER_LOG, as in CUTOVER_LOG=debug, otherwise info
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
@@ -49,8 +49,9 @@ impl Source {
 
 impl Serve {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
+        place.here("serve")?;
         log_to_stderr(self.log_format);
-        let source = Source { path: place.path(), socket: place.socket.clone() };
+        let source = Source { path: place.path(), socket: place.socket() };
         let loaded = source.read_for_start()?;
         let mut terminated = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;

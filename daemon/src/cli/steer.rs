@@ -12,7 +12,7 @@ use crate::api::Accepted;
 pub(super) async fn steer(place: &Place, group: &str, verb: &str, done: &str) -> Result<u8, CliError> {
     let client = place.client()?;
     let accepted: Accepted = client.post(&format!("/v1/groups/{}/{verb}", in_path(group)), &()).await?;
-    let group = quoted(group);
-    writeln!(io::stdout(), "{done} {}; to follow it: cutover watch {group}", accepted.deployment)?;
+    let (cutover, group) = (client.program(), quoted(group));
+    writeln!(io::stdout(), "{done} {}; to follow it: {cutover} watch {group}", accepted.deployment)?;
     Ok(0)
 }

@@ -15,6 +15,8 @@ mod advice;
 mod taken_back;
 mod wire;
 
+pub use wire::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
+
 use advice::{apart, instead, or, then, to_slot, to_standby, whose};
 pub(super) use taken_back::TakenBack;
 

@@ -2,6 +2,13 @@
 
 use super::Refusal;
 
+/// The code word of a change that a daemon refuses because another daemon leads. Nothing has changed, so the command line sends the
+/// change to its next host.
+pub const NOT_LEADER: &str = "not_leader";
+
+/// The code word of a deployment that the daemon's journal does not have.
+pub const UNKNOWN_DEPLOYMENT: &str = "unknown_deployment";
+
 impl Refusal {
     /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
@@ -85,7 +92,7 @@ impl Refusal {
             Self::EdgeMissing { .. } => "edge_missing",
             Self::Edge(_) => "edge",
             Self::Journal(_) => "journal",
-            Self::UnknownDeployment(_) => "unknown_deployment",
+            Self::UnknownDeployment(_) => UNKNOWN_DEPLOYMENT,
             Self::BadText(_) => "bad_text",
             Self::Interrupted(_) => "interrupted",
         }
