@@ -14,7 +14,7 @@ mod file;
 mod renamed;
 mod value;
 
-pub use edge::EdgeSection;
+pub use edge::{EdgeSection, FileSection, ModuleSection};
 pub use file::{Digest, Loaded};
 pub use value::{EdgeName, GroupName, Loopback, Mode};
 
@@ -115,6 +115,13 @@ impl Config {
                     known.join(", ")
                 ));
             }
+        }
+        for (name, section) in &self.edge {
+            let is_on = |policy: &Policy| {
+                policy.edges.is_empty() || policy.edges.iter().any(|edge| edge == name.as_str())
+            };
+            let its = self.group.iter().filter(|(_, policy)| is_on(policy)).map(|(group, _)| group.as_str());
+            edge::check(name, section, &its.collect::<Vec<_>>())?;
         }
         Ok(())
     }

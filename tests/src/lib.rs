@@ -11,6 +11,7 @@
 //! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
 //! | [`Daemon`] | `cutover serve` and its command line |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
+//! | [`FileHost`] | nginx without the module, and the daemon with an edge of kind "file" |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -23,6 +24,7 @@ pub mod backend;
 pub mod certificate;
 pub mod client;
 pub mod daemon;
+pub mod file_host;
 pub mod flavour;
 pub mod footprint;
 pub mod http1;
@@ -46,6 +48,7 @@ pub use admin::Admin;
 pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
+pub use file_host::FileHost;
 pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;
