@@ -21,6 +21,7 @@ use tokio::time::Instant;
 mod change;
 mod diff;
 mod disk;
+mod log;
 mod program;
 mod settings;
 mod syntax;
@@ -28,6 +29,7 @@ mod upstream;
 mod workers;
 
 use disk::Disk;
+use log::Log;
 pub use settings::{FileGroup, FileSlot, Server, Settings};
 use upstream::{Cause, FileRoute, UpstreamFile, revision};
 use workers::{Worker, Workers};
@@ -46,6 +48,8 @@ struct Shared {
     name: String,
     settings: Settings,
     workers: Workers,
+    /// What the access log counts.
+    log: Option<Log>,
     /// Held by the change that is under way: nginx is reloaded for one group at a time.
     changing: Arc<Mutex<()>>,
     /// When and why an open change could not be settled last.
@@ -72,8 +76,9 @@ impl FileEdge {
 
     fn with(name: &str, settings: Settings, only_reads: bool) -> Self {
         let workers = Workers::new(&settings.pid);
+        let log = settings.log.as_deref().map(|path| Log::new(path, &settings.groups));
         let (changing, unsettled) = (Arc::default(), parking_lot::Mutex::default());
-        Self(Arc::new(Shared { name: name.to_owned(), settings, workers, changing, unsettled, only_reads }))
+        Self(Arc::new(Shared { name: name.to_owned(), settings, workers, log, changing, unsettled, only_reads }))
     }
 
     /// Its settings.
@@ -118,7 +123,11 @@ impl FileEdge {
         let old: Vec<&Worker> = workers.iter().filter(is_old).collect();
         let for_s = old.iter().map(|worker| self.0.workers.shutting_down_for(worker).as_secs()).max();
         let for_s = u32::try_from(for_s.unwrap_or(0)).unwrap_or(u32::MAX);
+        let active = seen.file.route.active;
         let mut look = looked(seen, group);
+        if let Some(log) = &self.0.log {
+            log.count(&group.name, active, &mut look.group.slots);
+        }
         for slot in &mut look.group.slots {
             if !look.group.route.is_all_on(&slot.name) && !old.is_empty() {
                 slot.old_workers = u32::try_from(old.len()).unwrap_or(u32::MAX);
@@ -212,7 +221,7 @@ impl Edge for FileEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: false, trials: false, counters: false, shares: self.0.settings.weighs }
+        Abilities { exact: false, trials: false, counters: self.0.log.is_some(), shares: self.0.settings.weighs }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
