@@ -97,6 +97,11 @@ impl Config {
         let better = |error| renamed::renamed(text).map_or(error, de::Error::custom);
         let config: Self = toml::from_str(text).map_err(|error| Box::new(better(error)))?;
         config.check_edges().map_err(|error| Box::new(de::Error::custom(error)))?;
+        for (name, policy) in &config.group {
+            policy
+                .check()
+                .map_err(|why| Box::new(de::Error::custom(format!("group.{}.{why}", name.as_str()))))?;
+        }
         Ok(config)
     }
 

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 mod change;
 mod diff;
 mod disk;
+mod inspect;
 mod log;
 mod program;
 mod settings;
@@ -29,6 +30,7 @@ mod upstream;
 mod workers;
 
 use disk::Disk;
+pub use inspect::Fault;
 use log::Log;
 pub use settings::{FileGroup, FileSlot, Server, Settings};
 use upstream::{Cause, FileRoute, UpstreamFile, revision};
@@ -78,7 +80,15 @@ impl FileEdge {
         let workers = Workers::new(&settings.pid);
         let log = settings.log.as_deref().map(|path| Log::new(path, &settings.groups));
         let (changing, unsettled) = (Arc::default(), parking_lot::Mutex::default());
-        Self(Arc::new(Shared { name: name.to_owned(), settings, workers, log, changing, unsettled, only_reads }))
+        Self(Arc::new(Shared {
+            name: name.to_owned(),
+            settings,
+            workers,
+            log,
+            changing,
+            unsettled,
+            only_reads,
+        }))
     }
 
     /// Its settings.
@@ -221,7 +231,12 @@ impl Edge for FileEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: false, trials: false, counters: self.0.log.is_some(), shares: self.0.settings.weighs }
+        Abilities {
+            exact: false,
+            trials: false,
+            counters: self.0.log.is_some(),
+            shares: self.0.settings.weighs,
+        }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

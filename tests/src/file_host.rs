@@ -46,6 +46,15 @@ pub const HTTP: &str = "
     }
 ";
 
+/// [`HTTP`] with an access log of this format.
+pub fn http_with_log(format: &str) -> String {
+    let listen = "listen %%listen:main%%;";
+    format!(
+        "{format}\n{}",
+        HTTP.replace(listen, &format!("{listen} access_log %%prefix%%/access.log cutover;"))
+    )
+}
+
 /// The settings that differ between hosts. Texts may hold `%%folder%%`.
 #[derive(Clone, Debug)]
 pub struct FileSettings {
@@ -84,6 +93,14 @@ pub struct FileHost {
     pub blue: Backend,
     /// The server of slot `green`.
     pub green: Backend,
+}
+
+impl FileSettings {
+    /// The same with the access log that the documentation describes.
+    pub fn with_log() -> Self {
+        let keys = "log = \"%%folder%%/access.log\"".to_owned();
+        Self { http: http_with_log(LOG_FORMAT), keys, ..Self::default() }
+    }
 }
 
 impl FileHost {

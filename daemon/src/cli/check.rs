@@ -26,6 +26,9 @@ impl Check {
             if let (EdgeSection::Module(section), HostEdge::Module(module)) = (section, &edge) {
                 findings.extend(check_door(name, section, module).await);
             }
+            if let HostEdge::File(file) = &edge {
+                findings.extend(file.inspect().await.into_iter().map(Finding::from));
+            }
             edges.push(Member::new(edge));
         }
         let client = place.client()?;

@@ -2,4 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access_log;
+mod check;
 mod deploy;
+mod faults;
+mod killed;
+mod old_workers;

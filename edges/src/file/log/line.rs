@@ -48,7 +48,9 @@ pub(super) fn parse(line: &str) -> Option<Vec<Part<'_>>> {
     }
     let last_part = addresses.len() - 1;
     let parts = addresses.iter().enumerate().map(|(at, tries)| {
-        let word = |field: &[Vec<&'_ str>], of: usize| field.get(at).and_then(|tries| tries.get(of)).map(|word| (*word).to_owned());
+        let word = |field: &[Vec<&'_ str>], of: usize| {
+            field.get(at).and_then(|tries| tries.get(of)).map(|word| (*word).to_owned())
+        };
         let attempts = tries.iter().enumerate().map(|(of, address)| {
             // A short line says only how long the whole request took.
             let is_only = at == last_part && of + 1 == tries.len() && heads.is_empty();
@@ -101,7 +103,12 @@ fn time_of(word: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn attempt(address: &str, status: Option<u16>, first_byte: Option<u64>, whole: Option<u64>) -> Attempt<'_> {
+    fn attempt(
+        address: &str,
+        status: Option<u16>,
+        first_byte: Option<u64>,
+        whole: Option<u64>,
+    ) -> Attempt<'_> {
         let time = |ms: Option<u64>| ms.map(Duration::from_millis);
         Attempt { address, status, first_byte: time(first_byte), whole: time(whole) }
     }
@@ -109,12 +116,26 @@ mod tests {
     #[test]
     fn tries_and_redirects() {
         let one = parse("127.0.0.1:3000 200 0.012 0.010 0.011 200").unwrap();
-        assert_eq!(one, [Part { attempts: vec![attempt("127.0.0.1:3000", Some(200), Some(10), Some(11))], status: 200 }]);
-        let two = parse("127.0.0.1:3000, unix:/run/b.sock 200 0.012 -, 0.010 0.001, 0.011 502, 200 more fields").unwrap();
+        assert_eq!(
+            one,
+            [Part { attempts: vec![attempt("127.0.0.1:3000", Some(200), Some(10), Some(11))], status: 200 }]
+        );
+        let two =
+            parse("127.0.0.1:3000, unix:/run/b.sock 200 0.012 -, 0.010 0.001, 0.011 502, 200 more fields")
+                .unwrap();
         let first = attempt("127.0.0.1:3000", Some(502), None, Some(1));
-        assert_eq!(two, [Part { attempts: vec![first, attempt("unix:/run/b.sock", Some(200), Some(10), Some(11))], status: 200 }]);
+        assert_eq!(
+            two,
+            [Part {
+                attempts: vec![first, attempt("unix:/run/b.sock", Some(200), Some(10), Some(11))],
+                status: 200
+            }]
+        );
         let redirect = parse("[::1]:1, [::1]:2 : 10.0.0.1:3 201 1.002 0.001, 0.002 : 0.003 0.001, 0.002 : 0.003 503, 500 : 201").unwrap();
-        assert_eq!(redirect.iter().map(|part| (part.attempts.len(), part.status)).collect::<Vec<_>>(), [(2, 500), (1, 201)]);
+        assert_eq!(
+            redirect.iter().map(|part| (part.attempts.len(), part.status)).collect::<Vec<_>>(),
+            [(2, 500), (1, 201)]
+        );
     }
 
     #[test]

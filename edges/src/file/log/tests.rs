@@ -135,7 +135,10 @@ fn each_attempt_counts_for_its_slot() {
     let responses = green.counters.responses;
     assert_eq!((responses.success, responses.server_error, responses.client_error), (2, 3, 1));
     assert_eq!((responses.aborted, responses.informational, responses.total()), (1, 1, 8));
-    assert_eq!(green.server_errors, ServerErrors { bad_gateway: 2, gateway_timeout: 1, ..ServerErrors::default() });
+    assert_eq!(
+        green.server_errors,
+        ServerErrors { bad_gateway: 2, gateway_timeout: 1, ..ServerErrors::default() }
+    );
     assert_eq!((green.counters.in_flight, green.first_byte.count), (0, 5));
     assert_eq!(green.whole.count, 7, "an upgraded connection has no latency");
 }
@@ -163,7 +166,8 @@ fn nothing_is_called_unanswered() {
     for second in 0..120 {
         // Fast answers, tries of two servers, and downloads whose line comes a minute later.
         written.write("access.log", &GOOD.repeat(20));
-        written.write("access.log", "127.0.0.1:1, 127.0.0.1:1 200 0.002 0.001, 0.001 0.001, 0.001 503, 200\n");
+        written
+            .write("access.log", "127.0.0.1:1, 127.0.0.1:1 200 0.002 0.001, 0.001 0.001, 0.001 503, 200\n");
         if second > 60 {
             written.write("access.log", "127.0.0.1:1 200 60.000 0.001 60.000 200\n");
         }
