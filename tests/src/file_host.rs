@@ -68,6 +68,8 @@ pub struct FileSettings {
     pub reload: Option<String>,
     /// The upstream file. `%%blue%%` stands for the server of slot `blue`.
     pub file: String,
+    /// The folder of the upstream file. `None`: `conf.d` below the prefix.
+    pub folder: Option<PathBuf>,
 }
 
 impl Default for FileSettings {
@@ -78,6 +80,7 @@ impl Default for FileSettings {
             groups: GROUP.to_owned(),
             reload: None,
             file: "upstream backend {\n    server %%blue%%;\n    keepalive 32;\n}\n".to_owned(),
+            folder: None,
         }
     }
 }
@@ -93,6 +96,7 @@ pub struct FileHost {
     pub blue: Backend,
     /// The server of slot `green`.
     pub green: Backend,
+    folder: PathBuf,
 }
 
 impl FileSettings {
@@ -120,18 +124,18 @@ impl FileHost {
         };
         let nginx =
             nginx.set("blue", blue.address()).set("green", green.address()).http(&settings.http).build()?;
-        let folder = nginx.prefix().join("conf.d");
-        fs::create_dir(&folder)?;
+        let folder = settings.folder.clone().unwrap_or_else(|| nginx.prefix().join("conf.d"));
+        fs::create_dir_all(&folder)?;
         fs::write(folder.join("backend.conf"), filled(&settings.file))?;
         nginx.start().await?;
-        let edge = filled(&edge(&nginx, &settings)?);
+        let edge = filled(&edge(&nginx, &settings, &folder)?);
         let daemon = Daemon::start_with(nginx.prefix(), &edge, &settings.groups).await?;
-        Ok(Self { daemon, nginx, blue, green })
+        Ok(Self { daemon, nginx, blue, green, folder })
     }
 
     /// The upstream file.
     pub fn file(&self) -> PathBuf {
-        self.nginx.prefix().join("conf.d/backend.conf")
+        self.folder.join("backend.conf")
     }
 
     /// The text of the upstream file.
@@ -141,9 +145,8 @@ impl FileHost {
 
     /// The names in the folder of the upstream file, apart from the room that is set aside.
     pub fn files(&self) -> Result<Vec<String>> {
-        let folder = self.nginx.prefix().join("conf.d");
         let mut names = Vec::new();
-        for entry in fs::read_dir(folder)? {
+        for entry in fs::read_dir(&self.folder)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.retain(|name| !name.ends_with("-spare"));
@@ -183,7 +186,7 @@ impl FileHost {
 }
 
 /// The keys of `[edge.nginx]` and its group.
-fn edge(nginx: &Nginx, settings: &FileSettings) -> Result<String> {
+fn edge(nginx: &Nginx, settings: &FileSettings, folder: &Path) -> Result<String> {
     let program = |last: &[&str]| -> Result<String> {
         let program = nginx.flavour().nginx().display().to_string();
         let options = nginx.options();
@@ -203,11 +206,12 @@ fn edge(nginx: &Nginx, settings: &FileSettings) -> Result<String> {
         pid = \"{prefix}/nginx.pid\"
         {keys}
         [edge.nginx.group.shop]
-        file = \"{prefix}/conf.d/backend.conf\"
+        file = \"{folder}/backend.conf\"
         upstream = \"backend\"
         slots = {{ blue = [\"%%blue%%\"], green = [\"%%green%%\"] }}",
         test = program(&["-t"])?,
         prefix = prefix.display(),
+        folder = folder.display(),
         keys = settings.keys,
     ))
 }

@@ -115,7 +115,7 @@ impl Log {
             tails.last_mut().into_iter().for_each(|tail| tail.replaced = Some(Instant::now()));
             tails.extend(Tail::open(&self.path, false));
         }
-        if present.is_none() && !std::mem::replace(is_told, true) {
+        if present.is_none() && tails.is_empty() && !std::mem::replace(is_told, true) {
             tracing::warn!(log = %self.path.display(), "the access log does not exist, so no answers are counted");
         }
         for tail in tails.iter_mut() {

@@ -1,11 +1,10 @@
 //! The daemon dies at any moment of a change.
 
 use std::fs;
-use std::time::Duration;
 
 use cutover_tests::daemon::Deployment;
 use cutover_tests::file_host::{FileSettings, GROUP};
-use cutover_tests::{FileHost, wait};
+use cutover_tests::{FileHost, process, wait};
 
 /// A deployment that has come to this phase, and then the daemon has died and come back.
 async fn killed_at(host: &mut FileHost, phase: &str) -> Deployment {
@@ -58,7 +57,7 @@ async fn a_kill_at_each_record_has_one_outcome() {
 /// A reload that waits until the test lets it go on. `act`: what it does then.
 fn held(act: &str) -> Option<String> {
     let script =
-        format!("touch %%folder%%/reloading; while test -e %%folder%%/hold; do sleep 0.01; done; {act}");
+        format!("echo $$ > %%folder%%/reloading; while test -e %%folder%%/hold; do sleep 0.01; done; {act}");
     Some(format!("[\"/bin/sh\", \"-c\", \"{script}\"]"))
 }
 
@@ -70,6 +69,8 @@ async fn killed_during_reload(reload: Option<String>) -> (FileHost, Deployment) 
     let deployment = host.daemon.begin_deploy("shop", "2").unwrap();
     let reloading = host.path("reloading");
     wait::until("the reload to begin", || reloading.exists()).await.unwrap();
+    let is_new = || fs::read_to_string(&reloading).is_ok_and(|pid| pid.ends_with('\n'));
+    wait::until("the reload to have its process id written", is_new).await.unwrap();
     assert!(host.text().unwrap().contains("slot green is active"), "the new file is there");
     host.daemon.kill().unwrap();
     (host, deployment)
@@ -78,14 +79,16 @@ async fn killed_during_reload(reload: Option<String>) -> (FileHost, Deployment) 
 /// The new file was never loaded, and the new slot has died since. The old file must come back: nobody has proven the new slot.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_nginx_has_not_loaded_is_taken_back() {
-    let (mut host, _deployment) = killed_during_reload(held(HUP)).await;
-    host.green.stop().await;
+    let (mut host, deployment) = killed_during_reload(held(HUP)).await;
+    let reload: i32 = fs::read_to_string(host.path("reloading")).unwrap().trim().parse().unwrap();
+    process::kill_now(&[process::Pid::from_raw(reload).unwrap()]);
     fs::remove_file(host.path("hold")).unwrap();
+    host.green.stop().await;
     let load = host.load().unwrap();
+    load.answers(20).await.unwrap();
     host.daemon.resume().await.unwrap();
-    let settled =
-        || host.daemon.status("shop").is_ok_and(|status| status["deployment"]["outcome"] == "failed");
-    wait::until_within(Duration::from_secs(60), "the end of the deployment", settled).await.unwrap();
+    let ended = host.daemon.follow(deployment).await.unwrap();
+    assert_eq!(ended.outcome, "failed", "{}", host.daemon.log());
     assert_settled(&host, "blue").await;
     assert!(
         host.daemon.log().contains("a change was left half done: the old file is back"),
@@ -93,7 +96,7 @@ async fn a_file_that_nginx_has_not_loaded_is_taken_back() {
         host.daemon.log()
     );
     let report = load.stop().await;
-    assert_eq!(report.by_slot.get("green"), None, "{report}");
+    assert_eq!(report.failed(), 0, "{report}");
 }
 
 /// The command that the daemon has started reaches nginx after the daemon has died.

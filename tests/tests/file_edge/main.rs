@@ -6,5 +6,8 @@ mod access_log;
 mod check;
 mod deploy;
 mod faults;
+mod full_disk;
 mod killed;
 mod old_workers;
+mod shares;
+mod to_module;
