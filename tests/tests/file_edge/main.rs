@@ -9,5 +9,6 @@ mod faults;
 mod full_disk;
 mod killed;
 mod old_workers;
+mod page;
 mod shares;
 mod to_module;
