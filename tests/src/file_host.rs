@@ -187,16 +187,9 @@ impl FileHost {
 
 /// The keys of `[edge.nginx]` and its group.
 fn edge(nginx: &Nginx, settings: &FileSettings, folder: &Path) -> Result<String> {
-    let program = |last: &[&str]| -> Result<String> {
-        let program = nginx.flavour().nginx().display().to_string();
-        let options = nginx.options();
-        let options = options.iter().map(|option| option.to_string_lossy().into_owned());
-        let words = [program].into_iter().chain(options).chain(last.iter().map(|word| (*word).to_owned()));
-        Ok(serde_json::to_string(&words.collect::<Vec<_>>())?)
-    };
     let reload = match &settings.reload {
         Some(reload) => reload.clone(),
-        None => program(&["-s", "reload"])?,
+        None => nginx.command_line(&["-s", "reload"])?,
     };
     let prefix: &Path = nginx.prefix();
     Ok(format!(
@@ -209,7 +202,7 @@ fn edge(nginx: &Nginx, settings: &FileSettings, folder: &Path) -> Result<String>
         file = \"{folder}/backend.conf\"
         upstream = \"backend\"
         slots = {{ blue = [\"%%blue%%\"], green = [\"%%green%%\"] }}",
-        test = program(&["-t"])?,
+        test = nginx.command_line(&["-t"])?,
         prefix = prefix.display(),
         folder = folder.display(),
         keys = settings.keys,

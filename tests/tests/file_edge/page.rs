@@ -111,20 +111,13 @@ async fn the_examples_run_in_their_order() {
     fs::write(folder.join("conf.d/backend.conf"), &backend).unwrap();
     fs::write(folder.join("conf.d/shop.conf"), &shop).unwrap();
     let [toml]: [String; 1] = page.blocks("Set up", "toml").try_into().unwrap();
-    let [host, ..] = [format!("[daemon]\nsocket = \"{shown}/cutover.sock\"\nstate = \"{shown}/daemon\"\n")];
+    let host = format!("[daemon]\nsocket = \"{shown}/cutover.sock\"\nstate = \"{shown}/daemon\"\n");
     // A shorter soak, and the programs and the pid file of this nginx.
-    let test = |flag: &[&str]| {
-        let options = nginx.options();
-        let words = options.iter().map(|word| word.to_string_lossy().into_owned());
-        let program = nginx.flavour().nginx().display().to_string();
-        let all = [program].into_iter().chain(words).chain(flag.iter().map(|word| (*word).to_owned()));
-        serde_json::to_string(&all.collect::<Vec<_>>()).unwrap()
-    };
     let kind = "kind = \"file\"\n";
     let with = format!(
         "{kind}test = {}\nreload = {}\npid = \"{shown}/nginx.pid\"\n",
-        test(&["-t"]),
-        test(&["-s", "reload"])
+        nginx.command_line(&["-t"]).unwrap(),
+        nginx.command_line(&["-s", "reload"]).unwrap()
     );
     let soak = "[group.shop.soak]\n";
     let short = format!("{soak}duration = \"2s\"\ninterval = \"100ms\"\nmin_requests = 20\n");
