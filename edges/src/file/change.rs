@@ -138,7 +138,10 @@ impl FileEdge {
     /// Puts the old file back after a change that nginx has not loaded.
     fn undo(&self, disk: &Disk) -> Result<(), EdgeError> {
         disk.put_back().and_then(|()| disk.forget()).map_err(|error| {
-            unusable(disk, format!("the old file could not be put back: {error}; it is kept beside it, with the ending \"-before\""))
+            let why = format!(
+                "the old file could not be put back: {error}; it is kept beside it, ending with \"-before\""
+            );
+            unusable(disk, why)
         })
     }
 

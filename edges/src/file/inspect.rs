@@ -77,8 +77,8 @@ impl FileEdge {
         }
         if !output.contains("worker_shutdown_timeout") {
             faults.push(Fault::Hint(format!(
-                "{at}: nginx has no worker_shutdown_timeout, so a long connection keeps an old worker, and with it a way to the old \
-                 slot, as long as it likes"
+                "{at}: nginx has no worker_shutdown_timeout, so a long connection keeps an old worker, and with it a way to the \
+                 old slot, as long as it likes"
             )));
         }
         faults
@@ -119,8 +119,8 @@ fn check_log(at: &str, path: &Path) -> Option<Fault> {
         Err(why) => Some(Fault::Problem(format!("{at}: {why}"))),
         Ok((_, 0)) => Some(Fault::Hint(format!("{at}: it is empty, so its format is not known yet"))),
         Ok((0, _)) => Some(Fault::Problem(format!(
-            "{at}: its lines do not begin with \"$upstream_addr $status $request_time\", so no answer is counted: give access_log the \
-             log_format of docs/file-edge.md"
+            "{at}: its lines do not begin with \"$upstream_addr $status $request_time\", so no answer is counted: give access_log \
+             the log_format of docs/file-edge.md"
         ))),
         Ok((good, all)) if good * 2 < all => Some(Fault::Warning(format!(
             "{at}: {good} of its last {all} lines begin with \"$upstream_addr $status $request_time\"; the others are not counted"

@@ -31,6 +31,9 @@ pub(crate) struct Observations {
     pub(crate) edge: EdgeKind,
 }
 
+/// Workers with the old file may answer for so long after it was changed.
+const RELOAD: Duration = Duration::from_secs(1);
+
 /// A row of the table, with remarks and objections.
 #[derive(Clone, Debug)]
 pub(crate) struct ScenarioResult {
@@ -146,7 +149,10 @@ impl Judging<'_> {
             }
             // A reload is not exact: old workers know only the old file.
             EdgeKind::File if report.stale > 0 => {
-                self.remarks.push(format!("{} answers from the wrong slot, by old workers", report.stale));
+                self.remarks.push(format!(
+                    "{} answers from the wrong slot, by workers with the old file",
+                    report.stale
+                ));
             }
             EdgeKind::File => {}
         }
@@ -198,7 +204,11 @@ impl Judging<'_> {
             (FailsBy::Silence, None) => {
                 let oracle = &self.seen.seen.oracle;
                 let mut others = SLOTS.iter().filter(|slot| *slot != old);
-                return others.any(|slot| oracle.allows(slot, failure.sent, failure.sent + MOMENT));
+                let from = match self.seen.edge {
+                    EdgeKind::Module => failure.sent,
+                    EdgeKind::File => failure.sent.checked_sub(RELOAD).unwrap_or(failure.sent),
+                };
+                return others.any(|slot| oracle.allows(slot, from, failure.sent + MOMENT));
             }
             (FailsBy::Silence, Some(_)) => 5,
             (FailsBy::Status(hundred), Some(_)) => hundred,

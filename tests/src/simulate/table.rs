@@ -45,9 +45,9 @@ wrong slot: answered by the slot that had lost the traffic before the request wa
         let _ = writeln!(
             text,
             "
-stock nginx: {wrong} requests were answered by the wrong slot. A worker that is shutting down keeps the upstream file that it was
-started with, and serves the connections that it has accepted: a request on one of these can reach the old slot after the reload
-is over. The old slot is not stopped before these workers have gone, or before the limit of the drain.
+stock nginx: {wrong} requests that were sent after the upstream file was changed were answered by the wrong slot. Workers with the
+old file accept connections until the reload is over, some tenths of a second; then they finish what they have accepted. The module
+has no such requests. The old slot is not stopped before these workers have gone, or before the limit of the drain.
 left out: 12, because without the daemon nothing takes a version back; rescue and guard are the module's, too"
         );
     }

@@ -72,7 +72,9 @@ fn functions(nginx: &Nginx, folder: &Path) -> String {
         systemctl() {{
             case \"$1 $2\" in
                 'reload nginx') kill -HUP $(cat {folder}/nginx.pid); until test -S {folder}/admin.sock; do sleep 0.02; done ;;
-                'stop cutover') kill $(cat {folder}/daemon.pid); while kill -0 $(cat {folder}/daemon.pid) 2>/dev/null; do sleep 0.02; done ;;
+                'stop cutover')
+                    kill $(cat {folder}/daemon.pid)
+                    while kill -0 $(cat {folder}/daemon.pid) 2>/dev/null; do sleep 0.02; done ;;
                 'start cutover')
                     {cutover} --config {folder}/cutover.toml serve >>{folder}/daemon.log 2>&1 </dev/null &
                     echo $! >{folder}/daemon.pid

@@ -131,7 +131,8 @@ mod tests {
                 status: 200
             }]
         );
-        let redirect = parse("[::1]:1, [::1]:2 : 10.0.0.1:3 201 1.002 0.001, 0.002 : 0.003 0.001, 0.002 : 0.003 503, 500 : 201").unwrap();
+        let redirect = "[::1]:1, [::1]:2 : 10.0.0.1:3 201 1.002 0.001, 0.002 : 0.003 0.001, 0.002 : 0.003 503, 500 : 201";
+        let redirect = parse(redirect).unwrap();
         assert_eq!(
             redirect.iter().map(|part| (part.attempts.len(), part.status)).collect::<Vec<_>>(),
             [(2, 500), (1, 201)]
