@@ -174,6 +174,17 @@ pub struct Slot {
     /// Requests whose slot `cutover_slot` has fixed. An older module counts them with the users' requests.
     #[serde(default)]
     pub previews: Previews,
+    /// Workers of nginx that are shutting down and may still send requests to this slot although the route does not. Only an edge
+    /// that reloads nginx has them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub old_workers: u32,
+    /// For how many seconds the oldest of them has been shutting down, as far as that is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub old_workers_for_s: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One server of an upstream.

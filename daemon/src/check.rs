@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use cutover_core::api::Group as Seen;
 use cutover_core::probe::NO_PRIMARY;
+use cutover_edges::file::Fault;
 use cutover_edges::http::Address;
-use cutover_engine::edge::Edge;
+use cutover_engine::edge::{Abilities, Edge, PROBES_ONLY};
 use cutover_engine::families;
 use cutover_engine::fleet::{Fleet, Member};
 use cutover_engine::peers::Peers;
@@ -44,6 +45,16 @@ impl fmt::Display for Finding {
     }
 }
 
+impl From<Fault> for Finding {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Problem(text) => Self::Problem(text),
+            Fault::Warning(text) => Self::Warning(text),
+            Fault::Hint(text) => Self::Hint(text),
+        }
+    }
+}
+
 /// Runs all checks and returns all findings. `versions`: those in the slots of each group, as far as the daemon knows.
 pub async fn check<E: Edge>(
     config: &Config,
@@ -60,6 +71,8 @@ pub async fn check<E: Edge>(
         check_commands(name, group, &mut findings);
         check_probe(name, group, &mut findings);
         check_trial(name, group, &mut findings);
+        let abilities = Fleet::new(edges, &group.edges).abilities();
+        check_abilities(name, group, abilities, &mut findings);
         let Some(seen) = read.get(group.edges.as_slice()) else { continue };
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
@@ -185,6 +198,19 @@ fn check_probe(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
             probe.healthy.get(),
             probe.interval,
             probe.deadline
+        )));
+    }
+}
+
+fn check_abilities(name: &str, group: &Policy, abilities: Abilities, findings: &mut Vec<Finding>) {
+    if abilities.leaves_probes_only(group) {
+        findings.push(Finding::Warning(format!(
+            "group.{name}: a new version is {PROBES_ONLY}: let the edge count answers, or add soak.synthetic = {{ smoke = true }}"
+        )));
+    }
+    if !abilities.shares && group.steps.get().last() > 0 {
+        findings.push(Finding::Problem(format!(
+            "group.{name}.steps: this edge moves all traffic at once: leave them out, or let the edge give shares"
         )));
     }
 }

@@ -14,7 +14,7 @@ mod file;
 mod renamed;
 mod value;
 
-pub use edge::EdgeSection;
+pub use edge::{EdgeSection, FileSection, ModuleSection};
 pub use file::{Digest, Loaded};
 pub use value::{EdgeName, GroupName, Loopback, Mode};
 
@@ -97,6 +97,11 @@ impl Config {
         let better = |error| renamed::renamed(text).map_or(error, de::Error::custom);
         let config: Self = toml::from_str(text).map_err(|error| Box::new(better(error)))?;
         config.check_edges().map_err(|error| Box::new(de::Error::custom(error)))?;
+        for (name, policy) in &config.group {
+            policy
+                .check()
+                .map_err(|why| Box::new(de::Error::custom(format!("group.{}.{why}", name.as_str()))))?;
+        }
         Ok(config)
     }
 
@@ -115,6 +120,13 @@ impl Config {
                     known.join(", ")
                 ));
             }
+        }
+        for (name, section) in &self.edge {
+            let is_on = |policy: &Policy| {
+                policy.edges.is_empty() || policy.edges.iter().any(|edge| edge == name.as_str())
+            };
+            let its = self.group.iter().filter(|(_, policy)| is_on(policy)).map(|(group, _)| group.as_str());
+            edge::check(name, section, &its.collect::<Vec<_>>())?;
         }
         Ok(())
     }

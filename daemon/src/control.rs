@@ -175,10 +175,11 @@ impl<W: World> Control<W> {
         self.nothing_reruns_on(group, &chosen.to)?;
         let mut deployment = self.planned(group, &policy, wanted, &chosen).await?;
         deployment.plan.excluded = excluded;
+        deployment.plan.probes_only = fleet.abilities().leaves_probes_only(&policy);
         if let Some(missing) = fleet.abilities().missing_for(&deployment.plan) {
             return Err(Refusal::Unable { edge: fleet.name(), missing });
         }
-        let without = fleet.abilities().goes_without(&policy).map(str::to_owned);
+        let without = fleet.abilities().goes_without(&policy).into_iter().map(str::to_owned);
         let alone = text_of_excluded(&deployment.plan.excluded);
         let clauses: Vec<String> = chosen.clauses().into_iter().chain(without).chain(alone).collect();
         let state = deployment.plan.begin(self.clock.now());
@@ -358,6 +359,7 @@ impl<W: World> Control<W> {
             drain: policy.drain.deadline.get(),
             warm: policy.warm_window(),
             served: served.clone(),
+            probes_only: false,
             known: known.as_ref().map(|known| known.evidence.clone()).unwrap_or_default(),
             excluded: Vec::new(),
         };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cutover_core::smoke::Answer;
+use cutover_edges::host::HostEdge;
 use cutover_edges::http::HttpPeers;
-use cutover_edges::module::Module;
 use cutover_engine::commands::{Commands, Failed, Job};
 use cutover_engine::fleet::Member;
 use cutover_engine::peers::Peers;
@@ -19,22 +19,22 @@ use crate::journal::SqliteJournal;
 /// The configured edges, and commands that the journal records.
 #[derive(Debug)]
 pub struct Live {
-    edges: Vec<Member<Module>>,
+    edges: Vec<Member<HostEdge>>,
     journal: SqliteJournal,
     runner: Runner,
 }
 
 impl Live {
     /// A world that records each command in `journal`.
-    pub fn new(edges: impl Iterator<Item = Module>, journal: SqliteJournal, runner: Runner) -> Self {
+    pub fn new(edges: impl Iterator<Item = HostEdge>, journal: SqliteJournal, runner: Runner) -> Self {
         Self { edges: edges.map(Member::new).collect(), journal, runner }
     }
 }
 
 impl World for Live {
-    type Edge = Module;
+    type Edge = HostEdge;
 
-    fn edges(&self) -> &[Member<Module>] {
+    fn edges(&self) -> &[Member<HostEdge>] {
         &self.edges
     }
 }

@@ -88,7 +88,7 @@ pub async fn serve(
     }
     let commands = state.join("deployments");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&commands).map_err(failed)?;
-    let edges = config.edge.iter().map(|(name, section)| section.module(name.as_str()));
+    let edges = config.edge.iter().map(|(name, section)| section.edge(name.as_str()));
     let world = Live::new(edges, journal.clone(), Runner::new(commands));
     let shown = config.daemon.socket.clone();
     let clock = steady::clock(state, !journal.open_deployments().await?.is_empty());

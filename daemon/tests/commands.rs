@@ -14,6 +14,7 @@ use cutover::command::{CUT_OFF, MOST_OUTPUT, Runner};
 use cutover::journal::SqliteJournal;
 use cutover::live::Live;
 use cutover_core::deployment::Time;
+use cutover_edges::host::HostEdge;
 use cutover_edges::module::{AdminAddress, Module};
 use cutover_engine::commands::{Commands, Failed, Job};
 use cutover_engine::scripted::deployment;
@@ -256,6 +257,7 @@ async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
     let state = deployment.plan.begin(Time(0));
     journal.begin(deployment, &state, "").await.unwrap();
     let nginx = Module::new("nginx", &AdminAddress::Unix("/no/nginx".into()), None);
+    let nginx = HostEdge::Module(nginx);
     let live = Live::new([nginx].into_iter(), journal.clone(), bench.commands.clone());
     let mark = bench.path("mark");
     let job = job(&format!("(sleep 1; touch {}) & wait", mark.display()), "20s");

@@ -1,9 +1,15 @@
-//! Edges on hosts: implementations of the engine's trait [`Edge`](cutover_engine::edge::Edge).
+//! Edges on hosts: implementations of the engine's trait [`Edge`].
 //!
 //! - [`module`]: nginx with Cutover's module, through its admin API.
+//! - [`file`]: stock nginx, by an upstream file and a reload.
+//! - [`host`]: any of them.
 //! - [`http`]: the HTTP/1.1 client for the admin API and the servers of upstreams.
+//!
+//! [`Edge`]: cutover_engine::edge::Edge
 
 #![forbid(unsafe_code)]
 
+pub mod file;
+pub mod host;
 pub mod http;
 pub mod module;

@@ -51,6 +51,9 @@ pub trait Edge: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Look, ShiftError>> + Send;
 }
 
+/// The words for a version of which nothing is seen but its probes.
+pub const PROBES_ONLY: &str = "watched by probes only";
+
 /// The abilities of an edge. A deployment that needs more is refused before it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
@@ -65,23 +68,31 @@ pub struct Abilities {
 }
 
 impl Abilities {
-    /// What a deployment goes without on this edge, one clause. `None`: nothing.
-    pub fn goes_without(self, policy: &Policy) -> Option<&'static str> {
-        let clause = "this edge cannot take a bad version back by itself, so that waits for the daemon";
-        (!self.trials && policy.wants_trial()).then_some(clause)
+    /// What a deployment goes without on this edge, one clause each.
+    pub fn goes_without(self, policy: &Policy) -> Vec<&'static str> {
+        let clauses = [
+            (
+                !self.exact,
+                "this edge reloads nginx, so workers that are shutting down may use the old slot for a while",
+            ),
+            (
+                !self.trials && policy.wants_trial(),
+                "this edge cannot take a bad version back by itself, so that waits for the daemon",
+            ),
+            (self.leaves_probes_only(policy), PROBES_ONLY),
+        ];
+        clauses.into_iter().filter_map(|(is_so, clause)| is_so.then_some(clause)).collect()
+    }
+
+    /// Whether nothing but probes shows how a new version does.
+    pub fn leaves_probes_only(self, policy: &Policy) -> bool {
+        !self.counters && policy.soak.synthetic.is_none()
     }
 
     /// An ability that a plan needs and this edge does not have. The text completes "the edge ..".
     pub fn missing_for(self, plan: &Plan) -> Option<&'static str> {
-        if !self.exact {
-            Some("does not move all requests at once")
-        } else if !self.shares && plan.steps.last() > 0 {
-            Some("moves all traffic at once, so it cannot move it in steps")
-        } else if !self.counters && !plan.soak.is_zero() {
-            Some("counts no answers, so the new version cannot be watched")
-        } else {
-            None
-        }
+        (!self.shares && plan.steps.last() > 0)
+            .then_some("moves all traffic at once, so it cannot move it in steps")
     }
 }
 
@@ -227,6 +238,14 @@ pub enum EdgeError {
         edge: String,
         /// The error.
         error: Box<EdgeError>,
+    },
+    /// A file or a program of the edge cannot be used.
+    #[error("{what} cannot be used: {why}")]
+    Unusable {
+        /// The file or the program.
+        what: String,
+        /// The reason and the next step.
+        why: String,
     },
     /// The answer has an unexpected form.
     #[error("{subject} gave an unexpected answer at {address}: {why}")]

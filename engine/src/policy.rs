@@ -116,6 +116,11 @@ impl Policy {
         self.trial.lease.is_some() || self.trial.guard != Guard::Switch(false) || self.rescues()
     }
 
+    /// Fails if keys contradict each other. The error begins with the key.
+    pub fn check(&self) -> Result<(), &'static str> {
+        self.soak.synthetic.as_ref().map_or(Ok(()), |synthetic| synthetic.check(&self.smoke))
+    }
+
     /// How long the old slot stays up after the warm window while it holds sessions. `None`: they are cut off.
     pub fn waits_for_sessions(&self) -> Option<std::time::Duration> {
         let wait = self.decommission.as_ref().and_then(|command| command.wait_for_sessions);

@@ -12,6 +12,7 @@
 //! | [`Daemon`] | `cutover serve` and its command line |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
 //! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
+//! | [`FileHost`] | nginx without the module, and the daemon with an edge of kind "file" |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -24,6 +25,7 @@ pub mod backend;
 pub mod certificate;
 pub mod client;
 pub mod daemon;
+pub mod file_host;
 pub mod flavour;
 pub mod footprint;
 pub mod http1;
@@ -48,6 +50,7 @@ pub use admin::Admin;
 pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
+pub use file_host::FileHost;
 pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;

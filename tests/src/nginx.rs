@@ -135,6 +135,15 @@ impl Nginx {
         ["-p".into(), prefix, "-c".into(), path("nginx.conf"), "-e".into(), path("error.log")]
     }
 
+    /// The program with its options and these arguments, as an array of JSON or TOML.
+    pub fn command_line(&self, arguments: &[&str]) -> Result<String> {
+        let options = self.options();
+        let options = options.iter().map(|option| option.to_string_lossy().into_owned());
+        let words = [self.flavour.nginx().display().to_string()].into_iter().chain(options);
+        let words = words.chain(arguments.iter().map(|word| (*word).to_owned()));
+        Ok(serde_json::to_string(&words.collect::<Vec<_>>())?)
+    }
+
     /// Ends all processes and checks the error log. Drop does the same.
     pub fn finish(self) {}
 

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 use crate::{Admin, SlotOracle};
 
+mod file;
+
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// A running watcher. Stops on drop.

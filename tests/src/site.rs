@@ -7,6 +7,7 @@
 mod release;
 mod schema;
 pub mod slot;
+pub mod stock;
 mod traffic;
 mod users;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::daemon::config;
 use crate::process::{self, Pid};
 use crate::{Admin, Daemon, Nginx, flavour, ports, wait};
 
@@ -41,9 +43,21 @@ const PROGRAMS: [&str; 3] = ["shop", "simulate", "cutover"];
 /// Marks a folder as one that [`end`] may remove.
 const MARK: &str = "site";
 
+/// What moves the traffic of a site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EdgeKind {
+    /// nginx with the module.
+    #[default]
+    Module,
+    /// Stock nginx, by an upstream file and a reload.
+    File,
+}
+
 /// The settings that differ between sites.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// What moves the traffic.
+    pub edge: EdgeKind,
     /// The steps of a deployment.
     pub steps: &'static str,
     /// Duration of a soak.
@@ -65,6 +79,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            edge: EdgeKind::Module,
             steps: "[\"100%\"]",
             soak: "1500ms",
             min_requests: 50,
@@ -80,6 +95,7 @@ impl Default for Settings {
 /// A running site. Drop ends all its processes.
 #[derive(Debug)]
 pub struct Site {
+    edge: EdgeKind,
     nginx: Option<Nginx>,
     daemon: Option<Daemon>,
 }
@@ -89,9 +105,17 @@ impl Site {
     pub async fn start(settings: Settings) -> Result<Self> {
         let addresses = [ports::free()?, ports::free()?];
         let [blue, green] = addresses;
-        let nginx = Nginx::builder().set("blue", blue).set("green", green).http(HTTP).build()?;
+        let nginx = Nginx::builder().set("blue", blue).set("green", green);
+        let nginx = match settings.edge {
+            EdgeKind::Module => nginx.http(HTTP),
+            EdgeKind::File => nginx.without_module().http(stock::HTTP),
+        };
+        let nginx = nginx.build()?;
         let prefix = nginx.prefix().to_owned();
-        let mut site = Self { nginx: Some(nginx), daemon: None };
+        if settings.edge == EdgeKind::File {
+            stock::prepare(&prefix, blue)?;
+        }
+        let mut site = Self { edge: settings.edge, nginx: Some(nginx), daemon: None };
         fs::write(prefix.join(MARK), "")?;
         slot::prepare(&prefix, SLOTS.into_iter().zip(addresses))?;
         create_database(&prefix)?;
@@ -107,7 +131,11 @@ impl Site {
             .replace("%%ready%%", settings.ready)
             .replace("%%drain%%", settings.drain)
             .replace("%%trial%%", settings.trial);
-        site.daemon = Some(Daemon::start(&prefix, &groups).await?);
+        let edge = match settings.edge {
+            EdgeKind::Module => config::UNIX_SOCKET.to_owned(),
+            EdgeKind::File => stock::edge(site.nginx()?, addresses)?,
+        };
+        site.daemon = Some(Daemon::start_with(&prefix, &edge, &groups).await?);
         Ok(site)
     }
 
@@ -143,7 +171,10 @@ impl Site {
 
     /// The slot that has the traffic.
     pub async fn active(&self) -> Result<String> {
-        Ok(self.admin()?.group(GROUP).await?.route.active)
+        match self.edge {
+            EdgeKind::Module => Ok(self.admin()?.group(GROUP).await?.route.active),
+            EdgeKind::File => Ok(stock::route(&fs::read_to_string(stock::upstream_file(self.prefix()?))?).0),
+        }
     }
 
     /// Starts a load of [busy users](Users::Busy), and checks every answer.
@@ -153,7 +184,13 @@ impl Site {
 
     /// Starts a load, and checks every answer.
     pub async fn traffic_of(&self, users: Users) -> Result<Traffic> {
-        Traffic::start(self.admin()?, self.address()?, users).await
+        match self.edge {
+            EdgeKind::Module => Traffic::start(self.admin()?, self.address()?, users).await,
+            EdgeKind::File => {
+                let file = stock::upstream_file(self.prefix()?);
+                Traffic::of_file(file, &self.active().await?, self.address()?, users).await
+            }
+        }
     }
 
     /// Leaves everything running. [`end`] ends it later.

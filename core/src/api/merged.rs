@@ -50,6 +50,8 @@ impl Slot {
             received: plus(self.bytes.received, other.bytes.received),
         };
         self.upgraded = plus(self.upgraded, other.upgraded);
+        self.old_workers = self.old_workers.saturating_add(other.old_workers);
+        self.old_workers_for_s = self.old_workers_for_s.max(other.old_workers_for_s);
         self.first_byte = added(&self.first_byte, &other.first_byte);
         self.whole = added(&self.whole, &other.whole);
         self.previews.requests = plus(self.previews.requests, other.previews.requests);

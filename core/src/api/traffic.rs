@@ -33,18 +33,26 @@ pub enum Traffic {
         /// Upgraded connections (WebSockets) among them.
         upgraded: u64,
     },
+    /// The route sends it no new requests, but workers of nginx that are shutting down may still do so.
+    OldWorkers {
+        /// The number of these workers.
+        workers: u32,
+        /// For how many seconds the oldest of them has been shutting down, as far as that is known.
+        for_s: u32,
+    },
 }
 
 impl Traffic {
     /// Whether new requests of users go to the slot, or may at any moment.
     pub fn is_routed(&self) -> bool {
-        !matches!(self, Self::InFlight { .. })
+        !matches!(self, Self::InFlight { .. } | Self::OldWorkers { .. })
     }
 
-    /// The unfinished requests, as in `2 requests and 1 connection`. `None` if the slot receives new requests too.
+    /// The unfinished requests, as in `2 requests and 1 connection`. `None` if the route sends the slot new requests too.
     pub fn held(&self) -> Option<String> {
         match self {
             Self::InFlight { requests, upgraded } => Some(held(*requests, *upgraded)),
+            Self::OldWorkers { workers, .. } => Some(format!("requests of {}", old_workers(*workers))),
             _ => None,
         }
     }
@@ -61,8 +69,18 @@ impl fmt::Display for Traffic {
             Self::InFlight { requests, upgraded } => {
                 write!(f, "holds {}", held(*requests, *upgraded))
             }
+            Self::OldWorkers { workers, for_s } => {
+                write!(f, "may get requests from {}", old_workers(*workers))?;
+                let verb = if *workers == 1 { "has" } else { "have" };
+                write!(f, ", which {verb} been shutting down for {for_s} s")
+            }
         }
     }
+}
+
+/// Text as in `1 old worker of nginx`.
+fn old_workers(workers: u32) -> String {
+    format!("{workers} old worker{} of nginx", if workers == 1 { "" } else { "s" })
 }
 
 /// Text as in `3 connections`, `1 request` or `2 requests and 1 connection`.
@@ -85,7 +103,11 @@ impl Group {
         }
         let slot = self.slot(slot)?;
         let (requests, upgraded) = (slot.in_flight(), slot.upgraded());
-        (requests > 0).then_some(Traffic::InFlight { requests, upgraded })
+        if requests > 0 {
+            return Some(Traffic::InFlight { requests, upgraded });
+        }
+        let (workers, for_s) = (slot.old_workers, slot.old_workers_for_s);
+        (workers > 0).then_some(Traffic::OldWorkers { workers, for_s })
     }
 
     /// The standby, which a preview with `cutover_slot standby` reaches. `None` if the group has only one slot.
@@ -273,6 +295,23 @@ mod tests {
             slot.previews = Previews { in_flight: previews.0, upgraded: previews.1, ..Previews::default() };
             assert_eq!(said(&shop, "green").unwrap(), text);
         }
+    }
+
+    #[test]
+    fn old_workers_are_traffic_but_lead_nowhere() {
+        let mut shop = group(&["blue", "green"]);
+        for (workers, text) in [
+            (1, "may get requests from 1 old worker of nginx, which has been shutting down for 40 s"),
+            (2, "may get requests from 2 old workers of nginx, which have been shutting down for 40 s"),
+        ] {
+            (shop.slots[1].old_workers, shop.slots[1].old_workers_for_s) = (workers, 40);
+            assert_eq!(said(&shop, "green").unwrap(), text);
+            assert!(!shop.has_traffic("green").unwrap().is_routed());
+        }
+        shop.slots[1].counters.in_flight = 1;
+        assert_eq!(said(&shop, "green").unwrap(), "holds 1 request", "what is certain comes first");
+        assert_eq!(Slot::default().old_workers, 0);
+        assert!(!serde_json::to_string(&Slot::default()).unwrap().contains("old_workers"));
     }
 
     #[test]

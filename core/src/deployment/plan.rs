@@ -46,6 +46,9 @@ pub struct Plan {
     /// Counters of the old slot at the start, by edge. Marks count what it served from there on.
     #[serde(default, deserialize_with = "served_by_edge")]
     pub served: BTreeMap<String, Sample>,
+    /// Whether nothing but probes shows how the new version does: the edge counts no answers, and nobody else does.
+    #[serde(default)]
+    pub probes_only: bool,
     /// What the old slot did in the last minutes before the start. The soak compares with that, too.
     #[serde(default)]
     pub known: Evidence,

@@ -29,6 +29,7 @@ fn plan() -> Plan {
         warm: Duration::from_secs(3600),
         served: Default::default(),
         excluded: Vec::new(),
+        probes_only: false,
         known: Default::default(),
     }
 }

@@ -4,11 +4,11 @@ use cutover_edges::module::{AdminAddress, Module};
 use cutover_engine::edge::EdgeError;
 
 use super::Finding;
-use crate::config::{EdgeName, EdgeSection};
+use crate::config::{EdgeName, ModuleSection};
 use crate::control::Refusal;
 
 /// Checks the address, the token and the permissions in nginx. Changes nothing.
-pub async fn check_door(name: &EdgeName, section: &EdgeSection, module: &Module) -> Option<Finding> {
+pub async fn check_door(name: &EdgeName, section: &ModuleSection, module: &Module) -> Option<Finding> {
     let shown = &section.admin;
     let why = match (shown, &section.token_file) {
         (AdminAddress::Tcp(_), None) => {

@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use cutover_edges::host::HostEdge;
 use cutover_edges::http::HttpPeers;
 use cutover_engine::fleet::Member;
 use cutover_engine::versions::Versions;
 
 use super::{CliError, Place};
 use crate::check::{Finding, check, check_door, check_running};
-use crate::config::Loaded;
+use crate::config::{EdgeSection, Loaded};
 use crate::control::{ConfigurationStatus, GroupStatus};
 
 #[derive(Debug, Args)]
@@ -22,9 +23,14 @@ impl Check {
         let mut findings = Vec::new();
         let mut edges = Vec::new();
         for (name, section) in &config.edge {
-            let module = section.module(name.as_str());
-            findings.extend(check_door(name, section, &module).await);
-            edges.push(Member::new(module));
+            let edge = section.reading_edge(name.as_str());
+            if let (EdgeSection::Module(section), HostEdge::Module(module)) = (section, &edge) {
+                findings.extend(check_door(name, section, module).await);
+            }
+            if let HostEdge::File(file) = &edge {
+                findings.extend(file.inspect().await.into_iter().map(Finding::from));
+            }
+            edges.push(Member::new(edge));
         }
         let client = place.client()?;
         // Without a daemon no version is known, and there is nothing to compare with.

@@ -140,8 +140,10 @@ fn role(slot: &SlotStatus) -> String {
         Some(Traffic::Active) => "active".to_owned(),
         Some(Traffic::Share { percent }) => percent.to_string(),
         Some(Traffic::Fallback { .. }) => "fallback".to_owned(),
-        Some(Traffic::InFlight { .. }) | None if slot.standby => "standby".to_owned(),
-        Some(Traffic::InFlight { .. }) | None => "idle".to_owned(),
+        Some(Traffic::InFlight { .. } | Traffic::OldWorkers { .. }) | None if slot.standby => {
+            "standby".to_owned()
+        }
+        Some(Traffic::InFlight { .. } | Traffic::OldWorkers { .. }) | None => "idle".to_owned(),
     }
 }
 

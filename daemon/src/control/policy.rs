@@ -6,7 +6,7 @@ use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 
 use super::{Control, Refusal};
-use crate::config::{EdgeName, Loaded};
+use crate::config::{EdgeName, EdgeSection, Loaded, ModuleSection};
 
 impl<W: World> Control<W> {
     /// The names of the groups in the configuration.
@@ -54,11 +54,15 @@ impl<W: World> Control<W> {
             policy.edges.is_empty() || policy.edges.iter().any(|edge| edge == name.as_str())
         };
         for (name, section) in edges.iter().filter(|(name, _)| is_named(name)) {
-            if let (AdminAddress::Tcp(_), None) = (&section.admin, &section.token_file) {
-                return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
+            if let EdgeSection::Module(ModuleSection {
+                admin: admin @ AdminAddress::Tcp(_),
+                token_file: None,
+            }) = section
+            {
+                return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: admin.to_string() });
             }
             // Running deployments use the last token that nginx accepted. A new one needs a readable token.
-            section.module(name.as_str()).check_token().await?;
+            section.edge(name.as_str()).check_access().await?;
         }
         Ok(())
     }

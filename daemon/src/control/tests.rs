@@ -5,6 +5,7 @@ use cutover_core::deployment::{Outcome, Time};
 
 use super::*;
 use crate::config::tests::loaded;
+use crate::config::{EdgeSection, ModuleSection};
 use crate::journal::Superseded;
 use cutover_edges::module::AdminAddress;
 use cutover_engine::policy::Duration;
@@ -308,7 +309,7 @@ async fn nothing_begins_that_nginx_would_refuse_in_the_end() {
     let mut bench = Bench::new().await;
     let mut loaded = loaded();
     let edge = loaded.config.edge.values_mut().next().unwrap();
-    edge.admin = AdminAddress::Tcp(([127, 0, 0, 1], 1).into());
+    *edge = at(AdminAddress::Tcp(([127, 0, 0, 1], 1).into()));
     bench.control.loaded = Arc::new(ArcSwap::from_pointee((loaded, Time(0))));
     assert_eq!(bench.deploy("2").await.unwrap_err().code(), "reads_only");
     assert_eq!(bench.switch("green", true).await.unwrap_err().code(), "reads_only");
@@ -413,7 +414,7 @@ async fn what_was_read_once_and_for_all_is_refused() {
     let refused = bench.control.reload(new).unwrap_err().to_string();
     assert_eq!(refused, "[daemon] has changed, so the daemon must be restarted");
     let mut new = loaded();
-    new.config.edge.values_mut().next().unwrap().admin = AdminAddress::Unix("/elsewhere".into());
+    *new.config.edge.values_mut().next().unwrap() = at(AdminAddress::Unix("/elsewhere".into()));
     new.config.group.clear();
     let refused = bench.control.reload(new).unwrap_err().to_string();
     assert_eq!(refused, "[edge.nginx] has changed, so the daemon must be restarted");
@@ -436,4 +437,9 @@ async fn nothing_new_is_begun_with_a_broken_configuration() {
     assert!(refused.to_string().ends_with("systemctl reload cutover; line 7: no"), "{refused}");
     bench.control.reload(loaded()).unwrap();
     bench.deploy("3").await.unwrap();
+}
+
+/// A section of nginx with the module at this address.
+fn at(admin: AdminAddress) -> EdgeSection {
+    EdgeSection::Module(ModuleSection { admin, token_file: None })
 }

@@ -27,6 +27,7 @@ fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
         drain: std::time::Duration::from_secs(1),
         warm: std::time::Duration::from_secs(1),
         served: Default::default(),
+        probes_only: false,
         known: Default::default(),
         excluded: Vec::new(),
     };

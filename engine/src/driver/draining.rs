@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use cutover_core::api::Traffic;
 use cutover_core::deployment::{Event, State, Time};
 
 use super::work::Work;
@@ -33,7 +32,7 @@ impl<W: World, J: Journal> Work<W, J> {
             let left = match self.look_at_all().await {
                 Ok(look) => match (self.moved_from(&look, switched).await, look.group.has_traffic(slot)) {
                     (Some(moved), _) => return moved,
-                    (None, Some(held @ Traffic::InFlight { .. })) => held.to_string(),
+                    (None, Some(held)) if !held.is_routed() => held.to_string(),
                     // One edge of several that is not as the others are is repaired.
                     (None, Some(routed)) if self.fleet().is_several() => routed.to_string(),
                     (None, Some(_)) => return Event::RouteMoved(look.moved()),

@@ -6,6 +6,7 @@ use cutover_core::deployment::{
 use cutover_core::shell::quoted;
 
 use crate::clock::rfc3339;
+use crate::edge::PROBES_ONLY;
 use crate::journal::Deployment;
 
 /// The message of the first record. `gives_up` lists what the deployment costs, one clause each.
@@ -30,22 +31,23 @@ pub fn superseded_message(deployment: &Deployment, end: &State) -> String {
 /// Appends what the driver does now, or how the deployment ended.
 pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -> String {
     let plan = &deployment.plan;
+    let watched = watched(plan);
     let end = match &next.phase {
         Phase::Warm { .. } if next.has_nothing_before() => {
             format!(
-                "version \"{}\" is live; slot \"{}\" had no healthy version before it",
+                "version \"{}\" is live{watched}; slot \"{}\" had no healthy version before it",
                 deployment.version, plan.from
             )
         }
         Phase::Warm { until } => {
             let until = rfc3339(*until);
             format!(
-                "version \"{}\" is live; slot \"{}\" stays warm until {until}",
+                "version \"{}\" is live{watched}; slot \"{}\" stays warm until {until}",
                 deployment.version, plan.from
             )
         }
-        Phase::Completed { note: None } => "done".to_owned(),
-        Phase::Completed { note: Some(note) } => format!("done, but {note}"),
+        Phase::Completed { note: None } => format!("done{watched}"),
+        Phase::Completed { note: Some(note) } => format!("done{watched}, but {note}"),
         Phase::Failed(cause) if cause.kind == CauseKind::RouteMoved => {
             format!("{cause}; this deployment has moved no traffic{}", database(deployment, next))
         }
@@ -147,7 +149,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
             format!("{what}, {}", shown(revisions.values()))
         }
         Event::SoakPassed if before.step < plan.steps.last() => "step passed".to_owned(),
-        Event::SoakPassed => "soak passed".to_owned(),
+        Event::SoakPassed => format!("soak passed{}", watched(plan)),
         Event::OldGood => format!("nothing is wrong with slot \"{}\"", plan.from),
         Event::Pause(by) => format!("paused by {by}"),
         Event::Resume(by) => format!("resumed by {by}"),
@@ -193,7 +195,9 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
 /// What the watch waits for.
 fn watching(plan: &Plan, state: &State, until: Option<Time>) -> String {
     let what = match plan.steps.get(state.step) {
+        Some(step) if plan.probes_only => format!("{PROBES_ONLY}, with {} of the traffic", step.share),
         Some(step) => format!("watching it with {} of the traffic", step.share),
+        None if plan.probes_only => PROBES_ONLY.to_owned(),
         None => "watching it under real traffic".to_owned(),
     };
     let group = quoted(&plan.group);
@@ -202,6 +206,11 @@ fn watching(plan: &Plan, state: &State, until: Option<Time>) -> String {
         (None, None) => format!("{what}; for the next step, type: cutover promote {group}"),
         (None, Some(_)) => what,
     }
+}
+
+/// What the outcome must not hide: nothing but probes has shown how the version does.
+fn watched(plan: &Plan) -> String {
+    if plan.probes_only { format!(", {PROBES_ONLY}") } else { String::new() }
 }
 
 fn shown<'a>(revisions: impl Iterator<Item = &'a Revision>) -> String {

@@ -11,6 +11,7 @@ use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Verdi
 use super::synthetic::of_them;
 use super::synthetic::results::Results;
 use super::work::Work;
+use crate::edge::PROBES_ONLY;
 use crate::fleet::View;
 use crate::journal::Journal;
 use crate::shifting::PATIENCE;
@@ -64,6 +65,17 @@ impl<W: World, J: Journal> Work<W, J> {
                         return Event::SoakBlind(missing);
                     }
                     let watch = self.observe(&look, state);
+                    if self.deployment.plan.probes_only {
+                        let over = until.filter(|until| read >= *until);
+                        match over {
+                            Some(until) => match self.probed_to_the_end(&look, (until, begun)).await {
+                                Some(event) => return event,
+                                None => tokio::time::sleep(interval).await,
+                            },
+                            None => self.pause_before(until, interval).await,
+                        }
+                        continue;
+                    }
                     let verdict = match until.filter(|until| read >= *until) {
                         Some(until)
                             if !self.goes_on(&watch, state, (until, begun, read), &mut said).await =>
@@ -86,10 +98,31 @@ impl<W: World, J: Journal> Work<W, J> {
                     }
                 }
             }
-            let now = self.clock.now();
-            let left = until.filter(|until| now < *until).map_or(interval, |until| now.until(until));
-            tokio::time::sleep(interval.min(left)).await;
+            self.pause_before(until, interval).await;
         }
+    }
+
+    /// Sleeps for the interval, or until the step is over if that comes first.
+    async fn pause_before(&self, until: Option<Time>, interval: Duration) {
+        let now = self.clock.now();
+        let left = until.filter(|until| now < *until).map_or(interval, |until| now.until(until));
+        tokio::time::sleep(interval.min(left)).await;
+    }
+
+    /// The verdict where nothing is counted, when the step is over: the probes of the whole step and one more round decide. `None`:
+    /// not yet, because the probes fail, or because nobody has probed for long enough.
+    async fn probed_to_the_end(&self, look: &View, (until, begun): (Time, Time)) -> Option<Event> {
+        let min_time = self.deployment.policy.soak.min_time();
+        let verified = self.prober().verify(&look.group, &self.deployment.plan.to).await;
+        let now = self.clock.now();
+        let why = match verified {
+            Ok(()) if begun.until(now) >= min_time => return Some(Event::SoakPassed),
+            Ok(()) => "nobody has probed it for long enough".to_owned(),
+            Err(why) => why,
+        };
+        // Probes that fail now and then would never end the soak by themselves.
+        let late = until.max(begun).until(now);
+        (late >= min_time * 2).then(|| Event::SoakInconclusive(format!("{PROBES_ONLY}: {why}")))
     }
 
     /// Adds a reading to the watch over this deployment, and returns the watch as it is then.

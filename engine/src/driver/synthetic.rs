@@ -2,7 +2,8 @@
 //!
 //! They are counted like an edge of its own, beside what nginx counts. nginx does not see them.
 
-use cutover_core::smoke::OF_PROBE;
+use std::ops::Range;
+
 use cutover_core::verdict::EdgeReading;
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::reading::SYNTHETIC;
@@ -12,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::work::Work;
 use crate::journal::Journal;
 use crate::peers::{request, with_usual};
-use crate::policy::Synthetic;
+use crate::policy::SmokeRequest;
 use crate::versions::Versions;
 use crate::world::World;
 
@@ -39,18 +40,22 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn ask_synthetically(&self, results: &Results) {
         let slot = &self.deployment.plan.to;
         let Some(asked) = &self.deployment.policy.soak.synthetic else { return std::future::pending().await };
-        let asked = asked.filled(&Versions::of(&self.deployment).values(slot));
+        let smoke = &self.deployment.policy.smoke;
+        let requests = asked.requests(smoke, &Versions::of(&self.deployment).values(slot));
         let mut ticks = tokio::time::interval(asked.interval.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let Ok(look) = self.look().await else { continue };
             let Some(slot) = look.group.slot(slot) else { continue };
-            join_all(slot.primaries().map(|peer| self.ask_one(&asked, &peer.address, results))).await;
+            for (asked, pass) in &requests {
+                join_all(slot.primaries().map(|peer| self.ask_one(asked, pass, &peer.address, results)))
+                    .await;
+            }
         }
     }
 
-    async fn ask_one(&self, asked: &Synthetic, address: &str, results: &Results) {
+    async fn ask_one(&self, asked: &SmokeRequest, pass: &Range<u16>, address: &str, results: &Results) {
         let deployment = &self.deployment;
         let host = deployment.policy.host.as_deref().unwrap_or(&deployment.plan.group);
         let usual = [
@@ -59,7 +64,9 @@ impl<W: World, J: Journal> Work<W, J> {
             ("connection", "close"),
             ("x-cutover-synthetic", "1"),
         ];
-        let request = match request("GET", asked.path.as_str(), &with_usual(&asked.headers, &usual), None) {
+        let headers = with_usual(&asked.headers, &usual);
+        let body = asked.body.clone().map(String::into_bytes);
+        let request = match request(&asked.method, asked.path.as_str(), &headers, body) {
             Ok(request) => request,
             // Nothing is sent, so it says nothing about the version.
             Err(error) => {
@@ -67,7 +74,7 @@ impl<W: World, J: Journal> Work<W, J> {
             }
         };
         match self.world.ask(address, request, asked.timeout.get()).await {
-            Ok(answer) if asked.expect.check(&answer, &OF_PROBE).is_ok() => results.good(),
+            Ok(answer) if asked.expect.check(&answer, pass).is_ok() => results.good(),
             Ok(answer) => results.bad(Some(&answer)),
             Err(_) => results.bad(None),
         }

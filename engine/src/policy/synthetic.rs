@@ -1,18 +1,23 @@
 //! `[group.NAME.soak.synthetic]`: requests that the daemon itself sends to the new version during the soak.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use cutover_core::placeholder::{Values, fill};
-use cutover_core::smoke::Expectation;
+use cutover_core::smoke::{Expectation, OF_PROBE, OF_SMOKE};
 use serde::{Deserialize, Serialize};
 
 use super::expect::{expectation, headers, path};
+use super::smoke::{Smoke, SmokeKind, SmokeRequest};
 use super::value::{Duration, UrlPath, not_zero};
 
-/// A GET to each primary of the new slot, again and again.
+/// A GET to each primary of the new slot, again and again; or the group's smoke tests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table, as in { path = \"/\", interval = \"1s\" }")]
 pub struct Synthetic {
+    /// Whether the smoke tests of the group are repeated, in place of a GET of the path. Only those that read: GET and HEAD.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub smoke: bool,
     /// The path.
     #[serde(deserialize_with = "path")]
     pub path: UrlPath,
@@ -37,21 +42,56 @@ impl Synthetic {
         sent.chain(self.expect.texts()).collect()
     }
 
-    /// The request with values in place of the placeholders.
-    pub fn filled(&self, values: &Values<'_>) -> Self {
+    /// The requests with values in place of the placeholders, each with the statuses that pass unless it says which.
+    pub fn requests(&self, smoke: &[Smoke], values: &Values<'_>) -> Vec<(SmokeRequest, Range<u16>)> {
+        if self.smoke {
+            return repeated(smoke).map(|request| (request.filled(values), OF_SMOKE)).collect();
+        }
         let headers = self.headers.iter().map(|(name, text)| (name.clone(), fill(text, values)));
-        Self {
+        let request = SmokeRequest {
+            method: "GET".to_owned(),
             path: self.path.filled(values),
             headers: headers.collect(),
+            body: None,
+            timeout: self.timeout,
             expect: self.expect.filled(values),
-            ..*self
+        };
+        vec![(request, OF_PROBE)]
+    }
+
+    /// Fails if the smoke tests are to be repeated and cannot be.
+    pub(super) fn check(&self, smoke: &[Smoke]) -> Result<(), &'static str> {
+        let Self { path, headers, expect, .. } = Self::default();
+        if !self.smoke {
+            return Ok(());
+        }
+        if (&self.path, &self.headers, &self.expect) != (&path, &headers, &expect) {
+            return Err(
+                "soak.synthetic: with smoke = true the smoke tests say what is sent, so path, headers and expect are not \
+                        allowed",
+            );
+        }
+        match repeated(smoke).next() {
+            Some(_) => Ok(()),
+            None => Err(
+                "soak.synthetic: smoke = true needs a smoke test with a path that only reads: GET or HEAD",
+            ),
         }
     }
+}
+
+/// The smoke tests that may be sent again and again, because they only read.
+fn repeated(smoke: &[Smoke]) -> impl Iterator<Item = &SmokeRequest> {
+    smoke.iter().filter_map(|test| match test.kind() {
+        SmokeKind::Request(request) if matches!(request.method.as_str(), "GET" | "HEAD") => Some(&**request),
+        _ => None,
+    })
 }
 
 impl Default for Synthetic {
     fn default() -> Self {
         Self {
+            smoke: false,
             path: UrlPath::root(),
             interval: Duration::seconds(1),
             timeout: Duration::seconds(5),

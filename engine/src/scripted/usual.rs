@@ -44,6 +44,7 @@ pub fn deployment() -> Deployment {
         drain: policy.drain.deadline.get(),
         warm: policy.warm.duration.get(),
         served: [("nginx".to_owned(), Sample::default())].into(),
+        probes_only: false,
         known: Default::default(),
         excluded: Vec::new(),
     };

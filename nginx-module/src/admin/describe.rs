@@ -116,6 +116,8 @@ fn slot(group: &Group, slot: &Slot, living: Option<&Living>) -> DescribedSlot {
         first_byte: Latency::from(&sum.first_byte),
         whole: Latency::from(&sum.whole),
         previews: previews(group, slot, living).unwrap_or_default(),
+        // A switch reaches old workers, too.
+        ..DescribedSlot::default()
     }
 }
 

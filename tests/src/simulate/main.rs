@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
-use cutover_tests::site;
+use clap::{Parser, Subcommand, ValueEnum};
+use cutover_tests::site::{self, EdgeKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
@@ -40,11 +40,29 @@ struct Arguments {
     /// Run those whose median of failed requests has a limit, or the one of --scenario, so many times, and print the medians
     #[arg(long, value_name = "N")]
     runs: Option<NonZeroUsize>,
+    /// What moves the traffic: nginx with the module, or stock nginx by an upstream file and a reload
+    #[arg(long, value_enum, default_value_t = Edge::Module)]
+    edge: Edge,
     /// Leave a site running, and print the addresses and commands to play with
     #[arg(long, conflicts_with = "runs")]
     keep: bool,
     #[command(subcommand)]
     verb: Option<Verb>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Edge {
+    Module,
+    File,
+}
+
+impl Edge {
+    fn kind(self) -> EdgeKind {
+        match self {
+            Self::Module => EdgeKind::Module,
+            Self::File => EdgeKind::File,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,7 +97,8 @@ fn main() -> Result<ExitCode> {
 async fn run_or_interrupt(arguments: &Arguments) -> Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut schedule = Schedule::new(arguments.scenario, arguments.runs, arguments.keep);
+    let mut schedule =
+        Schedule::new(arguments.scenario, arguments.runs, arguments.keep, arguments.edge.kind());
     let code = tokio::select! {
         done = run(&mut schedule, arguments) => return done,
         _ = interrupt.recv() => 130,
@@ -99,7 +118,7 @@ async fn run(schedule: &mut Schedule, arguments: &Arguments) -> Result<u8> {
         print!("{}", medians::render(&medians));
         good &= medians.iter().all(Median::good);
     } else {
-        print!("{}", table::render(&results));
+        print!("{}", table::render(&results, arguments.edge.kind()));
     }
     for complaint in complaints {
         println!("{complaint}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cutover_tests::daemon::{Deployed, Deployment};
-use cutover_tests::site::{GROUP, Release, Schema, Settings, Site, Traffic, Users};
+use cutover_tests::site::{EdgeKind, GROUP, Release, Schema, Settings, Site, Traffic, Users};
 use cutover_tests::{process, wait};
 
 use crate::judge::{Observations, ScenarioResult, judge};
@@ -20,6 +20,7 @@ pub(crate) struct ScenarioSite {
     pub(crate) site: Site,
     pub(crate) users: Users,
     takes_ms: u64,
+    edge: EdgeKind,
 }
 
 /// A deployment in progress.
@@ -36,7 +37,12 @@ struct Play<'a> {
 
 impl ScenarioSite {
     pub(crate) async fn start(settings: Settings, users: Users) -> Result<Self> {
-        Ok(Self { site: Site::start(settings).await?, users, takes_ms: settings.takes_ms })
+        Ok(Self {
+            site: Site::start(settings).await?,
+            users,
+            takes_ms: settings.takes_ms,
+            edge: settings.edge,
+        })
     }
 
     /// Runs the deployment under load and judges the observations.
@@ -73,6 +79,7 @@ impl ScenarioSite {
             schema_during,
             schema_after: site.schema()?,
             killed,
+            edge: self.edge,
         };
         let result = judge(scenario, observations);
         transcript.line(&result);

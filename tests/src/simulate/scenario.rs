@@ -24,6 +24,30 @@ pub(crate) struct Scenario {
     pub(crate) says: &'static [&'static str],
 }
 
+impl Scenario {
+    /// The same over stock nginx, where the daemon alone takes a bad version back, at its next reading of the log. `None`: nothing
+    /// takes it back.
+    pub(crate) fn over_stock_nginx(self) -> Option<Self> {
+        let Self { accident, expected, most_failed, back_within, says, .. } = self;
+        match (accident, expected) {
+            (Accident::DaemonGone { .. }, _) => None,
+            (_, ExpectedOutcome::RolledBack) => Some(Self {
+                // Every request of a bad version fails until the next reading, and then until the reload.
+                most_failed: if self.fails_by == FailsBy::Nothing {
+                    most_failed
+                } else {
+                    most_failed.max(2_500)
+                },
+                median_failed: None,
+                back_within: back_within + Duration::from_secs(4),
+                says: if says.contains(&"the guard") || says.contains(&"unanswered") { &[] } else { says },
+                ..self
+            }),
+            _ => Some(self),
+        }
+    }
+}
+
 /// What happens during the soak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accident {

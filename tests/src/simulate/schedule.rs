@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use cutover_tests::Site;
+use cutover_tests::site::EdgeKind;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -56,16 +57,21 @@ struct SiteResult {
 impl Schedule {
     /// All scenarios, or only one. With `runs`, those with a limit for the median, or the one, so many times. With `keep`,
     /// the first site is kept.
-    pub(crate) fn new(only: Option<u8>, runs: Option<NonZeroUsize>, keep: bool) -> Self {
+    pub(crate) fn new(only: Option<u8>, runs: Option<NonZeroUsize>, keep: bool, edge: EdgeKind) -> Self {
         let is_chosen = |scenario: &&Scenario| match only {
             Some(number) => scenario.number == number,
             None => runs.is_none() || scenario.median_failed.is_some(),
         };
         let times = runs.map_or(1, NonZeroUsize::get);
         let mut site_runs = Vec::new();
-        for series in SERIES {
-            let chosen = series.scenarios.iter().filter(is_chosen);
-            let scenarios: Vec<_> = chosen.flat_map(|one| std::iter::repeat_n(*one, times)).collect();
+        for mut series in SERIES {
+            series.settings.edge = edge;
+            let chosen = series.scenarios.iter().filter(is_chosen).copied();
+            let possible = chosen.filter_map(|one| match edge {
+                EdgeKind::Module => Some(one),
+                EdgeKind::File => one.over_stock_nginx(),
+            });
+            let scenarios: Vec<_> = possible.flat_map(|one| std::iter::repeat_n(one, times)).collect();
             if !scenarios.is_empty() {
                 let keep = keep && site_runs.is_empty();
                 site_runs.push(SiteRun { series, scenarios, keep });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutover_tests::site::{Settings, Users};
+use cutover_tests::site::{EdgeKind, Settings, Users};
 
 use crate::scenario::{Accident, ExpectedOutcome, FailsBy, Scenario};
 
@@ -29,6 +29,7 @@ const STRICT: f64 = 0.002;
 const FEW: u32 = 20;
 
 const SETTINGS: Settings = Settings {
+    edge: EdgeKind::Module,
     steps: "[\"100%\"]",
     soak: "3s",
     min_requests: 50,

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use cutover_tests::site::EdgeKind;
+
 use crate::judge::ScenarioResult;
 
-pub(crate) fn render(results: &[ScenarioResult]) -> String {
+pub(crate) fn render(results: &[ScenarioResult], edge: EdgeKind) -> String {
     let mut text = String::from(
         "
  # scenario                                outcome      exit  requests  failed  bad for  longest wait  back after  wrong slot
@@ -38,6 +40,17 @@ back after: from the switch, or the first step, until the old version had all of
 wrong slot: answered by the slot that had lost the traffic before the request was sent, or had not got it yet
 ",
     );
+    if edge == EdgeKind::File {
+        let wrong: u64 = results.iter().map(|result| result.wrong_slot).sum();
+        let _ = writeln!(
+            text,
+            "
+stock nginx: {wrong} requests that were sent after the upstream file was changed were answered by the wrong slot. Workers with the
+old file accept connections until the reload is over, some tenths of a second; then they finish what they have accepted. The module
+has no such requests. The old slot is not stopped before these workers have gone, or before the limit of the drain.
+left out: 12, because without the daemon nothing takes a version back; rescue and guard are the module's, too"
+        );
+    }
     text
 }
 

@@ -1,6 +1,7 @@
 //! A load on a site, with the watcher that tells the load's oracle about switches.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -33,6 +34,27 @@ impl Traffic {
         let group = admin.group(GROUP).await?;
         let oracle: Arc<SlotOracle> = SlotOracle::new(&group.route.active);
         let watch = RouteWatcher::start(admin, group, Arc::clone(&oracle));
+        Self::begin(users, address, oracle, watch).await
+    }
+
+    /// The same over stock nginx, whose upstream file gives the traffic to `active`.
+    pub(super) async fn of_file(
+        file: PathBuf,
+        active: &str,
+        address: SocketAddr,
+        users: Users,
+    ) -> Result<Self> {
+        let oracle: Arc<SlotOracle> = SlotOracle::new(active);
+        let watch = RouteWatcher::of_file(file, Arc::clone(&oracle));
+        Self::begin(users, address, oracle, watch).await
+    }
+
+    async fn begin(
+        users: Users,
+        address: SocketAddr,
+        oracle: Arc<SlotOracle>,
+        watch: RouteWatcher,
+    ) -> Result<Self> {
         let traffic = Self { users, load: Load::start(users.plan(address), &oracle), watch };
         traffic.answers(users.usual_answers()).await?;
         Ok(traffic)

@@ -317,15 +317,28 @@ async fn an_earlier_slot_is_not_stopped_under_a_later_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edge_that_counts_nothing_cannot_carry_a_soak() {
+async fn where_nothing_is_counted_probes_decide_and_everything_says_so() {
     let bench = Bench::new().await;
     bench.world.scene().counts = false;
-    let refused = bench.deploy("2").await.unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "edge \"nginx\" counts no answers, so the new version cannot be watched, so this deployment is not possible"
-    );
-    assert!(bench.control.history(None, 10).await.unwrap().is_empty());
+    let begun = bench.deploy("2").await.unwrap();
+    let first = bench.control.journal().records(&begun.id, 0).await.unwrap().remove(0).message;
+    assert!(first.contains("watched by probes only"), "{first}");
+    bench.until(&begun.id, "soaking").await;
+    let status = bench.control.deployment(&begun.id).await.unwrap().message;
+    assert!(status.contains("watched by probes only"), "{status}");
+    bench.until(&begun.id, "warm").await;
+    let last = bench.control.deployment(&begun.id).await.unwrap().message;
+    assert!(last.contains("version \"2\" is live, watched by probes only; slot"), "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_counted_a_version_that_fails_its_probes_goes_back() {
+    let bench = Bench::new().await;
+    bench.world.scene().counts = false;
+    let begun = bench.deploy("2").await.unwrap();
+    bench.until(&begun.id, "soaking").await;
+    bench.world.scene().sick.push("green".to_owned());
+    bench.until(&begun.id, "rolled_back").await;
 }
 
 #[tokio::test(start_paused = true)]

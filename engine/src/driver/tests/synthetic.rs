@@ -103,3 +103,13 @@ async fn each_server_is_asked() {
     let asked = |address: &str| scene.synthetic.iter().filter(|server| *server == address).count();
     assert_eq!(asked("127.0.0.1:2"), asked("127.0.0.1:3"));
 }
+
+/// The usual smoke test asks for `/products`, and its expectation decides.
+#[tokio::test(start_paused = true)]
+async fn smoke_tests_can_be_repeated() {
+    let (state, world, said) = ended(quiet(json!({ "smoke": true })), |_| {}).await;
+    assert_eq!(state.phase.name(), "completed", "{said:#?}");
+    let good = said.iter().find(|message| message.starts_with("good: ")).unwrap();
+    assert!(good.starts_with("good: 60 answers of green, 60 of them synthetic"), "{good}");
+    assert!((60..=61).contains(&world.scene().synthetic.len()), "{}", world.scene().synthetic.len());
+}
