@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::evidence::Evidence;
 use super::judge::{baseline_alpha, count, slow_from, spread};
 use super::limits::{LatencyLimit, Limit, RateLimit};
+use super::outside::Outside;
 use super::rate::raised_rate;
 use super::reason::{Figures, Reason, Share, Speed};
 use super::sequential::bernoulli::{Count, times_odds};
@@ -106,7 +107,8 @@ impl Watch {
         }
     }
 
-    pub(super) fn figures(&self) -> Figures {
+    /// What the new slot did until now.
+    pub fn figures(&self) -> Figures {
         let answers = self.new.answers();
         let quantile = |part| self.new.first_byte.quantile_us(part).map(Duration::from_micros);
         Figures {
@@ -117,6 +119,7 @@ impl Watch {
             old: self.old_share(self.known.answers()),
             speed: quantile(0.5).zip(quantile(0.99)),
             upgrades: self.new.upgrades,
+            outside: self.outside.iter().map(Outside::figure).collect(),
         }
     }
 

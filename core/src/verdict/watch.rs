@@ -10,6 +10,7 @@ use super::evidence::Evidence;
 use super::fold::Fold;
 use super::judge::{Test, Turn};
 use super::limits::Limits;
+use super::outside::{Outside, OutsideLimit, OutsideReading};
 use super::reading::{Reading, SYNTHETIC};
 use super::reason::{Figures, Reason};
 use super::signal::Signal;
@@ -59,6 +60,9 @@ pub struct Watch {
     pub(super) left: u32,
     pub(super) recent: VecDeque<Recent>,
     broken: Option<Reason>,
+    /// Signals from outside, in the order of their limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) outside: Vec<Outside>,
 }
 
 /// Both slots on one edge.
@@ -111,7 +115,14 @@ impl Watch {
             left: 0,
             recent: VecDeque::new(),
             broken: None,
+            outside: Vec::new(),
         }
+    }
+
+    /// The same watch, over signals from outside, too.
+    pub fn with_outside(mut self, limits: impl IntoIterator<Item = OutsideLimit>) -> Self {
+        self.outside = limits.into_iter().map(Outside::new).collect();
+        self
     }
 
     /// Adds a reading.
@@ -141,6 +152,19 @@ impl Watch {
         let enough = self.turn.new.answers().of >= each && self.turn.old.answers().of >= each;
         if !reading.split || enough || at >= self.turn.since + longest {
             self.close(at);
+        }
+    }
+
+    /// Adds a reading of the signal from outside with this name. It is on the clock of the other readings.
+    pub fn observe_outside(&mut self, name: &str, reading: OutsideReading) {
+        let (begun, ahead) = self.times.map_or((reading.at, Duration::ZERO), |times| (times.begun, times.ahead));
+        let reading = OutsideReading { at: reading.at + ahead, ..reading };
+        let tolerance = self.limits.tolerance;
+        if let Some(signal) = self.outside.iter_mut().find(|signal| signal.name() == name) {
+            signal.observe(&reading, begun, tolerance);
+        }
+        if self.broken.is_none() {
+            self.broken = self.outside.iter().find_map(Outside::bad);
         }
     }
 
@@ -200,8 +224,12 @@ impl Watch {
             return Verdict::Inconclusive(Reason::TooShort { watched, needed: self.limits.min_time });
         }
         let doubtful = self.tests.iter().find(|(_, test)| test.alarm() >= DOUBT);
-        match doubtful {
-            Some((signal, _)) => Verdict::Inconclusive(self.reason(*signal, false)),
+        if let Some((signal, _)) = doubtful {
+            return Verdict::Inconclusive(self.reason(*signal, false));
+        }
+        let now = self.times.map_or(Duration::ZERO, |times| times.last);
+        match self.outside.iter().find_map(|signal| signal.doubt(now)) {
+            Some(reason) => Verdict::Inconclusive(reason),
             None => Verdict::Good(self.figures()),
         }
     }
