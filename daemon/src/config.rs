@@ -35,7 +35,7 @@ pub struct Config {
     #[serde(default)]
     pub edge: BTreeMap<EdgeName, EdgeSection>,
     /// `[group.NAME]`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "groups")]
     pub group: BTreeMap<GroupName, Policy>,
 }
 
@@ -123,6 +123,15 @@ impl Config {
     pub fn group(&self, name: &str) -> Option<&Policy> {
         self.group.get(name)
     }
+}
+
+/// Groups whose policies fit together.
+fn groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<GroupName, Policy>, D::Error> {
+    let groups = BTreeMap::<GroupName, Policy>::deserialize(deserializer)?;
+    for (name, policy) in &groups {
+        policy.check().map_err(|why| de::Error::custom(format!("group \"{}\": {why}", name.as_str())))?;
+    }
+    Ok(groups)
 }
 
 #[cfg(test)]
@@ -305,6 +314,15 @@ pub(crate) mod tests {
             (
                 "[group.shop.soak.synthetic]\nexpect = { status = 1 }\n",
                 "expect.status 1 is not a status from 100",
+            ),
+            (
+                "[[group.shop.signal]]\nname = \"x\"\npromql = \"up\"\nurl = \"http://a\"\nlimit = 1\n",
+                "group \"shop\": signal \"x\": with its window of 1m and \"for\" of 15s it proves nothing in a soak of 1m: set \
+                 soak.duration to at least \"1m 25s\", or shorten the window",
+            ),
+            (
+                "[[group.shop.signal]]\nname = \"x\"\npromql = \"up{{}\"\nurl = \"http://a\"\n",
+                "missing field `limit`",
             ),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
             (

@@ -1,9 +1,11 @@
 //! Edges on hosts: implementations of the engine's trait [`Edge`](cutover_engine::edge::Edge).
 //!
 //! - [`module`]: nginx with Cutover's module, through its admin API.
+//! - [`prometheus`]: the values of signals.
 //! - [`http`]: the HTTP/1.1 client for the admin API and the servers of upstreams.
 
 #![forbid(unsafe_code)]
 
 pub mod http;
 pub mod module;
+pub mod prometheus;

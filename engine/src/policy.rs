@@ -14,6 +14,8 @@ mod command;
 mod expect;
 mod fleet;
 mod proof;
+mod ranges;
+mod signal;
 mod smoke;
 mod soak;
 mod steps;
@@ -24,6 +26,7 @@ mod warm;
 
 pub use command::Command;
 pub use fleet::{FleetPolicy, OnMissing};
+pub use signal::{Compare, HttpUrl, Signal};
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{OnInconclusive, Setting, Soak};
 pub use steps::Steps;
@@ -71,6 +74,9 @@ pub struct Policy {
     pub smoke: Vec<Smoke>,
     /// `[group.NAME.soak]`
     pub soak: Soak,
+    /// `[[group.NAME.signal]]`
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "signal::signals")]
+    pub signal: Vec<Signal>,
     /// `[group.NAME.trial]`
     pub trial: Trial,
     /// `[group.NAME.drain]`
@@ -94,6 +100,7 @@ impl Default for Policy {
             probe: Probe::default(),
             smoke: Vec::new(),
             soak: Soak::default(),
+            signal: Vec::new(),
             trial: Trial::default(),
             drain: Drain::default(),
         }
@@ -104,6 +111,25 @@ impl Policy {
     /// Whether a command starts or stops a slot.
     pub fn starts_or_stops(&self) -> bool {
         self.provision.is_some() || self.decommission.is_some()
+    }
+
+    /// Fails if a part of the policy makes another one useless.
+    pub fn check(&self) -> Result<(), String> {
+        // A step that lasts until it is promoted can be long enough.
+        let Some(steps) = self.steps.timed() else { return Ok(()) };
+        let longest = steps + self.soak.duration.get() + self.soak.extended_by().unwrap_or_default();
+        match self.signal.iter().find(|signal| signal.shortest_soak() > longest) {
+            Some(signal) => Err(format!(
+                "signal \"{}\": with its window of {} and \"for\" of {} it proves nothing in a soak of {}: set \
+                 soak.duration to at least \"{}\", or shorten the window",
+                signal.name,
+                signal.window,
+                signal.lasting,
+                Duration::from(longest),
+                Duration::from(signal.shortest_soak()),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Whether a failed request is tried again on the old slot.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::evidence::Evidence;
 use super::judge::{baseline_alpha, count, slow_from, spread};
 use super::limits::{LatencyLimit, Limit, RateLimit};
-use super::outside::Outside;
 use super::rate::raised_rate;
 use super::reason::{Figures, Reason, Share, Speed};
 use super::sequential::bernoulli::{Count, times_odds};
@@ -119,7 +118,7 @@ impl Watch {
             old: self.old_share(self.known.answers()),
             speed: quantile(0.5).zip(quantile(0.99)),
             upgrades: self.new.upgrades,
-            outside: self.outside.iter().map(Outside::figure).collect(),
+            outside: self.outside().collect(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::numbers::Value;
+use super::numbers::{Time, Value};
 use super::reason::{OutsideFigure, Reason};
 
 /// Fewer readings than this prove nothing, however far they are apart.
@@ -64,8 +64,20 @@ pub(super) struct Outside {
     known: Streak,
     /// The last value that counts, and the old version's.
     last: Option<(Value, Option<Value>)>,
-    /// Why the last reading had no value.
-    missing: Option<String>,
+    /// Why the last reading had no value that counts.
+    missing: Option<Missing>,
+}
+
+/// Why there is no value that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Missing {
+    /// There was no answer yet.
+    Unasked,
+    /// It speaks about the time before the switch.
+    Early,
+    /// There is none, and the reason.
+    None(String),
 }
 
 /// Readings without a gap.
@@ -87,7 +99,7 @@ enum Says {
 
 impl Outside {
     pub(super) fn new(limit: OutsideLimit) -> Self {
-        let missing = Some("it was not asked yet".to_owned());
+        let missing = Some(Missing::Unasked);
         Self { limit, over: Streak::default(), known: Streak::default(), last: None, missing }
     }
 
@@ -102,8 +114,7 @@ impl Outside {
         if at < switched + self.limit.window
             && let Says::Fine(..) | Says::Over(..) | Says::Doubtful(_) = says
         {
-            let window = super::numbers::Time(self.limit.window);
-            self.missing = Some(format!("its window of {window} reaches back before the switch"));
+            self.missing = Some(Missing::Early);
             return;
         }
         match says {
@@ -117,9 +128,9 @@ impl Outside {
             }
             Says::Doubtful(why) => {
                 self.known = Streak::default();
-                self.missing = Some(why);
+                self.missing = Some(Missing::None(why));
             }
-            Says::Nothing(why) => self.missing = Some(why),
+            Says::Nothing(why) => self.missing = Some(Missing::None(why)),
         }
     }
 
@@ -137,10 +148,12 @@ impl Outside {
         if is_fresh && self.known.proves(self.limit.lasting) {
             return None;
         }
-        let name = self.limit.name.clone();
+        let OutsideLimit { name, window, lasting, .. } = self.limit.clone();
         Some(match &self.missing {
-            Some(why) => Reason::OutsideMissing { name, why: why.clone() },
-            None => Reason::OutsideShort { name, read: self.known.length(), needed: self.limit.lasting },
+            Some(Missing::None(why)) => Reason::OutsideMissing { name, why: why.clone() },
+            Some(Missing::Unasked | Missing::Early) | None => {
+                Reason::OutsideShort { name, read: self.known.length(), needed: lasting, window }
+            }
         })
     }
 
@@ -152,7 +165,13 @@ impl Outside {
             old: self.last.and_then(|(_, old)| old),
             limit: self.limit.limit,
             is_over: self.over.readings > 0,
-            missing: self.missing.clone(),
+            missing: self.missing.as_ref().map(|missing| match missing {
+                Missing::Unasked => "it was not asked yet".to_owned(),
+                Missing::Early => {
+                    format!("its window of {} reaches back before the switch", Time(self.limit.window))
+                }
+                Missing::None(why) => why.clone(),
+            }),
         }
     }
 

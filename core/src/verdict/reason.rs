@@ -100,10 +100,12 @@ pub enum Reason {
     OutsideShort {
         /// The name of the signal.
         name: String,
-        /// How long it had values, without a gap.
+        /// How long it had values that count, without a gap.
         read: Duration,
         /// How long is enough.
         needed: Duration,
+        /// How long after the switch values begin to count.
+        window: Duration,
     },
 }
 
@@ -237,9 +239,14 @@ impl fmt::Display for Reason {
                 doubt(f, *proven)
             }
             Self::OutsideMissing { name, why } => write!(f, "signal \"{name}\" has no value: {why}"),
-            Self::OutsideShort { name, read, needed } => {
-                let (read, needed) = (Time(*read), Time(*needed));
-                write!(f, "signal \"{name}\" has had values for {read}, of {needed} that prove something")
+            Self::OutsideShort { name, read, needed, window } => {
+                let (read, needed, window) = (read.as_secs_f64(), Time(*needed), Time(*window));
+                write!(
+                    f,
+                    "signal \"{name}\" has had values for {} s, of {needed} that prove something; they count from {window} \
+                     after the switch on",
+                    Plain(read)
+                )
             }
         }
     }

@@ -12,7 +12,7 @@ use super::judge::{Test, Turn};
 use super::limits::Limits;
 use super::outside::{Outside, OutsideLimit, OutsideReading};
 use super::reading::{Reading, SYNTHETIC};
-use super::reason::{Figures, Reason};
+use super::reason::{Figures, OutsideFigure, Reason};
 use super::signal::Signal;
 
 /// Both slots are compared turn by turn; a turn lasts until each has so many answers, or so long.
@@ -157,7 +157,8 @@ impl Watch {
 
     /// Adds a reading of the signal from outside with this name. It is on the clock of the other readings.
     pub fn observe_outside(&mut self, name: &str, reading: OutsideReading) {
-        let (begun, ahead) = self.times.map_or((reading.at, Duration::ZERO), |times| (times.begun, times.ahead));
+        let (begun, ahead) =
+            self.times.map_or((reading.at, Duration::ZERO), |times| (times.begun, times.ahead));
         let reading = OutsideReading { at: reading.at + ahead, ..reading };
         let tolerance = self.limits.tolerance;
         if let Some(signal) = self.outside.iter_mut().find(|signal| signal.name() == name) {
@@ -186,6 +187,11 @@ impl Watch {
     /// How long a request may wait for its answer to begin.
     pub fn patience(&self) -> Duration {
         self.limits.patience.unwrap_or_else(|| patience(&self.known))
+    }
+
+    /// The signals from outside as they were read last.
+    pub fn outside(&self) -> impl Iterator<Item = OutsideFigure> + '_ {
+        self.outside.iter().map(Outside::figure)
     }
 
     /// What the new slot did until now.
