@@ -19,9 +19,11 @@ use crate::config::Config;
 
 mod door;
 mod running;
+mod signals;
 
 pub use door::check_door;
 pub use running::check_running;
+pub use signals::check_signals;
 
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]

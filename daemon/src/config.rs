@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cutover_engine::policy::Policy;
-use serde::{Deserialize, de};
+use serde::{Deserialize, Deserializer, de};
 
 mod edge;
 mod file;
@@ -129,7 +129,7 @@ impl Config {
 fn groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<GroupName, Policy>, D::Error> {
     let groups = BTreeMap::<GroupName, Policy>::deserialize(deserializer)?;
     for (name, policy) in &groups {
-        policy.check().map_err(|why| de::Error::custom(format!("group \"{}\": {why}", name.as_str())))?;
+        policy.check().map_err(|why| de::Error::custom(format!("group.{}: {why}", name.as_str())))?;
     }
     Ok(groups)
 }
@@ -317,7 +317,7 @@ pub(crate) mod tests {
             ),
             (
                 "[[group.shop.signal]]\nname = \"x\"\npromql = \"up\"\nurl = \"http://a\"\nlimit = 1\n",
-                "group \"shop\": signal \"x\": with its window of 1m and \"for\" of 15s it proves nothing in a soak of 1m: set \
+                "group.shop: signal \"x\": with its window of 1m and \"for\" of 15s it proves nothing in a soak of 1m: set \
                  soak.duration to at least \"1m 25s\", or shorten the window",
             ),
             (

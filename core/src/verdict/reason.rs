@@ -149,7 +149,7 @@ pub struct Figures {
     /// Upgraded connections.
     pub upgrades: u64,
     /// Signals from outside.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, rename = "signals", skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<OutsideFigure>,
 }
 

@@ -139,8 +139,8 @@ async fn no_value_is_inconclusive_and_the_policy_decides() {
             let soak = json!({ "on_inconclusive": policy, "extend_limit": "30s" });
             let ended = ended(watched(json!({}), soak), |scene| green(scene, said.clone())).await;
             assert_eq!(ended.phase(), end, "{said:?}, {policy}: {:#?}", ended.said);
-            let named = format!("signal \"checkout errors\" has no value: ");
-            let message = ended.said.iter().find(|message| message.contains(&named));
+            let named = "signal \"checkout errors\" has no value: ";
+            let message = ended.said.iter().find(|message| message.contains(named));
             assert!(message.is_some_and(|message| message.contains(why)), "{:#?}", ended.said);
             if policy != "promote" {
                 assert_eq!(ended.cause().0, CauseKind::Inconclusive);
