@@ -1,0 +1,391 @@
+//! Soaks with signals of a real Prometheus, which scrapes the module's metrics and the application's.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cutover_tests::daemon::{Deployed, Deployment};
+use cutover_tests::process::Signal;
+use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
+use cutover_tests::test_host::Users;
+use cutover_tests::{Action, Backend, Nginx, Prometheus, TestEdge, TestHost, client, ports, wait};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+const GROUP: &str = r#"
+    [group.shop]
+    warm = "1h"
+    retry_after = "0s"
+    [group.shop.probe]
+    path = "/"
+    interval = "100ms"
+    [group.shop.drain]
+    deadline = "1s"
+    [group.shop.soak]
+    duration = "7s"
+    interval = "100ms"
+    min_requests = 5
+"#;
+
+const SIGNAL: &str = r#"
+    [[group.shop.signal]]
+    name = "checkout errors"
+    url = "%%prometheus%%"
+    promql = '''
+      (sum(rate(shop_checkouts_total{slot="{slot}",result="failed"}[{window}])) or vector(0))
+        / sum(rate(shop_checkouts_total{slot="{slot}"}[{window}]))
+    '''
+    limit = 0.1
+    window = "3s"
+    for = "1s"
+    interval = "500ms"
+    timeout = "1s"
+"#;
+
+/// A slot of the shop: it answers every page with 200, also when each of its checkouts fails.
+struct Shop {
+    backend: Arc<Backend>,
+    fails: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Shop {
+    async fn start(slot: &str, version: u32) -> Self {
+        let backend = Arc::new(Backend::start(slot).await.unwrap());
+        let fails = Arc::new(AtomicBool::new(false));
+        let (counted, its) = (Arc::clone(&backend), Arc::clone(&fails));
+        let task = tokio::spawn(async move {
+            let (mut ok, mut failed) = (0, 0);
+            loop {
+                *(if its.load(Ordering::Relaxed) { &mut failed } else { &mut ok }) += 1;
+                let mut page = format!(
+                    "shop_checkouts_total{{result=\"ok\",version=\"{version}\"}} {ok}\nshop_queue_length 3\n"
+                );
+                if failed > 0 {
+                    let line =
+                        format!("shop_checkouts_total{{result=\"failed\",version=\"{version}\"}} {failed}\n");
+                    page.push_str(&line);
+                }
+                counted.on("/metrics", Action::status(200).body(&page));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        Self { backend, fails, task }
+    }
+
+    fn fail(&self) {
+        self.fails.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Site {
+    // The daemon ends before what it asks.
+    host: TestHost,
+    users: Users,
+    prometheus: Prometheus,
+    blue: Shop,
+    green: Shop,
+}
+
+impl Site {
+    /// Version 1 in blue, users, and a daemon with these tables. `%%prometheus%%` in them is the URL of Prometheus.
+    async fn start(groups: &str) -> Self {
+        let (blue, green) = (Shop::start("blue", 1).await, Shop::start("green", 2).await);
+        let metrics = "server { listen %%listen:metrics%%; location /metrics { cutover_metrics; } }";
+        let nginx = Nginx::builder()
+            .http(&format!("{} {metrics}", TestEdge::http(UPSTREAMS, LOCATION)))
+            .set("blue", blue.backend.address())
+            .set("green", green.backend.address())
+            .start()
+            .await
+            .unwrap();
+        let targets = [
+            (nginx.address("metrics").unwrap(), json!({})),
+            (blue.backend.address(), json!({ "slot": "blue" })),
+            (green.backend.address(), json!({ "slot": "green" })),
+        ];
+        let prometheus = Prometheus::start(&targets).await.unwrap();
+        for slot in ["blue", "green"] {
+            // Also for the time shortly before a deployment.
+            let query = format!("rate(shop_checkouts_total{{slot=\"{slot}\"}}[3s] offset 1s)");
+            prometheus.until(&query).await.unwrap();
+        }
+        let groups = groups.replace("%%prometheus%%", &prometheus.url());
+        let daemon = cutover_tests::Daemon::start(nginx.prefix(), &groups).await.unwrap();
+        let host = TestHost { daemon, nginx };
+        let users = host.users().unwrap();
+        Self { host, users, prometheus, blue, green }
+    }
+
+    fn deploy(&self, version: &str) -> Deployment {
+        self.host.daemon.begin_deploy("shop", version).unwrap()
+    }
+
+    /// Deploys a version until its soak has begun.
+    async fn soaking(&self, version: &str) -> Deployment {
+        let mut deployment = self.deploy(version);
+        deployment.phase("soaking").await.unwrap();
+        deployment
+    }
+}
+
+fn last(deployed: &Deployed) -> &str {
+    &deployed.events.last().unwrap().message
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_version_that_only_the_signal_sees_is_taken_back() {
+    let site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    site.green.fail();
+    let deployed = site.deploy("2").finish().await.unwrap();
+    deployed.assert_ended("rolled_back", 4).unwrap();
+    let said = last(&deployed);
+    let why = "rolled back to slot \"blue\": signal \"checkout errors\" is 1, above its limit 0.1, for 1";
+    assert!(said.contains(why), "{said}");
+    assert_eq!(site.host.active().await.unwrap(), "blue");
+    assert_eq!(site.users.answers().1, 0, "no user has got an error");
+}
+
+/// The same version without the signal: nothing else sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_signal_it_completes() {
+    let site = Site::start(&GROUP.replace("7s", "2s")).await;
+    site.green.fail();
+    let mut deployment = site.deploy("2");
+    deployment.phase("warm").await.unwrap();
+    assert_eq!(site.host.active().await.unwrap(), "green");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_version_completes_and_its_values_are_shown() {
+    let mut site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    let metrics = serve_metrics(&mut site.host).await;
+    let deployment = site.soaking("2").await;
+    let signal = "signal \"checkout errors\" 0 (limit 0.1)";
+    let shown = || {
+        let status = site.host.daemon.cli(&["status", "shop"]).unwrap();
+        String::from_utf8_lossy(&status.stdout).into_owned()
+    };
+    wait::until("the value in the status", || shown().contains(signal)).await.unwrap();
+    assert!(shown().contains("  until now: ") && shown().contains(" answers of green, "), "{}", shown());
+    let status = site.host.daemon.status("shop").unwrap();
+    assert_eq!(status["deployment"]["figures"]["signals"][0]["value"], "0", "{status}");
+    let gauges = async |wanted: [&str; 3]| {
+        let page = client::get(metrics, "/metrics").await.unwrap();
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        ["value", "limit", "ok"].iter().zip(wanted).all(|(name, value)| {
+            page.contains(&format!(
+                "cutover_signal_{name}{{group=\"shop\",signal=\"checkout errors\"}} {value}\n"
+            ))
+        })
+    };
+    assert!(gauges(["0", "0.1", "1"]).await);
+    let deployed = deployment.finish().await.unwrap();
+    deployed.assert_ended("completed", 0).unwrap();
+    let good = deployed.events.iter().find(|event| event.message.starts_with("good: ")).unwrap();
+    assert!(good.message.contains(&format!("; {signal}")), "{}", good.message);
+    assert!(gauges(["NaN", "NaN", "NaN"]).await, "no alert on what nobody asks");
+}
+
+/// Starts the daemon again with metrics, and returns their address.
+async fn serve_metrics(host: &mut TestHost) -> SocketAddr {
+    let address = ports::free().unwrap();
+    host.daemon.stop().await.unwrap();
+    let text = fs::read_to_string(host.daemon.config()).unwrap();
+    let text = text.replacen("[daemon]", &format!("[daemon]\nmetrics = \"{address}\""), 1);
+    fs::write(host.daemon.config(), text).unwrap();
+    host.daemon.resume().await.unwrap();
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prometheus_that_is_paused_delays_nothing_and_proves_nothing() {
+    let site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    let deployment = site.soaking("2").await;
+    let begun = Instant::now();
+    site.prometheus.signal(Signal::STOP).unwrap();
+    let deployed = deployment.finish().await.unwrap();
+    deployed.assert_ended("rolled_back", 4).unwrap();
+    let said = last(&deployed);
+    let why = "soak inconclusive: signal \"checkout errors\" has no value: ";
+    assert!(said.contains(why) && said.contains("no answer within 1s"), "{said}");
+    // The rollback watches the old version for as long as the soak.
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+
+    // A version that is bad for users goes back at once.
+    site.green.backend.on("/", Action::status(500));
+    let begun = Instant::now();
+    site.green.backend.on("/", Action::status(200));
+    let mut deployment = site.soaking("3").await;
+    site.green.backend.on("/", Action::status(500));
+    deployment.phase("rolling_back").await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    site.green.backend.on("/", Action::status(200));
+    deployment.finish().await.unwrap().assert_ended("rolled_back", 4).unwrap();
+
+    site.prometheus.signal(Signal::CONT).unwrap();
+    site.prometheus.until("rate(shop_checkouts_total{slot=\"green\"}[3s])").await.unwrap();
+    site.deploy("4").finish().await.unwrap().assert_ended("completed", 0).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prometheus_that_is_killed_and_comes_back_is_asked_on() {
+    let extend = GROUP.replace("min_requests", "on_inconclusive = \"extend\"\nmin_requests");
+    let mut site = Site::start(&format!("{extend}{SIGNAL}")).await;
+    let mut deployment = site.soaking("2").await;
+    site.prometheus.kill().unwrap();
+    let said = loop {
+        let event = deployment.next().await.unwrap().unwrap();
+        if event.message.contains("the soak goes on until there is a verdict") {
+            break event.message;
+        }
+    };
+    assert!(
+        said.contains("signal \"checkout errors\" has no value: ") && said.contains("no connection: "),
+        "{said}"
+    );
+    site.prometheus.resume().await.unwrap();
+    deployment.finish().await.unwrap().assert_ended("completed", 0).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_old_version_does_as_well_does_not_count() {
+    let site = Site::start(&format!("{GROUP}{SIGNAL}    compare = \"old\"\n")).await;
+    site.blue.fail();
+    site.green.fail();
+    // The old version is judged by the time before the switch.
+    let failing =
+        "min_over_time(rate(shop_checkouts_total{result=\"failed\",slot=\"blue\"}[3s])[3s:500ms]) > 0";
+    site.prometheus.until(failing).await.unwrap();
+    let no_more = "max_over_time(rate(shop_checkouts_total{result=\"ok\",slot=\"blue\"}[3s])[3s:500ms]) == 0";
+    site.prometheus.until(no_more).await.unwrap();
+    let deployed = site.deploy("2").finish().await.unwrap();
+    deployed.assert_ended("completed", 0).unwrap();
+    let good = deployed.events.iter().find(|event| event.message.starts_with("good: ")).unwrap();
+    assert!(good.message.contains(" 1 (limit 0.1; the old version 1)"), "{}", good.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_old_version_does_not_do_counts() {
+    let site = Site::start(&format!("{GROUP}{SIGNAL}    compare = \"old\"\n")).await;
+    site.green.fail();
+    let deployed = site.deploy("2").finish().await.unwrap();
+    deployed.assert_ended("rolled_back", 4).unwrap();
+    assert!(last(&deployed).contains("; the old version: 0"), "{}", last(&deployed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_go_on_after_a_restart_of_the_daemon() {
+    let mut site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    let deployment = site.soaking("2").await;
+    site.host.daemon.kill().unwrap();
+    site.green.fail();
+    site.host.daemon.resume().await.unwrap();
+    let deployed = site.host.daemon.follow(deployment).await.unwrap();
+    assert_eq!(deployed.outcome, "rolled_back", "{deployed:#?}");
+    let status = site.host.daemon.status("shop").unwrap();
+    let said = status["deployment"]["message"].as_str().unwrap();
+    assert!(said.contains("rolled back to slot \"blue\": signal \"checkout errors\" is "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_asks_each_query_once() {
+    let site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    let with = |promql: &str, url: &str| {
+        let signal = SIGNAL.replace("%%prometheus%%", url);
+        let (before, rest) = signal.split_once("'''").unwrap();
+        let (_, after) = rest.split_once("'''").unwrap();
+        format!("{before}'''{promql}'''{after}")
+    };
+    let (url, nobody) = (site.prometheus.url(), format!("http://{}", ports::free().unwrap()));
+    let (lines, ok) = site.host.check().unwrap();
+    assert!(ok && !lines.iter().any(|line| line.contains("signal")), "{lines:#?}");
+    for (promql, url, is_ok, finding) in [
+        (
+            "sum(shop_checkouts_total{slot=\"{slot}\"",
+            &url,
+            false,
+            "Prometheus refuses the query: invalid parameter \"query\": 1:",
+        ),
+        (
+            "shop_queue_length",
+            &url,
+            false,
+            "the result has 2 series: a signal needs one number; aggregate them",
+        ),
+        ("shop_queue_length[{window}]", &url, false, "the result is a range: a signal needs one number"),
+        ("up", &nobody, false, "no connection: "),
+        ("absent(up)", &url, true, "it has no value now for slot \"blue\", which has the traffic"),
+        (
+            "0 / vector(0)",
+            &url,
+            true,
+            "it has no value now for slot \"blue\", which has the traffic: the result is NaN",
+        ),
+        (
+            "1 / vector(0)",
+            &url,
+            true,
+            "it is +Inf for slot \"blue\", which has the traffic, and that is above its limit 0.1",
+        ),
+        ("vector(0.1)", &url, true, ""),
+    ] {
+        let lines = check_with(&site.host, &with(promql, url), is_ok);
+        let signals: Vec<&String> =
+            lines.iter().filter(|line| line.contains("signal \"checkout errors\"")).collect();
+        match finding {
+            "" => assert_eq!(signals, [""; 0]),
+            _ => assert!(signals.len() == 1 && signals[0].contains(finding), "{promql}: {lines:#?}"),
+        }
+    }
+    site.prometheus.signal(Signal::STOP).unwrap();
+    let lines = check_with(&site.host, &with("up", &url), false);
+    assert!(lines.iter().any(|line| line.contains("no answer within 1s")), "{lines:#?}");
+}
+
+/// Writes a configuration with these signals and runs `cutover check` on it.
+fn check_with(host: &TestHost, signals: &str, is_ok: bool) -> Vec<String> {
+    let text = fs::read_to_string(host.daemon.config()).unwrap();
+    let (head, _) = text.split_once("[[group.shop.signal]]").unwrap();
+    fs::write(host.daemon.config(), format!("{head}{signals}")).unwrap();
+    let (lines, ok) = host.check().unwrap();
+    assert_eq!(ok, is_ok, "{signals}\n{lines:#?}");
+    lines
+}
+
+/// Each query in docs/signals.md has a value, with the applications that the page describes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_documentation_have_values() {
+    let site = Site::start(&format!("{}{SIGNAL}", GROUP.replace("7s", "6s"))).await;
+    // The version of a slot is known after a deployment.
+    site.deploy("2").finish().await.unwrap().assert_ended("completed", 0).unwrap();
+    site.green.fail();
+    site.prometheus.until("rate(shop_checkouts_total{result=\"failed\"}[3s])").await.unwrap();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/signals.md");
+    let page = fs::read_to_string(page).unwrap();
+    let examples = page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let examples: String = examples.collect::<Vec<_>>().join("\n");
+    assert_eq!(examples.matches("[[group.shop.signal]]").count(), 8, "{examples}");
+    assert!(examples.matches("promql = ").count() == 8 && examples.contains("{version}"), "{examples}");
+    let (soak, signals) = examples.split_once("[[group.shop.signal]]").unwrap();
+    assert!(soak.contains("duration = \"2m\""), "{soak}");
+    // Every limit is one that the values keep to, so that each finding is one about the query.
+    let signals = signals.replace("http://127.0.0.1:9090", &site.prometheus.url());
+    let signals = signals.replace("[[group.shop.signal]]", "window = \"30s\"\n[[group.shop.signal]]");
+    let text = fs::read_to_string(site.host.daemon.config()).unwrap().replace("\"6s\"", "\"2m\"");
+    fs::write(site.host.daemon.config(), text).unwrap();
+    let signals = format!("[[group.shop.signal]]{signals}\nwindow = \"30s\"\n");
+    let lines = check_with(&site.host, &signals, true);
+    assert!(!lines.iter().any(|line| line.contains("signal")), "{lines:#?}");
+}
