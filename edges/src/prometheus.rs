@@ -68,7 +68,7 @@ struct Series {
 
 async fn call(signal: &Signal, query: &str, at: Option<f64>, limit: Duration) -> Result<Data, String> {
     let url = &signal.url;
-    let request = request(signal, query, at, limit)?;
+    let request = request(signal, query, at, limit).await?;
     let answer = ask(&Address::Tcp(url.address()), request, limit).await;
     let answer = answer.map_err(|error| match error {
         HttpError::Connect(error) => format!("{url}: no connection: {error}"),
@@ -80,7 +80,7 @@ async fn call(signal: &Signal, query: &str, at: Option<f64>, limit: Duration) ->
     parse(&answer).map_err(|why| format!("{url}: {why}"))
 }
 
-fn request(
+async fn request(
     signal: &Signal,
     query: &str,
     at: Option<f64>,
@@ -106,7 +106,11 @@ fn request(
         request = request.header(name, value);
     }
     if let Some(path) = &signal.token_file {
-        let token = token(path).map_err(|why| format!("token_file \"{}\" {why}", path.display()))?;
+        let file = path.clone();
+        // A slow disk must not block an async thread.
+        let read = tokio::task::spawn_blocking(move || token(&file)).await;
+        let token = read.unwrap_or_else(|failed| Err(format!("cannot be read: {failed}")));
+        let token = token.map_err(|why| format!("token_file \"{}\" {why}", path.display()))?;
         request = request.header(header::AUTHORIZATION, token);
     }
     request.body(Full::from(body)).map_err(|error| format!("no query can be sent: {error}"))

@@ -234,7 +234,8 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// What the new version of a deployment has done until now. `None`: it is not watched, or an operator's request is being decided.
+    /// What the new version of a deployment has done until now. `None`: it is not watched, or a request of an operator is being
+    /// decided.
     fn figures(&self, group: &str, deployment: &str) -> Option<Figures> {
         let current = self.current(group);
         let current = current.try_lock().ok()?;

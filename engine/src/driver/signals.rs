@@ -36,6 +36,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let compares = signal.compare.is_some() && !state.has_nothing_before();
         // The value before the switch stays as it is.
         let mut before = None;
+        let mut had_value = true;
         let mut ticks = interval(signal.interval.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -56,6 +57,7 @@ impl<W: World, J: Journal> Work<W, J> {
             let reading = OutsideReading { at, new, old };
             let (bad, figure) = self.observe_signal(signal, reading, state);
             gauges.set(figure.as_ref());
+            self.tell(signal, figure.as_ref(), &mut had_value);
             if let Some(why) = bad {
                 return why;
             }
@@ -78,6 +80,17 @@ impl<W: World, J: Journal> Work<W, J> {
             _ => None,
         };
         (bad, figure)
+    }
+
+    /// Logs when a signal has no value any more, and when it has one again.
+    fn tell(&self, signal: &Signal, figure: Option<&OutsideFigure>, had_value: &mut bool) {
+        let missing = figure.and_then(|figure| figure.missing.as_deref());
+        let (deployment, signal) = (&self.deployment.id, &signal.name);
+        match (std::mem::replace(had_value, missing.is_none()), missing) {
+            (true, Some(why)) => tracing::warn!(deployment, signal, why, "a signal has no value"),
+            (false, None) => tracing::info!(deployment, signal, "a signal has a value"),
+            _ => {}
+        }
     }
 
     async fn value(&self, signal: &Signal, slot: &str, ago: Duration) -> Answer {
