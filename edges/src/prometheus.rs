@@ -158,6 +158,10 @@ fn parse(answer: &Answer) -> Result<Data, String> {
         Ok(Reply { error: Some(error), .. }) => {
             Err(format!("Prometheus refuses the query: {}", one_line(&error)))
         }
+        _ if matches!(answer.status, 401 | 403) => Err(format!(
+            "status {}: it does not let the daemon in; set token_file, or headers",
+            answer.status
+        )),
         _ => {
             let text = String::from_utf8_lossy(&answer.body);
             Err(format!(

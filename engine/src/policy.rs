@@ -21,17 +21,19 @@ mod soak;
 mod steps;
 mod synthetic;
 mod trial;
+mod url;
 mod value;
 mod warm;
 
 pub use command::Command;
 pub use fleet::{FleetPolicy, OnMissing};
-pub use signal::{Compare, HttpUrl, Signal};
+pub use signal::{Compare, Signal};
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{OnInconclusive, Setting, Soak};
 pub use steps::Steps;
 pub use synthetic::Synthetic;
 pub use trial::{Guard, GuardLimits, Trial};
+pub use url::HttpUrl;
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 pub use warm::{OnBad, Warm};
 

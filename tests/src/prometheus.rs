@@ -100,7 +100,7 @@ impl Prometheus {
     pub async fn until(&self, query: &str) -> Result<()> {
         wait::until_async(wait::PATIENCE, &format!("a result of {query}"), async || {
             let found = self.query(query).await.unwrap_or_default();
-            found["data"]["result"].as_array().is_some_and(|series| !series.is_empty())
+            found.pointer("/data/result").and_then(Value::as_array).is_some_and(|series| !series.is_empty())
         })
         .await
     }

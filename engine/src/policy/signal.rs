@@ -1,17 +1,15 @@
 //! `[[group.NAME.signal]]`: a query of Prometheus whose value has a limit.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use cutover_core::placeholder::{Values, check_words, fill_words, has_version, has_word};
 use cutover_core::verdict::OutsideLimit;
-use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::expect::check_headers;
 use super::ranges::longest_range;
+use super::url::HttpUrl;
 use super::value::{Duration, finite, not_zero};
 
 /// What a query may contain in braces.
@@ -52,10 +50,6 @@ pub enum Compare {
     Old,
 }
 
-/// An address as in `http://127.0.0.1:9090`, with a path if Prometheus is behind one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpUrl(Uri);
-
 impl Signal {
     /// The query for a slot. Fails with one line if it needs the version of the slot, and that is not known.
     pub fn query(&self, group: &str, values: &Values<'_>) -> Result<String, String> {
@@ -92,78 +86,6 @@ impl Signal {
     pub(super) fn shortest_soak(&self) -> std::time::Duration {
         let interval = self.interval.get();
         self.window.get() + self.lasting.get().max(interval * 2) + interval * 2
-    }
-}
-
-impl HttpUrl {
-    /// Host and port to connect to.
-    pub fn address(&self) -> String {
-        let host = self.0.host().unwrap_or_default();
-        format!("{host}:{}", self.0.port_u16().unwrap_or(80))
-    }
-
-    /// The value of `Host`.
-    pub fn host(&self) -> &str {
-        self.0.authority().map_or("", |authority| authority.as_str())
-    }
-
-    /// The path of an API call, such as `/api/v1/query`.
-    pub fn path(&self, call: &str) -> String {
-        format!("{}{call}", self.0.path().trim_end_matches('/'))
-    }
-
-    /// Whether the host is this one.
-    fn is_loopback(&self) -> bool {
-        let host = self.0.host().unwrap_or_default().trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    }
-}
-
-impl fmt::Display for HttpUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.host(), self.0.path().trim_end_matches('/'))
-    }
-}
-
-impl FromStr for HttpUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let right = "as in \"http://127.0.0.1:9090\"";
-        let uri: Uri =
-            text.trim_end_matches('/').parse().map_err(|_| format!("\"{text}\" is not a URL, {right}"))?;
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(format!(
-                "a URL with a user or a password is not possible; expected a URL {right}, and token_file"
-            ));
-        }
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(format!(
-                    "\"{text}\": this version asks Prometheus over plain HTTP only, {right}"
-                ));
-            }
-            _ => return Err(format!("\"{text}\" is not a URL, {right}")),
-        }
-        if uri.query().is_some() {
-            return Err(format!(
-                "\"{text}\" has a query: expected where Prometheus listens, {right}; the query goes into promql"
-            ));
-        }
-        Ok(Self(uri))
-    }
-}
-
-impl Serialize for HttpUrl {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for HttpUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

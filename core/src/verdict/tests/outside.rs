@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::scripted::{Soak, ok};
+use crate::verdict::outside::Outside;
 use crate::verdict::{Answer, Limits, OutsideLimit, OutsideReading, Verdict, Watch};
 
 const SHORT: &str = "inconclusive: signal \"checkout errors\" has had values for 0 s, of 15 s that prove something; \
@@ -236,4 +237,40 @@ fn a_signal_does_not_hide_too_few_answers() {
         );
     }
     assert_eq!(watch.text(), "inconclusive: only 0 answers of green, of 50 that prove something");
+}
+
+/// Every order of seven readings, one each 5 s, beside the rule in words.
+#[test]
+fn every_short_walk_keeps_to_the_rule() {
+    let switched = Duration::ZERO;
+    let mut found = 0;
+    for walk in 0..3_usize.pow(7) {
+        let kinds: Vec<usize> = (0..7).map(|at| walk / 3_usize.pow(at) % 3).collect();
+        let mut signal = Outside::new(limit());
+        let mut bad_at = None;
+        for (at, kind) in kinds.iter().enumerate() {
+            let new = [value(0.0), value(1.0), none()][*kind].clone();
+            let reading = OutsideReading { at: seconds(60 + 5 * at as u64), new, old: None };
+            signal.observe(&reading, switched, 1.5);
+            if signal.bad().is_some() {
+                bad_at.get_or_insert(at);
+            }
+        }
+        // Over at both ends, 15 s apart, three times, never within the limit, and never 20 s without a value.
+        let proves = |from: usize, to: usize| {
+            let span = &kinds[from..=to];
+            let over = span.iter().filter(|kind| **kind == 1).count();
+            let longest_without = span.split(|kind| *kind == 1).map(<[usize]>::len).max().unwrap_or(0);
+            to - from >= 3
+                && span[0] == 1
+                && kinds[to] == 1
+                && over >= 3
+                && !span.contains(&0)
+                && (longest_without + 1) * 5 <= 20
+        };
+        let wanted = (0..7).find(|to| (0..*to).any(|from| proves(from, *to)));
+        assert_eq!(bad_at, wanted, "{kinds:?}");
+        found += usize::from(wanted.is_some());
+    }
+    assert!(found > 50 && found < 1_000, "{found}");
 }
