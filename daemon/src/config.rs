@@ -197,6 +197,18 @@ pub(crate) mod tests {
         on_inconclusive = "extend"
         extend_limit = "30m"
         synthetic = { path = "/products?v={version}", interval = "500ms", timeout = "1s", expect = { status = 200 } }
+        [[group.shop.signal]]
+        name = "checkout errors"
+        promql = 'sum(rate(failed{group="{group}",slot="{slot}",version="{version}"}[{window}]))'
+        url = "http://127.0.0.1:9090/behind"
+        limit = 1
+        window = "90s"
+        for = "10s"
+        interval = "2s"
+        timeout = "500ms"
+        compare = "old"
+        headers = { x-scope-orgid = "shop" }
+        token_file = "/etc/cutover/prometheus.token"
         [group.shop.drain]
         deadline = "30s"
     "#;
@@ -323,6 +335,11 @@ pub(crate) mod tests {
             (
                 "[[group.shop.signal]]\nname = \"x\"\npromql = \"up{{}\"\nurl = \"http://a\"\n",
                 "missing field `limit`",
+            ),
+            (
+                "[[group.shop.signal]]\nname = \"x\"\npromql = \"up\"\nurl = \"http://a\"\nlimit = 1\n\
+                 [[group.shop.signal]]\nname = \"x\"\npromql = \"up\"\nurl = \"http://a\"\nlimit = 1\n",
+                "two signals have the name \"x\"",
             ),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
             (

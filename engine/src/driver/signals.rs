@@ -54,10 +54,14 @@ impl<W: World, J: Journal> Work<W, J> {
             if self.share(state).is_none() && matches!(old, Some(Answer::Value(_))) {
                 before.clone_from(&old);
             }
+            let why = match &new {
+                Answer::Nothing(why) => Some(why.clone()),
+                Answer::Value(value) => value.is_nan().then(|| "it is NaN".to_owned()),
+            };
             let reading = OutsideReading { at, new, old };
             let (bad, figure) = self.observe_signal(signal, reading, state);
             gauges.set(figure.as_ref());
-            self.tell(signal, figure.as_ref(), &mut had_value);
+            self.tell(signal, why, &mut had_value);
             if let Some(why) = bad {
                 return why;
             }
@@ -83,8 +87,7 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// Logs when a signal has no value any more, and when it has one again.
-    fn tell(&self, signal: &Signal, figure: Option<&OutsideFigure>, had_value: &mut bool) {
-        let missing = figure.and_then(|figure| figure.missing.as_deref());
+    fn tell(&self, signal: &Signal, missing: Option<String>, had_value: &mut bool) {
         let (deployment, signal) = (&self.deployment.id, &signal.name);
         match (std::mem::replace(had_value, missing.is_none()), missing) {
             (true, Some(why)) => tracing::warn!(deployment, signal, why, "a signal has no value"),

@@ -147,15 +147,19 @@ fn last(deployed: &Deployed) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_version_that_only_the_signal_sees_is_taken_back() {
-    let site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    let mut site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    let metrics = serve_metrics(&mut site.host).await;
     site.green.fail();
-    let deployed = site.deploy("2").finish().await.unwrap();
+    let deployment = site.soaking("2").await;
+    until_gauges(metrics, ["1", "0.1", "0"]).await;
+    let deployed = deployment.finish().await.unwrap();
     deployed.assert_ended("rolled_back", 4).unwrap();
     let said = last(&deployed);
     let why = "rolled back to slot \"blue\": signal \"checkout errors\" is 1, above its limit 0.1, for 1";
     assert!(said.contains(why), "{said}");
     assert_eq!(site.host.active().await.unwrap(), "blue");
     assert_eq!(site.users.answers().1, 0, "no user has got an error");
+    until_gauges(metrics, ["NaN", "NaN", "NaN"]).await;
 }
 
 /// The same version without the signal: nothing else sees it.
@@ -182,21 +186,26 @@ async fn a_good_version_completes_and_its_values_are_shown() {
     assert!(shown().contains("  until now: ") && shown().contains(" answers of green, "), "{}", shown());
     let status = site.host.daemon.status("shop").unwrap();
     assert_eq!(status["deployment"]["figures"]["signals"][0]["value"], "0", "{status}");
-    let gauges = async |wanted: [&str; 3]| {
-        let page = client::get(metrics, "/metrics").await.unwrap();
-        let page = String::from_utf8_lossy(&page.body).into_owned();
-        ["value", "limit", "ok"].iter().zip(wanted).all(|(name, value)| {
-            page.contains(&format!(
-                "cutover_signal_{name}{{group=\"shop\",signal=\"checkout errors\"}} {value}\n"
-            ))
-        })
-    };
-    assert!(gauges(["0", "0.1", "1"]).await);
+    until_gauges(metrics, ["0", "0.1", "1"]).await;
     let deployed = deployment.finish().await.unwrap();
     deployed.assert_ended("completed", 0).unwrap();
     let good = deployed.events.iter().find(|event| event.message.starts_with("good: ")).unwrap();
     assert!(good.message.contains(&format!("; {signal}")), "{}", good.message);
-    assert!(gauges(["NaN", "NaN", "NaN"]).await, "no alert on what nobody asks");
+    until_gauges(metrics, ["NaN", "NaN", "NaN"]).await;
+}
+
+/// Waits until value, limit and "ok" of the signal are these in the daemon's metrics.
+async fn until_gauges(metrics: SocketAddr, wanted: [&str; 3]) {
+    wait::until_async(wait::PATIENCE, &format!("the gauges {wanted:?}"), async || {
+        let Ok(page) = client::get(metrics, "/metrics").await else { return false };
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        ["value", "limit", "ok"].iter().zip(wanted).all(|(name, value)| {
+            let labels = "group=\"shop\",signal=\"checkout errors\"";
+            page.contains(&format!("cutover_signal_{name}{{{labels}}} {value}\n"))
+        })
+    })
+    .await
+    .unwrap();
 }
 
 /// Starts the daemon again with metrics, and returns their address.
