@@ -1,4 +1,4 @@
-//! Placeholders in the texts of probes and smoke tests: `{version}` and `{slot}`.
+//! Placeholders in the texts of probes and smoke tests: `{version}` and `{slot}`. Other texts may have others.
 //!
 //! A placeholder is a word of letters and underscores in braces. `{{word}}` is the text `{word}`. All other braces are text, so
 //! JSON stays as it is: `{"a":{"b":1}}`.
@@ -17,11 +17,13 @@ pub struct Values<'a> {
 /// A placeholder that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{{{word}}}\" is not a placeholder: expected {{version}} or {{slot}}; for the text \"{{{word}}}\", write {{{{{word}}}}}"
+    "\"{{{word}}}\" is not a placeholder: expected {expected}; for the text \"{{{word}}}\", write {{{{{word}}}}}"
 )]
 pub struct UnknownPlaceholder {
     /// The word between the braces.
     pub word: String,
+    /// Those that exist, as in `{version} or {slot}`.
+    pub expected: String,
 }
 
 enum Part<'a> {
@@ -31,10 +33,16 @@ enum Part<'a> {
 
 /// Fails if the text has an unknown placeholder.
 pub fn check(text: &str) -> Result<(), UnknownPlaceholder> {
+    check_words(text, &["version", "slot"])
+}
+
+/// Fails if the text has a placeholder other than these.
+pub fn check_words(text: &str, words: &[&str]) -> Result<(), UnknownPlaceholder> {
     for part in parts(text) {
         match part {
-            Part::Placeholder(word) if !matches!(word, "version" | "slot") => {
-                return Err(UnknownPlaceholder { word: word.to_owned() });
+            Part::Placeholder(word) if !words.contains(&word) => {
+                let known: Vec<String> = words.iter().map(|word| format!("{{{word}}}")).collect();
+                return Err(UnknownPlaceholder { word: word.to_owned(), expected: known.join(" or ") });
             }
             Part::Placeholder(_) | Part::Text(_) => {}
         }
@@ -44,7 +52,12 @@ pub fn check(text: &str) -> Result<(), UnknownPlaceholder> {
 
 /// Whether `{version}` is in the text.
 pub fn has_version(text: &str) -> bool {
-    parts(text).iter().any(|part| matches!(part, Part::Placeholder("version")))
+    has_word(text, "version")
+}
+
+/// Whether a placeholder is in the text.
+pub fn has_word(text: &str, word: &str) -> bool {
+    parts(text).iter().any(|part| matches!(part, Part::Placeholder(its) if *its == word))
 }
 
 /// The text with values in place of the placeholders. An unknown version is empty.
@@ -58,12 +71,18 @@ pub fn fill_path(text: &str, values: &Values<'_>) -> String {
 }
 
 fn fill_with(text: &str, values: &Values<'_>, encoded: impl Fn(&str) -> String) -> String {
+    fill_words(text, |word| match word {
+        "version" => Some(encoded(values.version.unwrap_or_default())),
+        "slot" => Some(encoded(values.slot)),
+        _ => None,
+    })
+}
+
+/// The text with what `value` gives for each placeholder. One without a value stays as it is.
+pub fn fill_words(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let filled = parts(text).into_iter().map(|part| match part {
         Part::Text(text) => text.to_owned(),
-        Part::Placeholder("version") => encoded(values.version.unwrap_or_default()),
-        Part::Placeholder("slot") => encoded(values.slot),
-        // `check` refuses it.
-        Part::Placeholder(word) => format!("{{{word}}}"),
+        Part::Placeholder(word) => value(word).unwrap_or_else(|| format!("{{{word}}}")),
     });
     filled.collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! readings -> Fold (per edge and slot) -> Evidence -> a test per Signal -> Watch::now, Watch::end
+//! values of other systems -> persistence, see [`outside`] ------------------^
 //! ```
 //!
 //! Whatever is not answered, given up, slow or a wrong kind of answer counts against the release; what the old version
@@ -17,6 +18,7 @@ pub mod fold;
 pub mod judge;
 pub mod limits;
 mod numbers;
+pub mod outside;
 pub mod past;
 pub mod rate;
 pub mod reading;
@@ -32,10 +34,11 @@ pub mod watch;
 
 pub use baseline::Baseline;
 pub use limits::{LatencyLimit, Limits, RateLimit, Signals};
-pub use numbers::Thousands;
+pub use numbers::{Thousands, Value};
+pub use outside::{Answer, OutsideLimit, OutsideReading};
 pub use past::Past;
 pub use reading::{EdgeReading, Reading, Sample};
-pub use reason::{Figures, Reason};
+pub use reason::{Figures, OutsideFigure, Reason};
 pub use signal::Signal;
 pub use vigil::{Change, Vigil};
 pub use watch::{Names, Verdict, Watch};

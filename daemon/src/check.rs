@@ -20,9 +20,11 @@ use crate::config::Config;
 
 mod door;
 mod running;
+mod signals;
 
 pub use door::check_door;
 pub use running::check_running;
+pub use signals::check_signals;
 
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +207,8 @@ fn check_probe(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
 fn check_abilities(name: &str, group: &Policy, abilities: Abilities, findings: &mut Vec<Finding>) {
     if abilities.leaves_probes_only(group) {
         findings.push(Finding::Warning(format!(
-            "group.{name}: a new version is {PROBES_ONLY}: let the edge count answers, or add soak.synthetic = {{ smoke = true }}"
+            "group.{name}: a new version is {PROBES_ONLY}: let the edge count answers, add soak.synthetic = {{ smoke = true }}, or a \
+             [[group.{name}.signal]]"
         )));
     }
     if !abilities.shares && group.steps.get().last() > 0 {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cutover_engine::policy::Policy;
-use serde::{Deserialize, de};
+use serde::{Deserialize, Deserializer, de};
 
 mod edge;
 mod file;
@@ -35,7 +35,7 @@ pub struct Config {
     #[serde(default)]
     pub edge: BTreeMap<EdgeName, EdgeSection>,
     /// `[group.NAME]`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "groups")]
     pub group: BTreeMap<GroupName, Policy>,
 }
 
@@ -99,7 +99,7 @@ impl Config {
         config.check_edges().map_err(|error| Box::new(de::Error::custom(error)))?;
         for (name, policy) in &config.group {
             policy
-                .check()
+                .check_synthetic()
                 .map_err(|why| Box::new(de::Error::custom(format!("group.{}.{why}", name.as_str()))))?;
         }
         Ok(config)
@@ -135,6 +135,15 @@ impl Config {
     pub fn group(&self, name: &str) -> Option<&Policy> {
         self.group.get(name)
     }
+}
+
+/// Groups whose policies fit together.
+fn groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<GroupName, Policy>, D::Error> {
+    let groups = BTreeMap::<GroupName, Policy>::deserialize(deserializer)?;
+    for (name, policy) in &groups {
+        policy.check_signals().map_err(|why| de::Error::custom(format!("group.{}: {why}", name.as_str())))?;
+    }
+    Ok(groups)
 }
 
 #[cfg(test)]
@@ -200,6 +209,18 @@ pub(crate) mod tests {
         on_inconclusive = "extend"
         extend_limit = "30m"
         synthetic = { path = "/products?v={version}", interval = "500ms", timeout = "1s", expect = { status = 200 } }
+        [[group.shop.signal]]
+        name = "checkout errors"
+        promql = 'sum(rate(failed{group="{group}",slot="{slot}",version="{version}"}[{window}]))'
+        url = "http://127.0.0.1:9090/behind"
+        limit = 1
+        window = "90s"
+        for = "10s"
+        interval = "2s"
+        timeout = "500ms"
+        compare = "old"
+        headers = { x-scope-orgid = "shop" }
+        token_file = "/etc/cutover/prometheus.token"
         [group.shop.drain]
         deadline = "30s"
     "#;
@@ -317,6 +338,20 @@ pub(crate) mod tests {
             (
                 "[group.shop.soak.synthetic]\nexpect = { status = 1 }\n",
                 "expect.status 1 is not a status from 100",
+            ),
+            (
+                "[[group.shop.signal]]\nname = \"x\"\npromql = \"up\"\nurl = \"http://a\"\nlimit = 1\n",
+                "group.shop: signal \"x\": with its window of 1m and \"for\" of 15s it proves nothing in a soak of 1m: set \
+                 soak.duration to at least \"1m 25s\", or shorten the window",
+            ),
+            (
+                "[[group.shop.signal]]\nname = \"x\"\npromql = \"up{{}\"\nurl = \"http://a\"\n",
+                "missing field `limit`",
+            ),
+            (
+                "[[group.shop.signal]]\nname = \"x\"\npromql = \"up\"\nurl = \"http://a\"\nlimit = 1\n\
+                 [[group.shop.signal]]\nname = \"x\"\npromql = \"up\"\nurl = \"http://a\"\nlimit = 1\n",
+                "two signals have the name \"x\"",
             ),
             ("[group.shop.soak]\nmin_requests = 0\n", "0 is not a number from 1"),
             (

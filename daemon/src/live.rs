@@ -6,9 +6,12 @@ use bytes::Bytes;
 use cutover_core::smoke::Answer;
 use cutover_edges::host::HostEdge;
 use cutover_edges::http::HttpPeers;
+use cutover_edges::prometheus::Prometheus;
 use cutover_engine::commands::{Commands, Failed, Job};
 use cutover_engine::fleet::Member;
 use cutover_engine::peers::Peers;
+use cutover_engine::policy::Signal;
+use cutover_engine::signals::Signals;
 use cutover_engine::world::World;
 use http::Request;
 use http_body_util::Full;
@@ -47,6 +50,12 @@ impl Peers for Live {
         limit: Duration,
     ) -> Result<Answer, String> {
         HttpPeers.ask(peer, request, limit).await
+    }
+}
+
+impl Signals for Live {
+    async fn value(&self, signal: &Signal, query: &str, ago: Duration) -> Result<Option<f64>, String> {
+        Prometheus.value(signal, query, ago).await
     }
 }
 

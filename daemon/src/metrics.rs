@@ -51,6 +51,15 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "cutover_active_slot_bad",
         "1 while the answers of the active slot break a limit of the group"
     );
+    metrics::describe_gauge!(
+        "cutover_signal_value",
+        "The last value of a signal; NaN outside of a soak, and without a value"
+    );
+    metrics::describe_gauge!("cutover_signal_limit", "The limit of a signal; NaN outside of a soak");
+    metrics::describe_gauge!(
+        "cutover_signal_ok",
+        "0 while a signal is over its limit and worse than the old version, 1 while it is not; NaN if that is not known"
+    );
     journal_fails(false);
     Ok(handle)
 }

@@ -3,6 +3,7 @@
 //! - [`module`]: nginx with Cutover's module, through its admin API.
 //! - [`file`]: stock nginx, by an upstream file and a reload.
 //! - [`host`]: any of them.
+//! - [`prometheus`]: the values of signals.
 //! - [`http`]: the HTTP/1.1 client for the admin API and the servers of upstreams.
 //!
 //! [`Edge`]: cutover_engine::edge::Edge
@@ -13,3 +14,4 @@ pub mod file;
 pub mod host;
 pub mod http;
 pub mod module;
+pub mod prometheus;

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use cutover_core::deployment::{Event, Phase, State};
 use cutover_core::shell::quoted;
+use cutover_core::verdict::{Figures, Watch};
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -33,6 +35,7 @@ mod obstacle;
 mod readiness;
 mod records;
 mod sessions;
+mod signals;
 mod smoking;
 mod soaking;
 mod switching;
@@ -84,6 +87,14 @@ pub struct Handle {
     pub requests: mpsc::Sender<Request>,
     /// The current state of the deployment.
     pub state: watch::Receiver<State>,
+    watch: Arc<Mutex<Option<Watch>>>,
+}
+
+impl Handle {
+    /// What the new version did until now. `None`: it has not been watched since the driver began.
+    pub fn figures(&self) -> Option<Figures> {
+        self.watch.lock().as_ref().map(Watch::figures)
+    }
 }
 
 impl<W: World, J: Journal> Driver<W, J> {
@@ -95,8 +106,9 @@ impl<W: World, J: Journal> Driver<W, J> {
         let (state, see_state) = watch::channel(state);
         let records = Records::new(journal.clone(), deployment.id.clone());
         let work = Work::new(world, journal, clock, deployment);
+        let watch = Arc::clone(&work.watch);
         let deployment = Driven { work, state, records };
-        (Self { requests, deployment }, Handle { requests: send, state: see_state })
+        (Self { requests, deployment }, Handle { requests: send, state: see_state, watch })
     }
 
     /// Drives the deployment to its end. Fails only if the journal is closed, because all work needs a record first.

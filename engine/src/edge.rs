@@ -86,7 +86,7 @@ impl Abilities {
 
     /// Whether nothing but probes shows how a new version does.
     pub fn leaves_probes_only(self, policy: &Policy) -> bool {
-        !self.counters && policy.soak.synthetic.is_none()
+        !self.counters && policy.soak.synthetic.is_none() && policy.signal.is_empty()
     }
 
     /// An ability that a plan needs and this edge does not have. The text completes "the edge ..".

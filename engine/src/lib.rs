@@ -9,9 +9,10 @@
 //!       Edge, one or several
 //! ```
 //!
-//! The engine reaches everything outside through four traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
-//! [`commands::Commands`] runs the operator's commands, and [`peers::Peers`] sends requests to servers. The engine does not
-//! depend on nginx, a database or a configuration format. The module `scripted` implements all four in memory for tests.
+//! The engine reaches everything outside through five traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
+//! [`commands::Commands`] runs the operator's commands, [`peers::Peers`] sends requests to servers,
+//! and [`signals::Signals`] asks for values of other systems. The engine does not
+//! depend on nginx, a database or a configuration format. The module `scripted` implements all of them in memory for tests.
 
 #![forbid(unsafe_code)]
 
@@ -30,5 +31,6 @@ pub mod prober;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a wrong script fails its test")]
 pub mod scripted;
 pub mod shifting;
+pub mod signals;
 pub mod versions;
 pub mod world;

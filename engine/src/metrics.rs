@@ -16,13 +16,18 @@
 //! | `cutover_edge_generation` | gauge: number of changes of the route on an edge of several | `group`, `edge` |
 //! | `cutover_edges_differ` | gauge: 1 while the edges of a group do not have the same active slot | `group` |
 //! | `cutover_edge_repairs_total` | counter: moves of one edge to the slot that the others are on | `group`, `edge` |
+//! | `cutover_signal_value` | gauge: the last value of a signal, NaN outside of a soak and without a value | `group`, `signal` |
+//! | `cutover_signal_limit` | gauge: its limit, NaN outside of a soak | `group`, `signal` |
+//! | `cutover_signal_ok` | gauge: 0 while it is over the limit, 1 while it is not, NaN if that is not known | `group`, `signal` |
 
 use std::time::Duration;
 
 use cutover_core::deployment::Phase;
-use metrics::{counter, gauge, histogram};
+use cutover_core::verdict::OutsideFigure;
+use metrics::{Gauge, counter, gauge, histogram};
 
 use crate::fleet::View;
+use crate::policy::Signal;
 
 /// Sets the phase that is running. `None` means that no deployment runs.
 pub fn phase(group: &str, running: Option<&'static str>) {
@@ -98,5 +103,43 @@ pub fn active_slot(group: &str, slot: &str, healthy: bool, bad: bool) {
         } else {
             0.0
         });
+    }
+}
+
+/// The gauges of a signal while it is asked. Without it they are NaN, because a gauge cannot be removed.
+#[derive(Debug)]
+pub struct SignalGauges {
+    value: Gauge,
+    limit: Gauge,
+    ok: Gauge,
+}
+
+impl SignalGauges {
+    /// The gauges of a signal that is asked from now on.
+    pub fn new(group: &str, signal: &Signal) -> Self {
+        let gauge = |name| gauge!(name, "group" => group.to_owned(), "signal" => signal.name.clone());
+        let gauges = Self {
+            value: gauge("cutover_signal_value"),
+            limit: gauge("cutover_signal_limit"),
+            ok: gauge("cutover_signal_ok"),
+        };
+        gauges.limit.set(signal.limit);
+        gauges.set(None);
+        gauges
+    }
+
+    /// Sets them to a reading.
+    pub fn set(&self, figure: Option<&OutsideFigure>) {
+        let read = figure.filter(|figure| figure.missing.is_none());
+        let value = read.and_then(|figure| figure.value);
+        self.value.set(value.map_or(f64::NAN, |value| value.0));
+        self.ok.set(read.map_or(f64::NAN, |figure| if figure.is_over { 0.0 } else { 1.0 }));
+    }
+}
+
+impl Drop for SignalGauges {
+    fn drop(&mut self) {
+        self.set(None);
+        self.limit.set(f64::NAN);
     }
 }

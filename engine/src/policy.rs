@@ -14,21 +14,26 @@ mod command;
 mod expect;
 mod fleet;
 mod proof;
+mod ranges;
+mod signal;
 mod smoke;
 mod soak;
 mod steps;
 mod synthetic;
 mod trial;
+mod url;
 mod value;
 mod warm;
 
 pub use command::Command;
 pub use fleet::{FleetPolicy, OnMissing};
+pub use signal::{Compare, Signal};
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{OnInconclusive, Setting, Soak};
 pub use steps::Steps;
 pub use synthetic::Synthetic;
 pub use trial::{Guard, GuardLimits, Trial};
+pub use url::HttpUrl;
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 pub use warm::{OnBad, Warm};
 
@@ -71,6 +76,9 @@ pub struct Policy {
     pub smoke: Vec<Smoke>,
     /// `[group.NAME.soak]`
     pub soak: Soak,
+    /// `[[group.NAME.signal]]`
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "signal::signals")]
+    pub signal: Vec<Signal>,
     /// `[group.NAME.trial]`
     pub trial: Trial,
     /// `[group.NAME.drain]`
@@ -94,6 +102,7 @@ impl Default for Policy {
             probe: Probe::default(),
             smoke: Vec::new(),
             soak: Soak::default(),
+            signal: Vec::new(),
             trial: Trial::default(),
             drain: Drain::default(),
         }
@@ -106,6 +115,25 @@ impl Policy {
         self.provision.is_some() || self.decommission.is_some()
     }
 
+    /// Fails if the soak is too short for a signal.
+    pub fn check_signals(&self) -> Result<(), String> {
+        // A step that lasts until it is promoted can be long enough.
+        let Some(steps) = self.steps.timed() else { return Ok(()) };
+        let longest = steps + self.soak.duration.get() + self.soak.extended_by().unwrap_or_default();
+        match self.signal.iter().find(|signal| signal.shortest_soak() > longest) {
+            Some(signal) => Err(format!(
+                "signal \"{}\": with its window of {} and \"for\" of {} it proves nothing in a soak of {}: set \
+                 soak.duration to at least \"{}\", or shorten the window",
+                signal.name,
+                signal.window,
+                signal.lasting,
+                Duration::from(longest),
+                Duration::from(signal.shortest_soak()),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a failed request is tried again on the old slot.
     pub fn rescues(&self) -> bool {
         self.trial.rescue.unwrap_or(self.probe.require == Require::All)
@@ -116,8 +144,8 @@ impl Policy {
         self.trial.lease.is_some() || self.trial.guard != Guard::Switch(false) || self.rescues()
     }
 
-    /// Fails if keys contradict each other. The error begins with the key.
-    pub fn check(&self) -> Result<(), &'static str> {
+    /// Fails if the keys of synthetic requests contradict each other. The error begins with the key.
+    pub fn check_synthetic(&self) -> Result<(), &'static str> {
         self.soak.synthetic.as_ref().map_or(Ok(()), |synthetic| synthetic.check(&self.smoke))
     }
 

@@ -7,13 +7,14 @@ mod full;
 mod journal;
 mod peers;
 mod scene;
+mod signals;
 mod suite;
 mod usual;
 mod world;
 
 pub use full::FullJournal;
 pub use journal::{Cut, MemoryJournal};
-pub use scene::{Away, Fault, Hook, Scene};
+pub use scene::{Away, Fault, Hook, Said, Scene};
 pub use suite::{
     Place, everything_fails_in_turn, killed_again_and_again, killed_at_every_record, moved_by_somebody_else,
 };

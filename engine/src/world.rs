@@ -4,9 +4,10 @@ use crate::commands::Commands;
 use crate::edge::Edge;
 use crate::fleet::{Fleet, Member};
 use crate::peers::Peers;
+use crate::signals::Signals;
 
-/// The edges, peers and commands in one type.
-pub trait World: Peers + Commands {
+/// The edges, peers, commands and signals in one type.
+pub trait World: Peers + Commands + Signals {
     /// The kind of its edges.
     type Edge: Edge;
 

@@ -11,6 +11,7 @@
 //! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
 //! | [`Daemon`] | `cutover serve` and its command line |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
+//! | [`Prometheus`] | a real Prometheus that scrapes each second |
 //! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
 //! | [`FileHost`] | nginx without the module, and the daemon with an edge of kind "file" |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
@@ -33,6 +34,7 @@ pub mod load;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod route_watcher;
 pub mod seed;
 pub mod site;
@@ -54,6 +56,7 @@ pub use file_host::FileHost;
 pub use flavour::Flavour;
 pub use load::{Load, Plan};
 pub use nginx::Nginx;
+pub use prometheus::Prometheus;
 pub use site::Site;
 pub use slot_oracle::SlotOracle;
 pub use ssh_machine::SshMachine;

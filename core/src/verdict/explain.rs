@@ -106,7 +106,8 @@ impl Watch {
         }
     }
 
-    pub(super) fn figures(&self) -> Figures {
+    /// What the new slot did until now.
+    pub fn figures(&self) -> Figures {
         let answers = self.new.answers();
         let quantile = |part| self.new.first_byte.quantile_us(part).map(Duration::from_micros);
         Figures {
@@ -117,6 +118,7 @@ impl Watch {
             old: self.old_share(self.known.answers()),
             speed: quantile(0.5).zip(quantile(0.99)),
             upgrades: self.new.upgrades,
+            outside: self.outside().collect(),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// `9,310`
 #[derive(Clone, Copy, Debug)]
 pub struct Thousands(pub u64);
@@ -53,9 +55,63 @@ impl fmt::Display for Time {
     }
 }
 
+/// A number of any size, infinite ones included. It is shown with three digits, and serialised as a text, because JSON has no
+/// infinite numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Value(pub f64);
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        if size.is_infinite() {
+            return f.write_str(if self.0 > 0.0 { "+Inf" } else { "-Inf" });
+        }
+        if size != 0.0 && !(1e-4..1e15).contains(&size) {
+            return write!(f, "{:.2e}", self.0);
+        }
+        let behind_point = if size == 0.0 { 0.0 } else { (2.0 - size.log10().floor()).max(0.0) };
+        let factor = 10_f64.powf(behind_point);
+        write!(f, "{}", (self.0 * factor).round() / factor)
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| de::Error::custom(format!("\"{text}\" is not a number")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_any_size() {
+        for (value, shown) in [
+            (0.0, "0"),
+            (0.031_04, "0.031"),
+            (0.01, "0.01"),
+            (1.0, "1"),
+            (-2.5, "-2.5"),
+            (99.96, "100"),
+            (123_456.7, "123457"),
+            (1e20, "1.00e20"),
+            (0.000_012_3, "1.23e-5"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(Value(value).to_string(), shown);
+            let json = serde_json::to_string(&Value(value)).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), Value(value), "{json}");
+        }
+    }
 
     #[test]
     fn numbers_for_people() {

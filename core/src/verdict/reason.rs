@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::numbers::{Percent, Plain, Thousands, Time};
+use super::numbers::{Percent, Plain, Thousands, Time, Value};
 use super::sequential::bernoulli::Count;
 use super::signal::Signal;
 
@@ -74,6 +74,39 @@ pub enum Reason {
         /// How long is enough.
         needed: Duration,
     },
+    /// A value of another system is over its limit.
+    Outside {
+        /// The name of the signal.
+        name: String,
+        /// The last value.
+        value: Value,
+        /// What is always allowed.
+        limit: f64,
+        /// For how long each reading has been over it.
+        lasted: Duration,
+        /// The old version's value, if it is compared.
+        old: Option<Value>,
+        /// Whether that is long enough; otherwise it is a suspicion.
+        proven: bool,
+    },
+    /// A signal from outside has no value.
+    OutsideMissing {
+        /// The name of the signal.
+        name: String,
+        /// Why there is none.
+        why: String,
+    },
+    /// A signal from outside has not had values for long enough.
+    OutsideShort {
+        /// The name of the signal.
+        name: String,
+        /// How long it had values that count, without a gap.
+        read: Duration,
+        /// How long is enough.
+        needed: Duration,
+        /// How long after the switch values begin to count.
+        window: Duration,
+    },
 }
 
 /// Bad ones of one version.
@@ -115,6 +148,26 @@ pub struct Figures {
     pub speed: Option<(Duration, Duration)>,
     /// Upgraded connections.
     pub upgrades: u64,
+    /// Signals from outside.
+    #[serde(default, rename = "signals", skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<OutsideFigure>,
+}
+
+/// A signal from outside, as it was read last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutsideFigure {
+    /// Its name.
+    pub name: String,
+    /// The last value that counts.
+    pub value: Option<Value>,
+    /// The old version's.
+    pub old: Option<Value>,
+    /// What is always allowed.
+    pub limit: f64,
+    /// Whether the last reading with a value was over the limit, and worse than the old version.
+    pub is_over: bool,
+    /// Why the last reading had no value.
+    pub missing: Option<String>,
 }
 
 impl fmt::Display for Reason {
@@ -174,6 +227,27 @@ impl fmt::Display for Reason {
                     "watched for {watched} since the last gap in the readings, of {needed} that prove something"
                 )
             }
+            Self::Outside { name, value, limit, lasted, old, proven } => {
+                write!(f, "signal \"{name}\" is {value}, above its limit {}", Value(*limit))?;
+                match lasted.is_zero() {
+                    true => f.write_str(", at its last reading")?,
+                    false => write!(f, ", for {}", Time(*lasted))?,
+                }
+                if let Some(old) = old {
+                    write!(f, "; the old version: {old}")?;
+                }
+                doubt(f, *proven)
+            }
+            Self::OutsideMissing { name, why } => write!(f, "signal \"{name}\" has no value: {why}"),
+            Self::OutsideShort { name, read, needed, window } => {
+                let (read, needed, window) = (read.as_secs_f64(), Time(*needed), Time(*window));
+                write!(
+                    f,
+                    "signal \"{name}\" has had values for {} s, of {needed} that prove something; they count from {window} \
+                     after the switch on",
+                    Plain(read)
+                )
+            }
         }
     }
 }
@@ -195,15 +269,29 @@ impl fmt::Display for Figures {
         if let Some((p50, p99)) = self.speed {
             write!(f, "; p50 {}, p99 {}", Time(p50), Time(p99))?;
         }
-        match &self.old {
-            Some(Share { slot, count }) => {
-                write!(
-                    f,
-                    "; of {slot} {} answers, {} of them errors",
-                    Thousands(count.of),
-                    Thousands(count.bad)
-                )
+        if let Some(Share { slot, count }) = &self.old {
+            let (of, bad) = (Thousands(count.of), Thousands(count.bad));
+            write!(f, "; of {slot} {of} answers, {bad} of them errors")?;
+        }
+        self.outside.iter().try_for_each(|figure| write!(f, "; {figure}"))
+    }
+}
+
+impl fmt::Display for OutsideFigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, value, old, limit, is_over, missing } = self;
+        write!(f, "signal \"{name}\"")?;
+        if let Some(value) = value {
+            let over = if *is_over { ", over it" } else { "" };
+            write!(f, " {value} (limit {}{over}", Value(*limit))?;
+            if let Some(old) = old {
+                write!(f, "; the old version {old}")?;
             }
+            f.write_str(")")?;
+        }
+        match missing {
+            Some(why) if value.is_some() => write!(f, ", now without a value: {why}"),
+            Some(why) => write!(f, " without a value: {why}"),
             None => Ok(()),
         }
     }

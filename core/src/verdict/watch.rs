@@ -10,8 +10,9 @@ use super::evidence::Evidence;
 use super::fold::Fold;
 use super::judge::{Test, Turn};
 use super::limits::Limits;
+use super::outside::{Outside, OutsideLimit, OutsideReading};
 use super::reading::{Reading, SYNTHETIC};
-use super::reason::{Figures, Reason};
+use super::reason::{Figures, OutsideFigure, Reason};
 use super::signal::Signal;
 
 /// Both slots are compared turn by turn; a turn lasts until each has so many answers, or so long.
@@ -59,6 +60,12 @@ pub struct Watch {
     pub(super) left: u32,
     pub(super) recent: VecDeque<Recent>,
     broken: Option<Reason>,
+    /// Signals from outside, in the order of their limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) outside: Vec<Outside>,
+    /// Whether nothing counts the answers, so that the signals from outside alone decide.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    uncounted: bool,
 }
 
 /// Both slots on one edge.
@@ -111,7 +118,15 @@ impl Watch {
             left: 0,
             recent: VecDeque::new(),
             broken: None,
+            outside: Vec::new(),
+            uncounted: false,
         }
+    }
+
+    /// The same watch, over signals from outside, too.
+    pub fn with_outside(mut self, limits: impl IntoIterator<Item = OutsideLimit>) -> Self {
+        self.outside = limits.into_iter().map(Outside::new).collect();
+        self
     }
 
     /// Adds a reading.
@@ -144,6 +159,26 @@ impl Watch {
         }
     }
 
+    /// The same watch where nothing counts answers: too few of them are no reason.
+    pub fn uncounted(mut self, uncounted: bool) -> Self {
+        self.uncounted = uncounted && !self.outside.is_empty();
+        self
+    }
+
+    /// Adds a reading of the signal from outside with this name. It is on the clock of the other readings.
+    pub fn observe_outside(&mut self, name: &str, reading: OutsideReading) {
+        let (begun, ahead) =
+            self.times.map_or((reading.at, Duration::ZERO), |times| (times.begun, times.ahead));
+        let reading = OutsideReading { at: reading.at + ahead, ..reading };
+        let tolerance = self.limits.tolerance;
+        if let Some(signal) = self.outside.iter_mut().find(|signal| signal.name() == name) {
+            signal.observe(&reading, begun, tolerance);
+        }
+        if self.broken.is_none() {
+            self.broken = self.outside.iter().find_map(Outside::bad);
+        }
+    }
+
     /// Bad, as soon as it is proven.
     pub fn now(&self) -> Option<Verdict> {
         self.broken.clone().map(Verdict::Bad)
@@ -164,6 +199,11 @@ impl Watch {
         self.limits.patience.unwrap_or_else(|| patience(&self.known))
     }
 
+    /// The signals from outside as they were read last.
+    pub fn outside(&self) -> impl Iterator<Item = OutsideFigure> + '_ {
+        self.outside.iter().map(Outside::figure)
+    }
+
     /// What the new slot did until now.
     pub fn seen(&self) -> &Evidence {
         &self.new
@@ -180,7 +220,7 @@ impl Watch {
         }
         let answers = self.new.answers().of;
         let slot = self.names.new.clone();
-        if answers - self.new.unanswered.min(answers) < self.limits.min_requests {
+        if answers - self.new.unanswered.min(answers) < self.limits.min_requests && !self.uncounted {
             if self.new.unanswered > 0 {
                 return Verdict::Bad(self.hanging());
             }
@@ -200,8 +240,12 @@ impl Watch {
             return Verdict::Inconclusive(Reason::TooShort { watched, needed: self.limits.min_time });
         }
         let doubtful = self.tests.iter().find(|(_, test)| test.alarm() >= DOUBT);
-        match doubtful {
-            Some((signal, _)) => Verdict::Inconclusive(self.reason(*signal, false)),
+        if let Some((signal, _)) = doubtful {
+            return Verdict::Inconclusive(self.reason(*signal, false));
+        }
+        let now = self.times.map_or(Duration::ZERO, |times| times.last);
+        match self.outside.iter().find_map(|signal| signal.doubt(now)) {
+            Some(reason) => Verdict::Inconclusive(reason),
             None => Verdict::Good(self.figures()),
         }
     }

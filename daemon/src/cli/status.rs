@@ -75,6 +75,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
     }
     if let Some(deployment) = &status.deployment {
         writeln!(out, "  {}", deployment_line(deployment))?;
+        if let Some(figures) = &deployment.figures {
+            writeln!(out, "  until now: {}", plain(&figures.to_string()))?;
+        }
     }
     Ok(())
 }

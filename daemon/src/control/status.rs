@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use cutover_core::api::{Group as Seen, Peer, Traffic};
 use cutover_core::deployment::{Outcome, Phase};
+use cutover_core::verdict::Figures;
 use cutover_engine::clock::rfc3339;
 use cutover_engine::edge::EdgeError;
 use cutover_engine::fleet::Survey;
@@ -16,7 +17,7 @@ use super::{Control, HealthStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
 /// The status of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// Its name.
     pub group: String,
@@ -61,7 +62,7 @@ pub struct SlotStatus {
 }
 
 /// The status of a deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeploymentStatus {
     /// Its id.
     pub deployment: String,
@@ -90,6 +91,9 @@ pub struct DeploymentStatus {
     /// Whether an operator must act.
     #[serde(default)]
     pub needs_operator: bool,
+    /// What the new version has done until now, while it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
     /// Its outcome. `None` while it runs.
     pub outcome: Option<Outcome>,
     /// Its last message.
@@ -144,6 +148,7 @@ impl From<Entry> for DeploymentStatus {
             },
             needs_operator: entry.state.phase.needs_operator(),
             paused_by: entry.state.paused,
+            figures: None,
             outcome: entry.outcome,
             message: entry.message,
             asked_by: deployment.asked_by,
@@ -205,6 +210,8 @@ impl<W: World> Control<W> {
         (seen, edges): (Result<Seen, String>, Vec<EdgeStatus>),
     ) -> Result<GroupStatus, Refusal> {
         let deployment = self.journal.history(Some(group), 1).await?.pop().map(DeploymentStatus::from);
+        let figures = deployment.as_ref().and_then(|last| self.figures(group, &last.deployment));
+        let deployment = deployment.map(|last| DeploymentStatus { figures, ..last });
         let status = GroupStatus {
             group: group.to_owned(),
             active: None,
@@ -225,6 +232,16 @@ impl<W: World> Control<W> {
             }),
             Err(error) => Ok(GroupStatus { edge_error: Some(error), ..status }),
         }
+    }
+
+    /// What the new version of a deployment has done until now. `None`: it is not watched, or a request of an operator is being
+    /// decided.
+    fn figures(&self, group: &str, deployment: &str) -> Option<Figures> {
+        let current = self.current(group);
+        let current = current.try_lock().ok()?;
+        let running = current.as_ref().filter(|running| running.id == deployment)?;
+        let is_watched = running.handle.state.borrow().phase.judges();
+        running.handle.figures().filter(|_| is_watched)
     }
 
     /// Deployments of one group or of all, the newest first.

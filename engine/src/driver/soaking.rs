@@ -8,12 +8,13 @@ use std::time::Duration;
 use cutover_core::deployment::{Event, State, Time};
 use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Verdict, Watch};
 
-use super::synthetic::of_them;
+use super::signals::figures_beside;
 use super::synthetic::results::Results;
 use super::work::Work;
 use crate::edge::PROBES_ONLY;
 use crate::fleet::View;
 use crate::journal::Journal;
+use crate::policy::Signal;
 use crate::shifting::PATIENCE;
 use crate::world::World;
 
@@ -24,6 +25,7 @@ impl<W: World, J: Journal> Work<W, J> {
             event = self.watch_counters(until, state) => event,
             () = self.ask_synthetically(&self.synthetic) => Event::SoakBlind("the requests have ended".to_owned()),
             why = self.new_slot_sick() => Event::SoakBad(why),
+            why = self.signal_bad(state) => Event::SoakBad(why),
             () = self.watch_old_slot(state) => Event::SoakBlind("the watch has ended".to_owned()),
         }
     }
@@ -43,6 +45,7 @@ impl<W: World, J: Journal> Work<W, J> {
         tokio::select! {
             why = counters => why,
             why = self.new_slot_sick() => why,
+            why = self.signal_bad(state) => why,
         }
     }
 
@@ -127,8 +130,7 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// Adds a reading to the watch over this deployment, and returns the watch as it is then.
     fn observe(&self, look: &View, state: &State) -> Watch {
-        let since = state.marks.as_ref().and_then(|marks| marks.since).unwrap_or(self.deployment.started);
-        let reading = self.reading(look, since.until(self.clock.now()));
+        let reading = self.reading(look, self.since_switch(state).until(self.clock.now()));
         let mut watch = self.watch.lock();
         let watch = watch.get_or_insert_with(|| self.watch_from(state));
         watch.observe(&reading);
@@ -136,14 +138,16 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// A watch that counts from the first switch.
-    fn watch_from(&self, state: &State) -> Watch {
+    pub(super) fn watch_from(&self, state: &State) -> Watch {
         let plan = &self.deployment.plan;
         let policy = &self.deployment.policy;
         let names = Names { new: plan.to.clone(), old: plan.from.clone() };
         // A slot that was no version says nothing about what is normal.
         let marks = state.marks.as_ref().filter(|marks| marks.old.was_there());
         let known = marks.map(|marks| marks.known.clone()).unwrap_or_default();
-        let mut watch = Watch::new(policy.soak.limits(policy.probe.require), names, Baseline::from(known));
+        let watch = Watch::new(policy.soak.limits(policy.probe.require), names, Baseline::from(known));
+        let is_counted = self.fleet().abilities().counters || policy.soak.synthetic.is_some();
+        let mut watch = watch.with_outside(policy.signal.iter().map(Signal::limit)).uncounted(!is_counted);
         let marks = state.marks.iter().flat_map(|marks| &marks.edges);
         let reading = marks.map(|(edge, mark)| EdgeReading {
             edge: edge.clone(),
@@ -189,7 +193,12 @@ impl<W: World, J: Journal> Work<W, J> {
         match (reason, self.share(state)) {
             // A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
             (Reason::TooShort { .. }, _) if late < min_time * 2 => true,
-            (Reason::TooFew { .. }, Some(_)) if watch.seen().answers().bad == 0 => false,
+            (Reason::OutsideShort { needed, .. }, None) if late < *needed * 2 => true,
+            (Reason::TooFew { .. } | Reason::OutsideShort { .. }, Some(_))
+                if watch.seen().answers().bad == 0 =>
+            {
+                false
+            }
             // A step that is neither good nor bad gets as much time as the soak would.
             (_, Some(_)) if late < self.deployment.plan.soak => true,
             _ => self.extends(&verdict, until, now, said).await,
@@ -197,17 +206,21 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     async fn judged(&self, verdict: Verdict, watch: &Watch, state: &State) -> Event {
-        let of_them = of_them(watch.seen());
+        let of_them = match &verdict {
+            Verdict::Good(_) => String::new(),
+            Verdict::Bad(why) | Verdict::Inconclusive(why) => figures_beside(why, watch),
+        };
         match (verdict, self.share(state)) {
             (Verdict::Good(figures), _) => {
                 self.note("soaking", &format!("good: {figures}")).await;
                 Event::SoakPassed
             }
             (Verdict::Bad(why), _) => Event::SoakBad(format!("{why}{of_them}")),
-            // A small share may never give enough answers. The next step brings more.
-            (Verdict::Inconclusive(why @ Reason::TooFew { .. }), Some(share))
-                if watch.seen().answers().bad == 0 =>
-            {
+            // A small share may never give enough answers, and a short step not enough readings. The next step brings more.
+            (
+                Verdict::Inconclusive(why @ (Reason::TooFew { .. } | Reason::OutsideShort { .. })),
+                Some(share),
+            ) if watch.seen().answers().bad == 0 => {
                 let percent = share.percent;
                 self.note("soaking", &format!("nothing is wrong with {percent} of the traffic, but {why}"))
                     .await;

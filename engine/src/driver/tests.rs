@@ -14,6 +14,7 @@ mod fleet;
 mod judged;
 mod proof;
 mod sessions;
+mod signals;
 mod stepwise;
 mod suite;
 mod synthetic;

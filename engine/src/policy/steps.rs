@@ -21,6 +21,17 @@ impl Steps {
     pub fn get(&self) -> Checked {
         self.0.clone()
     }
+
+    /// The time of all steps but the last. `None`: one of them lasts until it is promoted.
+    pub(super) fn timed(&self) -> Option<std::time::Duration> {
+        self.0
+            .iter()
+            .map(|step| match step.hold {
+                Hold::For(time) => Some(time),
+                Hold::Manual => None,
+            })
+            .sum()
+    }
 }
 
 impl TryFrom<Vec<String>> for Steps {

@@ -133,6 +133,16 @@ impl de::Visitor<'_> for Number {
     }
 }
 
+/// Deserializes a number that is neither infinite nor NaN.
+pub(super) fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = deserializer.deserialize_any(Number("a number, as in 0.01"))?;
+    if number.is_finite() {
+        Ok(number)
+    } else {
+        Err(de::Error::custom(format!("{number} is not a limit, as in 0.01")))
+    }
+}
+
 /// A number from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(transparent)]

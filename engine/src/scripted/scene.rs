@@ -63,6 +63,19 @@ pub(super) enum Late {
     Confirmation,
 }
 
+/// What a query for a slot gives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// A value.
+    Value(f64),
+    /// No result.
+    Nothing,
+    /// An error.
+    Fails(String),
+    /// No answer.
+    Hangs,
+}
+
 /// The state of the world.
 #[derive(Debug)]
 pub struct Scene {
@@ -163,6 +176,10 @@ pub struct Scene {
     pub synthetic: Vec<String>,
     /// How long the edge takes for each answer.
     pub delay: Duration,
+    /// What queries for each slot give, while it has traffic, and for the time when it had. Absent: no result.
+    pub signals: BTreeMap<String, Said>,
+    /// The queries, and how long before their time they were to be evaluated.
+    pub asked: Vec<(String, Duration)>,
     /// Violations of the promises.
     pub violations: Vec<String>,
 }
@@ -220,6 +237,8 @@ impl Default for Scene {
             counters: BTreeMap::new(),
             synthetic: Vec::new(),
             delay: Duration::from_millis(1),
+            signals: BTreeMap::new(),
+            asked: Vec::new(),
             violations: Vec::new(),
         }
     }

@@ -113,3 +113,18 @@ async fn smoke_tests_can_be_repeated() {
     assert!(good.starts_with("good: 60 answers of green, 60 of them synthetic"), "{good}");
     assert!((60..=61).contains(&world.scene().synthetic.len()), "{}", world.scene().synthetic.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn they_are_in_the_figures_while_it_soaks() {
+    let world = Arc::new(Scripted::new());
+    world.scene().traffic = 0;
+    let (driver, mut handle, _) = begin_this(&world, quiet(json!({})));
+    assert_eq!(handle.figures(), None, "nothing is watched yet");
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    let figures = handle.figures().unwrap();
+    assert!((19..=21).contains(&figures.synthetic) && figures.new.count.of == figures.synthetic, "{figures}");
+    running.abort();
+    let _ = running.await;
+}
