@@ -1,6 +1,7 @@
-//! An HTTP/1.1 client for the admin API of nginx, for peers and for the daemon's control socket.
+//! An HTTP/1.1 client for the admin API of nginx, for peers and for the daemon's control socket; over TLS for any https URL.
 //!
-//! Each request uses a new connection, because the other side may restart at any moment.
+//! Each request uses a new connection, because the other side may restart at any moment. A connection that is kept open can
+//! be closed by the server while a request is on its way, and then nobody knows whether the request was processed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +15,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::{Handshake, TlsClient, TlsError};
 
 /// Maximum length of an answer's body, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -26,6 +31,8 @@ pub enum Address {
     Tcp(String),
     /// `unix:PATH`
     Unix(PathBuf),
+    /// The host of an `https://` URL
+    Tls(TlsClient),
 }
 
 impl Address {
@@ -50,6 +57,12 @@ pub enum HttpError {
     /// There is no connection, so nothing was sent.
     #[error("no connection: {0}")]
     Connect(std::io::Error),
+    /// There was no connection in time, so nothing was sent.
+    #[error("no connection within {}", humantime::format_duration(*.0))]
+    SlowToConnect(Duration),
+    /// There is no TLS connection, so nothing was sent.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The connection broke. The server may have processed the request.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -64,7 +77,14 @@ pub enum HttpError {
 impl HttpError {
     /// Whether it is certain that the server did not process the request.
     pub fn is_before_sending(&self) -> bool {
-        matches!(self, Self::Address(_) | Self::Connect(_) | Self::Request(_))
+        match self {
+            Self::Address(_)
+            | Self::Connect(_)
+            | Self::SlowToConnect(_)
+            | Self::Tls(_)
+            | Self::Request(_) => true,
+            Self::Broken(_) | Self::Timeout(_) => false,
+        }
     }
 }
 
@@ -100,8 +120,11 @@ pub async fn ask_for(
     limit: Duration,
     most: usize,
 ) -> Result<Answer, HttpError> {
+    let deadline = Instant::now() + limit;
+    let connected = timeout_at(deadline, Connection::open(address)).await;
+    let connection = connected.unwrap_or(Err(HttpError::SlowToConnect(limit)))?;
     let whole = async {
-        let response = send(address, request).await?;
+        let response = connection.exchange(request).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, most).collect().await;
         let body = body.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
@@ -110,7 +133,7 @@ pub async fn ask_for(
         });
         Ok(Answer { status: head.status.as_u16(), headers: headers.collect(), body: body.to_vec() })
     };
-    tokio::time::timeout(limit, whole).await.unwrap_or(Err(HttpError::Timeout(limit)))
+    timeout_at(deadline, whole).await.unwrap_or(Err(HttpError::Timeout(limit)))
 }
 
 /// Sends a request and returns when the head of the answer has arrived. There is no time limit.
@@ -118,17 +141,51 @@ pub async fn send(
     address: &Address,
     request: Request<Full<Bytes>>,
 ) -> Result<http::Response<Incoming>, HttpError> {
-    match address {
-        Address::Tcp(address) => {
-            let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
-            // Without Nagle's algorithm a small request does not wait for the acknowledgement of an earlier packet.
-            let _ = stream.set_nodelay(true);
-            exchange(stream, request).await
-        }
-        Address::Unix(path) => {
-            exchange(UnixStream::connect(path).await.map_err(HttpError::Connect)?, request).await
+    Connection::open(address).await?.exchange(request).await
+}
+
+/// Connects to a host and returns what the TLS handshake has shown. Fails if this takes longer than `limit`.
+pub async fn inspect(client: &TlsClient, limit: Duration) -> Result<Handshake, HttpError> {
+    let whole = async {
+        let stream = connect(client.host().to_string()).await?;
+        client.inspect(stream).await.map_err(HttpError::Tls)
+    };
+    tokio::time::timeout(limit, whole).await.unwrap_or(Err(HttpError::SlowToConnect(limit)))
+}
+
+/// A connection on which nothing was sent yet.
+enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connection {
+    async fn open(address: &Address) -> Result<Self, HttpError> {
+        Ok(match address {
+            Address::Tcp(address) => Self::Tcp(connect(address).await?),
+            Address::Unix(path) => Self::Unix(UnixStream::connect(path).await.map_err(HttpError::Connect)?),
+            Address::Tls(client) => {
+                let stream = connect(client.host().to_string()).await?;
+                Self::Tls(Box::new(client.handshake(stream).await?))
+            }
+        })
+    }
+
+    async fn exchange(self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, HttpError> {
+        match self {
+            Self::Tcp(stream) => exchange(stream, request).await,
+            Self::Unix(stream) => exchange(stream, request).await,
+            Self::Tls(stream) => exchange(stream, request).await,
         }
     }
+}
+
+async fn connect(address: impl ToSocketAddrs) -> Result<TcpStream, HttpError> {
+    let stream = TcpStream::connect(address).await.map_err(HttpError::Connect)?;
+    // Without Nagle's algorithm a small request does not wait for the acknowledgement of an earlier packet.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// Sends a request over a connection and returns when the head of the answer has arrived. There is no time limit. The connection is

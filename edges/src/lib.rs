@@ -2,8 +2,10 @@
 //!
 //! - [`module`]: nginx with Cutover's module, through its admin API.
 //! - [`http`]: the HTTP/1.1 client for the admin API and the servers of upstreams.
+//! - [`tls`]: the TLS connections of that client, with certificates from files.
 
 #![forbid(unsafe_code)]
 
 pub mod http;
 pub mod module;
+pub mod tls;

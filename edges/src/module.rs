@@ -24,6 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::http::{self, Address, HttpError};
+use crate::tls::{Handshake, HttpsHost, TlsClient, TlsError, TlsSettings};
 
 mod token;
 
@@ -31,6 +32,8 @@ use token::{Token, TokenError, TokenFile};
 
 /// Time limit of one call. nginx answers from memory, but a switch waits for the disk.
 const LIMIT: Duration = Duration::from_secs(5);
+/// Status of a call on a TLS connection that nginx does not serve, see [`refused_by_nginx`](Module::refused_by_nginx).
+const BAD_REQUEST: u16 = 400;
 /// Status of a call with a missing or wrong token.
 const UNAUTHORIZED: u16 = 401;
 /// Status of a call that the location or the user does not permit.
@@ -49,6 +52,8 @@ pub enum AdminAddress {
     Unix(PathBuf),
     /// A loopback address.
     Tcp(SocketAddr),
+    /// A host, over TLS.
+    Https(HttpsHost),
 }
 
 impl fmt::Display for AdminAddress {
@@ -56,6 +61,7 @@ impl fmt::Display for AdminAddress {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Https(host) => write!(f, "https://{host}"),
         }
     }
 }
@@ -81,17 +87,38 @@ impl Module {
         let address = match admin {
             AdminAddress::Unix(path) => Address::Unix(path.clone()),
             AdminAddress::Tcp(address) => Address::Tcp(address.to_string()),
+            AdminAddress::Https(host) => {
+                Address::Tls(TlsClient::new(host.clone(), TlsSettings::new(section(name))))
+            }
         };
-        let token = token_file.map(|path| TokenFile::new(format!("edge.{name}.token_file"), path));
+        let token = token_file.map(|path| TokenFile::new(format!("{}.token_file", section(name)), path));
         Self { name: name.to_owned(), address, shown: admin.to_string(), token }
     }
 
-    /// Checks that the token can be read, if the client needs one. Over TCP a change needs a token.
-    pub async fn check_token(&self) -> Result<(), EdgeError> {
-        match (&self.address, &self.token) {
-            (Address::Tcp(_), Some(file)) => file.check().await.map_err(no_token),
-            _ => Ok(()),
+    /// The same client with other settings for TLS. Without TLS they have no effect.
+    pub fn with_tls(self, settings: TlsSettings) -> Self {
+        let address = match self.address {
+            Address::Tls(client) => Address::Tls(TlsClient::new(client.host().clone(), settings)),
+            other => other,
+        };
+        Self { address, ..self }
+    }
+
+    /// Checks that the token and the certificates can be read, if the client needs them. Over TCP a change needs a token.
+    pub async fn check_credentials(&self) -> Result<(), EdgeError> {
+        if let Address::Tls(client) = &self.address {
+            client.check_files().await.map_err(no_credentials)?;
         }
+        match (&self.address, &self.token) {
+            (Address::Unix(_), _) | (_, None) => Ok(()),
+            (Address::Tcp(_) | Address::Tls(_), Some(file)) => file.check().await.map_err(no_credentials),
+        }
+    }
+
+    /// Connects and returns what the TLS handshake has shown. `None` without TLS.
+    pub async fn inspect_tls(&self) -> Option<Result<Handshake, EdgeError>> {
+        let Address::Tls(client) = &self.address else { return None };
+        Some(http::inspect(client, LIMIT).await.map_err(|error| self.no_answer(CallError::Http(error))))
     }
 
     /// Checks that nginx lets this client make changes. The error is nginx's own. The check sends a change for a group that
@@ -116,13 +143,18 @@ impl Module {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Answer, CallError> {
-        // Over TCP without a token, the module accepts only "localhost" and IP addresses as host.
-        let headers = [&[("host", "localhost")], headers].concat();
+        // Over TCP without a token, the module accepts only "localhost" and IP addresses as host. Over TLS nginx accepts only
+        // the name that the handshake has used.
+        let host = match &self.address {
+            Address::Tls(client) => client.host_header(),
+            Address::Tcp(_) | Address::Unix(_) => "localhost".to_owned(),
+        };
+        let headers = [&[("host", host.as_str())], headers].concat();
         let call = request(method, path, &headers, body).map_err(HttpError::from).map_err(CallError::Http)?;
         let Some(file) = &self.token else { return self.send(call, None).await };
         let token = match (file.taken(), &self.address) {
             (Some(token), _) => Some(token),
-            (None, Address::Tcp(_)) => Some(file.read().await.map_err(CallError::NoToken)?),
+            (None, Address::Tcp(_) | Address::Tls(_)) => Some(file.read().await.map_err(CallError::NoToken)?),
             // On a unix socket nginx needs no token, unless a proxy listens there and forwards the call.
             (None, Address::Unix(_)) => file.read().await.ok(),
         };
@@ -159,18 +191,20 @@ impl Module {
             return serde_json::from_slice(&answer.body)
                 .map_err(|error| self.unrecognised(error.to_string()));
         }
-        Err(match serde_json::from_slice::<Failure>(&answer.body) {
-            Ok(failure) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
-            Err(_) => self.unrecognised(format!("status {} without a JSON error", answer.status)),
+        Err(match (serde_json::from_slice::<Failure>(&answer.body), self.refused_by_nginx(answer)) {
+            (Ok(failure), _) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
+            (Err(_), Some(why)) => EdgeError::Refused { subject: NGINX, why },
+            (Err(_), None) => self.unrecognised(format!("status {} without a JSON error", answer.status)),
         })
     }
 
     fn no_answer(&self, error: CallError) -> EdgeError {
         match error {
+            CallError::Http(HttpError::Tls(TlsError::File(error))) => no_credentials(error),
             CallError::Http(error) => {
                 EdgeError::Unreachable { subject: NGINX, address: self.shown.clone(), why: error.to_string() }
             }
-            CallError::NoToken(error) => no_token(error),
+            CallError::NoToken(error) => no_credentials(error),
         }
     }
 
@@ -189,6 +223,43 @@ impl Module {
             ),
             _ => error.message,
         }
+    }
+
+    /// Why nginx itself refused the connection, so that the module has not seen the call. `None`: nginx has not.
+    fn refused_by_nginx(&self, answer: &Answer) -> Option<String> {
+        if answer.status != BAD_REQUEST {
+            return None;
+        }
+        let page = String::from_utf8_lossy(&answer.body);
+        let (name, shown) = (&self.name, &self.shown);
+        let client = match &self.address {
+            Address::Tls(client) => client.settings().client.as_ref(),
+            Address::Tcp(_) | Address::Unix(_) => None,
+        };
+        // ngx_http_error_400_page and those beside it.
+        let is = |title: &str| page.contains(&format!("<title>400 {title}</title>"));
+        if is("No required SSL certificate was sent") {
+            return Some(match client {
+                Some(files) => format!(
+                    "{shown} requires a client certificate (ssl_verify_client), but cannot use one of the kind of \
+                     edge.{name}.client_cert \"{}\"",
+                    files.certificate.display()
+                ),
+                None => format!(
+                    "{shown} requires a client certificate (ssl_verify_client): set edge.{name}.client_cert and \
+                     edge.{name}.client_key"
+                ),
+            });
+        }
+        if is("The SSL certificate error") {
+            let path = client.map(|files| files.certificate.display().to_string()).unwrap_or_default();
+            return Some(format!(
+                "{shown} does not accept the certificate of edge.{name}.client_cert \"{path}\": it has expired, or its CA \
+                 is not in the file that \"ssl_client_certificate\" names there; nginx's error log at level info has the reason"
+            ));
+        }
+        is("The plain HTTP request was sent to HTTPS port")
+            .then(|| format!("{shown} needs TLS: set edge.{name}.admin to an https URL"))
     }
 
     fn unrecognised(&self, why: String) -> EdgeError {
@@ -232,6 +303,9 @@ impl Module {
 
     fn refusal(&self, answer: &Answer) -> (Option<ErrorCode>, ShiftError) {
         let Ok(failure) = serde_json::from_slice::<Failure>(&answer.body) else {
+            if let Some(why) = self.refused_by_nginx(answer) {
+                return (None, ShiftError::Refused(format!("nginx refuses: {why}")));
+            }
             let error = self.unrecognised(format!("status {} without a JSON error", answer.status));
             return (None, ShiftError::Unknown(error));
         };
@@ -264,8 +338,13 @@ impl CallError {
     }
 }
 
-fn no_token(error: TokenError) -> EdgeError {
+fn no_credentials(error: impl fmt::Display) -> EdgeError {
     EdgeError::NoCredentials { subject: NGINX, why: error.to_string() }
+}
+
+/// The section of an edge, for messages.
+fn section(name: &str) -> String {
+    format!("edge.{name}")
 }
 
 fn revision(generation: u32) -> Revision {

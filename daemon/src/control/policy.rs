@@ -58,7 +58,7 @@ impl<W: World> Control<W> {
                 return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: section.admin.to_string() });
             }
             // Running deployments use the last token that nginx accepted. A new one needs a readable token.
-            section.module(name.as_str()).check_token().await?;
+            section.module(name.as_str()).check_credentials().await?;
         }
         Ok(())
     }
