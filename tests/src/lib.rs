@@ -12,6 +12,8 @@
 //! | [`Daemon`] | `cutover serve` and its command line |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
 //! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
+//! | [`Network`] | network namespaces for one test, connected by a bridge |
+//! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -26,8 +28,10 @@ pub mod client;
 pub mod daemon;
 pub mod flavour;
 pub mod footprint;
+pub mod hosts;
 pub mod http1;
 pub mod load;
+pub mod network;
 pub mod nginx;
 pub mod ports;
 pub mod process;
@@ -49,7 +53,9 @@ pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
 pub use flavour::Flavour;
+pub use hosts::Hosts;
 pub use load::{Load, Plan};
+pub use network::Network;
 pub use nginx::Nginx;
 pub use site::Site;
 pub use slot_oracle::SlotOracle;
