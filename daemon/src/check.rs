@@ -19,9 +19,11 @@ use crate::config::Config;
 
 mod door;
 mod running;
+mod tls;
 
 pub use door::check_door;
 pub use running::check_running;
+pub use tls::check_tls;
 
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]

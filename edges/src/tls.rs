@@ -20,7 +20,7 @@ mod host;
 mod identity;
 mod refusal;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, Date};
 pub use files::FileError;
 pub use host::HttpsHost;
 /// A name or an IP address that a certificate can have.

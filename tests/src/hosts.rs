@@ -94,6 +94,11 @@ impl Hosts {
         Ok(Some(all))
     }
 
+    /// The content of `http {}` of each host. A test can change it and reload.
+    pub fn http() -> String {
+        HTTP.replace("%%upstreams%%", UPSTREAMS).replace("%%location%%", LOCATION)
+    }
+
     async fn add(&self, network: &Network, number: u8) -> Result<Host> {
         let network = network.host(number)?;
         let address = network.address();
@@ -110,7 +115,7 @@ impl Hosts {
             .set("key", own.key.display())
             .set("ca", self.authority.own.certificate.display())
             .set("token", self.token.display())
-            .http(&HTTP.replace("%%upstreams%%", UPSTREAMS).replace("%%location%%", LOCATION))
+            .http(&Self::http())
             .start()
             .await?;
         Ok(Host { nginx, network })
@@ -178,6 +183,11 @@ impl Host {
     /// The group, by the unix socket.
     pub async fn group(&self) -> Result<Group> {
         self.nginx.admin().group("shop").await
+    }
+
+    /// The slot that has the traffic, by the unix socket.
+    pub async fn active(&self) -> Result<String> {
+        Ok(self.group().await?.route.active)
     }
 
     /// Kills all processes of nginx. [`Nginx::start`] starts it again.

@@ -14,6 +14,7 @@
 //! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
 //! | [`Network`] | network namespaces for one test, connected by a bridge |
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
+//! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -35,6 +36,7 @@ pub mod network;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod relay;
 pub mod route_watcher;
 pub mod seed;
 pub mod site;
@@ -57,6 +59,7 @@ pub use hosts::Hosts;
 pub use load::{Load, Plan};
 pub use network::Network;
 pub use nginx::Nginx;
+pub use relay::Relay;
 pub use site::Site;
 pub use slot_oracle::SlotOracle;
 pub use ssh_machine::SshMachine;

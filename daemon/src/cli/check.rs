@@ -8,7 +8,7 @@ use cutover_engine::fleet::Member;
 use cutover_engine::versions::Versions;
 
 use super::{CliError, Place};
-use crate::check::{Finding, check, check_door, check_running};
+use crate::check::{Finding, check, check_door, check_running, check_tls};
 use crate::config::Loaded;
 use crate::control::{ConfigurationStatus, GroupStatus};
 
@@ -24,6 +24,7 @@ impl Check {
         for (name, section) in &config.edge {
             let module = section.module(name.as_str());
             findings.extend(check_door(name, section, &module).await);
+            findings.extend(check_tls(name, section, &module).await);
             edges.push(Member::new(module));
         }
         let client = place.client()?;

@@ -21,8 +21,8 @@ pub struct Certificate {
 pub struct Date(Duration);
 
 impl Date {
-    /// Seconds since 1970.
-    pub(super) fn from_unix(seconds: u64) -> Self {
+    /// The moment this many seconds after the beginning of 1970.
+    pub fn from_unix(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
