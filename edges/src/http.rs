@@ -3,6 +3,8 @@
 //! Each request uses a new connection, because the other side may restart at any moment. A connection that is kept open can
 //! be closed by the server while a request is on its way, and then nobody knows whether the request was processed.
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::{Handshake, TlsClient, TlsError};
+use crate::tls::{Handshake, TlsClient, TlsError, causes};
 
 /// Maximum length of an answer's body, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -127,7 +129,7 @@ pub async fn ask_for(
         let response = connection.exchange(request).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, most).collect().await;
-        let body = body.map_err(|error| HttpError::Broken(error.to_string()))?.to_bytes();
+        let body = body.map_err(|error| HttpError::Broken(broken(&*error)))?.to_bytes();
         let headers = head.headers.iter().map(|(name, value)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         });
@@ -157,7 +159,7 @@ pub async fn inspect(client: &TlsClient, limit: Duration) -> Result<Handshake, H
 enum Connection {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TcpStream>>, TlsClient),
 }
 
 impl Connection {
@@ -167,17 +169,32 @@ impl Connection {
             Address::Unix(path) => Self::Unix(UnixStream::connect(path).await.map_err(HttpError::Connect)?),
             Address::Tls(client) => {
                 let stream = connect(client.host().to_string()).await?;
-                Self::Tls(Box::new(client.handshake(stream).await?))
+                Self::Tls(Box::new(client.handshake(stream).await?), client.clone())
             }
         })
     }
 
     async fn exchange(self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, HttpError> {
+        let plain = |error: hyper::Error| HttpError::Broken(broken(&error));
         match self {
-            Self::Tcp(stream) => exchange(stream, request).await,
-            Self::Unix(stream) => exchange(stream, request).await,
-            Self::Tls(stream) => exchange(stream, request).await,
+            Self::Tcp(stream) => exchange(stream, request).await.map_err(plain),
+            Self::Unix(stream) => exchange(stream, request).await.map_err(plain),
+            Self::Tls(stream, client) => exchange(*stream, request)
+                .await
+                .map_err(|error| HttpError::Broken(client.refusal(&error).unwrap_or_else(|| broken(&error)))),
         }
+    }
+}
+
+/// Why a connection broke, with its causes.
+fn broken(error: &(dyn Error + 'static)) -> String {
+    let is_end = |error: &(dyn Error + 'static)| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::UnexpectedEof)
+    };
+    // The text of rustls is long.
+    match causes(error).any(is_end) {
+        true => "it was closed before the answer was complete".to_owned(),
+        false => causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": "),
     }
 }
 
@@ -193,18 +210,18 @@ async fn connect(address: impl ToSocketAddrs) -> Result<TcpStream, HttpError> {
 pub async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<http::Response<Incoming>, HttpError> {
-    let broken = |error: hyper::Error| {
-        let source =
-            std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-        HttpError::Broken(format!("{error}{source}"))
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+) -> Result<http::Response<Incoming>, hyper::Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // This task ends when the answer has been read or dropped.
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    sender.send_request(request).await.map_err(broken)
+    let ended = tokio::spawn(connection);
+    match sender.send_request(request).await {
+        // The connection ended before the request was sent. It knows why.
+        Err(error) if error.is_canceled() => match ended.await {
+            Ok(Err(cause)) => Err(cause),
+            _ => Err(error),
+        },
+        done => done,
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! The edge of nginx with Cutover's module: a client of the admin API.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ::http::Request;
@@ -24,16 +23,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::http::{self, Address, HttpError};
-use crate::tls::{Handshake, HttpsHost, TlsClient, TlsError, TlsSettings};
+use crate::tls::{Handshake, TlsClient, TlsError, TlsSettings};
 
+mod address;
+mod page;
 mod token;
+
+pub use address::AdminAddress;
 
 use token::{Token, TokenError, TokenFile};
 
 /// Time limit of one call. nginx answers from memory, but a switch waits for the disk.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Status of a call on a TLS connection that nginx does not serve, see [`refused_by_nginx`](Module::refused_by_nginx).
-const BAD_REQUEST: u16 = 400;
 /// Status of a call with a missing or wrong token.
 const UNAUTHORIZED: u16 = 401;
 /// Status of a call that the location or the user does not permit.
@@ -44,27 +45,6 @@ const NO_CHANGE: &str = "/v1/groups/-/route";
 
 /// The subject of the errors of this edge.
 const NGINX: &str = "nginx";
-
-/// The address of the admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// A unix socket.
-    Unix(PathBuf),
-    /// A loopback address.
-    Tcp(SocketAddr),
-    /// A host, over TLS.
-    Https(HttpsHost),
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(address) => write!(f, "http://{address}"),
-            Self::Https(host) => write!(f, "https://{host}"),
-        }
-    }
-}
 
 /// A client of the admin API. Clones share the last token that nginx accepted.
 #[derive(Clone, Debug)]
@@ -191,7 +171,7 @@ impl Module {
             return serde_json::from_slice(&answer.body)
                 .map_err(|error| self.unrecognised(error.to_string()));
         }
-        Err(match (serde_json::from_slice::<Failure>(&answer.body), self.refused_by_nginx(answer)) {
+        Err(match (serde_json::from_slice::<Failure>(&answer.body), self.said_by_nginx(answer)) {
             (Ok(failure), _) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
             (Err(_), Some(why)) => EdgeError::Refused { subject: NGINX, why },
             (Err(_), None) => self.unrecognised(format!("status {} without a JSON error", answer.status)),
@@ -225,41 +205,15 @@ impl Module {
         }
     }
 
-    /// Why nginx itself refused the connection, so that the module has not seen the call. `None`: nginx has not.
-    fn refused_by_nginx(&self, answer: &Answer) -> Option<String> {
-        if answer.status != BAD_REQUEST {
-            return None;
-        }
-        let page = String::from_utf8_lossy(&answer.body);
-        let (name, shown) = (&self.name, &self.shown);
-        let client = match &self.address {
-            Address::Tls(client) => client.settings().client.as_ref(),
+    /// Why nginx itself refused the connection, so that the module has not seen the call. `None`: it did not.
+    fn said_by_nginx(&self, answer: &Answer) -> Option<String> {
+        let client_cert = match &self.address {
+            Address::Tls(client) => {
+                client.settings().client.as_ref().map(|files| files.certificate.as_path())
+            }
             Address::Tcp(_) | Address::Unix(_) => None,
         };
-        // ngx_http_error_400_page and those beside it.
-        let is = |title: &str| page.contains(&format!("<title>400 {title}</title>"));
-        if is("No required SSL certificate was sent") {
-            return Some(match client {
-                Some(files) => format!(
-                    "{shown} requires a client certificate (ssl_verify_client), but cannot use one of the kind of \
-                     edge.{name}.client_cert \"{}\"",
-                    files.certificate.display()
-                ),
-                None => format!(
-                    "{shown} requires a client certificate (ssl_verify_client): set edge.{name}.client_cert and \
-                     edge.{name}.client_key"
-                ),
-            });
-        }
-        if is("The SSL certificate error") {
-            let path = client.map(|files| files.certificate.display().to_string()).unwrap_or_default();
-            return Some(format!(
-                "{shown} does not accept the certificate of edge.{name}.client_cert \"{path}\": it has expired, or its CA \
-                 is not in the file that \"ssl_client_certificate\" names there; nginx's error log at level info has the reason"
-            ));
-        }
-        is("The plain HTTP request was sent to HTTPS port")
-            .then(|| format!("{shown} needs TLS: set edge.{name}.admin to an https URL"))
+        Some(page::refusal(answer)?.text(&self.shown, &section(&self.name), client_cert))
     }
 
     fn unrecognised(&self, why: String) -> EdgeError {
@@ -303,7 +257,7 @@ impl Module {
 
     fn refusal(&self, answer: &Answer) -> (Option<ErrorCode>, ShiftError) {
         let Ok(failure) = serde_json::from_slice::<Failure>(&answer.body) else {
-            if let Some(why) = self.refused_by_nginx(answer) {
+            if let Some(why) = self.said_by_nginx(answer) {
                 return (None, ShiftError::Refused(format!("nginx refuses: {why}")));
             }
             let error = self.unrecognised(format!("status {} without a JSON error", answer.status));

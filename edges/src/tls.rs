@@ -4,6 +4,7 @@
 //! so a certificate that has expired or was replaced counts from the next call on. The files are read again when they change:
 //! a new certificate needs no restart.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -140,6 +141,13 @@ impl TlsClient {
         })
     }
 
+    /// Why the server has refused the client after the handshake: with TLS 1.3 it looks at the client's certificate only
+    /// then. `None`: the error has another cause.
+    pub(crate) fn refusal(&self, error: &(dyn Error + 'static)) -> Option<String> {
+        let io = causes(error).find_map(|error| error.downcast_ref::<io::Error>())?;
+        Refusal { host: &self.host, settings: &self.settings }.of_alert(io)
+    }
+
     async fn handshake_with(
         &self,
         stream: TcpStream,
@@ -163,6 +171,18 @@ impl TlsClient {
             Err(FileError::unread(&self.settings.section, &io::Error::other(failed)))
         })
     }
+}
+
+/// An error, its cause, the cause of that, and so on.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let now = next?;
+        next = now.source();
+        Some(now)
+    })
 }
 
 impl PartialEq for TlsClient {

@@ -39,6 +39,7 @@ const HTTP: &str = "
         listen %%remote%% ssl;
         ssl_certificate %%certificate%%;
         ssl_certificate_key %%key%%;
+        ssl_protocols TLSv1.2 TLSv1.3;
         ssl_client_certificate %%ca%%;
         ssl_verify_client on;
         location / { cutover_api write=on remote=on token_file=%%token%%; }

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use cutover_tests::certificate::{self, Authority, Certificate, Validity};
@@ -354,41 +354,81 @@ fn a_host_that_does_not_answer_costs_the_limit_of_one_call() {
     });
 }
 
-/// The change is made, and its answer is lost at each byte of the connection. The client never sends it again by itself, and a
-/// switch by hand reads the route and says what has happened.
+/// A relay before a host, and the keys of an edge that is reached through it.
+async fn relayed(hosts: &Hosts, host: &Host) -> (Relay, String) {
+    let relay = Relay::start(SocketAddr::from((Network::TEST, 9443)), host.admin_address()).await.unwrap();
+    let (url, name) = (relay.address(), host.address());
+    let keys = format!("admin = \"https://{url}\"\nserver_name = \"{name}\"\n{}", hosts.credentials());
+    (relay, keys)
+}
+
+/// A server that is not nginx refuses a client in the handshake itself. With TLS 1.3 the client learns it when it reads.
 #[test]
-fn half_an_answer_is_never_taken_for_a_whole_one() {
+fn an_alert_of_the_server_is_explained() {
     Network::run(async |network| {
         let Some(hosts) = Hosts::start(network, 1).await.unwrap() else { return };
-        let host = hosts.host(1).unwrap();
-        let relay =
-            Relay::start(SocketAddr::from((Network::TEST, 9443)), host.admin_address()).await.unwrap();
-        let keys = format!(
-            "admin = \"https://{}\"\nserver_name = \"{}\"\n{}",
-            relay.address(),
-            host.address(),
-            hosts.credentials()
-        );
-        let daemon = start(&hosts, &keys).await;
-        assert_eq!(run(&daemon, "check").0, 0);
-        let whole = 6000;
-        for (at, slot) in (200..whole).step_by(600).zip(["green", "blue"].into_iter().cycle()) {
-            let before = host.group().await.unwrap().route.generation;
-            relay.cut_answers_after(Some(at));
-            let (code, said) = run(&daemon, &format!("switch shop --to {slot}"));
-            relay.cut_answers_after(None);
-            let route = host.group().await.unwrap().route;
-            println!("cut at {at}: code {code}, {} changes: {}", route.generation - before, said.trim());
-            assert!(route.generation <= before + 1, "it was sent twice, cut at {at}: {said}");
-            if code == 0 {
-                assert_eq!(route.active, slot, "cut at {at}: {said}");
-            } else {
-                assert!(said.contains("nginx does not answer at"), "cut at {at}: {said}");
-            }
-            assert_eq!(run(&daemon, &format!("switch shop --to {slot}")).0, 0);
-            assert_eq!(host.active().await.unwrap(), slot);
+        let own = hosts.authority.issue("server", "IP:10.77.0.254", Validity::Days(20)).unwrap();
+        let keys = format!("admin = \"https://10.77.0.254:9444\"\n{}", hosts.credentials());
+        let without = replaced(&replaced(&keys, "client_cert", None), "client_key", None);
+        let stranger = Authority::make(&hosts.folder(), "stranger").unwrap();
+        for (version, ca, keys, why) in [
+            (
+                "-tls1_3",
+                &hosts.authority,
+                &without,
+                "it requires a client's certificate: set edge.nginx.client_cert and",
+            ),
+            ("-tls1_2", &hosts.authority, &without, "10.77.0.254:9444 refuses the TLS connection: "),
+            (
+                "-tls1_3",
+                &stranger,
+                &keys,
+                "it does not accept the certificate of edge.nginx.client_cert (UnknownCA)",
+            ),
+            (
+                "-tls1_2",
+                &stranger,
+                &keys,
+                "it does not accept the certificate of edge.nginx.client_cert (UnknownCA)",
+            ),
+        ] {
+            let mut server = Command::new("openssl");
+            server.args([
+                "s_server",
+                "-quiet",
+                "-accept",
+                "10.77.0.254:9444",
+                "-Verify",
+                "1",
+                "-verify_return_error",
+                version,
+            ]);
+            server
+                .arg("-cert")
+                .arg(&own.certificate)
+                .arg("-key")
+                .arg(&own.key)
+                .arg("-CAfile")
+                .arg(&ca.own.certificate);
+            let quiet = || Stdio::null();
+            let _server =
+                Ended(server.stdin(Stdio::piped()).stdout(quiet()).stderr(quiet()).spawn().unwrap());
+            let listens = async || tokio::net::TcpStream::connect("10.77.0.254:9444").await.is_ok();
+            wait::until_async(wait::PATIENCE, "openssl to listen", listens).await.unwrap();
+            let (code, said) = check(&hosts, keys);
+            assert!(code == 1 && said.contains(why), "{version}: {said}");
         }
     });
+}
+
+/// A process that is killed on drop.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
@@ -396,12 +436,9 @@ fn a_slow_network_delays_a_deployment_and_does_not_fail_it() {
     Network::run(async |network| {
         let Some(hosts) = Hosts::start(network, 1).await.unwrap() else { return };
         let host = hosts.host(1).unwrap();
-        let relay =
-            Relay::start(SocketAddr::from((Network::TEST, 9443)), host.admin_address()).await.unwrap();
+        let (relay, keys) = relayed(&hosts, host).await;
         relay.delay(Duration::from_millis(200));
-        let address =
-            format!("admin = \"https://{}\"\nserver_name = \"{}\"\n", relay.address(), host.address());
-        let daemon = start(&hosts, &format!("{address}{}", hosts.credentials())).await;
+        let daemon = start(&hosts, &keys).await;
         let begun = Instant::now();
         let deployed = daemon.deploy("shop", "2").await.unwrap();
         println!(

@@ -35,6 +35,14 @@ impl Refusal<'_> {
         }
     }
 
+    /// The same for an alert of the server's. `None`: the error is another one.
+    pub(super) fn of_alert(&self, error: &io::Error) -> Option<String> {
+        match error.get_ref()?.downcast_ref::<Error>()? {
+            Error::AlertReceived(_) => Some(self.text(error)),
+            _ => None,
+        }
+    }
+
     /// Follows "the certificate of HOST".
     fn certificate(&self, error: &CertificateError) -> String {
         let section = &self.settings.section;
