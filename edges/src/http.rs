@@ -48,6 +48,17 @@ impl Address {
             Err(_) => Err(HttpError::Address(text.to_owned())),
         }
     }
+
+    /// Whether it leads to another server on each host: a unix socket, or a loopback address.
+    pub fn is_of_one_host(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => address
+                .parse::<std::net::SocketAddr>()
+                .is_ok_and(|address| address.ip().to_canonical().is_loopback()),
+            Self::Tls(client) => client.host().is_loopback(),
+        }
+    }
 }
 
 /// Why there is no answer.

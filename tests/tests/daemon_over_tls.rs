@@ -14,7 +14,7 @@ use cutover_tests::daemon::config;
 use cutover_tests::flavour::program;
 use cutover_tests::hosts::Host;
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Daemon, Hosts, Network, Relay, wait};
+use cutover_tests::{Backend, Daemon, Hosts, Network, Relay, wait};
 
 const COMMANDS: &str = r#"
     [group.shop.provision]
@@ -447,6 +447,32 @@ fn a_slow_network_delays_a_deployment_and_does_not_fail_it() {
             relay.connections()
         );
         assert_eq!((deployed.code, host.active().await.unwrap().as_str()), (0, "green"), "{deployed:?}");
+    });
+}
+
+/// On the daemon's host the same address may lead to another server.
+#[test]
+fn a_server_that_only_the_edge_host_reaches_is_not_probed_here() {
+    Network::run(async |network| {
+        let Some(hosts) = Hosts::start(network, 1).await.unwrap() else { return };
+        let host = hosts.host(1).unwrap();
+        let own = Backend::start("green").await.unwrap();
+        let socket = format!("unix:{}/app.sock", hosts.folder().display());
+        host.nginx.set("blue", socket);
+        host.nginx.set("green", own.address());
+        host.nginx.write_http(&Hosts::http()).unwrap();
+        host.nginx.reload().await.unwrap();
+        let patient =
+            GROUP_WITHOUT_TRAFFIC.replace("interval = \"20ms\"", "interval = \"20ms\"\ndeadline = \"500ms\"");
+        let groups = format!("{patient}{COMMANDS}");
+        let daemon = Daemon::start_with(&hosts.folder(), &hosts.keys(host), &groups).await.unwrap();
+        let why = "it is an address of the host 10.77.0.1:9443 only, and this daemon runs elsewhere";
+        for verb in ["check", "switch shop --to green", "deploy shop --version 2"] {
+            let (_, said) = run(&daemon, verb);
+            assert!(said.contains(why), "{verb}: {said}");
+        }
+        assert_eq!(host.active().await.unwrap(), "blue");
+        assert_eq!(own.truth().requests, 0);
     });
 }
 

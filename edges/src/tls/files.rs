@@ -48,7 +48,8 @@ enum Why {
     #[error("has no private key: expected a PEM file with \"BEGIN PRIVATE KEY\"")]
     NoKey,
     #[error(
-        "has a private key with a passphrase, and nobody could enter it: remove the passphrase, as with \"openssl pkey -in OLD -out NEW\""
+        "has a private key with a passphrase, and nobody could enter it: remove the passphrase, as with \
+         \"openssl pkey -in OLD -out NEW\""
     )]
     EncryptedKey,
     #[error(

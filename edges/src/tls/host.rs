@@ -1,6 +1,7 @@
 //! The host and the port of an `https://` URL.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::Uri;
 use rustls::pki_types::ServerName;
@@ -45,6 +46,14 @@ impl HttpsHost {
     /// The name or the address.
     pub fn name(&self) -> &ServerName<'static> {
         &self.name
+    }
+
+    /// Whether it is a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        match &self.name {
+            ServerName::IpAddress(address) => IpAddr::from(*address).to_canonical().is_loopback(),
+            name => name.to_str() == "localhost",
+        }
     }
 
     /// The port.
