@@ -26,6 +26,9 @@ use crate::tls::{Handshake, TlsClient, TlsError, causes};
 /// Maximum length of an answer's body, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
+/// Between a peer's address and the host that it is of.
+const OF: &str = " of ";
+
 /// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -40,6 +43,9 @@ pub enum Address {
 impl Address {
     /// Parses an address in nginx's format: `IP:PORT`, `[IP6]:PORT` or `unix:PATH`.
     pub fn of_peer(text: &str) -> Result<Self, HttpError> {
+        if let Some((address, host)) = text.split_once(OF) {
+            return Err(HttpError::Elsewhere { address: address.to_owned(), host: host.to_owned() });
+        }
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::Unix(path.trim_end_matches(':').into()));
         }
@@ -49,8 +55,16 @@ impl Address {
         }
     }
 
-    /// Whether it leads to another server on each host: a unix socket, or a loopback address.
-    pub fn is_of_one_host(&self) -> bool {
+    /// The name of a peer of another host. A loopback address and a unix socket lead to another server on each host, so the
+    /// host becomes a part of the name, and [`of_peer`](Self::of_peer) refuses it. Other addresses stay as they are.
+    pub fn elsewhere(peer: &str, host: &str) -> String {
+        match Self::of_peer(peer) {
+            Ok(address) if address.is_of_one_host() => format!("{peer}{OF}{host}"),
+            _ => peer.to_owned(),
+        }
+    }
+
+    fn is_of_one_host(&self) -> bool {
         match self {
             Self::Unix(_) => true,
             Self::Tcp(address) => address
@@ -67,6 +81,17 @@ pub enum HttpError {
     /// The text is not an address of a peer.
     #[error("\"{0}\" is neither IP:PORT nor unix:PATH")]
     Address(String),
+    /// The peer is one that only its own host reaches, see [`Address::elsewhere`].
+    #[error(
+        "{address} is a server that only the host {host} reaches, and this daemon runs elsewhere: give it an address that both \
+         hosts reach"
+    )]
+    Elsewhere {
+        /// The address on that host.
+        address: String,
+        /// The host.
+        host: String,
+    },
     /// There is no connection, so nothing was sent.
     #[error("no connection: {0}")]
     Connect(std::io::Error),
@@ -92,6 +117,7 @@ impl HttpError {
     pub fn is_before_sending(&self) -> bool {
         match self {
             Self::Address(_)
+            | Self::Elsewhere { .. }
             | Self::Connect(_)
             | Self::SlowToConnect(_)
             | Self::Tls(_)
@@ -248,9 +274,30 @@ mod tests {
             ("unix:/run/app.sock:", Some(Address::Unix("/run/app.sock".into()))),
             ("unix:", None),
             ("example.com:80", None),
+            ("127.0.0.1:80 of 10.0.0.2", None),
             ("", None),
         ] {
             assert_eq!(Address::of_peer(text).ok(), address, "{text}");
         }
+    }
+
+    #[test]
+    fn peers_of_another_host() {
+        for (peer, name) in [
+            ("127.0.0.1:80", "127.0.0.1:80 of 10.0.0.2"),
+            ("127.1.2.3:80", "127.1.2.3:80 of 10.0.0.2"),
+            ("[::1]:80", "[::1]:80 of 10.0.0.2"),
+            ("[::ffff:127.0.0.1]:80", "[::ffff:127.0.0.1]:80 of 10.0.0.2"),
+            ("unix:/run/app.sock", "unix:/run/app.sock of 10.0.0.2"),
+            ("10.0.0.3:80", "10.0.0.3:80"),
+            ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+        ] {
+            assert_eq!(Address::elsewhere(peer, "10.0.0.2"), name);
+        }
+        let error = Address::of_peer("unix:/run/app.sock of 10.0.0.2").unwrap_err().to_string();
+        assert!(
+            error.starts_with("unix:/run/app.sock is a server that only the host 10.0.0.2 reaches"),
+            "{error}"
+        );
     }
 }

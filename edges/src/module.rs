@@ -8,15 +8,14 @@ use ::http::Request;
 use ::http::header::AUTHORIZATION;
 use bytes::Bytes;
 use cutover_core::api::{
-    Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, Shares, StandbyChoice,
+    Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, StandbyChoice,
     kept_reason,
 };
 use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_core::event::Kind;
-use cutover_core::fraction::{Percent, Share};
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Partial, Shift, ShiftError, TrialTerms};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 use cutover_engine::peers::request;
 use http_body_util::Full;
 use serde::Serialize;
@@ -26,11 +25,13 @@ use crate::http::{self, Address, HttpError};
 use crate::tls::{Handshake, TlsClient, TlsError, TlsSettings};
 
 mod address;
+mod change;
 mod page;
 mod token;
 
 pub use address::AdminAddress;
 
+use change::{change_of, milliseconds};
 use token::{Token, TokenError, TokenFile};
 
 /// Time limit of one call. nginx answers from memory, but a switch waits for the disk.
@@ -244,14 +245,47 @@ impl Module {
         let headers = [("content-type", "application/json"), ("if-match", if_match.as_str())];
         let body = serde_json::to_vec(body).unwrap_or_default();
         match self.call(method, path, &headers, Some(body)).await {
-            Ok(answer) if answer.status == 200 => {
-                self.read(&answer).map(looked).map_err(|error| (None, ShiftError::Unknown(error)))
-            }
+            Ok(answer) if answer.status == 200 => self
+                .read(&answer)
+                .map(|group| self.looked(group))
+                .map_err(|error| (None, ShiftError::Unknown(error))),
             Ok(answer) => Err(self.refusal(&answer)),
             Err(error) if error.is_before_sending() => {
                 Err((None, ShiftError::NotSent(self.no_answer(error))))
             }
             Err(error) => Err((None, ShiftError::Unknown(self.no_answer(error)))),
+        }
+    }
+
+    /// The group with names for its servers that are unique over hosts, see [`Address::elsewhere`].
+    fn as_seen_here(&self, mut group: Group) -> Group {
+        if let Address::Tls(client) = &self.address
+            && !client.host().is_loopback()
+        {
+            let host = client.host().name().to_str();
+            for peer in group.slots.iter_mut().flat_map(|slot| &mut slot.peers) {
+                peer.address = Address::elsewhere(&peer.address, &host);
+            }
+        }
+        group
+    }
+
+    fn looked(&self, group: Group) -> Look {
+        let group = self.as_seen_here(group);
+        let current = group.route.generation;
+        let last = group.events.last().filter(|event| event.generation == current);
+        let taken_back = last.and_then(|event| match event.kind {
+            Kind::Guard => Some(TakenBackBy::Guard),
+            Kind::Lease => Some(TakenBackBy::Lease),
+            _ => None,
+        });
+        let reason = last.map(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
+        Look {
+            revision: revision(current),
+            follows: current.checked_sub(1).map(revision),
+            taken_back,
+            reason,
+            group,
         }
     }
 
@@ -267,7 +301,7 @@ impl Module {
         let message = self.why(failure.error);
         let error = match (code, failure.group) {
             (ErrorCode::GenerationMismatch | ErrorCode::NotArmed, Some(group)) => {
-                ShiftError::Moved(Box::new(looked(*group)))
+                ShiftError::Moved(Box::new(self.looked(*group)))
             }
             (ErrorCode::NotDurable, _) => {
                 ShiftError::NotDurable(format!("nginx could not write the change to disk: {message}"))
@@ -309,24 +343,6 @@ fn generation(revision: &Revision) -> Option<u32> {
     revision.as_str().strip_prefix("generation ")?.parse().ok()
 }
 
-fn looked(group: Group) -> Look {
-    let current = group.route.generation;
-    let last = group.events.last().filter(|event| event.generation == current);
-    let taken_back = last.and_then(|event| match event.kind {
-        Kind::Guard => Some(TakenBackBy::Guard),
-        Kind::Lease => Some(TakenBackBy::Lease),
-        _ => None,
-    });
-    let reason = last.map(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
-    Look {
-        revision: revision(current),
-        follows: current.checked_sub(1).map(revision),
-        taken_back,
-        reason,
-        group,
-    }
-}
-
 impl Edge for Module {
     fn name(&self) -> &str {
         &self.name
@@ -337,11 +353,13 @@ impl Edge for Module {
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
-        self.get::<Groups>("/v1/groups").await.map(|all| all.groups)
+        self.get::<Groups>("/v1/groups")
+            .await
+            .map(|all| all.groups.into_iter().map(|group| self.as_seen_here(group)).collect())
     }
 
     async fn look(&self, group: &str) -> Result<Look, EdgeError> {
-        self.get(&format!("/v1/groups/{}", in_path(group))).await.map(looked)
+        self.get(&format!("/v1/groups/{}", in_path(group))).await.map(|group| self.looked(group))
     }
 
     async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
@@ -387,28 +405,4 @@ impl Edge for Module {
             done => done.map_err(|(_, error)| error),
         }
     }
-}
-
-/// The change on the wire. The reason contains the version, which may be long. nginx would refuse a body that is too large.
-fn change_of(shift: &Shift) -> RouteChange {
-    let change = RouteChange::to(&shift.to, kept_reason(&shift.reason).to_owned()).fenced(shift.fence);
-    let change = match &shift.share {
-        Some(share) => RouteChange { active: None, split: shares(&shift.to, share), ..change },
-        None => change,
-    };
-    match shift.trial {
-        Some(TrialTerms { lease, guard, rescue }) => {
-            RouteChange { guard, lease_ms: lease.map(milliseconds), rescue, ..change }
-        }
-        None => change,
-    }
-}
-
-fn shares(slot: &str, Partial { percent, rest }: &Partial) -> Option<Shares> {
-    let left = Percent::from_parts(Share::WHOLE.checked_sub(percent.parts())?)?;
-    Some([(rest.clone(), left), (slot.to_owned(), *percent)].into())
-}
-
-fn milliseconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -466,7 +466,7 @@ fn a_server_that_only_the_edge_host_reaches_is_not_probed_here() {
             GROUP_WITHOUT_TRAFFIC.replace("interval = \"20ms\"", "interval = \"20ms\"\ndeadline = \"500ms\"");
         let groups = format!("{patient}{COMMANDS}");
         let daemon = Daemon::start_with(&hosts.folder(), &hosts.keys(host), &groups).await.unwrap();
-        let why = "it is an address of the host 10.77.0.1:9443 only, and this daemon runs elsewhere";
+        let why = "is a server that only the host 10.77.0.1 reaches, and this daemon runs elsewhere";
         for verb in ["check", "switch shop --to green", "deploy shop --version 2"] {
             let (_, said) = run(&daemon, verb);
             assert!(said.contains(why), "{verb}: {said}");
