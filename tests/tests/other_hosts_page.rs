@@ -72,6 +72,8 @@ fn the_section_about_other_hosts_runs_in_order() {
         let nginx =
             nginx.whole(&here(&example, &names).replace("worker_processes auto", "worker_processes 1"));
         let nginx = nginx.build().unwrap();
+        // Where an nginx without the paths of a distribution writes its access log.
+        fs::create_dir(nginx.prefix().join("logs")).unwrap();
         let options: Vec<String> =
             nginx.options().iter().map(|option| format!("'{}'", option.to_string_lossy())).collect();
         let functions = format!(
