@@ -138,6 +138,16 @@ impl Hosts {
         format!("admin = \"{}\"\n{}", host.admin_url(), self.credentials())
     }
 
+    /// The keys of an edge for each host, for [`Daemon::start_with`](crate::Daemon::start_with). The first edge is `nginx`, the
+    /// others are `host2`, `host3`, ..
+    pub fn edges(&self) -> String {
+        let section = |(at, host): (usize, &Host)| match at {
+            0 => self.keys(host),
+            at => format!("[edge.host{}]\n{}", at + 1, self.keys(host)),
+        };
+        self.hosts.iter().enumerate().map(section).collect()
+    }
+
     /// The keys without the address.
     pub fn credentials(&self) -> String {
         format!(

@@ -94,6 +94,28 @@ fn it_deploys_rolls_back_and_switches() {
 }
 
 #[test]
+fn it_deploys_to_three_hosts_and_reports_the_one_that_is_away() {
+    Network::run(async |network| {
+        let Some(hosts) = Hosts::start(network, 3).await.unwrap() else { return };
+        let daemon = start(&hosts, &hosts.edges()).await;
+        assert_eq!(run(&daemon, "check"), (0, "1 group checked, no problem\n".to_owned()));
+        let deployed = daemon.deploy("shop", "2").await.unwrap();
+        assert_eq!(deployed.code, 0, "{deployed:?}");
+        for host in hosts.all() {
+            assert_eq!(host.active().await.unwrap(), "green", "{}", host.address());
+        }
+        // Killed, and started again: the route is the one that was acknowledged.
+        let second = hosts.host(2).unwrap();
+        second.kill();
+        let (code, said) = run(&daemon, "check");
+        assert!(code == 1 && said.contains("https://10.77.0.2:9443"), "{said}");
+        second.nginx.start().await.unwrap();
+        assert_eq!(second.active().await.unwrap(), "green");
+        assert_eq!(run(&daemon, "check").0, 0);
+    });
+}
+
+#[test]
 fn check_names_what_is_wrong_with_the_certificate_of_nginx() {
     Network::run(async |network| {
         let Some(hosts) = Hosts::start(network, 1).await.unwrap() else { return };
