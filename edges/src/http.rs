@@ -212,11 +212,10 @@ impl Connection {
     }
 
     async fn exchange(self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, HttpError> {
-        let plain = |error: hyper::Error| HttpError::Broken(broken(&error));
         match self {
-            Self::Tcp(stream) => exchange(stream, request).await.map_err(plain),
-            Self::Unix(stream) => exchange(stream, request).await.map_err(plain),
-            Self::Tls(stream, client) => exchange(*stream, request)
+            Self::Tcp(stream) => exchange(stream, request).await,
+            Self::Unix(stream) => exchange(stream, request).await,
+            Self::Tls(stream, client) => talk(*stream, request)
                 .await
                 .map_err(|error| HttpError::Broken(client.refusal(&error).unwrap_or_else(|| broken(&error)))),
         }
@@ -245,6 +244,13 @@ async fn connect(address: impl ToSocketAddrs) -> Result<TcpStream, HttpError> {
 /// Sends a request over a connection and returns when the head of the answer has arrived. There is no time limit. The connection is
 /// dropped when the answer has been read or dropped.
 pub async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<http::Response<Incoming>, HttpError> {
+    talk(stream, request).await.map_err(|error| HttpError::Broken(broken(&error)))
+}
+
+async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Result<http::Response<Incoming>, hyper::Error> {

@@ -1,5 +1,13 @@
 //! Several hosts with nginx and the same group, in a [`Network`]. Each has the admin API at a TLS address, for clients of other
 //! hosts with the token and a certificate of the test's CA.
+//!
+//! | fault | is |
+//! |---|---|
+//! | killed | [`Host::kill`], then `host.nginx.start()` |
+//! | paused | [`Host::freeze`] |
+//! | cut off | `host.network.cut_off()`, then `reconnect()` |
+//! | slow | a [`Relay`] with a delay, and [`Hosts::keys_through`] it |
+//! | switched by hand | `host.nginx.admin().switch(..)`, which works from everywhere |
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +23,7 @@ use crate::network::{self, Network};
 use crate::process::{self, Pid, Signal};
 use crate::temp::TempDir;
 use crate::test_edge::{LOCATION, UPSTREAMS};
-use crate::{Backend, Nginx};
+use crate::{Backend, Nginx, Relay};
 
 /// The token of all hosts.
 pub const TOKEN: &str = "dGhlIHNhbWUgb24gYWxsIGhvc3Rz";
@@ -136,6 +144,12 @@ impl Hosts {
     /// The keys of `[edge.NAME]` in the daemon's configuration by which it reaches a host.
     pub fn keys(&self, host: &Host) -> String {
         format!("admin = \"{}\"\n{}", host.admin_url(), self.credentials())
+    }
+
+    /// The same through a relay, which can be slow or cut connections.
+    pub fn keys_through(&self, relay: &Relay, host: &Host) -> String {
+        let (url, name) = (relay.address(), host.address());
+        format!("admin = \"https://{url}\"\nserver_name = \"{name}\"\n{}", self.credentials())
     }
 
     /// The keys of an edge for each host, for [`Daemon::start_with`](crate::Daemon::start_with). The first edge is `nginx`, the

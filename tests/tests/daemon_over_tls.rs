@@ -379,8 +379,7 @@ fn a_host_that_does_not_answer_costs_the_limit_of_one_call() {
 /// A relay before a host, and the keys of an edge that is reached through it.
 async fn relayed(hosts: &Hosts, host: &Host) -> (Relay, String) {
     let relay = Relay::start(SocketAddr::from((Network::TEST, 9443)), host.admin_address()).await.unwrap();
-    let (url, name) = (relay.address(), host.address());
-    let keys = format!("admin = \"https://{url}\"\nserver_name = \"{name}\"\n{}", hosts.credentials());
+    let keys = hosts.keys_through(&relay, host);
     (relay, keys)
 }
 

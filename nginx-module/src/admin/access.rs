@@ -220,6 +220,10 @@ fn peer_of(connection: &ngx_connection_t) -> Option<Peer> {
 
 /// Who is really at the other end of the connection.
 fn socket_is_loopback(connection: &ngx_connection_t) -> bool {
+    // A stream of QUIC has no socket of its own (ngx_quic_create_stream), so nothing is known of it: it counts as remote.
+    if connection.fd < 0 {
+        return false;
+    }
     // SAFETY: open for as long as the connection.
     let socket = unsafe { BorrowedFd::borrow_raw(connection.fd) };
     let peer = rustix::net::getpeername(socket).ok().flatten();
