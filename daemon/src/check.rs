@@ -21,10 +21,12 @@ use crate::config::Config;
 mod door;
 mod running;
 mod signals;
+mod tls;
 
 pub use door::check_door;
 pub use running::check_running;
 pub use signals::check_signals;
+pub use tls::check_tls;
 
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -420,9 +420,42 @@ pub(crate) mod tests {
         for (wrong, said) in [
             (
                 "[edge.nginx]\nadmin = \"/run/nginx.sock\"\n",
-                "\"/run/nginx.sock\" is neither \"unix:/PATH\" nor",
+                "\"/run/nginx.sock\" is none of \"unix:/PATH\", \"http://127.0.0.1:PORT\" and \"https://HOST:PORT\"",
             ),
-            ("[edge.nginx]\nadmin = \"http://10.0.0.1:80\"\n", "not a loopback address"),
+            (
+                "[edge.nginx]\nadmin = \"http://10.0.0.1:80\"\n",
+                "\"http://10.0.0.1:80\" is not a loopback address: over plain HTTP the admin API must stay on this host. \
+                 Use \"https://10.0.0.1:80\"",
+            ),
+            (
+                "[edge.lyon]\nadmin = \"https://10.0.0.2:9443\"\n",
+                "\"https://10.0.0.2:9443\" needs token_file",
+            ),
+            (
+                "[edge.lyon]\nadmin = \"https://10.0.0.2:9443/v1\"\n",
+                "\"https://10.0.0.2:9443/v1\" is not the address of an admin API, as in \"https://10.0.0.2:9443\"",
+            ),
+            (
+                "[edge.lyon]\nadmin = \"https://a:1\"\ntoken_file = \"/t\"\nclient_cert = \"/c\"\n",
+                "client_cert needs client_key",
+            ),
+            (
+                "[edge.lyon]\nadmin = \"https://a:1\"\ntoken_file = \"/t\"\nclient_key = \"/c\"\n",
+                "client_key needs client_cert",
+            ),
+            (
+                "[edge.lyon]\nadmin = \"https://a:1\"\ntoken_file = \"/t\"\nca = \"ca.pem\"\n",
+                "\"ca.pem\" is not an absolute path",
+            ),
+            (
+                "[edge.lyon]\nadmin = \"https://a:1\"\ntoken_file = \"/t\"\nserver_name = \"a b\"\n",
+                "\"a b\" is not a name of a host",
+            ),
+            (
+                "[edge.lyon]\nadmin = \"unix:/a\"\nca = \"/ca.pem\"\n",
+                "ca is for \"https://HOST:PORT\", but admin is \"unix:/a\"",
+            ),
+            ("[edge.lyon]\nadmin = \"unix:/a\"\nclient = 1\n", "unknown field `client`"),
             ("[edge.nginx]\n", "missing field `admin`"),
             ("", "there is no [edge.NAME]: expected one, as in [edge.nginx]"),
             ("[edge]\n", "there is no [edge.NAME]: expected one, as in [edge.nginx]"),

@@ -22,7 +22,7 @@ impl HostEdge {
     /// Checks that the edge has what it needs for a change, before a deployment begins.
     pub async fn check_access(&self) -> Result<(), EdgeError> {
         match self {
-            Self::Module(module) => module.check_token().await,
+            Self::Module(module) => module.check_credentials().await,
             // A change tells what is missing, and changes nothing then.
             Self::File(_) => Ok(()),
         }

@@ -5,6 +5,7 @@
 //! - [`host`]: any of them.
 //! - [`prometheus`]: the values of signals.
 //! - [`http`]: the HTTP/1.1 client for the admin API and the servers of upstreams.
+//! - [`tls`]: the TLS connections of that client, with certificates from files.
 //!
 //! [`Edge`]: cutover_engine::edge::Edge
 
@@ -15,3 +16,4 @@ pub mod host;
 pub mod http;
 pub mod module;
 pub mod prometheus;
+pub mod tls;

@@ -1,32 +1,37 @@
 //! The edge of nginx with Cutover's module: a client of the admin API.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ::http::Request;
 use ::http::header::AUTHORIZATION;
 use bytes::Bytes;
 use cutover_core::api::{
-    Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, Shares, StandbyChoice,
+    Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, StandbyChoice,
     kept_reason,
 };
 use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_core::event::Kind;
-use cutover_core::fraction::{Percent, Share};
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Partial, Shift, ShiftError, TrialTerms};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 use cutover_engine::peers::request;
 use http_body_util::Full;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::http::{self, Address, HttpError};
+use crate::tls::{Handshake, TlsClient, TlsError, TlsSettings};
 
+mod address;
+mod change;
+mod page;
 mod token;
 
+pub use address::AdminAddress;
+
+use change::{change_of, milliseconds};
 use token::{Token, TokenError, TokenFile};
 
 /// Time limit of one call. nginx answers from memory, but a switch waits for the disk.
@@ -41,24 +46,6 @@ const NO_CHANGE: &str = "/v1/groups/-/route";
 
 /// The subject of the errors of this edge.
 const NGINX: &str = "nginx";
-
-/// The address of the admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// A unix socket.
-    Unix(PathBuf),
-    /// A loopback address.
-    Tcp(SocketAddr),
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp(address) => write!(f, "http://{address}"),
-        }
-    }
-}
 
 /// A client of the admin API. Clones share the last token that nginx accepted.
 #[derive(Clone, Debug)]
@@ -81,17 +68,38 @@ impl Module {
         let address = match admin {
             AdminAddress::Unix(path) => Address::Unix(path.clone()),
             AdminAddress::Tcp(address) => Address::Tcp(address.to_string()),
+            AdminAddress::Https(host) => {
+                Address::Tls(TlsClient::new(host.clone(), TlsSettings::new(section(name))))
+            }
         };
-        let token = token_file.map(|path| TokenFile::new(format!("edge.{name}.token_file"), path));
+        let token = token_file.map(|path| TokenFile::new(format!("{}.token_file", section(name)), path));
         Self { name: name.to_owned(), address, shown: admin.to_string(), token }
     }
 
-    /// Checks that the token can be read, if the client needs one. Over TCP a change needs a token.
-    pub async fn check_token(&self) -> Result<(), EdgeError> {
-        match (&self.address, &self.token) {
-            (Address::Tcp(_), Some(file)) => file.check().await.map_err(no_token),
-            _ => Ok(()),
+    /// The same client with other settings for TLS. Without TLS they have no effect.
+    pub fn with_tls(self, settings: TlsSettings) -> Self {
+        let address = match self.address {
+            Address::Tls(client) => Address::Tls(TlsClient::new(client.host().clone(), settings)),
+            other => other,
+        };
+        Self { address, ..self }
+    }
+
+    /// Checks that the token and the certificates can be read, if the client needs them. Over TCP a change needs a token.
+    pub async fn check_credentials(&self) -> Result<(), EdgeError> {
+        if let Address::Tls(client) = &self.address {
+            client.check_files().await.map_err(no_credentials)?;
         }
+        match (&self.address, &self.token) {
+            (Address::Unix(_), _) | (_, None) => Ok(()),
+            (Address::Tcp(_) | Address::Tls(_), Some(file)) => file.check().await.map_err(no_credentials),
+        }
+    }
+
+    /// Connects and returns what the TLS handshake has shown. `None` without TLS.
+    pub async fn inspect_tls(&self) -> Option<Result<Handshake, EdgeError>> {
+        let Address::Tls(client) = &self.address else { return None };
+        Some(http::inspect(client, LIMIT).await.map_err(|error| self.no_answer(CallError::Http(error))))
     }
 
     /// Checks that nginx lets this client make changes. The error is nginx's own. The check sends a change for a group that
@@ -116,13 +124,18 @@ impl Module {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Answer, CallError> {
-        // Over TCP without a token, the module accepts only "localhost" and IP addresses as host.
-        let headers = [&[("host", "localhost")], headers].concat();
+        // Over TCP without a token, the module accepts only "localhost" and IP addresses as host. Over TLS nginx accepts only
+        // the name that the handshake has used.
+        let host = match &self.address {
+            Address::Tls(client) => client.host_header(),
+            Address::Tcp(_) | Address::Unix(_) => "localhost".to_owned(),
+        };
+        let headers = [&[("host", host.as_str())], headers].concat();
         let call = request(method, path, &headers, body).map_err(HttpError::from).map_err(CallError::Http)?;
         let Some(file) = &self.token else { return self.send(call, None).await };
         let token = match (file.taken(), &self.address) {
             (Some(token), _) => Some(token),
-            (None, Address::Tcp(_)) => Some(file.read().await.map_err(CallError::NoToken)?),
+            (None, Address::Tcp(_) | Address::Tls(_)) => Some(file.read().await.map_err(CallError::NoToken)?),
             // On a unix socket nginx needs no token, unless a proxy listens there and forwards the call.
             (None, Address::Unix(_)) => file.read().await.ok(),
         };
@@ -159,18 +172,20 @@ impl Module {
             return serde_json::from_slice(&answer.body)
                 .map_err(|error| self.unrecognised(error.to_string()));
         }
-        Err(match serde_json::from_slice::<Failure>(&answer.body) {
-            Ok(failure) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
-            Err(_) => self.unrecognised(format!("status {} without a JSON error", answer.status)),
+        Err(match (serde_json::from_slice::<Failure>(&answer.body), self.said_by_nginx(answer)) {
+            (Ok(failure), _) => EdgeError::Refused { subject: NGINX, why: self.why(failure.error) },
+            (Err(_), Some(why)) => EdgeError::Refused { subject: NGINX, why },
+            (Err(_), None) => self.unrecognised(format!("status {} without a JSON error", answer.status)),
         })
     }
 
     fn no_answer(&self, error: CallError) -> EdgeError {
         match error {
+            CallError::Http(HttpError::Tls(TlsError::File(error))) => no_credentials(error),
             CallError::Http(error) => {
                 EdgeError::Unreachable { subject: NGINX, address: self.shown.clone(), why: error.to_string() }
             }
-            CallError::NoToken(error) => no_token(error),
+            CallError::NoToken(error) => no_credentials(error),
         }
     }
 
@@ -189,6 +204,17 @@ impl Module {
             ),
             _ => error.message,
         }
+    }
+
+    /// Why nginx itself refused the connection, so that the module has not seen the call. `None`: it did not.
+    fn said_by_nginx(&self, answer: &Answer) -> Option<String> {
+        let client_cert = match &self.address {
+            Address::Tls(client) => {
+                client.settings().client.as_ref().map(|files| files.certificate.as_path())
+            }
+            Address::Tcp(_) | Address::Unix(_) => None,
+        };
+        Some(page::refusal(answer)?.text(&self.shown, &section(&self.name), client_cert))
     }
 
     fn unrecognised(&self, why: String) -> EdgeError {
@@ -219,9 +245,10 @@ impl Module {
         let headers = [("content-type", "application/json"), ("if-match", if_match.as_str())];
         let body = serde_json::to_vec(body).unwrap_or_default();
         match self.call(method, path, &headers, Some(body)).await {
-            Ok(answer) if answer.status == 200 => {
-                self.read(&answer).map(looked).map_err(|error| (None, ShiftError::Unknown(error)))
-            }
+            Ok(answer) if answer.status == 200 => self
+                .read(&answer)
+                .map(|group| self.looked(group))
+                .map_err(|error| (None, ShiftError::Unknown(error))),
             Ok(answer) => Err(self.refusal(&answer)),
             Err(error) if error.is_before_sending() => {
                 Err((None, ShiftError::NotSent(self.no_answer(error))))
@@ -230,8 +257,43 @@ impl Module {
         }
     }
 
+    /// The group with names for its servers that are unique over hosts, see [`Address::elsewhere`].
+    fn as_seen_here(&self, mut group: Group) -> Group {
+        if let Address::Tls(client) = &self.address
+            && !client.host().is_loopback()
+        {
+            let host = client.host().name().to_str();
+            for peer in group.slots.iter_mut().flat_map(|slot| &mut slot.peers) {
+                peer.address = Address::elsewhere(&peer.address, &host);
+            }
+        }
+        group
+    }
+
+    fn looked(&self, group: Group) -> Look {
+        let group = self.as_seen_here(group);
+        let current = group.route.generation;
+        let last = group.events.last().filter(|event| event.generation == current);
+        let taken_back = last.and_then(|event| match event.kind {
+            Kind::Guard => Some(TakenBackBy::Guard),
+            Kind::Lease => Some(TakenBackBy::Lease),
+            _ => None,
+        });
+        let reason = last.map(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
+        Look {
+            revision: revision(current),
+            follows: current.checked_sub(1).map(revision),
+            taken_back,
+            reason,
+            group,
+        }
+    }
+
     fn refusal(&self, answer: &Answer) -> (Option<ErrorCode>, ShiftError) {
         let Ok(failure) = serde_json::from_slice::<Failure>(&answer.body) else {
+            if let Some(why) = self.said_by_nginx(answer) {
+                return (None, ShiftError::Refused(format!("nginx refuses: {why}")));
+            }
             let error = self.unrecognised(format!("status {} without a JSON error", answer.status));
             return (None, ShiftError::Unknown(error));
         };
@@ -239,7 +301,7 @@ impl Module {
         let message = self.why(failure.error);
         let error = match (code, failure.group) {
             (ErrorCode::GenerationMismatch | ErrorCode::NotArmed, Some(group)) => {
-                ShiftError::Moved(Box::new(looked(*group)))
+                ShiftError::Moved(Box::new(self.looked(*group)))
             }
             (ErrorCode::NotDurable, _) => {
                 ShiftError::NotDurable(format!("nginx could not write the change to disk: {message}"))
@@ -264,8 +326,13 @@ impl CallError {
     }
 }
 
-fn no_token(error: TokenError) -> EdgeError {
+fn no_credentials(error: impl fmt::Display) -> EdgeError {
     EdgeError::NoCredentials { subject: NGINX, why: error.to_string() }
+}
+
+/// The section of an edge, for messages.
+fn section(name: &str) -> String {
+    format!("edge.{name}")
 }
 
 fn revision(generation: u32) -> Revision {
@@ -274,24 +341,6 @@ fn revision(generation: u32) -> Revision {
 
 fn generation(revision: &Revision) -> Option<u32> {
     revision.as_str().strip_prefix("generation ")?.parse().ok()
-}
-
-fn looked(group: Group) -> Look {
-    let current = group.route.generation;
-    let last = group.events.last().filter(|event| event.generation == current);
-    let taken_back = last.and_then(|event| match event.kind {
-        Kind::Guard => Some(TakenBackBy::Guard),
-        Kind::Lease => Some(TakenBackBy::Lease),
-        _ => None,
-    });
-    let reason = last.map(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
-    Look {
-        revision: revision(current),
-        follows: current.checked_sub(1).map(revision),
-        taken_back,
-        reason,
-        group,
-    }
 }
 
 impl Edge for Module {
@@ -304,11 +353,13 @@ impl Edge for Module {
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
-        self.get::<Groups>("/v1/groups").await.map(|all| all.groups)
+        self.get::<Groups>("/v1/groups")
+            .await
+            .map(|all| all.groups.into_iter().map(|group| self.as_seen_here(group)).collect())
     }
 
     async fn look(&self, group: &str) -> Result<Look, EdgeError> {
-        self.get(&format!("/v1/groups/{}", in_path(group))).await.map(looked)
+        self.get(&format!("/v1/groups/{}", in_path(group))).await.map(|group| self.looked(group))
     }
 
     async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
@@ -354,28 +405,4 @@ impl Edge for Module {
             done => done.map_err(|(_, error)| error),
         }
     }
-}
-
-/// The change on the wire. The reason contains the version, which may be long. nginx would refuse a body that is too large.
-fn change_of(shift: &Shift) -> RouteChange {
-    let change = RouteChange::to(&shift.to, kept_reason(&shift.reason).to_owned()).fenced(shift.fence);
-    let change = match &shift.share {
-        Some(share) => RouteChange { active: None, split: shares(&shift.to, share), ..change },
-        None => change,
-    };
-    match shift.trial {
-        Some(TrialTerms { lease, guard, rescue }) => {
-            RouteChange { guard, lease_ms: lease.map(milliseconds), rescue, ..change }
-        }
-        None => change,
-    }
-}
-
-fn shares(slot: &str, Partial { percent, rest }: &Partial) -> Option<Shares> {
-    let left = Percent::from_parts(Share::WHOLE.checked_sub(percent.parts())?)?;
-    Some([(rest.clone(), left), (slot.to_owned(), *percent)].into())
-}
-
-fn milliseconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -20,17 +20,21 @@ mod change;
 mod describe;
 mod durable;
 mod headers;
+mod listens;
 mod pause;
 mod peers;
 mod pending;
 mod sockets;
 mod standby;
 mod switch;
+mod tls;
 mod trial;
 
 pub(crate) use durable::{follow as follow_cycle, start as start_waiting};
+pub(crate) use listens::check_remote;
 pub(crate) use sockets::remove_stale as remove_stale_sockets;
 
+use access::User;
 use answer::Answer;
 
 /// Where the API's paths begin.
@@ -43,7 +47,7 @@ pub(crate) extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
     // If-Match is ours: nginx's own filter would compare it with the answer's ETag.
     bits::ngx_http_request_t::DISABLE_NOT_MODIFIED.set(request, true);
     match find_call(request) {
-        Ok(Next::Change(action, group)) => pending::begin(request, action, group),
+        Ok(Next::Change(action, group, user)) => pending::begin(request, action, group, user),
         Ok(Next::Send(answer)) | Err(answer) => answer.send_without_body(request),
     }
 }
@@ -68,10 +72,10 @@ fn metrics(request: &ngx_http_request_t) -> Answer {
 
 enum Next {
     Send(Answer),
-    Change(Action, &'static Group),
+    Change(Action, &'static Group, User),
 }
 
-fn find_call(request: &ngx_http_request_t) -> Result<Next, Answer> {
+fn find_call(request: &mut ngx_http_request_t) -> Result<Next, Answer> {
     let api = Module::location_conf(request).and_then(|location| location.api.as_deref());
     let api = api.ok_or_else(|| Answer::internal("this location has no cutover_api"))?;
     let user = access::check(request, api)?;
@@ -83,10 +87,10 @@ fn find_call(request: &ngx_http_request_t) -> Result<Next, Answer> {
         Call::Metrics => Ok(Next::Send(metrics(request))),
         Call::Group(name) => Ok(Next::Send(Answer::group(&describe::with_events(find(request, name)?)))),
         Call::Change(action, name) => {
-            access::check_write(api, user)?;
+            access::check_write(api, &user)?;
             let group = find(request, name)?;
             body::check_length(request)?;
-            Ok(Next::Change(action, group))
+            Ok(Next::Change(action, group, user))
         }
     }
 }

@@ -21,7 +21,7 @@ mod api;
 pub(crate) mod content;
 mod token;
 
-pub(crate) use api::{AccessList, Api};
+pub(crate) use api::{AccessList, Api, RemoteApi};
 pub(crate) use token::Token;
 
 use content::Content;
@@ -59,6 +59,8 @@ pub(crate) struct Main {
     pub(crate) contents: Vec<Content>,
     /// Servers that hold a `cutover_api`.
     pub(crate) api_servers: Vec<*mut ngx_http_core_srv_conf_t>,
+    /// Every `cutover_api` with `remote=on`, to be checked against the listeners.
+    pub(crate) remote_apis: Vec<RemoteApi>,
     /// Groups of backend names, for `$cutover_upstream`.
     pub(crate) backends: Backends,
     /// Open while this cycle lives. Declared after the groups: they point into it.

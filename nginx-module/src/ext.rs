@@ -169,6 +169,22 @@ pub(crate) fn pool_str(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t>
     unsafe { ngx_str_t::from_bytes(pool, bytes) }
 }
 
+/// The value of one of nginx's variables. `None`: this nginx has no such variable, or it has no value for this request.
+pub(crate) fn variable(request: &mut ngx_http_request_t, name: &'static str) -> Option<String> {
+    let mut name = ngx_str_t { data: name.as_ptr().cast_mut(), len: name.len() };
+    // SAFETY: a string, which is only read.
+    let key = unsafe { ngx::ffi::ngx_hash_key(name.data, name.len) };
+    // SAFETY: a request that is being served, and a string that is only read and lives through the call.
+    let value = unsafe { ngx::ffi::ngx_http_get_variable(request, &mut name, key) };
+    // SAFETY: null, or a value in the pool of the request.
+    let value = unsafe { value.as_ref() }?;
+    if bits::ngx_variable_value_t::NOT_FOUND.is_set(value) {
+        return None;
+    }
+    let len = bits::ngx_variable_value_t::LEN.get(value) as usize;
+    Some(if len == 0 { String::new() } else { text(&ngx_str_t { data: value.data, len }) })
+}
+
 /// The elements of an array, as what nginx documents them to be.
 ///
 /// # Safety

@@ -19,6 +19,7 @@ pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     find_named(cf, main)?;
     variables::check(cf, main)?;
     main.contents.iter().try_for_each(|content| content.check(cf))?;
+    admin::check_remote(cf, &main.remote_apis)?;
     main.backends = Backends::of(cf, &main.groups)?;
     if main.backends.are_some() {
         let phase = ngx_http_phases_NGX_HTTP_PREACCESS_PHASE as usize;

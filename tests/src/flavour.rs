@@ -75,6 +75,17 @@ impl Flavour {
         Ok(String::from_utf8_lossy(&output.stderr).split_whitespace().any(|word| word == option))
     }
 
+    /// Whether the program can do TLS.
+    pub fn has_tls(self) -> Result<bool> {
+        let program = self.nginx();
+        let output = Command::new(&program)
+            .arg("-V")
+            .output()
+            .with_context(|| format!("failed to run {}", program.display()))?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        Ok(text.split_whitespace().any(|word| word == "--with-http_ssl_module"))
+    }
+
     /// The module built for it.
     pub fn module(self) -> PathBuf {
         self.folder().join("ngx_http_cutover_module.so")

@@ -14,6 +14,9 @@
 //! | [`Prometheus`] | a real Prometheus that scrapes each second |
 //! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
 //! | [`FileHost`] | nginx without the module, and the daemon with an edge of kind "file" |
+//! | [`Network`] | network namespaces for one test, connected by a bridge |
+//! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
+//! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -29,12 +32,15 @@ pub mod daemon;
 pub mod file_host;
 pub mod flavour;
 pub mod footprint;
+pub mod hosts;
 pub mod http1;
 pub mod load;
+pub mod network;
 pub mod nginx;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod relay;
 pub mod route_watcher;
 pub mod seed;
 pub mod site;
@@ -54,9 +60,12 @@ pub use client::Client;
 pub use daemon::Daemon;
 pub use file_host::FileHost;
 pub use flavour::Flavour;
+pub use hosts::Hosts;
 pub use load::{Load, Plan};
+pub use network::Network;
 pub use nginx::Nginx;
 pub use prometheus::Prometheus;
+pub use relay::Relay;
 pub use site::Site;
 pub use slot_oracle::SlotOracle;
 pub use ssh_machine::SshMachine;

@@ -250,6 +250,22 @@ fn locations() {
     );
 }
 
+/// A token that crosses a network without TLS is known to the network.
+#[test]
+fn clients_of_other_hosts_need_tls() {
+    let http = "cutover_state %%prefix%%/state;
+        server { listen %%listen:a%%; location / { cutover_api remote=on token_file=%%prefix%%/token; } }";
+    let nginx = Nginx::builder().http(http).build().unwrap();
+    let token = nginx.prefix().join("token");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    nginx.expect_in_log("needs TLS");
+    let answer = nginx.check().unwrap();
+    let why = "\"remote=on\" in \"cutover_api\" needs TLS: add \"ssl\" to a \"listen\" of this server";
+    assert!(!answer.ok && answer.output.contains(why), "{}", answer.output);
+    assert!(answer.output.contains("nginx.conf:"), "{}", answer.output);
+}
+
 #[test]
 fn state_folders() {
     const SHOP: &str = "cutover shop { slot blue b; active blue; }";

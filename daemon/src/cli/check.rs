@@ -10,7 +10,7 @@ use cutover_engine::fleet::Member;
 use cutover_engine::versions::Versions;
 
 use super::{CliError, Place};
-use crate::check::{Finding, check, check_door, check_running, check_signals};
+use crate::check::{Finding, check, check_door, check_running, check_signals, check_tls};
 use crate::config::{EdgeSection, Loaded};
 use crate::control::{ConfigurationStatus, GroupStatus};
 
@@ -27,6 +27,7 @@ impl Check {
             let edge = section.reading_edge(name.as_str());
             if let (EdgeSection::Module(section), HostEdge::Module(module)) = (section, &edge) {
                 findings.extend(check_door(name, section, module).await);
+                findings.extend(check_tls(name, section, module).await);
             }
             if let HostEdge::File(file) = &edge {
                 findings.extend(file.inspect().await.into_iter().map(Finding::from));

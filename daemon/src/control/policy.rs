@@ -57,6 +57,7 @@ impl<W: World> Control<W> {
             if let EdgeSection::Module(ModuleSection {
                 admin: admin @ AdminAddress::Tcp(_),
                 token_file: None,
+                ..
             }) = section
             {
                 return Err(Refusal::ReadsOnly { edge: name.to_string(), admin: admin.to_string() });

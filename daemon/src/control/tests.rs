@@ -441,5 +441,5 @@ async fn nothing_new_is_begun_with_a_broken_configuration() {
 
 /// A section of nginx with the module at this address.
 fn at(admin: AdminAddress) -> EdgeSection {
-    EdgeSection::Module(ModuleSection { admin, token_file: None })
+    EdgeSection::Module(ModuleSection { admin, token_file: None, tls: Default::default() })
 }

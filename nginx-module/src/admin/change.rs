@@ -3,6 +3,7 @@
 use cutover_core::api::{ErrorCode, Failure, kept_reason};
 use cutover_core::route::Reading;
 
+use super::access::User;
 use super::answer::Answer;
 use super::describe;
 use crate::group::Group;
@@ -12,6 +13,7 @@ use crate::group::Group;
 pub(super) struct ChangeRequest<T> {
     /// The generation of `If-Match`.
     pub(super) expected: Option<u32>,
+    pub(super) user: User,
     pub(super) body: T,
 }
 

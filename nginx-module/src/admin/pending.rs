@@ -10,6 +10,7 @@ use cutover_core::api::{
 use ngx::ffi::{ngx_http_request_t, ngx_int_t};
 use serde::de::DeserializeOwned;
 
+use super::access::User;
 use super::answer::Answer;
 use super::change::{ChangeRequest, Step};
 use super::pause::Pauses;
@@ -23,6 +24,7 @@ struct Pending {
     request: *mut ngx_http_request_t,
     action: Action,
     group: &'static Group,
+    user: User,
     /// Parsed once the body is there.
     change: OnceCell<Parsed>,
     pauses: Pauses,
@@ -41,8 +43,14 @@ enum Parsed {
 static DROP: pool::Handler = pool::drop_value::<Pending>;
 
 /// Begins a change that may be made: reads the body. Returns what a content handler returns.
-pub(super) fn begin(request: &mut ngx_http_request_t, action: Action, group: &'static Group) -> ngx_int_t {
-    let pending = Pending { request, action, group, change: OnceCell::new(), pauses: Pauses::default() };
+pub(super) fn begin(
+    request: &mut ngx_http_request_t,
+    action: Action,
+    group: &'static Group,
+    user: User,
+) -> ngx_int_t {
+    let pending =
+        Pending { request, action, group, user, change: OnceCell::new(), pauses: Pauses::default() };
     if pool::add(request.pool, pending, DROP).is_none() {
         return Answer::internal("no memory for the change: ask again").send_without_body(request);
     }
@@ -132,6 +140,6 @@ impl Pending {
         let expected = parse_if_match(headers::value(request, b"if-match")).map_err(Answer::failure)?;
         let content_type = headers::value(request, b"content-type");
         let body = parse_change(self.action, content_type, bytes).map_err(Answer::failure)?;
-        Ok(ChangeRequest { expected, body })
+        Ok(ChangeRequest { expected, user: self.user.clone(), body })
     }
 }

@@ -11,13 +11,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use ngx::ffi::{
-    NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_t, ngx_http_conf_addr_t, ngx_http_conf_port_t,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
-};
-use ngx::http::HttpModuleConfExt;
+use ngx::ffi::{NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_t};
 
-use crate::ext::{self, ConfExt, elements, log, text};
+use super::listens::{self, Server};
+use crate::ext::{self, ConfExt, log, text};
 
 /// How long a server that is alive may take to show that it does not hang up. Only waited for when nginx is going to fail anyway,
 /// because the address is in use.
@@ -25,8 +22,6 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// How often, and how long apart, a server that is just ending is tried.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
-
-type Server = *mut ngx_http_core_srv_conf_t;
 
 /// Called before nginx opens its sockets.
 pub(crate) fn remove_stale(cf: &mut ngx_conf_t, servers: &[Server]) {
@@ -91,25 +86,6 @@ fn hangs_up(mut stream: &UnixStream) -> bool {
 
 /// Paths of the unix sockets that these servers listen on.
 fn paths(cf: &ngx_conf_t, servers: &[Server]) -> Vec<String> {
-    let core = ext::module(&raw const ngx_http_core_module);
-    // SAFETY: the core module's main configuration is an ngx_http_core_main_conf_t.
-    let main = unsafe { cf.http_main_conf_unchecked::<ngx_http_core_main_conf_t>(core) };
-    // SAFETY: belongs to the configuration that is being parsed.
-    let Some(main) = main.map(|main| unsafe { main.as_ref() }) else { return Vec::new() };
-    // SAFETY: the ports that `listen` collects are ngx_http_conf_port_t.
-    let ports: &[ngx_http_conf_port_t] = unsafe { elements(main.ports) };
-    let mut paths = Vec::new();
-    for port in ports {
-        // SAFETY: the addresses of a port are ngx_http_conf_addr_t.
-        let addresses: &[ngx_http_conf_addr_t] = unsafe { elements(&raw const port.addrs) };
-        for address in addresses {
-            // SAFETY: the servers of an address are pointers to server configurations.
-            let here: &[Server] = unsafe { elements(&raw const address.servers) };
-            if here.iter().any(|server| servers.contains(server)) {
-                let name = text(&address.opt.addr_text);
-                paths.extend(name.strip_prefix("unix:").map(str::to_owned));
-            }
-        }
-    }
-    paths
+    let names = listens::addresses(cf, servers).map(|address| text(&address.opt.addr_text));
+    names.filter_map(|name| name.strip_prefix("unix:").map(str::to_owned)).collect()
 }

@@ -3,7 +3,6 @@
 use cutover_core::api::{ErrorCode, Failure, SlotNames, StandbyChoice};
 use ngx::ffi::{NGX_LOG_INFO, ngx_http_request_t};
 
-use super::access;
 use super::answer::Answer;
 use super::change::{ChangeRequest, Step, check_generation};
 use crate::ext::{connection, log};
@@ -15,7 +14,7 @@ pub(super) fn choose(
     group: &Group,
     change: &ChangeRequest<StandbyChoice>,
 ) -> Result<Step, Answer> {
-    let ChangeRequest { expected, body: StandbyChoice { slot } } = change;
+    let ChangeRequest { expected, user, body: StandbyChoice { slot } } = change;
     let reading = group.reading();
     check_generation(group, reading, *expected)?;
     let id = group.id_of(slot).ok_or_else(|| {
@@ -38,7 +37,7 @@ pub(super) fn choose(
             "cutover: slot \"{}\" of group \"{}\" stands by, by {}",
             slot.escape_debug(),
             group.name,
-            access::name_of(request)
+            user.in_full()
         ),
     );
     Ok(Step::Made)

@@ -9,7 +9,6 @@ use cutover_core::split::Split;
 use cutover_core::trial::Deadline;
 use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
 
-use super::access;
 use super::answer::Answer;
 use super::change::{ChangeRequest, Step, check_generation, quoted, reason_of};
 use crate::clock;
@@ -28,7 +27,7 @@ pub(super) fn run(
         return Ok(Step::NotYet);
     }
     let Some(moved) = move_route(group, change)? else { return Ok(Step::Made) };
-    audit(request, group, &change.body, &moved);
+    audit(request, group, change, &moved);
     match (moved.in_time, may_wait) {
         (true, _) => Ok(Step::Made),
         // It is tried again, from the route as it is then.
@@ -110,12 +109,13 @@ fn dropped(group: &Group) -> Answer {
 }
 
 /// Writes the change to the log and as an event.
-fn audit(request: &ngx_http_request_t, group: &Group, change: &RouteChange, moved: &Moved) {
+fn audit(request: &ngx_http_request_t, group: &Group, change: &ChangeRequest<RouteChange>, moved: &Moved) {
+    let ChangeRequest { user, body: change, .. } = change;
     let Moved { from, route, .. } = moved;
     let split = route.to.split;
     let to = group.name_of(split.map_or(route.to.active, Split::second));
     let percent = split.and_then(|split| Percent::from_parts(split.share().get()));
-    let (who, reason) = (access::name_of(request), change.reason.as_deref());
+    let reason = change.reason.as_deref();
     let mut with = Vec::new();
     with.extend(percent.map(|percent| format!(", {percent} of the traffic")));
     with.extend(change.guard.map(|_| ", guarded".to_owned()));
@@ -126,14 +126,15 @@ fn audit(request: &ngx_http_request_t, group: &Group, change: &RouteChange, move
         NGX_LOG_NOTICE,
         logger,
         format_args!(
-            "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {who}, reason: {}",
+            "cutover: group \"{}\" switched from \"{from}\" to \"{to}\"{}, generation {}, by {}, reason: {}",
             group.name,
             with.concat(),
             route.generation,
+            user.in_full(),
             quoted(reason),
         ),
     );
     let kind = if split.is_some() { Kind::Split } else { Kind::Switch };
-    let event = RouteEvent::new(kind, from, to, route.generation).by(&who, reason_of(reason));
+    let event = RouteEvent::new(kind, from, to, route.generation).by(&user.to_string(), reason_of(reason));
     group.write_event(RouteEvent { percent, ..event }, logger);
 }

@@ -7,7 +7,7 @@ use ngx::ffi::{NGX_LOG_INFO, NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
 use super::change::{ChangeRequest, Step, check_generation, quoted, reason_of};
-use super::{access, describe};
+use super::describe;
 use crate::clock;
 use crate::ext::{connection, log};
 use crate::group::Group;
@@ -25,7 +25,7 @@ pub(super) fn confirm(
             if let Some(word) = group.word() {
                 word.disarm(on_trial.route);
             }
-            audit(request, &on_trial, change.body.reason.as_deref());
+            audit(request, &on_trial, change);
             return Ok(Step::Made);
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn renew(
                     "cutover: the lease of group \"{}\", generation {}, renewed for {lease_ms} ms, by {}",
                     group.name,
                     route.generation,
-                    access::name_of(request)
+                    change.user.in_full()
                 ),
             );
             return Ok(Step::Made);
@@ -85,20 +85,24 @@ fn not_armed(group: &Group, what: &str) -> Answer {
     Answer::failure(Failure { group: Some(Box::new(now)), ..failure })
 }
 
-fn audit(request: &ngx_http_request_t, on_trial: &OnTrial<'_>, reason: Option<&str>) {
+fn audit(request: &ngx_http_request_t, on_trial: &OnTrial<'_>, change: &ChangeRequest<Confirmation>) {
+    let ChangeRequest { user, body: Confirmation { reason }, .. } = change;
+    let reason = reason.as_deref();
     let logger = connection(request).log;
     let OnTrial { group, route, .. } = on_trial;
-    let (slot, who) = (group.name_of(on_trial.terms().slot), access::name_of(request));
+    let slot = group.name_of(on_trial.terms().slot);
     log(
         NGX_LOG_NOTICE,
         logger,
         format_args!(
-            "cutover: group \"{}\" confirmed on \"{slot}\", generation {}, by {who}, reason: {}",
+            "cutover: group \"{}\" confirmed on \"{slot}\", generation {}, by {}, reason: {}",
             group.name,
             route.generation,
+            user.in_full(),
             quoted(reason)
         ),
     );
-    let event = RouteEvent::new(Kind::Confirm, slot, slot, route.generation).by(&who, reason_of(reason));
+    let event =
+        RouteEvent::new(Kind::Confirm, slot, slot, route.generation).by(&user.to_string(), reason_of(reason));
     group.write_event(RouteEvent { figures: Some(on_trial.figures()), ..event }, logger);
 }

@@ -8,7 +8,7 @@ use ngx::ffi::{ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_str_t};
 
 use crate::admin;
 use crate::conf::content::Content;
-use crate::conf::{AccessList, Api, Location, Token, main_of};
+use crate::conf::{AccessList, Api, Location, RemoteApi, Token, main_of};
 use crate::ext::{self, ConfExt, Logged, conf_status, text};
 
 pub(super) extern "C" fn set_api(
@@ -56,6 +56,9 @@ fn parse_api(cf: &mut ngx_conf_t, location: &mut Location) -> Result<(), Logged>
     let main = main_of(cf).ok_or(Logged)?;
     main.contents.push(content);
     main.api_servers.push(server);
+    if api.remote {
+        main.remote_apis.push(RemoteApi { server, place: cf.place() });
+    }
     location.api = Some(Rc::new(api));
     Ok(())
 }
