@@ -209,8 +209,8 @@ fn check_probe(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
 fn check_abilities(name: &str, group: &Policy, abilities: Abilities, findings: &mut Vec<Finding>) {
     if abilities.leaves_probes_only(group) {
         findings.push(Finding::Warning(format!(
-            "group.{name}: a new version is {PROBES_ONLY}: let the edge count answers, add soak.synthetic = {{ smoke = true }}, or a \
-             [[group.{name}.signal]]"
+            "group.{name}: a new version is {PROBES_ONLY}: let the edge count answers, add soak.synthetic = {{ smoke = true }}, \
+             or a [[group.{name}.signal]]"
         )));
     }
     if !abilities.shares && group.steps.get().last() > 0 {

@@ -23,6 +23,7 @@ mod together;
 mod view;
 
 pub use member::Member;
+use member::Wait;
 pub use together::Together;
 pub use view::View;
 
@@ -101,10 +102,24 @@ impl<'a, E: Edge> Fleet<'a, E> {
 
     /// Reads a group on all edges. Fails if none answers.
     pub async fn look(&self, group: &str) -> Result<View, EdgeError> {
+        self.look_for(group, Wait::Patient).await
+    }
+
+    /// The same, without waiting long for an edge that is slow or away.
+    pub async fn look_quickly(&self, group: &str) -> Result<View, EdgeError> {
+        self.look_for(group, Wait::Short).await
+    }
+
+    async fn look_for(&self, group: &str, wait: Wait) -> Result<View, EdgeError> {
         let looks = self.members.iter().map(async |member| {
-            (member.name().to_owned(), member.in_time(member.edge().look(group), self.is_several()).await)
+            (member.name().to_owned(), member.in_time(member.edge().look(group), self.among(wait)).await)
         });
         View::of(join_all(looks).await)
+    }
+
+    /// How long the others wait for an edge; a single edge has nobody who waits.
+    fn among(&self, wait: Wait) -> Option<Wait> {
+        Some(wait).filter(|_| self.is_several())
     }
 
     /// Reads a group. Retries for `patience` while no edge answers.
@@ -147,17 +162,19 @@ impl<'a, E: Edge> Fleet<'a, E> {
     /// Reads all groups of each edge.
     pub async fn survey(&self) -> Survey {
         let looks = self.members.iter().map(async |member| {
-            (member.name().to_owned(), member.in_time(member.edge().groups(), self.is_several()).await)
+            (
+                member.name().to_owned(),
+                member.in_time(member.edge().groups(), self.among(Wait::Patient)).await,
+            )
         });
         join_all(looks).await
     }
 
     /// Directs previews of the standby to a slot, on all edges. Fails if an edge fails.
     pub async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
-        let asked = self
-            .members
-            .iter()
-            .map(async |member| member.in_time(member.edge().stand_by(group, slot), self.is_several()).await);
+        let asked = self.members.iter().map(async |member| {
+            member.in_time(member.edge().stand_by(group, slot), self.among(Wait::Patient)).await
+        });
         join_all(asked).await.into_iter().collect()
     }
 
@@ -192,7 +209,7 @@ impl<'a, E: Edge> Fleet<'a, E> {
                 let revision = match seen.edges.get(member.name()) {
                     Some(look) => look.revision.clone(),
                     None => {
-                        let look = member.in_time(member.edge().look(group), self.is_several()).await;
+                        let look = member.in_time(member.edge().look(group), self.among(Wait::Short)).await;
                         look.map_err(ShiftError::NotSent)?.revision
                     }
                 };

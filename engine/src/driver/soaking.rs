@@ -68,8 +68,9 @@ impl<W: World, J: Journal> Work<W, J> {
                         return Event::SoakBlind(missing);
                     }
                     let watch = self.observe(&look, state);
+                    // Nothing is committed while an edge is away: it answers again, or takes all back.
+                    let over = until.filter(|until| read >= *until && look.away.is_empty());
                     if self.deployment.plan.probes_only {
-                        let over = until.filter(|until| read >= *until);
                         match over {
                             Some(until) => match self.probed_to_the_end(&look, (until, begun)).await {
                                 Some(event) => return event,
@@ -79,7 +80,7 @@ impl<W: World, J: Journal> Work<W, J> {
                         }
                         continue;
                     }
-                    let verdict = match until.filter(|until| read >= *until) {
+                    let verdict = match over {
                         Some(until)
                             if !self.goes_on(&watch, state, (until, begun, read), &mut said).await =>
                         {

@@ -217,7 +217,8 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     async fn look_once(&self) -> Result<View, Event> {
-        self.look().await.map_err(|error| Event::StepFailed(error.to_string()))
+        let looked = self.fleet().look_quickly(&self.deployment.plan.group).await;
+        looked.map_err(|error| Event::StepFailed(error.to_string()))
     }
 
     async fn move_back(&self, seen: &View, state: &State) -> Event {

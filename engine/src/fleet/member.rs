@@ -7,10 +7,26 @@ use tokio::time::Instant;
 
 use crate::edge::{Edge, EdgeError, ShiftError};
 
-/// How long an edge among several may take to answer a reading.
-const LIMIT: Duration = Duration::from_secs(1);
-/// The same for an edge that did not answer the last time: the others do not wait for it again and again.
-const LIMIT_OF_LATE: Duration = Duration::from_millis(500);
+/// How long the other edges wait for one that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// As long as a slow network may take, with a new TLS connection for each call.
+    Patient,
+    /// Not long: the traffic of the others must go back.
+    Short,
+}
+
+impl Wait {
+    /// The limit. An edge that did not answer the last time has less: the others do not wait for it again and again.
+    fn limit(self, is_late: bool) -> Duration {
+        Duration::from_millis(match (self, is_late) {
+            (Self::Patient, false) => 2_000,
+            (Self::Patient, true) => 1_000,
+            (Self::Short, false) => 500,
+            (Self::Short, true) => 50,
+        })
+    }
+}
 
 /// An edge, and since when it does not answer.
 #[derive(Debug)]
@@ -40,16 +56,15 @@ impl<E: Edge> Member<E> {
         self.away_since.lock().map(|since| since.elapsed())
     }
 
-    /// The answer to a reading. Among several edges, one that does not answer in time is away, and its errors name it.
+    /// The answer to a reading. Among several edges, one that does not answer in time is away, and its errors name it. `wait` is
+    /// `None` for a single edge.
     pub(super) async fn in_time<T>(
         &self,
         reading: impl Future<Output = Result<T, EdgeError>>,
-        among_several: bool,
+        wait: Option<Wait>,
     ) -> Result<T, EdgeError> {
-        if !among_several {
-            return self.remember(reading.await);
-        }
-        let limit = if self.away_for().is_some() { LIMIT_OF_LATE } else { LIMIT };
+        let Some(wait) = wait else { return self.remember(reading.await) };
+        let limit = wait.limit(self.away_for().is_some());
         let answer = match tokio::time::timeout(limit, reading).await {
             Ok(answer) => answer.map_err(|error| self.named(error)),
             Err(_) => Err(EdgeError::Late { edge: self.name().to_owned(), limit }),
