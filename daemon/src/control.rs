@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::Loaded;
-use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
+use crate::journal::{Entry, JournalError, KEPT, Store};
 
 mod again;
 mod by_hand;
@@ -70,7 +70,7 @@ pub struct Control<W> {
     /// The configuration, and when it was read.
     loaded: Arc<ArcSwap<(Loaded, Time)>>,
     world: Arc<W>,
-    journal: SqliteJournal,
+    journal: Store,
     clock: Clock,
     running: Arc<parking_lot::Mutex<BTreeMap<String, Arc<Current>>>>,
     reruns: Arc<parking_lot::Mutex<Reruns>>,
@@ -105,13 +105,13 @@ impl<W: World> Control<W> {
     pub async fn resume(
         loaded: Loaded,
         world: Arc<W>,
-        journal: SqliteJournal,
+        journal: impl Into<Store>,
         clock: Clock,
     ) -> Result<Self, JournalError> {
         let control = Self {
             loaded: Arc::new(ArcSwap::from_pointee((loaded, clock.now()))),
             world,
-            journal,
+            journal: journal.into(),
             clock,
             running: Arc::default(),
             reruns: Arc::default(),
@@ -150,7 +150,7 @@ impl<W: World> Control<W> {
     }
 
     /// The journal, for followers of a deployment.
-    pub fn journal(&self) -> &SqliteJournal {
+    pub fn journal(&self) -> &Store {
         &self.journal
     }
 

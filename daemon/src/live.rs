@@ -17,19 +17,19 @@ use http::Request;
 use http_body_util::Full;
 
 use crate::command::{Runner, end_group};
-use crate::journal::SqliteJournal;
+use crate::journal::Store;
 
 /// The configured edges, and commands that the journal records.
 #[derive(Debug)]
 pub struct Live {
     edges: Vec<Member<HostEdge>>,
-    journal: SqliteJournal,
+    journal: Store,
     runner: Runner,
 }
 
 impl Live {
     /// A world that records each command in `journal`.
-    pub fn new(edges: impl Iterator<Item = HostEdge>, journal: SqliteJournal, runner: Runner) -> Self {
+    pub fn new(edges: impl Iterator<Item = HostEdge>, journal: Store, runner: Runner) -> Self {
         Self { edges: edges.map(Member::new).collect(), journal, runner }
     }
 }
@@ -68,7 +68,7 @@ impl Commands for Live {
             return Err(Failed::early(format!("{} was not started: journal: {error}", job.name)));
         }
         let done = running.finish().await;
-        if let Err(error) = self.journal.commands_ended(vec![leader]).await {
+        if let Err(error) = self.journal.commands_ended(&job.deployment, vec![leader]).await {
             tracing::warn!(deployment = job.deployment, %error, "failed to record the end of a command");
         }
         done
@@ -81,7 +81,7 @@ impl Commands for Live {
             tracing::info!(deployment, pid = leader.pid, "ending an abandoned command");
             end_group(leader).await;
         }
-        self.journal.commands_ended(leaders).await.map_err(failed)
+        self.journal.commands_ended(deployment, leaders).await.map_err(failed)
     }
 
     async fn forget(&self, deployment: &str) {

@@ -17,7 +17,7 @@ use crate::api::{self, Caller};
 use crate::command::Runner;
 use crate::config::Loaded;
 use crate::control::Control;
-use crate::journal::{JournalError, SqliteJournal};
+use crate::journal::{JournalError, SqliteJournal, Store};
 use crate::live::Live;
 use crate::metrics;
 use crate::steady;
@@ -71,7 +71,7 @@ pub async fn serve(
     let failed = |source| ServeError::State { path: state.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
     let _lock = lock(state)?;
-    let journal = SqliteJournal::open(state)?;
+    let journal = Store::from(SqliteJournal::open(state)?);
     if let Some(why) = &loaded.broken {
         if journal.open_deployments().await?.is_empty() {
             return Err(ServeError::Broken(why.clone()));

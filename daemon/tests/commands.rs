@@ -258,7 +258,7 @@ async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
     journal.begin(deployment, &state, "").await.unwrap();
     let nginx = Module::new("nginx", &AdminAddress::Unix("/no/nginx".into()), None);
     let nginx = HostEdge::Module(nginx);
-    let live = Live::new([nginx].into_iter(), journal.clone(), bench.commands.clone());
+    let live = Live::new([nginx].into_iter(), journal.clone().into(), bench.commands.clone());
     let mark = bench.path("mark");
     let job = job(&format!("(sleep 1; touch {}) & wait", mark.display()), "20s");
 

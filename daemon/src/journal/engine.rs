@@ -3,9 +3,9 @@
 use cutover_core::deployment::{State, Time};
 use cutover_engine::journal::{Journal, JournalError as EngineError, Unfinished};
 
-use super::{Entry, JournalError, SqliteJournal};
+use super::{Entry, JournalError, Store};
 
-impl Journal for SqliteJournal {
+impl Journal for Store {
     async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), EngineError> {
         Ok(Self::append(self, id, at, state, message).await?)
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use cutover_core::deployment::{Cause, CauseKind, Phase, Plan, Retry};
 use cutover_engine::scripted::{self, Place};
 
+use super::super::Store;
 use super::*;
 
 mod damage;
@@ -246,13 +247,13 @@ impl Folder {
 }
 
 impl Place for Folder {
-    type Journal = SqliteJournal;
+    type Journal = Store;
 
-    fn open(&self) -> SqliteJournal {
-        SqliteJournal::open(self.0.path()).unwrap()
+    fn open(&self) -> Store {
+        SqliteJournal::open(self.0.path()).unwrap().into()
     }
 
-    async fn begin(&self, journal: &SqliteJournal, deployment: Deployment, state: &State) {
+    async fn begin(&self, journal: &Store, deployment: Deployment, state: &State) {
         journal.begin(deployment, state, "begin").await.unwrap();
     }
 }

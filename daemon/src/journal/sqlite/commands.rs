@@ -28,13 +28,16 @@ impl SqliteJournal {
         .await
     }
 
-    /// Removes commands that have ended.
-    pub async fn commands_ended(&self, leaders: Vec<Leader>) -> Result<(), JournalError> {
+    /// Removes the records of commands of a deployment that have ended.
+    pub async fn commands_ended(&self, id: &str, leaders: Vec<Leader>) -> Result<(), JournalError> {
+        let id = id.to_owned();
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
             for Leader { pid, birth } in &leaders {
-                transaction
-                    .execute("DELETE FROM commands WHERE pid = ?1 AND birth = ?2", params![pid, birth])?;
+                transaction.execute(
+                    "DELETE FROM commands WHERE deployment = ?1 AND pid = ?2 AND birth = ?3",
+                    params![id, pid, birth],
+                )?;
             }
             transaction.commit()
         })
