@@ -5,14 +5,21 @@
 
 use std::path::PathBuf;
 
-use cutover_core::deployment::{Outcome, State, Time};
+use cutover_core::deployment::{Outcome, Phase, State, Time};
 use cutover_engine::journal::Deployment;
+use serde::{Deserialize, Serialize};
+
+use crate::command::Leader;
 
 mod engine;
+mod etcd;
 mod sqlite;
 mod store;
+#[cfg(test)]
+mod suite;
 mod superseded;
 
+pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
 pub use sqlite::SqliteJournal;
 pub use store::Store;
 pub use superseded::Superseded;
@@ -50,6 +57,18 @@ pub enum JournalError {
         /// The reason.
         why: String,
     },
+    /// etcd failed.
+    #[error("{0}")]
+    Etcd(#[from] EtcdError),
+    /// This daemon does not lead, so it writes nothing.
+    #[error("this daemon does not lead")]
+    NotLeading,
+    /// The journal has no such deployment.
+    #[error("no deployment \"{0}\" in the journal")]
+    Unknown(String),
+    /// Other writes have changed the deployment again and again.
+    #[error("deployment \"{0}\" was changed by another request at the same time: try again")]
+    Changed(String),
     /// Another deployment of the group is open.
     #[error("deployment \"{0}\" has not ended")]
     Open(String),
@@ -85,8 +104,19 @@ pub struct Record {
     pub outcome: Option<Outcome>,
 }
 
-/// A switch by hand.
+/// A command that is not known to have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftCommand {
+    /// Its name.
+    pub name: String,
+    /// Its process.
+    pub leader: Leader,
+    /// The host on which it runs, if that is another one.
+    pub elsewhere: Option<String>,
+}
+
+/// A switch by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switch {
     /// The group.
     pub group: String,
@@ -100,4 +130,12 @@ pub struct Switch {
     pub reason: String,
     /// Who requested it.
     pub asked_by: String,
+}
+
+/// The last state of a deployment that this version cannot read, and its message.
+fn unreadable_state(why: &str) -> (State, String) {
+    let reason = format!("its record cannot be read by this version of cutover: {why}");
+    let next = "cutover status".to_owned();
+    let message = format!("{reason}; next, type: {next}");
+    (State::new(Phase::stuck(reason, next)), message)
 }

@@ -77,6 +77,7 @@ impl Commands for Live {
     async fn end(&self, deployment: &str) -> Result<(), String> {
         let failed = |error: crate::journal::JournalError| error.to_string();
         let leaders = self.journal.commands(deployment).await.map_err(failed)?;
+        let leaders: Vec<_> = leaders.into_iter().map(|left| left.leader).collect();
         for leader in &leaders {
             tracing::info!(deployment, pid = leader.pid, "ending an abandoned command");
             end_group(leader).await;

@@ -9,6 +9,7 @@
 //! | [`Load`] | connections that check each answer; [`SlotOracle`] says which slot may answer |
 //! | [`SteppingClock`] | a wall clock for one nginx that a test sets |
 //! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
+//! | [`etcd::Cluster`] | members of etcd that a test kills and stops; [`proxy::Proxy`] cuts a daemon off |
 //! | [`Daemon`] | `cutover serve` and its command line |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
 //! | [`Prometheus`] | a real Prometheus that scrapes each second |
@@ -30,6 +31,7 @@ pub mod certificate;
 pub mod client;
 pub mod daemon;
 pub mod file_host;
+pub mod etcd;
 pub mod flavour;
 pub mod footprint;
 pub mod hosts;
@@ -41,6 +43,7 @@ pub mod ports;
 pub mod process;
 pub mod prometheus;
 pub mod relay;
+pub mod proxy;
 pub mod route_watcher;
 pub mod seed;
 pub mod site;

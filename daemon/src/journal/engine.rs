@@ -18,6 +18,10 @@ impl Journal for Store {
         Ok(self.entry(id).await?.map(|entry| entry.state))
     }
 
+    fn may_go_back_unrecorded(&self) -> bool {
+        self.leads()
+    }
+
     async fn open(&self) -> Result<Vec<Unfinished>, EngineError> {
         let open = self.open_deployments().await?.into_iter();
         Ok(open.map(|Entry { deployment, state, .. }| Unfinished { deployment, state }).collect())
@@ -26,6 +30,9 @@ impl Journal for Store {
 
 impl From<JournalError> for EngineError {
     fn from(error: JournalError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            JournalError::NotLeading => Self::Closed(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
     }
 }

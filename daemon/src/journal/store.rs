@@ -4,7 +4,7 @@ use cutover_core::deployment::{State, Time};
 use cutover_engine::journal::Deployment;
 use tokio::sync::watch;
 
-use super::{Entry, JournalError, Record, SqliteJournal, Superseded, Switch};
+use super::{Entry, EtcdJournal, JournalError, LeftCommand, Record, SqliteJournal, Superseded, Switch};
 use crate::command::Leader;
 
 /// An open journal. Clones share it.
@@ -12,6 +12,8 @@ use crate::command::Leader;
 pub enum Store {
     /// On the disk of this host.
     Sqlite(SqliteJournal),
+    /// In etcd, for several daemons.
+    Etcd(EtcdJournal),
 }
 
 /// Calls the same method of each store.
@@ -19,6 +21,7 @@ macro_rules! of_each {
     ($store:expr, $journal:ident => $call:expr) => {
         match $store {
             Store::Sqlite($journal) => $call,
+            Store::Etcd($journal) => $call,
         }
     };
 }
@@ -127,9 +130,63 @@ impl Store {
         of_each!(self, journal => journal.deployments_with_commands().await)
     }
 
-    /// Commands of a deployment that are not known to have ended.
-    pub async fn commands(&self, id: &str) -> Result<Vec<Leader>, JournalError> {
+    /// Commands of a deployment that are not known to have ended, on any host.
+    pub async fn commands(&self, id: &str) -> Result<Vec<LeftCommand>, JournalError> {
         of_each!(self, journal => journal.commands(id).await)
+    }
+
+    /// Removes the record of a command that is over on another host.
+    pub async fn command_elsewhere_over(&self, id: &str, left: &LeftCommand) -> Result<(), JournalError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Etcd(journal) => journal.command_elsewhere_over(id, left).await,
+        }
+    }
+
+    /// Records that a switch by hand of this group begins. If this daemon dies, the next leader fences the group.
+    pub async fn moving(&self, group: &str) -> Result<(), JournalError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Etcd(journal) => journal.moving(group).await,
+        }
+    }
+
+    /// Records that no switch by hand of this group is in transit.
+    pub async fn moved(&self, group: &str) -> Result<(), JournalError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Etcd(journal) => journal.moved(group).await,
+        }
+    }
+
+    /// The groups with a switch by hand that has not ended.
+    pub async fn all_moving(&self) -> Result<Vec<String>, JournalError> {
+        match self {
+            Self::Sqlite(_) => Ok(Vec::new()),
+            Self::Etcd(journal) => journal.all_moving().await,
+        }
+    }
+
+    /// Whether this daemon certainly leads, so it may change the world.
+    pub fn leads(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Etcd(journal) => journal.term().is_some_and(|term| term.is_certain()),
+        }
+    }
+
+    /// The same journal for a driver, which must not write in a later term.
+    pub fn pinned(&self) -> Self {
+        match self {
+            Self::Sqlite(journal) => Self::Sqlite(journal.clone()),
+            Self::Etcd(journal) => Self::Etcd(journal.pinned()),
+        }
+    }
+}
+
+impl From<EtcdJournal> for Store {
+    fn from(journal: EtcdJournal) -> Self {
+        Self::Etcd(journal)
     }
 }
 

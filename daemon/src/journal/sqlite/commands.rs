@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::super::LeftCommand;
 use super::{JournalError, SqliteJournal};
 use crate::command::Leader;
 
@@ -55,11 +56,15 @@ impl SqliteJournal {
     }
 
     /// Commands of a deployment that are not known to have ended.
-    pub async fn commands(&self, id: &str) -> Result<Vec<Leader>, JournalError> {
+    pub async fn commands(&self, id: &str) -> Result<Vec<LeftCommand>, JournalError> {
         let id = id.to_owned();
         self.blocking(move |connection| {
-            let mut select = connection.prepare("SELECT pid, birth FROM commands WHERE deployment = ?1")?;
-            let rows = select.query_map([id], |row| Ok(Leader { pid: row.get(0)?, birth: row.get(1)? }))?;
+            let mut select =
+                connection.prepare("SELECT pid, birth, name FROM commands WHERE deployment = ?1")?;
+            let rows = select.query_map([id], |row| {
+                let leader = Leader { pid: row.get(0)?, birth: row.get(1)? };
+                Ok(LeftCommand { name: row.get(2)?, leader, elsewhere: None })
+            })?;
             rows.collect()
         })
         .await
