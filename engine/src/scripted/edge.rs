@@ -91,6 +91,11 @@ impl ScriptedEdge {
 }
 
 impl Scene {
+    /// Number of calls in transit.
+    pub fn in_transit(&self) -> usize {
+        self.late.len()
+    }
+
     /// Delivers the calls in transit.
     pub fn deliver(&mut self) {
         for (call, expected) in std::mem::take(&mut self.late) {
@@ -287,6 +292,13 @@ impl Scene {
             self.move_route(&share.rest);
             self.split = Some((to.to_owned(), share.percent));
             self.put_on_trial(change, share.rest.clone());
+        } else if self.active == to && change.fence && change.trial.is_some() {
+            // The trial goes on under a new generation.
+            let Some(trial) = self.trial.clone().filter(|trial| trial.slot == to) else {
+                return Err(ShiftError::Refused("the scripted edge refuses: bad trial".to_owned()));
+            };
+            self.move_route(to);
+            self.put_on_trial(change, trial.fallback);
         } else if self.active == to && (self.split.is_some() || self.trial.is_some()) {
             if let Some((slot, _)) = self.split.clone() {
                 self.moves.push(format!("{slot}->{to}"));
