@@ -18,6 +18,7 @@
 //! | [`Network`] | network namespaces for one test, connected by a bridge |
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
+//! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -55,6 +56,7 @@ pub mod switcher;
 pub mod temp;
 pub mod test_edge;
 pub mod test_host;
+pub mod two_daemons;
 pub mod wait;
 
 pub use admin::Admin;
@@ -76,3 +78,4 @@ pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;
 pub use test_edge::TestEdge;
 pub use test_host::TestHost;
+pub use two_daemons::TwoDaemons;

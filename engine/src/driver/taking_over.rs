@@ -75,12 +75,11 @@ impl<W: World, J: Journal> Driven<W, J> {
         let reason = self.work.reason(TAKEOVER);
         let mut seen = BTreeMap::new();
         for (edge, look) in &view.edges {
-            match left.get(edge) {
-                Some(expected) if self.is_expected(look, expected, &reason) => {
-                    drop(seen.insert(edge.clone(), look))
-                }
-                Some(_) => drop(left.remove(edge)),
-                None => {}
+            let Some(expected) = left.get(edge) else { continue };
+            if self.is_expected(look, expected, &reason) {
+                seen.insert(edge.clone(), look);
+            } else {
+                left.remove(edge);
             }
         }
         let lease = self.work.deployment.policy.trial.lease.map(|lease| lease.get());
