@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use cutover_core::deployment::{Event, Phase, Plan, Time};
@@ -79,6 +80,8 @@ pub struct Control<W> {
     /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
     vigils: Arc<Vigils>,
+    /// Whether the unfinished deployments have drivers. No request changes anything before that.
+    is_resumed: Arc<AtomicBool>,
 }
 
 impl<W> Clone for Control<W> {
@@ -92,6 +95,7 @@ impl<W> Clone for Control<W> {
             reruns: Arc::clone(&self.reruns),
             beginning: Arc::clone(&self.beginning),
             vigils: Arc::clone(&self.vigils),
+            is_resumed: Arc::clone(&self.is_resumed),
         }
     }
 }
@@ -105,7 +109,7 @@ const SHUTDOWN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 impl<W: World> Control<W> {
     /// A control over the journal. It drives nothing until it [leads](Control::lead).
     pub fn new(loaded: Loaded, world: Arc<W>, journal: impl Into<Store>, clock: Clock) -> Self {
-        let control = Self {
+        Self {
             loaded: Arc::new(ArcSwap::from_pointee((loaded, clock.now()))),
             world,
             journal: journal.into(),
@@ -114,9 +118,8 @@ impl<W: World> Control<W> {
             reruns: Arc::default(),
             beginning: Arc::default(),
             vigils: Arc::default(),
-        };
-        control.keep_vigils();
-        control
+            is_resumed: Arc::default(),
+        }
     }
 
     /// Opens a control over the journal and resumes its unfinished deployments.
@@ -128,6 +131,7 @@ impl<W: World> Control<W> {
     ) -> Result<Self, JournalError> {
         let control = Self::new(loaded, world, journal, clock);
         control.resume_all(false).await?;
+        control.keep_vigils();
         Ok(control)
     }
 
@@ -158,6 +162,7 @@ impl<W: World> Control<W> {
                 *current = Some(self.drive_on(entry, takes_over));
             }
         }
+        self.is_resumed.store(true, Ordering::Release);
         // No driver takes care of leftover commands of deployments that are over.
         join_all(over.iter().map(|id| self.end_leftover(id))).await;
         for group in &groups {

@@ -35,8 +35,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// Reads a change of a group whose active slot is `active` now. `fallback`: where the trial of that slot goes back to, if it has
-    /// all the traffic and is on trial.
+    /// Reads a change of a group whose active slot is `active` now. `fallback`: where the trial of that slot goes back to, if it
+    /// has all the traffic and is on trial.
     pub fn plan(
         asked: &RouteChange,
         slots: &impl SlotNames,

@@ -106,6 +106,11 @@ impl EtcdSection {
                 (Some(endpoint), None) if self.is_tls() => Some(format!(
                     "daemon.etcd.endpoints has \"{endpoint}\" beside \"https://..\": all need TLS, or none"
                 )),
+                (None, _) if self.ca.is_none() => Some(
+                    "daemon.etcd.endpoints has \"https://..\", so daemon.etcd.ca must name the file with the certificates that sign \
+                     those of the members"
+                        .to_owned(),
+                ),
                 _ => None,
             })
     }
@@ -255,6 +260,7 @@ mod tests {
                 format!("{ETCD}endpoints = [\"https://a:1\"]\nclient_key = \"/k\"\n"),
                 "daemon.etcd.client_key needs daemon.etcd.client_cert",
             ),
+            (format!("{ETCD}endpoints = [\"https://a:1\"]\n"), "so daemon.etcd.ca must name the file"),
             (
                 format!("{ETCD}endpoints = [\"https://a:1\", \"http://127.0.0.1:1\"]\n"),
                 "beside \"https://..\": all need TLS, or none",

@@ -2,12 +2,13 @@
 //! its end.
 //!
 //! ```text
-//! campaign -> fence what a switch by hand may have sent -> resume, each driver fences first -> renew the lease
+//! campaign -> fence what a switch by hand may have sent -> resume: each driver fences first; renew the lease
 //!     ^                                                                                            |
 //!     +----------------- drop the drivers, end their commands <----- the lease may have run out <--+
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cutover_engine::world::World;
@@ -45,11 +46,14 @@ pub struct LeaderStatus {
 impl<W: World> Control<W> {
     /// Leads whenever no other daemon does. Never ends.
     pub async fn lead(&self, election: &EtcdJournal) {
+        // A daemon that does not lead shows the health of the active slots too.
+        self.keep_vigils();
         loop {
             let term = election.campaign().await;
             let epoch = term.epoch();
             tracing::info!(epoch, "leading");
             tokio::join!(election.keep(&term), self.serve_term(&term));
+            self.is_resumed.store(false, Ordering::Release);
             tracing::warn!(epoch, "no longer leading: the lease may have run out, so all drivers stop");
             election.end_term();
             self.step_down().await;
@@ -72,8 +76,8 @@ impl<W: World> Control<W> {
     }
 
     async fn begin_term(&self) -> Result<(), JournalError> {
-        self.resume_all(true).await?;
-        self.fence_moving().await
+        self.fence_moving().await?;
+        self.resume_all(true).await
     }
 
     /// Fences the groups in which a switch by hand of the last leader may be in transit.
@@ -130,7 +134,8 @@ impl<W: World> Control<W> {
     /// Fails if this daemon does not lead.
     pub(super) fn leading(&self) -> Result<(), Refusal> {
         if self.journal.leads() {
-            return Ok(());
+            let is_resumed = self.is_resumed.load(Ordering::Acquire);
+            return if is_resumed { Ok(()) } else { Err(Refusal::Resuming) };
         }
         let leads = match &self.journal {
             Store::Etcd(journal) => journal.leads().filter(|leads| leads.who != *journal.me()),

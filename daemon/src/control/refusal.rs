@@ -384,6 +384,9 @@ pub enum Refusal {
     /// Another daemon leads, or none does.
     #[error("this daemon does not lead, so it changes nothing: {}", who_leads(.0.as_deref()))]
     NotLeading(Option<Box<Leads>>),
+    /// This daemon has just begun to lead.
+    #[error("this daemon has just begun to lead and resumes the deployments: try again in a moment")]
+    Resuming,
     /// The journal failed.
     #[error("journal: {0}")]
     Journal(JournalError),

@@ -1,8 +1,8 @@
 //! The first act of a driver that takes over from another process: it fences the routes and journals the new revisions.
 //!
 //! The other process may have sent a change that is still in transit. Each change names the revision that it expects, so it fails
-//! once the route has a later one. A route that has moved since needs no fence: the work of the phase finds that out, and a way back
-//! is a fence itself.
+//! once the route has a later one. A route that has moved since needs no fence: the work of the phase finds that out, and a way
+//! back is a fence itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

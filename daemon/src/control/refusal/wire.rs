@@ -48,7 +48,7 @@ impl Refusal {
                 502
             }
             Self::NotOnDisk { .. } => 507,
-            Self::NotLeading(_) => 503,
+            Self::NotLeading(_) | Self::Resuming => 503,
             Self::Journal(_) | Self::Interrupted(_) => 500,
         }
     }
@@ -93,6 +93,7 @@ impl Refusal {
             Self::EdgeMissing { .. } => "edge_missing",
             Self::Edge(_) => "edge",
             Self::NotLeading(_) => "not_leading",
+            Self::Resuming => "resuming",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => UNKNOWN_DEPLOYMENT,
             Self::BadText(_) => "bad_text",

@@ -14,6 +14,7 @@ use crate::journal::Store;
 use crate::journal::suite::{self, deployment, state, tell};
 
 mod leading;
+mod secured;
 
 /// One cluster for the tests that run at the same time; each has a prefix of its own. The last one that drops it ends it.
 pub(crate) struct Etcd {
