@@ -107,8 +107,8 @@ impl EtcdSection {
                     "daemon.etcd.endpoints has \"{endpoint}\" beside \"https://..\": all need TLS, or none"
                 )),
                 (None, _) if self.ca.is_none() => Some(
-                    "daemon.etcd.endpoints has \"https://..\", so daemon.etcd.ca must name the file with the certificates that sign \
-                     those of the members"
+                    "daemon.etcd.endpoints has \"https://..\", so daemon.etcd.ca must name the file with the certificates that \
+                     sign those of the members"
                         .to_owned(),
                 ),
                 _ => None,
