@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_core::deployment::Revision;
+use cutover_core::deployment::{Event, Phase, Revision, Store};
 use tokio::time::Instant;
 
 use super::switching::FORWARD;
 use super::{Driven, JournalError};
-use crate::edge::{Look, ShiftError};
+use crate::edge::{Look, ShiftError, is_on};
 use crate::journal::Journal;
 use crate::shifting::PATIENCE;
 use crate::world::World;
@@ -40,11 +40,15 @@ impl<W: World, J: Journal> Driven<W, J> {
             true => self.work.deployment.policy.fleet.patience.get().min(PATIENCE),
             false => PATIENCE,
         };
-        let (begin, mut next, mut said) = (Instant::now(), before, Vec::new());
+        let (begin, all) = (Instant::now(), left.len());
+        let (mut next, mut said, mut arrived) = (before, Vec::new(), BTreeMap::new());
         while !left.is_empty() && begin.elapsed() < patience {
             for (edge, now) in self.fence(&mut left, patience).await {
                 let from = next.fences_at(&edge).map(ToString::to_string).unwrap_or_default();
                 said.push(format!("{from} is {} now", now.revision));
+                if is_on(now.route(), &self.work.deployment.plan.to, self.work.share(&next).as_ref()) {
+                    arrived.insert(edge.clone(), now.revision.clone());
+                }
                 next = next.fenced(&edge, now.revision);
             }
             if !left.is_empty() {
@@ -54,7 +58,15 @@ impl<W: World, J: Journal> Driven<W, J> {
         if said.is_empty() {
             return Ok(());
         }
-        let message = format!("another daemon goes on with it; the route is fenced: {}", said.join(", "));
+        let mut message = format!("another daemon goes on with it; the route is fenced: {}", said.join(", "));
+        // The switch has taken effect on all edges, and nobody has heard of it.
+        if next.phase == Phase::Switching(Store::Storing) && arrived.len() == all {
+            let switched = Event::Switched { revisions: arrived };
+            if let Ok(soaking) = self.work.deployment.plan.step(&next, switched, self.work.clock.now()) {
+                next = soaking;
+                message.push_str("; the switch had taken effect");
+            }
+        }
         self.record(next, message).await
     }
 

@@ -288,7 +288,10 @@ impl Scene {
         }
         if let Some(share) = &change.share {
             self.must_be_healthy(to);
-            self.moves.push(format!("{}->{} {to}", share.rest, share.percent));
+            // A fence moves nothing.
+            if self.active != share.rest || self.split != Some((to.to_owned(), share.percent)) {
+                self.moves.push(format!("{}->{} {to}", share.rest, share.percent));
+            }
             self.move_route(&share.rest);
             self.split = Some((to.to_owned(), share.percent));
             self.put_on_trial(change, share.rest.clone());
@@ -299,6 +302,8 @@ impl Scene {
             };
             self.move_route(to);
             self.put_on_trial(change, trial.fallback);
+        } else if self.active == to && self.split.is_none() && change.trial.is_some() {
+            return Err(ShiftError::Refused("the scripted edge refuses: bad trial".to_owned()));
         } else if self.active == to && (self.split.is_some() || self.trial.is_some()) {
             if let Some((slot, _)) = self.split.clone() {
                 self.moves.push(format!("{slot}->{to}"));

@@ -43,6 +43,31 @@ async fn a_late_switch_does_not_count() {
     }
 }
 
+/// The first driver dies after its switch has taken effect, and before it is in the journal.
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_has_arrived_is_gone_on_with() {
+    for steps in [&["100%"][..], &["5% 10s", "100%"]] {
+        let world = Arc::new(Scripted::new());
+        world.scene().traffic = 10_000;
+        let mut deployment = deployment();
+        crate::scripted::in_steps(&mut deployment, steps);
+        let (driver, _handle, journal) = begin_this(&world, deployment);
+        world.scene().switch_faults.push(Fault::LostDone);
+        let running = tokio::spawn(driver.run());
+        while world.scene().moves.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        running.abort();
+        let _ = running.await;
+        assert_eq!(journal.open().await.unwrap()[0].state.phase.name(), "switching");
+        let state = next(&world, &journal, true).await;
+        assert_eq!(state.phase.name(), "completed", "{state:?}");
+        let scene = world.scene();
+        assert_eq!((scene.active.as_str(), scene.moves.len()), ("green", steps.len()), "{:?}", scene.moves);
+        assert_eq!(scene.violations, [""; 0]);
+    }
+}
+
 /// The way back of a driver that could not write arrives when the old slot has been stopped.
 #[tokio::test(start_paused = true)]
 async fn a_late_way_back_does_not_count() {
@@ -133,4 +158,26 @@ fn begin_full(
     let entry = Unfinished { deployment, state };
     let (driver, handle) = Driver::new(Arc::clone(world), journal.clone(), clock, entry);
     (driver, handle, journal)
+}
+
+/// Each edge of several is fenced, and the new revisions are in the journal before the soak goes on.
+#[tokio::test(start_paused = true)]
+async fn each_edge_of_several_is_fenced() {
+    let edges = ["lyon", "paris"];
+    let world = Arc::new(Scripted::of(&edges));
+    let (driver, mut handle, journal) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    let before = edges.map(|edge| world.scene_of(edge).generation);
+    running.abort();
+    let _ = running.await;
+    let driver = resume(&world, &journal, Time(30_000)).await.unwrap();
+    let state = driver.taking_over().run().await.unwrap();
+    assert_eq!(state.phase.name(), "completed", "{state:?}");
+    for (edge, before) in edges.into_iter().zip(before) {
+        let scene = world.scene_of(edge);
+        assert_eq!(scene.generation, before + 1, "{edge}: one fence");
+        assert_eq!((scene.active.as_str(), scene.moves.len()), ("green", 1), "{edge}");
+        assert_eq!(scene.violations, [""; 0], "{edge}");
+    }
 }

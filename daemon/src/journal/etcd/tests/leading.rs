@@ -73,3 +73,18 @@ async fn commands_of_another_host_are_named_and_not_ended() {
     two.command_elsewhere_over("a", &left[0]).await.unwrap();
     assert!(two.commands("a").await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_switch_by_hand_that_has_not_ended_is_known_to_the_next_leader() {
+    let (etcd, prefix) = (Etcd::get(), prefix());
+    let (one, two) = (etcd.journal(&prefix, "one", 2), etcd.journal(&prefix, "two", 2));
+    one.campaign().await;
+    for group in ["shop", "books"] {
+        one.moving(group).await.unwrap();
+    }
+    one.moved("books").await.unwrap();
+    two.campaign().await;
+    assert_eq!(two.all_moving().await.unwrap(), ["shop"]);
+    two.moved("shop").await.unwrap();
+    assert!(two.all_moving().await.unwrap().is_empty());
+}
