@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::daemon::Daemon;
 use crate::etcd::Cluster;
@@ -53,7 +53,7 @@ pub struct TwoDaemons {
 }
 
 impl TwoDaemons {
-    /// Starts everything. Daemon 0 leads at first.
+    /// Starts everything. One of the daemons leads.
     pub async fn start(members: usize, groups: &str) -> Result<Self> {
         let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await?;
         let cluster = Cluster::start(members).await?;
@@ -62,7 +62,6 @@ impl TwoDaemons {
             pair.add(groups).await?;
             pair.until_leader().await?;
         }
-        ensure!(pair.leader() == Some(0), "the first daemon leads");
         Ok(pair)
     }
 

@@ -26,7 +26,8 @@ async fn one_member_of_three_may_sleep_and_another_one_die_later() {
     let mut pair = TwoDaemons::start(3, GROUP).await.unwrap();
     let users = pair.users().unwrap();
     pair.cluster.pause(0, true).unwrap();
-    pair.daemons[0].deploy_detached("shop", "2").unwrap();
+    let leader = pair.until_leader().await.unwrap();
+    pair.daemons[leader].deploy_detached("shop", "2").unwrap();
     let is_on = |group: &Group| group.route.active == "green";
     pair.edge.until("the switch", is_on).await.unwrap();
     pair.cluster.pause(0, false).unwrap();
@@ -40,18 +41,20 @@ async fn one_member_of_three_may_sleep_and_another_one_die_later() {
 async fn without_a_majority_nothing_moves_forward_and_the_deployment_ends_when_it_is_back() {
     let mut pair = TwoDaemons::start(3, GROUP).await.unwrap();
     let users = pair.users().unwrap();
-    pair.daemons[0].deploy_detached("shop", "2").unwrap();
+    let leader = pair.until_leader().await.unwrap();
+    pair.daemons[leader].deploy_detached("shop", "2").unwrap();
     let is_on = |group: &Group| group.route.active == "green";
     let group = pair.edge.until("the switch", is_on).await.unwrap();
     pair.cluster.kill(0).unwrap();
     pair.cluster.kill(1).unwrap();
     // Its lease runs out, so it drops the driver. The soak would be over by then.
-    let stopped = wait::until("the daemon to stop", || pair.daemons[0].log().contains("no longer leading"));
+    let stopped =
+        wait::until("the daemon to stop", || pair.daemons[leader].log().contains("no longer leading"));
     stopped.await.unwrap();
     let now = pair.edge.group().await.unwrap();
     assert_eq!(now.route.generation, group.route.generation, "nothing has moved");
     assert!(now.route.trial.is_some(), "the trial is not confirmed without a record");
-    let refused = pair.daemons[0].cli(&["deploy", "shop", "--version", "3", "--detach"]).unwrap();
+    let refused = pair.daemons[leader].cli(&["deploy", "shop", "--version", "3", "--detach"]).unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("does not lead"), "{said}");
     pair.cluster.restart(0).await.unwrap();
