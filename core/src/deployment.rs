@@ -30,6 +30,7 @@
 
 mod advice;
 mod event;
+mod fencing;
 mod marks;
 mod moved;
 mod operator;

@@ -12,10 +12,12 @@ use serde::{Deserialize, Deserializer, de};
 mod edge;
 mod file;
 mod renamed;
+mod store;
 mod value;
 
 pub use edge::{EdgeSection, FileSection, ModuleSection};
 pub use file::{Digest, Loaded};
+pub use store::{EtcdSection, StoreKind, TAKEOVER};
 pub use value::{EdgeName, GroupName, Loopback, Mode};
 
 /// Default path of the configuration, without `--config` and `CUTOVER_CONFIG`.
@@ -51,6 +53,10 @@ pub struct Daemon {
     pub state: PathBuf,
     /// Address of the metrics for Prometheus. `None` serves no metrics.
     pub metrics: Option<Loopback>,
+    /// Where the journal is.
+    pub store: StoreKind,
+    /// The store in etcd.
+    pub etcd: Option<EtcdSection>,
 }
 
 impl Default for Daemon {
@@ -60,6 +66,8 @@ impl Default for Daemon {
             socket_mode: Mode::OWNER,
             state: "/var/lib/cutover-daemon".into(),
             metrics: None,
+            store: StoreKind::default(),
+            etcd: None,
         }
     }
 }
@@ -102,7 +110,10 @@ impl Config {
                 .check_synthetic()
                 .map_err(|why| Box::new(de::Error::custom(format!("group.{}.{why}", name.as_str()))))?;
         }
-        Ok(config)
+        match config.store_contradiction() {
+            Some(wrong) => Err(Box::new(de::Error::custom(wrong))),
+            None => Ok(config),
+        }
     }
 
     /// Checks that there is an edge, and that each edge that a group names is there.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use cutover_core::deployment::{Event, Phase, Plan, Time};
@@ -14,11 +15,12 @@ use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::config::Loaded;
-use crate::journal::{Entry, JournalError, KEPT, SqliteJournal};
+use crate::journal::{Entry, JournalError, KEPT, Store};
 
 mod again;
 mod by_hand;
 mod edges;
+mod leading;
 mod policy;
 mod refusal;
 mod reload;
@@ -43,6 +45,7 @@ use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
 pub use edges::EdgeStatus;
+pub use leading::LeaderStatus;
 pub use refusal::{NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
@@ -70,13 +73,15 @@ pub struct Control<W> {
     /// The configuration, and when it was read.
     loaded: Arc<ArcSwap<(Loaded, Time)>>,
     world: Arc<W>,
-    journal: SqliteJournal,
+    journal: Store,
     clock: Clock,
     running: Arc<parking_lot::Mutex<BTreeMap<String, Arc<Current>>>>,
     reruns: Arc<parking_lot::Mutex<Reruns>>,
     /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
     vigils: Arc<Vigils>,
+    /// Whether the unfinished deployments have drivers. No request changes anything before that.
+    is_resumed: Arc<AtomicBool>,
 }
 
 impl<W> Clone for Control<W> {
@@ -90,6 +95,7 @@ impl<W> Clone for Control<W> {
             reruns: Arc::clone(&self.reruns),
             beginning: Arc::clone(&self.beginning),
             vigils: Arc::clone(&self.vigils),
+            is_resumed: Arc::clone(&self.is_resumed),
         }
     }
 }
@@ -101,31 +107,44 @@ const LOOK_BACK: u32 = 100;
 const SHUTDOWN_GRACE: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl<W: World> Control<W> {
-    /// Opens a control over the journal and resumes its unfinished deployments.
-    pub async fn resume(
-        loaded: Loaded,
-        world: Arc<W>,
-        journal: SqliteJournal,
-        clock: Clock,
-    ) -> Result<Self, JournalError> {
-        let control = Self {
+    /// A control over the journal. It drives nothing until it [leads](Control::lead).
+    pub fn new(loaded: Loaded, world: Arc<W>, journal: impl Into<Store>, clock: Clock) -> Self {
+        Self {
             loaded: Arc::new(ArcSwap::from_pointee((loaded, clock.now()))),
             world,
-            journal,
+            journal: journal.into(),
             clock,
             running: Arc::default(),
             reruns: Arc::default(),
             beginning: Arc::default(),
             vigils: Arc::default(),
-        };
-        for (deployment, why) in control.journal.close_unreadable(control.clock.now()).await? {
-            tracing::error!(deployment, why, "the deployment cannot be read, so it is stuck");
-            control.end_commands(&deployment).await;
+            is_resumed: Arc::default(),
         }
-        let groups = control.groups();
+    }
+
+    /// Opens a control over the journal and resumes its unfinished deployments.
+    pub async fn resume(
+        loaded: Loaded,
+        world: Arc<W>,
+        journal: impl Into<Store>,
+        clock: Clock,
+    ) -> Result<Self, JournalError> {
+        let control = Self::new(loaded, world, journal, clock);
+        control.resume_all(false).await?;
+        control.keep_vigils();
+        Ok(control)
+    }
+
+    /// Resumes the unfinished deployments. `takes_over`: another process may have driven them until now.
+    async fn resume_all(&self, takes_over: bool) -> Result<(), JournalError> {
+        for (deployment, why) in self.journal.close_unreadable(self.clock.now()).await? {
+            tracing::error!(deployment, why, "the deployment cannot be read, so it is stuck");
+            self.end_commands(&deployment).await;
+        }
+        let groups = self.groups();
         // A soak has a lease to renew, so drivers begin first. Each ends the leftover commands of its deployment.
-        let open = control.journal.open_deployments().await?;
-        let with_commands = control.journal.deployments_with_commands().await?;
+        let open = self.journal.open_deployments().await?;
+        let with_commands = self.journal.deployments_with_commands().await?;
         let is_open = |id: &String| open.iter().any(|entry| entry.deployment.id == *id);
         let over: Vec<String> = with_commands.into_iter().filter(|id| !is_open(id)).collect();
         for entry in open {
@@ -136,26 +155,31 @@ impl<W: World> Control<W> {
                 phase = entry.state.phase.name(),
                 "resuming the deployment"
             );
-            let current = control.current(&group);
-            *current.lock().await = Some(control.drive(entry));
+            let current = self.current(&group);
+            let mut current = current.lock().await;
+            // A second try of a resumption that failed in between.
+            if current.as_ref().is_none_or(|running| running.id != entry.deployment.id) {
+                *current = Some(self.drive_on(entry, takes_over));
+            }
         }
+        self.is_resumed.store(true, Ordering::Release);
         // No driver takes care of leftover commands of deployments that are over.
-        join_all(over.iter().map(|id| control.end_leftover(id))).await;
+        join_all(over.iter().map(|id| self.end_leftover(id))).await;
         for group in &groups {
-            control.prune(group).await;
-            control.stand_by(group).await;
+            self.prune(group).await;
+            self.stand_by(group).await;
         }
-        control.keep_vigils();
-        Ok(control)
+        Ok(())
     }
 
     /// The journal, for followers of a deployment.
-    pub fn journal(&self) -> &SqliteJournal {
+    pub fn journal(&self) -> &Store {
         &self.journal
     }
 
     /// Begins a deployment. Returns when its first record is on disk.
     pub async fn deploy(&self, group: &str, wanted: NewDeployment) -> Result<Deployment, Refusal> {
+        self.leading()?;
         let policy = self.policy(group)?;
         if let Some(key) = policy.needs_version().filter(|_| wanted.version.is_empty()) {
             return Err(Refusal::NeedsVersion { group: group.to_owned(), key, to: wanted.to });
@@ -199,6 +223,7 @@ impl<W: World> Control<W> {
 
     /// Starts to abort the running deployment of a group. Returns its id.
     pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
+        self.leading()?;
         self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;
@@ -220,6 +245,7 @@ impl<W: World> Control<W> {
 
     /// Starts to roll back the deployment of a group. Returns its id.
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
+        self.leading()?;
         let policy = self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;
@@ -269,6 +295,9 @@ impl<W: World> Control<W> {
                 let _ = running.task.await;
             }
         }
+        if !self.journal.leads() {
+            return;
+        }
         for entry in self.journal.open_deployments().await.unwrap_or_default() {
             self.end_commands(&entry.deployment.id).await;
         }
@@ -307,12 +336,18 @@ impl<W: World> Control<W> {
     }
 
     fn drive(&self, entry: Entry) -> Running {
+        self.drive_on(entry, false)
+    }
+
+    /// Like [`Control::drive`]. `takes_over`: another process may have driven the deployment until now.
+    fn drive_on(&self, entry: Entry, takes_over: bool) -> Running {
         let id = entry.deployment.id.clone();
         let deployment = entry.deployment.clone();
         let group = deployment.plan.group.clone();
-        let (world, journal) = (Arc::clone(&self.world), self.journal.clone());
+        let (world, journal) = (Arc::clone(&self.world), self.journal.pinned());
         let unfinished = Unfinished { deployment: entry.deployment, state: entry.state };
         let (driver, handle) = Driver::new(world, journal, self.clock, unfinished);
+        let driver = if takes_over { driver.taking_over() } else { driver };
         self.vigils.follow(&group, handle.state.clone());
         let (name, control) = (id.clone(), self.clone());
         let mut state = handle.state.clone();
@@ -325,6 +360,7 @@ impl<W: World> Control<W> {
         let task = tokio::spawn(async move {
             if let Err(error) = driver.run().await {
                 tracing::error!(deployment = name, %error, "the driver stopped");
+                return;
             }
             control.prune(&group).await;
             control.stand_by(&group).await;

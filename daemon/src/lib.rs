@@ -19,6 +19,7 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod journal;
+pub mod led;
 pub mod live;
 pub mod metrics;
 pub mod serve;

@@ -1,5 +1,7 @@
 //! The world of a running daemon: its edges, the servers behind it, and the operator's commands.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,29 +17,63 @@ use cutover_engine::signals::Signals;
 use cutover_engine::world::World;
 use http::Request;
 use http_body_util::Full;
+use parking_lot::Mutex;
 
-use crate::command::{Runner, end_group};
-use crate::journal::SqliteJournal;
+use crate::command::{Leader, Runner, end_group};
+use crate::journal::{JournalError, LeftCommand, Store};
+use crate::led::Led;
+
+/// How long a daemon that has lost its lead needs to end its commands: SIGTERM, then SIGKILL after five seconds.
+const GRACE: Duration = Duration::from_secs(6);
 
 /// The configured edges, and commands that the journal records.
 #[derive(Debug)]
 pub struct Live {
-    edges: Vec<Member<HostEdge>>,
-    journal: SqliteJournal,
+    edges: Vec<Member<Led<HostEdge>>>,
+    journal: Store,
     runner: Runner,
+    /// The commands that run now, by deployment. They can be ended while the journal cannot be read.
+    running: Arc<Mutex<BTreeMap<String, Vec<Leader>>>>,
 }
 
 impl Live {
     /// A world that records each command in `journal`.
-    pub fn new(edges: impl Iterator<Item = HostEdge>, journal: SqliteJournal, runner: Runner) -> Self {
-        Self { edges: edges.map(Member::new).collect(), journal, runner }
+    pub fn new(edges: impl Iterator<Item = HostEdge>, journal: Store, runner: Runner) -> Self {
+        let edges = edges.map(|edge| Member::new(Led::new(edge, journal.clone()))).collect();
+        Self { edges, journal, runner, running: Arc::default() }
+    }
+
+    fn ended(&self, deployment: &str, leader: &Leader) {
+        let mut running = self.running.lock();
+        if let Some(leaders) = running.get_mut(deployment) {
+            leaders.retain(|running| running != leader);
+            if leaders.is_empty() {
+                running.remove(deployment);
+            }
+        }
+    }
+
+    /// Says that a command on another host may still run. It cannot be ended from here.
+    async fn tell_of(&self, deployment: &str, left: &LeftCommand) -> Result<(), JournalError> {
+        let (host, pid) = (left.elsewhere.as_deref().unwrap_or_default(), left.leader.pid);
+        let message = format!(
+            "{} may still run on host \"{host}\", process {pid}, if the daemon there was killed; it cannot be ended from here; \
+             to end it, on that host: kill -- -{pid}",
+            left.name
+        );
+        tracing::warn!(deployment, host, pid, "{message}");
+        if let Some(entry) = self.journal.entry(deployment).await? {
+            let now = cutover_engine::clock::Clock::start().now();
+            self.journal.note(deployment, now, entry.state.phase.name(), &message).await?;
+        }
+        self.journal.command_elsewhere_over(deployment, left).await
     }
 }
 
 impl World for Live {
-    type Edge = HostEdge;
+    type Edge = Led<HostEdge>;
 
-    fn edges(&self) -> &[Member<HostEdge>] {
+    fn edges(&self) -> &[Member<Led<HostEdge>>] {
         &self.edges
     }
 }
@@ -67,21 +103,48 @@ impl Commands for Live {
         if let Err(error) = self.journal.command_started(&job.deployment, &job.name, &leader).await {
             return Err(Failed::early(format!("{} was not started: journal: {error}", job.name)));
         }
+        self.running.lock().entry(job.deployment.clone()).or_default().push(leader.clone());
         let done = running.finish().await;
-        if let Err(error) = self.journal.commands_ended(vec![leader]).await {
+        self.ended(&job.deployment, &leader);
+        if let Err(error) = self.journal.commands_ended(&job.deployment, vec![leader]).await {
             tracing::warn!(deployment = job.deployment, %error, "failed to record the end of a command");
         }
         done
     }
 
     async fn end(&self, deployment: &str) -> Result<(), String> {
-        let failed = |error: crate::journal::JournalError| error.to_string();
-        let leaders = self.journal.commands(deployment).await.map_err(failed)?;
+        let failed = |error: JournalError| error.to_string();
+        let known = self.running.lock().remove(deployment).unwrap_or_default();
+        for leader in &known {
+            tracing::info!(deployment, pid = leader.pid, "ending a command that nobody waits for");
+            end_group(leader).await;
+        }
+        // The commands in the journal are those of the daemon that leads.
+        if !self.journal.leads() {
+            return Ok(());
+        }
+        let (elsewhere, here): (Vec<_>, Vec<_>) = self
+            .journal
+            .commands(deployment)
+            .await
+            .map_err(failed)?
+            .into_iter()
+            .partition(|left| left.elsewhere.is_some());
+        let leaders: Vec<_> = here.into_iter().map(|left| left.leader).collect();
         for leader in &leaders {
             tracing::info!(deployment, pid = leader.pid, "ending an abandoned command");
             end_group(leader).await;
         }
-        self.journal.commands_ended(leaders).await.map_err(failed)
+        self.journal.commands_ended(deployment, leaders).await.map_err(failed)?;
+        if elsewhere.is_empty() {
+            return Ok(());
+        }
+        // A daemon that lives has ended its commands by then, so that two do not run at once.
+        tokio::time::sleep(GRACE).await;
+        for left in &elsewhere {
+            self.tell_of(deployment, left).await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     async fn forget(&self, deployment: &str) {

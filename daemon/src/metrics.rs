@@ -60,6 +60,26 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "cutover_signal_ok",
         "0 while a signal is over its limit and worse than the old version, 1 while it is not; NaN if that is not known"
     );
+    metrics::describe_gauge!("cutover_store_leader", "1 while this daemon leads; only with a store in etcd");
+    metrics::describe_gauge!("cutover_store_epoch", "The epoch of the daemon that leads");
+    metrics::describe_counter!("cutover_store_errors_total", "Calls to etcd that no member has answered");
     journal_fails(false);
     Ok(handle)
+}
+
+/// Which daemon leads: whether this one does, and the epoch.
+pub fn store_leads(is_me: bool, epoch: i64) {
+    metrics::gauge!("cutover_store_leader").set(if is_me { 1.0 } else { 0.0 });
+    // Exact up to 2^53, which is more than the writes that etcd can count.
+    metrics::gauge!("cutover_store_epoch").set(epoch as f64);
+}
+
+/// This daemon does not lead any more.
+pub fn store_lost() {
+    metrics::gauge!("cutover_store_leader").set(0.0);
+}
+
+/// A call to the store was answered by no member.
+pub fn store_failed() {
+    metrics::counter!("cutover_store_errors_total").increment(1);
 }

@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 
 use crate::api::{self, Caller};
 use crate::command::Runner;
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::control::Control;
-use crate::journal::{JournalError, SqliteJournal};
+use crate::journal::{EtcdJournal, Identity, JournalError, SqliteJournal, Store};
 use crate::live::Live;
 use crate::metrics;
 use crate::steady;
@@ -43,6 +43,9 @@ pub enum ServeError {
     /// The configuration is invalid, and no unfinished deployment could continue without it.
     #[error("{0}")]
     Broken(String),
+    /// The store in etcd cannot be used.
+    #[error("{0}")]
+    Etcd(String),
     /// The journal failed.
     #[error("journal: {0}")]
     Journal(#[from] JournalError),
@@ -71,9 +74,14 @@ pub async fn serve(
     let failed = |source| ServeError::State { path: state.clone(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
     let _lock = lock(state)?;
-    let journal = SqliteJournal::open(state)?;
+    let etcd = open_etcd(&config)?;
+    let journal = match &etcd {
+        Some(etcd) => Store::from(etcd.clone()),
+        None => Store::from(SqliteJournal::open(state)?),
+    };
     if let Some(why) = &loaded.broken {
-        if journal.open_deployments().await?.is_empty() {
+        // With several daemons, another one may have them.
+        if etcd.is_none() && journal.open_deployments().await?.is_empty() {
             return Err(ServeError::Broken(why.clone()));
         }
         tracing::error!(why, "the configuration is refused; only unfinished deployments continue");
@@ -91,8 +99,20 @@ pub async fn serve(
     let edges = config.edge.iter().map(|(name, section)| section.edge(name.as_str()));
     let world = Live::new(edges, journal.clone(), Runner::new(commands));
     let shown = config.daemon.socket.clone();
-    let clock = steady::clock(state, !journal.open_deployments().await?.is_empty());
-    let control = Control::resume(loaded, Arc::new(world), journal, clock).await?;
+    let control = match &etcd {
+        // The deadlines of an open deployment may be those of another host.
+        Some(_) => Control::new(loaded, Arc::new(world), journal, steady::clock(state, false)),
+        None => {
+            let clock = steady::clock(state, !journal.open_deployments().await?.is_empty());
+            Control::resume(loaded, Arc::new(world), journal, clock).await?
+        }
+    };
+    let mut leading = std::pin::pin!(async {
+        match &etcd {
+            Some(etcd) => control.lead(etcd).await,
+            None => std::future::pending().await,
+        }
+    });
     let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();
     tracing::info!(socket = %shown.display(), "serving");
     // The end does not wait for open connections, because followers of events stay connected.
@@ -102,14 +122,33 @@ pub async fn serve(
         }
         () = stop => {}
         () = reload(&control, &mut reloads) => {}
+        () = &mut leading => {}
     }
     tracing::info!("stopping; the next daemon resumes unfinished deployments");
     // Removed before the deployments stop, because the next daemon may create its socket right after that.
     if mine.is_some() && socket::identity(&shown) == mine {
         let _ = fs::remove_file(&shown);
     }
-    control.stop().await;
+    // A database command may take a while to end, so the lease is renewed meanwhile. It is never given up before its time.
+    tokio::select! {
+        () = control.stop() => {}
+        () = leading => {}
+    }
     Ok(())
+}
+
+/// The journal in etcd, if the configuration says so. It connects later, because a daemon must also start while etcd is away.
+fn open_etcd(config: &Config) -> Result<Option<EtcdJournal>, ServeError> {
+    let Some(section) = config.etcd() else { return Ok(None) };
+    let settings = section.settings().map_err(ServeError::Etcd)?;
+    let me = Identity {
+        // The kernel's random id is another one at each reading.
+        daemon: fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .map_or_else(|_| std::process::id().to_string(), |uuid| uuid.chars().take(8).collect()),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        socket: config.daemon.socket.display().to_string(),
+    };
+    Ok(Some(EtcdJournal::new(settings, me)))
 }
 
 /// Applies each new configuration. Never ends.

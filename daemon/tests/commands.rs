@@ -258,7 +258,7 @@ async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
     journal.begin(deployment, &state, "").await.unwrap();
     let nginx = Module::new("nginx", &AdminAddress::Unix("/no/nginx".into()), None);
     let nginx = HostEdge::Module(nginx);
-    let live = Live::new([nginx].into_iter(), journal.clone(), bench.commands.clone());
+    let live = Live::new([nginx].into_iter(), journal.clone().into(), bench.commands.clone());
     let mark = bench.path("mark");
     let job = job(&format!("(sleep 1; touch {}) & wait", mark.display()), "20s");
 
@@ -266,9 +266,9 @@ async fn a_command_that_nobody_waits_for_is_ended_with_its_children() {
     assert!(given_up.is_err());
     let leaders = journal.commands("shop-1").await.unwrap();
     assert_eq!(leaders.len(), 1);
-    assert!(leaders[0].is_alive());
+    assert!(leaders[0].leader.is_alive());
     live.end("shop-1").await.unwrap();
-    assert!(!leaders[0].is_alive());
+    assert!(!leaders[0].leader.is_alive());
     assert!(journal.commands("shop-1").await.unwrap().is_empty());
     until("the end of the relay", || bench.relays().is_empty()).await;
     tokio::time::sleep(Duration::from_millis(1200)).await;

@@ -40,6 +40,7 @@ mod smoking;
 mod soaking;
 mod switching;
 mod synthetic;
+mod taking_over;
 #[cfg(test)]
 mod tests;
 mod whereabouts;
@@ -70,6 +71,7 @@ pub struct Request {
 pub struct Driver<W, J> {
     requests: mpsc::Receiver<Request>,
     deployment: Driven<W, J>,
+    takes_over: bool,
 }
 
 /// The deployment that is driven.
@@ -108,12 +110,21 @@ impl<W: World, J: Journal> Driver<W, J> {
         let work = Work::new(world, journal, clock, deployment);
         let watch = Arc::clone(&work.watch);
         let deployment = Driven { work, state, records };
-        (Self { requests, deployment }, Handle { requests: send, state: see_state, watch })
+        let driver = Self { requests, deployment, takes_over: false };
+        (driver, Handle { requests: send, state: see_state, watch })
+    }
+
+    /// The same driver, after another process has driven the deployment: it fences the route first.
+    pub fn taking_over(self) -> Self {
+        Self { takes_over: true, ..self }
     }
 
     /// Drives the deployment to its end. Fails only if the journal is closed, because all work needs a record first.
     pub async fn run(self) -> Result<State, JournalError> {
-        let Self { mut requests, deployment } = self;
+        let Self { mut requests, deployment, takes_over } = self;
+        if takes_over {
+            deployment.take_over().await?;
+        }
         deployment.drive(&mut requests).await
     }
 }

@@ -16,6 +16,7 @@ use cutover_core::deployment::Revision;
 use futures_util::future::join_all;
 
 use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use crate::fencing::fence;
 use crate::shifting::{Fit, ShiftRequest, shift_until_known};
 
 mod member;
@@ -218,6 +219,24 @@ impl<'a, E: Edge> Fleet<'a, E> {
             (member.name().to_owned(), member.change_in_time(moved, self.is_several(), patience).await)
         });
         join_all(moves).await.into_iter().collect()
+    }
+
+    /// Gives the routes of these edges a new revision and leaves the traffic where it is, see [`fence`].
+    pub async fn fence(
+        &self,
+        seen: &BTreeMap<String, &Look>,
+        reason: &str,
+        lease: Option<Duration>,
+        patience: Duration,
+    ) -> BTreeMap<String, Result<Look, ShiftError>> {
+        let fences = self.members.iter().filter_map(|member| {
+            let look = *seen.get(member.name())?;
+            Some(async move {
+                let fenced = fence(member.edge(), look, reason, lease);
+                (member.name().to_owned(), member.change_in_time(fenced, self.is_several(), patience).await)
+            })
+        });
+        join_all(fences).await.into_iter().collect()
     }
 
     /// Moves the end of the leases to this much from now, on the edges that `seen` has.

@@ -63,6 +63,12 @@ pub trait Journal: Clone + Send + Sync + 'static {
         message: &str,
     ) -> impl Future<Output = Result<(), JournalError>> + Send;
 
+    /// Whether traffic may go back now although the record of it cannot be written: only while it is certain that no other process
+    /// drives the deployment.
+    fn may_go_back_unrecorded(&self) -> bool {
+        true
+    }
+
     /// Reads the last state of a deployment. `None` if the deployment is unknown.
     fn state(&self, deployment: &str) -> impl Future<Output = Result<Option<State>, JournalError>> + Send;
 

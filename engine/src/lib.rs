@@ -21,6 +21,7 @@ pub mod commands;
 pub mod driver;
 pub mod edge;
 pub mod families;
+pub mod fencing;
 pub mod fleet;
 pub mod journal;
 pub mod metrics;

@@ -34,8 +34,13 @@ impl Daemon {
 
     /// Starts the daemon with another way to the admin API, see [`config::text`].
     pub async fn start_with(folder: &Path, admin: &str, groups: &str) -> Result<Self> {
-        let path = folder.join("cutover.toml");
         let text = config::text(admin, groups).replace("%%folder%%", &folder.display().to_string());
+        Self::start_at(folder, &text).await
+    }
+
+    /// Starts the daemon with a whole configuration. The file and the log are in `folder`.
+    pub async fn start_at(folder: &Path, text: &str) -> Result<Self> {
+        let path = folder.join("cutover.toml");
         fs::write(&path, text)?;
         let mut daemon = Self {
             program: flavour::program("cutover")?,

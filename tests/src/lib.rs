@@ -9,6 +9,7 @@
 //! | [`Load`] | connections that check each answer; [`SlotOracle`] says which slot may answer |
 //! | [`SteppingClock`] | a wall clock for one nginx that a test sets |
 //! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
+//! | [`etcd::Cluster`] | members of etcd that a test kills and stops; [`proxy::Proxy`] cuts a daemon off |
 //! | [`Daemon`] | `cutover serve` and its command line |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
 //! | [`Prometheus`] | a real Prometheus that scrapes each second |
@@ -17,6 +18,7 @@
 //! | [`Network`] | network namespaces for one test, connected by a bridge |
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
+//! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -29,6 +31,7 @@ pub mod backend;
 pub mod certificate;
 pub mod client;
 pub mod daemon;
+pub mod etcd;
 pub mod file_host;
 pub mod flavour;
 pub mod footprint;
@@ -40,6 +43,7 @@ pub mod nginx;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
 pub mod relay;
 pub mod route_watcher;
 pub mod seed;
@@ -52,6 +56,7 @@ pub mod switcher;
 pub mod temp;
 pub mod test_edge;
 pub mod test_host;
+pub mod two_daemons;
 pub mod wait;
 
 pub use admin::Admin;
@@ -73,3 +78,4 @@ pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;
 pub use test_edge::TestEdge;
 pub use test_host::TestHost;
+pub use two_daemons::TwoDaemons;

@@ -116,7 +116,8 @@ struct Counts {
 }
 
 impl Users {
-    fn start(address: std::net::SocketAddr) -> Result<Self> {
+    /// Starts users of the server at this address.
+    pub fn start(address: std::net::SocketAddr) -> Result<Self> {
         let counts = Arc::new(Counts::default());
         let seen = Arc::clone(&counts);
         let task = tokio::spawn(async move {

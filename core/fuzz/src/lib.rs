@@ -121,7 +121,7 @@ impl SlotNames for Shop {
 
 /// What is planned survives the words that it goes into.
 fn plan(asked: &RouteChange, active: SlotId) {
-    let Change { to, terms, lease_ms } = match Change::plan(asked, &Shop, active) {
+    let Change { to, terms, lease_ms } = match Change::plan(asked, &Shop, active, None) {
         Ok(change) => change,
         Err(failure) => return survives::<Failure>(&failure),
     };

@@ -35,8 +35,14 @@ pub struct Change {
 }
 
 impl Change {
-    /// Reads a change of a group whose active slot is `active` now.
-    pub fn plan(asked: &RouteChange, slots: &impl SlotNames, active: SlotId) -> Result<Self, Failure> {
+    /// Reads a change of a group whose active slot is `active` now. `fallback`: where the trial of that slot goes back to, if it
+    /// has all the traffic and is on trial.
+    pub fn plan(
+        asked: &RouteChange,
+        slots: &impl SlotNames,
+        active: SlotId,
+        fallback: Option<SlotId>,
+    ) -> Result<Self, Failure> {
         let wanted = asked.active.as_deref().map(|slot| id_of(slots, slot)).transpose()?;
         let (to, split) = match &asked.split {
             None => (wanted.ok_or_else(nothing_asked)?, None),
@@ -52,7 +58,8 @@ impl Change {
                     "\"rescue\" is not for group \"{group}\": it is one of backend names, whose requests another balancer sends"
                 )));
             }
-            change.terms = Some(terms(asked, change.to, active)?);
+            // A fence does not move the traffic, so the trial keeps its way back.
+            change.terms = Some(terms(asked, change.to, active, fallback.filter(|_| asked.fence))?);
             change.lease_ms = asked.lease_ms.map(check_lease).transpose()?;
         }
         Ok(change)
@@ -108,9 +115,15 @@ fn split(
 }
 
 /// What is on trial is the slot that the change gives traffic to.
-fn terms(asked: &RouteChange, to: Destination, before: SlotId) -> Result<Terms, Failure> {
+fn terms(
+    asked: &RouteChange,
+    to: Destination,
+    before: SlotId,
+    fallback: Option<SlotId>,
+) -> Result<Terms, Failure> {
     let slots = if to.active == before {
-        to.split.map(|split| (split.second(), to.active))
+        let second = to.split.map(|split| (split.second(), to.active));
+        second.or(fallback.map(|fallback| (to.active, fallback)))
     } else {
         Some((to.active, before))
     };
@@ -205,7 +218,7 @@ mod tests {
 
     /// While blue is active.
     fn plan(json: &str) -> Result<Change, Failure> {
-        Change::plan(&serde_json::from_str(json).unwrap(), &Shop, id("blue"))
+        Change::plan(&serde_json::from_str(json).unwrap(), &Shop, id("blue"), None)
     }
 
     fn split(second: &str, parts: u16) -> Option<Split> {
@@ -276,6 +289,22 @@ mod tests {
             (id("green"), id("blue")),
             "the new active slot, not the rest"
         );
+    }
+
+    #[test]
+    fn a_fence_keeps_the_way_back_of_a_trial() {
+        let with = |json: &str, fallback: Option<&str>| {
+            Change::plan(&serde_json::from_str(json).unwrap(), &Shop, id("blue"), fallback.map(id))
+        };
+        let fence = r#"{"active":"blue","lease_ms":30000,"fence":true}"#;
+        let terms = with(fence, Some("red")).unwrap().terms.unwrap();
+        assert_eq!((terms.slot, terms.fallback), (id("blue"), id("red")));
+        assert_eq!(with(fence, None).unwrap_err().error.code, ErrorCode::BadTrial, "it is not on trial");
+        let again = r#"{"active":"blue","lease_ms":30000}"#;
+        assert_eq!(with(again, Some("red")).unwrap_err().error.code, ErrorCode::BadTrial, "it is no fence");
+        let moved = r#"{"active":"green","lease_ms":30000,"fence":true}"#;
+        let terms = with(moved, Some("red")).unwrap().terms.unwrap();
+        assert_eq!((terms.slot, terms.fallback), (id("green"), id("blue")), "it moves the traffic");
     }
 
     #[test]

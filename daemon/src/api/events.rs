@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::QueryOf;
 use super::text::DeploymentId;
 use crate::control::{Control, Refusal};
-use crate::journal::{Record, SqliteJournal};
+use crate::journal::{Record, Store};
 use cutover_engine::clock::rfc3339;
 use cutover_engine::world::World;
 
@@ -80,7 +80,7 @@ pub(super) async fn follow<W: World>(
 }
 
 struct Feed {
-    journal: SqliteJournal,
+    journal: Store,
     changes: watch::Receiver<i64>,
     id: String,
     group: String,

@@ -8,7 +8,9 @@ use cutover_core::api::{Peer, Traffic};
 
 use super::terminal::{column, plain};
 use super::{CliError, Place};
-use crate::control::{DeploymentStatus, EdgeStatus, GroupStatus, HealthState, HealthStatus, SlotStatus};
+use crate::control::{
+    DeploymentStatus, EdgeStatus, GroupStatus, HealthState, HealthStatus, LeaderStatus, SlotStatus,
+};
 use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
@@ -79,7 +81,22 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
             writeln!(out, "  until now: {}", plain(&figures.to_string()))?;
         }
     }
+    if let Some(leader) = &status.leader {
+        writeln!(out, "  {}", leader_line(leader))?;
+    }
     Ok(())
+}
+
+/// Which daemon leads, in one line.
+fn leader_line(leader: &LeaderStatus) -> String {
+    let epoch = leader.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
+    match (&leader.host, &leader.daemon) {
+        (Some(host), Some(daemon)) => {
+            let me = if leader.me { "this daemon, " } else { "" };
+            format!("led by {me}{} on host \"{}\"{epoch}", plain(daemon), plain(host))
+        }
+        _ => "led by no daemon that is known now: nothing is deployed".to_owned(),
+    }
 }
 
 /// A deployment in one line: while it is under way, with its step, if it has several, and who has paused it.

@@ -64,13 +64,14 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
-/// The lines of the sections `[daemon]` and `[edge.NAME]`. A section ends before the next header.
+/// The lines of the sections `[daemon]`, `[daemon.etcd]` and `[edge.NAME]`. A section ends before the next header.
 fn without_groups(text: &str) -> String {
     let mut is_kept = false;
     let kept = text.lines().filter(|line| {
         let line = line.trim_start();
         if line.starts_with('[') {
-            is_kept = line.starts_with("[daemon]") || line.starts_with("[edge.");
+            is_kept =
+                line.starts_with("[daemon]") || line.starts_with("[daemon.") || line.starts_with("[edge.");
         }
         is_kept
     });

@@ -59,6 +59,7 @@ impl<W: World> Fit for StillFit<'_, W> {
 impl<W: World> Control<W> {
     /// Moves the traffic of a group by hand. Returns the group after the switch, when the switch is on disk.
     pub async fn switch(&self, group: &str, wanted: ManualSwitch) -> Result<Seen, Refusal> {
+        self.leading()?;
         let policy = self.policy_or_last(group).await?;
         self.writable(&policy).await?;
         let current = self.current(group);
@@ -99,7 +100,14 @@ impl<W: World> Control<W> {
         }
         let fit =
             StillFit { control: self, slot: &wanted.to, policy: Some(&policy).filter(|_| !wanted.force) };
+        // If this daemon dies, the next leader fences the group.
+        self.journal.moving(group).await?;
         let shifted = self.shift(&look, &shift, &fit).await;
+        if !matches!(shifted, Err(Refusal::SwitchUnknown { .. }))
+            && let Err(error) = self.journal.moved(group).await
+        {
+            tracing::warn!(group, %error, "failed to record the end of a switch by hand");
+        }
         if let Ok(_) | Err(Refusal::NotOnDisk { .. }) = &shifted {
             metrics::switched(group, "manual");
             let (from, to) = (&look.route().active, &wanted.to);

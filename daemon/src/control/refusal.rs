@@ -9,7 +9,7 @@ use cutover_engine::edge::EdgeError;
 use cutover_engine::journal::Deployment;
 
 use super::BadText;
-use crate::journal::JournalError;
+use crate::journal::{JournalError, Leads};
 
 mod advice;
 mod taken_back;
@@ -381,6 +381,12 @@ pub enum Refusal {
     /// The edge cannot be read.
     #[error("{0}")]
     Edge(#[from] EdgeError),
+    /// Another daemon leads, or none does.
+    #[error("this daemon does not lead, so it changes nothing: {}", who_leads(.0.as_deref()))]
+    NotLeading(Option<Box<Leads>>),
+    /// This daemon has just begun to lead.
+    #[error("this daemon has just begun to lead and resumes the deployments: try again in a moment")]
+    Resuming,
     /// The journal failed.
     #[error("journal: {0}")]
     Journal(JournalError),
@@ -395,9 +401,22 @@ pub enum Refusal {
     Interrupted(String),
 }
 
+fn who_leads(leads: Option<&Leads>) -> String {
+    match leads {
+        Some(Leads { who, epoch }) => format!(
+            "daemon {} on host \"{}\" does, in epoch {epoch}; run the command there, on its socket {}",
+            who.daemon, who.host, who.socket
+        ),
+        None => {
+            "no daemon is known to lead now, or the store does not answer; see: cutover status".to_owned()
+        }
+    }
+}
+
 impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
+            JournalError::NotLeading => Self::NotLeading(None),
             JournalError::Open(id) => {
                 Self::Busy { id, phase: "not finished".to_owned(), group: None, may_abort: false }
             }

@@ -44,7 +44,8 @@ impl<W: World> Control<W> {
         let first = view.edges.values().next().map(|look| look.route().active.clone()).unwrap_or_default();
         let differ = !view.edges.values().all(|look| is_on(look, &first));
         metrics::edges(group, &names, Some(view), differ);
-        if !differ {
+        // Another daemon repairs.
+        if !differ || !self.journal.leads() {
             return;
         }
         let Ok(Some((slot, entry))) = self.desired(group).await else { return };

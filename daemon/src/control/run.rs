@@ -96,6 +96,7 @@ impl<W: World> Control<W> {
         deployment: Option<&str>,
         asked_by: &str,
     ) -> Result<String, Refusal> {
+        self.leading()?;
         let policy = self.policy_or_last(group).await?;
         let current = self.current(group);
         let task = {

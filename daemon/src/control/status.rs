@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::EdgeStatus;
 use super::running::SETTLING;
-use super::{Control, HealthStatus, Refusal};
+use super::{Control, HealthStatus, LeaderStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
 /// The status of a group.
@@ -37,6 +37,9 @@ pub struct GroupStatus {
     pub edges: Vec<EdgeStatus>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
+    /// Which daemon leads; only with a store in etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<LeaderStatus>,
 }
 
 /// The status of a slot.
@@ -221,6 +224,7 @@ impl<W: World> Control<W> {
             edge_error: None,
             edges,
             deployment,
+            leader: self.leader(),
         };
         match seen {
             Ok(seen) => Ok(GroupStatus {

@@ -87,6 +87,7 @@ impl<W: World> Control<W> {
         step: Option<usize>,
         asked_by: &str,
     ) -> Result<String, Refusal> {
+        self.leading()?;
         self.policy_or_last(group).await?;
         let current = self.current(group);
         let current = current.lock().await;

@@ -136,6 +136,9 @@ impl<W: World> Control<W> {
     /// Directs previews of the standby to the slot of the next deployment. A failure is only logged. Does nothing while the
     /// group is locked, because the holder's work ends with another call.
     pub(super) async fn stand_by(&self, group: &str) {
+        if !self.journal.leads() {
+            return;
+        }
         let current = self.current(group);
         if let Ok(current) = current.try_lock() {
             self.stand_by_for(group, &current).await;

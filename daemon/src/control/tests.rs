@@ -67,7 +67,7 @@ impl Bench {
         folder: &tempfile::TempDir,
         now: Time,
     ) -> Control<Scripted> {
-        let journal = SqliteJournal::open(folder.path()).unwrap();
+        let journal = crate::journal::SqliteJournal::open(folder.path()).unwrap();
         Control::resume(loaded, Arc::clone(world), journal, Clock::starting_at(now)).await.unwrap()
     }
 

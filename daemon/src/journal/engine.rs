@@ -3,9 +3,9 @@
 use cutover_core::deployment::{State, Time};
 use cutover_engine::journal::{Journal, JournalError as EngineError, Unfinished};
 
-use super::{Entry, JournalError, SqliteJournal};
+use super::{Entry, JournalError, Store};
 
-impl Journal for SqliteJournal {
+impl Journal for Store {
     async fn append(&self, id: &str, at: Time, state: &State, message: &str) -> Result<(), EngineError> {
         Ok(Self::append(self, id, at, state, message).await?)
     }
@@ -18,6 +18,10 @@ impl Journal for SqliteJournal {
         Ok(self.entry(id).await?.map(|entry| entry.state))
     }
 
+    fn may_go_back_unrecorded(&self) -> bool {
+        self.leads()
+    }
+
     async fn open(&self) -> Result<Vec<Unfinished>, EngineError> {
         let open = self.open_deployments().await?.into_iter();
         Ok(open.map(|Entry { deployment, state, .. }| Unfinished { deployment, state }).collect())
@@ -26,6 +30,9 @@ impl Journal for SqliteJournal {
 
 impl From<JournalError> for EngineError {
     fn from(error: JournalError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            JournalError::NotLeading => Self::Closed(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
     }
 }

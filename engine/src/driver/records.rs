@@ -2,7 +2,7 @@
 //!
 //! A record is on disk before its work begins, and a journal that cannot be written is retried until it can. There is one
 //! exception: traffic that goes back does not wait for a disk. Its records are written as soon as the journal takes them, before
-//! anything is reverted or stopped.
+//! anything is reverted or stopped. It waits all the same if another process may drive the deployment by now.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl<J: Journal> Records<J> {
                 Ok(Err(error)) => self.fails(&mut is_failing, &error.to_string()),
                 Err(_) => self.fails(&mut is_failing, "it does not answer in time"),
             }
-            if goes_back(&state.phase) {
+            if goes_back(&state.phase) && self.journal.may_go_back_unrecorded() {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;

@@ -25,7 +25,7 @@ use crate::world::World;
 const MOST_TRIES: u32 = 8;
 
 /// What the edge's log calls a change that gives the new slot traffic.
-const FORWARD: &str = "deployment";
+pub(super) const FORWARD: &str = "deployment";
 
 impl<W: World, J: Journal> Work<W, J> {
     /// Reads the route and both slots before the switch. A paused deployment stops here.

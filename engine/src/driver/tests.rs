@@ -19,6 +19,7 @@ mod stepwise;
 mod suite;
 mod synthetic;
 mod taken_back;
+mod taking_over;
 mod traffic;
 mod trials;
 mod way_back;

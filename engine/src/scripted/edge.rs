@@ -91,6 +91,11 @@ impl ScriptedEdge {
 }
 
 impl Scene {
+    /// Number of calls in transit.
+    pub fn in_transit(&self) -> usize {
+        self.late.len()
+    }
+
     /// Delivers the calls in transit.
     pub fn deliver(&mut self) {
         for (call, expected) in std::mem::take(&mut self.late) {
@@ -283,10 +288,22 @@ impl Scene {
         }
         if let Some(share) = &change.share {
             self.must_be_healthy(to);
-            self.moves.push(format!("{}->{} {to}", share.rest, share.percent));
+            // A fence moves nothing.
+            if self.active != share.rest || self.split != Some((to.to_owned(), share.percent)) {
+                self.moves.push(format!("{}->{} {to}", share.rest, share.percent));
+            }
             self.move_route(&share.rest);
             self.split = Some((to.to_owned(), share.percent));
             self.put_on_trial(change, share.rest.clone());
+        } else if self.active == to && change.fence && change.trial.is_some() {
+            // The trial goes on under a new generation.
+            let Some(trial) = self.trial.clone().filter(|trial| trial.slot == to) else {
+                return Err(ShiftError::Refused("the scripted edge refuses: bad trial".to_owned()));
+            };
+            self.move_route(to);
+            self.put_on_trial(change, trial.fallback);
+        } else if self.active == to && self.split.is_none() && change.trial.is_some() {
+            return Err(ShiftError::Refused("the scripted edge refuses: bad trial".to_owned()));
         } else if self.active == to && (self.split.is_some() || self.trial.is_some()) {
             if let Some((slot, _)) = self.split.clone() {
                 self.moves.push(format!("{slot}->{to}"));

@@ -13,18 +13,24 @@ use crate::journal::{Journal, JournalError, Unfinished};
 pub struct FullJournal {
     journal: MemoryJournal,
     is_full: Arc<AtomicBool>,
+    may_be_followed: Arc<AtomicBool>,
     hangs: bool,
 }
 
 impl FullJournal {
     /// A journal with room. `hangs`: without room it does not answer at all.
     pub fn new(journal: MemoryJournal, hangs: bool) -> Self {
-        Self { journal, is_full: Arc::default(), hangs }
+        Self { journal, is_full: Arc::default(), may_be_followed: Arc::default(), hangs }
     }
 
     /// Fills the disk, or makes room.
     pub fn fill(&self, is_full: bool) {
         self.is_full.store(is_full, Ordering::SeqCst);
+    }
+
+    /// Whether it is certain that no other process writes the journal.
+    pub fn lead(&self, is_certain: bool) {
+        self.may_be_followed.store(!is_certain, Ordering::SeqCst);
     }
 
     /// The journal behind it.
@@ -52,6 +58,10 @@ impl Journal for FullJournal {
     async fn note(&self, id: &str, at: Time, phase: &str, message: &str) -> Result<(), JournalError> {
         self.room().await?;
         self.journal.note(id, at, phase, message).await
+    }
+
+    fn may_go_back_unrecorded(&self) -> bool {
+        !self.may_be_followed.load(Ordering::SeqCst)
     }
 
     async fn state(&self, id: &str) -> Result<Option<State>, JournalError> {

@@ -6,7 +6,7 @@ use cutover_core::fraction::Percent;
 use cutover_core::route::{Reading, Route};
 use cutover_core::slot::SlotId;
 use cutover_core::split::Split;
-use cutover_core::trial::Deadline;
+use cutover_core::trial::{Deadline, Stage};
 use ngx::ffi::{NGX_LOG_NOTICE, ngx_http_request_t};
 
 use super::answer::Answer;
@@ -53,7 +53,8 @@ fn move_route(group: &Group, change: &ChangeRequest<RouteChange>) -> Result<Opti
         check_generation(group, seen, change.expected)?;
         let from = group.name_in(seen).to_owned();
         let active = group.active_id(seen).ok_or_else(|| Answer::internal("the group has no slots"))?;
-        let planned = Change::plan(&change.body, group, active).map_err(Answer::failure)?;
+        let fallback = fallback_of_all(group, seen, active);
+        let planned = Change::plan(&change.body, group, active, fallback).map_err(Answer::failure)?;
         let same = matches!(seen, Reading::Set(route) if route.to == planned.to);
         if same && !planned.to.armed && !change.body.fence {
             // It is acknowledged like any other.
@@ -76,6 +77,13 @@ fn move_route(group: &Group, change: &ChangeRequest<RouteChange>) -> Result<Opti
             Err(other) => seen = other,
         }
     }
+}
+
+/// Where the traffic goes back to, while the slot that has all of it is on trial.
+fn fallback_of_all(group: &Group, seen: Reading, active: SlotId) -> Option<SlotId> {
+    let on_trial = trial::of(group, seen).filter(|on_trial| on_trial.trial.stage == Stage::Armed)?;
+    let terms = on_trial.terms();
+    (terms.slot == active).then_some(terms.fallback)
 }
 
 /// Arms the trial of a route that was just moved, if it has one. `false`: the route has been moved on before that.

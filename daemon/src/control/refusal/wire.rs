@@ -48,6 +48,7 @@ impl Refusal {
                 502
             }
             Self::NotOnDisk { .. } => 507,
+            Self::NotLeading(_) | Self::Resuming => 503,
             Self::Journal(_) | Self::Interrupted(_) => 500,
         }
     }
@@ -91,6 +92,8 @@ impl Refusal {
             Self::SwitchUnknown { .. } => "switch_unknown",
             Self::EdgeMissing { .. } => "edge_missing",
             Self::Edge(_) => "edge",
+            Self::NotLeading(_) => "not_leading",
+            Self::Resuming => "resuming",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => UNKNOWN_DEPLOYMENT,
             Self::BadText(_) => "bad_text",

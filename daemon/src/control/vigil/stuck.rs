@@ -55,6 +55,9 @@ impl<W: World> Control<W> {
         seen: &Seen,
         well: Option<Time>,
     ) {
+        if !self.journal.leads() {
+            return;
+        }
         let entry = match &*kept.last.lock() {
             Last::Fine if !self.vigils.ended_stuck(group) => return,
             Last::Stuck(entry) => Some(entry.clone()),

@@ -1,29 +1,9 @@
 //! The table of switches by hand.
 
-use cutover_core::deployment::Time;
 use rusqlite::{Connection, params};
 
+use super::super::{KEPT_SWITCHES, Switch};
 use super::{JournalError, SqliteJournal, milliseconds, row};
-
-/// Number of switches that are kept for each group.
-const KEPT: u32 = 1000;
-
-/// A switch by hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Switch {
-    /// The group.
-    pub group: String,
-    /// When it was made.
-    pub at: Time,
-    /// The slot that had the traffic.
-    pub from: String,
-    /// The slot that got it.
-    pub to: String,
-    /// The reason.
-    pub reason: String,
-    /// Who requested it.
-    pub asked_by: String,
-}
 
 impl SqliteJournal {
     /// Records a switch by hand.
@@ -38,7 +18,7 @@ impl SqliteJournal {
             transaction.execute(
                 "DELETE FROM switches WHERE grp = ?1 AND seq NOT IN
                      (SELECT seq FROM switches WHERE grp = ?1 ORDER BY seq DESC LIMIT ?2)",
-                params![group, KEPT],
+                params![group, KEPT_SWITCHES],
             )?;
             transaction.commit()
         })

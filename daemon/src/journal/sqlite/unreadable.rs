@@ -1,7 +1,8 @@
 //! Deployments that this version cannot read. They must not block the others.
 
-use cutover_core::deployment::{Phase, State, Time};
+use cutover_core::deployment::Time;
 
+use super::super::unreadable_state;
 use super::{Entry, JournalError, SqliteJournal, row};
 
 impl SqliteJournal {
@@ -10,11 +11,7 @@ impl SqliteJournal {
         let mut closed = Vec::new();
         for raw in self.open_rows().await? {
             let Err(JournalError::Unreadable { deployment, why }) = row::parse_entry(raw) else { continue };
-            let reason = format!("its record cannot be read by this version of cutover: {why}");
-            let next = "cutover status".to_owned();
-            let message = format!("{reason}; next, type: {next}");
-            let phase = Phase::stuck(reason, next);
-            let state = State::new(phase);
+            let (state, message) = unreadable_state(&why);
             self.append(&deployment, now, &state, &message).await?;
             closed.push((deployment, why));
         }

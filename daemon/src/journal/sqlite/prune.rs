@@ -4,9 +4,6 @@ use rusqlite::params;
 
 use super::{JournalError, SqliteJournal};
 
-/// Number of closed deployments that are kept for each group.
-pub const KEPT: u32 = 50;
-
 impl SqliteJournal {
     /// Deletes a group's closed deployments except the last `kept`. Returns the ids of the deleted ones.
     pub async fn prune(&self, group: &str, kept: u32) -> Result<Vec<String>, JournalError> {

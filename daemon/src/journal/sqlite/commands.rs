@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::super::LeftCommand;
 use super::{JournalError, SqliteJournal};
 use crate::command::Leader;
 
@@ -28,13 +29,16 @@ impl SqliteJournal {
         .await
     }
 
-    /// Removes commands that have ended.
-    pub async fn commands_ended(&self, leaders: Vec<Leader>) -> Result<(), JournalError> {
+    /// Removes the records of commands of a deployment that have ended.
+    pub async fn commands_ended(&self, id: &str, leaders: Vec<Leader>) -> Result<(), JournalError> {
+        let id = id.to_owned();
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
             for Leader { pid, birth } in &leaders {
-                transaction
-                    .execute("DELETE FROM commands WHERE pid = ?1 AND birth = ?2", params![pid, birth])?;
+                transaction.execute(
+                    "DELETE FROM commands WHERE deployment = ?1 AND pid = ?2 AND birth = ?3",
+                    params![id, pid, birth],
+                )?;
             }
             transaction.commit()
         })
@@ -52,11 +56,15 @@ impl SqliteJournal {
     }
 
     /// Commands of a deployment that are not known to have ended.
-    pub async fn commands(&self, id: &str) -> Result<Vec<Leader>, JournalError> {
+    pub async fn commands(&self, id: &str) -> Result<Vec<LeftCommand>, JournalError> {
         let id = id.to_owned();
         self.blocking(move |connection| {
-            let mut select = connection.prepare("SELECT pid, birth FROM commands WHERE deployment = ?1")?;
-            let rows = select.query_map([id], |row| Ok(Leader { pid: row.get(0)?, birth: row.get(1)? }))?;
+            let mut select =
+                connection.prepare("SELECT pid, birth, name FROM commands WHERE deployment = ?1")?;
+            let rows = select.query_map([id], |row| {
+                let leader = Leader { pid: row.get(0)?, birth: row.get(1)? };
+                Ok(LeftCommand { name: row.get(2)?, leader, elsewhere: None })
+            })?;
             rows.collect()
         })
         .await

@@ -2,82 +2,57 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use cutover_core::deployment::{Cause, CauseKind, Phase, Plan, Retry};
+use cutover_core::deployment::Phase;
 use cutover_engine::scripted::{self, Place};
 
+use super::super::Store;
+use super::super::suite::{self, completed, deployment, state};
 use super::*;
 
 mod damage;
 
-fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deployment {
-    let policy = scripted::policy();
-    let plan = Plan {
-        steps: cutover_core::deployment::Steps::default(),
-        group: "shop".to_owned(),
-        from: from.to_owned(),
-        to: to.to_owned(),
-        migrate: false,
-        provision: true,
-        revert: false,
-        decommission: false,
-        probe_deadline: std::time::Duration::from_secs(1),
-        soak: std::time::Duration::from_secs(1),
-        extend: std::time::Duration::ZERO,
-        accept_inconclusive: false,
-        drain: std::time::Duration::from_secs(1),
-        warm: std::time::Duration::from_secs(1),
-        served: Default::default(),
-        probes_only: false,
-        known: Default::default(),
-        excluded: Vec::new(),
-    };
-    Deployment {
-        id: id.to_owned(),
-        version: version.to_owned(),
-        previous: String::new(),
-        asked_by: "a test".to_owned(),
-        started: Time(5),
-        plan,
-        policy,
-    }
-}
-
-fn state(phase: Phase) -> State {
-    State { provisioned: true, ..State::new(phase) }
-}
-
-/// Takes a deployment through phases.
 async fn tell(journal: &SqliteJournal, deployment: Deployment, phases: impl IntoIterator<Item = Phase>) {
-    let id = deployment.id.clone();
-    journal.begin(deployment, &state(Phase::Provisioning), "").await.unwrap();
-    journal.append(&id, Time(6), &state(Phase::Probing { until: Time(9) }), "").await.unwrap();
-    for phase in phases {
-        journal.append(&id, Time(7), &state(phase), "").await.unwrap();
-    }
+    suite::tell(&journal.clone().into(), deployment, phases).await;
 }
 
-fn completed() -> [Phase; 2] {
-    [Phase::Decommissioning(Retry::default()), Phase::Completed { note: None }]
+fn empty() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteJournal::open(folder.path()).unwrap().into();
+    (folder, store)
 }
 
 #[tokio::test]
 async fn what_was_written_is_read_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let begun = deployment("shop-1", "blue", "green", "2");
-    {
-        let journal = SqliteJournal::open(folder.path()).unwrap();
-        tell(&journal, begun.clone(), [Phase::Smoking]).await;
-        journal.note("shop-1", Time(8), "smoking", "a note").await.unwrap();
-    }
+    let (_folder, store) = empty();
+    suite::what_was_written_is_read_again(store).await;
+}
+
+#[tokio::test]
+async fn one_deployment_of_a_group_is_open() {
+    let (_folder, store) = empty();
+    suite::one_deployment_of_a_group_is_open(store).await;
+}
+
+#[tokio::test]
+async fn switches_by_hand() {
+    let (_folder, store) = empty();
+    suite::switches_by_hand(store).await;
+}
+
+#[tokio::test]
+async fn commands_that_have_not_ended() {
+    let (_folder, store) = empty();
+    suite::commands_that_have_not_ended(store).await;
+}
+
+#[tokio::test]
+async fn it_outlives_its_process() {
+    let (folder, store) = empty();
+    suite::tell(&store, deployment("shop-1", "blue", "green", "2"), [Phase::Smoking]).await;
+    let before = store.open_deployments().await.unwrap();
+    drop(store);
     let journal = SqliteJournal::open(folder.path()).unwrap();
-    let entry = journal.open_deployments().await.unwrap().pop().unwrap();
-    assert_eq!(entry.deployment, begun);
-    assert_eq!(entry.state, state(Phase::Smoking));
-    assert_eq!((entry.message.as_str(), entry.updated), ("a note", Time(8)));
-    let records = journal.records("shop-1", 0).await.unwrap();
-    assert_eq!(records.len(), 4);
-    assert_eq!(journal.records("shop-1", records[1].seq).await.unwrap(), records[2..]);
-    assert_eq!(journal.free_id("shop-1".to_owned()).await.unwrap(), "shop-1-2");
+    assert_eq!(journal.open_deployments().await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -127,58 +102,20 @@ async fn another_format_is_refused() {
 
 #[tokio::test]
 async fn versions_in_slots() {
-    let folder = tempfile::tempdir().unwrap();
-    let journal = SqliteJournal::open(folder.path()).unwrap();
-    let seen = async || {
-        let blue = journal.version_in("shop", "blue").await.unwrap();
-        let green = journal.version_in("shop", "green").await.unwrap();
-        (blue.unwrap_or_default(), green.unwrap_or_default())
-    };
-    let two = |blue: &str, green: &str| (blue.to_owned(), green.to_owned());
-    assert_eq!(seen().await, two("", ""));
-    tell(&journal, deployment("a", "blue", "green", "2"), completed()).await;
-    assert_eq!(seen().await, two("", "2"));
-    tell(&journal, deployment("b", "green", "blue", "3"), []).await;
-    assert_eq!(seen().await, two("3", "2"), "started, and not at its end");
-    for phase in completed() {
-        journal.append("b", Time(8), &state(phase), "").await.unwrap();
-    }
-    assert_eq!(seen().await, two("3", ""), "2 was stopped");
-    let cause = Cause { kind: CauseKind::Smoke, text: String::new(), blames_version: false };
-    tell(&journal, deployment("c", "blue", "green", "4"), [Phase::Failed(cause)]).await;
-    assert_eq!(seen().await, two("3", ""), "4 was taken back");
-    let stuck = Phase::stuck(String::new(), String::new());
-    tell(&journal, deployment("d", "blue", "green", "5"), [stuck]).await;
-    assert_eq!(seen().await, two("3", "5"), "stuck, and left running");
+    let (_folder, store) = empty();
+    suite::versions_in_slots(store).await;
 }
 
 #[tokio::test]
 async fn a_version_that_is_being_started_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let journal = SqliteJournal::open(folder.path()).unwrap();
-    let begun = deployment("a", "blue", "green", "2");
-    journal.begin(begun, &state(Phase::Provisioning), "").await.unwrap();
-    assert_eq!(journal.version_in("shop", "green").await.unwrap().as_deref(), Some("2"));
+    let (_folder, store) = empty();
+    suite::a_version_that_is_being_started_counts(store).await;
 }
 
 #[tokio::test]
 async fn old_deployments_are_forgotten_and_versions_are_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let journal = SqliteJournal::open(folder.path()).unwrap();
-    tell(&journal, deployment("red", "blue", "red", "0"), [Phase::Completed { note: None }]).await;
-    for number in 1..=6 {
-        let (from, to) = if number % 2 == 0 { ("green", "blue") } else { ("blue", "green") };
-        let begun = deployment(&number.to_string(), from, to, &number.to_string());
-        tell(&journal, begun, completed()).await;
-    }
-    tell(&journal, deployment("open", "blue", "green", "7"), []).await;
-    assert_eq!(journal.prune("shop", 2).await.unwrap(), ["1", "2", "3", "4"]);
-    assert_eq!(journal.prune("shop", 2).await.unwrap(), [""; 0]);
-    for (slot, version) in [("red", Some("0")), ("blue", Some("6")), ("green", Some("7"))] {
-        assert_eq!(journal.version_in("shop", slot).await.unwrap().as_deref(), version, "{slot}");
-    }
-    assert_eq!(journal.prune("other", 0).await.unwrap(), [""; 0]);
-    assert!(journal.records("1", 0).await.unwrap().is_empty());
+    let (_folder, store) = empty();
+    suite::old_deployments_are_forgotten_and_versions_are_not(store).await;
 }
 
 #[tokio::test]
@@ -246,13 +183,13 @@ impl Folder {
 }
 
 impl Place for Folder {
-    type Journal = SqliteJournal;
+    type Journal = Store;
 
-    fn open(&self) -> SqliteJournal {
-        SqliteJournal::open(self.0.path()).unwrap()
+    fn open(&self) -> Store {
+        SqliteJournal::open(self.0.path()).unwrap().into()
     }
 
-    async fn begin(&self, journal: &SqliteJournal, deployment: Deployment, state: &State) {
+    async fn begin(&self, journal: &Store, deployment: Deployment, state: &State) {
         journal.begin(deployment, state, "begin").await.unwrap();
     }
 }
