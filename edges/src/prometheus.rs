@@ -18,6 +18,7 @@ use http_body_util::Full;
 use serde::Deserialize;
 
 use crate::http::{Address, HttpError, ask};
+use crate::tls::{HttpsHost, TlsClient, TlsSettings};
 
 /// The call that evaluates a query at one moment.
 const QUERY: &str = "/api/v1/query";
@@ -69,7 +70,7 @@ struct Series {
 async fn call(signal: &Signal, query: &str, at: Option<f64>, limit: Duration) -> Result<Data, String> {
     let url = &signal.url;
     let request = request(signal, query, at, limit).await?;
-    let answer = ask(&Address::Tcp(url.address()), request, limit).await;
+    let answer = ask(&address(signal)?, request, limit).await;
     let answer = answer.map_err(|error| match error {
         HttpError::Connect(error) => format!("{url}: no connection: {error}"),
         HttpError::Broken(why) if why.contains("length limit") => {
@@ -78,6 +79,17 @@ async fn call(signal: &Signal, query: &str, at: Option<f64>, limit: Duration) ->
         error => format!("{url}: {error}"),
     })?;
     parse(&answer).map_err(|why| format!("{url}: {why}"))
+}
+
+fn address(signal: &Signal) -> Result<Address, String> {
+    let url = &signal.url;
+    if !url.is_https() {
+        return Ok(Address::Tcp(url.address()));
+    }
+    let host = HttpsHost::of(url.uri()).ok_or_else(|| format!("{url}: this host has no valid name"))?;
+    let section = format!("signal \"{}\"", signal.name);
+    let settings = TlsSettings { ca: signal.ca.clone(), ..TlsSettings::new(section) };
+    Ok(Address::Tls(TlsClient::new(host, settings)))
 }
 
 async fn request(

@@ -39,6 +39,8 @@ pub struct Signal {
     pub headers: BTreeMap<String, String>,
     /// The file with a token, which is sent as `Authorization: Bearer`.
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the CAs that may sign the certificate of Prometheus. `None`: those that this host trusts.
+    pub ca: Option<PathBuf>,
     promql: String,
 }
 
@@ -112,6 +114,8 @@ struct RawSignal {
     headers: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
 }
 
 fn minute() -> Duration {
@@ -133,7 +137,7 @@ impl TryFrom<RawSignal> for Signal {
         let name = raw.name.clone();
         check(&raw).map_err(|why| format!("signal \"{}\": {why}", name.escape_debug()))?;
         let RawSignal { name, promql, url, limit, window, lasting, interval, timeout, .. } = raw;
-        let RawSignal { compare, headers, token_file, .. } = raw;
+        let RawSignal { compare, headers, token_file, ca, .. } = raw;
         Ok(Self {
             name,
             url,
@@ -145,6 +149,7 @@ impl TryFrom<RawSignal> for Signal {
             compare,
             headers,
             token_file,
+            ca,
             promql,
         })
     }
@@ -153,8 +158,21 @@ impl TryFrom<RawSignal> for Signal {
 impl From<Signal> for RawSignal {
     fn from(signal: Signal) -> Self {
         let Signal { name, url, limit, window, lasting, interval, timeout, .. } = signal;
-        let Signal { compare, headers, token_file, promql, .. } = signal;
-        Self { name, promql, url, limit, window, lasting, interval, timeout, compare, headers, token_file }
+        let Signal { compare, headers, token_file, ca, promql, .. } = signal;
+        Self {
+            name,
+            promql,
+            url,
+            limit,
+            window,
+            lasting,
+            interval,
+            timeout,
+            compare,
+            headers,
+            token_file,
+            ca,
+        }
     }
 }
 
@@ -181,6 +199,15 @@ fn check(raw: &RawSignal) -> Result<(), String> {
         ));
     }
     check_headers(&raw.headers)?;
+    match &raw.ca {
+        Some(path) if !path.is_absolute() => {
+            return Err(format!("ca \"{}\" is not an absolute path", path.display()));
+        }
+        Some(_) if !raw.url.is_https() => {
+            return Err(format!("ca is for an https URL, but url is \"{}\"", raw.url));
+        }
+        _ => {}
+    }
     match &raw.token_file {
         Some(path) if !path.is_absolute() => {
             Err(format!("token_file \"{}\" is not an absolute path", path.display()))
@@ -188,9 +215,9 @@ fn check(raw: &RawSignal) -> Result<(), String> {
         Some(_) if raw.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization")) => {
             Err("headers has \"authorization\", and so has token_file: expected one of them".to_owned())
         }
-        Some(_) if !raw.url.is_loopback() => Err(format!(
-            "token_file needs a url on this host, as in \"http://127.0.0.1:9090\": \"{}\" would carry the token over the \
-             network in clear text",
+        Some(_) if !raw.url.is_loopback() && !raw.url.is_https() => Err(format!(
+            "token_file needs an https url, or one on this host, as in \"http://127.0.0.1:9090\": \"{}\" would carry the \
+             token over the network in clear text",
             raw.url
         )),
         _ => Ok(()),
@@ -296,7 +323,9 @@ mod tests {
                 json!({ "url": "127.0.0.1:9090" }),
                 "\"127.0.0.1:9090\" is not a URL, as in \"http://127.0.0.1:9090\"",
             ),
-            (json!({ "url": "https://prometheus" }), "this version asks Prometheus over plain HTTP only"),
+            (json!({ "url": "ftp://prometheus" }), "\"ftp://prometheus\" is not a URL, as in"),
+            (json!({ "ca": "/ca.pem" }), "ca is for an https URL, but url is \"http://"),
+            (json!({ "ca": "ca.pem", "url": "https://a" }), "ca \"ca.pem\" is not an absolute path"),
             (
                 json!({ "url": "http://a/api/v1/query?query=up" }),
                 "has a query: expected where Prometheus listens",

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// An address as in `http://127.0.0.1:9090`, with a path if Prometheus is behind one.
+/// An address as in `http://127.0.0.1:9090` or `https://prometheus.example`, with a path if Prometheus is behind one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpUrl(Uri);
 
@@ -14,7 +14,18 @@ impl HttpUrl {
     /// Host and port to connect to.
     pub fn address(&self) -> String {
         let host = self.0.host().unwrap_or_default();
-        format!("{host}:{}", self.0.port_u16().unwrap_or(80))
+        let usual = if self.is_https() { 443 } else { 80 };
+        format!("{host}:{}", self.0.port_u16().unwrap_or(usual))
+    }
+
+    /// The URL.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme_str() == Some("https")
     }
 
     /// The value of `Host`.
@@ -36,7 +47,13 @@ impl HttpUrl {
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.host(), self.0.path().trim_end_matches('/'))
+        write!(
+            f,
+            "{}://{}{}",
+            self.0.scheme_str().unwrap_or("http"),
+            self.host(),
+            self.0.path().trim_end_matches('/')
+        )
     }
 }
 
@@ -53,12 +70,7 @@ impl FromStr for HttpUrl {
             ));
         }
         match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(format!(
-                    "\"{text}\": this version asks Prometheus over plain HTTP only, {right}"
-                ));
-            }
+            Some("http" | "https") => {}
             _ => return Err(format!("\"{text}\" is not a URL, {right}")),
         }
         if uri.query().is_some() {
@@ -92,6 +104,8 @@ mod tests {
             ("http://127.0.0.1:9090", "127.0.0.1:9090", "127.0.0.1:9090", "/api"),
             ("http://[::1]:9090/", "[::1]:9090", "[::1]:9090", "/api"),
             ("http://prometheus/behind/", "prometheus:80", "prometheus", "/behind/api"),
+            ("https://prometheus/behind/", "prometheus:443", "prometheus", "/behind/api"),
+            ("https://10.0.0.9:9090", "10.0.0.9:9090", "10.0.0.9:9090", "/api"),
         ] {
             let url: HttpUrl = text.parse().unwrap();
             assert_eq!(

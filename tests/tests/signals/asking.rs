@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use cutover_tests::certificate::{Authority, Validity};
+use cutover_tests::flavour::Flavour;
 use cutover_tests::process::Signal;
+use cutover_tests::temp::TempDir;
 use cutover_tests::{Nginx, TestHost, ports};
 
 use super::{GROUP, SIGNAL, Site};
@@ -136,4 +139,38 @@ async fn a_path_and_a_token() {
         signal("vector(0)", &url)
     );
     assert_eq!(finding(&check_with(&site.host, &with_header, true)), None);
+}
+
+/// Prometheus behind a proxy that speaks TLS, with a certificate of a private CA.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls() {
+    if !Flavour::from_env().unwrap().has_tls().unwrap() {
+        println!("SKIPPED: this nginx has no TLS");
+        return;
+    }
+    let site = Site::start(&format!("{GROUP}{SIGNAL}")).await;
+    let folder = TempDir::new().unwrap();
+    let authority = Authority::make(folder.path(), "authority").unwrap();
+    let server = authority.issue("prometheus", "IP:127.0.0.1", Validity::Days(2)).unwrap();
+    let proxy = "server {
+        listen %%listen:proxy%% ssl;
+        ssl_certificate %%certificate%%;
+        ssl_certificate_key %%key%%;
+        location / { proxy_pass http://%%prometheus%%; }
+    }";
+    let proxy = Nginx::builder()
+        .http(proxy)
+        .set("prometheus", site.prometheus.address())
+        .set("certificate", server.certificate.display())
+        .set("key", server.key.display())
+        .start()
+        .await
+        .unwrap();
+    let url = format!("https://{}", proxy.address("proxy").unwrap());
+    let finding = |lines: &[String]| lines.iter().find(|line| line.contains("signal \"")).cloned();
+    let plain = signal("vector(0)", &url);
+    let said = finding(&check_with(&site.host, &plain, false)).unwrap();
+    assert!(said.contains("is not signed by a CA that this host trusts"), "{said}");
+    let with_ca = format!("{plain}    ca = \"{}\"\n", authority.own.certificate.display());
+    assert_eq!(finding(&check_with(&site.host, &with_ca, true)), None);
 }
