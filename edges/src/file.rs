@@ -1,7 +1,7 @@
 //! The edge of stock nginx: a file with one `upstream` block for each group, and a reload.
 //!
 //! A change writes the file, tests it with nginx, reloads nginx, and waits until only new workers accept connections. Until its
-//! last step the change is open on [`disk`]: a daemon that dies in between leaves the old file or the new one, and the next reading
+//! last step the change is open on disk: a daemon that dies in between leaves the old file or the new one, and the next reading
 //! settles the change. If nginx has loaded the new file, it stays. Otherwise the old file comes back, because nobody has just
 //! proven the new slot.
 //!

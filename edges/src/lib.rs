@@ -1,7 +1,7 @@
 //! Edges on hosts: implementations of the engine's trait [`Edge`].
 //!
 //! - [`module`]: nginx with Cutover's module, through its admin API.
-//! - [`file`]: stock nginx, by an upstream file and a reload.
+//! - [`mod@file`]: stock nginx, by an upstream file and a reload.
 //! - [`host`]: any of them.
 //! - [`prometheus`]: the values of signals.
 //! - [`http`]: the HTTP/1.1 client for the admin API and the servers of upstreams.
