@@ -4,15 +4,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Result;
-use cutover_tests::Site;
 use cutover_tests::site::EdgeKind;
+use cutover_tests::{Nginx, Site};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::judge::ScenarioResult;
 use crate::play::ScenarioSite;
 use crate::scenario::Scenario;
-use crate::series::{SERIES, Series};
+use crate::series::{SERIES, SERIES_OF_EDGES, Series};
 use crate::transcript::Transcript;
 
 /// The most sites that run at the same time. They wait for most of their time.
@@ -57,15 +57,23 @@ struct SiteResult {
 impl Schedule {
     /// All scenarios, or only one. With `runs`, those with a limit for the median, or the one, so many times. With `keep`,
     /// the first site is kept.
-    pub(crate) fn new(only: Option<u8>, runs: Option<NonZeroUsize>, keep: bool, edge: EdgeKind) -> Self {
+    pub(crate) fn new(
+        only: Option<u8>,
+        runs: Option<NonZeroUsize>,
+        keep: bool,
+        edge: EdgeKind,
+        edges: u8,
+    ) -> Self {
         let is_chosen = |scenario: &&Scenario| match only {
             Some(number) => scenario.number == number,
             None => runs.is_none() || scenario.median_failed.is_some(),
         };
         let times = runs.map_or(1, NonZeroUsize::get);
         let mut site_runs = Vec::new();
-        for mut series in SERIES {
+        let of_edges = SERIES_OF_EDGES.into_iter().filter(|_| edges > 1);
+        for mut series in of_edges.chain(SERIES) {
             series.settings.edge = edge;
+            series.settings.edges = edges;
             let chosen = series.scenarios.iter().filter(is_chosen).copied();
             let possible = chosen.filter_map(|one| match edge {
                 EdgeKind::Module => Some(one),
@@ -118,14 +126,16 @@ impl SiteRun {
     async fn play(self, is_live: bool) -> Result<SiteResult> {
         let mut place = ScenarioSite::start(self.series.settings, self.series.users).await?;
         if is_live {
-            let (address, prefix) = (place.site.address()?, place.site.prefix()?);
-            println!("nginx listens on http://{address}, everything is under {}", prefix.display());
+            for nginx in place.site.edges() {
+                let (address, prefix) = (nginx.address("shop")?, nginx.prefix());
+                println!("nginx listens on http://{address}, everything is under {}", prefix.display());
+            }
         }
         let mut results = Vec::new();
         for scenario in &self.scenarios {
             results.push(place.play(scenario, Transcript::new(is_live)).await?);
         }
-        let complaints = place.site.nginx()?.complaints().into_iter();
+        let complaints = place.site.edges().flat_map(Nginx::complaints);
         let complaints = complaints.map(|line| format!("nginx's error log: {line}")).collect();
         Ok(SiteResult { results, complaints, kept: self.keep.then_some(place.site) })
     }
