@@ -81,7 +81,7 @@ const ERRORS: Scenario = Scenario {
 /// A release whose process ends.
 const DIES: Scenario = Scenario { version: "3.1.0", fault: Some("exit-after=40"), schema: 2, ..ERRORS };
 
-/// What only several edges can have. The series of one edge come after them.
+/// What only several edges can have.
 pub(crate) const SERIES_OF_EDGES: [Series; 2] = [
     Series {
         settings: Settings { soak: "6s", fleet: QUICK_FLEET, ..SETTINGS },
@@ -92,7 +92,7 @@ pub(crate) const SERIES_OF_EDGES: [Series; 2] = [
             version: "3.0.0",
             accident: Accident::EdgeKilled,
             back_within: Duration::from_secs(6),
-            says: &["edge3"],
+            says: &["has not answered for"],
             ..TAKEN_BACK
         }],
     },
@@ -105,7 +105,7 @@ pub(crate) const SERIES_OF_EDGES: [Series; 2] = [
             version: "3.0.0",
             accident: Accident::EdgeMoved,
             back_within: Duration::from_secs(3),
-            says: &["edge3"],
+            says: &["somebody moved the traffic of one edge alone"],
             ..TAKEN_BACK
         }],
     },
