@@ -17,6 +17,8 @@ use crate::transcript::Transcript;
 
 /// The most sites that run at the same time. They wait for most of their time.
 const SITES: usize = 4;
+/// The same for sites with several edges.
+const SITES_OF_EDGES: usize = 2;
 
 /// The deployments to run.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Schedule {
     site_runs: Vec<SiteRun>,
     /// One site runs at a time, and prints each line at once.
     is_serial: bool,
+    /// The most sites that run at the same time.
+    at_once: usize,
     running: JoinSet<Result<SiteResult>>,
 }
 
@@ -87,13 +91,18 @@ impl Schedule {
         }
         // Runs for a median have the machine to themselves.
         let is_serial = runs.is_some() || site_runs.len() == 1;
-        Self { site_runs, is_serial, running: JoinSet::new() }
+        let at_once = match edges {
+            _ if is_serial => 1,
+            1 => SITES,
+            _ => SITES_OF_EDGES,
+        };
+        Self { site_runs, is_serial, at_once, running: JoinSet::new() }
     }
 
     /// Runs everything. The sites share this thread; their users have others. Panics outside of a `LocalSet`.
     pub(crate) async fn play(&mut self) -> Result<Played> {
         let is_live = self.is_serial;
-        let places = Arc::new(Semaphore::new(if is_live { 1 } else { SITES }));
+        let places = Arc::new(Semaphore::new(self.at_once));
         for site_run in std::mem::take(&mut self.site_runs) {
             let places = Arc::clone(&places);
             self.running.spawn_local(async move {

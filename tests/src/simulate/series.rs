@@ -104,7 +104,7 @@ pub(crate) const SERIES_OF_EDGES: [Series; 2] = [
             title: "a good release; one edge moved by hand",
             version: "3.0.0",
             accident: Accident::EdgeMoved,
-            back_within: Duration::from_secs(3),
+            back_within: Duration::from_secs(6),
             says: &["somebody moved the traffic of one edge alone"],
             ..TAKEN_BACK
         }],
