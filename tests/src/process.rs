@@ -57,12 +57,18 @@ pub fn holding(comm: &str, file: &Path) -> Vec<Pid> {
     found
 }
 
-/// The live processes with one of these names (`comm`) whose command line contains `path`, ordered by id.
+/// The live processes with one of these names (`comm`) whose command line names `path` or what is under it, ordered by id.
 pub fn mentioning(comms: &[&str], path: &Path) -> Vec<Pid> {
     let path = path.display().to_string();
     let mut found = named(comms);
-    found.retain(|pid| title(*pid).contains(&path) && alive(*pid));
+    found.retain(|pid| mentions(&title(*pid), &path) && alive(*pid));
     found
+}
+
+/// Whether `path` stands in the text and does not go on there, as `/tmp/site-1` does in `/tmp/site-10`.
+fn mentions(text: &str, path: &str) -> bool {
+    let mut ends = text.match_indices(path).map(|(at, found)| at + found.len());
+    ends.any(|end| !text.get(end..).is_some_and(|rest| rest.starts_with(char::is_alphanumeric)))
 }
 
 /// The processes with one of these names (`comm`), ordered by id.
@@ -100,5 +106,19 @@ pub fn kill_now(pids: &[Pid]) {
             return;
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mentions;
+
+    #[test]
+    fn a_folder_is_not_another_one_whose_name_is_longer() {
+        let path = "/tmp/cutover-9-1";
+        assert!(!mentions("shop serve --database /tmp/cutover-9-10/shop.sqlite", path));
+        assert!(mentions("shop serve --database /tmp/cutover-9-1/shop.sqlite", path));
+        assert!(mentions("simulate slot start --prefix /tmp/cutover-9-1", path));
+        assert!(mentions("cp /tmp/cutover-9-10 /tmp/cutover-9-1", path));
     }
 }

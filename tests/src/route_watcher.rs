@@ -17,8 +17,14 @@ use tokio::task::JoinHandle;
 use crate::{Admin, SlotOracle};
 
 mod file;
+mod fleet;
+
+pub use fleet::Fleet;
 
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// The same for one of several edges, whose watchers share the machine.
+const PAUSE_OF_SEVERAL: Duration = Duration::from_millis(5);
 
 /// A running watcher. Stops on drop.
 #[derive(Debug)]
@@ -34,8 +40,12 @@ pub struct ObservedSwitches {
     pub switches: Vec<String>,
     /// The longest time from the last query before a switch to the first one after it.
     pub longest_doubt: Duration,
+    /// When the edge did not answer: from the last query before to the first one after it.
+    pub outages: Vec<(Instant, Instant)>,
     /// When each of the switches was seen.
     times: Vec<Instant>,
+    /// The slots that users are sent to, each time with when that was seen. None while the edge does not answer.
+    routes: Vec<(Instant, Vec<String>)>,
 }
 
 impl ObservedSwitches {
@@ -50,7 +60,14 @@ impl RouteWatcher {
     /// Starts to tell `expected` about each switch after `first`.
     pub fn start(admin: Admin, first: Group, expected: Arc<SlotOracle>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(watch(admin, first, expected, Arc::clone(&stop)));
+        let task = tokio::spawn(watch(admin, first, expected, Arc::clone(&stop), Watched::Only));
+        Self { stop, task }
+    }
+
+    /// The same for one of several edges. It may be away for a time, which is then in [`ObservedSwitches::outages`].
+    pub fn of_several(admin: Admin, first: Group, expected: Arc<SlotOracle>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(watch(admin, first, expected, Arc::clone(&stop), Watched::OneOfSeveral));
         Self { stop, task }
     }
 
@@ -67,19 +84,42 @@ impl Drop for RouteWatcher {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Only,
+    OneOfSeveral,
+}
+
 async fn watch(
     admin: Admin,
     first: Group,
     expected: Arc<SlotOracle>,
     stop: Arc<AtomicBool>,
+    edge: Watched,
 ) -> Result<ObservedSwitches> {
     let mut watched = ObservedSwitches::default();
     let mut seen = first;
     let mut last = Instant::now();
+    let mut is_away = false;
+    let pause = if edge == Watched::Only { PAUSE } else { PAUSE_OF_SEVERAL };
+    watched.routes.push((last, with_traffic(&seen.route)));
     loop {
         let last_query = stop.load(Ordering::SeqCst);
         let begin = Instant::now();
-        let group = admin.group(&seen.name).await.context("failed to query the route")?;
+        let group = match admin.group(&seen.name).await {
+            Err(_) if edge == Watched::OneOfSeveral && !last_query => {
+                if !is_away {
+                    watched.routes.push((Instant::now(), Vec::new()));
+                }
+                is_away = true;
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            answer => answer.context("failed to query the route")?,
+        };
+        if is_away {
+            watched.outages.push((last, Instant::now()));
+        }
         let changes = group.route.generation.wrapping_sub(seen.route.generation);
         if changes > 1 {
             // Several switches between two queries: any slot may have had the traffic.
@@ -88,25 +128,29 @@ async fn watch(
             }
         }
         if changes > 0 {
-            let active = group.route.active.as_str();
-            let sharing = sharing(&group.route);
-            expected.observe(&[Some(active), sharing].into_iter().flatten().collect::<Vec<_>>(), last);
-            watched.switches.push(sharing.unwrap_or(active).to_owned());
+            let slots = with_traffic(&group.route);
+            expected.observe(&slots.iter().map(String::as_str).collect::<Vec<_>>(), last);
+            watched.switches.extend(slots.last().cloned());
             watched.times.push(Instant::now());
             watched.longest_doubt = watched.longest_doubt.max(last.elapsed());
         }
+        if changes > 0 || is_away || last_query {
+            watched.routes.push((Instant::now(), with_traffic(&group.route)));
+        }
+        is_away = false;
         (seen, last) = (group, begin);
         if last_query {
             return Ok(watched);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// The slot that has a share of the traffic beside the active one.
-fn sharing(route: &RouteState) -> Option<&str> {
-    let shares = route.split.as_ref()?;
-    shares.keys().map(String::as_str).find(|slot| *slot != route.active)
+/// The active slot, then the one that has a share of the traffic beside it.
+fn with_traffic(route: &RouteState) -> Vec<String> {
+    let shares = route.split.iter().flat_map(|shares| shares.keys());
+    let second = shares.into_iter().find(|slot| **slot != route.active);
+    [Some(&route.active), second].into_iter().flatten().cloned().collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 //!
 //! The first release, 1.0.0 with schema 1, runs in blue and has the traffic. [`Release::publish`] publishes others, and the
 //! daemon deploys them; its commands are verbs of the program `simulate`.
+//!
+//! A site may have several edges: more nginx with the same slots, which the daemon moves together.
 
+mod edges;
 mod release;
 mod schema;
 pub mod slot;
@@ -23,6 +26,7 @@ use crate::daemon::config;
 use crate::process::{self, Pid};
 use crate::{Admin, Daemon, Nginx, flavour, ports, wait};
 
+pub use edges::edge_name;
 pub use release::Release;
 pub use schema::Schema;
 pub use traffic::{Traffic, TrafficReport};
@@ -39,6 +43,9 @@ pub const SLOTS: [&str; 2] = ["blue", "green"];
 
 /// The names of a site's programs, besides nginx, in the process list.
 const PROGRAMS: [&str; 3] = ["shop", "simulate", "cutover"];
+
+/// The daemon's default.
+pub const LEASE: Duration = Duration::from_secs(30);
 
 /// Marks a folder as one that [`end`] may remove.
 const MARK: &str = "site";
@@ -58,6 +65,10 @@ pub enum EdgeKind {
 pub struct Settings {
     /// What moves the traffic.
     pub edge: EdgeKind,
+    /// The number of edges. Several are nginx with the module.
+    pub edges: u8,
+    /// Keys of `[group.shop.fleet]`, for several edges.
+    pub fleet: &'static str,
     /// The steps of a deployment.
     pub steps: &'static str,
     /// Duration of a soak.
@@ -70,7 +81,9 @@ pub struct Settings {
     pub ready: &'static str,
     /// Time limit for the requests of a slot to end.
     pub drain: &'static str,
-    /// Keys of `[group.shop.trial]`.
+    /// The lease of `[group.shop.trial]`, in whole seconds; `None` is `"off"`.
+    pub lease: Option<Duration>,
+    /// The other keys of `[group.shop.trial]`.
     pub trial: &'static str,
     /// The least time of an answer of the first release, in milliseconds.
     pub takes_ms: u64,
@@ -80,12 +93,15 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             edge: EdgeKind::Module,
+            edges: 1,
+            fleet: "",
             steps: "[\"100%\"]",
             soak: "1500ms",
             min_requests: 50,
             max_error_ratio: 0.01,
             ready: "2s",
             drain: "10s",
+            lease: Some(LEASE),
             trial: "",
             takes_ms: 0,
         }
@@ -97,6 +113,8 @@ impl Default for Settings {
 pub struct Site {
     edge: EdgeKind,
     nginx: Option<Nginx>,
+    /// The other edges.
+    others: Vec<Nginx>,
     daemon: Option<Daemon>,
 }
 
@@ -115,7 +133,7 @@ impl Site {
         if settings.edge == EdgeKind::File {
             stock::prepare(&prefix, blue)?;
         }
-        let mut site = Self { edge: settings.edge, nginx: Some(nginx), daemon: None };
+        let mut site = Self { edge: settings.edge, nginx: Some(nginx), others: Vec::new(), daemon: None };
         fs::write(prefix.join(MARK), "")?;
         slot::prepare(&prefix, SLOTS.into_iter().zip(addresses))?;
         create_database(&prefix)?;
@@ -130,7 +148,16 @@ impl Site {
             .replace("%%max_error_ratio%%", &settings.max_error_ratio.to_string())
             .replace("%%ready%%", settings.ready)
             .replace("%%drain%%", settings.drain)
-            .replace("%%trial%%", settings.trial);
+            .replace("%%trial%%", settings.trial)
+            .replace(
+                "%%lease%%",
+                &settings.lease.map_or_else(|| "off".to_owned(), |lease| format!("{}s", lease.as_secs())),
+            );
+        if settings.edges > 1 {
+            ensure!(settings.edge == EdgeKind::Module, "several edges are nginx with the module");
+            site.add_edges(settings, addresses, &groups).await?;
+            return Ok(site);
+        }
         let edge = match settings.edge {
             EdgeKind::Module => config::UNIX_SOCKET.to_owned(),
             EdgeKind::File => stock::edge(site.nginx()?, addresses)?,

@@ -9,7 +9,7 @@ use cutover_tests::daemon::Deployed;
 use cutover_tests::site::{GROUP, Release, Schema, Settings, Site, Traffic, TrafficReport, slot};
 
 /// nginx takes nothing back by itself.
-const NO_TRIAL: &str = "lease = \"off\"\nguard = false\nrescue = false";
+const NO_TRIAL: &str = "guard = false\nrescue = false";
 
 /// A site under load, and its schema before the deployment.
 struct SiteUnderLoad {
@@ -158,7 +158,8 @@ async fn nginx_may_be_upgraded_during_a_soak() {
 /// When both slots are bad, the active one keeps the traffic and the deployment is stuck.
 #[tokio::test(flavor = "multi_thread")]
 async fn traffic_stays_when_the_old_slot_is_sick_too() {
-    let mut loaded = SiteUnderLoad::start_with(Settings { trial: NO_TRIAL, ..Settings::default() }).await;
+    let mut loaded =
+        SiteUnderLoad::start_with(Settings { lease: None, trial: NO_TRIAL, ..Settings::default() }).await;
     loaded.publish("2.0.0", 2, Some("errors-after=200"));
     let mut deployment = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
     deployment.phase("soaking").await.unwrap();

@@ -58,6 +58,11 @@ impl Report {
         first.zip(last).map_or(Duration::ZERO, |(first, last)| last - first)
     }
 
+    /// The stale answers: the slot, and when the request was sent.
+    pub fn stale_answers(&self) -> impl Iterator<Item = (&str, Instant)> {
+        self.doubtful.iter().map(|doubtful| (doubtful.slot.as_str(), doubtful.sent))
+    }
+
     pub(super) fn add(&mut self, sent: Instant, answered: Instant, outcome: RequestOutcome, allowed: bool) {
         self.total += 1;
         self.longest_wait = self.longest_wait.max(answered - sent);

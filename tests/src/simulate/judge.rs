@@ -1,13 +1,17 @@
 //! Compares a scenario's observations with what it requires.
 
+mod edges;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use cutover_tests::daemon::Deployed;
-use cutover_tests::load::Failure;
+use cutover_tests::load::{Failure, Report};
 use cutover_tests::site::{EdgeKind, SLOTS, Schema, TrafficReport};
 
 use crate::scenario::{Accident, ExpectedOutcome, FailsBy, Scenario};
+
+pub(crate) use edges::EdgeResult;
 
 /// nginx chooses the slot this much later than a request is sent, at most.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -19,16 +23,26 @@ pub(crate) struct Observations {
     pub(crate) deployed: Deployed,
     /// The slot with the traffic before.
     pub(crate) old: String,
-    /// The slot with the traffic after.
-    pub(crate) active: String,
     pub(crate) schema_before: Schema,
     /// The schema while the new release had the traffic, if it ever had.
     pub(crate) schema_during: Option<Schema>,
     pub(crate) schema_after: Schema,
     /// When the daemon was killed.
     pub(crate) killed: Option<Instant>,
-    pub(crate) seen: TrafficReport,
     pub(crate) edge: EdgeKind,
+    /// The lease of each change, if there is one.
+    pub(crate) lease: Option<Duration>,
+    /// One, or several.
+    pub(crate) edges: Vec<EdgeSeen>,
+}
+
+/// The observations at one edge.
+#[derive(Clone, Debug)]
+pub(crate) struct EdgeSeen {
+    pub(crate) name: String,
+    pub(crate) seen: TrafficReport,
+    /// The slot with the traffic after.
+    pub(crate) active: String,
 }
 
 /// Workers with the old file may answer for so long after it was changed.
@@ -50,6 +64,10 @@ pub(crate) struct ScenarioResult {
     pub(crate) back_after: Option<Duration>,
     /// The last message of the daemon.
     pub(crate) said: String,
+    /// The edges, if there are several.
+    pub(crate) edges: Vec<EdgeResult>,
+    /// The longest time in which two edges sent users to different versions.
+    pub(crate) both_versions: Duration,
     remarks: Vec<String>,
     objections: Vec<String>,
 }
@@ -70,26 +88,40 @@ impl fmt::Display for ScenarioResult {
 }
 
 pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> ScenarioResult {
-    let mut judging = Judging { scenario, seen: &observations, remarks: Vec::new(), objections: Vec::new() };
+    let mut judging =
+        Judging { scenario, seen: &observations, edge: None, remarks: Vec::new(), objections: Vec::new() };
     judging.outcome();
-    judging.traffic();
-    let back_after = judging.way_back();
-    judging.failures();
+    judging.answers();
+    let both_versions = judging.both_versions();
+    let mut edges = Vec::new();
+    for edge in &observations.edges {
+        // The only edge needs no name.
+        judging.edge = (observations.edges.len() > 1).then_some(edge.name.as_str());
+        judging.traffic(edge);
+        let back_after = judging.way_back(edge);
+        judging.failures(edge);
+        edges.push(EdgeResult::new(edge, back_after, observations.wrong_version(edge)));
+    }
+    judging.edge = None;
     judging.schema();
     let Judging { remarks, objections, .. } = judging;
-    let report = &observations.seen.report;
+    let failures = || observations.reports().flat_map(|report| &report.failures);
+    let first = failures().map(|failure| failure.sent).min();
+    let last = failures().map(|failure| failure.at).max();
     ScenarioResult {
         number: scenario.number,
         title: scenario.title,
         outcome: observations.deployed.outcome.replace('_', " "),
         code: observations.deployed.code,
-        requests: report.total,
-        failed: report.failed(),
-        wrong_slot: report.stale,
-        bad_for: report.bad_for(),
-        longest_wait: report.longest_wait,
-        back_after,
+        requests: observations.reports().map(|report| report.total).sum(),
+        failed: failures().count() as u64,
+        wrong_slot: observations.reports().map(|report| report.stale).sum(),
+        bad_for: first.zip(last).map_or(Duration::ZERO, |(first, last)| last - first),
+        longest_wait: observations.reports().map(|report| report.longest_wait).max().unwrap_or_default(),
+        back_after: edges.iter().filter_map(|edge| edge.back_after).max(),
         said: observations.said().to_owned(),
+        edges: if edges.len() > 1 { edges } else { Vec::new() },
+        both_versions,
         remarks,
         objections,
     }
@@ -99,11 +131,17 @@ impl Observations {
     fn said(&self) -> &str {
         self.deployed.events.last().map(|event| event.message.as_str()).unwrap_or_default()
     }
+
+    fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.edges.iter().map(|edge| &edge.seen.report)
+    }
 }
 
 struct Judging<'a> {
     scenario: &'a Scenario,
     seen: &'a Observations,
+    /// The edge that is looked at, one of several.
+    edge: Option<&'a str>,
     remarks: Vec<String>,
     objections: Vec<String>,
 }
@@ -111,8 +149,16 @@ struct Judging<'a> {
 impl Judging<'_> {
     fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
-            self.objections.push(otherwise());
+            self.objections.push(self.named(otherwise()));
         }
+    }
+
+    fn remark(&mut self, remark: String) {
+        self.remarks.push(self.named(remark));
+    }
+
+    fn named(&self, text: String) -> String {
+        self.edge.map_or(text.clone(), |edge| format!("{edge}: {text}"))
     }
 
     /// The outcome, the exit code, and what the daemon says about it.
@@ -127,10 +173,25 @@ impl Judging<'_> {
         self.demand(says_it, || format!("the daemon says {said:?}, and none of {says:?}"));
     }
 
-    /// Which slots and versions answered.
-    fn traffic(&mut self) {
-        let Observations { active, old, seen: TrafficReport { report, watched, .. }, .. } = self.seen;
+    /// Whether the new version answered only where it had to.
+    fn answers(&mut self) {
         let version = self.scenario.version;
+        let answers = self.seen.reports().filter_map(|report| report.by_version.get(version)).sum::<u64>();
+        let switched = self.scenario.expected != ExpectedOutcome::Failed;
+        self.demand((answers > 0) == switched, || format!("{answers} answers from {version}"));
+        if switched {
+            let doubts = self.seen.edges.iter().map(|edge| edge.seen.watched.longest_doubt);
+            let doubt = doubts.max().unwrap_or_default().as_secs_f64() * 1e3;
+            self.remark(format!(
+                "{answers} answers from {version}; each switch is known to within {doubt:.0} ms"
+            ));
+        }
+    }
+
+    /// Which slots answered.
+    fn traffic(&mut self, edge: &EdgeSeen) {
+        let (old, EdgeSeen { active, seen: TrafficReport { report, watched, .. }, .. }) =
+            (&self.seen.old, edge);
         let (moved, switches) = match self.scenario.expected {
             ExpectedOutcome::Completed => (true, 1),
             ExpectedOutcome::Failed => (false, 0),
@@ -141,39 +202,31 @@ impl Judging<'_> {
         let mut slots = watched.switches.clone();
         slots.dedup();
         self.demand(slots.len() == switches, || format!("the traffic went to {slots:?}"));
-        let answers = report.by_version.get(version).copied().unwrap_or_default();
-        self.demand((answers > 0) == (switches > 0), || format!("{answers} answers from {version}"));
         match self.seen.edge {
             EdgeKind::Module => {
                 self.demand(report.stale == 0, || format!("answers from the wrong slot: {report}"));
             }
             // A reload is not exact: old workers know only the old file.
             EdgeKind::File if report.stale > 0 => {
-                self.remarks.push(format!(
+                self.remark(format!(
                     "{} answers from the wrong slot, by workers with the old file",
                     report.stale
                 ));
             }
             EdgeKind::File => {}
         }
-        if switches > 0 {
-            let doubt = watched.longest_doubt.as_secs_f64() * 1e3;
-            self.remarks.push(format!(
-                "{answers} answers from {version}; each switch is known to within {doubt:.0} ms"
-            ));
-        }
     }
 
     /// How long the traffic was away.
-    fn way_back(&mut self) -> Option<Duration> {
-        let (left, back) = self.seen.seen.watched.away_from(&self.seen.old)?;
+    fn way_back(&mut self, edge: &EdgeSeen) -> Option<Duration> {
+        let (left, back) = edge.seen.watched.away_from(&self.seen.old)?;
         let (after, limit) = (back - left, self.scenario.back_within);
         self.demand(after <= limit, || format!("the traffic was back after {after:?}, not within {limit:?}"));
         if let (Accident::DaemonGone { back_within }, Some(killed)) =
             (self.scenario.accident, self.seen.killed)
         {
             let after = back.saturating_duration_since(killed);
-            self.remarks.push(format!("nginx alone moved the traffic back {after:.1?} after SIGKILL"));
+            self.remark(format!("nginx alone moved the traffic back {after:.1?} after SIGKILL"));
             self.demand(!after.is_zero() && after <= back_within, || {
                 format!("the traffic was back {after:?} after SIGKILL, not within {back_within:?}")
             });
@@ -182,27 +235,29 @@ impl Judging<'_> {
     }
 
     /// How many requests failed, and because of whom.
-    fn failures(&mut self) {
-        let (report, version) = (&self.seen.seen.report, self.scenario.version);
-        let (failed, most) = (report.failed(), self.scenario.most_failed);
+    fn failures(&mut self, edge: &EdgeSeen) {
+        let (report, version) = (&edge.seen.report, self.scenario.version);
+        let unreachable = self.outage(edge);
+        let failures = || report.failures.iter().filter(|failure| !edges::is_in(failure, &unreachable));
+        let (failed, most) = (failures().count() as u64, self.scenario.most_failed);
         self.demand(failed <= most, || format!("{failed} failed requests, more than {most}"));
-        let foreign = report.failures.iter().filter(|failure| !self.is_own(failure)).count();
+        let foreign = failures().filter(|failure| !self.is_own(edge, failure)).count();
         self.demand(foreign == 0, || {
             format!("{foreign} failures that {version} did not produce itself: {report}")
         });
         if failed > 0 && foreign == 0 {
-            self.remarks.push(format!("all {failed} failed requests had gone to {version}"));
+            self.remark(format!("all {failed} failed requests had gone to {version}"));
         }
     }
 
     /// Whether the new release has failed this request: an answer names its version, or is nginx's own and names its slot. A
     /// request without any answer must have been sent while the new slot had the traffic.
-    fn is_own(&self, failure: &Failure) -> bool {
+    fn is_own(&self, edge: &EdgeSeen, failure: &Failure) -> bool {
         let (outcome, old) = (&failure.outcome, &self.seen.old);
         let hundred = match (self.scenario.fails_by, outcome.status) {
             (FailsBy::Nothing, _) | (FailsBy::Status(_), None) => return false,
             (FailsBy::Silence, None) => {
-                let oracle = &self.seen.seen.oracle;
+                let oracle = &edge.seen.oracle;
                 let mut others = SLOTS.iter().filter(|slot| *slot != old);
                 let from = match self.seen.edge {
                     EdgeKind::Module => failure.sent,

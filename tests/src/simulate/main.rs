@@ -21,7 +21,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use cutover_tests::site::{self, EdgeKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
@@ -34,8 +35,8 @@ use crate::schedule::{Played, Schedule};
 #[derive(Debug, Parser)]
 #[command(name = "simulate-deployment")]
 struct Arguments {
-    /// Only this one, from 1 to 16
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    /// Only this one, from 1 to 18; 17 and 18 need --edges
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=18))]
     scenario: Option<u8>,
     /// Run those whose median of failed requests has a limit, or the one of --scenario, so many times, and print the medians
     #[arg(long, value_name = "N")]
@@ -43,6 +44,9 @@ struct Arguments {
     /// What moves the traffic: nginx with the module, or stock nginx by an upstream file and a reload
     #[arg(long, value_enum, default_value_t = Edge::Module)]
     edge: Edge,
+    /// Spread the users over so many nginx with the module, which one daemon moves together
+    #[arg(long, value_name = "N", conflicts_with_all = ["runs", "keep"], value_parser = clap::value_parser!(u8).range(2..=5))]
+    edges: Option<u8>,
     /// Leave a site running, and print the addresses and commands to play with
     #[arg(long, conflicts_with = "runs")]
     keep: bool,
@@ -62,6 +66,24 @@ impl Edge {
             Self::Module => EdgeKind::Module,
             Self::File => EdgeKind::File,
         }
+    }
+}
+
+impl Arguments {
+    /// Ends the program with a sentence if two options do not fit.
+    fn refuse(&self) {
+        let sentence = match (self.edges, self.edge, self.scenario) {
+            (Some(_), Edge::File, _) => {
+                "--edges is not there for --edge file: several edges are nginx with the module. Leave one of the two out"
+            }
+            (None, _, Some(number)) if number > 16 => "scenarios 17 and 18 need several edges: add --edges 3",
+            _ => return,
+        };
+        Self::command().error(ErrorKind::ArgumentConflict, sentence).exit()
+    }
+
+    fn number_of_edges(&self) -> u8 {
+        self.edges.unwrap_or(1)
     }
 }
 
@@ -87,6 +109,7 @@ fn main() -> Result<ExitCode> {
         Some(Verb::Migrate(verb)) => verb.run().map(|()| ExitCode::SUCCESS),
         Some(Verb::End { prefix }) => site::end(&prefix).map(|()| ExitCode::SUCCESS),
         None => {
+            arguments.refuse();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let code = LocalSet::new().block_on(&runtime, run_or_interrupt(&arguments))?;
             Ok(ExitCode::from(code))
@@ -97,8 +120,13 @@ fn main() -> Result<ExitCode> {
 async fn run_or_interrupt(arguments: &Arguments) -> Result<u8> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut schedule =
-        Schedule::new(arguments.scenario, arguments.runs, arguments.keep, arguments.edge.kind());
+    let mut schedule = Schedule::new(
+        arguments.scenario,
+        arguments.runs,
+        arguments.keep,
+        arguments.edge.kind(),
+        arguments.number_of_edges(),
+    );
     let code = tokio::select! {
         done = run(&mut schedule, arguments) => return done,
         _ = interrupt.recv() => 130,

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cutover_tests::daemon::{Deployed, Deployment};
-use cutover_tests::site::{EdgeKind, GROUP, Release, Schema, Settings, Site, Traffic, Users};
+use cutover_tests::site::{EdgeKind, GROUP, Release, Schema, Settings, Site, Traffic, Users, edge_name};
 use cutover_tests::{process, wait};
 
-use crate::judge::{Observations, ScenarioResult, judge};
+use crate::judge::{EdgeSeen, Observations, ScenarioResult, judge};
 use crate::scenario::{Accident, Scenario};
 use crate::transcript::Transcript;
 
@@ -21,13 +21,14 @@ pub(crate) struct ScenarioSite {
     pub(crate) users: Users,
     takes_ms: u64,
     edge: EdgeKind,
+    lease: Option<Duration>,
 }
 
 /// A deployment in progress.
 #[derive(Debug)]
 struct Play<'a> {
     scenario: &'a Scenario,
-    traffic: &'a Traffic,
+    traffic: &'a [Traffic],
     old: &'a str,
     start: Instant,
     transcript: Transcript,
@@ -42,6 +43,7 @@ impl ScenarioSite {
             users,
             takes_ms: settings.takes_ms,
             edge: settings.edge,
+            lease: settings.lease,
         })
     }
 
@@ -58,7 +60,7 @@ impl ScenarioSite {
         let schema_before = site.schema()?;
         let Scenario { number, title, version, .. } = scenario;
         transcript.line(format!("\n{number}. {title}: {version} while {old} has the traffic"));
-        let traffic = site.traffic_of(self.users).await?;
+        let traffic = site.traffic_at_edges(self.users).await?;
         let mut play = Play {
             scenario,
             traffic: &traffic,
@@ -70,21 +72,34 @@ impl ScenarioSite {
         };
         let deployed = play.deploy(site).await.with_context(|| format!("scenario {number}"))?;
         let Play { schema: schema_during, killed, mut transcript, .. } = play;
+        agree(site).await?;
+        let mut edges = Vec::new();
+        for (number, (traffic, active)) in traffic.into_iter().zip(site.actives().await?).enumerate() {
+            edges.push(EdgeSeen { name: edge_name(number), seen: traffic.stop().await?, active });
+        }
         let observations = Observations {
-            seen: traffic.stop().await?,
+            edges,
             deployed,
-            active: site.active().await?,
             old,
             schema_before,
             schema_during,
             schema_after: site.schema()?,
             killed,
             edge: self.edge,
+            lease: self.lease,
         };
         let result = judge(scenario, observations);
         transcript.line(&result);
         Ok(result)
     }
+}
+
+/// Waits until all edges have the same slot active.
+async fn agree(site: &Site) -> Result<()> {
+    let agree = async || {
+        site.actives().await.is_ok_and(|actives| actives.windows(2).all(|pair| pair.first() == pair.last()))
+    };
+    wait::until_async(LIMIT, "all edges to have the same slot active", agree).await
 }
 
 impl Play<'_> {
@@ -95,9 +110,14 @@ impl Play<'_> {
             self.show(&event.phase, &event.message);
             if event.phase == "soaking" && self.schema.is_none() {
                 self.schema = Some(site.schema()?);
-                if self.scenario.accident != Accident::None {
-                    self.traffic.answers(200).await?;
-                    return self.kill_and_resume(site, deployment).await;
+                match self.scenario.accident {
+                    Accident::None => {}
+                    Accident::DaemonKilled | Accident::DaemonGone { .. } => {
+                        self.answers(200).await?;
+                        return self.kill_and_resume(site, deployment).await;
+                    }
+                    Accident::EdgeKilled => self.kill_edge(site).await?,
+                    Accident::EdgeMoved => self.move_edge(site).await?,
                 }
             }
         }
@@ -112,10 +132,11 @@ impl Play<'_> {
         ensure!(!process::alive(pid), "the daemon survived");
         self.show("", &format!("SIGKILL to the daemon, process {pid}"));
         if let Accident::DaemonGone { .. } = self.scenario.accident {
-            let is_back = async || site.active().await.is_ok_and(|active| active == self.old);
+            let is_back =
+                async || site.actives().await.is_ok_and(|actives| actives.iter().all(|one| one == self.old));
             wait::until_async(LIMIT, "nginx to move the traffic back", is_back).await?;
             self.show("", &format!("nginx has moved the traffic back to {}", self.old));
-            self.traffic.answers(200).await?;
+            self.answers(200).await?;
         }
         let daemon = site.daemon()?;
         daemon.resume().await?;
@@ -124,6 +145,47 @@ impl Play<'_> {
         let last = ended.events.last().map(|event| event.message.clone()).unwrap_or_default();
         self.show(&ended.outcome, &last);
         Ok(ended)
+    }
+
+    /// Kills the last edge, and starts it again when the traffic of the others is back.
+    async fn kill_edge(&mut self, site: &Site) -> Result<()> {
+        self.answers(200).await?;
+        let nginx = site.last_edge()?;
+        process::kill_now(&nginx.pids());
+        self.show("", &format!("SIGKILL to nginx at {}", nginx.prefix().display()));
+        let others: Vec<_> = site.edges().filter(|one| one.prefix() != nginx.prefix()).collect();
+        let are_back = async || {
+            for other in &others {
+                let group = other.admin().group(GROUP).await;
+                if group.map_or(true, |group| group.route.active != self.old) {
+                    return false;
+                }
+            }
+            true
+        };
+        wait::until_async(LIMIT, "the traffic of the other edges to be back", are_back).await?;
+        self.show("", "the traffic of the other edges is back");
+        nginx.start().await?;
+        self.show("", "nginx is started again");
+        Ok(())
+    }
+
+    /// Moves the last edge back.
+    async fn move_edge(&mut self, site: &Site) -> Result<()> {
+        self.answers(200).await?;
+        let nginx = site.last_edge()?;
+        nginx.admin().switch(GROUP, self.old).await?;
+        self.show("", &format!("{} is active by hand in nginx at {}", self.old, nginx.prefix().display()));
+        Ok(())
+    }
+
+    /// Waits for this many more answers, spread over the edges.
+    async fn answers(&self, more: u64) -> Result<()> {
+        let each = more.div_ceil(self.traffic.len().max(1) as u64);
+        for traffic in self.traffic {
+            traffic.answers(each).await?;
+        }
+        Ok(())
     }
 
     fn show(&mut self, phase: &str, message: &str) {

@@ -60,6 +60,10 @@ pub(crate) enum Accident {
         /// From the kill.
         back_within: Duration,
     },
+    /// The last of several edges is killed. It is started again after the traffic of the others is back.
+    EdgeKilled,
+    /// The last of several edges is moved back by hand.
+    EdgeMoved,
 }
 
 /// How a request fails that the new release has failed.

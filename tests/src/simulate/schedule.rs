@@ -4,19 +4,21 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Result;
-use cutover_tests::Site;
 use cutover_tests::site::EdgeKind;
+use cutover_tests::{Nginx, Site};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::judge::ScenarioResult;
 use crate::play::ScenarioSite;
 use crate::scenario::Scenario;
-use crate::series::{SERIES, Series};
+use crate::series::{SERIES, SERIES_OF_EDGES, Series};
 use crate::transcript::Transcript;
 
 /// The most sites that run at the same time. They wait for most of their time.
 const SITES: usize = 4;
+/// The same for sites with several edges.
+const SITES_OF_EDGES: usize = 2;
 
 /// The deployments to run.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Schedule {
     site_runs: Vec<SiteRun>,
     /// One site runs at a time, and prints each line at once.
     is_serial: bool,
+    /// The most sites that run at the same time.
+    at_once: usize,
     running: JoinSet<Result<SiteResult>>,
 }
 
@@ -57,15 +61,23 @@ struct SiteResult {
 impl Schedule {
     /// All scenarios, or only one. With `runs`, those with a limit for the median, or the one, so many times. With `keep`,
     /// the first site is kept.
-    pub(crate) fn new(only: Option<u8>, runs: Option<NonZeroUsize>, keep: bool, edge: EdgeKind) -> Self {
+    pub(crate) fn new(
+        only: Option<u8>,
+        runs: Option<NonZeroUsize>,
+        keep: bool,
+        edge: EdgeKind,
+        edges: u8,
+    ) -> Self {
         let is_chosen = |scenario: &&Scenario| match only {
             Some(number) => scenario.number == number,
             None => runs.is_none() || scenario.median_failed.is_some(),
         };
         let times = runs.map_or(1, NonZeroUsize::get);
         let mut site_runs = Vec::new();
-        for mut series in SERIES {
+        let of_edges = SERIES_OF_EDGES.into_iter().filter(|_| edges > 1);
+        for mut series in of_edges.chain(SERIES) {
             series.settings.edge = edge;
+            series.settings.edges = edges;
             let chosen = series.scenarios.iter().filter(is_chosen).copied();
             let possible = chosen.filter_map(|one| match edge {
                 EdgeKind::Module => Some(one),
@@ -79,13 +91,18 @@ impl Schedule {
         }
         // Runs for a median have the machine to themselves.
         let is_serial = runs.is_some() || site_runs.len() == 1;
-        Self { site_runs, is_serial, running: JoinSet::new() }
+        let at_once = match edges {
+            _ if is_serial => 1,
+            1 => SITES,
+            _ => SITES_OF_EDGES,
+        };
+        Self { site_runs, is_serial, at_once, running: JoinSet::new() }
     }
 
     /// Runs everything. The sites share this thread; their users have others. Panics outside of a `LocalSet`.
     pub(crate) async fn play(&mut self) -> Result<Played> {
         let is_live = self.is_serial;
-        let places = Arc::new(Semaphore::new(if is_live { 1 } else { SITES }));
+        let places = Arc::new(Semaphore::new(self.at_once));
         for site_run in std::mem::take(&mut self.site_runs) {
             let places = Arc::clone(&places);
             self.running.spawn_local(async move {
@@ -118,14 +135,16 @@ impl SiteRun {
     async fn play(self, is_live: bool) -> Result<SiteResult> {
         let mut place = ScenarioSite::start(self.series.settings, self.series.users).await?;
         if is_live {
-            let (address, prefix) = (place.site.address()?, place.site.prefix()?);
-            println!("nginx listens on http://{address}, everything is under {}", prefix.display());
+            for nginx in place.site.edges() {
+                let (address, prefix) = (nginx.address("shop")?, nginx.prefix());
+                println!("nginx listens on http://{address}, everything is under {}", prefix.display());
+            }
         }
         let mut results = Vec::new();
         for scenario in &self.scenarios {
             results.push(place.play(scenario, Transcript::new(is_live)).await?);
         }
-        let complaints = place.site.nginx()?.complaints().into_iter();
+        let complaints = place.site.edges().flat_map(Nginx::complaints);
         let complaints = complaints.map(|line| format!("nginx's error log: {line}")).collect();
         Ok(SiteResult { results, complaints, kept: self.keep.then_some(place.site) })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutover_tests::site::{EdgeKind, Settings, Users};
+use cutover_tests::site::{self, EdgeKind, Settings, Users};
 
 use crate::scenario::{Accident, ExpectedOutcome, FailsBy, Scenario};
 
@@ -20,6 +20,8 @@ const IMPATIENT: Duration = Duration::from_secs(1);
 const PATIENT: Duration = Duration::from_secs(65);
 /// The lease of scenario 12.
 const LEASE: Duration = Duration::from_secs(2);
+/// Less than that lease.
+const QUICK_FLEET: &str = "patience = \"1500ms\"";
 
 /// The share of errors that a shop allows which has hardly any. With a limit of 1 %, a tenth of these users would take
 /// half a minute to prove 2 %.
@@ -30,12 +32,15 @@ const FEW: u32 = 20;
 
 const SETTINGS: Settings = Settings {
     edge: EdgeKind::Module,
+    edges: 1,
+    fleet: "",
     steps: "[\"100%\"]",
     soak: "3s",
     min_requests: 50,
     max_error_ratio: 0.01,
     ready: "4s",
     drain: "10s",
+    lease: Some(site::LEASE),
     trial: "",
     takes_ms: 0,
 };
@@ -75,6 +80,36 @@ const ERRORS: Scenario = Scenario {
 
 /// A release whose process ends.
 const DIES: Scenario = Scenario { version: "3.1.0", fault: Some("exit-after=40"), schema: 2, ..ERRORS };
+
+/// What only several edges can have.
+pub(crate) const SERIES_OF_EDGES: [Series; 2] = [
+    Series {
+        settings: Settings { soak: "6s", fleet: QUICK_FLEET, ..SETTINGS },
+        users: Users::Busy,
+        scenarios: &[Scenario {
+            number: 17,
+            title: "a good release; one edge is killed",
+            version: "3.0.0",
+            accident: Accident::EdgeKilled,
+            back_within: Duration::from_secs(6),
+            says: &["has not answered for"],
+            ..TAKEN_BACK
+        }],
+    },
+    Series {
+        settings: SETTINGS,
+        users: Users::Busy,
+        scenarios: &[Scenario {
+            number: 18,
+            title: "a good release; one edge moved by hand",
+            version: "3.0.0",
+            accident: Accident::EdgeMoved,
+            back_within: Duration::from_secs(6),
+            says: &["somebody moved the traffic of one edge alone"],
+            ..TAKEN_BACK
+        }],
+    },
+];
 
 /// The longest ones begin first, so that none is left alone at the end.
 pub(crate) const SERIES: [Series; 10] = [
@@ -174,7 +209,7 @@ pub(crate) const SERIES: [Series; 10] = [
         }],
     },
     Series {
-        settings: Settings { soak: "6s", trial: "lease = \"2s\"", ..SETTINGS },
+        settings: Settings { soak: "6s", lease: Some(LEASE), fleet: QUICK_FLEET, ..SETTINGS },
         users: Users::Busy,
         scenarios: &[Scenario {
             number: 12,

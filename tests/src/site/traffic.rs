@@ -13,7 +13,7 @@ use crate::{Admin, Load, SlotOracle, load};
 /// A load on a site, and the watcher that tells the load's oracle about switches.
 #[derive(Debug)]
 pub struct Traffic {
-    users: Users,
+    usual_answers: u64,
     load: Load,
     watch: RouteWatcher,
 }
@@ -34,7 +34,20 @@ impl Traffic {
         let group = admin.group(GROUP).await?;
         let oracle: Arc<SlotOracle> = SlotOracle::new(&group.route.active);
         let watch = RouteWatcher::start(admin, group, Arc::clone(&oracle));
-        Self::begin(users, address, oracle, watch).await
+        Self::begin(users, 1, address, oracle, watch).await
+    }
+
+    /// The same at one of so many edges.
+    pub(super) async fn of_several(
+        admin: Admin,
+        address: SocketAddr,
+        users: Users,
+        edges: u8,
+    ) -> Result<Self> {
+        let group = admin.group(GROUP).await?;
+        let oracle: Arc<SlotOracle> = SlotOracle::new(&group.route.active);
+        let watch = RouteWatcher::of_several(admin, group, Arc::clone(&oracle));
+        Self::begin(users, edges, address, oracle, watch).await
     }
 
     /// The same over stock nginx, whose upstream file gives the traffic to `active`.
@@ -46,17 +59,19 @@ impl Traffic {
     ) -> Result<Self> {
         let oracle: Arc<SlotOracle> = SlotOracle::new(active);
         let watch = RouteWatcher::of_file(file, Arc::clone(&oracle));
-        Self::begin(users, address, oracle, watch).await
+        Self::begin(users, 1, address, oracle, watch).await
     }
 
     async fn begin(
         users: Users,
+        edges: u8,
         address: SocketAddr,
         oracle: Arc<SlotOracle>,
         watch: RouteWatcher,
     ) -> Result<Self> {
-        let traffic = Self { users, load: Load::start(users.plan(address), &oracle), watch };
-        traffic.answers(users.usual_answers()).await?;
+        let load = Load::start(users.plan(address, edges), &oracle);
+        let traffic = Self { usual_answers: users.usual_answers(edges), load, watch };
+        traffic.answers(traffic.usual_answers).await?;
         Ok(traffic)
     }
 
@@ -67,7 +82,7 @@ impl Traffic {
 
     /// Stops the load, then the watcher, and returns the final counts.
     pub async fn stop(self) -> Result<TrafficReport> {
-        self.answers(self.users.usual_answers()).await?;
+        self.answers(self.usual_answers).await?;
         let oracle = Arc::clone(self.load.oracle());
         let mut report = self.load.stop().await;
         let watched = self.watch.stop().await?;

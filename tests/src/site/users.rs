@@ -18,7 +18,9 @@ pub enum Users {
 }
 
 impl Users {
-    pub(super) fn plan(self, address: SocketAddr) -> Plan {
+    /// What the users of one of so many edges do. They are spread evenly, and each edge has at least one of a kind.
+    pub(super) fn plan(self, address: SocketAddr, edges: u8) -> Plan {
+        let share = |users: usize| users.div_ceil(usize::from(edges));
         let plan = Plan::new(address).requests(vec![
             Request::get("/products"),
             Request::get("/products/1"),
@@ -26,16 +28,18 @@ impl Users {
             Request::post("/orders", r#"{"product_id":1,"quantity":2}"#),
         ]);
         match self {
-            Self::Busy => plan.connections(8, 4).pause(Duration::from_millis(8)),
-            Self::Arriving(patience) => plan.arrivals(Duration::from_millis(5)).limit(patience),
+            Self::Busy => plan.connections(share(8), share(4)).pause(Duration::from_millis(8)),
+            Self::Arriving(patience) => {
+                plan.arrivals(Duration::from_millis(5) * u32::from(edges)).limit(patience)
+            }
             Self::Few => plan.connections(0, 1).pause(Duration::from_secs(2)),
         }
     }
 
-    /// The number of answers that show what is normal.
-    pub(super) fn usual_answers(self) -> u64 {
+    /// The number of answers that show what is normal, at one of so many edges.
+    pub(super) fn usual_answers(self, edges: u8) -> u64 {
         match self {
-            Self::Busy | Self::Arriving(_) => 200,
+            Self::Busy | Self::Arriving(_) => 200_u64.div_ceil(u64::from(edges)),
             Self::Few => 1,
         }
     }
