@@ -78,8 +78,8 @@ impl Steering {
 }
 
 impl<W: World> Control<W> {
-    /// Asks the running deployment of a group, and those that move together with it. Returns its id, when the request is in the journal. `step`: the step that a
-    /// promotion is to end. Of two promotions at once only one counts.
+    /// Asks the running deployment of a group, and those that move together with it. Returns its id, when the request is in the
+    /// journal. `step`: the step that a promotion is to end. Of two promotions at once only one counts.
     pub async fn steer(
         &self,
         group: &str,

@@ -77,8 +77,8 @@ impl<W: World> Control<W> {
         Ok(begun)
     }
 
-    /// Stops the driver of a group's last deployment, which only watches or stops a slot, and plans its end. `None` if there is none.
-    /// A driver is as before if this fails.
+    /// Stops the driver of a group's last deployment, which only watches or stops a slot, and plans its end. `None` if there is
+    /// none. If this fails, the driver goes on.
     async fn stop_superseded(
         &self,
         current: &mut MutexGuard<'_, Option<Running>>,

@@ -35,7 +35,8 @@ impl<W: World, J: Journal> Work<W, J> {
         }
     }
 
-    /// The event of a companion that does not go forward any more. Never ends if there is none, and in a phase that does not follow.
+    /// The event of a companion that does not go forward any more. Never ends if there is none, and in a phase that does not
+    /// follow.
     pub(super) async fn companion_departed(&self, state: &State) -> Event {
         let Some(others) = self.others.as_ref().filter(|_| state.follows_companions()) else {
             return std::future::pending().await;
