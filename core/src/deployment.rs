@@ -29,6 +29,7 @@
 //! that work must be idempotent.
 
 mod advice;
+mod companion;
 mod companions;
 mod event;
 mod fencing;
@@ -48,7 +49,8 @@ mod tests;
 mod time;
 mod transition;
 
-pub use companions::{Companion, Departure, Progress, Stage};
+pub use companion::Companion;
+pub use companions::{Departure, Progress, Stage};
 pub use event::{Event, Illegal};
 pub use marks::{Mark, Marks, Now, Old, WayBack};
 pub use moved::{Moved, Revision, TakenBackBy};

@@ -8,19 +8,8 @@
 //! No deployment passes one of these points before all have reached it. Each keeps its own state, so after a restart the states
 //! in the journal say who has passed. A deployment without companions passes all of them at once.
 
-use serde::{Deserialize, Serialize};
-
 use super::phase::Store::{Reading, Storing};
 use super::{Cause, CauseKind, Event, Illegal, Phase, Plan, RollbackStep, State, Time};
-
-/// A deployment of another group that moves together with this one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Companion {
-    /// Its group.
-    pub group: String,
-    /// Its id.
-    pub deployment: String,
-}
 
 /// How far a deployment has come on the way forward. A later one is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
