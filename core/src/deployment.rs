@@ -29,6 +29,8 @@
 //! that work must be idempotent.
 
 mod advice;
+mod companion;
+mod companions;
 mod event;
 mod fencing;
 mod marks;
@@ -47,6 +49,8 @@ mod tests;
 mod time;
 mod transition;
 
+pub use companion::Companion;
+pub use companions::{Departure, Progress, Stage};
 pub use event::{Event, Illegal};
 pub use marks::{Mark, Marks, Now, Old, WayBack};
 pub use moved::{Moved, Revision, TakenBackBy};

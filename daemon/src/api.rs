@@ -6,6 +6,7 @@
 //! | `GET /v1/groups/NAME` | [`GroupStatus`] |
 //! | `GET /v1/configuration` | [`ConfigurationStatus`] |
 //! | `POST /v1/groups/NAME/deployments` with [`DeployRequest`] | 201, [`Accepted`] |
+//! | `POST /v1/deployments` with [`TogetherRequest`] | 201, [`Begun`]: several groups, which move together |
 //! | `POST /v1/groups/NAME/abort`, `.../rollback`, `.../pause`, `.../resume`, `.../promote?step=N` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], after the command has succeeded |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
@@ -30,6 +31,8 @@ use crate::control::{
     ConfigurationStatus, Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment, Refusal, Rerun,
     Steering, SwitchStatus, Text,
 };
+use cutover_core::deployment::Companion;
+use cutover_engine::journal::Deployment;
 use cutover_engine::world::World;
 
 mod caller;
@@ -56,6 +59,23 @@ pub struct DeployRequest {
     pub to: Option<String>,
     /// Whether to deploy a version that was taken back a short time ago.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+/// Body of new deployments of several groups, which move together.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TogetherRequest {
+    /// The groups.
+    pub groups: Vec<String>,
+    /// The version of all; the commands receive it.
+    #[serde(default)]
+    pub version: String,
+    /// The slot of all. `None` lets the daemon choose one without traffic for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Whether to deploy a version that was taken back a short time ago.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
 }
 
@@ -91,6 +111,35 @@ pub struct Accepted {
     pub deployment: String,
     /// Sequence number of the last event before the request took effect. A follower continues after it.
     pub after: i64,
+    /// The same for deployments of other groups, which move together with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<OfGroup>,
+}
+
+impl Accepted {
+    /// All deployments that the request has an effect on. `group`: that of the first one.
+    pub fn all(self, group: &str) -> Vec<OfGroup> {
+        let own = OfGroup { group: group.to_owned(), deployment: self.deployment, after: self.after };
+        std::iter::once(own).chain(self.with).collect()
+    }
+}
+
+/// A deployment that a request has begun or has an effect on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OfGroup {
+    /// Its group.
+    pub group: String,
+    /// The deployment.
+    pub deployment: String,
+    /// Sequence number of the last event before the request took effect. A follower continues after it.
+    pub after: i64,
+}
+
+/// The answer to a request for deployments that move together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Begun {
+    /// The deployments, in the order of their groups' names.
+    pub deployments: Vec<OfGroup>,
 }
 
 /// The body of every failure.
@@ -168,7 +217,7 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/groups/{group}/promote", post(promote::<W>))
         .route("/v1/groups/{group}/run", post(run::<W>))
         .route("/v1/groups/{group}/switch", post(switch::<W>))
-        .route("/v1/deployments", get(history::<W>))
+        .route("/v1/deployments", get(history::<W>).post(deploy_together::<W>))
         .route("/v1/switches", get(switches::<W>))
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
@@ -212,7 +261,25 @@ async fn deploy<W: World>(
     // The task continues if the caller disconnects, so a deployment is never half begun.
     let begun = tokio::spawn(async move { control.deploy(&group, wanted).await });
     let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
-    Ok((StatusCode::CREATED, Json(Accepted { deployment: deployment.id, after: 0 })))
+    Ok((StatusCode::CREATED, Json(Accepted { deployment: deployment.id, after: 0, with: Vec::new() })))
+}
+
+async fn deploy_together<W: World>(
+    State(control): State<Control<W>>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Body(request): Body<TogetherRequest>,
+) -> Result<(StatusCode, Json<Begun>), Refusal> {
+    let version = Text::Version.check(request.version)?;
+    let to = request.to.map(|slot| Text::Slot.check(slot)).transpose()?;
+    let groups = request.groups.into_iter().map(|group| Text::Group.check(group));
+    let groups = groups.collect::<Result<Vec<_>, _>>()?;
+    let wanted = NewDeployment { version, to, again: request.again, asked_by: caller.to_string() };
+    // The task continues if the caller disconnects, so a deployment is never half begun.
+    let begun = tokio::spawn(async move { control.deploy_together(&groups, wanted).await });
+    let begun = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
+    let of_group =
+        |Deployment { id, plan, .. }: Deployment| OfGroup { group: plan.group, deployment: id, after: 0 };
+    Ok((StatusCode::CREATED, Json(Begun { deployments: begun.into_iter().map(of_group).collect() })))
 }
 
 async fn abort<W: World>(
@@ -221,9 +288,13 @@ async fn abort<W: World>(
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(&group).await?;
+    let mut with = moving_with(&control, &group).await?;
     let deployment = control.abort(&group, &caller.to_string()).await?;
     let after = control.before_outcome(&deployment, after).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
+    for other in &mut with {
+        other.after = control.before_outcome(&other.deployment, other.after).await?;
+    }
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
 }
 
 async fn rollback<W: World>(
@@ -232,9 +303,23 @@ async fn rollback<W: World>(
     ConnectInfo(caller): ConnectInfo<Caller>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(&group).await?;
+    let mut with = moving_with(&control, &group).await?;
     let deployment = control.rollback(&group, &caller.to_string()).await?;
     let after = control.past_completion(&deployment, after).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
+    for other in &mut with {
+        other.after = control.past_completion(&other.deployment, other.after).await?;
+    }
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+}
+
+/// The deployments that a request has an effect on, too, and their last events.
+async fn moving_with<W: World>(control: &Control<W>, group: &str) -> Result<Vec<OfGroup>, Refusal> {
+    let mut with = Vec::new();
+    for Companion { group, deployment } in control.companions(group).await? {
+        let after = control.last_event(&group).await?;
+        with.push(OfGroup { group, deployment, after });
+    }
+    Ok(with)
 }
 
 #[derive(Deserialize)]
@@ -275,8 +360,9 @@ async fn steer<W: World>(
     caller: &Caller,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let after = control.last_event(group).await?;
+    let with = moving_with(control, group).await?;
     let deployment = control.steer(group, which, step, &caller.to_string()).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after })))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
 }
 
 async fn run<W: World>(
@@ -292,7 +378,7 @@ async fn run<W: World>(
         control.run(&group, request.command, wanted.as_deref(), &caller.to_string()).await
     });
     let deployment = running.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
-    Ok(Json(Accepted { deployment, after }))
+    Ok(Json(Accepted { deployment, after, with: Vec::new() }))
 }
 
 async fn switch<W: World>(

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use cutover_core::deployment::{Event, Phase, Plan, Time};
-use cutover_engine::clock::{Clock, rfc3339};
-use cutover_engine::driver::{self, Driver};
-use cutover_engine::journal::{Deployment, Unfinished};
-use cutover_engine::policy::Policy;
+use cutover_core::deployment::{Event, Phase, Time};
+use cutover_engine::clock::Clock;
+use cutover_engine::companions::Companions;
+use cutover_engine::driver::Driver;
+use cutover_engine::journal::Unfinished;
 use cutover_engine::world::World;
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard};
@@ -18,6 +18,7 @@ use crate::config::Loaded;
 use crate::journal::{Entry, JournalError, KEPT, Store};
 
 mod again;
+mod begin;
 mod by_hand;
 mod edges;
 mod leading;
@@ -34,13 +35,13 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod text;
+mod together;
+mod undo;
 mod vigil;
 mod way_back;
 
-use edges::text_of_excluded;
 use run::Reruns;
 use running::{Current, Running, live};
-use target::Chosen;
 use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
@@ -147,6 +148,7 @@ impl<W: World> Control<W> {
         let with_commands = self.journal.deployments_with_commands().await?;
         let is_open = |id: &String| open.iter().any(|entry| entry.deployment.id == *id);
         let over: Vec<String> = with_commands.into_iter().filter(|id| !is_open(id)).collect();
+        let together = self.together(&open).await?;
         for entry in open {
             let group = entry.deployment.plan.group.clone();
             tracing::info!(
@@ -155,11 +157,12 @@ impl<W: World> Control<W> {
                 phase = entry.state.phase.name(),
                 "resuming the deployment"
             );
+            let companions = together.get(&entry.deployment.id).cloned();
             let current = self.current(&group);
             let mut current = current.lock().await;
             // A second try of a resumption that failed in between.
             if current.as_ref().is_none_or(|running| running.id != entry.deployment.id) {
-                *current = Some(self.drive_on(entry, takes_over));
+                *current = Some(self.drive_on(entry, companions, takes_over));
             }
         }
         self.is_resumed.store(true, Ordering::Release);
@@ -175,103 +178,6 @@ impl<W: World> Control<W> {
     /// The journal, for followers of a deployment.
     pub fn journal(&self) -> &Store {
         &self.journal
-    }
-
-    /// Begins a deployment. Returns when its first record is on disk.
-    pub async fn deploy(&self, group: &str, wanted: NewDeployment) -> Result<Deployment, Refusal> {
-        self.leading()?;
-        let policy = self.policy(group)?;
-        if let Some(key) = policy.needs_version().filter(|_| wanted.version.is_empty()) {
-            return Err(Refusal::NeedsVersion { group: group.to_owned(), key, to: wanted.to });
-        }
-        self.writable(&policy).await?;
-        let current = self.current(group);
-        let mut current = current.lock().await;
-        if let Some(busy) = self.busy(group, &current).await {
-            return Err(busy);
-        }
-        self.was_not_taken_back(group, &policy, &wanted).await?;
-        let _beginning = self.beginning.lock().await;
-        let excluded = self.missing_edges(group, &policy).await?;
-        let fleet = self.fleet(group).without(&excluded);
-        let chosen = self.target(group, &policy, wanted.to.as_deref(), (&fleet, &current)).await?;
-        self.nothing_stops(group, &chosen.to, &current).await?;
-        self.nothing_reruns_on(group, &chosen.to)?;
-        let mut deployment = self.planned(group, &policy, wanted, &chosen).await?;
-        deployment.plan.excluded = excluded;
-        deployment.plan.probes_only = fleet.abilities().leaves_probes_only(&policy);
-        if let Some(missing) = fleet.abilities().missing_for(&deployment.plan) {
-            return Err(Refusal::Unable { edge: fleet.name(), missing });
-        }
-        let without = fleet.abilities().goes_without(&policy).into_iter().map(str::to_owned);
-        let alone = text_of_excluded(&deployment.plan.excluded);
-        let clauses: Vec<String> = chosen.clauses().into_iter().chain(without).chain(alone).collect();
-        let state = deployment.plan.begin(self.clock.now());
-        let message = driver::first_message(&deployment, &clauses, &state);
-        let deployment = self.take_over(&mut current, deployment, &state, &message).await?;
-        tracing::info!(deployment = deployment.id, group, phase = state.phase.name(), "{message}");
-        let entry = Entry {
-            deployment: deployment.clone(),
-            updated: deployment.started,
-            state,
-            outcome: None,
-            message,
-        };
-        *current = Some(self.drive(entry));
-        Ok(deployment)
-    }
-
-    /// Starts to abort the running deployment of a group. Returns its id.
-    pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
-        self.leading()?;
-        self.policy_or_last(group).await?;
-        let current = self.current(group);
-        let current = current.lock().await;
-        let Some((running, phase)) = live(&current).await else {
-            let ended = self.end_reruns_of(group).await;
-            return ended.ok_or(Refusal::NothingUnderWay { group: group.to_owned(), verb: "abort" });
-        };
-        if phase.outcome().is_some() && running.stopping().await.is_none() {
-            if let Some(ended) = self.end_reruns_of(group).await {
-                return Ok(ended);
-            }
-            return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
-        }
-        self.verify_way_back(group, running).await?;
-        let why = format!("aborted by {asked_by}");
-        running.ask(Event::Abort(why)).await?;
-        Ok(running.id.clone())
-    }
-
-    /// Starts to roll back the deployment of a group. Returns its id.
-    pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
-        self.leading()?;
-        let policy = self.policy_or_last(group).await?;
-        let current = self.current(group);
-        let current = current.lock().await;
-        let Some((running, phase)) = live(&current).await else {
-            return Err(self.no_way_back(group, &policy).await?);
-        };
-        match phase {
-            Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
-                self.verify_way_back(group, running).await?;
-            }
-            Phase::Decommissioning(_) => {
-                let (slot, state) = (&running.plan().from, running.state().await);
-                return Err(Refusal::being_stopped(group, slot, &running.deployment, &state));
-            }
-            Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
-                return Err(running.refusal("it is already being undone".to_owned()).await);
-            }
-            // Users are on the new version already, with the share of an earlier step.
-            Phase::Switching(_) if running.has_share() => {}
-            _ => {
-                return Err(Refusal::NotSwitchedYet { id: running.id.clone(), group: group.to_owned() });
-            }
-        }
-        let why = format!("rolled back by {asked_by}");
-        running.ask(Event::Rollback(why)).await?;
-        Ok(running.id.clone())
     }
 
     /// Stops all drivers and then ends their commands, so a killed command does not count as failed. A command that changes a
@@ -335,18 +241,18 @@ impl<W: World> Control<W> {
         }
     }
 
-    fn drive(&self, entry: Entry) -> Running {
-        self.drive_on(entry, false)
+    fn drive(&self, entry: Entry, companions: Option<Companions>) -> Running {
+        self.drive_on(entry, companions, false)
     }
 
     /// Like [`Control::drive`]. `takes_over`: another process may have driven the deployment until now.
-    fn drive_on(&self, entry: Entry, takes_over: bool) -> Running {
+    fn drive_on(&self, entry: Entry, companions: Option<Companions>, takes_over: bool) -> Running {
         let id = entry.deployment.id.clone();
         let deployment = entry.deployment.clone();
         let group = deployment.plan.group.clone();
         let (world, journal) = (Arc::clone(&self.world), self.journal.pinned());
         let unfinished = Unfinished { deployment: entry.deployment, state: entry.state };
-        let (driver, handle) = Driver::new(world, journal, self.clock, unfinished);
+        let (driver, handle) = Driver::among(world, journal, self.clock, unfinished, companions.as_ref());
         let driver = if takes_over { driver.taking_over() } else { driver };
         self.vigils.follow(&group, handle.state.clone());
         let (name, control) = (id.clone(), self.clone());
@@ -365,42 +271,7 @@ impl<W: World> Control<W> {
             control.prune(&group).await;
             control.stand_by(&group).await;
         });
-        Running { id, handle, task, deployment }
-    }
-
-    async fn planned(
-        &self,
-        group: &str,
-        policy: &Policy,
-        wanted: NewDeployment,
-        Chosen { from, to, served, known, .. }: &Chosen,
-    ) -> Result<Deployment, JournalError> {
-        let started = self.clock.now();
-        let stamp: String = rfc3339(started).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
-        let id = self.journal.free_id(format!("{group}-{}", stamp.replace('T', "-"))).await?;
-        let previous = self.journal.version_in(group, from).await?.unwrap_or_default();
-        let plan = Plan {
-            group: group.to_owned(),
-            from: from.clone(),
-            to: to.clone(),
-            migrate: policy.migrate.is_some(),
-            provision: policy.provision.is_some(),
-            revert: policy.revert.is_some(),
-            decommission: policy.decommission.is_some(),
-            probe_deadline: policy.probe.deadline.get(),
-            steps: policy.steps.get(),
-            soak: policy.soak.duration.get(),
-            extend: policy.soak.extended_by().unwrap_or_default(),
-            accept_inconclusive: policy.soak.accepts_inconclusive(),
-            drain: policy.drain.deadline.get(),
-            warm: policy.warm_window(),
-            served: served.clone(),
-            probes_only: false,
-            known: known.as_ref().map(|known| known.evidence.clone()).unwrap_or_default(),
-            excluded: Vec::new(),
-        };
-        let NewDeployment { version, asked_by, .. } = wanted;
-        Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })
+        Running { id, handle, task, deployment, companions }
     }
 
     fn reruns(&self) -> parking_lot::MutexGuard<'_, Reruns> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Leader;
 
+mod beginning;
 mod engine;
 mod etcd;
 mod sqlite;
@@ -19,6 +20,7 @@ mod store;
 mod suite;
 mod superseded;
 
+pub use beginning::Beginning;
 pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
 pub use sqlite::SqliteJournal;
 pub use store::Store;

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
+use crate::companions::Companions;
 use crate::journal::{Journal, JournalError, Unfinished};
 use crate::metrics;
 use crate::world::World;
@@ -43,6 +44,7 @@ mod synthetic;
 mod taking_over;
 #[cfg(test)]
 mod tests;
+mod together;
 mod whereabouts;
 mod work;
 
@@ -102,12 +104,24 @@ impl Handle {
 impl<W: World, J: Journal> Driver<W, J> {
     /// A driver that continues a deployment from its journaled state.
     pub fn new(world: Arc<W>, journal: J, clock: Clock, entry: Unfinished) -> (Self, Handle) {
+        Self::among(world, journal, clock, entry, None)
+    }
+
+    /// The same for a deployment that moves together with others. `companions` has all of them.
+    pub fn among(
+        world: Arc<W>,
+        journal: J,
+        clock: Clock,
+        entry: Unfinished,
+        companions: Option<&Companions>,
+    ) -> (Self, Handle) {
         let Unfinished { deployment, state } = entry;
         let state = deployment.plan.resume(state, clock.now());
         let (send, requests) = mpsc::channel(8);
         let (state, see_state) = watch::channel(state);
         let records = Records::new(journal.clone(), deployment.id.clone());
-        let work = Work::new(world, journal, clock, deployment);
+        let others = companions.map(|companions| companions.of(&deployment.id));
+        let work = Work::new(world, journal, clock, deployment, others);
         let watch = Arc::clone(&work.watch);
         let deployment = Driven { work, state, records };
         let driver = Self { requests, deployment, takes_over: false };
@@ -194,6 +208,13 @@ impl<W: World, J: Journal> Driven<W, J> {
     ) -> Result<Ended, JournalError> {
         let begin = tokio::time::Instant::now();
         let work = self.work.clone();
+        self.publish(&before);
+        let departed = work.companion_departed(&before);
+        tokio::pin!(departed);
+        if let Some(event) = departed.as_mut().now_or_never() {
+            self.advance(event, requests).await?;
+            return Ok(Ended::CutShort);
+        }
         let doing = work.perform(&before);
         tokio::pin!(doing);
         let mut listening = true;
@@ -203,6 +224,10 @@ impl<W: World, J: Journal> Driven<W, J> {
                     metrics::phase_took(self.group(), before.phase.name(), begin.elapsed());
                     self.advance(event, requests).await?;
                     return Ok(Ended::ByItself);
+                }
+                event = &mut departed => {
+                    self.advance(event, requests).await?;
+                    return Ok(Ended::CutShort);
                 }
                 request = requests.recv(), if listening => match request {
                     None => listening = false,
@@ -215,6 +240,22 @@ impl<W: World, J: Journal> Driven<W, J> {
                 }
             }
         }
+    }
+
+    /// Shows the state to the companions.
+    fn publish(&self, state: &State) {
+        if let Some(others) = &self.work.others {
+            others.publish(state);
+        }
+    }
+
+    /// A stuck deployment says what its companions do.
+    fn with_companions(&self, mut next: State) -> State {
+        let had_traffic = self.state.borrow().new_slot_has_traffic();
+        if let (Phase::Stuck { reason, .. }, true) = (&mut next.phase, had_traffic) {
+            reason.push_str(&self.work.left_by_companions());
+        }
+        next
     }
 
     async fn end_commands(&self) {
@@ -325,6 +366,7 @@ impl<W: World, J: Journal> Driven<W, J> {
     async fn record(&self, next: State, message: String) -> Result<(), JournalError> {
         let Work { clock, deployment, .. } = &self.work;
         let id = &deployment.id;
+        let next = self.with_companions(next);
         let message = messages::with_end(message, deployment, &next);
         self.records.write(clock.now(), &next, &message).await?;
         let (group, phase) = (self.group(), next.phase.name());
@@ -337,6 +379,7 @@ impl<W: World, J: Journal> Driven<W, J> {
         if is_bad {
             metrics::rolled_back_to_bad(group);
         }
+        self.publish(&next);
         let before = self.state.send_replace(next.clone());
         metrics::phase(group, Some(phase));
         if let Some(outcome) = next.phase.outcome().filter(|outcome| before.phase.outcome() != Some(*outcome))

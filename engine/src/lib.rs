@@ -18,6 +18,7 @@
 
 pub mod clock;
 pub mod commands;
+pub mod companions;
 pub mod driver;
 pub mod edge;
 pub mod families;

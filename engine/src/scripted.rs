@@ -7,6 +7,7 @@ mod full;
 mod journal;
 mod peers;
 mod scene;
+mod side_by_side;
 mod signals;
 mod suite;
 mod usual;
@@ -15,6 +16,7 @@ mod world;
 pub use full::FullJournal;
 pub use journal::{Cut, MemoryJournal};
 pub use scene::{Away, Fault, Hook, Said, Scene};
+pub use side_by_side::{EdgeOfAll, SideBySide};
 pub use suite::{
     Place, everything_fails_in_turn, killed_again_and_again, killed_at_every_record, moved_by_somebody_else,
 };

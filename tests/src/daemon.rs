@@ -118,7 +118,15 @@ impl Daemon {
         Deployment::begin(self.command(&["deploy", group, "--version", version, "--json"]))
     }
 
-    /// The same with `--to SLOT`.
+    /// Like [`begin_deploy`](Self::begin_deploy), for several groups, which move together.
+    pub fn begin_deploy_together(&self, groups: &[&str], version: &str) -> Result<Deployment> {
+        let mut arguments = vec!["deploy"];
+        arguments.extend(groups);
+        arguments.extend(["--version", version, "--json"]);
+        Deployment::begin(self.command(&arguments))
+    }
+
+    /// Like [`begin_deploy`](Self::begin_deploy), with `--to SLOT`.
     pub fn begin_deploy_to(&self, group: &str, version: &str, slot: &str) -> Result<Deployment> {
         Deployment::begin(self.command(&["deploy", group, "--version", version, "--to", slot, "--json"]))
     }

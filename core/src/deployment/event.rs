@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Marks, Moved, Phase, Revision, TakenBackBy};
+use super::{Cause, Marks, Moved, Phase, Revision, TakenBackBy};
 
 /// The result of the work of a phase, or a request of an operator. Texts are one line for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,10 @@ pub enum Event {
     OldGood,
     /// The old slot, which has the traffic again, is bad.
     OldBad(String),
+    /// A deployment of another group that moves with this one goes back, or has gone back. The cause is that of this one.
+    CompanionBack(Cause),
+    /// A deployment of another group that moves with this one is stuck, and its traffic stays on its new slot.
+    CompanionStays(String),
     /// The operator wants no more traffic to move to the new slot for now.
     Pause(String),
     /// The operator wants a paused deployment to go on.

@@ -190,6 +190,8 @@ pub enum CauseKind {
     Blind,
     /// An operator asked for it.
     Operator,
+    /// A deployment of another group that moves with this one went back.
+    Companion,
 }
 
 impl CauseKind {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Steps;
+use super::{Companion, Steps};
 use crate::verdict::evidence::Evidence;
 use crate::verdict::reading::Sample;
 
@@ -55,6 +55,9 @@ pub struct Plan {
     /// Edges that did not answer at the start. The deployment leaves them as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
+    /// The deployments of other groups that move together with this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Companion>,
 }
 
 /// The counters by edge. A deployment that began under an older version has the counters of one edge without its name; they

@@ -30,6 +30,7 @@ fn plan() -> Plan {
         served: Default::default(),
         excluded: Vec::new(),
         probes_only: false,
+        with: Vec::new(),
         known: Default::default(),
     }
 }

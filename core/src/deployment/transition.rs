@@ -47,6 +47,9 @@ impl Plan {
         if event.is_asked() {
             return self.ask(state, event, now);
         }
+        if let Event::CompanionBack(_) | Event::CompanionStays(_) = event {
+            return self.follow(state, event, now);
+        }
         let stay = state.clone();
         let to = |phase| Ok(State { phase, ..stay.clone() });
         match (&state.phase, event) {

@@ -3,7 +3,7 @@
 use clap::Args;
 use cutover_core::deployment::Outcome;
 
-use super::follow::follow;
+use super::follow::follow_all;
 use super::{CliError, Place};
 use crate::api::Accepted;
 use cutover_core::name::in_path;
@@ -22,10 +22,14 @@ impl Abort {
         let client = place.client()?;
         let accepted: Accepted =
             client.post(&format!("/v1/groups/{}/abort", in_path(&self.group)), &()).await?;
-        match follow(&client, (&self.group, &accepted.deployment), accepted.after, self.json).await? {
-            // Completed: the abort has ended the command that stopped the old version.
-            Outcome::Failed | Outcome::RolledBack | Outcome::Completed => Ok(0),
-            Outcome::Stuck => Ok(Outcome::Stuck.exit_code()),
+        let mut code = 0;
+        for outcome in follow_all(&client, &accepted.all(&self.group), self.json).await? {
+            code = code.max(match outcome {
+                // Completed: the abort has ended the command that stopped the old version.
+                Outcome::Failed | Outcome::RolledBack | Outcome::Completed => 0,
+                Outcome::Stuck => Outcome::Stuck.exit_code(),
+            });
         }
+        Ok(code)
     }
 }

@@ -1,18 +1,21 @@
-//! `cutover deploy GROUP`
+//! `cutover deploy GROUP..`
 
 use std::io::{self, Write};
 
 use clap::Args;
 
-use super::follow::follow;
+use super::client::Client;
+use super::follow::follow_all;
 use super::{CliError, Place};
-use crate::api::{Accepted, DeployRequest};
+use crate::api::{Accepted, Begun, DeployRequest, OfGroup, TogetherRequest};
+use cutover_core::deployment::Outcome;
 use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct Deploy {
-    /// The group, as in [group.NAME]
-    group: String,
+    /// The group, as in [group.NAME]; several move together, all or none
+    #[arg(required = true, value_name = "GROUP")]
+    groups: Vec<String>,
     /// The version; the commands receive it as CUTOVER_VERSION [default: an empty one]
     #[arg(long, default_value = "", hide_default_value = true)]
     version: String,
@@ -33,18 +36,32 @@ pub(super) struct Deploy {
 impl Deploy {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
-        let request = DeployRequest { version: self.version, to: self.to, again: self.again };
-        let path = format!("/v1/groups/{}/deployments", in_path(&self.group));
-        let accepted: Accepted = client.post(&path, &request).await?;
-        if self.detach {
+        let (detach, json) = (self.detach, self.json);
+        let begun = self.begin(&client).await?;
+        if detach {
             let mut out = io::stdout().lock();
-            match self.json {
-                true => writeln!(out, "{}", serde_json::json!({"deployment": accepted.deployment}))?,
-                false => writeln!(out, "{}", accepted.deployment)?,
+            for OfGroup { deployment, .. } in &begun {
+                match json {
+                    true => writeln!(out, "{}", serde_json::json!({"deployment": deployment}))?,
+                    false => writeln!(out, "{deployment}")?,
+                }
             }
             return Ok(0);
         }
-        let outcome = follow(&client, (&self.group, &accepted.deployment), accepted.after, self.json).await?;
-        Ok(outcome.exit_code())
+        let outcomes = follow_all(&client, &begun, json).await?;
+        Ok(outcomes.into_iter().map(Outcome::exit_code).max().unwrap_or(0))
+    }
+
+    async fn begin(self, client: &Client) -> Result<Vec<OfGroup>, CliError> {
+        let Self { groups, version, to, again, .. } = self;
+        if let [group] = groups.as_slice() {
+            let path = format!("/v1/groups/{}/deployments", in_path(group));
+            let request = DeployRequest { version, to, again };
+            let Accepted { deployment, after, .. } = client.post(&path, &request).await?;
+            return Ok(vec![OfGroup { group: group.clone(), deployment, after }]);
+        }
+        let request = TogetherRequest { groups, version, to, again };
+        let begun: Begun = client.post("/v1/deployments", &request).await?;
+        Ok(begun.deployments)
     }
 }

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use cutover_core::deployment::Outcome;
+use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::CliError;
 use super::client::{Client, ClientError};
 use super::terminal::plain;
-use crate::api::DeploymentEvent;
+use crate::api::{DeploymentEvent, OfGroup};
 use crate::control::DeploymentStatus;
 use cutover_core::name::in_path;
 use cutover_core::shell::quoted;
@@ -24,18 +25,28 @@ const PAUSE_REMOTE: Duration = Duration::from_secs(5);
 /// A connection that lasts this long counts as a daemon that is back.
 const STAY: Duration = Duration::from_secs(1);
 
-/// Prints each event of a group's deployment until one has an outcome, and returns the outcome. Whoever interrupts it is told that
-/// the deployment goes on.
-pub(super) async fn follow(
+/// Prints each event of a deployment until one has an outcome, and returns the outcome. Follows several that move together at
+/// once; then the lines name the group. If it is interrupted, it says that the deployment goes on.
+pub(super) async fn follow_all(
     client: &Client,
-    (group, deployment): (&str, &str),
-    after: i64,
+    deployments: &[OfGroup],
     json: bool,
-) -> Result<Outcome, CliError> {
-    follow_past(client, (group, deployment), after, json, None).await
+) -> Result<Vec<Outcome>, CliError> {
+    let width = deployments.iter().map(|one| one.group.len()).max().filter(|_| deployments.len() > 1);
+    let following = deployments.iter().map(|OfGroup { group, deployment, after }| {
+        let label = width.map(|width| format!("{:<width$}  ", plain(group)));
+        to_its_end(client, (group, deployment), *after, Printer::new(json, label), None)
+    });
+    let group = deployments.iter().map(|one| quoted(&one.group)).next().unwrap_or_default();
+    tokio::select! {
+        outcomes = try_join_all(following) => outcomes,
+        _ = tokio::signal::ctrl_c() => {
+            Err(ClientError::Interrupted { cutover: client.program(), group }.into())
+        }
+    }
 }
 
-/// Like [`follow`], and goes on after the outcome `past`.
+/// Like [`follow_all`] for one deployment, and goes on after the outcome `past`.
 pub(super) async fn follow_past(
     client: &Client,
     (group, deployment): (&str, &str),
@@ -44,7 +55,7 @@ pub(super) async fn follow_past(
     past: Option<Outcome>,
 ) -> Result<Outcome, CliError> {
     tokio::select! {
-        outcome = to_its_end(client, (group, deployment), after, json, past) => outcome,
+        outcome = to_its_end(client, (group, deployment), after, Printer::new(json, None), past) => outcome,
         _ = tokio::signal::ctrl_c() => {
             Err(ClientError::Interrupted { cutover: client.program(), group: quoted(group) }.into())
         }
@@ -55,10 +66,9 @@ async fn to_its_end(
     client: &Client,
     (group, deployment): (&str, &str),
     mut after: i64,
-    json: bool,
+    mut printer: Printer,
     past: Option<Outcome>,
 ) -> Result<Outcome, CliError> {
-    let mut printer = Printer { json, begin: None };
     let (patience, longest) = match client.is_remote() {
         true => (PATIENCE_REMOTE, PAUSE_REMOTE),
         false => (PATIENCE, PAUSE),
@@ -165,9 +175,15 @@ async fn until_broken(
 struct Printer {
     json: bool,
     begin: Option<jiff::Timestamp>,
+    /// What comes before the phase.
+    label: String,
 }
 
 impl Printer {
+    fn new(json: bool, label: Option<String>) -> Self {
+        Self { json, begin: None, label: label.unwrap_or_default() }
+    }
+
     fn print(&mut self, line: &str, event: &DeploymentEvent) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
@@ -179,9 +195,10 @@ impl Printer {
         let seconds = at.map_or(0.0, |at| at.duration_since(begin).as_secs_f64());
         let message = plain(&event.message);
         let mut lines = message.lines();
-        writeln!(out, "{seconds:7.1} s  {:<15} {}", event.phase, lines.next().unwrap_or(""))?;
+        let label = &self.label;
+        writeln!(out, "{seconds:7.1} s  {label}{:<15} {}", event.phase, lines.next().unwrap_or(""))?;
         for more in lines {
-            writeln!(out, "{:27}| {more}", "")?;
+            writeln!(out, "{:1$}| {more}", "", 27 + label.len())?;
         }
         out.flush()
     }
@@ -234,8 +251,9 @@ mod tests {
                 tokio::time::sleep(silent).await;
             }
         });
-        let outcome = follow(&Client::new(path), ("g", "d"), 0, true).await.unwrap();
-        assert_eq!(outcome, Outcome::Completed);
+        let one = OfGroup { group: "g".to_owned(), deployment: "d".to_owned(), after: 0 };
+        let outcomes = follow_all(&Client::new(path), &[one], true).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Completed]);
         daemon.await.unwrap();
     }
 }

@@ -48,6 +48,10 @@ impl History {
 }
 
 fn deployment_line(one: &DeploymentStatus) -> String {
+    let with = match one.with.is_empty() {
+        true => String::new(),
+        false => format!(" (together with \"{}\")", one.with.join("\", \"")),
+    };
     let outcome = one.outcome.map_or("under way", |outcome| outcome.as_str());
     format!(
         "{}  {:<28} {:<12} {} -> {}  {:<11} {}",
@@ -57,7 +61,7 @@ fn deployment_line(one: &DeploymentStatus) -> String {
         one.from,
         one.to,
         outcome,
-        plain(&one.message)
+        plain(&format!("{}{with}", one.message))
     )
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use cutover_core::deployment::Outcome;
 
-use super::follow::follow;
+use super::follow::follow_all;
 use super::{CliError, Place};
 use crate::api::Accepted;
 use cutover_core::name::in_path;
@@ -22,9 +22,13 @@ impl Rollback {
         let client = place.client()?;
         let accepted: Accepted =
             client.post(&format!("/v1/groups/{}/rollback", in_path(&self.group)), &()).await?;
-        match follow(&client, (&self.group, &accepted.deployment), accepted.after, self.json).await? {
-            Outcome::RolledBack => Ok(0),
-            other => Ok(other.exit_code().max(1)),
+        let mut code = 0;
+        for outcome in follow_all(&client, &accepted.all(&self.group), self.json).await? {
+            code = code.max(match outcome {
+                Outcome::RolledBack => 0,
+                other => other.exit_code().max(1),
+            });
         }
+        Ok(code)
     }
 }

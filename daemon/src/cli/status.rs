@@ -112,6 +112,9 @@ fn deployment_line(one: &DeploymentStatus) -> String {
     if let (None, Some(by)) = (one.outcome, &one.paused_by) {
         line.push_str(&format!(", paused by {}", plain(by)));
     }
+    if let (None, false) = (one.outcome, one.with.is_empty()) {
+        line.push_str(&format!(", together with \"{}\"", plain(&one.with.join("\", \""))));
+    }
     format!("{line}: {}", plain(&one.message))
 }
 

@@ -13,6 +13,7 @@ pub(super) async fn steer(place: &Place, group: &str, verb: &str, done: &str) ->
     let client = place.client()?;
     let accepted: Accepted = client.post(&format!("/v1/groups/{}/{verb}", in_path(group)), &()).await?;
     let (cutover, group) = (client.program(), quoted(group));
-    writeln!(io::stdout(), "{done} {}; to follow it: {cutover} watch {group}", accepted.deployment)?;
+    let with = accepted.with.iter().map(|other| format!(" and {}", other.deployment)).collect::<String>();
+    writeln!(io::stdout(), "{done} {}{with}; to follow it: {cutover} watch {group}", accepted.deployment)?;
     Ok(0)
 }

@@ -137,6 +137,39 @@ pub enum Refusal {
         /// The missing ability.
         missing: &'static str,
     },
+    /// The request names no group.
+    #[error("no group is named: name at least one")]
+    NoGroup,
+    /// One of several groups is refused, so nothing is done with any of them.
+    #[error("group \"{group}\": {refusal}; nothing is done with the others either")]
+    OfGroup {
+        /// The group.
+        group: String,
+        /// Why.
+        refusal: Box<Refusal>,
+    },
+    /// Groups that should move together have other steps.
+    #[error(
+        "the steps of groups \"{}\" and \"{}\" give different shares, so they cannot move together: give both the same \
+         shares in [group.NAME] steps, or deploy one after the other",
+        groups[0], groups[1]
+    )]
+    StepsDiffer {
+        /// The groups.
+        groups: [String; 2],
+    },
+    /// Groups that should move together use the same servers.
+    #[error(
+        "slot \"{slot}\" of group \"{}\" shares servers with group \"{}\", so they cannot move together: deploy one after \
+         the other",
+        groups[0], groups[1]
+    )]
+    SharedTogether {
+        /// The slot.
+        slot: String,
+        /// The groups.
+        groups: [String; 2],
+    },
     /// A deployment of the group is running.
     #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or(group.as_deref(), *may_abort))]
     Busy {

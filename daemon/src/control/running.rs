@@ -1,6 +1,7 @@
 //! The running deployment of a group, and requests to its driver.
 
 use cutover_core::deployment::{Event, Phase, Plan, State, Store};
+use cutover_engine::companions::Companions;
 use cutover_engine::driver::{Handle, Request};
 use cutover_engine::journal::Deployment;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
@@ -20,6 +21,8 @@ pub(super) struct Running {
     pub(super) handle: Handle,
     pub(super) task: JoinHandle<()>,
     pub(super) deployment: Deployment,
+    /// What its driver shares with those of its companions.
+    pub(super) companions: Option<Companions>,
 }
 
 impl Running {

@@ -79,6 +79,9 @@ pub struct DeploymentStatus {
     pub from: String,
     /// The slot that got it.
     pub to: String,
+    /// The groups whose deployments move together with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
     /// Its phase.
     pub phase: String,
     /// The step of the traffic, from 1.
@@ -142,6 +145,7 @@ impl From<Entry> for DeploymentStatus {
             previous_version: deployment.previous,
             from: deployment.plan.from,
             to: deployment.plan.to,
+            with: deployment.plan.with.into_iter().map(|companion| companion.group).collect(),
             phase: entry.state.phase.name().to_owned(),
             step: entry.state.step + 1,
             steps: deployment.plan.steps.last() + 1,

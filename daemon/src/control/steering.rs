@@ -78,8 +78,8 @@ impl Steering {
 }
 
 impl<W: World> Control<W> {
-    /// Asks the running deployment of a group. Returns its id, when the request is in the journal. `step`: the step that a
-    /// promotion is to end. Of two promotions at once only one counts.
+    /// Asks the running deployment of a group, and those that move together with it. Returns its id, when the request is in the
+    /// journal. `step`: the step that a promotion is to end. Of two promotions at once only one counts.
     pub async fn steer(
         &self,
         group: &str,
@@ -89,8 +89,8 @@ impl<W: World> Control<W> {
     ) -> Result<String, Refusal> {
         self.leading()?;
         self.policy_or_last(group).await?;
-        let current = self.current(group);
-        let current = current.lock().await;
+        let locked = self.moving_with(group).await;
+        let (current, others) = locked.guards().await;
         let Some((running, _)) = live(&current).await else {
             return Err(Refusal::NothingUnderWay { group: group.to_owned(), verb: which.as_str() });
         };
@@ -103,6 +103,13 @@ impl<W: World> Control<W> {
             return Err(running.refusal(why).await);
         }
         running.ask(which.event(asked_by)).await?;
+        for other in running.companions_in(&others) {
+            let state = other.past_switch().await;
+            // One for which it makes no sense now waits for this one at the next point anyway.
+            if which.nonsense(&other.plan().group, &state).is_none() {
+                let _ = other.ask(which.event(asked_by)).await;
+            }
+        }
         Ok(running.id.clone())
     }
 }

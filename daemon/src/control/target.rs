@@ -269,7 +269,7 @@ fn refusal(seen: &Seen, why: NoTarget) -> Refusal {
 }
 
 /// Whether two slots share a server or an upstream.
-fn shares(seen: &Seen, slot: &str, other: &Seen, theirs: &str) -> bool {
+pub(super) fn shares(seen: &Seen, slot: &str, other: &Seen, theirs: &str) -> bool {
     let (Some(ours), Some(theirs)) = (seen.slot(slot), other.slot(theirs)) else { return false };
     ours.in_common_with(theirs).is_some()
 }

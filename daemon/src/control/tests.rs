@@ -3,6 +3,9 @@
 use cutover_core::api::Group as Seen;
 use cutover_core::deployment::{Outcome, Time};
 
+use cutover_engine::journal::Deployment;
+use cutover_engine::policy::Policy;
+
 use super::*;
 use crate::config::tests::loaded;
 use crate::config::{EdgeSection, ModuleSection};
@@ -19,6 +22,7 @@ mod proof;
 mod sessions;
 mod stuck;
 mod target;
+mod together;
 mod vigil;
 
 struct Bench {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{JournalError, Superseded};
+use super::{Beginning, JournalError, Superseded};
 
 mod commands;
 mod election;
@@ -169,9 +169,9 @@ impl EtcdJournal {
         state: &State,
         message: &str,
     ) -> Result<Deployment, JournalError> {
-        let group = deployment.plan.group.clone();
-        let none = Compare::create_revision(self.shared.keys.open(&group), CompareOp::Equal, 0);
-        self.begin_when(vec![none], Vec::new(), deployment, state, message).await
+        let beginning = Beginning::new(None, deployment.clone(), state, message);
+        self.begin_all(vec![beginning]).await?;
+        Ok(deployment)
     }
 
     /// Like [`EtcdJournal::begin`], and ends the deployment before it. Both are written, or neither.
@@ -182,31 +182,75 @@ impl EtcdJournal {
         state: &State,
         message: &str,
     ) -> Result<Deployment, JournalError> {
-        let Superseded { id, at, before, after, message: last } = superseded;
-        let Some((head, summary, revision)) = self.head(&id).await? else {
-            return self.begin(deployment, state, message).await;
-        };
-        if head.state != json(&before) {
-            return Err(JournalError::Open(id));
-        }
-        let keys = &self.shared.keys;
-        // The key of the open deployment is written once, for the next one.
-        let ended = self.transition(&id, &head.group, &summary, at, &after, &last);
-        let when = vec![
-            Compare::mod_revision(keys.head(&id), CompareOp::Equal, revision),
-            Compare::value(keys.open(&head.group), CompareOp::Equal, id.as_str()),
-        ];
-        self.begin_when(when, ended.then, deployment, state, message).await
+        let beginning = Beginning::new(Some(superseded), deployment.clone(), state, message);
+        self.begin_all(vec![beginning]).await?;
+        Ok(deployment)
     }
 
-    async fn begin_when(
+    /// Writes new deployments and their first records, and ends the deployments before them. All is written, or nothing.
+    pub async fn begin_all(&self, beginnings: Vec<Beginning>) -> Result<(), JournalError> {
+        let mut all: Option<Write> = None;
+        let mut begun = Vec::new();
+        for beginning in beginnings {
+            begun.push((beginning.deployment.plan.group.clone(), beginning.deployment.id.clone()));
+            let (mut when, mut then) = self.end_before(beginning.superseded.as_ref(), &beginning).await?;
+            let mark = self.begin_when(&mut when, &mut then, &beginning)?;
+            match &mut all {
+                // One key is enough to know whether all of it was written.
+                Some(all) => {
+                    all.when.extend(when);
+                    all.then.extend(then);
+                }
+                None => all = Some(Write { mark, when, then }),
+            }
+        }
+        let Some(all) = all else { return Ok(()) };
+        if let Wrote::Done = self.write(all).await? {
+            return Ok(());
+        }
+        for (group, _) in &begun {
+            if let Some(open) = self.open_id(group).await? {
+                return Err(JournalError::Open(open));
+            }
+        }
+        Err(JournalError::Changed(begun.into_iter().map(|(_, id)| id).next().unwrap_or_default()))
+    }
+
+    /// The conditions and operations for the end of the deployment before a new one. Without one, the group has none that is open.
+    async fn end_before(
         &self,
-        mut when: Vec<Compare>,
-        mut then: Vec<TxnOp>,
-        deployment: Deployment,
-        state: &State,
-        message: &str,
-    ) -> Result<Deployment, JournalError> {
+        superseded: Option<&Superseded>,
+        beginning: &Beginning,
+    ) -> Result<(Vec<Compare>, Vec<TxnOp>), JournalError> {
+        let keys = &self.shared.keys;
+        let head = match superseded {
+            Some(superseded) => self.head(&superseded.id).await?.zip(Some(superseded)),
+            None => None,
+        };
+        let Some(((head, summary, revision), superseded)) = head else {
+            let open = keys.open(&beginning.deployment.plan.group);
+            return Ok((vec![Compare::create_revision(open, CompareOp::Equal, 0)], Vec::new()));
+        };
+        let Superseded { id, at, before, after, message } = superseded;
+        if head.state != json(before) {
+            return Err(JournalError::Open(id.clone()));
+        }
+        // The key of the open deployment is written once, for the next one.
+        let ended = self.transition(id, &head.group, &summary, *at, after, message);
+        let when = vec![
+            Compare::mod_revision(keys.head(id), CompareOp::Equal, revision),
+            Compare::value(keys.open(&head.group), CompareOp::Equal, id.as_str()),
+        ];
+        Ok((when, ended.then))
+    }
+
+    /// Adds the operations of a beginning. Returns the key of its record.
+    fn begin_when(
+        &self,
+        when: &mut Vec<Compare>,
+        then: &mut Vec<TxnOp>,
+        Beginning { deployment, state, message, .. }: &Beginning,
+    ) -> Result<String, JournalError> {
         let keys = &self.shared.keys;
         let (id, group) = (deployment.id.clone(), deployment.plan.group.clone());
         let requested = Requested {
@@ -238,12 +282,7 @@ impl EtcdJournal {
         then.extend(first.then);
         then.push(TxnOp::put(keys.open(&group), id.as_str(), None));
         when.push(Compare::create_revision(keys.deployment(&id), CompareOp::Equal, 0));
-        match self.write(Write { mark: first.mark, when, then }).await? {
-            Wrote::Done => Ok(deployment),
-            Wrote::Conflict => {
-                Err(self.open_id(&group).await?.map_or_else(|| JournalError::Changed(id), JournalError::Open))
-            }
-        }
+        Ok(first.mark)
     }
 
     /// An unused id: `wanted`, or `wanted` with a number.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::watch;
 
-use super::{Entry, JournalError, Record, Superseded};
+use super::{Beginning, Entry, JournalError, Record, Superseded};
 
 mod commands;
 mod draft;
@@ -61,7 +61,9 @@ impl SqliteJournal {
         state: &State,
         message: &str,
     ) -> Result<Deployment, JournalError> {
-        self.begin_or_take_over(None, deployment, state, message).await
+        let beginning = Beginning::new(None, deployment.clone(), state, message);
+        self.begin_all(vec![beginning]).await?;
+        Ok(deployment)
     }
 
     /// Like [`SqliteJournal::begin`], and ends the deployment before it. Both are written, or neither.
@@ -72,49 +74,26 @@ impl SqliteJournal {
         state: &State,
         message: &str,
     ) -> Result<Deployment, JournalError> {
-        self.begin_or_take_over(Some(superseded), deployment, state, message).await
+        let beginning = Beginning::new(Some(superseded), deployment.clone(), state, message);
+        self.begin_all(vec![beginning]).await?;
+        Ok(deployment)
     }
 
-    async fn begin_or_take_over(
-        &self,
-        superseded: Option<Superseded>,
-        deployment: Deployment,
-        state: &State,
-        message: &str,
-    ) -> Result<Deployment, JournalError> {
-        let (journal, state, message) = (self.clone(), state.clone(), message.to_owned());
+    /// Writes new deployments and their first records, and ends the deployments before them. All is written, or nothing.
+    pub async fn begin_all(&self, beginnings: Vec<Beginning>) -> Result<(), JournalError> {
+        let journal = self.clone();
         self.blocking(move |connection| {
             let transaction = connection.transaction()?;
-            let group = &deployment.plan.group;
-            if let Some(superseded) = superseded {
-                superseded::write(&superseded, &transaction)?;
+            let mut last = 0;
+            for beginning in &beginnings {
+                match begin(beginning, &transaction)? {
+                    Ok(seq) => last = seq,
+                    Err(open) => return Ok(Err(JournalError::Open(open))),
+                }
             }
-            let open: Option<String> = transaction
-                .query_row("SELECT id FROM deployments WHERE grp = ?1 AND closed = 0", [group], |row| {
-                    row.get(0)
-                })
-                .optional()?;
-            if let Some(id) = open {
-                return Ok(Err(JournalError::Open(id)));
-            }
-            transaction.execute(
-                "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    deployment.id,
-                    group,
-                    deployment.version,
-                    deployment.previous,
-                    deployment.asked_by,
-                    milliseconds(deployment.started),
-                    json(&deployment.plan),
-                    json(&deployment.policy),
-                ],
-            )?;
-            let seq = insert(&transaction, &deployment.id, deployment.started, &state, &message)?;
             transaction.commit()?;
-            journal.last.send_replace(seq);
-            Ok(Ok(deployment))
+            journal.last.send_replace(last);
+            Ok(Ok(()))
         })
         .await?
     }
@@ -267,6 +246,36 @@ impl SqliteJournal {
         let done = done.unwrap_or_else(|_| Err(rusqlite::Error::InvalidQuery));
         done.map_err(|source| JournalError::Database { path: path.to_path_buf(), source })
     }
+}
+
+/// Writes a beginning and returns the sequence number of its record. The error is the id of the group's open deployment.
+fn begin(beginning: &Beginning, transaction: &Transaction<'_>) -> rusqlite::Result<Result<i64, String>> {
+    let Beginning { superseded, deployment, state, message } = beginning;
+    let group = &deployment.plan.group;
+    if let Some(superseded) = superseded {
+        superseded::write(superseded, transaction)?;
+    }
+    let open: Option<String> = transaction
+        .query_row("SELECT id FROM deployments WHERE grp = ?1 AND closed = 0", [group], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = open {
+        return Ok(Err(id));
+    }
+    transaction.execute(
+        "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            deployment.id,
+            group,
+            deployment.version,
+            deployment.previous,
+            deployment.asked_by,
+            milliseconds(deployment.started),
+            json(&deployment.plan),
+            json(&deployment.policy),
+        ],
+    )?;
+    Ok(Ok(insert(transaction, &deployment.id, deployment.started, state, message)?))
 }
 
 fn insert(

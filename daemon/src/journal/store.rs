@@ -4,7 +4,9 @@ use cutover_core::deployment::{State, Time};
 use cutover_engine::journal::Deployment;
 use tokio::sync::watch;
 
-use super::{Entry, EtcdJournal, JournalError, LeftCommand, Record, SqliteJournal, Superseded, Switch};
+use super::{
+    Beginning, Entry, EtcdJournal, JournalError, LeftCommand, Record, SqliteJournal, Superseded, Switch,
+};
 use crate::command::Leader;
 
 /// An open journal. Clones share it.
@@ -55,6 +57,11 @@ impl Store {
         message: &str,
     ) -> Result<Deployment, JournalError> {
         of_each!(self, journal => journal.begin_after(superseded, deployment, state, message))
+    }
+
+    /// Writes new deployments and their first records, and ends the deployments before them. All is written, or nothing.
+    pub async fn begin_all(&self, beginnings: Vec<Beginning>) -> Result<(), JournalError> {
+        of_each!(self, journal => journal.begin_all(beginnings))
     }
 
     /// An unused id: `wanted`, or `wanted` with a number.

@@ -26,6 +26,7 @@ pub(super) fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deplo
         probes_only: false,
         known: Default::default(),
         excluded: Vec::new(),
+        with: Vec::new(),
     };
     Deployment {
         id: id.to_owned(),

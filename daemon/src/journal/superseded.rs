@@ -24,4 +24,9 @@ impl Superseded {
         let message = driver::superseded_message(deployment, &after);
         Some(Self { id: deployment.id.clone(), at, before, after, message })
     }
+
+    /// The last state of this deployment. `None` if it is another one.
+    pub fn end_of(&self, id: &str) -> Option<&State> {
+        (self.id == id).then_some(&self.after)
+    }
 }

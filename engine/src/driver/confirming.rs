@@ -89,6 +89,9 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Makes the switch permanent. Of several edges, one that does not answer for longer than the others wait is left: it is
     /// repaired when it is back.
     pub(super) async fn confirm(&self, state: &State) -> Event {
+        if let Err(event) = self.all_confirm(state).await {
+            return event;
+        }
         let begin = Instant::now();
         let mut confirmed = BTreeSet::new();
         loop {

@@ -16,9 +16,25 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn drain_old(&self, until: Time, state: &State) -> Event {
         let slot = &self.deployment.plan.from;
         tokio::select! {
-            event = self.drain(slot, until, Some(state)) => event,
+            event = self.drain_to_the_end(slot, until, state) => event,
             why = self.turns_bad(state) => Event::SoakBad(why),
         }
+    }
+
+    /// The same. Without a warm window, the old slot is stopped next, for all companions at once.
+    async fn drain_to_the_end(&self, slot: &str, until: Time, state: &State) -> Event {
+        let event = self.drain(slot, until, Some(state)).await;
+        let is_over = matches!(event, Event::Drained | Event::DrainTimedOut(_));
+        match is_over && self.deployment.plan.warm.is_zero() {
+            true => self.all_over(event, state).await,
+            false => event,
+        }
+    }
+
+    /// Waits until the warm window is over for all companions, too.
+    async fn window_over_for_all(&self, until: Time) {
+        self.window_over(until).await;
+        self.all_here().await;
     }
 
     /// Waits until the new slot holds no request. The route has moved back, so it may have any revision.
@@ -56,7 +72,7 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Waits until the warm window is over and the old slot may be stopped, the route has moved, or the new slot has to go back.
     pub(super) async fn keep_warm(&self, until: Time, state: &State) -> Event {
         tokio::select! {
-            () = self.window_over(until) => Event::WarmOver,
+            () = self.window_over_for_all(until) => Event::WarmOver,
             event = self.watch_route(state) => event,
             event = self.watch_new_slot() => event,
             () = self.watch_old_slot(state) => Event::WarmOver,
@@ -64,7 +80,7 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 
     /// Waits until the route has moved. Ignores an edge that does not answer.
-    async fn watch_route(&self, state: &State) -> Event {
+    pub(super) async fn watch_route(&self, state: &State) -> Event {
         loop {
             if let Ok(look) = self.look().await
                 && let Some(moved) = self.moved_since_switch(&look, state).await

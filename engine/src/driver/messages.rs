@@ -172,6 +172,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::SoakBad(why) => format!("soak failed: {why}"),
         Event::SoakInconclusive(why) => format!("soak inconclusive: {why}"),
         Event::RouteMoved(moved) => moved.to_string(),
+        Event::CompanionBack(cause) => cause.to_string(),
         Event::TakenBack(by) => format!("the {by} of the last change took the traffic back"),
         Event::StepFailed(why) => format!("the step failed: {why}"),
         Event::MigrateFailed(why)
@@ -186,6 +187,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         | Event::OldWorse(why)
         | Event::OldBad(why)
         | Event::TrialHeld(why)
+        | Event::CompanionStays(why)
         | Event::Held(why)
         | Event::Abort(why)
         | Event::Rollback(why) => why.clone(),

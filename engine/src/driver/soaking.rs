@@ -56,6 +56,9 @@ impl<W: World, J: Journal> Work<W, J> {
         let until = until.filter(|_| state.paused.is_none());
         let mut read = begun;
         let mut said = false;
+        // The verdict that waits for those of the companions.
+        let mut passed = None;
+        let mut is_whole = true;
         loop {
             match self.look().await {
                 Ok(look) => {
@@ -70,26 +73,36 @@ impl<W: World, J: Journal> Work<W, J> {
                     let watch = self.observe(&look, state);
                     // Nothing is committed while an edge is away: it answers again, or takes all back.
                     let over = until.filter(|until| read >= *until && look.away.is_empty());
+                    is_whole = look.away.is_empty();
                     if self.deployment.plan.probes_only {
-                        match over {
-                            Some(until) => match self.probed_to_the_end(&look, (until, begun)).await {
-                                Some(event) => return event,
-                                None => tokio::time::sleep(interval).await,
-                            },
-                            None => self.pause_before(until, interval).await,
+                        if let Some(until) = over.filter(|_| passed.is_none())
+                            && let Some(event) = self.probed_to_the_end(&look, (until, begun)).await
+                        {
+                            if !self.waits_with(&event, state) {
+                                return event;
+                            }
+                            passed = Some(event);
+                        }
+                        if let Some(event) = self.pause_with(&passed, is_whole, (until, interval)).await {
+                            return event;
                         }
                         continue;
                     }
                     let verdict = match over {
                         Some(until)
-                            if !self.goes_on(&watch, state, (until, begun, read), &mut said).await =>
+                            if passed.is_none()
+                                && !self.goes_on(&watch, state, (until, begun, read), &mut said).await =>
                         {
                             Some(watch.end())
                         }
                         _ => watch.now(),
                     };
                     if let Some(verdict) = verdict {
-                        return self.judged(verdict, &watch, state).await;
+                        let event = self.judged(verdict, &watch, state).await;
+                        if !self.waits_with(&event, state) {
+                            return event;
+                        }
+                        passed = Some(event);
                     }
                 }
                 Err(error) => {
@@ -102,12 +115,14 @@ impl<W: World, J: Journal> Work<W, J> {
                     }
                 }
             }
-            self.pause_before(until, interval).await;
+            if let Some(event) = self.pause_with(&passed, is_whole, (until, interval)).await {
+                return event;
+            }
         }
     }
 
     /// Sleeps for the interval, or until the step is over if that comes first.
-    async fn pause_before(&self, until: Option<Time>, interval: Duration) {
+    pub(super) async fn pause_before(&self, until: Option<Time>, interval: Duration) {
         let now = self.clock.now();
         let left = until.filter(|until| now < *until).map_or(interval, |until| now.until(until));
         tokio::time::sleep(interval.min(left)).await;

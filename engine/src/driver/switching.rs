@@ -10,6 +10,7 @@ use cutover_core::deployment::{CauseKind, Event, Mark, Marks, Now, Old, State, W
 use cutover_core::verdict::evidence::Evidence;
 use cutover_core::verdict::{Baseline, EdgeReading, Reading, Sample};
 
+use super::together::JustChecked;
 use super::whereabouts::{BACK, mark};
 use super::work::Work;
 use crate::edge::{Look, Partial, Shift, TrialTerms};
@@ -32,6 +33,13 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn read_route(&self, state: &State) -> Event {
         if state.paused.is_some() {
             return Event::NotSwitched(self.new_slot_sick().await);
+        }
+        if self.others.is_some() {
+            tokio::select! {
+                biased;
+                () = self.all_here() => {}
+                why = self.new_slot_sick() => return Event::NotSwitched(why),
+            }
         }
         let plan = &self.deployment.plan;
         let is_fit = |look: &&Look| {
@@ -113,7 +121,16 @@ impl<W: World, J: Journal> Work<W, J> {
             patience: self.patience(),
         };
         let still_healthy = StillHealthy { prober: self.prober(), slot: &plan.to };
-        match self.fleet().forward(&request, &still_healthy).await {
+        let moved = if self.others.is_some() {
+            let at = match self.all_proven(&request, state, &still_healthy).await {
+                Ok(at) => at,
+                Err(event) => return event,
+            };
+            self.fleet().forward(&request, &JustChecked { fit: still_healthy, at }).await
+        } else {
+            self.fleet().forward(&request, &still_healthy).await
+        };
+        match moved {
             Together::Done(now) => {
                 metrics::switched(&plan.group, "forward");
                 let revisions = now.into_iter().map(|(edge, look)| (edge, look.revision));

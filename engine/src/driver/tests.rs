@@ -20,6 +20,7 @@ mod suite;
 mod synthetic;
 mod taken_back;
 mod taking_over;
+mod together;
 mod traffic;
 mod trials;
 mod way_back;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::synthetic::results::Results;
 use crate::clock::Clock;
+use crate::companions::Others;
 use crate::edge::EdgeError;
 use crate::fleet::{Fleet, View};
 use crate::journal::{Deployment, Journal};
@@ -27,6 +28,8 @@ pub(super) struct Work<W, J> {
     pub(super) journal: J,
     pub(super) clock: Clock,
     pub(super) deployment: Arc<Deployment>,
+    /// The deployments of other groups that move together with this one.
+    pub(super) others: Option<Others>,
     /// The watch over the new version, from its first traffic on.
     pub(super) watch: Arc<Mutex<Option<Watch>>>,
     /// Whether the new version is known to be bad after its soak.
@@ -38,12 +41,19 @@ pub(super) struct Work<W, J> {
 }
 
 impl<W, J> Work<W, J> {
-    pub(super) fn new(world: Arc<W>, journal: J, clock: Clock, deployment: Deployment) -> Self {
+    pub(super) fn new(
+        world: Arc<W>,
+        journal: J,
+        clock: Clock,
+        deployment: Deployment,
+        others: Option<Others>,
+    ) -> Self {
         Self {
             world,
             journal,
             clock,
             deployment: Arc::new(deployment),
+            others,
             watch: Arc::default(),
             is_bad: Arc::default(),
             synthetic: Arc::default(),
@@ -59,6 +69,7 @@ impl<W, J: Clone> Clone for Work<W, J> {
             journal: self.journal.clone(),
             clock: self.clock,
             deployment: Arc::clone(&self.deployment),
+            others: self.others.clone(),
             watch: Arc::clone(&self.watch),
             is_bad: Arc::clone(&self.is_bad),
             synthetic: Arc::clone(&self.synthetic),

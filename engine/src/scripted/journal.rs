@@ -25,6 +25,11 @@ impl MemoryJournal {
         self.kept().entries.push(Unfinished { deployment, state });
     }
 
+    /// A deployment and its last state.
+    pub fn entry(&self, id: &str) -> Option<Unfinished> {
+        self.kept().entries.iter().find(|entry| entry.deployment.id == id).cloned()
+    }
+
     /// Phases and messages of all records and notes.
     pub fn records(&self) -> Vec<(String, String)> {
         self.kept().records.clone()

@@ -47,6 +47,7 @@ pub fn deployment() -> Deployment {
         probes_only: false,
         known: Default::default(),
         excluded: Vec::new(),
+        with: Vec::new(),
     };
     Deployment {
         id: "shop-1".to_owned(),

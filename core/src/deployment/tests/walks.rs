@@ -87,6 +87,10 @@ fn operators() -> Vec<Event> {
     ]
 }
 
+fn companions() -> Vec<Event> {
+    vec![Event::CompanionBack(Cause::new(CauseKind::Companion, why())), Event::CompanionStays(why())]
+}
+
 fn every_event() -> Vec<Event> {
     let cause = || Cause::new(CauseKind::Soak, why());
     let until = Time(0);
@@ -111,7 +115,7 @@ fn every_event() -> Vec<Event> {
         tearing(TeardownStep::Teardown),
     ];
     let states = phases.into_iter().map(State::new);
-    states.flat_map(|state| answers(&state)).chain(operators()).collect()
+    states.flat_map(|state| answers(&state)).chain(operators()).chain(companions()).collect()
 }
 
 /// What must be true of every walk, checked as it goes.
@@ -194,7 +198,10 @@ proptest! {
                 return Ok(());
             };
             now = now.after(Duration::from_secs(60));
-            let likely = if operator == 0 { operators() } else { answers(&state) };
+            let likely = match operator {
+                0 => operators().into_iter().chain(companions()).collect(),
+                _ => answers(&state),
+            };
             let event = likely[usize::from(choice) % likely.len()].clone();
             match plan.step(&state, event.clone(), now) {
                 Ok(next) => {

@@ -13,11 +13,14 @@ impl Refusal {
     /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
         match self {
+            Self::OfGroup { refusal, .. } => refusal.status(),
             Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
             Self::UnknownSlot { .. }
             | Self::NeedsVersion { .. }
             | Self::Active { .. }
             | Self::NoStandby(_)
+            | Self::NoGroup
+            | Self::StepsDiffer { .. }
             | Self::BadText(_) => 422,
             Self::BrokenConfiguration { .. }
             | Self::TakenBack(_)
@@ -42,6 +45,7 @@ impl Refusal {
             | Self::CommandFailed(_)
             | Self::Shared { .. }
             | Self::SharedBusy { .. }
+            | Self::SharedTogether { .. }
             | Self::NoBetter { .. }
             | Self::Sick { .. } => 409,
             Self::NotSwitched(_) | Self::SwitchUnknown { .. } | Self::EdgeMissing { .. } | Self::Edge(_) => {
@@ -58,6 +62,10 @@ impl Refusal {
         match self {
             Self::BrokenConfiguration { .. } => "broken_configuration",
             Self::UnknownGroup { .. } => "unknown_group",
+            Self::NoGroup => "no_group",
+            Self::OfGroup { refusal, .. } => refusal.code(),
+            Self::StepsDiffer { .. } => "steps_differ",
+            Self::SharedTogether { .. } => "shared_servers",
             Self::NotOnEdge { .. } => "not_on_edge",
             Self::UnknownSlot { .. } => "unknown_slot",
             Self::NeedsVersion { .. } => "needs_version",

@@ -1,0 +1,85 @@
+//! Aborts and rollbacks of a running deployment, and of those that move together with it.
+
+use cutover_core::deployment::{Event, Phase, Progress};
+use cutover_engine::world::World;
+
+use super::running::{Running, live};
+use super::{Control, Refusal};
+
+impl<W: World> Control<W> {
+    /// Starts to abort the running deployment of a group, and those that move together with it. Returns its id.
+    pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
+        self.leading()?;
+        self.policy_or_last(group).await?;
+        let locked = self.moving_with(group).await;
+        let (current, others) = locked.guards().await;
+        let Some((running, phase)) = live(&current).await else {
+            let ended = self.end_reruns_of(group).await;
+            return ended.ok_or(Refusal::NothingUnderWay { group: group.to_owned(), verb: "abort" });
+        };
+        if phase.outcome().is_some() && running.stopping().await.is_none() {
+            if let Some(ended) = self.end_reruns_of(group).await {
+                return Ok(ended);
+            }
+            return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
+        }
+        self.verify_way_back(group, running).await?;
+        let progress = running.state().await.progress(false);
+        // Otherwise only a command of this group is left.
+        if progress.is_some_and(|progress| progress < Progress::Over) {
+            for other in running.companions_in(&others) {
+                let verified = self.verify_way_back(&other.plan().group, other).await;
+                verified.map_err(|refusal| named(other, refusal))?;
+            }
+        }
+        // The others follow when they see that this one goes back. Asked directly, one that follows already would end its revert.
+        running.ask(Event::Abort(format!("aborted by {asked_by}"))).await?;
+        Ok(running.id.clone())
+    }
+
+    /// Starts to roll back the deployment of a group, and those that move together with it. Returns its id.
+    pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
+        self.leading()?;
+        let policy = self.policy_or_last(group).await?;
+        let locked = self.moving_with(group).await;
+        let (current, others) = locked.guards().await;
+        let Some((running, phase)) = live(&current).await else {
+            return Err(self.no_way_back(group, &policy).await?);
+        };
+        self.may_roll_back(group, running, &phase).await?;
+        for other in running.companions_in(&others) {
+            match other.phase().await {
+                // These have not moved traffic yet, or go back already.
+                phase if phase.cause().is_some() || matches!(phase, Phase::Switching(_)) => {}
+                phase => {
+                    let refused = self.may_roll_back(&other.plan().group, other, &phase).await;
+                    refused.map_err(|refusal| named(other, refusal))?;
+                }
+            }
+        }
+        running.ask(Event::Rollback(format!("rolled back by {asked_by}"))).await?;
+        Ok(running.id.clone())
+    }
+
+    async fn may_roll_back(&self, group: &str, running: &Running, phase: &Phase) -> Result<(), Refusal> {
+        match phase {
+            Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
+                self.verify_way_back(group, running).await
+            }
+            Phase::Decommissioning(_) => {
+                let (slot, state) = (&running.plan().from, running.state().await);
+                Err(Refusal::being_stopped(group, slot, &running.deployment, &state))
+            }
+            Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
+                Err(running.refusal("it is already being undone".to_owned()).await)
+            }
+            // Users are on the new version already, with the share of an earlier step.
+            Phase::Switching(_) if running.has_share() => Ok(()),
+            _ => Err(Refusal::NotSwitchedYet { id: running.id.clone(), group: group.to_owned() }),
+        }
+    }
+}
+
+fn named(other: &Running, refusal: Refusal) -> Refusal {
+    Refusal::OfGroup { group: other.plan().group.clone(), refusal: Box::new(refusal) }
+}
