@@ -102,11 +102,11 @@ impl<W: World, J: Journal> Work<W, J> {
             Phase::RollingBack { step, .. } => match step {
                 RollbackStep::SwitchBack => self.switch_back(state).await,
                 RollbackStep::Drain { until } => self.drain_new(*until).await,
-                RollbackStep::Revert => match self.old_slot_died().await {
+                RollbackStep::Revert => match self.before_undoing().await {
                     Some(event) => event,
                     None => self.revert(name).await,
                 },
-                RollbackStep::Teardown => match self.old_slot_died().await {
+                RollbackStep::Teardown => match self.before_undoing().await {
                     Some(event) => event,
                     None => self.tear_down_new(name).await,
                 },
@@ -116,6 +116,14 @@ impl<W: World, J: Journal> Work<W, J> {
                 // The driver does not perform final phases.
                 std::future::pending().await
             }
+        }
+    }
+
+    /// Returns an event if the new slot may still be needed, or may still get traffic.
+    async fn before_undoing(&self) -> Option<Event> {
+        match self.old_slot_died().await {
+            None => self.close().await,
+            died => died,
         }
     }
 
