@@ -26,10 +26,10 @@ pub(crate) struct Daemon {
 pub(crate) enum Stage {
     /// There is nothing to drive.
     Idle,
-    /// It takes over: these edges are still to be fenced.
-    TakesOver { left: [bool; MOST_EDGES], fenced: Generations, round: u8 },
+    /// It takes over.
+    TakesOver(Fencing),
     /// It has sent fences.
-    Fences { asked: [Asked; MOST_EDGES], left: [bool; MOST_EDGES], fenced: Generations, round: u8 },
+    Fences { asked: [Asked; MOST_EDGES], so_far: Fencing },
     /// It begins the work of its phase. These edges have confirmed the switch.
     Begins { confirmed: [bool; MOST_EDGES], round: u8 },
     /// It moves the routes forward.
@@ -44,6 +44,19 @@ pub(crate) enum Stage {
     Stops(Slot),
     /// It has sent a record. It is written, but the daemon was paused when the reply came.
     Records { next: Record, is_written: bool },
+}
+
+/// How far a driver is that takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fencing {
+    /// The edges that are still to be fenced.
+    pub(crate) left: [bool; MOST_EDGES],
+    /// The generations of those that are.
+    pub(crate) fenced: Generations,
+    /// Those among them on which the switch of the driver before had taken effect.
+    pub(crate) arrived: [bool; MOST_EDGES],
+    /// Number of tries so far.
+    pub(crate) round: u8,
 }
 
 /// A change that was sent to an edge.

@@ -34,6 +34,8 @@ pub(crate) struct Edge {
     pub(crate) is_away: bool,
     /// Whether the trial was armed since a driver has found the edge away. A driver that counts the lease from there is wrong then.
     pub(crate) armed_since: bool,
+    /// Whether it has ever made the change forward. Only the properties look at it.
+    pub(crate) has_switched: bool,
     /// The newest epoch whose change it has made. Only the properties look at it.
     pub(crate) epoch: u8,
 }
@@ -117,6 +119,7 @@ impl Edge {
             by: By::Start,
             is_away: false,
             armed_since: false,
+            has_switched: false,
             epoch: 0,
         }
     }
@@ -138,7 +141,7 @@ impl Edge {
             What::Renew if !self.on_trial => return Reply::Refused,
             What::Renew => self.armed_since = true,
             What::Confirm => self.on_trial = false,
-            What::Back if self.on == Slot::Old && bug == Some(Bug::NoFence) => {}
+            What::Back if self.on == Slot::Old && bug == Some(Bug::NoFence) => self.by = By::Back,
             What::Back => self.moves(Slot::Old, false, By::Back),
             What::Fence => self.moves(self.on, self.on_trial, By::Fence),
             What::Repair(slot) => self.moves(slot, false, By::Repair),
@@ -155,6 +158,7 @@ impl Edge {
         self.generation += 1;
         self.on = on;
         self.on_trial = on_trial;
+        self.has_switched |= by == By::Forward;
         self.armed_since |= on_trial;
         self.by = by;
     }

@@ -47,7 +47,6 @@ pub(crate) enum Job {
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     pub(crate) job: Job,
-    pub(crate) phase: &'static str,
     /// The generations that the switch expects.
     pub(crate) expected: Generations,
     /// The generations after the switch.
@@ -56,14 +55,16 @@ pub(crate) struct Said {
     pub(crate) fences_at: Generations,
     /// Whether the traffic goes back because an edge has taken it back.
     pub(crate) is_taken_back: bool,
-    /// Whether the traffic goes back or is back.
-    pub(crate) is_rolling_back: bool,
+    /// Whether a switch may have been sent, and is undone.
+    pub(crate) closes: bool,
     /// Whether the new version stays.
     pub(crate) is_committed: bool,
     /// The slot that every edge should be on, if no driver decides.
     pub(crate) desired: Option<Slot>,
     /// Where the deployment ended, if it has. `Some(None)`: an operator must act.
     pub(crate) ended: Option<Option<Slot>>,
+    /// Whether no operator has to act.
+    pub(crate) is_well: bool,
 }
 
 /// The result of the work of a phase.
@@ -202,7 +203,6 @@ impl Said {
         let job = job(&state.phase);
         Self {
             job,
-            phase: state.phase.name(),
             expected,
             switched,
             fences_at: match job {
@@ -211,10 +211,11 @@ impl Said {
                 _ => [0; MOST_EDGES],
             },
             is_taken_back: state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::TakenBack),
-            is_rolling_back: matches!(state.phase, Phase::RollingBack { .. }),
+            closes: state.marks.is_some(),
             is_committed: matches!(job, Job::Confirm | Job::DrainOld | Job::StopOld)
                 || matches!(state.phase, Phase::Completed { .. }),
             desired: desired(state),
+            is_well: !state.phase.needs_operator(),
             ended: match &state.phase {
                 Phase::Completed { .. } => Some(Some(Slot::New)),
                 Phase::Failed(_) | Phase::RolledBack { .. } => Some(Some(Slot::Old)),

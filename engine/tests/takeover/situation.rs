@@ -2,18 +2,18 @@
 
 use std::array;
 
-use super::daemon::{Asked, Daemon, Stage, Try};
+use super::daemon::{Asked, Daemon, Fencing, Stage, Try};
 use super::edge::{By, Edge, Put, Reply, Slot, What};
 use super::faults::Faults;
-use super::records::{self, Generations, Record, Result};
+use super::records::{self, Job, Record, Result};
 use super::work::{self, Known, Next, View};
-use super::{Bug, MOST_DAEMONS, MOST_EDGES, Takeover};
+use super::{Bug, DAEMONS, MOST_EDGES, Takeover};
 
 /// Everything at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Situation {
     pub(crate) edges: [Edge; MOST_EDGES],
-    pub(crate) daemons: [Daemon; MOST_DAEMONS],
+    pub(crate) daemons: [Daemon; DAEMONS],
     /// Changes in transit, sorted.
     pub(crate) transit: Vec<Put>,
     pub(crate) store: Store,
@@ -140,7 +140,7 @@ impl Situation {
             return;
         }
         self.happenings(of, actions);
-        for (at, daemon) in self.daemons.iter().enumerate().take(of.daemons) {
+        for (at, daemon) in self.daemons.iter().enumerate() {
             if daemon.epoch == 0 && !daemon.is_paused && self.store.leads == 0 {
                 actions.push(Action::Leads(at));
             }
@@ -191,7 +191,7 @@ impl Situation {
         if self.left.sick > 0 && self.new == Version::Healthy {
             actions.push(Action::Sickens);
         }
-        for (at, daemon) in self.daemons.iter().enumerate().take(of.daemons) {
+        for (at, daemon) in self.daemons.iter().enumerate() {
             if daemon.is_paused {
                 actions.push(Action::Wakes(at));
             } else if daemon.epoch > 0 {
@@ -221,7 +221,7 @@ impl Situation {
     fn steps(&self, of: &Takeover, at: usize, actions: &mut Vec<Action>) {
         let daemon = &self.daemons[at];
         match &daemon.stage {
-            Stage::TakesOver { .. } => actions.push(Action::Looks(at, 0)),
+            Stage::TakesOver(_) => actions.push(Action::Looks(at, 0)),
             Stage::Begins { .. } => {
                 let ways = self.next(of, at).len();
                 actions.extend((0..ways).map(|way| Action::Looks(at, way as u8)));
@@ -251,7 +251,14 @@ impl Situation {
     }
 
     fn known<'a>(&self, of: &Takeover, said: &'a records::Said, view: &'a View) -> Known<'a> {
-        Known { edges: of.edges, said, view, is_healthy: self.is_healthy(), renews: self.left.renewals > 0 }
+        Known {
+            edges: of.edges,
+            said,
+            view,
+            is_healthy: self.is_healthy(),
+            renews: self.left.renewals > 0,
+            bug: of.bug,
+        }
     }
 
     /// The change that repairs an edge, if it needs one: `Control::repair`.
@@ -277,22 +284,22 @@ impl Situation {
     fn conclusions(&self, of: &Takeover, at: usize) -> Vec<Stage> {
         let daemon = &self.daemons[at];
         let said = records::said(daemon.record);
-        let records = |result| self.records(of, daemon.record, result);
+        let records = |result| Self::records(daemon.record, result);
         match &daemon.stage {
             Stage::Switches(tries) => {
                 let view = [None; MOST_EDGES];
-                let part_is_all = of.bug == Some(Bug::PartIsAll);
-                vec![records(self.known(of, &said, &view).together(tries, part_is_all))]
+                vec![records(self.known(of, &said, &view).together(tries))]
             }
-            Stage::Fences { asked, left, fenced, round } => {
-                let (mut left, mut fenced) = (*left, *fenced);
+            Stage::Fences { asked, so_far } => {
+                let mut so_far = *so_far;
                 for (edge, asked) in asked.iter().enumerate() {
                     if let Asked::Done(seen) = asked {
-                        left[edge] = false;
-                        fenced[edge] = seen.generation;
+                        so_far.left[edge] = false;
+                        so_far.fenced[edge] = seen.generation;
+                        so_far.arrived[edge] = seen.on == Slot::New;
                     }
                 }
-                self.after_fences(daemon.record, left, fenced, *round)
+                Self::after_fences(of, daemon.record, so_far)
             }
             Stage::Confirms { asked, confirmed, round } => {
                 let mut confirmed = *confirmed;
@@ -339,25 +346,26 @@ impl Situation {
         of.edges > 1 && of.bug != Some(Bug::NoLease) && (!edge.on_trial || edge.armed_since)
     }
 
-    fn after_fences(
-        &self,
-        record: Record,
-        left: [bool; MOST_EDGES],
-        fenced: Generations,
-        round: u8,
-    ) -> Vec<Stage> {
-        let is_left = left.contains(&true);
-        let done = match fenced == [0; MOST_EDGES] {
+    /// What follows from a round of fences: `Driven::take_over`.
+    fn after_fences(of: &Takeover, record: Record, so_far: Fencing) -> Vec<Stage> {
+        let Fencing { left, fenced, arrived, round } = so_far;
+        let mut next = records::fenced(record, fenced);
+        // The switch has taken effect on all edges, and nobody has heard of it.
+        if records::said(record).job == Job::Switch && arrived.iter().filter(|has| **has).count() == of.edges
+        {
+            next = records::after(next, Result::Switched(fenced));
+        }
+        let done = match next == record {
             true => Stage::Begins { confirmed: [false; MOST_EDGES], round: 0 },
-            false => Stage::Records { next: records::fenced(record, fenced), is_written: false },
+            false => Stage::Records { next, is_written: false },
         };
-        match is_left && round == 0 {
-            true => vec![done, Stage::TakesOver { left, fenced, round: 1 }],
+        match left.contains(&true) && round == 0 {
+            true => vec![done, Stage::TakesOver(Fencing { round: 1, ..so_far })],
             false => vec![done],
         }
     }
 
-    fn records(&self, _of: &Takeover, record: Record, result: Result) -> Stage {
+    fn records(record: Record, result: Result) -> Stage {
         Stage::Records { next: records::after(record, result), is_written: false }
     }
 
@@ -512,7 +520,8 @@ impl Situation {
         daemon.record = self.store.record;
         daemon.begin(said.ended.is_some());
         if left.contains(&true) && said.ended.is_none() && of.bug != Some(Bug::NoTakeoverFence) {
-            daemon.stage = Stage::TakesOver { left, fenced: [0; MOST_EDGES], round: 0 };
+            let (fenced, arrived) = ([0; MOST_EDGES], [false; MOST_EDGES]);
+            daemon.stage = Stage::TakesOver(Fencing { left, fenced, arrived, round: 0 });
         }
     }
 
@@ -523,8 +532,8 @@ impl Situation {
             self.looked(at, edge);
         }
         let said = records::said(self.daemons[at].record);
-        if let Stage::TakesOver { left, fenced, round } = self.daemons[at].stage {
-            return self.sends_fences(of, at, (left, fenced, round));
+        if let Stage::TakesOver(so_far) = self.daemons[at].stage {
+            return self.sends_fences(of, at, so_far);
         }
         let known = self.known(of, &said, &view);
         let next = known.next().swap_remove(usize::from(way));
@@ -546,7 +555,7 @@ impl Situation {
                         self.send(put);
                     }
                 }
-                self.daemons[at].stage = self.records(of, self.daemons[at].record, result);
+                self.daemons[at].stage = Self::records(self.daemons[at].record, result);
             }
             Next::Forward => {
                 let first = Try::Reads { failed: 0, is_sent: false };
@@ -611,29 +620,24 @@ impl Situation {
         self.daemons[at].away[edge] = is_away;
     }
 
-    fn sends_fences(
-        &mut self,
-        of: &Takeover,
-        at: usize,
-        (mut left, fenced, round): ([bool; MOST_EDGES], Generations, u8),
-    ) {
+    fn sends_fences(&mut self, of: &Takeover, at: usize, mut so_far: Fencing) {
         let record = self.daemons[at].record;
         // A round after the first one knows what the rounds before it have fenced.
-        let said = records::said(records::fenced(record, fenced));
+        let said = records::said(records::fenced(record, so_far.fenced));
         let view = self.view(of);
         let mut asked = [Asked::Not; MOST_EDGES];
         for (edge, seen) in view.iter().enumerate() {
-            let Some(seen) = seen.filter(|_| left[edge]) else { continue };
+            let Some(seen) = seen.filter(|_| so_far.left[edge]) else { continue };
             if self.known(of, &said, &view).is_expected(edge, seen) {
                 asked[edge] = Asked::Waits;
                 self.asks(at, edge, What::Fence, seen.generation);
             } else {
-                left[edge] = false;
+                so_far.left[edge] = false;
             }
         }
         self.daemons[at].stage = match asked.contains(&Asked::Waits) {
-            true => Stage::Fences { asked, left, fenced, round },
-            false => self.after_fences(record, left, fenced, 1).swap_remove(0),
+            true => Stage::Fences { asked, so_far },
+            false => Self::after_fences(of, record, Fencing { round: 1, ..so_far }).swap_remove(0),
         };
     }
 

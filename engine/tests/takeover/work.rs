@@ -2,10 +2,10 @@
 
 use cutover_core::deployment::TakenBackBy;
 
-use super::MOST_EDGES;
 use super::daemon::{Asked, Shifted, Try};
 use super::edge::{By, Edge, Seen, Slot};
 use super::records::{Generations, Job, Result, Said};
+use super::{Bug, MOST_EDGES};
 
 /// A view: the edges that have answered.
 pub(crate) type View = [Option<Seen>; MOST_EDGES];
@@ -41,6 +41,8 @@ pub(crate) struct Known<'a> {
     pub(crate) is_healthy: bool,
     /// Whether leases are renewed.
     pub(crate) renews: bool,
+    /// What is left out of the protocol.
+    pub(crate) bug: Option<Bug>,
 }
 
 impl Known<'_> {
@@ -167,15 +169,19 @@ impl Known<'_> {
         next
     }
 
-    /// `Work::before_stopping`.
+    /// `Work::before_stopping`, and `Work::close` before it.
     fn stop(&self, slot: Slot) -> Next {
+        if self.bug == Some(Bug::StopsUnseen) {
+            return Next::Stop(slot);
+        }
         if !self.is_whole() {
             return Next::Result(Result::StepFailed);
         }
         if self.routes_to(slot) {
             return Next::Result(Result::RouteMoved);
         }
-        match self.said.is_rolling_back && self.seen().any(|(_, seen)| seen.by != By::Back) {
+        let closes = slot == Slot::New && self.said.closes && self.bug != Some(Bug::NoClosing);
+        match closes && self.seen().any(|(_, seen)| seen.by != By::Back) {
             true => Next::Close,
             false => Next::Stop(slot),
         }
@@ -201,8 +207,8 @@ impl Known<'_> {
         seen.generation == expected || seen.by == By::Fence || was_switched
     }
 
-    /// `Together::of`, and what `Work::switch` makes of it. `part_is_all`: the bug that takes a part for all.
-    pub(crate) fn together(&self, tries: &[Try; MOST_EDGES], part_is_all: bool) -> Result {
+    /// `Together::of`, and what `Work::switch` makes of it.
+    pub(crate) fn together(&self, tries: &[Try; MOST_EDGES]) -> Result {
         let (mut done, mut elsewhere) = (self.said.expected, [None; MOST_EDGES]);
         let (mut moved, mut not_done, mut uncertain) = (0, 0, 0);
         for (edge, one) in tries.iter().enumerate() {
@@ -218,7 +224,7 @@ impl Known<'_> {
             }
         }
         let is_elsewhere = elsewhere.iter().any(Option::is_some);
-        if moved == self.edges || (part_is_all && moved > 0) {
+        if moved == self.edges || (self.bug == Some(Bug::PartIsAll) && moved > 0) {
             return Result::Switched(done);
         }
         match (uncertain > 0 || moved > 0, is_elsewhere, not_done > 0) {
@@ -240,7 +246,7 @@ pub(crate) fn attempt(
         return Err(Shifted::Uncertain);
     }
     let seen = edge.seen();
-    let is_there = seen.on == Slot::New && (seen.generation == expected + 1 || seen.generation == expected);
+    let is_there = seen.on == Slot::New && [expected, expected + 1].contains(&seen.generation);
     if !is_there && seen.generation != expected {
         return Err(Shifted::Elsewhere(seen));
     }
