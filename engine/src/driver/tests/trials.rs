@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::edge::{Look, Shift, TrialTerms};
+use crate::fleet::{FleetRequest, Together};
+use crate::shifting::Fit;
 
 #[tokio::test(start_paused = true)]
 async fn a_good_version_is_renewed_and_confirmed() {
@@ -147,4 +150,63 @@ async fn a_trial_that_is_held_says_what_both_slots_do() {
         assert!(reason.contains(said), "{said}: {reason}");
     }
     assert_eq!(next, "cutover switch shop --to blue");
+}
+
+/// The driver dies while its switch is in transit. The next one finds the new slot sick, so it sends nothing, and stops the slot. Then
+/// the switch arrives.
+#[tokio::test(start_paused = true)]
+async fn a_switch_of_the_driver_before_does_not_reach_a_stopped_slot() {
+    let world = Arc::new(Scripted::new());
+    world.scene().switch_faults.push(Fault::Late);
+    let (driver, _handle, journal) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    while !world.scene().switch_faults.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    running.abort();
+    let _ = running.await;
+    world.scene().sick.push("green".to_owned());
+    let driver = resume(&world, &journal, Time(30_000)).await.unwrap();
+    assert_eq!(driver.run().await.unwrap().phase.name(), "failed");
+    world.scene().deliver();
+    let scene = world.scene();
+    assert_eq!(scene.active, "blue", "{scene:?}");
+    assert!(!scene.running.contains_key("green"));
+    assert_eq!(scene.violations, [""; 0]);
+}
+
+/// A driver that takes over fences a switch of the driver before that has arrived on one edge of several. The switch is there, so it
+/// is not sent again, and the slot need not be fit for it.
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_was_there_before_the_fence_is_done() {
+    struct Sick;
+    impl Fit for Sick {
+        async fn check(&self, _: &Look) -> Result<(), String> {
+            Err("the new slot is sick".to_owned())
+        }
+    }
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, _) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    running.abort();
+    let _ = running.await;
+    let fleet = world.fleet(&[]);
+    let look = fleet.look("shop").await.unwrap();
+    let terms = TrialTerms { lease: Some(Duration::from_secs(30)), guard: None, rescue: false };
+    let (to, reason) = ("green".to_owned(), "deployment 1".to_owned());
+    let shift = Shift { to, share: None, reason, trial: Some(terms), fence: false };
+    let expected = look.revisions();
+    let request = FleetRequest {
+        group: "shop",
+        shift: &shift,
+        expected: &expected,
+        tries: 1,
+        patience: Duration::from_secs(5),
+    };
+    let moved = fleet.forward(&request, &Sick).await;
+    assert!(matches!(&moved, Together::Done(now) if now["nginx"].revision == expected["nginx"]), "{moved:?}");
+    let scene = world.scene();
+    assert_eq!(scene.moves, ["blue->green"]);
+    assert!(scene.trial.is_some(), "the trial goes on");
 }
