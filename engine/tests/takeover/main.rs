@@ -20,8 +20,11 @@
 
 mod bugs;
 mod daemon;
+mod deciding;
 mod edge;
 mod faults;
+mod happening;
+mod possible;
 mod properties;
 mod records;
 mod runs;

@@ -140,13 +140,8 @@ pub(crate) fn fenced(record: Record, generations: Generations) -> Record {
         return *next;
     }
     let mut state = records.known[usize::from(record)].0.clone();
-    let is_switching = matches!(state.phase, Phase::Switching(_));
     for (edge, generation) in named(&generations) {
-        let Some(mark) = state.marks.as_mut().and_then(|marks| marks.edges.get_mut(&edge)) else { continue };
-        match is_switching {
-            true => mark.expected = generation,
-            false => mark.switched = Some(generation),
-        }
+        state = state.fenced(&edge, generation);
     }
     let next = records.number(state);
     records.fences.insert((record, generations), next);
@@ -205,11 +200,7 @@ impl Said {
             job,
             expected,
             switched,
-            fences_at: match job {
-                Job::Switch => expected,
-                Job::Soak | Job::Confirm | Job::DrainOld | Job::StopOld => switched,
-                _ => [0; MOST_EDGES],
-            },
+            fences_at: std::array::from_fn(|edge| state.fences_at(NAMES[edge]).map_or(0, generation)),
             is_taken_back: state.phase.cause().is_some_and(|cause| cause.kind == CauseKind::TakenBack),
             closes: state.marks.is_some(),
             is_committed: matches!(job, Job::Confirm | Job::DrainOld | Job::StopOld)
@@ -323,6 +314,7 @@ fn plan() -> Plan {
         warm: Duration::ZERO,
         served: BTreeMap::new(),
         known: Default::default(),
+        probes_only: false,
         excluded: Vec::new(),
     }
 }

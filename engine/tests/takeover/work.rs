@@ -130,8 +130,12 @@ impl Known<'_> {
         if strays.iter().any(Option::is_some) {
             return vec![Next::Result(self.moved(&strays))];
         }
-        let verdict = if self.is_healthy { Result::SoakPassed } else { Result::SoakBad };
-        let mut next = vec![Next::Result(verdict)];
+        // Nothing is committed while an edge is away.
+        let mut next = match (self.is_healthy, self.is_whole()) {
+            (false, _) => vec![Next::Result(Result::SoakBad)],
+            (true, true) => vec![Next::Result(Result::SoakPassed)],
+            (true, false) => Vec::new(),
+        };
         if self.renews && self.seen().any(|(_, seen)| seen.on_trial) {
             next.push(Next::Renew);
         }

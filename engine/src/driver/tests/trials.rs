@@ -152,29 +152,6 @@ async fn a_trial_that_is_held_says_what_both_slots_do() {
     assert_eq!(next, "cutover switch shop --to blue");
 }
 
-/// The driver dies while its switch is in transit. The next one finds the new slot sick, so it sends nothing, and stops the slot. Then
-/// the switch arrives.
-#[tokio::test(start_paused = true)]
-async fn a_switch_of_the_driver_before_does_not_reach_a_stopped_slot() {
-    let world = Arc::new(Scripted::new());
-    world.scene().switch_faults.push(Fault::Late);
-    let (driver, _handle, journal) = begin(&world);
-    let running = tokio::spawn(driver.run());
-    while !world.scene().switch_faults.is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    running.abort();
-    let _ = running.await;
-    world.scene().sick.push("green".to_owned());
-    let driver = resume(&world, &journal, Time(30_000)).await.unwrap();
-    assert_eq!(driver.run().await.unwrap().phase.name(), "failed");
-    world.scene().deliver();
-    let scene = world.scene();
-    assert_eq!(scene.active, "blue", "{scene:?}");
-    assert!(!scene.running.contains_key("green"));
-    assert_eq!(scene.violations, [""; 0]);
-}
-
 /// A driver that takes over fences a switch of the driver before that has arrived on one edge of several. The switch is there, so it
 /// is not sent again, and the slot need not be fit for it.
 #[tokio::test(start_paused = true)]
