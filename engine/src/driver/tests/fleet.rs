@@ -172,8 +172,8 @@ async fn all_move_or_none() {
     }
 }
 
-/// The switch of one edge is in transit while the edge is cut off, and arrives when the new slot has been stopped. Its lease has not
-/// moved the traffic back, because the trial has never begun.
+/// The switch of one edge is in transit while the edge is cut off, and arrives when the new slot has been stopped. Its lease has
+/// not moved the traffic back, because the trial has never begun.
 #[tokio::test(start_paused = true)]
 async fn a_switch_that_arrives_after_its_lease_was_counted_does_not_count() {
     let world = Arc::new(Scripted::of(&EDGES));

@@ -24,8 +24,8 @@ async fn next(world: &Arc<Scripted>, journal: &MemoryJournal, takes_over: bool) 
     driver.run().await.unwrap()
 }
 
-/// The switch arrives when the new slot has been stopped. A process that starts again without taking over fences before it stops the
-/// slot.
+/// The switch arrives when the new slot has been stopped. A process that starts again without taking over fences before it stops
+/// the slot.
 #[tokio::test(start_paused = true)]
 async fn a_late_switch_does_not_count() {
     for takes_over in [true, false] {

@@ -152,8 +152,8 @@ async fn a_trial_that_is_held_says_what_both_slots_do() {
     assert_eq!(next, "cutover switch shop --to blue");
 }
 
-/// A driver that takes over fences a switch of the driver before that has arrived on one edge of several. The switch is there, so it
-/// is not sent again, and the slot need not be fit for it.
+/// A driver that takes over fences a switch of the driver before that has arrived on one edge of several. The switch is there, so
+/// it is not sent again, and the slot need not be fit for it.
 #[tokio::test(start_paused = true)]
 async fn a_switch_that_was_there_before_the_fence_is_done() {
     struct Sick;
