@@ -187,3 +187,14 @@ async fn a_switch_that_was_there_before_the_fence_is_done() {
     assert_eq!(scene.moves, ["blue->green"]);
     assert!(scene.trial.is_some(), "the trial goes on");
 }
+
+/// An edge that refuses every change refuses the fence before the teardown, too. The deployment fails all the same, and needs no
+/// operator.
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_refuses_all_changes_ends_a_deployment_as_failed() {
+    let world = Arc::new(Scripted::new());
+    world.scene().switch_faults.extend([Fault::Refused; 9]);
+    assert_eq!(run(&world).await.phase.name(), "failed");
+    let scene = world.scene();
+    assert!(scene.moves.is_empty() && !scene.running.contains_key("green"), "{scene:?}");
+}
