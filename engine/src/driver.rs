@@ -26,6 +26,7 @@ use crate::world::World;
 
 mod aftermath;
 mod afterwards;
+mod closing;
 mod commands;
 mod confirming;
 mod draining;

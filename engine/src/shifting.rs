@@ -62,7 +62,9 @@ pub async fn shift_until_known<E: Edge>(edge: &E, request: &ShiftRequest<'_>, fi
             Ok(look) => look,
             Err(error) => return Shifted::Uncertain(error.to_string()),
         };
-        let done = shift.is_on(look.route()) && look.follows.as_ref() == Some(*expected);
+        // A driver that has taken over expects its fence. An earlier driver of the same deployment may have made the shift before.
+        let was_fenced = shift.trial.is_some() && look.revision == **expected;
+        let done = shift.is_on(look.route()) && (was_fenced || look.follows.as_ref() == Some(*expected));
         if !done && look.revision != **expected {
             return Shifted::Elsewhere(look);
         }

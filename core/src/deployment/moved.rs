@@ -47,7 +47,7 @@ impl fmt::Display for Moved {
 }
 
 /// What has moved traffic back without a record of it. Of several edges, the last of these is the reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TakenBackBy {
     /// This deployment itself has moved it, and the journal could not be written.

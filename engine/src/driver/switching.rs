@@ -283,7 +283,7 @@ impl<W: World, J: Journal> Work<W, J> {
         lease.zip(away).is_some_and(|(lease, away)| away > lease)
     }
 
-    fn shift_to(&self, slot: &str, what: &str, fence: bool) -> Shift {
+    pub(super) fn shift_to(&self, slot: &str, what: &str, fence: bool) -> Shift {
         let reason = format!("{} of version \"{}\"", self.reason(what), self.deployment.version);
         Shift { to: slot.to_owned(), share: None, reason, trial: None, fence }
     }

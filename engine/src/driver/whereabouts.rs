@@ -81,12 +81,7 @@ impl<W: World, J: Journal> Work<W, J> {
     async fn taken_back_by(&self, edge: &str, look: &Look) -> Option<TakenBackBy> {
         let is_back = |look: &Look| look.route().is_all_on(&self.deployment.plan.from);
         // A rollback goes on without its record if the journal cannot be written.
-        let ours = format!("{} ", self.reason(BACK));
-        // The edge may keep only the beginning of a reason.
-        let is_ours = look.reason.as_ref().is_some_and(|reason| {
-            reason.starts_with(&ours) || (reason.len() >= KEPT && ours.starts_with(reason.as_str()))
-        });
-        let by_us = is_ours.then_some(TakenBackBy::Rollback);
+        let by_us = self.made(look, BACK).then_some(TakenBackBy::Rollback);
         let by = look.taken_back.or(by_us).filter(|_| is_back(look));
         if by.is_some() || !is_back(look) {
             return by;
@@ -95,6 +90,15 @@ impl<W: World, J: Journal> Work<W, J> {
         tokio::time::sleep(PAUSE).await;
         let again = self.look().await.ok()?;
         again.edges.get(edge).filter(|look| is_back(look))?.taken_back
+    }
+
+    /// Whether this deployment has made the last change of the route.
+    pub(super) fn made(&self, look: &Look, what: &str) -> bool {
+        let ours = format!("{} ", self.reason(what));
+        // The edge may keep only the beginning of a reason.
+        look.reason.as_ref().is_some_and(|reason| {
+            reason.starts_with(&ours) || (reason.len() >= KEPT && ours.starts_with(reason.as_str()))
+        })
     }
 }
 

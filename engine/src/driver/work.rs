@@ -97,16 +97,19 @@ impl<W: World, J: Journal> Work<W, J> {
             Phase::Draining { until } => self.drain_old(*until, state).await,
             Phase::Warm { until } => self.keep_warm(*until, state).await,
             Phase::Decommissioning(_) => self.decommission_old(name).await,
-            Phase::TearingDown { step: TeardownStep::Revert, .. } => self.revert(name).await,
-            Phase::TearingDown { step: TeardownStep::Teardown, .. } => self.tear_down_new(name).await,
+            Phase::TearingDown { step, .. } => match (self.close(state).await, step) {
+                (Some(event), _) => event,
+                (None, TeardownStep::Revert) => self.revert(name).await,
+                (None, TeardownStep::Teardown) => self.tear_down_new(name).await,
+            },
             Phase::RollingBack { step, .. } => match step {
                 RollbackStep::SwitchBack => self.switch_back(state).await,
                 RollbackStep::Drain { until } => self.drain_new(*until).await,
-                RollbackStep::Revert => match self.old_slot_died().await {
+                RollbackStep::Revert => match self.before_undoing(state).await {
                     Some(event) => event,
                     None => self.revert(name).await,
                 },
-                RollbackStep::Teardown => match self.old_slot_died().await {
+                RollbackStep::Teardown => match self.before_undoing(state).await {
                     Some(event) => event,
                     None => self.tear_down_new(name).await,
                 },
@@ -116,6 +119,14 @@ impl<W: World, J: Journal> Work<W, J> {
                 // The driver does not perform final phases.
                 std::future::pending().await
             }
+        }
+    }
+
+    /// Returns an event if the new slot may still be needed, or may still get traffic.
+    async fn before_undoing(&self, state: &State) -> Option<Event> {
+        match self.old_slot_died().await {
+            None => self.close(state).await,
+            died => died,
         }
     }
 

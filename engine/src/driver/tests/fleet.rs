@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use cutover_core::deployment::RollbackStep;
 use tokio::time::Instant;
 
 use super::*;
+use crate::scripted::Away;
 
 const EDGES: [&str; 3] = ["lyon", "nice", "paris"];
 
@@ -167,6 +169,34 @@ async fn all_move_or_none() {
         for edge in EDGES {
             assert_eq!(world.scene_of(edge).violations, [""; 0], "{name}, {edge}");
         }
+    }
+}
+
+/// The switch of one edge is in transit while the edge is cut off, and arrives when the new slot has been stopped. Its lease has
+/// not moved the traffic back, because the trial has never begun.
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_arrives_after_its_lease_was_counted_does_not_count() {
+    let world = Arc::new(Scripted::of(&EDGES));
+    world.scene_of("nice").switch_faults.push(Fault::Late);
+    let (driver, mut handle, journal) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    while !world.scene_of("nice").switch_faults.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.scene_of("nice").away = Some(Away::Cut);
+    let is_back = |state: &State| match &state.phase {
+        Phase::RollingBack { step, .. } => *step != RollbackStep::SwitchBack,
+        _ => false,
+    };
+    handle.state.wait_for(is_back).await.unwrap();
+    world.scene_of("nice").away = None;
+    let state = running.await.unwrap().unwrap();
+    assert_eq!(state.phase.name(), "rolled_back", "{:?}\n{}", state.phase, told(&journal));
+    world.scene_of("nice").deliver();
+    for edge in EDGES {
+        let scene = world.scene_of(edge);
+        assert_eq!(scene.active, "blue", "{edge}: {}", told(&journal));
+        assert_eq!(scene.violations, [""; 0], "{edge}");
     }
 }
 

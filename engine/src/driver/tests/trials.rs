@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::edge::{Look, Shift, TrialTerms};
+use crate::fleet::{FleetRequest, Together};
+use crate::shifting::Fit;
 
 #[tokio::test(start_paused = true)]
 async fn a_good_version_is_renewed_and_confirmed() {
@@ -147,4 +150,51 @@ async fn a_trial_that_is_held_says_what_both_slots_do() {
         assert!(reason.contains(said), "{said}: {reason}");
     }
     assert_eq!(next, "cutover switch shop --to blue");
+}
+
+/// A driver that takes over fences a switch of the driver before that has arrived on one edge of several. The switch is there, so
+/// it is not sent again, and the slot need not be fit for it.
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_was_there_before_the_fence_is_done() {
+    struct Sick;
+    impl Fit for Sick {
+        async fn check(&self, _: &Look) -> Result<(), String> {
+            Err("the new slot is sick".to_owned())
+        }
+    }
+    let world = Arc::new(Scripted::new());
+    let (driver, mut handle, _) = begin(&world);
+    let running = tokio::spawn(driver.run());
+    handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+    running.abort();
+    let _ = running.await;
+    let fleet = world.fleet(&[]);
+    let look = fleet.look("shop").await.unwrap();
+    let terms = TrialTerms { lease: Some(Duration::from_secs(30)), guard: None, rescue: false };
+    let (to, reason) = ("green".to_owned(), "deployment 1".to_owned());
+    let shift = Shift { to, share: None, reason, trial: Some(terms), fence: false };
+    let expected = look.revisions();
+    let request = FleetRequest {
+        group: "shop",
+        shift: &shift,
+        expected: &expected,
+        tries: 1,
+        patience: Duration::from_secs(5),
+    };
+    let moved = fleet.forward(&request, &Sick).await;
+    assert!(matches!(&moved, Together::Done(now) if now["nginx"].revision == expected["nginx"]), "{moved:?}");
+    let scene = world.scene();
+    assert_eq!(scene.moves, ["blue->green"]);
+    assert!(scene.trial.is_some(), "the trial goes on");
+}
+
+/// An edge that refuses every change refuses the fence before the teardown, too. The deployment fails all the same, and needs no
+/// operator.
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_refuses_all_changes_ends_a_deployment_as_failed() {
+    let world = Arc::new(Scripted::new());
+    world.scene().switch_faults.extend([Fault::Refused; 9]);
+    assert_eq!(run(&world).await.phase.name(), "failed");
+    let scene = world.scene();
+    assert!(scene.moves.is_empty() && !scene.running.contains_key("green"), "{scene:?}");
 }
