@@ -1,7 +1,7 @@
 //! The check before each command that starts a slot, stops it or changes its database: a slot that has traffic is not touched.
 
 use cutover_core::api::{Group, Traffic};
-use cutover_core::deployment::Moved;
+use cutover_core::deployment::{Moved, State};
 
 use super::work::Work;
 use crate::edge::moved;
@@ -42,11 +42,13 @@ impl<W: World, J: Journal> Work<W, J> {
         Ok(())
     }
 
-    /// All groups of all edges. An edge that this deployment leaves out sends nobody to the new slot, so it need not answer for
-    /// that; it may still use the old one.
+    /// All groups of all edges. An edge that this deployment leaves out sends nobody to the new slot before the others do, so it
+    /// need not answer for that; it may still use the old one. Later it may have been repaired.
     async fn all_groups(&self, slot: &str) -> Result<Vec<Group>, String> {
         let Deployment { plan, policy, .. } = &*self.deployment;
-        let excluded: &[String] = if slot == plan.to { &plan.excluded } else { &[] };
+        let state = self.journal.state(&self.deployment.id).await;
+        let is_unused = slot == plan.to && matches!(state, Ok(Some(State { marks: None, .. })));
+        let excluded: &[String] = if is_unused { &plan.excluded } else { &[] };
         let groups = self.world.fleet(&policy.edges).groups_without(excluded).await;
         groups.map_err(|error| error.to_string())
     }
