@@ -316,5 +316,6 @@ fn plan() -> Plan {
         known: Default::default(),
         probes_only: false,
         excluded: Vec::new(),
+        with: Default::default(),
     }
 }
