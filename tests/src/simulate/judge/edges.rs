@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cutover_tests::load::Failure;
 use cutover_tests::route_watcher::Fleet;
 
-use super::{EdgeSeen, Judging, MOMENT, Observations};
+use super::{EdgeSeen, Judging, Observations};
 use crate::scenario::Accident;
 
 /// What the users of one edge saw.
@@ -88,8 +88,34 @@ impl Judging<'_> {
     }
 }
 
-/// Whether this request failed without any answer while the edge was down.
+/// Whether this request failed without any answer while the edge was down. A request that was sent after its first answer to a
+/// query must not fail.
 pub(super) fn is_in(failure: &Failure, outages: &[(Instant, Instant)]) -> bool {
-    let met = |(from, to): &(Instant, Instant)| failure.at >= *from && failure.sent <= *to + MOMENT;
+    let met = |(from, to): &(Instant, Instant)| failure.at >= *from && failure.sent <= *to;
     failure.outcome.status.is_none() && outages.iter().any(met)
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_tests::load::check::RequestOutcome;
+
+    use super::*;
+
+    #[test]
+    fn only_a_request_without_an_answer_in_the_outage_is_excused() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let failure = |sent, failed, status| Failure {
+            sent: at(sent),
+            at: at(failed),
+            outcome: RequestOutcome { status, ..RequestOutcome::lost("lost".to_owned()) },
+        };
+        let outages = [(at(100), at(900))];
+        assert!(is_in(&failure(90, 110, None), &outages), "in flight when the edge was killed");
+        assert!(is_in(&failure(500, 500, None), &outages));
+        assert!(!is_in(&failure(500, 500, Some(502)), &outages), "nginx has answered");
+        assert!(!is_in(&failure(80, 90, None), &outages));
+        assert!(!is_in(&failure(910, 920, None), &outages));
+        assert!(!is_in(&failure(500, 500, None), &[]));
+    }
 }
