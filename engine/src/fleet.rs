@@ -40,6 +40,12 @@ impl<E> Clone for Fleet<'_, E> {
     }
 }
 
+/// A text about one edge of several, which names it once.
+pub fn named(edge: &str, text: &str) -> String {
+    let name = format!("edge \"{edge}\"");
+    if text.starts_with(&name) { text.to_owned() } else { format!("{name}: {text}") }
+}
+
 /// The groups of each edge, by its name.
 pub type Survey = Vec<(String, Result<Vec<Group>, EdgeError>)>;
 

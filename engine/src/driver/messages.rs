@@ -131,7 +131,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::SmokePassed => "smoke tests passed".to_owned(),
         Event::RouteRead(marks) => {
             let Marks { edges, old, .. } = &**marks;
-            let revision = shown(edges.values().map(|mark| &mark.expected));
+            let revision = shown(edges.iter().map(|(edge, mark)| (edge, &mark.expected)));
             let way_back = match old {
                 old if !old.was_there() => ", but has no healthy server, so there is no way back".to_owned(),
                 Old { healthy, servers, .. } if healthy < servers => {
@@ -146,7 +146,7 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
                 Some(step) => format!("slot \"{}\" has {} of the traffic", plan.to, step.share),
                 None => format!("switched to slot \"{}\"", plan.to),
             };
-            format!("{what}, {}", shown(revisions.values()))
+            format!("{what}, {}", shown(revisions.iter()))
         }
         Event::SoakPassed if before.step < plan.steps.last() => "step passed".to_owned(),
         Event::SoakPassed => format!("soak passed{}", watched(plan)),
@@ -215,6 +215,14 @@ fn watched(plan: &Plan) -> String {
     if plan.probes_only { format!(", {PROBES_ONLY}") } else { String::new() }
 }
 
-fn shown<'a>(revisions: impl Iterator<Item = &'a Revision>) -> String {
-    revisions.map(Revision::as_str).collect::<Vec<_>>().join(", ")
+fn shown<'a>(revisions: impl Iterator<Item = (&'a String, &'a Revision)>) -> String {
+    let all: Vec<(&String, &Revision)> = revisions.collect();
+    match all.split_first() {
+        Some(((_, first), others)) if others.iter().all(|(_, revision)| revision == first) => {
+            first.to_string()
+        }
+        _ => {
+            all.iter().map(|(edge, revision)| format!("\"{edge}\" {revision}")).collect::<Vec<_>>().join(", ")
+        }
+    }
 }

@@ -25,14 +25,35 @@ impl<W: World, J: Journal> Work<W, J> {
         let within = group.shared_within(slot).filter(|shared| shared.traffic.is_routed());
         match within {
             Some(shared) => Ok(Some(Obstacle::Routed(with_text(group, format!("slot \"{slot}\" {shared}"))))),
-            None => Ok(obstacle(group, slot, &groups)),
+            None => self.unless_repaired(group, slot, obstacle(group, slot, &groups)).await,
         }
     }
 
     /// The obstacle to a command that changes the database. Fails if the edge cannot be read.
     pub(super) async fn obstacle_of_database(&self, slot: &str) -> Result<Option<Obstacle>, String> {
         let groups = self.all_groups(slot).await?;
-        Ok(obstacle(self.of(&groups)?, slot, &groups))
+        let group = self.of(&groups)?;
+        self.unless_repaired(group, slot, obstacle(group, slot, &groups)).await
+    }
+
+    /// The obstacle, unless only a part of several edges sends traffic to the slot: they are about to be repaired, and the command
+    /// is tried again.
+    async fn unless_repaired(
+        &self,
+        group: &Group,
+        slot: &str,
+        found: Option<Obstacle>,
+    ) -> Result<Option<Obstacle>, String> {
+        let Some(routed) = group.route.routes_to(slot).filter(|_| self.fleet().is_several()) else {
+            return Ok(found);
+        };
+        let view = self.look().await.map_err(|error| error.to_string())?;
+        let stray = view.edges.iter().find(|(_, look)| look.route().routes_to(slot).is_some());
+        let is_part = view.edges.values().any(|look| look.route().routes_to(slot).is_none());
+        match stray.filter(|_| is_part) {
+            Some((edge, _)) => Err(format!("slot \"{slot}\" {routed}, by edge \"{edge}\" alone")),
+            None => Ok(found),
+        }
     }
 
     /// Waits until the edge answers, and directs previews of the standby to the new slot.

@@ -190,7 +190,8 @@ impl<W: World, J: Journal> Work<W, J> {
         let patience = self.patience();
         let is_missing = |edge: &&String| fleet.away_for(edge).is_some_and(|away| away >= patience);
         let edge = look.away.keys().find(is_missing)?;
-        let why = look.away.get(edge)?;
+        let why = look.away.get(edge)?.to_string();
+        let why = why.trim_start_matches(&format!("edge \"{edge}\": ")).to_owned();
         Some(format!("edge \"{edge}\" has not answered for {}: {why}", humantime::format_duration(patience)))
     }
 

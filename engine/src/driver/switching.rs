@@ -14,7 +14,7 @@ use super::together::JustChecked;
 use super::whereabouts::{BACK, mark};
 use super::work::Work;
 use crate::edge::{Look, Partial, Shift, TrialTerms};
-use crate::fleet::{FleetRequest, Together, View};
+use crate::fleet::{FleetRequest, Together, View, named};
 use crate::journal::Journal;
 use crate::metrics;
 use crate::peers::Peers;
@@ -255,7 +255,7 @@ impl<W: World, J: Journal> Work<W, J> {
                     self.note(state.phase.name(), &message).await;
                 }
                 Err(error) => failed.push(match fleet.is_several() {
-                    true => format!("edge \"{edge}\": {error}"),
+                    true => named(&edge, &error.to_string()),
                     false => error.to_string(),
                 }),
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::named;
 use crate::edge::Look;
 use crate::shifting::Shifted;
 
@@ -25,8 +26,8 @@ impl Together {
     /// The outcome of all. `None` of an edge: there was no certain answer in time.
     pub(super) fn of(outcomes: Vec<(String, Option<Shifted>)>, patience: Duration) -> Self {
         let is_several = outcomes.len() > 1;
-        let named = |edge: &str, why: String| match is_several {
-            true => format!("edge \"{edge}\": {why}"),
+        let told = |edge: &str, why: String| match is_several {
+            true => named(edge, &why),
             false => why,
         };
         let (mut done, mut elsewhere) = (BTreeMap::new(), BTreeMap::new());
@@ -39,12 +40,12 @@ impl Together {
                 Some(Shifted::Elsewhere(look)) => {
                     elsewhere.insert(edge, look);
                 }
-                Some(Shifted::NotDone(why)) => not_done.push(named(&edge, why)),
-                Some(Shifted::NotDurable(why)) => not_durable.push(named(&edge, why)),
-                Some(Shifted::Uncertain(why)) => uncertain.push(named(&edge, why)),
+                Some(Shifted::NotDone(why)) => not_done.push(told(&edge, why)),
+                Some(Shifted::NotDurable(why)) => not_durable.push(told(&edge, why)),
+                Some(Shifted::Uncertain(why)) => uncertain.push(told(&edge, why)),
                 None => {
                     let limit = humantime::format_duration(patience);
-                    uncertain.push(named(&edge, format!("no certain answer within {limit}")));
+                    uncertain.push(told(&edge, format!("no certain answer within {limit}")));
                 }
             }
         }
@@ -56,7 +57,7 @@ impl Together {
             (true, true) if not_durable.is_empty() => Self::Done(done),
             (true, true) => Self::NotDurable(not_durable.join("; ")),
             _ if has_moved => {
-                let moved = elsewhere.iter().map(|(edge, look)| named(edge, look.moved().text));
+                let moved = elsewhere.iter().map(|(edge, look)| told(edge, look.moved().text));
                 let why: Vec<String> = not_done.into_iter().chain(moved).collect();
                 Self::Uncertain(format!("only a part of the edges has moved: {}", why.join("; ")))
             }

@@ -183,6 +183,7 @@ async fn one_edge_fails_at_some_records() {
         (Failure::Slow, false, 7),
         (Failure::MovedToBlue, false, 9),
         (Failure::MovedToGreen, false, 6),
+        (Failure::MovedToGreen, true, 12),
     ] {
         assert!(fail_at(failure, is_bad, at).await.is_some(), "{failure:?}");
     }
