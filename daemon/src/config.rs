@@ -132,6 +132,20 @@ impl Config {
                 ));
             }
         }
+        let is_several = |policy: &Policy| match policy.edges.len() {
+            0 => self.edge.len() > 1,
+            named => named > 1,
+        };
+        for (group, policy) in self.group.iter().filter(|(_, policy)| is_several(policy)) {
+            let patience = policy.fleet.patience;
+            if let Some(lease) = policy.trial.lease.filter(|lease| *lease <= patience) {
+                return Err(format!(
+                    "group.{}.fleet.patience \"{patience}\" is not less than trial.lease \"{lease}\": an edge would take its \
+                     traffic back while the others still wait for it; shorten the patience, or lengthen the lease",
+                    group.as_str(),
+                ));
+            }
+        }
         for (name, section) in &self.edge {
             let is_on = |policy: &Policy| {
                 policy.edges.is_empty() || policy.edges.iter().any(|edge| edge == name.as_str())
@@ -473,6 +487,11 @@ pub(crate) mod tests {
             (
                 "[edge.a]\nadmin = \"unix:/a\"\n[edge.b]\nadmin = \"unix:/b\"\n[group.shop]\nedges = [\"a\", \"c\"]\n",
                 "group.shop.edges: there is no [edge.c]; there is: a, b",
+            ),
+            (
+                "[edge.a]\nadmin = \"unix:/a\"\n[edge.b]\nadmin = \"unix:/b\"\n\
+                 [group.shop.fleet]\npatience = \"30s\"\n",
+                "group.shop.fleet.patience \"30s\" is not less than trial.lease \"30s\"",
             ),
             ("[edge.synthetic]\nadmin = \"unix:/a\"\n", "edge \"synthetic\" has a reserved name"),
             ("[edge.\"a b\"]\nadmin = \"unix:/a\"\n", "edge \"a b\" is not a name, as in \"nginx\""),
