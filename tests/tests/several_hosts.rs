@@ -135,6 +135,10 @@ impl<'a> Bench<'a> {
         let has_moved = *active != before[0];
         // A deployment that could not clean up while the host was away is stuck, and its traffic is where it was.
         assert_eq!(has_moved, deployed.outcome == "completed", "{name}: {active} {deployed:#?}");
+        if deployed.outcome == "stuck" {
+            let said: Vec<&str> = deployed.events.iter().map(|event| event.message.as_str()).collect();
+            println!("{}", said.join("\n"));
+        }
         Some((deployed.outcome, mixed))
     }
 
@@ -224,6 +228,7 @@ fn run(cases: &[(Failure, &str)]) {
 #[test]
 fn a_host_fails() {
     run(&[
+        (Failure::MovedByHand, "provisioning"),
         (Failure::MovedByHand, "soaking"),
         (Failure::Killed, "soaking"),
         (Failure::CutOff, "soaking"),
