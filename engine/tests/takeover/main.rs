@@ -8,9 +8,11 @@
 //!  store     daemon B ------+            edges are cut off; leases run out at any moment
 //! ```
 //!
-//! `cargo test --package cutover-engine --features model --test takeover --profile models --target-dir target/models`
+//! `cargo test --package cutover-engine --features model --test takeover --profile models --target-dir target/models`; without the
+//! feature nothing is here.
 //!
 //! docs/takeover-model.md has what each step stands for, and the number of situations of each run.
+#![cfg(feature = "model")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
