@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cutover_tests::daemon::Deployment;
@@ -61,6 +61,8 @@ struct Seen {
 /// Users of both groups. They send the next request as soon as they have an answer.
 struct Users {
     stop: Arc<AtomicBool>,
+    /// The answers that the user of each group has.
+    answers: [Arc<AtomicUsize>; 2],
     tasks: Vec<JoinHandle<Vec<Seen>>>,
 }
 
@@ -97,8 +99,10 @@ impl Both {
     fn users(&self) -> Users {
         let address = self.host.nginx.address("main").unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let tasks = [0, 1].map(|group| tokio::spawn(ask(address, group, Arc::clone(&stop))));
-        Users { stop, tasks: tasks.into() }
+        let answers: [Arc<AtomicUsize>; 2] = Default::default();
+        let tasks = [0, 1]
+            .map(|group| tokio::spawn(ask(address, group, Arc::clone(&answers[group]), Arc::clone(&stop))));
+        Users { stop, answers, tasks: tasks.into() }
     }
 
     fn phases(&self) -> [String; 2] {
@@ -109,7 +113,12 @@ impl Both {
     }
 }
 
-async fn ask(address: SocketAddr, group: usize, stop: Arc<AtomicBool>) -> Vec<Seen> {
+async fn ask(
+    address: SocketAddr,
+    group: usize,
+    answers: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut client = Client::connect(address).await.unwrap();
     while !stop.load(Ordering::Relaxed) {
@@ -117,11 +126,18 @@ async fn ask(address: SocketAddr, group: usize, stop: Arc<AtomicBool>) -> Vec<Se
         let answer = client.request("GET", &format!("/{}", GROUPS[group]), &[]).await.unwrap();
         let (status, slot) = answer.status_and_slot();
         seen.push(Seen { group, sent, answered: Instant::now(), status, slot: slot.to_owned() });
+        answers.fetch_add(1, Ordering::Relaxed);
     }
     seen
 }
 
 impl Users {
+    /// Waits until the user of each group has so many answers.
+    async fn have(&self, many: usize) {
+        let have = || self.answers.iter().all(|answers| answers.load(Ordering::Relaxed) >= many);
+        wait::until("the users to have answers", have).await.unwrap();
+    }
+
     async fn stop(self) -> Vec<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
@@ -159,6 +175,7 @@ fn moments(all: &[Seen], to: &[&str]) -> Vec<Duration> {
 async fn both_groups_move_at_the_same_moment() {
     let both = Both::start(|group| group).await;
     let users = both.users();
+    users.have(200).await;
     let deployed = both.deploy().finish().await.unwrap();
     assert_eq!(deployed.code, 0, "{deployed:#?}");
     assert_eq!(both.active().await, ["green"; 2]);
@@ -168,7 +185,8 @@ async fn both_groups_move_at_the_same_moment() {
         let slots: Vec<&str> =
             all.iter().filter(|seen| seen.group == group).map(|seen| seen.slot.as_str()).collect();
         let first = slots.iter().position(|slot| *slot == "green").unwrap();
-        assert!(first > 100 && slots[first..].iter().all(|slot| *slot == "green"), "{group}");
+        let stale = slots[first..].iter().filter(|slot| **slot != "green").count();
+        assert!(first >= 200 && stale == 0, "{}: {stale} stale after {first}", GROUPS[group]);
     }
     let moments = moments(&all, &["green"]);
     println!("{} answers; users had two versions for at most {:?}", all.len(), moments[0]);
