@@ -174,19 +174,6 @@ impl EtcdJournal {
         Ok(deployment)
     }
 
-    /// Like [`EtcdJournal::begin`], and ends the deployment before it. Both are written, or neither.
-    pub async fn begin_after(
-        &self,
-        superseded: Superseded,
-        deployment: Deployment,
-        state: &State,
-        message: &str,
-    ) -> Result<Deployment, JournalError> {
-        let beginning = Beginning::new(Some(superseded), deployment.clone(), state, message);
-        self.begin_all(vec![beginning]).await?;
-        Ok(deployment)
-    }
-
     /// Writes new deployments and their first records, and ends the deployments before them. All is written, or nothing.
     pub async fn begin_all(&self, beginnings: Vec<Beginning>) -> Result<(), JournalError> {
         let mut all: Option<Write> = None;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::watch;
 
-use super::{Beginning, Entry, JournalError, Record, Superseded};
+use super::{Beginning, Entry, JournalError, Record};
 
 mod commands;
 mod draft;
@@ -62,19 +62,6 @@ impl SqliteJournal {
         message: &str,
     ) -> Result<Deployment, JournalError> {
         let beginning = Beginning::new(None, deployment.clone(), state, message);
-        self.begin_all(vec![beginning]).await?;
-        Ok(deployment)
-    }
-
-    /// Like [`SqliteJournal::begin`], and ends the deployment before it. Both are written, or neither.
-    pub async fn begin_after(
-        &self,
-        superseded: Superseded,
-        deployment: Deployment,
-        state: &State,
-        message: &str,
-    ) -> Result<Deployment, JournalError> {
-        let beginning = Beginning::new(Some(superseded), deployment.clone(), state, message);
         self.begin_all(vec![beginning]).await?;
         Ok(deployment)
     }

@@ -56,7 +56,9 @@ impl Store {
         state: &State,
         message: &str,
     ) -> Result<Deployment, JournalError> {
-        of_each!(self, journal => journal.begin_after(superseded, deployment, state, message))
+        let beginning = Beginning::new(Some(superseded), deployment.clone(), state, message);
+        self.begin_all(vec![beginning]).await?;
+        Ok(deployment)
     }
 
     /// Writes new deployments and their first records, and ends the deployments before them. All is written, or nothing.
