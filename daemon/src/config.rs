@@ -134,10 +134,8 @@ impl Config {
                 ));
             }
         }
-        let is_several = |policy: &Policy| match policy.edges.len() {
-            0 => self.edge.len() > 1,
-            named => named > 1,
-        };
+        let is_several =
+            |policy: &Policy| self.edge.keys().filter(|name| policy.is_on(name.as_str())).count() > 1;
         for (group, policy) in self.group.iter().filter(|(_, policy)| is_several(policy)) {
             let patience = policy.fleet.patience;
             if let Some(lease) = policy.trial.lease.filter(|lease| *lease <= patience) {
@@ -149,10 +147,8 @@ impl Config {
             }
         }
         for (name, section) in &self.edge {
-            let is_on = |policy: &Policy| {
-                policy.edges.is_empty() || policy.edges.iter().any(|edge| edge == name.as_str())
-            };
-            let its = self.group.iter().filter(|(_, policy)| is_on(policy)).map(|(group, _)| group.as_str());
+            let its = self.group.iter().filter(|(_, policy)| policy.is_on(name.as_str()));
+            let its = its.map(|(group, _)| group.as_str());
             edge::check(name, section, &its.collect::<Vec<_>>())?;
         }
         Ok(())

@@ -110,6 +110,11 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Whether the group is on an edge.
+    pub fn is_on(&self, edge: &str) -> bool {
+        self.edges.is_empty() || self.edges.iter().any(|name| name == edge)
+    }
+
     /// Whether a command starts or stops a slot.
     pub fn starts_or_stops(&self) -> bool {
         self.provision.is_some() || self.decommission.is_some()

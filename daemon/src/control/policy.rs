@@ -6,7 +6,7 @@ use cutover_engine::policy::Policy;
 use cutover_engine::world::World;
 
 use super::{Control, Refusal};
-use crate::config::{EdgeName, EdgeSection, Loaded, ModuleSection};
+use crate::config::{EdgeSection, Loaded, ModuleSection};
 
 impl<W: World> Control<W> {
     /// The names of the groups in the configuration.
@@ -50,10 +50,7 @@ impl<W: World> Control<W> {
     /// Fails if this daemon can only read an edge of the group.
     pub(super) async fn writable(&self, policy: &Policy) -> Result<(), Refusal> {
         let edges = self.loaded.load().0.config.edge.clone();
-        let is_named = |name: &EdgeName| {
-            policy.edges.is_empty() || policy.edges.iter().any(|edge| edge == name.as_str())
-        };
-        for (name, section) in edges.iter().filter(|(name, _)| is_named(name)) {
+        for (name, section) in edges.iter().filter(|(name, _)| policy.is_on(name.as_str())) {
             if let EdgeSection::Module(ModuleSection {
                 admin: admin @ AdminAddress::Tcp(_),
                 token_file: None,
