@@ -1,0 +1,4 @@
+//! Several daemons with a store in etcd: one leads, and another one goes on when it dies.
+
+mod members;
+mod takeover;
