@@ -35,7 +35,7 @@ const HTTP: &str = "
 const SLOW: Duration = Duration::from_millis(100);
 
 /// If nginx takes one group back by its guard, the other one follows after the next reading and the probes of its old version.
-const GUARDED: Duration = Duration::from_millis(500);
+const GUARDED: Duration = Duration::from_secs(5);
 
 /// One nginx with both groups, and the daemon.
 struct Both {
