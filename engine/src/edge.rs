@@ -224,14 +224,12 @@ pub enum EdgeError {
     #[error("the group has no edge")]
     NoEdge,
     /// One edge of several did not answer in time.
-    #[error("edge \"{edge}\" does not answer within {}", humantime::format_duration(*limit))]
+    #[error("there is no answer within {}", humantime::format_duration(*limit))]
     Late {
-        /// The edge.
-        edge: String,
         /// How long it had.
         limit: Duration,
     },
-    /// An error of one edge of several.
+    /// An error of one edge of several that stands for all. Errors by edge do not name it.
     #[error("edge \"{edge}\": {error}")]
     OfOne {
         /// The edge.
@@ -257,6 +255,13 @@ pub enum EdgeError {
         /// The difference.
         why: String,
     },
+}
+
+impl EdgeError {
+    /// The error as that of one edge of several.
+    pub fn of(self, edge: &str) -> Self {
+        Self::OfOne { edge: edge.to_owned(), error: Box::new(self) }
+    }
 }
 
 /// Why a shift is not confirmed. The text is a whole clause.

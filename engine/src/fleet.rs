@@ -17,15 +17,16 @@ use futures_util::future::join_all;
 
 use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 use crate::fencing::fence;
+use crate::policy::is_among;
 use crate::shifting::{Fit, ShiftRequest, shift_until_known};
 
 mod member;
-mod together;
+mod shifted;
 mod view;
 
 pub use member::Member;
 use member::Wait;
-pub use together::Together;
+pub use shifted::FleetShifted;
 pub use view::View;
 
 /// The edges of a group.
@@ -38,12 +39,6 @@ impl<E> Clone for Fleet<'_, E> {
     fn clone(&self) -> Self {
         Self { members: self.members.clone() }
     }
-}
-
-/// A text about one edge of several, which names it once.
-pub fn named(edge: &str, text: &str) -> String {
-    let name = format!("edge \"{edge}\"");
-    if text.starts_with(&name) { text.to_owned() } else { format!("{name}: {text}") }
 }
 
 /// The groups of each edge, by its name.
@@ -67,9 +62,7 @@ pub struct FleetRequest<'a> {
 impl<'a, E: Edge> Fleet<'a, E> {
     /// The edges of these names, or all if there is no name.
     pub fn new(members: &'a [Member<E>], names: &[String]) -> Self {
-        let is_named =
-            |member: &&Member<E>| names.is_empty() || names.iter().any(|name| name == member.name());
-        Self { members: members.iter().filter(is_named).collect() }
+        Self { members: members.iter().filter(|member| is_among(names, member.name())).collect() }
     }
 
     /// The fleet without these edges.
@@ -154,7 +147,7 @@ impl<'a, E: Edge> Fleet<'a, E> {
             if groups.is_err() && excluded.contains(&edge) {
                 continue;
             }
-            for group in groups? {
+            for group in groups.map_err(|error| self.of_one(&edge, error))? {
                 let same = by_name.entry(group.name.clone()).or_default();
                 if same.is_empty() {
                     order.push(group.name.clone());
@@ -164,6 +157,11 @@ impl<'a, E: Edge> Fleet<'a, E> {
         }
         let merged = |name: &String| Group::merged(&by_name.get(name)?.iter().collect::<Vec<_>>());
         Ok(order.iter().filter_map(merged).collect())
+    }
+
+    /// An error that stands for all edges names its edge.
+    fn of_one(&self, edge: &str, error: EdgeError) -> EdgeError {
+        if self.is_several() { error.of(edge) } else { error }
     }
 
     /// Reads all groups of each edge.
@@ -180,13 +178,14 @@ impl<'a, E: Edge> Fleet<'a, E> {
     /// Directs previews of the standby to a slot, on all edges. Fails if an edge fails.
     pub async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
         let asked = self.members.iter().map(async |member| {
-            member.in_time(member.edge().stand_by(group, slot), self.among(Wait::Patient)).await
+            let asked = member.in_time(member.edge().stand_by(group, slot), self.among(Wait::Patient)).await;
+            asked.map_err(|error| self.of_one(member.name(), error))
         });
         join_all(asked).await.into_iter().collect()
     }
 
     /// Moves the route on all edges at once. `fit` checks on each edge that the slot may get the traffic.
-    pub async fn forward(&self, request: &FleetRequest<'_>, fit: &impl Fit) -> Together {
+    pub async fn forward(&self, request: &FleetRequest<'_>, fit: &impl Fit) -> FleetShifted {
         let FleetRequest { group, shift, expected, tries, patience } = request;
         let moves = self.members.iter().filter_map(|member| {
             let expected = expected.get(member.name())?;
@@ -200,7 +199,7 @@ impl<'a, E: Edge> Fleet<'a, E> {
                 (member.name().to_owned(), moved)
             })
         });
-        Together::of(join_all(moves).await, *patience)
+        FleetShifted::of(join_all(moves).await, *patience)
     }
 
     /// Moves the route back on all edges at once, from the revisions of `seen`. An edge that was away then is read first.

@@ -26,7 +26,7 @@ mod value;
 mod warm;
 
 pub use command::Command;
-pub use fleet::{FleetPolicy, OnMissing};
+pub use fleet::{FleetPolicy, OnMissing, is_among};
 pub use signal::{Compare, Signal};
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{OnInconclusive, Setting, Soak};
@@ -112,7 +112,7 @@ impl Default for Policy {
 impl Policy {
     /// Whether the group is on an edge.
     pub fn is_on(&self, edge: &str) -> bool {
-        self.edges.is_empty() || self.edges.iter().any(|name| name == edge)
+        is_among(&self.edges, edge)
     }
 
     /// Whether a command starts or stops a slot.

@@ -82,6 +82,16 @@ pub struct Host {
 impl Hosts {
     /// Starts this many hosts, with the addresses `10.77.0.1` and up. Returns `None` and prints why when the nginx has no TLS.
     pub async fn start(network: &Network, count: u8) -> Result<Option<Self>> {
+        Self::start_with(network, count, &Self::http(), &[]).await
+    }
+
+    /// The same with another `http {}`, and with more variables for it.
+    pub async fn start_with(
+        network: &Network,
+        count: u8,
+        http: &str,
+        variables: &[(&str, String)],
+    ) -> Result<Option<Self>> {
         if !Flavour::from_env()?.has_tls()? {
             println!("SKIPPED: this nginx has no TLS");
             return Ok(None);
@@ -97,7 +107,7 @@ impl Hosts {
         let green = Backend::start_at("green", green).await?;
         let mut all = Self { hosts: Vec::new(), blue, green, authority, client, token, folder };
         for number in 1..=count {
-            let host = all.add(network, number).await?;
+            let host = all.add(network, number, (http, variables)).await?;
             all.hosts.push(host);
         }
         Ok(Some(all))
@@ -105,16 +115,27 @@ impl Hosts {
 
     /// The content of `http {}` of each host. A test can change it and reload.
     pub fn http() -> String {
-        HTTP.replace("%%upstreams%%", UPSTREAMS).replace("%%location%%", LOCATION)
+        Self::http_with("")
     }
 
-    async fn add(&self, network: &Network, number: u8) -> Result<Host> {
+    /// The same with more locations on the site.
+    pub fn http_with(locations: &str) -> String {
+        HTTP.replace("%%upstreams%%", UPSTREAMS).replace("%%location%%", &format!("{LOCATION} {locations}"))
+    }
+
+    async fn add(
+        &self,
+        network: &Network,
+        number: u8,
+        (http, variables): (&str, &[(&str, String)]),
+    ) -> Result<Host> {
         let network = network.host(number)?;
         let address = network.address();
         let own =
             self.authority.issue(&format!("edge{number}"), &format!("IP:{address}"), Validity::Days(20))?;
         let [enter, namespace] = network.through();
-        let nginx = Nginx::builder()
+        let nginx = variables.iter().fold(Nginx::builder(), |nginx, (name, value)| nginx.set(name, value));
+        let nginx = nginx
             .through(&[&enter, &namespace])
             .set("blue", self.blue.address())
             .set("green", self.green.address())
@@ -124,7 +145,7 @@ impl Hosts {
             .set("key", own.key.display())
             .set("ca", self.authority.own.certificate.display())
             .set("token", self.token.display())
-            .http(&Self::http())
+            .http(http)
             .start()
             .await?;
         Ok(Host { nginx, network })

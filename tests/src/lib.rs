@@ -19,6 +19,7 @@
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`TwoDaemons`] | nginx, etcd, and two daemons |
+//! | [`Page`] | a page of the documentation, whose examples a test runs |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -40,6 +41,7 @@ pub mod http1;
 pub mod load;
 pub mod network;
 pub mod nginx;
+pub mod page;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
@@ -69,6 +71,7 @@ pub use hosts::Hosts;
 pub use load::{Load, Plan};
 pub use network::Network;
 pub use nginx::Nginx;
+pub use page::Page;
 pub use prometheus::Prometheus;
 pub use relay::Relay;
 pub use site::Site;

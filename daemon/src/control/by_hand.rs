@@ -9,7 +9,7 @@ use std::time::Duration;
 use cutover_core::api::{Group as Seen, reason_with};
 use cutover_core::deployment::{Event, Phase};
 use cutover_engine::edge::{EdgeError, Look, Shift};
-use cutover_engine::fleet::{FleetRequest, Together, View};
+use cutover_engine::fleet::{FleetRequest, FleetShifted, View};
 use cutover_engine::metrics;
 use cutover_engine::policy::Policy;
 use cutover_engine::shifting::Fit;
@@ -157,14 +157,14 @@ impl<W: World> Control<W> {
             Seen::merged(&groups)
         };
         match fleet.forward(&request, fit).await {
-            Together::Done(now) => merged(now).ok_or_else(|| Refusal::Edge(EdgeError::NoEdge)),
-            Together::NotDone(why) => Err(Refusal::NotSwitched(why)),
-            Together::Elsewhere(now) => {
+            FleetShifted::Done(now) => merged(now).ok_or_else(|| Refusal::Edge(EdgeError::NoEdge)),
+            FleetShifted::NotDone(why) => Err(Refusal::NotSwitched(why)),
+            FleetShifted::Elsewhere(now) => {
                 let moved = now.into_values().next().map(|look| look.moved().text);
                 Err(Refusal::NotSwitched(moved.unwrap_or_default()))
             }
-            Together::NotDurable(why) => Err(Refusal::NotOnDisk { slot, group, why }),
-            Together::Uncertain(why) => match self.fence(seen, &shift.reason).await {
+            FleetShifted::NotDurable(why) => Err(Refusal::NotOnDisk { slot, group, why }),
+            FleetShifted::Uncertain(why) => match self.fence(seen, &shift.reason).await {
                 // The switch took effect; only its reply was lost.
                 Some(now) if now.route().is_all_on(&slot) => Ok(now.group),
                 Some(now) => Err(Refusal::NotSwitched(format!(

@@ -59,8 +59,8 @@ impl<W: World> Control<W> {
         let view = fleet.look(group).await?;
         match (view.away.first_key_value(), policy.fleet.on_missing) {
             (None, _) => Ok(Vec::new()),
-            (Some((_, why)), OnMissing::Refuse) => {
-                Err(Refusal::EdgeMissing { group: group.to_owned(), why: why.clone() })
+            (Some((edge, why)), OnMissing::Refuse) => {
+                Err(Refusal::EdgeMissing { group: group.to_owned(), why: why.clone().of(edge) })
             }
             (Some(_), OnMissing::Exclude) => Ok(view.away.into_keys().collect()),
         }

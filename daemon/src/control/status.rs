@@ -203,6 +203,9 @@ impl<W: World> Control<W> {
             edges.push(EdgeStatus::of(edge, &seen, fleet.away_for(edge)));
             match seen {
                 Ok(seen) => found.push(seen),
+                Err(why) if groups.is_err() && fleet.is_several() => {
+                    failed = Some(format!("edge \"{edge}\": {why}"))
+                }
                 Err(why) => failed = Some(why),
             }
         }

@@ -163,7 +163,6 @@ impl<W: World, J: Journal> Work<W, J> {
         match left.first() {
             None => Ok(()),
             Some((edge, why)) if self.fleet().is_several() => {
-                let why = why.trim_start_matches(&format!("edge \"{edge}\": "));
                 Err(Unconfirmed::Left(format!("edge \"{edge}\" has not confirmed the switch: {why}")))
             }
             Some((_, why)) => Err(Unconfirmed::Left(why.clone())),

@@ -11,7 +11,7 @@ use cutover_core::verdict::{Baseline, EdgeReading, Names, Reading, Reason, Verdi
 use super::signals::figures_beside;
 use super::synthetic::results::Results;
 use super::work::Work;
-use crate::edge::PROBES_ONLY;
+use crate::edge::{EdgeError, PROBES_ONLY};
 use crate::fleet::View;
 use crate::journal::Journal;
 use crate::policy::Signal;
@@ -188,10 +188,9 @@ impl<W: World, J: Journal> Work<W, J> {
     fn missing(&self, look: &View) -> Option<String> {
         let fleet = self.fleet();
         let patience = self.patience();
-        let is_missing = |edge: &&String| fleet.away_for(edge).is_some_and(|away| away >= patience);
-        let edge = look.away.keys().find(is_missing)?;
-        let why = look.away.get(edge)?.to_string();
-        let why = why.trim_start_matches(&format!("edge \"{edge}\": ")).to_owned();
+        let is_missing =
+            |(edge, _): &(&String, &EdgeError)| fleet.away_for(edge).is_some_and(|away| away >= patience);
+        let (edge, why) = look.away.iter().find(is_missing)?;
         Some(format!("edge \"{edge}\" has not answered for {}: {why}", humantime::format_duration(patience)))
     }
 

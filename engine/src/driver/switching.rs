@@ -14,7 +14,7 @@ use super::together::JustChecked;
 use super::whereabouts::{BACK, mark};
 use super::work::Work;
 use crate::edge::{Look, Partial, Shift, TrialTerms};
-use crate::fleet::{FleetRequest, Together, View, named};
+use crate::fleet::{FleetRequest, FleetShifted, View};
 use crate::journal::Journal;
 use crate::metrics;
 use crate::peers::Peers;
@@ -131,14 +131,14 @@ impl<W: World, J: Journal> Work<W, J> {
             self.fleet().forward(&request, &still_healthy).await
         };
         match moved {
-            Together::Done(now) => {
+            FleetShifted::Done(now) => {
                 metrics::switched(&plan.group, "forward");
                 let revisions = now.into_iter().map(|(edge, look)| (edge, look.revision));
                 Event::Switched { revisions: revisions.collect() }
             }
-            Together::NotDone(why) => Event::NotSwitched(why),
-            Together::Elsewhere(looks) => self.moved(&looks, state).await,
-            Together::NotDurable(why) | Together::Uncertain(why) => {
+            FleetShifted::NotDone(why) => Event::NotSwitched(why),
+            FleetShifted::Elsewhere(looks) => self.moved(&looks, state).await,
+            FleetShifted::NotDurable(why) | FleetShifted::Uncertain(why) => {
                 Event::SwitchUncertain(format!("the switch could not be confirmed: {why}"))
             }
         }
@@ -255,7 +255,7 @@ impl<W: World, J: Journal> Work<W, J> {
                     self.note(state.phase.name(), &message).await;
                 }
                 Err(error) => failed.push(match fleet.is_several() {
-                    true => named(&edge, &error.to_string()),
+                    true => format!("edge \"{edge}\": {error}"),
                     false => error.to_string(),
                 }),
             }

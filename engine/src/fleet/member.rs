@@ -56,8 +56,7 @@ impl<E: Edge> Member<E> {
         self.away_since.lock().map(|since| since.elapsed())
     }
 
-    /// The answer to a reading. Among several edges, one that does not answer in time is away, and its errors name it. `wait` is
-    /// `None` for a single edge.
+    /// The answer to a reading. Among several edges, one that does not answer in time is away. `wait` is `None` for a single edge.
     pub(super) async fn in_time<T>(
         &self,
         reading: impl Future<Output = Result<T, EdgeError>>,
@@ -66,8 +65,8 @@ impl<E: Edge> Member<E> {
         let Some(wait) = wait else { return self.remember(reading.await) };
         let limit = wait.limit(self.away_for().is_some());
         let answer = match tokio::time::timeout(limit, reading).await {
-            Ok(answer) => answer.map_err(|error| self.named(error)),
-            Err(_) => Err(EdgeError::Late { edge: self.name().to_owned(), limit }),
+            Ok(answer) => answer,
+            Err(_) => Err(EdgeError::Late { limit }),
         };
         self.remember(answer)
     }
@@ -84,12 +83,8 @@ impl<E: Edge> Member<E> {
         }
         match tokio::time::timeout(limit, change).await {
             Ok(answer) => answer,
-            Err(_) => Err(ShiftError::Unknown(EdgeError::Late { edge: self.name().to_owned(), limit })),
+            Err(_) => Err(ShiftError::Unknown(EdgeError::Late { limit })),
         }
-    }
-
-    fn named(&self, error: EdgeError) -> EdgeError {
-        EdgeError::OfOne { edge: self.name().to_owned(), error: Box::new(error) }
     }
 
     fn remember<T>(&self, answer: Result<T, EdgeError>) -> Result<T, EdgeError> {

@@ -21,8 +21,9 @@ pub struct View {
 }
 
 impl View {
-    /// A view of the answers. Fails with an edge's error if there is no answer.
+    /// A view of the answers. Fails with an edge's error if there is no answer; of several edges, the error names its edge.
     pub(super) fn of(looks: Vec<(String, Result<Look, EdgeError>)>) -> Result<Self, EdgeError> {
+        let is_several = looks.len() > 1;
         let (mut edges, mut away, mut last) = (BTreeMap::new(), BTreeMap::new(), None);
         for (edge, look) in looks {
             match look {
@@ -30,7 +31,7 @@ impl View {
                     edges.insert(edge, look);
                 }
                 Err(error) => {
-                    last = Some(error.clone());
+                    last = Some(if is_several { error.clone().of(&edge) } else { error.clone() });
                     away.insert(edge, error);
                 }
             }
@@ -78,10 +79,11 @@ impl View {
         since.fold(Counters::default(), |sum, more| sum.zip(&more, u64::saturating_add))
     }
 
-    /// The view, if all edges have answered. Fails with the error of one that has not.
+    /// The view, if all edges have answered. Fails with the error of one that has not, which names it.
     pub fn whole(self) -> Result<Self, EdgeError> {
-        match self.away.values().next() {
-            Some(error) => Err(error.clone()),
+        // One edge has answered, so this is another one.
+        match self.away.first_key_value() {
+            Some((edge, error)) => Err(error.clone().of(edge)),
             None => Ok(self),
         }
     }

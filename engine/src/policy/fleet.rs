@@ -15,6 +15,11 @@ pub struct FleetPolicy {
     pub on_missing: OnMissing,
 }
 
+/// Whether an edge is one of these. No name stands for all edges.
+pub fn is_among(names: &[String], edge: &str) -> bool {
+    names.is_empty() || names.iter().any(|name| name == edge)
+}
+
 /// What a deployment does without an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -211,7 +211,7 @@ impl Known<'_> {
         seen.generation == expected || seen.by == By::Fence || was_switched
     }
 
-    /// `Together::of`, and what `Work::switch` makes of it.
+    /// `FleetShifted::of`, and what `Work::switch` makes of it.
     pub(crate) fn together(&self, tries: &[Try; MOST_EDGES]) -> Result {
         let (mut done, mut elsewhere) = (self.said.expected, [None; MOST_EDGES]);
         let (mut moved, mut not_done, mut uncertain) = (0, 0, 0);

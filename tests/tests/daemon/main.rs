@@ -26,6 +26,7 @@ mod on_trial;
 mod other_hosts;
 mod other_hosts_page;
 mod over_ssh;
+mod pages;
 mod previews;
 mod proven_version;
 mod quiet_site;

@@ -1,32 +1,15 @@
 //! The section "Other hosts" of docs/admin-api.md sets up an edge host and a daemon on another host, word by word.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use cutover_tests::flavour::{Flavour, program, root};
+use cutover_tests::page::Shell;
 use cutover_tests::temp::TempDir;
-use cutover_tests::{Backend, Network, Nginx};
+use cutover_tests::{Backend, Network, Nginx, Page};
 
 /// What the page and the example call by the names of a real host.
 fn here(text: &str, names: &[(&str, String)]) -> String {
     names.iter().fold(text.to_owned(), |text, (name, here)| text.replace(name, here))
-}
-
-/// The blocks of a page's section in this language, in order.
-fn blocks<'a>(section: &'a str, language: &str) -> Vec<&'a str> {
-    let begin = format!("```{language}\n");
-    section.split(&begin).skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
-}
-
-/// Runs a block in a folder, with functions in place of the installed programs. Returns what it prints.
-fn run(block: &str, folder: &Path, functions: &str) -> String {
-    let script = format!("{functions}\n{block}");
-    let output =
-        Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(folder).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{block}\n{}\n{said}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -56,13 +39,10 @@ fn the_section_about_other_hosts_runs_in_order() {
             ("/var/lib/cutover", "%%prefix%%/state".to_owned()),
             ("unix:/run/cutover/nginx.sock", "%%admin%%".to_owned()),
         ];
-        let page = fs::read_to_string(root().join("docs/admin-api.md")).unwrap();
-        let section = page.split_once("\n## Other hosts\n").unwrap().1;
-        let section = here(section.split_once("\n## ").unwrap().0, &names);
-        let [make, edge, daemon, check, curl] = blocks(&section, "bash")[..] else {
-            unreachable!("blocks of the page")
-        };
-        let [keys] = blocks(&section, "toml")[..] else { unreachable!("one configuration on the page") };
+        let section = Page::read("docs/admin-api.md").unwrap().section("Other hosts").unwrap();
+        let section = Page::of(section.name(), &here(section.text(), &names));
+        let [make, edge, daemon, check, curl] = section.blocks_of("bash").unwrap();
+        let [keys] = section.blocks_of("toml").unwrap();
 
         let example = fs::read_to_string(root().join("nginx-conf/remote.conf")).unwrap();
         let [enter, namespace] = host.through();
@@ -81,17 +61,18 @@ fn the_section_about_other_hosts_runs_in_order() {
             program("cutover").unwrap().display(),
             path("cutover.toml")
         );
-        run(make, folder.path(), &functions);
-        let made = folder.path().join("ca");
-        run(edge, &made, &functions);
+        let shell = Shell::new(folder.path(), functions);
+        shell.run(&make).unwrap();
+        let made = Shell { folder: folder.path().join("ca"), ..shell };
+        made.run(&edge).unwrap();
         nginx.start().await.unwrap();
-        run(daemon, &made, &functions);
+        made.run(&daemon).unwrap();
         let group = "[group.shop]\nprovision = { command = [\"/bin/true\"] }\ndecommission = { command = [\"/bin/true\"] }\n\
                      [group.shop.probe]\npath = \"/\"\n[[group.shop.smoke]]\nname = \"answers\"\npath = \"/\"\n";
         let state =
             format!("[daemon]\nsocket = \"{}\"\nstate = \"{}\"\n", path("control.sock"), path("state"));
         fs::write(path("cutover.toml"), format!("{state}{keys}{group}")).unwrap();
-        assert_eq!(run(check, &made, &functions), "1 group checked, no problem\n");
-        assert_eq!(run(curl, &made, &functions), "shop\n");
+        assert_eq!(made.run(&check).unwrap(), "1 group checked, no problem\n");
+        assert_eq!(made.run(&curl).unwrap(), "shop\n");
     });
 }

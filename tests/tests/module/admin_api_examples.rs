@@ -4,9 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use cutover_tests::Nginx;
-use cutover_tests::flavour::root;
 use cutover_tests::temp::TempDir;
+use cutover_tests::{Nginx, Page};
 
 const HTTP: &str = "
     cutover_state %%prefix%%/state;
@@ -24,13 +23,14 @@ async fn the_examples_of_the_page_run_in_order() {
     fs::write(&token, "c2VjcmV0IG9mIHRoZSBzaG9w\n").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     nginx.start().await.unwrap();
-    let page = fs::read_to_string(root().join("docs/admin-api.md")).unwrap();
     // What the page calls by the names of a real host.
-    let page = replaced(&page, "/run/cutover/nginx.sock", &nginx.admin_socket().display().to_string());
-    let page = replaced(&page, "/etc/nginx/cutover.token", &token.display().to_string());
-    let page = replaced(&page, "127.0.0.1:8083", &nginx.address("tcp").unwrap().to_string());
+    let page = Page::read("docs/admin-api.md").unwrap();
+    let page = page.with("/run/cutover/nginx.sock", nginx.admin_socket().display().to_string()).unwrap();
+    let page = page.with("/etc/nginx/cutover.token", token.display().to_string()).unwrap();
+    let page = page.with("127.0.0.1:8083", nginx.address("tcp").unwrap().to_string()).unwrap();
     let folder = TempDir::new().unwrap();
-    let session: String = shell_blocks(&page).concat();
+    let blocks = page.blocks().unwrap().into_iter().filter(|block| block.language == "sh");
+    let session: String = blocks.map(|block| block.text).collect();
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &session])
         .current_dir(folder.path())
@@ -42,22 +42,4 @@ async fn the_examples_of_the_page_run_in_order() {
     let documented: Vec<&str> = session.lines().filter_map(|line| line.strip_prefix("# ")).collect();
     assert!(!documented.is_empty(), "{session}");
     assert_eq!(printed.lines().collect::<Vec<_>>(), documented, "{complaints}");
-}
-
-/// The text with each `name` replaced: it must be there.
-fn replaced(text: &str, name: &str, with: &str) -> String {
-    assert!(text.contains(name), "docs/admin-api.md no longer has {name}: adapt this test");
-    text.replace(name, with)
-}
-
-/// What stands between "```sh" and "```", in order.
-fn shell_blocks(page: &str) -> Vec<&str> {
-    let blocks: Vec<&str> = page
-        .split("```sh\n")
-        .skip(1)
-        .filter_map(|rest| rest.split_once("```"))
-        .map(|(block, _)| block)
-        .collect();
-    assert!(!blocks.is_empty(), "docs/admin-api.md has no example");
-    blocks
 }

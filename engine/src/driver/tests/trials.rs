@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::edge::{Look, Shift, TrialTerms};
-use crate::fleet::{FleetRequest, Together};
+use crate::fleet::{FleetRequest, FleetShifted};
 use crate::shifting::Fit;
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +182,10 @@ async fn a_switch_that_was_there_before_the_fence_is_done() {
         patience: Duration::from_secs(5),
     };
     let moved = fleet.forward(&request, &Sick).await;
-    assert!(matches!(&moved, Together::Done(now) if now["nginx"].revision == expected["nginx"]), "{moved:?}");
+    assert!(
+        matches!(&moved, FleetShifted::Done(now) if now["nginx"].revision == expected["nginx"]),
+        "{moved:?}"
+    );
     let scene = world.scene();
     assert_eq!(scene.moves, ["blue->green"]);
     assert!(scene.trial.is_some(), "the trial goes on");

@@ -2,18 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use cutover_tests::flavour::{self, root};
+use cutover_tests::flavour;
 use cutover_tests::load::{Load, Plan};
-use cutover_tests::{Backend, Flavour, Nginx, SlotOracle, client, process};
-
-/// The page, with the paths and addresses of this host in place of those of a real one.
-struct Page {
-    text: String,
-    folder: PathBuf,
-    functions: String,
-}
+use cutover_tests::page::Shell;
+use cutover_tests::{Backend, Flavour, Nginx, Page, SlotOracle, client, process};
 
 /// Ends the daemon that the page starts.
 struct Daemon(PathBuf);
@@ -29,35 +23,10 @@ impl Drop for Daemon {
     }
 }
 
-impl Page {
-    /// The blocks of a language below a heading.
-    fn blocks(&self, heading: &str, language: &str) -> Vec<String> {
-        let section = self.text.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
-        let begin = format!("```{language}\n");
-        section.split(&begin).skip(1).map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()
-    }
-
-    fn run(&self, script: &str) -> Output {
-        let script = format!("{}\n{script}", self.functions);
-        Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(&self.folder)
-            .output()
-            .unwrap()
-    }
-
-    fn succeed(&self, script: &str) -> String {
-        let output = self.run(script);
-        let said =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{script}\n{said}");
-        said
-    }
-}
+const PAGE: &str = "docs/file-edge.md";
 
 fn replaced(text: &str, name: &str, with: &str) -> String {
-    assert!(text.contains(name), "docs/file-edge.md no longer has {name}: adapt this test");
-    text.replace(name, with)
+    Page::of(PAGE, text).with(name, with).unwrap().text().to_owned()
 }
 
 /// The programs of a host: `systemctl` knows the two units of the page.
@@ -94,7 +63,7 @@ async fn the_examples_run_in_their_order() {
     let folder = nginx.prefix().to_owned();
     let shown = folder.display().to_string();
     let main = nginx.address("main").unwrap();
-    let mut text = fs::read_to_string(root().join("docs/file-edge.md")).unwrap();
+    let mut page = Page::read(PAGE).unwrap();
     for (name, with) in [
         ("127.0.0.1:3000", blue.address().to_string()),
         ("127.0.0.1:3001", green.address().to_string()),
@@ -105,14 +74,15 @@ async fn the_examples_run_in_their_order() {
         ("/var/lib/cutover", format!("{shown}/state")),
         ("listen 80;", format!("listen {main};")),
     ] {
-        text = replaced(&text, name, &with);
+        page = page.with(name, with).unwrap();
     }
-    let page = Page { text, functions: functions(&nginx, &folder), folder: folder.clone() };
+    let shell = Shell::new(&folder, functions(&nginx, &folder));
+    let [set_up, to_module] = ["Set up", "To the module"].map(|heading| page.section(heading).unwrap());
     fs::create_dir(folder.join("conf.d")).unwrap();
-    let [backend, shop]: [String; 2] = page.blocks("Set up", "nginx").try_into().unwrap();
+    let [backend, shop] = set_up.blocks_of("nginx").unwrap();
     fs::write(folder.join("conf.d/backend.conf"), &backend).unwrap();
     fs::write(folder.join("conf.d/shop.conf"), &shop).unwrap();
-    let [toml]: [String; 1] = page.blocks("Set up", "toml").try_into().unwrap();
+    let [toml] = set_up.blocks_of("toml").unwrap();
     let host = format!("[daemon]\nsocket = \"{shown}/cutover.sock\"\nstate = \"{shown}/daemon\"\n");
     // A shorter soak, and the programs and the pid file of this nginx.
     let kind = "kind = \"file\"\n";
@@ -133,9 +103,9 @@ async fn the_examples_run_in_their_order() {
     let load =
         Load::start(Plan::new(main).connections(2, 1).pause(std::time::Duration::from_millis(5)), &oracle);
     load.answers(50).await.unwrap();
-    let [script]: [String; 1] = page.blocks("Set up", "sh").try_into().unwrap();
-    let said = page.succeed(&script);
-    let [written]: [String; 1] = page.blocks("The file", "nginx").try_into().unwrap();
+    let [script] = set_up.blocks_of("sh").unwrap();
+    let said = shell.run(&script).unwrap();
+    let [written] = page.section("The file").unwrap().blocks_of("nginx").unwrap();
     let comparable = |text: &str| -> String {
         let is_kept = |line: &&str| !line.starts_with("# It follows ");
         text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect()
@@ -146,18 +116,18 @@ async fn the_examples_run_in_their_order() {
     assert_eq!(client::get(main, "/").await.unwrap().slot(), "blue", "it was rolled back");
 
     // To the module.
-    page.succeed("systemctl stop cutover");
-    let [conf]: [String; 1] = page.blocks("To the module", "nginx").try_into().unwrap();
+    shell.run("systemctl stop cutover").unwrap();
+    let [conf] = to_module.blocks_of("nginx").unwrap();
     fs::remove_file(folder.join("conf.d/backend.conf")).unwrap();
     fs::write(folder.join("conf.d/shop.conf"), conf).unwrap();
     let flavour = Flavour::from_env().unwrap();
     nginx.set("load_module", format!("load_module {};", flavour.module().display()));
     nginx.write_http(http).unwrap();
-    let [edge]: [String; 1] = page.blocks("To the module", "toml").try_into().unwrap();
+    let [edge] = to_module.blocks_of("toml").unwrap();
     let group = toml.split_once("[group.shop.probe]").unwrap().1;
     fs::write(folder.join("cutover.toml"), format!("{host}{edge}[group.shop.probe]{group}")).unwrap();
-    let [script]: [String; 1] = page.blocks("To the module", "sh").try_into().unwrap();
-    page.succeed(&script);
+    let [script] = to_module.blocks_of("sh").unwrap();
+    shell.run(&script).unwrap();
     assert_eq!(client::get(main, "/").await.unwrap().slot(), "green");
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{report}");
@@ -166,11 +136,8 @@ async fn the_examples_run_in_their_order() {
 /// The other examples are configurations, too.
 #[tokio::test]
 async fn the_variants_are_read() {
-    let page = fs::read_to_string(root().join("docs/file-edge.md")).unwrap();
-    let section = page.split("\n## ").find(|section| section.starts_with("systemd")).unwrap();
-    let variants: Vec<&str> =
-        section.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
-    assert_eq!(variants.len(), 2);
+    let section = Page::read(PAGE).unwrap().section("systemd").unwrap();
+    let variants: [String; 2] = section.blocks_of("toml").unwrap();
     let folder = cutover_tests::temp::TempDir::new().unwrap();
     for variant in variants {
         let file = folder.path().join("cutover.toml");

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::named;
 use crate::edge::Look;
 use crate::shifting::Shifted;
 
-/// The outcome of a change on all edges.
+/// The outcome of a change on all edges. A text about one edge of several names it.
 #[derive(Clone, Debug)]
-pub enum Together {
+pub enum FleetShifted {
     /// All edges have confirmed it.
     Done(BTreeMap<String, Look>),
     /// It has moved nothing on any edge, and never will.
@@ -22,12 +21,12 @@ pub enum Together {
     Uncertain(String),
 }
 
-impl Together {
+impl FleetShifted {
     /// The outcome of all. `None` of an edge: there was no certain answer in time.
     pub(super) fn of(outcomes: Vec<(String, Option<Shifted>)>, patience: Duration) -> Self {
         let is_several = outcomes.len() > 1;
         let told = |edge: &str, why: String| match is_several {
-            true => named(edge, &why),
+            true => format!("edge \"{edge}\": {why}"),
             false => why,
         };
         let (mut done, mut elsewhere) = (BTreeMap::new(), BTreeMap::new());
