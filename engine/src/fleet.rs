@@ -105,9 +105,12 @@ impl<'a, E: Edge> Fleet<'a, E> {
         self.look_for(group, Wait::Patient).await
     }
 
-    /// The same, without waiting long for an edge that is slow or away.
+    /// The same, without waiting long for an edge that is slow or away. If all are slow, nobody waits for another one.
     pub async fn look_quickly(&self, group: &str) -> Result<View, EdgeError> {
-        self.look_for(group, Wait::Short).await
+        match self.look_for(group, Wait::Short).await {
+            Err(_) if self.is_several() => self.look(group).await,
+            looked => looked,
+        }
     }
 
     async fn look_for(&self, group: &str, wait: Wait) -> Result<View, EdgeError> {
@@ -215,7 +218,8 @@ impl<'a, E: Edge> Fleet<'a, E> {
                 let revision = match seen.edges.get(member.name()) {
                     Some(look) => look.revision.clone(),
                     None => {
-                        let look = member.in_time(member.edge().look(group), self.among(Wait::Short)).await;
+                        // The others move meanwhile.
+                        let look = member.in_time(member.edge().look(group), self.among(Wait::Patient)).await;
                         look.map_err(ShiftError::NotSent)?.revision
                     }
                 };

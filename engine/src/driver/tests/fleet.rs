@@ -6,6 +6,7 @@ use cutover_core::deployment::RollbackStep;
 use tokio::time::Instant;
 
 use super::*;
+use crate::edge::Shift;
 use crate::scripted::Away;
 
 const EDGES: [&str; 3] = ["lyon", "nice", "paris"];
@@ -198,6 +199,30 @@ async fn a_switch_that_arrives_after_its_lease_was_counted_does_not_count() {
         assert_eq!(scene.active, "blue", "{edge}: {}", told(&journal));
         assert_eq!(scene.violations, [""; 0], "{edge}");
     }
+}
+
+/// Nobody waits for an edge that is slow if all of them are.
+#[tokio::test(start_paused = true)]
+async fn edges_that_are_all_slow_are_read_all_the_same() {
+    let world = Scripted::of(&EDGES);
+    on_each(&world, |scene| scene.delay = Duration::from_millis(700));
+    let view = world.fleet(&[]).look_quickly("shop").await.unwrap();
+    assert_eq!(view.edges.len(), 3, "{:?}", view.away);
+}
+
+/// The others have moved by then, so they do not wait for it.
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_was_late_once_goes_back_with_the_others() {
+    let world = Scripted::of(&EDGES);
+    world.scene_of("nice").delay = Duration::from_millis(700);
+    let fleet = world.fleet(&[]);
+    let seen = fleet.look_quickly("shop").await.unwrap();
+    assert!(seen.away.contains_key("nice"));
+    world.scene_of("nice").delay = Duration::from_millis(200);
+    let shift =
+        Shift { to: "blue".to_owned(), share: None, reason: "a test".to_owned(), trial: None, fence: true };
+    let back = fleet.back("shop", &shift, &seen, Duration::from_secs(5)).await;
+    assert!(back.values().all(Result::is_ok), "{back:?}");
 }
 
 fn told(journal: &MemoryJournal) -> String {
