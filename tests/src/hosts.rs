@@ -82,6 +82,16 @@ pub struct Host {
 impl Hosts {
     /// Starts this many hosts, with the addresses `10.77.0.1` and up. Returns `None` and prints why when the nginx has no TLS.
     pub async fn start(network: &Network, count: u8) -> Result<Option<Self>> {
+        Self::start_with(network, count, &Self::http(), &[]).await
+    }
+
+    /// The same with another content of `http {}`, and the variables that it needs besides those of [`Hosts::http`].
+    pub async fn start_with(
+        network: &Network,
+        count: u8,
+        http: &str,
+        variables: &[(&str, SocketAddr)],
+    ) -> Result<Option<Self>> {
         if !Flavour::from_env()?.has_tls()? {
             println!("SKIPPED: this nginx has no TLS");
             return Ok(None);
@@ -97,7 +107,7 @@ impl Hosts {
         let green = Backend::start_at("green", green).await?;
         let mut all = Self { hosts: Vec::new(), blue, green, authority, client, token, folder };
         for number in 1..=count {
-            let host = all.add(network, number).await?;
+            let host = all.add(network, number, http, variables).await?;
             all.hosts.push(host);
         }
         Ok(Some(all))
@@ -108,13 +118,21 @@ impl Hosts {
         HTTP.replace("%%upstreams%%", UPSTREAMS).replace("%%location%%", LOCATION)
     }
 
-    async fn add(&self, network: &Network, number: u8) -> Result<Host> {
+    async fn add(
+        &self,
+        network: &Network,
+        number: u8,
+        http: &str,
+        variables: &[(&str, SocketAddr)],
+    ) -> Result<Host> {
         let network = network.host(number)?;
         let address = network.address();
         let own =
             self.authority.issue(&format!("edge{number}"), &format!("IP:{address}"), Validity::Days(20))?;
         let [enter, namespace] = network.through();
-        let nginx = Nginx::builder()
+        let builder =
+            variables.iter().fold(Nginx::builder(), |builder, (name, value)| builder.set(name, value));
+        let nginx = builder
             .through(&[&enter, &namespace])
             .set("blue", self.blue.address())
             .set("green", self.green.address())
@@ -124,7 +142,7 @@ impl Hosts {
             .set("key", own.key.display())
             .set("ca", self.authority.own.certificate.display())
             .set("token", self.token.display())
-            .http(&Self::http())
+            .http(http)
             .start()
             .await?;
         Ok(Host { nginx, network })

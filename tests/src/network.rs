@@ -117,6 +117,18 @@ impl Host {
         ip(&["-n", &self.test, "link", "set", &self.link, "up"])
     }
 
+    /// Loses each packet from this host to another one, or delivers them again. Packets to other hosts are not touched.
+    pub fn lose_packets_to(&self, other: Ipv4Addr, lost: bool) -> Result<()> {
+        let other = other.to_string();
+        let inside = ["-n", self.namespace.name.as_str(), "neighbour"];
+        let change: &[&str] = match lost {
+            // Nobody has this address.
+            true => &["replace", &other, "lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", "eth0"],
+            false => &["delete", &other, "dev", "eth0"],
+        };
+        ip(&[&inside, change].concat())
+    }
+
     /// Makes a listener or another socket on this host, in a thread that is there only for this.
     pub fn on<T: Send>(&self, make: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let made = thread::scope(|scope| {
@@ -210,6 +222,10 @@ mod tests {
             assert_eq!(attempt().unwrap_err().kind(), ErrorKind::TimedOut);
             host.reconnect().unwrap();
             crate::wait::until("the host to be back", || attempt().is_ok()).await.unwrap();
+            host.lose_packets_to(Network::TEST, true).unwrap();
+            assert_eq!(attempt().unwrap_err().kind(), ErrorKind::TimedOut);
+            host.lose_packets_to(Network::TEST, false).unwrap();
+            crate::wait::until("packets to arrive again", || attempt().is_ok()).await.unwrap();
         });
     }
 
