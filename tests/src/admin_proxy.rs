@@ -79,6 +79,11 @@ impl AdminProxy {
         self.shared.holds.send_replace(holds);
     }
 
+    /// Whether it holds a change back.
+    pub fn has_late(&self) -> bool {
+        self.shared.asked().iter().any(Asked::is_late)
+    }
+
     /// The changes so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked().clone()

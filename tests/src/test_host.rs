@@ -102,6 +102,9 @@ impl TestHost {
     }
 }
 
+/// The pause of users between two requests.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A task that sends requests until it is dropped.
 #[derive(Debug)]
 pub struct Users {
@@ -121,11 +124,11 @@ struct Counts {
 impl Users {
     /// Starts users of the server at this address.
     pub fn start(address: std::net::SocketAddr) -> Result<Self> {
-        Self::start_at(address, "/")
+        Self::start_at(address, "/", PAUSE)
     }
 
-    /// The same for another path.
-    pub fn start_at(address: std::net::SocketAddr, path: &str) -> Result<Self> {
+    /// The same for another path, with this pause between two requests.
+    pub fn start_at(address: std::net::SocketAddr, path: &str, pause: Duration) -> Result<Self> {
         let path = path.to_owned();
         let counts = Arc::new(Counts::default());
         let seen = Arc::clone(&counts);
@@ -140,7 +143,7 @@ impl Users {
                     let mut by_slot = seen.bad_by_slot.lock().unwrap_or_else(PoisonError::into_inner);
                     *by_slot.entry(slot).or_default() += 1;
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(pause).await;
             }
         });
         Ok(Self { counts, task })

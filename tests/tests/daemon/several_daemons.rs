@@ -1,7 +1,10 @@
 //! Several daemons with a store in etcd: one leads, and another one goes on when it dies.
 
 mod bench;
+mod edges;
 mod fault;
+mod groups;
 mod lanes;
 mod members;
+mod mixed;
 mod records;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use cutover_core::api::Group;
+use cutover_tests::admin_proxy::AdminProxy;
 use cutover_tests::daemon_hosts::Way;
 use cutover_tests::journal_watch::Written;
 use cutover_tests::test_host::Users;
@@ -16,6 +17,7 @@ use cutover_tests::{Action, Backend, DaemonHosts, Hosts, JournalWatch, Network, 
 use jiff::Timestamp;
 
 use super::fault::{Fault, LeaderFault, no_majority};
+use super::mixed::{Mixed, MixedWatch};
 
 /// How long a deployment may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -60,11 +62,22 @@ pub(crate) const GROUP: &str = r#"
 /// The lease of the trial.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
+/// How often an edge that is not as the others are is repaired.
+const REPAIR: Duration = Duration::from_secs(1);
+/// What a busy machine adds.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// Pause of users between two requests, and how many times as long it is for those of the pages that a bad version breaks.
+const PAUSE: Duration = Duration::from_millis(10);
+const FEW: u32 = 12;
+/// These pages.
+const SOME: &str = "some";
+
 /// What is wrong with the version that is deployed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     Good,
-    /// Its answers to users are bad.
+    /// One in some ten of its answers to users is bad: too few for the guard of the trial, and too many for the soak.
     Bad,
     /// Its smoke test fails.
     FailsBefore,
@@ -89,6 +102,8 @@ pub(crate) struct Row {
     pub(crate) outcome: String,
     /// How long the deployment had no driver.
     pub(crate) without: Option<Duration>,
+    /// How long users could see both versions.
+    pub(crate) mixed: Mixed,
     /// Requests of users without a good answer.
     pub(crate) errors: u64,
     /// Changes of the daemon with the fault that nginx has refused.
@@ -103,7 +118,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) pair: DaemonHosts,
     /// The slots of each group.
     backends: BTreeMap<&'static str, [&'a Backend; 2]>,
-    users: BTreeMap<&'static str, Users>,
+    /// Users of each group on each edge.
+    users: Vec<(&'static str, Users)>,
     known: BTreeSet<String>,
     version: u32,
 }
@@ -130,14 +146,9 @@ impl When {
 }
 
 impl<'a> Bench<'a> {
-    /// Starts it for group `shop`. `is_tls`: the daemons reach the edges over the network, and not by their unix sockets.
-    pub(crate) async fn start(network: &Network, hosts: &'a Hosts, is_tls: bool) -> Result<Self> {
-        Self::start_with(network, hosts, is_tls, BTreeMap::from([("shop", [&hosts.blue, &hosts.green])]))
-            .await
-    }
-
-    /// The same with these groups and the servers of their slots.
-    pub(crate) async fn start_with(
+    /// Starts it for these groups and the servers of their slots. `is_tls`: the daemons reach the edges over the network, and not
+    /// by their unix sockets.
+    pub(crate) async fn start(
         network: &Network,
         hosts: &'a Hosts,
         is_tls: bool,
@@ -159,15 +170,17 @@ impl<'a> Bench<'a> {
         });
         let groups: String = groups.collect();
         let pair = DaemonHosts::start(network, &hosts.authority, &folder, &edges, &groups).await?;
-        let mut bench =
-            Self { hosts, pair, backends, users: BTreeMap::new(), known: BTreeSet::new(), version: 1 };
-        let address = hosts.host(1)?.main();
+        let mut bench = Self { hosts, pair, backends, users: Vec::new(), known: BTreeSet::new(), version: 1 };
         for group in bench.backends.keys() {
             // With several groups, each has a location of its own.
-            let path = if bench.backends.len() == 1 { "/".to_owned() } else { format!("/{group}") };
-            let users = Users::start_at(address, &path)?;
-            users.more_good(5).await?;
-            bench.users.insert(group, users);
+            let path = if bench.backends.len() == 1 { "/".to_owned() } else { format!("/{group}/") };
+            for host in hosts.all() {
+                for (path, pause) in [(path.clone(), PAUSE), (format!("{path}{SOME}"), PAUSE * FEW)] {
+                    let users = Users::start_at(host.main(), &path, pause)?;
+                    users.more_good(2).await?;
+                    bench.users.push((group, users));
+                }
+            }
         }
         Ok(bench)
     }
@@ -201,7 +214,9 @@ impl<'a> Bench<'a> {
         let [blue, green] = self.backends[group];
         let backend = if slot == "blue" { blue } else { green };
         let status = |is_bad| Action::status(if is_bad { 500 } else { 200 });
-        backend.on("/", status(version == Version::Bad));
+        for path in [format!("/{SOME}"), format!("/{group}/{SOME}")] {
+            backend.on(&path, status(version == Version::Bad));
+        }
         backend.on("/up", status(false));
         backend.on("/smoke", status(version == Version::FailsBefore));
     }
@@ -234,6 +249,7 @@ impl<'a> Bench<'a> {
         });
         let first = first.await?;
         let bad_before = self.bad();
+        let mixed = MixedWatch::start(self.hosts.all().iter().map(|host| host.nginx.admin()).collect());
         self.version += 1;
         let number = self.version.to_string();
         let words = [&["deploy"], groups.as_slice(), &["--version", &number, "--detach"]].concat();
@@ -262,7 +278,7 @@ impl<'a> Bench<'a> {
         };
         // Others may have been written meanwhile.
         let seen = ours(&watch.records());
-        let is_last = are_final(&seen, count);
+        let mut is_last = are_final(&seen, count);
         let Some((record, label)) = reached else {
             self.known.extend(seen.into_iter().map(|written| written.deployment));
             return Ok(None);
@@ -273,6 +289,7 @@ impl<'a> Bench<'a> {
             Fault::Nothing => {}
             Fault::Leader(fault) => {
                 fault.begins(&mut self.pair, first).await?;
+                is_last = are_final(&ours(&watch.records()), count);
                 self.until_taken_over(fault, first, begun, &watch, &ours, count).await?;
                 fault.ends(&mut self.pair, first).await?;
             }
@@ -314,11 +331,13 @@ impl<'a> Bench<'a> {
             Fault::Leader(_) if watch.terms() == 1 => self.nothing_late_counts(first, begun, &ids).await?,
             _ => 0,
         };
+        let mixed = mixed.longest(&records);
+        ensure!(mixed.before_commit <= LEASE + SLACK && mixed.after_commit <= REPAIR + SLACK, "{mixed:?}");
         let errors = self.errors_since(&bad_before, version, to)?;
         for group in &groups {
             self.behave(Version::Good, group, to);
         }
-        Ok(Some(Row { fault, version, record, label, outcome, without, errors, late, records }))
+        Ok(Some(Row { fault, version, record, label, outcome, without, mixed, errors, late, records }))
     }
 
     /// Waits until the other daemon drives the deployments, and with late changes until it has fenced their routes.
@@ -345,10 +364,7 @@ impl<'a> Bench<'a> {
         wait::until("the other daemon to drive the deployment", drives)
             .await
             .with_context(|| other.daemon.log())?;
-        let is_held = self.pair.daemons[first]
-            .proxies
-            .iter()
-            .any(|proxy| proxy.asked().iter().any(|asked| asked.is_late()));
+        let is_held = self.pair.daemons[first].proxies.iter().any(AdminProxy::has_late);
         if fault == LeaderFault::ChangesAreLate && is_held {
             // The fence is in the next record, or is the work before it.
             let is_fenced = || ours(&watch.records()).len() > written.len();
@@ -424,7 +440,7 @@ impl<'a> Bench<'a> {
         for ((edge, old), (_, new)) in of(first).zip(of(1 - first)) {
             let age = Duration::try_from(Timestamp::now().duration_since(begun)).unwrap_or_default();
             let begun = Instant::now().checked_sub(age).context("the clock is young")?;
-            let answered = |proxy: &cutover_tests::admin_proxy::AdminProxy| -> Vec<(Instant, u16, String)> {
+            let answered = |proxy: &AdminProxy| -> Vec<(Instant, u16, String)> {
                 let all = proxy.asked().into_iter();
                 let all = all.filter_map(|asked| asked.answered.map(|(at, status)| (at, status, asked.line)));
                 all.filter(|(at, ..)| *at > begun).collect()
@@ -440,15 +456,13 @@ impl<'a> Bench<'a> {
     }
 
     fn bad(&self) -> BTreeMap<(&'static str, String), u64> {
-        let of = |(group, users): (&&'static str, &Users)| {
-            let group = *group;
-            users
-                .bad_by_slot()
-                .into_iter()
-                .map(move |(slot, count)| ((group, slot), count))
-                .collect::<Vec<_>>()
-        };
-        self.users.iter().flat_map(of).collect()
+        let mut bad = BTreeMap::new();
+        for (group, users) in &self.users {
+            for (slot, count) in users.bad_by_slot() {
+                *bad.entry((*group, slot)).or_default() += count;
+            }
+        }
+        bad
     }
 
     /// The requests without a good answer. Only a bad version may give bad answers, and only its slot.

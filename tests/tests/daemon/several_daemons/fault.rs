@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use cutover_tests::admin_proxy::AdminProxy;
 use cutover_tests::{DaemonHosts, wait};
 
 /// How long etcd has no majority: longer than the leader's lease.
@@ -63,8 +64,7 @@ impl LeaderFault {
             Self::ChangesAreLate => {
                 let host = pair.daemon_mut(daemon)?;
                 host.hold(true);
-                let is_held =
-                    || host.proxies.iter().any(|proxy| proxy.asked().iter().any(|asked| asked.is_late()));
+                let is_held = || host.proxies.iter().all(AdminProxy::has_late);
                 // In many phases there is no change to hold back.
                 let _ = wait::until_within(SENT, "a change", is_held).await;
                 host.daemon.kill()
@@ -82,8 +82,7 @@ impl LeaderFault {
             Self::ChangesAreLate => {
                 let host = pair.daemon_mut(daemon)?;
                 host.hold(false);
-                let is_answered =
-                    || host.proxies.iter().all(|proxy| !proxy.asked().iter().any(|asked| asked.is_late()));
+                let is_answered = || !host.proxies.iter().any(AdminProxy::has_late);
                 wait::until("answers to the late changes", is_answered).await?;
                 host.daemon.resume().await
             }

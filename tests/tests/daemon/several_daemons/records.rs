@@ -6,7 +6,7 @@
 
 use super::bench::{Row, Version, When};
 use super::fault::{Fault, LeaderFault, Member, MemberFault};
-use super::lanes::{Wanted, run};
+use super::lanes::{Setup, Wanted, run};
 
 /// Lanes that two cores bear.
 const LANES: usize = 4;
@@ -21,7 +21,7 @@ fn after_each_record(fault: Fault, lasts: &[(Version, usize)]) -> impl Iterator<
 /// How many records there are, from deployments without a fault.
 fn lasts() -> Vec<(Version, usize)> {
     let wanted = Version::ALL.map(|version| (Fault::Nothing, version, When::Record(1)));
-    let rows = run(1, wanted.into());
+    let rows = run(Setup::OneEdge, 1, wanted.into());
     rows.iter().map(|row: &Row| (row.version, row.records.len())).collect()
 }
 
@@ -29,6 +29,7 @@ fn lasts() -> Vec<(Version, usize)> {
 fn a_fault_after_some_records() {
     let leader = Fault::Leader;
     let rows = run(
+        Setup::OneEdge,
         2,
         vec![
             (leader(LeaderFault::ChangesAreLate), Version::Good, When::Label("switching, storing")),
@@ -51,7 +52,7 @@ fn a_fault_after_some_records() {
 fn the_leader_fails_after_each_record() {
     let lasts = lasts();
     let wanted = LeaderFault::ALL.map(|fault| after_each_record(Fault::Leader(fault), &lasts));
-    run(LANES, wanted.into_iter().flatten().collect());
+    run(Setup::OneEdge, LANES, wanted.into_iter().flatten().collect());
 }
 
 #[test]
@@ -62,5 +63,5 @@ fn a_member_fails_after_each_record() {
         .into_iter()
         .flat_map(|fault| [Member::Leading, Member::Following].map(|member| Fault::Member(fault, member)));
     let faults = faults.chain([Fault::NoMajority]);
-    run(LANES, faults.flat_map(|fault| after_each_record(fault, &lasts)).collect());
+    run(Setup::OneEdge, LANES, faults.flat_map(|fault| after_each_record(fault, &lasts)).collect());
 }
