@@ -43,7 +43,8 @@ impl Asked {
 #[derive(Debug)]
 struct Shared {
     server: PathBuf,
-    holds: watch::Sender<bool>,
+    /// The text of the lines that are held back.
+    holds: watch::Sender<Option<String>>,
     asked: Mutex<Vec<Asked>>,
 }
 
@@ -52,7 +53,7 @@ impl AdminProxy {
     pub fn start(socket: PathBuf, server: PathBuf) -> Result<Self> {
         let listener = UnixListener::bind(&socket)
             .with_context(|| format!("failed to listen on {}", socket.display()))?;
-        let shared = Arc::new(Shared { server, holds: watch::Sender::new(false), asked: Mutex::default() });
+        let shared = Arc::new(Shared { server, holds: watch::Sender::new(None), asked: Mutex::default() });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             // Ends with this task.
@@ -74,9 +75,14 @@ impl AdminProxy {
         &self.socket
     }
 
-    /// Holds changes back from now on, or delivers those that were held back and all others.
-    pub fn hold(&self, holds: bool) {
-        self.shared.holds.send_replace(holds);
+    /// Holds changes back from now on, if their line contains this text.
+    pub fn hold(&self, text: &str) {
+        self.shared.holds.send_replace(Some(text.to_owned()));
+    }
+
+    /// Delivers those that were held back, and all others.
+    pub fn deliver(&self) {
+        self.shared.holds.send_replace(None);
     }
 
     /// Whether it holds a change back.
@@ -106,8 +112,8 @@ impl Shared {
         let read = client.read(&mut buffer).await?;
         let mut bytes = buffer.get(..read).unwrap_or_default().to_vec();
         let number = self.note(&bytes);
-        if number.is_some() {
-            let _ = self.holds.subscribe().wait_for(|holds| !holds).await;
+        if number.is_some_and(|number| self.asked().get(number).is_some_and(Asked::is_late)) {
+            let _ = self.holds.subscribe().wait_for(Option::is_none).await;
         }
         let mut server = UnixStream::connect(&self.server).await?;
         let mut from_server = vec![0; 64 * 1024];
@@ -141,7 +147,8 @@ impl Shared {
         let is_change = !line.starts_with("GET ") && CHANGES.iter().any(|end| line.ends_with(end));
         is_change.then(|| {
             let mut asked = self.asked();
-            asked.push(Asked { line, held: *self.holds.borrow(), answered: None });
+            let held = self.holds.borrow().as_ref().is_some_and(|text| line.contains(text));
+            asked.push(Asked { line, held, answered: None });
             asked.len() - 1
         })
     }

@@ -182,9 +182,22 @@ impl DaemonHost {
         process::signal(pid, if is_paused { Signal::STOP } else { Signal::CONT })
     }
 
-    /// Holds its changes of routes back, or delivers them.
-    pub fn hold(&self, holds: bool) {
-        self.proxies.iter().for_each(|proxy| proxy.hold(holds));
+    /// Holds its changes of routes back.
+    pub fn hold(&self) {
+        self.proxies.iter().for_each(|proxy| proxy.hold(""));
+    }
+
+    /// Holds the changes on the last edge back, or with one edge those of one group.
+    pub fn hold_some(&self, group: &str) {
+        match self.proxies.as_slice() {
+            [.., _, last] => last.hold(""),
+            one => one.iter().for_each(|proxy| proxy.hold(&format!("/{group}/"))),
+        }
+    }
+
+    /// Delivers them.
+    pub fn deliver(&self) {
+        self.proxies.iter().for_each(AdminProxy::deliver);
     }
 
     /// When its log has these texts in one line, from `from` on.

@@ -140,16 +140,26 @@ impl Cluster {
         Ok(Client::connect([endpoint], Some(options)).await?)
     }
 
-    /// The member that leads the others.
-    pub async fn leading_member(&self) -> Result<usize> {
+    /// Waits until all members agree on the one that leads them. Returns its number.
+    pub async fn until_led(&self) -> Result<usize> {
+        let mut led = None;
+        let agree = wait::until_async(wait::PATIENCE, "the members of etcd to agree", async || {
+            led = self.leading_member().await;
+            led.is_some()
+        });
+        agree.await?;
+        led.context("no member leads")
+    }
+
+    async fn leading_member(&self) -> Option<usize> {
+        let mut seen = Vec::new();
         for number in 0..self.members.len() {
-            let Ok(mut client) = self.client(number).await else { continue };
-            let Ok(status) = client.status().await else { continue };
-            if status.header().is_some_and(|header| header.member_id() == status.leader()) {
-                return Ok(number);
-            }
+            let status = self.client(number).await.ok()?.status().await.ok()?;
+            seen.push((status.header()?.member_id(), status.leader()));
         }
-        anyhow::bail!("no member of etcd leads the others")
+        let (_, leader) = *seen.first()?;
+        seen.iter().all(|(_, says)| *says == leader).then_some(())?;
+        seen.iter().position(|(member, _)| *member == leader)
     }
 
     fn pid(&mut self, member: usize) -> Result<Pid> {
@@ -180,7 +190,7 @@ impl Cluster {
             // nsenter looks for etcd there.
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .args(["--name", &member.name, "--initial-cluster-token", "cutover-test"])
-            .args(["--initial-cluster", &peers, "--log-outputs", "stderr"])
+            .args(["--initial-cluster", &peers, "--log-outputs", "stderr", "--pre-vote"])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .arg("--data-dir")

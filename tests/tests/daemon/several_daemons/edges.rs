@@ -1,9 +1,12 @@
 //! The daemon that leads fails while it moves three nginx, each on a host of its own. The next leader takes over with all three: they
 //! are on the same slot in the end, and users do not see both versions for longer than a lease before the commit and a repair after it.
 
-use super::bench::{Version, When};
+use std::time::Duration;
+
+use super::bench::Version;
 use super::fault::{Fault, LeaderFault};
 use super::lanes::{Setup, Wanted, run};
+use super::row::When;
 
 /// The moments at which the edges move, or are about to.
 const MOMENTS: [(Version, &str); 5] = [
@@ -30,10 +33,15 @@ fn the_next_leader_takes_over_with_all_edges() {
 
 #[test]
 fn a_late_switch_moves_no_edge() {
-    let wanted =
-        (Fault::Leader(LeaderFault::ChangesAreLate), Version::Good, When::Label("switching, storing"));
-    let rows = run(Setup::ThreeSockets, 1, vec![wanted]);
-    assert_eq!(rows.iter().map(|row| row.late).sum::<usize>(), 3, "a late change on each edge is refused");
+    let storing = |fault| (Fault::Leader(fault), Version::Good, When::Label("switching, storing"));
+    let rows = run(
+        Setup::ThreeSockets,
+        1,
+        vec![storing(LeaderFault::ChangesAreLate), storing(LeaderFault::SomeAreLate)],
+    );
+    let late: Vec<usize> = rows.iter().map(|row| row.late).collect();
+    assert_eq!(late, [3, 1], "each late change is refused");
+    assert!(rows[1].mixed.before_commit > Duration::ZERO, "two edges had the new version, and one had not");
 }
 
 #[test]
@@ -41,5 +49,7 @@ fn a_late_switch_moves_no_edge() {
 fn the_next_leader_takes_over_with_all_edges_in_each_phase() {
     let network = [LeaderFault::Dies, LeaderFault::Sleeps, LeaderFault::IsCutOff, LeaderFault::LosesStore];
     run(Setup::ThreeEdges, 3, network.into_iter().flat_map(in_each_moment).collect());
-    run(Setup::ThreeSockets, 3, LeaderFault::ALL.into_iter().flat_map(in_each_moment).collect());
+    let late =
+        [LeaderFault::ChangesAreLate, LeaderFault::SomeAreLate, LeaderFault::Sleeps, LeaderFault::LosesStore];
+    run(Setup::ThreeSockets, 3, late.into_iter().flat_map(in_each_moment).collect());
 }

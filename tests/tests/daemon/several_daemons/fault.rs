@@ -1,6 +1,6 @@
 //! What happens to the daemon that leads, or to members of etcd.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cutover_tests::admin_proxy::AdminProxy;
@@ -8,6 +8,9 @@ use cutover_tests::{DaemonHosts, wait};
 
 /// How long etcd has no majority: longer than the leader's lease.
 const OUTAGE: Duration = Duration::from_secs(4);
+/// The group whose changes are late, of two.
+const GROUP: &str = "shop";
+
 /// How long a change that may be held back is waited for.
 const SENT: Duration = Duration::from_millis(500);
 
@@ -35,6 +38,8 @@ pub(crate) enum LeaderFault {
     LosesStore,
     /// SIGKILL after it has sent a change, which arrives after the fence of the next leader.
     ChangesAreLate,
+    /// The same, but only the change on one of three edges is late, or that of one of two groups. The others have arrived.
+    SomeAreLate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +56,14 @@ pub(crate) enum Member {
 }
 
 impl LeaderFault {
+    /// Those that differ from each other with one edge and one group.
     pub(crate) const ALL: [Self; 5] =
         [Self::Dies, Self::Sleeps, Self::IsCutOff, Self::LosesStore, Self::ChangesAreLate];
+
+    /// Whether changes of it are held back.
+    pub(crate) fn is_late(self) -> bool {
+        matches!(self, Self::ChangesAreLate | Self::SomeAreLate)
+    }
 
     /// Lets it happen to a daemon.
     pub(crate) async fn begins(self, pair: &mut DaemonHosts, daemon: usize) -> Result<()> {
@@ -61,12 +72,19 @@ impl LeaderFault {
             Self::Sleeps => pair.daemon(daemon)?.pause(true),
             Self::IsCutOff => pair.daemon(daemon)?.host.cut_off(),
             Self::LosesStore => pair.lose_store(daemon, true),
-            Self::ChangesAreLate => {
+            Self::ChangesAreLate | Self::SomeAreLate => {
                 let host = pair.daemon_mut(daemon)?;
-                host.hold(true);
-                let is_held = || host.proxies.iter().all(AdminProxy::has_late);
+                let are_held: Box<dyn Fn() -> bool> = if self == Self::ChangesAreLate {
+                    host.hold();
+                    Box::new(|| host.proxies.iter().all(AdminProxy::has_late))
+                } else {
+                    host.hold_some(GROUP);
+                    let proxies = &host.proxies;
+                    let before = answered(proxies);
+                    Box::new(move || proxies.iter().any(AdminProxy::has_late) && answered(proxies) > before)
+                };
                 // In many phases there is no change to hold back.
-                let _ = wait::until_within(SENT, "a change", is_held).await;
+                let _ = wait::until_within(SENT, "a change", are_held).await;
                 host.daemon.kill()
             }
         }
@@ -79,9 +97,9 @@ impl LeaderFault {
             Self::Sleeps => pair.daemon(daemon)?.pause(false),
             Self::IsCutOff => pair.daemon(daemon)?.host.reconnect(),
             Self::LosesStore => pair.lose_store(daemon, false),
-            Self::ChangesAreLate => {
+            Self::ChangesAreLate | Self::SomeAreLate => {
                 let host = pair.daemon_mut(daemon)?;
-                host.hold(false);
+                host.deliver();
                 let is_answered = || !host.proxies.iter().any(AdminProxy::has_late);
                 wait::until("answers to the late changes", is_answered).await?;
                 host.daemon.resume().await
@@ -120,8 +138,14 @@ impl MemberFault {
     }
 }
 
-/// Takes the majority away for a while. Returns when it is back.
-pub(crate) async fn no_majority(pair: &DaemonHosts, leading: usize) -> Result<Instant> {
+/// The number of changes that have an answer.
+fn answered(proxies: &[AdminProxy]) -> usize {
+    let of = |proxy: &AdminProxy| proxy.asked().iter().filter(|asked| asked.answered.is_some()).count();
+    proxies.iter().map(of).sum()
+}
+
+/// Takes the majority away for a while.
+pub(crate) async fn no_majority(pair: &DaemonHosts, leading: usize) -> Result<()> {
     let away = [leading, (leading + 1) % 3];
     for member in away {
         pair.cluster.cut_off(member, true)?;
@@ -130,5 +154,5 @@ pub(crate) async fn no_majority(pair: &DaemonHosts, leading: usize) -> Result<In
     for member in away {
         pair.cluster.cut_off(member, false).context("failed to connect a member again")?;
     }
-    Ok(Instant::now())
+    Ok(())
 }

@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::Result;
 use cutover_tests::{Backend, Hosts, Network};
 
-use super::bench::{Bench, Row, Version, When};
+use super::bench::{Bench, Version};
 use super::fault::Fault;
+use super::row::{Row, When};
 
 /// A row to make.
 pub(crate) type Wanted = (Fault, Version, When);
@@ -50,8 +51,14 @@ const TWO_GROUPS: &str = "
 /// Ports of the slots of the second group.
 const API: [u16; 2] = [3002, 3003];
 
+/// Lanes that other tests beside them bear.
+const FEW: usize = 2;
+static MANY: Mutex<()> = Mutex::new(());
+
 /// Makes the rows in so many lanes, and prints the table. Panics if a row has failed, after all others.
 pub(crate) fn run(setup: Setup, lanes: usize, wanted: Vec<Wanted>) -> Vec<Row> {
+    // Tables with many lanes are made one after the other, and those with few beside other tests.
+    let _only = (lanes > FEW).then(|| MANY.lock().unwrap_or_else(PoisonError::into_inner));
     let begin = Instant::now();
     let queue = Mutex::new(VecDeque::from(wanted));
     let rows = Mutex::new(Vec::new());

@@ -4,9 +4,10 @@
 //! driver for longer than the time to live and five seconds. The journal is watched in etcd, so the fault comes milliseconds after
 //! the record.
 
-use super::bench::{Row, Version, When};
+use super::bench::Version;
 use super::fault::{Fault, LeaderFault, Member, MemberFault};
 use super::lanes::{Setup, Wanted, run};
+use super::row::{Row, When};
 
 /// Lanes that two cores bear.
 const LANES: usize = 4;
