@@ -79,7 +79,12 @@ pub(crate) fn run(setup: Setup, lanes: usize, wanted: Vec<Wanted>) -> Vec<Row> {
                             rows.lock().unwrap().push(row);
                         }
                         Ok(None) => {
-                            println!("{fault:?} after {when:?}, {version:?}: there is no such record")
+                            let what =
+                                format!("{fault:?} after {when:?}, {version:?}: there is no such record");
+                            println!("{what}");
+                            if matches!(when, When::Label(_)) {
+                                failures.lock().unwrap().push(what);
+                            }
                         }
                         Err(error) => {
                             println!("FAILED {error:#}");

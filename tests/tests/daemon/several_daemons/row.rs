@@ -87,6 +87,8 @@ impl Bench<'_> {
             refused = self.deploy(first) => bail!("the deployment was refused: {:?}", refused?),
         };
         let Some((record, label)) = reached else {
+            let records = course.records();
+            println!("{}: {:?}", labels(&records), records.last().map(|last| &last.state.phase));
             self.known.extend(course.ids());
             return Ok(None);
         };
