@@ -61,8 +61,8 @@ impl Network {
         let namespace = Namespace::make()?;
         namespace.enter()?;
         ip(&["link", "set", "lo", "up"])?;
-        // Without an address of its own, the bridge takes the lowest one of its hosts. It would then change when a host is added, and
-        // the others would send to the old one for half a minute.
+        // Without an address of its own, the bridge takes the lowest one of its hosts. It would then change when a host is added,
+        // and the others would send to the old one for half a minute.
         ip(&["link", "add", "br0", "address", BRIDGE, "type", "bridge"])?;
         ip(&["address", "add", &format!("{}/24", Self::TEST), "dev", "br0"])?;
         ip(&["link", "set", "br0", "up"])?;

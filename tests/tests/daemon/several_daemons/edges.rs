@@ -1,5 +1,6 @@
-//! The daemon that leads fails while it moves three nginx, each on a host of its own. The next leader takes over with all three: they
-//! are on the same slot in the end, and users do not see both versions for longer than a lease before the commit and a repair after it.
+//! The daemon that leads fails while it moves three nginx, each on a host of its own. The next leader takes over with all three:
+//! they are on the same slot in the end, and users do not see both versions for longer than a lease before the commit and a
+//! repair after it.
 
 use std::time::Duration;
 
