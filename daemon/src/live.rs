@@ -46,8 +46,8 @@ impl Live {
         Self { edges, journal, runner, running: Arc::default() }
     }
 
-    /// Repeats a call to the journal while the store is away and this daemon leads, as the driver does with its records. A member of
-    /// etcd that dies takes the store away for some seconds, which is nothing that a deployment should fail of.
+    /// Repeats a call to the journal while the store is away and this daemon leads, as the driver does with its records. A member
+    /// of etcd that dies takes the store away for some seconds. No deployment should fail for that reason.
     async fn patiently<T, F: Future<Output = Result<T, JournalError>>>(
         &self,
         call: impl Fn() -> F,
