@@ -76,6 +76,13 @@ pub enum JournalError {
     Open(String),
 }
 
+impl JournalError {
+    /// Whether the store did not answer, so that the same call may succeed later.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Etcd(EtcdError::Away(_)))
+    }
+}
+
 /// A deployment and its last state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {

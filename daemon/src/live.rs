@@ -26,6 +26,9 @@ use crate::led::Led;
 /// How long a daemon that has lost its lead needs to end its commands: SIGTERM, then SIGKILL after five seconds.
 const GRACE: Duration = Duration::from_secs(6);
 
+/// Pause between two tries to reach the store.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// The configured edges, and commands that the journal records.
 #[derive(Debug)]
 pub struct Live {
@@ -41,6 +44,23 @@ impl Live {
     pub fn new(edges: impl Iterator<Item = HostEdge>, journal: Store, runner: Runner) -> Self {
         let edges = edges.map(|edge| Member::new(Led::new(edge, journal.clone()))).collect();
         Self { edges, journal, runner, running: Arc::default() }
+    }
+
+    /// Repeats a call to the journal while the store is away and this daemon leads, as the driver does with its records. A member
+    /// of etcd that dies takes the store away for some seconds. No deployment should fail for that reason.
+    async fn patiently<T, F: Future<Output = Result<T, JournalError>>>(
+        &self,
+        call: impl Fn() -> F,
+    ) -> Result<T, JournalError> {
+        loop {
+            match call().await {
+                Err(error) if error.is_away() && self.journal.leads() => {
+                    tracing::warn!(%error, "failed to read or write a record of a command; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     fn ended(&self, deployment: &str, leader: &Leader) {
@@ -100,13 +120,15 @@ impl Commands for Live {
         let running = self.runner.start(job)?;
         let leader = running.leader.clone();
         // A restarted daemon could not find a command without a record. Dropping `running` here keeps the command from starting.
-        if let Err(error) = self.journal.command_started(&job.deployment, &job.name, &leader).await {
+        let started = || self.journal.command_started(&job.deployment, &job.name, &leader);
+        if let Err(error) = self.patiently(started).await {
             return Err(Failed::early(format!("{} was not started: journal: {error}", job.name)));
         }
         self.running.lock().entry(job.deployment.clone()).or_default().push(leader.clone());
         let done = running.finish().await;
         self.ended(&job.deployment, &leader);
-        if let Err(error) = self.journal.commands_ended(&job.deployment, vec![leader]).await {
+        let ended = || self.journal.commands_ended(&job.deployment, vec![leader.clone()]);
+        if let Err(error) = self.patiently(ended).await {
             tracing::warn!(deployment = job.deployment, %error, "failed to record the end of a command");
         }
         done
@@ -123,26 +145,22 @@ impl Commands for Live {
         if !self.journal.leads() {
             return Ok(());
         }
-        let (elsewhere, here): (Vec<_>, Vec<_>) = self
-            .journal
-            .commands(deployment)
-            .await
-            .map_err(failed)?
-            .into_iter()
-            .partition(|left| left.elsewhere.is_some());
+        let left = self.patiently(|| self.journal.commands(deployment)).await.map_err(failed)?;
+        let (elsewhere, here): (Vec<_>, Vec<_>) = left.into_iter().partition(|left| left.elsewhere.is_some());
         let leaders: Vec<_> = here.into_iter().map(|left| left.leader).collect();
         for leader in &leaders {
             tracing::info!(deployment, pid = leader.pid, "ending an abandoned command");
             end_group(leader).await;
         }
-        self.journal.commands_ended(deployment, leaders).await.map_err(failed)?;
+        let ended = || self.journal.commands_ended(deployment, leaders.clone());
+        self.patiently(ended).await.map_err(failed)?;
         if elsewhere.is_empty() {
             return Ok(());
         }
         // A daemon that lives has ended its commands by then, so that two do not run at once.
         tokio::time::sleep(GRACE).await;
         for left in &elsewhere {
-            self.tell_of(deployment, left).await.map_err(failed)?;
+            self.patiently(|| self.tell_of(deployment, left)).await.map_err(failed)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub mod config;
 mod deployment;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -24,6 +25,8 @@ pub struct Daemon {
     child: Option<Child>,
     detached: bool,
     variables: Vec<(&'static str, String)>,
+    /// The words before the program that run it on another host.
+    through: Vec<String>,
 }
 
 impl Daemon {
@@ -40,6 +43,11 @@ impl Daemon {
 
     /// Starts the daemon with a whole configuration. The file and the log are in `folder`.
     pub async fn start_at(folder: &Path, text: &str) -> Result<Self> {
+        Self::start_through(&[], folder, text).await
+    }
+
+    /// The same on another host: `through` are the words before a command that run it there.
+    pub async fn start_through(through: &[String], folder: &Path, text: &str) -> Result<Self> {
         let path = folder.join("cutover.toml");
         fs::write(&path, text)?;
         let mut daemon = Self {
@@ -49,6 +57,7 @@ impl Daemon {
             child: None,
             detached: false,
             variables: Vec::new(),
+            through: through.to_owned(),
         };
         daemon.resume().await?;
         Ok(daemon)
@@ -62,7 +71,11 @@ impl Daemon {
     /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop). Returns when the control API answers.
     pub async fn resume(&mut self) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path())?;
-        let child = Command::new(&self.program)
+        let words: Vec<&OsStr> =
+            self.through.iter().map(OsStr::new).chain([self.program.as_os_str()]).collect();
+        let (first, rest) = words.split_first().context("no program")?;
+        let child = Command::new(first)
+            .args(rest)
             .arg("--config")
             .arg(&self.config)
             .arg("serve")

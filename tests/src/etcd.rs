@@ -1,4 +1,4 @@
-//! A cluster of etcd on loopback, in a temporary folder.
+//! A cluster of etcd in a temporary folder: on loopback, or with each member on a host of its own.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
 
+use crate::network::Host;
 use crate::process::{self, Pid, Signal};
 use crate::temp::TempDir;
 use crate::{ports, wait};
@@ -24,7 +26,7 @@ pub struct Cluster {
 pub struct Tls {
     /// The authority that has signed the certificates.
     pub ca: PathBuf,
-    /// The certificate of the members, for 127.0.0.1.
+    /// The certificate of the members, for their addresses.
     pub server: (PathBuf, PathBuf),
     /// The certificate of a client, and its key.
     pub client: (PathBuf, PathBuf),
@@ -36,7 +38,12 @@ struct Member {
     client: SocketAddr,
     peer: SocketAddr,
     child: Option<Child>,
+    /// Where it runs. `None`: where the test runs.
+    host: Option<Host>,
 }
+
+/// The ports of a member on a host of its own.
+const PORTS: [u16; 2] = [2379, 2380];
 
 impl Cluster {
     /// Starts a cluster. Returns when each member answers.
@@ -48,18 +55,32 @@ impl Cluster {
     pub async fn start_with(members: usize, make_tls: Option<fn(&Path) -> Result<Tls>>) -> Result<Self> {
         let folder = TempDir::new()?;
         let tls = make_tls.map(|make| make(folder.path())).transpose()?;
-        let mut cluster = Self { members: Vec::new(), folder, tls };
+        let mut all = Vec::new();
         for number in 0..members {
             let (client, peer) = (ports::free()?, ports::free()?);
-            cluster.members.push(Member { name: format!("m{number}"), client, peer, child: None });
+            all.push(Member { name: format!("m{number}"), client, peer, child: None, host: None });
         }
-        for number in 0..members {
-            cluster.spawn(number)?;
+        Self { members: all, folder, tls }.up().await
+    }
+
+    /// Starts a member on each of these hosts, so a test can cut members off from each other. Returns when each answers.
+    pub async fn start_on(hosts: Vec<Host>, tls: Tls) -> Result<Self> {
+        let member = |(number, host): (usize, Host)| {
+            let [client, peer] = PORTS.map(|port| SocketAddr::from((host.address(), port)));
+            Member { name: format!("m{number}"), client, peer, child: None, host: Some(host) }
+        };
+        let members = hosts.into_iter().enumerate().map(member).collect();
+        Self { members, folder: TempDir::new()?, tls: Some(tls) }.up().await
+    }
+
+    async fn up(mut self) -> Result<Self> {
+        for number in 0..self.members.len() {
+            self.spawn(number)?;
         }
-        for number in 0..members {
-            cluster.until_up(number).await?;
+        for number in 0..self.members.len() {
+            self.until_up(number).await?;
         }
-        Ok(cluster)
+        Ok(self)
     }
 
     /// The URL of each member.
@@ -98,6 +119,49 @@ impl Cluster {
         process::signal(self.pid(member)?, signal)
     }
 
+    /// Cuts a member that is on a host of its own off from everything, or connects it again.
+    pub fn cut_off(&self, member: usize, is_cut: bool) -> Result<()> {
+        let host = self.members.get(member).and_then(|member| member.host.as_ref());
+        let host = host.with_context(|| format!("member {member} has no host of its own"))?;
+        if is_cut { host.cut_off() } else { host.reconnect() }
+    }
+
+    /// A client of one member.
+    pub async fn client(&self, member: usize) -> Result<Client> {
+        let endpoints = self.endpoints();
+        let endpoint = endpoints.get(member).with_context(|| format!("there is no member {member}"))?;
+        let mut options = ConnectOptions::new();
+        if let Some(Tls { ca, client: (certificate, key), .. }) = &self.tls {
+            let tls = TlsOptions::new()
+                .ca_certificate(Certificate::from_pem(fs::read(ca)?))
+                .identity(Identity::from_pem(fs::read(certificate)?, fs::read(key)?));
+            options = options.with_tls(tls);
+        }
+        Ok(Client::connect([endpoint], Some(options)).await?)
+    }
+
+    /// Waits until all members agree on the one that leads them. Returns its number.
+    pub async fn until_led(&self) -> Result<usize> {
+        let mut led = None;
+        let agree = wait::until_async(wait::PATIENCE, "the members of etcd to agree", async || {
+            led = self.leading_member().await;
+            led.is_some()
+        });
+        agree.await?;
+        led.context("no member leads")
+    }
+
+    async fn leading_member(&self) -> Option<usize> {
+        let mut seen = Vec::new();
+        for number in 0..self.members.len() {
+            let status = self.client(number).await.ok()?.status().await.ok()?;
+            seen.push((status.header()?.member_id(), status.leader()));
+        }
+        let (_, leader) = *seen.first()?;
+        seen.iter().all(|(_, says)| *says == leader).then_some(())?;
+        seen.iter().position(|(member, _)| *member == leader)
+    }
+
     fn pid(&mut self, member: usize) -> Result<Pid> {
         let child = self.member(member)?.child.as_ref().context("the member does not run")?;
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process id out of range")
@@ -117,11 +181,16 @@ impl Cluster {
         let log =
             File::options().create(true).append(true).open(folder.join(format!("{}.log", member.name)))?;
         let (client, peer) = (format!("{scheme}://{}", member.client), format!("http://{}", member.peer));
-        let mut command = Command::new("etcd");
+        let through = member.host.as_ref().map(Host::through);
+        let mut words = through.iter().flatten().map(String::as_str).chain(["etcd"]);
+        let mut command = Command::new(words.next().unwrap_or_default());
         command
+            .args(words)
             .env_clear()
+            // nsenter looks for etcd there.
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .args(["--name", &member.name, "--initial-cluster-token", "cutover-test"])
-            .args(["--initial-cluster", &peers, "--log-outputs", "stderr"])
+            .args(["--initial-cluster", &peers, "--log-outputs", "stderr", "--pre-vote"])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .arg("--data-dir")

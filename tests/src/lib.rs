@@ -20,6 +20,7 @@
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Page`] | a page of the documentation, whose examples a test runs |
+//! | [`DaemonHosts`] | etcd and two daemons, each on a host of its own; [`JournalWatch`] sees each record when it is written |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -28,16 +29,19 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admin_proxy;
 pub mod backend;
 pub mod certificate;
 pub mod client;
 pub mod daemon;
+pub mod daemon_hosts;
 pub mod etcd;
 pub mod file_host;
 pub mod flavour;
 pub mod footprint;
 pub mod hosts;
 pub mod http1;
+pub mod journal_watch;
 pub mod load;
 pub mod network;
 pub mod nginx;
@@ -65,9 +69,11 @@ pub use admin::Admin;
 pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
+pub use daemon_hosts::DaemonHosts;
 pub use file_host::FileHost;
 pub use flavour::Flavour;
 pub use hosts::Hosts;
+pub use journal_watch::JournalWatch;
 pub use load::{Load, Plan};
 pub use network::Network;
 pub use nginx::Nginx;

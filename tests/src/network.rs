@@ -27,6 +27,8 @@ use crate::process::{self, Pid};
 /// Where `ip netns` keeps the namespaces that it has named.
 const FOLDER: &str = "/run/netns";
 const PREFIX: &str = "cutover-";
+/// The hardware address of the bridge.
+const BRIDGE: &str = "02:00:00:00:00:fe";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -59,7 +61,9 @@ impl Network {
         let namespace = Namespace::make()?;
         namespace.enter()?;
         ip(&["link", "set", "lo", "up"])?;
-        ip(&["link", "add", "br0", "type", "bridge"])?;
+        // Without an address of its own, the bridge takes the lowest one of its hosts. It would then change when a host is added,
+        // and the others would send to the old one for half a minute.
+        ip(&["link", "add", "br0", "address", BRIDGE, "type", "bridge"])?;
         ip(&["address", "add", &format!("{}/24", Self::TEST), "dev", "br0"])?;
         ip(&["link", "set", "br0", "up"])?;
         Ok(Self { namespace })
@@ -115,6 +119,18 @@ impl Host {
     /// Connects the host again.
     pub fn reconnect(&self) -> Result<()> {
         ip(&["-n", &self.test, "link", "set", &self.link, "up"])
+    }
+
+    /// Loses each packet from this host to another one, or delivers them again. Packets to other hosts are not touched.
+    pub fn lose_packets_to(&self, other: Ipv4Addr, lost: bool) -> Result<()> {
+        let other = other.to_string();
+        let inside = ["-n", self.namespace.name.as_str(), "neighbour"];
+        let change: &[&str] = match lost {
+            // Nobody has this address.
+            true => &["replace", &other, "lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", "eth0"],
+            false => &["delete", &other, "dev", "eth0"],
+        };
+        ip(&[&inside, change].concat())
     }
 
     /// Makes a listener or another socket on this host, in a thread that is there only for this.
@@ -210,6 +226,26 @@ mod tests {
             assert_eq!(attempt().unwrap_err().kind(), ErrorKind::TimedOut);
             host.reconnect().unwrap();
             crate::wait::until("the host to be back", || attempt().is_ok()).await.unwrap();
+            host.lose_packets_to(Network::TEST, true).unwrap();
+            assert_eq!(attempt().unwrap_err().kind(), ErrorKind::TimedOut);
+            host.lose_packets_to(Network::TEST, false).unwrap();
+            crate::wait::until("packets to arrive again", || attempt().is_ok()).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn the_test_keeps_its_hardware_address_when_hosts_are_added() {
+        Network::run(async |network| {
+            let shown = || {
+                let words = ["-n", &network.namespace.name, "link", "show", "br0"];
+                let output = Command::new("ip").args(words).output().unwrap();
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            };
+            let mut hosts = Vec::new();
+            for number in 1..=8 {
+                hosts.push(network.host(number).unwrap());
+                assert!(shown().contains(BRIDGE), "{}", shown());
+            }
         });
     }
 

@@ -1,8 +1,9 @@
 //! nginx and the daemon on one host. The slots are backends in the test process, so a test controls their answers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -101,6 +102,9 @@ impl TestHost {
     }
 }
 
+/// The pause of users between two requests.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// A task that sends requests until it is dropped.
 #[derive(Debug)]
 pub struct Users {
@@ -112,20 +116,34 @@ pub struct Users {
 struct Counts {
     good: AtomicU64,
     bad: AtomicU64,
+    /// Those of `bad` by the slot that answered; empty where none did.
+    bad_by_slot: Mutex<BTreeMap<String, u64>>,
     stopped: AtomicBool,
 }
 
 impl Users {
     /// Starts users of the server at this address.
     pub fn start(address: std::net::SocketAddr) -> Result<Self> {
+        Self::start_at(address, "/", PAUSE)
+    }
+
+    /// The same for another path, with this pause between two requests.
+    pub fn start_at(address: std::net::SocketAddr, path: &str, pause: Duration) -> Result<Self> {
+        let path = path.to_owned();
         let counts = Arc::new(Counts::default());
         let seen = Arc::clone(&counts);
         let task = tokio::spawn(async move {
             while !seen.stopped.load(Ordering::Relaxed) {
-                let good = matches!(client::get(address, "/").await, Ok(answer) if answer.status == 200);
+                let answer = client::get(address, &path).await;
+                let good = matches!(&answer, Ok(answer) if answer.status == 200);
                 let counter = if good { &seen.good } else { &seen.bad };
                 counter.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                if !good {
+                    let slot = answer.map(|answer| answer.slot().to_owned()).unwrap_or_default();
+                    let mut by_slot = seen.bad_by_slot.lock().unwrap_or_else(PoisonError::into_inner);
+                    *by_slot.entry(slot).or_default() += 1;
+                }
+                tokio::time::sleep(pause).await;
             }
         });
         Ok(Self { counts, task })
@@ -134,6 +152,11 @@ impl Users {
     /// The number of answers with status 200, and of all other requests.
     pub fn answers(&self) -> (u64, u64) {
         (self.counts.good.load(Ordering::Relaxed), self.counts.bad.load(Ordering::Relaxed))
+    }
+
+    /// The number of requests without a good answer by the slot that answered; empty where none did.
+    pub fn bad_by_slot(&self) -> BTreeMap<String, u64> {
+        self.counts.bad_by_slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for this many more requests, good or bad.

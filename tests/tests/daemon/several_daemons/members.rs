@@ -62,36 +62,3 @@ async fn without_a_majority_nothing_moves_forward_and_the_deployment_ends_when_i
     completes(&pair).await;
     assert_eq!(users.answers().1, 0, "no user has seen it");
 }
-
-/// Each member in turn, because one of them leads etcd.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes some minutes"]
-async fn a_member_fails_in_each_phase() {
-    let phases = ["provisioning", "probing", "switching", "soaking", "confirming", "draining", "warm"];
-    for (at, phase) in phases.into_iter().enumerate() {
-        for is_killed in [true, false] {
-            let mut pair = TwoDaemons::start(3, GROUP).await.unwrap();
-            let users = pair.users().unwrap();
-            let leader = pair.until_leader().await.unwrap();
-            pair.daemons[leader].deploy_detached("shop", "2").unwrap();
-            let reached = wait::until_within(LIMIT, phase, || {
-                let now = last(&pair, "/deployment/phase");
-                now == phase || now == "completed"
-            });
-            reached.await.unwrap();
-            let now = last(&pair, "/deployment/phase");
-            let member = at % 3;
-            match is_killed {
-                true => pair.cluster.kill(member).unwrap(),
-                false => pair.cluster.pause(member, true).unwrap(),
-            }
-            completes(&pair).await;
-            assert_eq!(users.answers().1, 0, "{phase}: no user has seen it");
-            match is_killed {
-                true => pair.cluster.restart(member).await.unwrap(),
-                false => pair.cluster.pause(member, false).unwrap(),
-            }
-            println!("member {member} fails in {now}, killed: {is_killed}: completed");
-        }
-    }
-}
