@@ -25,9 +25,9 @@ mod signals;
 mod tls;
 
 pub use door::check_door;
+use probes::{check_programs, check_ways};
 pub use running::check_running;
 pub use signals::check_signals;
-use probes::{check_programs, check_ways};
 pub use tls::check_tls;
 
 /// One result of a check.
