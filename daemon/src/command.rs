@@ -26,7 +26,7 @@ pub use process::{Leader, end_group};
 pub use relay::{CUT_OFF, MOST_OUTPUT};
 
 /// `PATH` of every command.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the relay may take to write a command's output to the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum number of lines of output in an error.

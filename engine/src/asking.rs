@@ -129,7 +129,7 @@ impl<W: Peers> Asking<'_, W> {
         }
         let (Some(expect), Reply::Http(answer)) = (check.expect(), reply) else { return Ok(()) };
         expect.check(answer, self.pass).map_err(|why| match redirect(answer) {
-            Some(redirect) if expect.status.is_none() => format!(
+            Some(redirect) if expect.status.is_none() && !self.pass.contains(&answer.status) => format!(
                 "{redirect} instead of {} to {}; a redirect does not show whether the application works: send what it wants to \
                  see, as in headers = {{ X-Forwarded-Proto = \"https\" }}, or accept it with expect.status",
                 self.pass.start,

@@ -1,31 +1,31 @@
 //! Checks that probes and smoke tests can reach the servers of the running nginx, and that the programs they need are there.
 
+use std::path::Path;
+
 use cutover_core::api::Group as Seen;
 use cutover_edges::http::Address;
 use cutover_engine::policy::{Check, Policy, SmokeKind, Way};
 
 use super::{Finding, check_command};
-
-/// Where the program `hurl` is looked for: the folders of a command's PATH.
-const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+use crate::command::PATH;
 
 /// Checks the programs of probes and of tests with hurl.
 pub(super) fn check_programs(name: &str, policy: &Policy, findings: &mut Vec<Finding>) {
     if let Check::Command(command) = &policy.probe.check {
         check_command(&format!("group.{name}.probe"), &command.command, command.cwd.as_deref(), findings);
     }
-    let is_there = || FOLDERS.iter().any(|folder| std::path::Path::new(folder).join("hurl").is_file());
+    let path = policy.env.get("PATH").map_or(PATH, String::as_str);
+    let is_there = || path.split(':').any(|folder| Path::new(folder).join("hurl").is_file());
     for test in &policy.smoke {
         let SmokeKind::Hurl(hurl) = test.kind() else { continue };
         let at = format!("group.{name}.smoke \"{}\"", test.name);
         if !is_there() {
             findings.push(Finding::Problem(format!(
-                "{at}: the program hurl is not installed: put it into one of {}",
-                FOLDERS.join(", ")
+                "{at}: the program hurl is in no folder of PATH, {path}: install it, or set group.{name}.env.PATH"
             )));
         }
         // With a placeholder the file is that of a version.
-        if !hurl.file.contains('{') && !std::path::Path::new(&hurl.file).is_file() {
+        if !hurl.file.contains('{') && !Path::new(&hurl.file).is_file() {
             findings.push(Finding::Problem(format!("{at}: hurl \"{}\" is not a file", hurl.file)));
         }
     }

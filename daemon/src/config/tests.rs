@@ -6,6 +6,8 @@ use cutover_engine::policy::{MAX_STRING, SmokeKind};
 
 use super::*;
 
+mod checks;
+
 const WHOLE: &str = r#"
     [daemon]
     socket = "/tmp/c.sock"

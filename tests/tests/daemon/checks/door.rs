@@ -122,3 +122,25 @@ async fn a_door_for_each_slot() {
     host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
     assert!(green.truth().targets["/health/ready"] > 1);
 }
+
+/// The server of the page of checks, as it is there but for its port and the files.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_the_page() {
+    let page = include_str!("../../../../docs/checks.md");
+    let example = page.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let door = ports::free().unwrap();
+    let example = example.replace("127.0.0.1:8081", &door.to_string()).replace("include fastcgi_params;", "");
+    let (blue, green) = (packets::fastcgi("blue").await, packets::fastcgi("green").await);
+    let http = format!(
+        "cutover_state %%prefix%%/state;
+        upstream shop_blue {{ server %%blue%%; }}
+        upstream shop_green {{ server %%green%%; }}
+        cutover shop {{ slot blue shop_blue; slot green shop_green; active blue; }}
+        server {{ listen %%listen:main%%; location / {{ fastcgi_pass shop; }} }}
+        {example}
+        server {{ listen %%admin%%; location / {{ cutover_api write=on; }} }}"
+    );
+    let builder = Nginx::builder().set("blue", blue).set("green", green).http(&http);
+    let host = TestHost::start(builder, &group(&through(door))).await.unwrap();
+    host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
+}

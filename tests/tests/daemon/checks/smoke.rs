@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use cutover_tests::Action;
 use cutover_tests::temp::TempDir;
+use cutover_tests::{Action, flavour};
 
 use super::{backends, failed, group, host, said};
 
@@ -89,4 +89,55 @@ async fn a_command_is_told_all_servers() {
     assert_eq!(told.trim(), green.address().to_string());
     let status = host.daemon.status("shop").unwrap();
     assert_eq!(status["deployment"]["smoke"][0]["came"], "exit code 0", "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_hurl_runs_against_each_server() {
+    let hurl = flavour::tool("hurl").unwrap();
+    let tools = hurl.parent().unwrap().display();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("smoke-2.hurl");
+    let text = "GET {{host}}/products?v={{version}}&of={{slot}}\n\
+                authorization: Bearer {{token}}\n\
+                HTTP 200\n\
+                [Asserts]\n\
+                jsonpath \"$.slot\" == \"green\"\n";
+    fs::write(&file, text).unwrap();
+    let (blue, green) = backends().await;
+    for backend in [&blue, &green] {
+        backend.on("/login", Action::status(200).body("{\"token\":\"a secret\"}"));
+        backend.on("/products", Action::status(401).unless_header("authorization", "Bearer a secret"));
+    }
+    let tests = format!(
+        "[[group.shop.smoke]]\nname = \"log in\"\npath = \"/login\"\ncapture = {{ token = {{ json = \"/token\" }} }}\n\
+         [[group.shop.smoke]]\nname = \"pages\"\nhurl = \"{}/smoke-{{version}}.hurl\"\n",
+        folder.path().display()
+    );
+    let env = format!("env = {{ PATH = \"{tools}:/usr/bin:/bin\" }}\nwarm =");
+    let groups = format!("{}{tests}", group("").replace("warm =", &env));
+    let with_hurl = host(blue.address(), green.address(), &groups).await;
+    with_hurl.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
+    assert_eq!(green.truth().targets["/products"], 1, "{:?}", green.truth().targets);
+
+    // The file expects green.
+    fs::copy(&file, folder.path().join("smoke-3.hurl")).unwrap();
+    let deployed = with_hurl.deploy("3").await.unwrap();
+    let why = failed(&deployed);
+    assert!(
+        why.contains(&format!(
+            "smoke \"pages\" failed: {}: smoke-2 ended with exit status: 4",
+            blue.address()
+        )),
+        "{why}"
+    );
+    assert!(said(&deployed, "Assert failure"), "{deployed:#?}");
+
+    let without = group("").replace("warm =", "env = { PATH = \"/nowhere\" }\nwarm =");
+    let host = host(blue.address(), green.address(), &format!("{without}{tests}")).await;
+    let deployed = host.deploy("2").await.unwrap();
+    assert!(failed(&deployed).contains("; install the program hurl into a folder of PATH"), "{deployed:#?}");
+    let (lines, _) = host.check().unwrap();
+    let problem =
+        "problem: group.shop.smoke \"pages\": the program hurl is in no folder of PATH, /nowhere: install it";
+    assert!(lines.iter().any(|line| line.starts_with(problem)), "{lines:#?}");
 }
