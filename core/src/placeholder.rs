@@ -1,5 +1,5 @@
-//! Placeholders in the texts of checks: `{version}`, `{slot}`, `{peer}`, and what earlier smoke tests have captured. Other texts may
-//! have others.
+//! Placeholders in the texts of checks: `{version}`, `{slot}`, `{peer}`, and what earlier smoke tests have captured.
+//! Other texts may have others.
 //!
 //! A placeholder is a word of letters and underscores in braces. `{{word}}` is the text `{word}`. All other braces are text, so
 //! JSON stays as it is: `{"a":{"b":1}}`.

@@ -40,8 +40,11 @@ impl Peers for SocketPeers {
         let deadline = Instant::now() + limit;
         let within = humantime::format_duration(limit);
         let connected = timeout_at(deadline, connect(&address, tls.as_ref(), http2)).await;
-        let connected = connected
-            .unwrap_or_else(|_| Err(CheckError::NotSent(format!("no connection within {within}"))))?;
+        let late = || match tls {
+            Some(_) => CheckError::NotSent(format!("no TLS connection within {within}")),
+            None => CheckError::NotSent(format!("no connection within {within}")),
+        };
+        let connected = connected.unwrap_or_else(|_| Err(late()))?;
         let asked = timeout_at(deadline, ask(connected, what)).await;
         let failed = match asked {
             Ok(Ok(reply)) => return Ok(reply),

@@ -98,6 +98,10 @@ fn wrong_keys_of_a_probe() {
             "port = \"a\"",
             "expected a port, as in 9001, or one for each slot, as in { blue = 9001, green = 9002 }",
         ),
+        (
+            "through = 1",
+            "expected the URL of a server of nginx, as in \"http://127.0.0.1:8081\", or one for each slot",
+        ),
         ("port = {}", "no slot is named: expected a port, as in 9001"),
         ("tls = true", "expected a table: {}, or as in { ca = "),
         ("tls = { ca = \"ca.pem\" }", "tls.ca \"ca.pem\" is not an absolute path"),

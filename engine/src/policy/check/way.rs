@@ -5,7 +5,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{IntoDeserializer, MapAccess, Visitor};
+use serde::de::{IntoDeserializer, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::super::url::HttpUrl;
@@ -53,14 +53,18 @@ impl<T> BySlot<T> {
 pub(super) trait Written {
     /// What is right, for errors.
     const RIGHT: &'static str;
+    /// Whether it is a text, and not a number.
+    const IS_TEXT: bool;
 }
 
 impl Written for Port {
+    const IS_TEXT: bool = false;
     const RIGHT: &'static str =
         "a port, as in 9001, or one for each slot, as in { blue = 9001, green = 9002 }";
 }
 
 impl Written for HttpUrl {
+    const IS_TEXT: bool = true;
     const RIGHT: &'static str = "the URL of a server of nginx, as in \"http://127.0.0.1:8081\", or one for each slot, as in \
                                  { blue = \"http://127.0.0.1:8081\", green = \"http://127.0.0.1:8082\" }";
 }
@@ -110,14 +114,23 @@ impl<'de, T: Deserialize<'de> + Written> Visitor<'de> for OneOrEach<T> {
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<BySlot<T>, E> {
+        if T::IS_TEXT {
+            return Err(E::invalid_type(Unexpected::Signed(number), &self));
+        }
         T::deserialize(number.into_deserializer()).map(BySlot::All)
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<BySlot<T>, E> {
+        if T::IS_TEXT {
+            return Err(E::invalid_type(Unexpected::Unsigned(number), &self));
+        }
         T::deserialize(number.into_deserializer()).map(BySlot::All)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<BySlot<T>, E> {
+        if !T::IS_TEXT {
+            return Err(E::invalid_type(Unexpected::Str(text), &self));
+        }
         T::deserialize(text.into_deserializer()).map(BySlot::All)
     }
 

@@ -2,7 +2,7 @@
 
 use cutover_tests::certificate::{Authority, Certificate, Validity};
 use cutover_tests::temp::TempDir;
-use cutover_tests::{Backend, TestHost, TlsFront};
+use cutover_tests::{Backend, Nginx, TestHost, TlsFront, ports};
 
 use super::{backends, failed, group, nginx};
 
@@ -59,10 +59,18 @@ async fn a_certificate_is_checked_or_not_as_the_probe_says() {
     }
 }
 
+/// The servers are nginx without TLS, which answers whatever comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_tls_is_told_apart() {
-    let (blue, green) = backends().await;
-    let host = super::host(blue.address(), green.address(), &group("tls = { insecure = true }")).await;
+    let (blue, green) = (ports::free().unwrap(), ports::free().unwrap());
+    let http = "cutover_state %%prefix%%/state;
+        upstream shop_blue { server %%blue%%; }
+        upstream shop_green { server %%green%%; }
+        cutover shop { slot blue shop_blue; slot green shop_green; active blue; }
+        server { listen %%blue%%; listen %%green%%; return 200; }
+        server { listen %%admin%%; location / { cutover_api write=on; } }";
+    let builder = Nginx::builder().set("blue", blue).set("green", green).http(http);
+    let host = TestHost::start(builder, &group("tls = { insecure = true }")).await.unwrap();
     let deployed = host.deploy("2").await.unwrap();
     assert!(failed(&deployed).contains("the server does not speak TLS: remove tls"), "{deployed:#?}");
 }
