@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client for the admin API of nginx, for peers and for the daemon's control socket; over TLS for any https URL.
+//! An HTTP/1.1 client for the admin API of nginx and for the daemon's control socket; over TLS for any https URL.
 //!
 //! Each request uses a new connection, because the other side may restart at any moment. A connection that is kept open can
 //! be closed by the server while a request is on its way, and then nobody knows whether the request was processed.
