@@ -10,9 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use expect::{expectation, fixed_path};
 use value::not_zero;
 
+mod capacity;
 mod command;
 mod expect;
 mod fleet;
+mod hook;
 mod proof;
 mod ranges;
 mod signal;
@@ -24,9 +26,12 @@ mod trial;
 mod url;
 mod value;
 mod warm;
+mod warmup;
 
+pub use capacity::Capacity;
 pub use command::Command;
 pub use fleet::{FleetPolicy, OnMissing};
+pub use hook::{Diagnose, Switched};
 pub use signal::{Compare, Signal};
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
 pub use soak::{OnInconclusive, Setting, Soak};
@@ -36,6 +41,7 @@ pub use trial::{Guard, GuardLimits, Trial};
 pub use url::HttpUrl;
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 pub use warm::{OnBad, Warm};
+pub use warmup::Warmup;
 
 /// `[group.NAME]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,10 +76,21 @@ pub struct Policy {
     /// Stops a slot.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::decommission")]
     pub decommission: Option<Command>,
+    /// Is told of each change of the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Switched>,
+    /// Says why a new version has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnose: Option<Diagnose>,
     /// `[group.NAME.probe]`
     pub probe: Probe,
+    /// How many healthy servers the new slot needs before traffic moves there.
+    pub capacity: Capacity,
     /// `[[group.NAME.smoke]]`
     pub smoke: Vec<Smoke>,
+    /// `[group.NAME.warmup]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Warmup>,
     /// `[group.NAME.soak]`
     pub soak: Soak,
     /// `[[group.NAME.signal]]`
@@ -99,8 +116,12 @@ impl Default for Policy {
             revert: None,
             provision: None,
             decommission: None,
+            switched: None,
+            diagnose: None,
             probe: Probe::default(),
+            capacity: Capacity::default(),
             smoke: Vec::new(),
+            warmup: None,
             soak: Soak::default(),
             signal: Vec::new(),
             trial: Trial::default(),

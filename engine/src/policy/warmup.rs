@@ -1,0 +1,77 @@
+//! `[group.NAME.warmup]`: requests of the daemon itself that warm up the new version before it gets the traffic.
+
+use cutover_core::placeholder::{Values, has_version};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::expect::check_placeholders;
+use super::value::{Count, Duration, UrlPath, not_zero};
+
+/// Most requests to a server at a time.
+const MOST_AT_A_TIME: u32 = 256;
+
+/// GET requests to each healthy server of the new slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table, as in { paths = [\"/\"], requests = 200 }")]
+pub struct Warmup {
+    /// The paths, one after the other and then from the first one again.
+    #[serde(deserialize_with = "paths")]
+    pub paths: Vec<UrlPath>,
+    /// The least number of requests to each server.
+    pub requests: Count,
+    /// The number of requests to a server at a time.
+    #[serde(deserialize_with = "concurrency")]
+    pub concurrency: Count,
+    /// It goes on until the 99th percentile of the last answers of each server is below this.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit")]
+    pub until_p99: Option<Duration>,
+    /// It ends then in any case.
+    #[serde(deserialize_with = "not_zero")]
+    pub deadline: Duration,
+}
+
+impl Warmup {
+    /// The paths with values in place of the placeholders.
+    pub fn filled(&self, values: &Values<'_>) -> Vec<UrlPath> {
+        self.paths.iter().map(|path| path.filled(values)).collect()
+    }
+
+    /// Whether a path contains the version.
+    pub(super) fn needs_version(&self) -> bool {
+        self.paths.iter().any(|path| has_version(path.as_str()))
+    }
+}
+
+impl Default for Warmup {
+    fn default() -> Self {
+        Self {
+            paths: vec![UrlPath::root()],
+            requests: Count::new(200),
+            concurrency: Count::new(4),
+            until_p99: None,
+            deadline: Duration::seconds(30),
+        }
+    }
+}
+
+fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<UrlPath>, D::Error> {
+    let paths = Vec::<UrlPath>::deserialize(deserializer)?;
+    if paths.is_empty() {
+        return Err(de::Error::custom("paths = [] has no path, as in [\"/\"]"));
+    }
+    check_placeholders(paths.iter().map(UrlPath::as_str)).map_err(de::Error::custom)?;
+    Ok(paths)
+}
+
+fn concurrency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Count, D::Error> {
+    let count = Count::deserialize(deserializer)?;
+    match count.get() {
+        1..=MOST_AT_A_TIME => Ok(count),
+        many => Err(de::Error::custom(format!(
+            "concurrency {many} is more than {MOST_AT_A_TIME} requests to a server at a time: a warm-up is no load test"
+        ))),
+    }
+}
+
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    not_zero(deserializer).map(Some)
+}
