@@ -14,16 +14,16 @@ use cutover_engine::policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+mod account;
 mod gate;
 mod process;
 mod relay;
 
+use account::Account;
 use process::end_rest;
 pub use process::{Leader, end_group};
 pub use relay::{CUT_OFF, MOST_OUTPUT};
 
-/// `PATH` of every command.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the relay may take to write a command's output to the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum number of lines of output in an error.
@@ -34,6 +34,7 @@ const TAIL_LINES: usize = 20;
 pub struct Runner {
     folder: PathBuf,
     program: PathBuf,
+    account: Account,
 }
 
 /// A running command in its own process group.
@@ -71,7 +72,7 @@ impl Runner {
 
     /// A runner that uses another program for gate and relay. The program must call [`stand_in`].
     pub fn through(folder: PathBuf, program: PathBuf) -> Self {
-        Self { folder, program }
+        Self { folder, program, account: Account::of_this_process() }
     }
 
     /// Starts the gate of a command. The command itself starts with [`Running::finish`]. If the [`Running`] is dropped before,
@@ -100,7 +101,8 @@ impl Runner {
             .arg(program)
             .args(job.command.command.arguments())
             .env_clear()
-            .env("PATH", PATH)
+            .envs(self.account.environment())
+            // The variables of the group come last.
             .envs(&job.environment)
             .current_dir(job.command.cwd.as_deref().unwrap_or(Path::new("/")))
             .stdin(Stdio::piped())
@@ -156,9 +158,9 @@ impl Runner {
 }
 
 impl Running {
-    /// Opens the gate and waits for the end of the command. If the command fails or exceeds its time limit, its whole process
+    /// Opens the gate and waits for the end of the command. Returns the end of its output. If the command fails or exceeds its time limit, its whole process
     /// group is killed. Background processes of a successful command keep running.
-    pub async fn finish(mut self) -> Result<(), Failed> {
+    pub async fn finish(mut self) -> Result<String, Failed> {
         if let Some(mut gate) = self.gate.take() {
             // If the gate has died, its exit status shows it.
             let _ = gate.write_all(gate::OPEN).await;
@@ -166,8 +168,7 @@ impl Running {
         let mut code = None;
         let how = match tokio::time::timeout(self.limit.get(), self.child.wait()).await {
             Ok(Ok(status)) if status.success() => {
-                self.tail().await;
-                return Ok(());
+                return Ok(self.tail().await);
             }
             Ok(Ok(status)) => {
                 code = status.code();
