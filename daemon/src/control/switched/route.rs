@@ -82,3 +82,60 @@ fn second(route: &RouteState) -> Option<(String, Percent)> {
     let mut others = others.filter(|(slot, share)| **slot != route.active && share.parts() > 0);
     others.next().map(|(slot, share)| (slot.clone(), *share))
 }
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::deployment::Time;
+
+    use super::*;
+
+    fn percent(number: u16) -> Percent {
+        Percent::from_parts(number * 100).unwrap()
+    }
+
+    fn told(from: &str, to: &str, version: &str, share: u16) -> Told {
+        Told {
+            group: "shop".to_owned(),
+            at: Time(1),
+            from: from.to_owned(),
+            from_version: format!("of {from}"),
+            to: to.to_owned(),
+            to_version: version.to_owned(),
+            share: percent(share),
+            reason: String::new(),
+            deployment: None,
+            failed: None,
+        }
+    }
+
+    fn standing(slot: &str, share: u16) -> Standing {
+        Standing { slot: slot.to_owned(), share: percent(share), rest: None, reason: String::new() }
+    }
+
+    #[test]
+    fn what_is_news() {
+        for (told, now, version, is_known) in [
+            (told("blue", "green", "2", 100), standing("green", 100), "2", true),
+            (told("blue", "green", "2", 20), standing("green", 100), "2", false),
+            (told("blue", "green", "2", 100), standing("blue", 100), "1", false),
+            // It went to blue and back while nobody looked, or the hook hung.
+            (told("blue", "green", "2", 100), standing("green", 100), "4", false),
+            (told("blue", "green", "", 100), standing("green", 100), "2", true),
+            (told("blue", "green", "2", 100), standing("green", 100), "", true),
+        ] {
+            assert_eq!(now.is_in(&told, version), is_known, "{told:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn where_the_traffic_was_before() {
+        for (last, now, from) in [
+            (told("", "blue", "1", 100), standing("green", 100), "blue"),
+            (told("blue", "green", "2", 20), standing("green", 100), "blue"),
+            (told("blue", "green", "2", 20), standing("blue", 100), "green"),
+            (told("blue", "green", "2", 100), standing("green", 100), "green"),
+        ] {
+            assert_eq!(now.before(&last).0, from, "{last:?} {now:?}");
+        }
+    }
+}
