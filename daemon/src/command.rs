@@ -158,8 +158,8 @@ impl Runner {
 }
 
 impl Running {
-    /// Opens the gate and waits for the end of the command. Returns the end of its output. If the command fails or exceeds its time limit, its whole process
-    /// group is killed. Background processes of a successful command keep running.
+    /// Opens the gate and waits for the end of the command. Returns the end of its output. If the command fails or exceeds its time
+    /// limit, its whole process group is killed. Background processes of a successful command keep running.
     pub async fn finish(mut self) -> Result<String, Failed> {
         if let Some(mut gate) = self.gate.take() {
             // If the gate has died, its exit status shows it.

@@ -1,4 +1,4 @@
-//! The usual variables of a command: those of a login of the daemon's user, and never those that the daemon itself was started with.
+//! The usual variables of a command: those of a login of the daemon's user, and never those that the daemon was started with.
 //!
 //! systemd gives a service hardly any variables, a shell gives it many. A command must not depend on that.
 

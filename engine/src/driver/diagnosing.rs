@@ -48,8 +48,8 @@ impl<W: World, J: Journal> Work<W, J> {
 }
 
 impl<W: World, J: Journal> Driven<W, J> {
-    /// Lets `diagnose` look at a version that is left running when the deployment ends. A request of an operator comes first, and is
-    /// returned.
+    /// Lets `diagnose` look at a version that is left running when the deployment ends. A request of an operator comes first, and
+    /// is returned.
     pub(super) async fn diagnose_at_end(
         &self,
         next: &State,

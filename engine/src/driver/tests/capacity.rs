@@ -74,7 +74,7 @@ async fn a_server_that_dies_before_the_switch_prevents_it() {
         scene.after_command = Some(("smoke-1 green".to_owned(), dies));
     }
     let mut deployment = deployment();
-    deployment.policy.probe.require = serde_json::from_value(serde_json::json!("1")).unwrap();
+    deployment.policy.probe.require = serde_json::from_value(serde_json::json!("one")).unwrap();
     deployment.policy.smoke =
         serde_json::from_value(serde_json::json!([{ "name": "it runs", "command": ["/bin/smoke"] }]))
             .unwrap();
