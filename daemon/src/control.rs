@@ -174,6 +174,7 @@ impl<W: World> Control<W> {
         self.is_resumed.store(true, Ordering::Release);
         // No driver takes care of leftover commands of deployments that are over.
         join_all(over.iter().map(|id| self.end_leftover(id))).await;
+        self.begin_hooks();
         for group in &groups {
             self.prune(group).await;
             self.stand_by(group).await;

@@ -10,6 +10,7 @@
 //! meanwhile, it is told the last state. Nothing waits for it: neither a way back nor the next deployment.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cutover_core::deployment::{Revision, State, Time};
 use cutover_engine::commands::{Failed, Job};
@@ -36,7 +37,11 @@ const NAME: &str = "switched";
 
 /// The hooks of all groups.
 #[derive(Debug, Default)]
-pub(super) struct Hooks(Mutex<BTreeMap<String, OfGroup>>);
+pub(super) struct Hooks {
+    groups: Mutex<BTreeMap<String, OfGroup>>,
+    /// Whether the abandoned hooks of the daemon before have ended, so that new ones may run.
+    may_run: AtomicBool,
+}
 
 /// The hook of one group.
 #[derive(Debug, Default)]
@@ -44,6 +49,8 @@ struct OfGroup {
     /// The routes of which the hook has nothing to be told, by edge.
     known: Option<BTreeMap<String, Revision>>,
     telling: Option<Telling>,
+    /// What it was told, while the journal cannot be written: it is not told that again.
+    unwritten: Option<Told>,
 }
 
 impl OfGroup {
@@ -76,22 +83,25 @@ fn id(group: &str) -> String {
 impl<W: World> Control<W> {
     /// Looks at a reading of a group, and begins to tell its hook what that does not know. Waits for nothing.
     pub(super) fn notice(&self, group: &str, view: &View) {
-        let mut hooks = self.hooks.0.lock();
+        let mut hooks = self.hooks.groups.lock();
         let its = hooks.entry(group.to_owned()).or_default();
         if !self.journal.leads() {
             // Another daemon tells.
             its.known = None;
             return;
         }
-        if its.is_telling() || its.known.as_ref() == Some(&view.revisions()) {
+        let may_run = self.hooks.may_run.load(Ordering::Acquire);
+        if !may_run || its.is_telling() || its.known.as_ref() == Some(&view.revisions()) {
             return;
         }
         let (control, name) = (self.clone(), group.to_owned());
         let task = tokio::spawn(async move {
             let known = control.tell_all(&name).await;
-            let mut hooks = control.hooks.0.lock();
+            let mut hooks = control.hooks.groups.lock();
             if let Some(its) = hooks.get_mut(&name) {
-                *its = OfGroup { known, telling: None };
+                // While its record is not written, each round tries again.
+                its.known = known.filter(|_| its.unwritten.is_none());
+                its.telling = None;
             }
         });
         its.telling = Some(Telling { task: task.abort_handle(), since: self.clock.now() });
@@ -136,7 +146,10 @@ impl<W: World> Control<W> {
         let Ok(policy) = self.policy(group) else { return Ok(Looked::Known) };
         let hook = policy.switched.as_ref();
         let journal = self.journal.pinned();
-        let last = journal.told(group).await?;
+        let last = match self.unwritten(group).await {
+            Some(told) => Some(told),
+            None => journal.told(group).await?,
+        };
         let is_first = last.is_none();
         let standing = match is_first {
             true => Standing::of(view, Standing::active),
@@ -173,8 +186,26 @@ impl<W: World> Control<W> {
             None => None,
         };
         let failed = failed.map(|failed| failed.reason);
-        journal.tell(Told { failed, ..told }).await?;
+        self.write_told(Told { failed, ..told }).await;
         Ok(if is_first { Looked::Known } else { Looked::Told })
+    }
+
+    /// Records what a hook was told, or remembers it while the journal cannot be written.
+    async fn write_told(&self, told: Told) {
+        let written = self.journal.pinned().tell(told.clone()).await;
+        let mut hooks = self.hooks.groups.lock();
+        let Some(its) = hooks.get_mut(&told.group) else { return };
+        its.unwritten = written.is_err().then_some(told);
+        if let Err(error) = written {
+            tracing::warn!(%error, "failed to record what a hook was told; trying again");
+        }
+    }
+
+    /// What the hook was told and the journal does not have. Tries to write it.
+    async fn unwritten(&self, group: &str) -> Option<Told> {
+        let told = self.hooks.groups.lock().get(group)?.unwritten.clone()?;
+        self.write_told(told.clone()).await;
+        Some(told)
     }
 
     /// Runs the hook, and notes if it fails.
@@ -242,32 +273,37 @@ impl<W: World> Control<W> {
 
     /// Tells the hook once more what it was told last, and waits for its end. Returns the id under which it has run.
     pub(super) async fn tell_again(&self, group: &str) -> Result<String, Refusal> {
+        if !self.hooks.may_run.load(Ordering::Acquire) {
+            return Err(Refusal::Resuming);
+        }
         let policy = self.policy(group)?;
         let which = Rerun::Switched.as_str();
         let nothing = || Refusal::NothingToRun { group: group.to_owned(), which, wanted: None };
         let hook = policy.switched.ok_or_else(nothing)?;
         let last = self.journal.told(group).await?.ok_or_else(nothing)?;
         let task = {
-            let mut hooks = self.hooks.0.lock();
+            let mut hooks = self.hooks.groups.lock();
             let its = hooks.entry(group.to_owned()).or_default();
             if its.is_telling() {
                 return Err(Refusal::Rerunning { group: group.to_owned(), which });
             }
-            let (control, journal) = (self.clone(), self.journal.pinned());
+            let control = self.clone();
             let task = tokio::spawn(async move {
                 let told = Told { at: control.clock.now(), failed: None, ..last };
                 let done = control.run_hook(&hook, &told).await;
                 let failed = done.as_ref().err().map(|failed| failed.reason.clone());
                 let group = told.group.clone();
-                let kept = journal.tell(Told { failed, ..told }).await;
-                // The next round looks at the route.
-                control.hooks.0.lock().remove(&group);
-                match (done, kept) {
-                    (Ok(()), kept) => kept.map_err(Refusal::from),
-                    (Err(failed), _) if failed.tail.lines().count() > 1 => {
+                control.write_told(Told { failed, ..told }).await;
+                if let Some(its) = control.hooks.groups.lock().get_mut(&group) {
+                    // The next round looks at the route.
+                    (its.known, its.telling) = (None, None);
+                }
+                match done {
+                    Ok(()) => Ok(()),
+                    Err(failed) if failed.tail.lines().count() > 1 => {
                         Err(Refusal::CommandFailed(format!("{}\n{}", failed.reason, failed.tail)))
                     }
-                    (Err(failed), _) => Err(Refusal::CommandFailed(failed.reason)),
+                    Err(failed) => Err(Refusal::CommandFailed(failed.reason)),
                 }
             });
             its.telling = Some(Telling { task: task.abort_handle(), since: self.clock.now() });
@@ -278,9 +314,15 @@ impl<W: World> Control<W> {
         Ok(id(group))
     }
 
-    /// Ends the hooks that run. The next daemon, or the next leader, tells them again.
+    /// Lets hooks run from now on.
+    pub(super) fn begin_hooks(&self) {
+        self.hooks.may_run.store(true, Ordering::Release);
+    }
+
+    /// Ends the hooks that run, and begins none. The next daemon, or the next leader, tells them again.
     pub(super) async fn end_hooks(&self) {
-        let all = std::mem::take(&mut *self.hooks.0.lock());
+        self.hooks.may_run.store(false, Ordering::Release);
+        let all = std::mem::take(&mut *self.hooks.groups.lock());
         for (group, its) in all {
             if let Some(telling) = its.telling {
                 telling.task.abort();

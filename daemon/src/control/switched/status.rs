@@ -43,7 +43,7 @@ impl<W: World> Control<W> {
             return Ok(None);
         };
         let running_since = {
-            let hooks = self.hooks.0.lock();
+            let hooks = self.hooks.groups.lock();
             let telling = hooks.get(group).and_then(|its| its.telling.as_ref());
             telling.map(|telling| rfc3339(telling.since))
         };
