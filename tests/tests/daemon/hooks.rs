@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cutover_core::api::RouteChange;
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::{GROUP, GROUP_WITHOUT_TRAFFIC};
-use cutover_tests::{Action, Daemon, TestEdge, TestHost, wait};
+use cutover_tests::{Action, Daemon, TestEdge, TestHost, TwoDaemons, wait};
 use serde_json::Value;
 
 /// Writes a line for each change that it is told. It fails while there is a file `fails`, and hangs while there is one `hangs`.
@@ -316,4 +316,35 @@ async fn a_diagnose_that_hangs_does_not_delay_the_way_back() {
         deployed.events.iter().find(|event| event.message.starts_with("diagnose did not end within 3s"));
     assert!(said.is_some_and(|event| event.message.contains("begun")), "{:#?}", deployed.events);
     drop(users);
+}
+
+/// The daemon that leads dies, and the traffic moves before another one leads. That one tells of it, and of nothing twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_leader_tells_what_the_last_one_has_not() {
+    let hook = "    [group.shop.switched]\n    command = [\"/bin/sh\", \"-c\", \"echo $CUTOVER_FROM $CUTOVER_TO >>%%log%%\"]\n";
+    let groups = format!("{}{hook}", cutover_tests::two_daemons::GROUP);
+    let mut pair = TwoDaemons::start(1, &groups).await.unwrap();
+    let first = pair.until_leader().await.unwrap();
+    wait::until("the daemon to know the route", || said(&pair.daemons[first])["switched"]["to"] == "blue")
+        .await
+        .unwrap();
+    let folder = pair.edge.nginx.prefix().to_owned();
+    let switch = async |slot: &str| {
+        pair.edge.nginx.admin().change("shop", &RouteChange::to(slot, "curl")).await.unwrap();
+    };
+    switch("green").await;
+    until_lines(&folder, "commands", &["blue green"]).await;
+    let known = || said(&pair.daemons[first])["switched"]["to"] == "green";
+    wait::until("the record of it", known).await.unwrap();
+    switch("blue").await;
+    until_lines(&folder, "commands", &["blue green", "green blue"]).await;
+    let known = || {
+        let switched = said(&pair.daemons[first])["switched"].clone();
+        switched["to"] == "blue" && switched["running_since"].is_null()
+    };
+    wait::until("the record of it", known).await.unwrap();
+    pair.daemons[first].kill().unwrap();
+    pair.edge.nginx.admin().change("shop", &RouteChange::to("green", "curl")).await.unwrap();
+    until_lines(&folder, "commands", &["blue green", "green blue", "blue green"]).await;
+    assert_eq!(pair.until_leader().await.unwrap(), 1 - first);
 }
