@@ -82,6 +82,29 @@ async fn several_edges_are_told_when_they_agree() {
     assert_eq!(bench.told(), (2, "green(2)>blue() 100".to_owned()));
 }
 
+/// A full disk: the hook is not told again in each round, and the record follows.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_written_is_not_told_again() {
+    let bench = Bench::with(with_hook).await;
+    tokio::time::sleep(SOON).await;
+    let disk = rusqlite::Connection::open(bench.folder.path().join("journal.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE INSERT ON told BEGIN SELECT RAISE(ABORT, 'full'); END";
+    disk.execute_batch(full).unwrap();
+    bench.world.scene().running.insert("green".to_owned(), "2".to_owned());
+    bench.world.scene().move_route("green");
+    tokio::time::sleep(SOON * 3).await;
+    assert_eq!(bench.told().0, 1);
+    assert_eq!(bench.control.journal().told("shop").await.unwrap().unwrap().to, "blue");
+    // A further change is told all the same.
+    bench.world.scene().move_route("blue");
+    tokio::time::sleep(SOON * 3).await;
+    assert_eq!(bench.told(), (2, "green()>blue() 100".to_owned()));
+    disk.execute_batch("DROP TRIGGER full").unwrap();
+    tokio::time::sleep(SOON).await;
+    let told = bench.control.journal().told("shop").await.unwrap().unwrap();
+    assert_eq!((told.from.as_str(), told.to.as_str(), bench.told().0), ("green", "blue", 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_hook_it_cannot_be_run_again() {
     let bench = Bench::new().await;
