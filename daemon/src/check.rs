@@ -12,7 +12,7 @@ use cutover_engine::edge::{Abilities, Edge, PROBES_ONLY};
 use cutover_engine::families;
 use cutover_engine::fleet::{Fleet, Member};
 use cutover_engine::peers::Peers;
-use cutover_engine::policy::{Argv, Policy, SmokeKind};
+use cutover_engine::policy::{Argv, Diagnose, Policy, SmokeKind, Switched};
 use cutover_engine::prober::Prober;
 use cutover_engine::versions::Versions;
 
@@ -240,6 +240,16 @@ fn check_commands(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
         ("decommission", &group.decommission),
     ];
     for (key, command) in commands {
+        if let Some(command) = command {
+            let at = format!("group.{name}.{key}");
+            check_command(&at, &command.command, command.cwd.as_deref(), findings);
+        }
+    }
+    let hooks = [
+        ("switched", group.switched.as_ref().map(Switched::to_run)),
+        ("diagnose", group.diagnose.as_ref().map(Diagnose::to_run)),
+    ];
+    for (key, command) in &hooks {
         if let Some(command) = command {
             let at = format!("group.{name}.{key}");
             check_command(&at, &command.command, command.cwd.as_deref(), findings);

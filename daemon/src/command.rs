@@ -15,18 +15,19 @@ use cutover_engine::policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+mod account;
 mod gate;
 mod kept;
 mod process;
 mod relay;
 mod watched;
 
+use account::Account;
+pub(crate) use account::PATH;
 use process::end_rest;
 pub use process::{Leader, end_group};
 pub use relay::{CUT_OFF, MOST_OUTPUT};
 
-/// `PATH` of every command.
-pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the relay may take to write a command's output to the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum number of lines of output in an error.
@@ -37,30 +38,32 @@ const TAIL_LINES: usize = 20;
 pub struct Runner {
     folder: PathBuf,
     program: PathBuf,
+    account: Account,
 }
 
 /// Runs commands that check servers. They have a time limit and a process group, and no file.
 #[derive(Clone, Debug)]
 pub struct Checker {
     program: PathBuf,
+    account: Account,
 }
 
 impl Default for Checker {
     fn default() -> Self {
         // The running program, even if its file has been replaced.
-        Self { program: "/proc/self/exe".into() }
+        Self::through("/proc/self/exe".into())
     }
 }
 
 impl Checker {
     /// A checker that uses another program as the watcher. The program must call [`stand_in`].
     pub fn through(program: PathBuf) -> Self {
-        Self { program }
+        Self { program, account: Account::of_this_process() }
     }
 
     /// Runs a command to its end. After the limit, or when this future is dropped, its process group is ended.
     pub async fn run(&self, what: What, limit: Duration) -> Result<Reply, CheckError> {
-        watched::run(&self.program, what, limit).await
+        watched::run((&self.program, &self.account), what, limit).await
     }
 }
 
@@ -100,7 +103,7 @@ impl Runner {
 
     /// A runner that uses another program for gate and relay. The program must call [`stand_in`].
     pub fn through(folder: PathBuf, program: PathBuf) -> Self {
-        Self { folder, program }
+        Self { folder, program, account: Account::of_this_process() }
     }
 
     /// Starts the gate of a command. The command itself starts with [`Running::finish`]. If the [`Running`] is dropped before,
@@ -129,7 +132,8 @@ impl Runner {
             .arg(program)
             .args(job.command.command.arguments())
             .env_clear()
-            .env("PATH", PATH)
+            .envs(self.account.environment())
+            // The variables of the group come last.
             .envs(&job.environment)
             .current_dir(job.command.cwd.as_deref().unwrap_or(Path::new("/")))
             .stdin(Stdio::piped())
@@ -195,9 +199,9 @@ impl Runner {
 }
 
 impl Running {
-    /// Opens the gate and waits for the end of the command. If the command fails or exceeds its time limit, its whole process
-    /// group is killed. Background processes of a successful command keep running.
-    pub async fn finish(mut self) -> Result<(), Failed> {
+    /// Opens the gate and waits for the end of the command. Returns the end of its output. If the command fails or exceeds its time
+    /// limit, its whole process group is killed. Background processes of a successful command keep running.
+    pub async fn finish(mut self) -> Result<String, Failed> {
         if let Some(mut gate) = self.gate.take() {
             // If the gate has died, its exit status shows it.
             let _ = gate.write_all(gate::OPEN).await;
@@ -205,8 +209,7 @@ impl Running {
         let mut code = None;
         let how = match tokio::time::timeout(self.limit.get(), self.child.wait()).await {
             Ok(Ok(status)) if status.success() => {
-                self.tail().await;
-                return Ok(());
+                return Ok(self.tail().await);
             }
             Ok(Ok(status)) => {
                 code = status.code();

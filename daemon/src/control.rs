@@ -30,6 +30,7 @@ mod run;
 mod running;
 mod status;
 mod steering;
+mod switched;
 mod takeover;
 mod target;
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod way_back;
 
 use run::Reruns;
 use running::{Current, Running, live};
+use switched::Hooks;
 use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
@@ -52,6 +54,7 @@ pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 pub use steering::Steering;
+pub use switched::HookStatus;
 pub use text::{BadText, MAX_VERSION, Text};
 pub use vigil::{HealthState, HealthStatus};
 
@@ -81,6 +84,7 @@ pub struct Control<W> {
     /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
     vigils: Arc<Vigils>,
+    hooks: Arc<Hooks>,
     /// Whether the unfinished deployments have drivers. No request changes anything before that.
     is_resumed: Arc<AtomicBool>,
 }
@@ -96,6 +100,7 @@ impl<W> Clone for Control<W> {
             reruns: Arc::clone(&self.reruns),
             beginning: Arc::clone(&self.beginning),
             vigils: Arc::clone(&self.vigils),
+            hooks: Arc::clone(&self.hooks),
             is_resumed: Arc::clone(&self.is_resumed),
         }
     }
@@ -119,6 +124,7 @@ impl<W: World> Control<W> {
             reruns: Arc::default(),
             beginning: Arc::default(),
             vigils: Arc::default(),
+            hooks: Arc::default(),
             is_resumed: Arc::default(),
         }
     }
@@ -168,6 +174,7 @@ impl<W: World> Control<W> {
         self.is_resumed.store(true, Ordering::Release);
         // No driver takes care of leftover commands of deployments that are over.
         join_all(over.iter().map(|id| self.end_leftover(id))).await;
+        self.begin_hooks();
         for group in &groups {
             self.prune(group).await;
             self.stand_by(group).await;
@@ -184,6 +191,7 @@ impl<W: World> Control<W> {
     /// database has a minute to end. The next daemon resumes from the journal.
     pub async fn stop(&self) {
         self.vigils.stop();
+        self.end_hooks().await;
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         // All drivers go on meanwhile: one that waits must not let the lease of another run out.
@@ -263,6 +271,7 @@ impl<W: World> Control<W> {
                 live.stand_by(&live_group).await;
             }
         });
+        self.nudge_along(&group, handle.state.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = driver.run().await {
                 tracing::error!(deployment = name, %error, "the driver stopped");

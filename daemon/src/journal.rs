@@ -19,12 +19,14 @@ mod store;
 #[cfg(test)]
 mod suite;
 mod superseded;
+mod told;
 
 pub use beginning::Beginning;
 pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
 pub use sqlite::SqliteJournal;
 pub use store::Store;
 pub use superseded::Superseded;
+pub use told::Told;
 
 /// Number of closed deployments that are kept for each group.
 pub const KEPT: u32 = 50;

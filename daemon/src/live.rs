@@ -109,7 +109,7 @@ impl Signals for Live {
 }
 
 impl Commands for Live {
-    async fn run(&self, job: &Job) -> Result<(), Failed> {
+    async fn output(&self, job: &Job) -> Result<String, Failed> {
         let running = self.runner.start(job)?;
         let leader = running.leader.clone();
         // A restarted daemon could not find a command without a record. Dropping `running` here keeps the command from starting.

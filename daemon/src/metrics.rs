@@ -42,6 +42,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "cutover_edge_repairs_total",
         "Moves of one edge to the slot that the others are on"
     );
+    metrics::describe_counter!("cutover_hooks_total", "Runs of hooks, by result");
     metrics::describe_gauge!("cutover_journal_failing", "1 while the journal cannot be written");
     metrics::describe_gauge!(
         "cutover_active_slot_healthy",

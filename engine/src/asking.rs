@@ -39,6 +39,8 @@ pub enum Agent {
     Probe,
     /// A smoke test.
     Smoke,
+    /// A warm-up before the switch.
+    Warmup,
     /// A soak, with synthetic requests.
     Soak,
 }
@@ -49,6 +51,7 @@ impl Agent {
         match self {
             Self::Probe => "cutover-probe",
             Self::Smoke => "cutover-smoke",
+            Self::Warmup => "cutover-warmup",
             Self::Soak => "cutover-soak",
         }
     }
@@ -220,7 +223,7 @@ impl<W: Peers> Asking<'_, W> {
     }
 
     fn marked<B>(&self, mut request: Request<B>) -> Request<B> {
-        if self.agent == Agent::Soak {
+        if matches!(self.agent, Agent::Warmup | Agent::Soak) {
             request.headers_mut().insert("x-cutover-synthetic", http::HeaderValue::from_static("1"));
         }
         request

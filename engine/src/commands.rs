@@ -83,7 +83,12 @@ impl SmokeResult {
 /// Runs commands, and keeps what tests have come to beside their output.
 pub trait Commands: Send + Sync + 'static {
     /// Runs a command to its end, within its time limit. Dropping the future abandons the command, see [`Commands::end`].
-    fn run(&self, job: &Job) -> impl Future<Output = Result<(), Failed>> + Send;
+    fn run(&self, job: &Job) -> impl Future<Output = Result<(), Failed>> + Send {
+        async { self.output(job).await.map(drop) }
+    }
+
+    /// The same, and returns the end of the command's output.
+    fn output(&self, job: &Job) -> impl Future<Output = Result<String, Failed>> + Send;
 
     /// Ends the abandoned commands of a deployment: those of a killed process, and those of a dropped future. Fails if the commands
     /// cannot be looked up.

@@ -29,6 +29,7 @@ mod afterwards;
 mod closing;
 mod commands;
 mod confirming;
+mod diagnosing;
 mod draining;
 mod extending;
 mod jobs;
@@ -46,6 +47,7 @@ mod taking_over;
 #[cfg(test)]
 mod tests;
 mod together;
+mod warming_up;
 mod whereabouts;
 mod work;
 
@@ -283,8 +285,12 @@ impl<W: World, J: Journal> Driven<W, J> {
                 State { phase: Phase::stuck(format!("internal error: {illegal}"), next), ..before.clone() }
             }
         };
-        match self.record_or_go_back(&before, next, message, requests).await? {
-            Some(back) => self.take(back, requests).await,
+        let overtaking = self.diagnose_at_end(&next, requests).await;
+        if let Some(back) = self.record_or_go_back(&before, next, message, requests).await? {
+            self.take(back, requests).await?;
+        }
+        match overtaking {
+            Some(request) => self.take(request, requests).await,
             None => Ok(()),
         }
     }

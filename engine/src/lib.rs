@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod asking;
+pub mod capacity;
 pub mod clock;
 pub mod commands;
 pub mod companions;

@@ -16,6 +16,7 @@
 //! | `cutover_edge_generation` | gauge: number of changes of the route on an edge of several | `group`, `edge` |
 //! | `cutover_edges_differ` | gauge: 1 while the edges of a group do not have the same active slot | `group` |
 //! | `cutover_edge_repairs_total` | counter: moves of one edge to the slot that the others are on | `group`, `edge` |
+//! | `cutover_hooks_total` | counter: runs of a hook | `group`, `hook` (switched, diagnose), `result` (ok, failed) |
 //! | `cutover_signal_value` | gauge: the last value of a signal, NaN outside of a soak and without a value | `group`, `signal` |
 //! | `cutover_signal_limit` | gauge: its limit, NaN outside of a soak | `group`, `signal` |
 //! | `cutover_signal_ok` | gauge: 0 while it is over the limit, 1 while it is not, NaN if that is not known | `group`, `signal` |
@@ -93,6 +94,13 @@ pub fn edges(group: &str, names: &[&str], view: Option<&View>, differ: bool) {
 pub fn repaired(group: &str, edge: &str) {
     let labels = [("group", group.to_owned()), ("edge", edge.to_owned())];
     counter!("cutover_edge_repairs_total", &labels).increment(1);
+}
+
+/// Counts a run of a hook.
+pub fn hook(group: &str, hook: &'static str, ok: bool) {
+    let result = if ok { "ok" } else { "failed" };
+    counter!("cutover_hooks_total", "group" => group.to_owned(), "hook" => hook, "result" => result)
+        .increment(1);
 }
 
 /// Sets the health of the active slot. A slot that is no longer active is healthy and not bad, so that nobody is alerted.

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use cutover_core::probe::Require;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+mod capacity;
 mod check;
 mod command;
 mod expect;
 mod fleet;
+mod hook;
 mod probe;
 mod proof;
 mod ranges;
@@ -22,10 +24,13 @@ mod trial;
 mod url;
 mod value;
 mod warm;
+mod warmup;
 
+pub use capacity::Capacity;
 pub use check::{BySlot, Check, CommandCheck, GrpcCheck, HttpCheck, Port, Tls, Way};
 pub use command::Command;
 pub use fleet::{FleetPolicy, OnMissing, is_among};
+pub use hook::{Diagnose, Switched};
 pub use probe::Probe;
 pub use signal::{Compare, Signal};
 pub use smoke::{Hurl, Smoke, SmokeKind};
@@ -36,6 +41,7 @@ pub use trial::{Guard, GuardLimits, Trial};
 pub use url::HttpUrl;
 pub use value::{Argv, Count, Duration, MAX_STRING, Ratio, UrlPath};
 pub use warm::{OnBad, Warm};
+pub use warmup::Warmup;
 
 /// `[group.NAME]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,11 +76,22 @@ pub struct Policy {
     /// Stops a slot.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::decommission")]
     pub decommission: Option<Command>,
+    /// Is told of each change of the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switched: Option<Switched>,
+    /// Says why a new version has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnose: Option<Diagnose>,
     /// `[group.NAME.probe]`
     pub probe: Probe,
+    /// How many healthy servers the new slot needs before traffic moves there.
+    pub capacity: Capacity,
     /// `[[group.NAME.smoke]]`
     #[serde(deserialize_with = "smoke::smoke_tests")]
     pub smoke: Vec<Smoke>,
+    /// `[group.NAME.warmup]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Warmup>,
     /// `[group.NAME.soak]`
     pub soak: Soak,
     /// `[[group.NAME.signal]]`
@@ -100,8 +117,12 @@ impl Default for Policy {
             revert: None,
             provision: None,
             decommission: None,
+            switched: None,
+            diagnose: None,
             probe: Probe::default(),
+            capacity: Capacity::default(),
             smoke: Vec::new(),
+            warmup: None,
             soak: Soak::default(),
             signal: Vec::new(),
             trial: Trial::default(),

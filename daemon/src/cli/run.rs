@@ -26,6 +26,10 @@ impl Run {
         let request = RunRequest { command: self.command, deployment: self.deployment };
         let done: Accepted =
             client.post_and_wait(&format!("/v1/groups/{}/run", in_path(&self.group)), &request).await?;
+        if self.command == Rerun::Switched {
+            writeln!(io::stdout(), "switched of group \"{}\" succeeded", self.group)?;
+            return Ok(0);
+        }
         writeln!(io::stdout(), "{} of deployment {} succeeded", self.command.as_str(), done.deployment)?;
         Ok(0)
     }

@@ -9,7 +9,8 @@ use cutover_core::api::{Peer, Traffic};
 use super::terminal::{column, plain};
 use super::{CliError, Place};
 use crate::control::{
-    DeploymentStatus, EdgeStatus, GroupStatus, HealthState, HealthStatus, LeaderStatus, SlotStatus,
+    DeploymentStatus, EdgeStatus, GroupStatus, HealthState, HealthStatus, HookStatus, LeaderStatus,
+    SlotStatus,
 };
 use cutover_core::name::in_path;
 
@@ -75,6 +76,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
             peers.join(", ")
         )?;
     }
+    if let Some(line) = status.switched.as_ref().and_then(hook_line) {
+        writeln!(out, "  {}", plain(&line))?;
+    }
     if let Some(deployment) = &status.deployment {
         writeln!(out, "  {}", deployment_line(deployment))?;
         if let Some(figures) = &deployment.figures {
@@ -85,6 +89,18 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
         writeln!(out, "  {}", leader_line(leader))?;
     }
     Ok(())
+}
+
+/// The hook `switched`, if it runs or has failed.
+fn hook_line(hook: &HookStatus) -> Option<String> {
+    match hook {
+        HookStatus { running_since: Some(since), .. } => Some(format!("switched is running since {since}")),
+        HookStatus { failed: Some(why), told, next, .. } => {
+            let next = next.as_deref().unwrap_or_default();
+            Some(format!("switched FAILED at {told}: {why}; to run it again, type: {next}"))
+        }
+        HookStatus { .. } => None,
+    }
 }
 
 /// Which daemon leads, in one line.

@@ -22,8 +22,9 @@ use rustix::process::{Signal, getpgrp, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
 
+use super::account::Account;
+use super::gate;
 use super::process::{Leader, end_group, end_rest};
-use super::{PATH, gate};
 
 /// The argument that makes `cutover` a watcher.
 pub(super) const VERB: &str = "__check";
@@ -57,7 +58,11 @@ pub(super) fn pass(mut arguments: impl Iterator<Item = OsString>) -> Option<Exit
 const KILLED: u8 = 137;
 
 /// Runs a command that checks a server. `watcher`: a program that calls [`super::stand_in`].
-pub(super) async fn run(watcher: &Path, what: What, limit: Duration) -> Result<Reply, CheckError> {
+pub(super) async fn run(
+    (watcher, account): (&Path, &Account),
+    what: What,
+    limit: Duration,
+) -> Result<Reply, CheckError> {
     let What::Command { command, cwd, environment } = what else {
         return Err(CheckError::Invalid("this is no command".to_owned()));
     };
@@ -68,7 +73,7 @@ pub(super) async fn run(watcher: &Path, what: What, limit: Duration) -> Result<R
         .arg(command.program())
         .args(command.arguments())
         .env_clear()
-        .env("PATH", PATH)
+        .envs(account.environment())
         .envs(&environment)
         .current_dir(cwd.as_deref().unwrap_or(Path::new("/")))
         .stdin(Stdio::piped())

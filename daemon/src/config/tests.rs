@@ -129,6 +129,50 @@ fn the_example_of_several_hosts() {
     assert!(page.contains("| `on_missing` | `\"refuse\"` |"), "{fleet:?}");
 }
 
+/// The examples of the page, the commented ones of the file that is installed, and what the documentation says about defaults.
+#[test]
+fn hooks_warm_up_and_capacity() {
+    let page = include_str!("../../../docs/hooks.md");
+    let examples: String =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let installed = include_str!("../../../host/cutover.toml");
+    let commented = |line: &str| {
+        let line = line.strip_prefix("# ")?;
+        let is_theirs =
+            ["[group.shop.warmup]", "paths = ", "until_p99 = "].iter().any(|key| line.starts_with(key));
+        is_theirs.then(|| format!("{line}\n"))
+    };
+    let warmup: String = installed.lines().filter_map(commented).collect();
+    let text = format!("[edge.nginx]\nadmin = \"unix:/a\"\n{examples}{warmup}[group.plain]\n");
+    let config = Config::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let shop = config.group("shop").unwrap();
+    let (switched, diagnose) = (shop.switched.as_ref().unwrap(), shop.diagnose.as_ref().unwrap());
+    assert!(page.contains(&format!("| `timeout` | `\"{}\"` |", switched.timeout)) && !switched.each_step);
+    assert!(page.contains(&format!("| `timeout` | `\"{}\"` |", diagnose.timeout)));
+    let warmup = shop.warmup.as_ref().unwrap();
+    assert_eq!((warmup.paths.len(), warmup.requests.get(), warmup.concurrency.get()), (2, 200, 4));
+    let plain = config.group("plain").unwrap();
+    assert_eq!((plain.capacity.to_string().as_str(), plain.warmup.is_none()), ("100%", true));
+    let json = serde_json::to_string(shop).unwrap();
+    assert_eq!(&serde_json::from_str::<Policy>(&json).unwrap(), shop, "it survives the journal");
+    for (wrong, said) in [
+        ("capacity = \"half\"", "capacity \"half\" is not a share of the healthy servers of the active slot"),
+        ("warmup = { paths = [] }", "paths = [] has no path"),
+        (
+            "warmup = { concurrency = 1000 }",
+            "concurrency 1000 is more than 256 requests to a server at a time",
+        ),
+        ("warmup = { paths = [\"/{colour}\"] }", "{colour}"),
+        ("switched = { command = [\"/w\"], each = true }", "unknown field `each`"),
+        ("switched = { command = [\"workers\"] }", "\"workers\""),
+        ("diagnose = { command = [\"/d\"], timeout = \"0s\" }", "too short"),
+    ] {
+        let text = format!("[edge.nginx]\nadmin = \"unix:/a\"\n[group.shop]\n{wrong}\n");
+        let error = Config::parse(&text).unwrap_err().to_string();
+        assert!(error.contains(said), "{wrong}: {error}");
+    }
+}
+
 #[test]
 fn a_group_survives_the_journal() {
     let config = Config::parse(WHOLE).unwrap();

@@ -132,6 +132,7 @@ impl<W: World> Control<W> {
             let how = format!("switched by hand to slot \"{to}\" by {}", wanted.asked_by);
             self.settle_by_hand(group, to, &how).await;
             self.stand_by_for(group, &current).await;
+            self.nudge(group).await;
         }
         shifted
     }

@@ -128,6 +128,7 @@ impl<W: World> Control<W> {
                 self.end_commands(&running.id).await;
             }
         }
+        self.end_hooks().await;
         self.end_reruns(Instant::now()).await;
     }
 

@@ -39,6 +39,8 @@ pub enum Rerun {
     Decommission,
     /// Start the version of the active slot again, if none of its servers is healthy
     Provision,
+    /// Tell the hook "switched" once more what it was told last
+    Switched,
 }
 
 /// A command that a deployment has left undone.
@@ -68,6 +70,7 @@ impl Rerun {
             Self::Teardown => "teardown",
             Self::Decommission => "decommission",
             Self::Provision => "provision",
+            Self::Switched => "switched",
         }
     }
 
@@ -97,6 +100,9 @@ impl<W: World> Control<W> {
         asked_by: &str,
     ) -> Result<String, Refusal> {
         self.leading()?;
+        if which == Rerun::Switched {
+            return self.tell_again(group).await;
+        }
         let policy = self.policy_or_last(group).await?;
         let current = self.current(group);
         let task = {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::EdgeStatus;
 use super::running::SETTLING;
-use super::{Control, HealthStatus, LeaderStatus, Refusal};
+use super::{Control, HealthStatus, HookStatus, LeaderStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
 /// The status of a group.
@@ -36,6 +36,9 @@ pub struct GroupStatus {
     /// What each of several edges says. Empty for a group with one edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edges: Vec<EdgeStatus>,
+    /// What the hook `switched` was told last. `None`: the group has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched: Option<HookStatus>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
     /// Which daemon leads; only with a store in etcd.
@@ -239,6 +242,7 @@ impl<W: World> Control<W> {
             slots: Vec::new(),
             edge_error: None,
             edges,
+            switched: self.hook(group).await?,
             deployment,
             leader: self.leader(),
         };

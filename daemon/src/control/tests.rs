@@ -21,6 +21,7 @@ mod fleet_faults;
 mod proof;
 mod sessions;
 mod stuck;
+mod switched;
 mod target;
 mod together;
 mod vigil;

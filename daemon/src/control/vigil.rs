@@ -141,6 +141,7 @@ impl<W: World> Control<W> {
         let view = self.fleet(group).look(group).await;
         self.repair(group, policy, view.as_ref().ok()).await;
         let Ok(view) = view else { return };
+        self.notice(group, &view);
         let (seen, now) = (&view.group, self.clock.now());
         let Some(active) = seen.slot(&seen.route.active) else { return };
         if lookout.as_ref().is_none_or(|lookout| lookout.slot() != active.name) {

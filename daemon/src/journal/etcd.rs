@@ -27,6 +27,7 @@ mod switches;
 mod term;
 #[cfg(test)]
 mod tests;
+mod told;
 mod unreadable;
 mod value;
 

@@ -14,6 +14,7 @@ use super::{Beginning, Entry, JournalError, Record};
 mod commands;
 mod draft;
 mod file;
+mod migrate;
 mod prune;
 mod reserve;
 mod row;
@@ -22,6 +23,7 @@ mod superseded;
 mod switches;
 #[cfg(test)]
 mod tests;
+mod told;
 mod unreadable;
 
 use reserve::Reserve;

@@ -5,7 +5,7 @@ use cutover_engine::journal::Deployment;
 use tokio::sync::watch;
 
 use super::{
-    Beginning, Entry, EtcdJournal, JournalError, LeftCommand, Record, SqliteJournal, Superseded, Switch,
+    Beginning, Entry, EtcdJournal, JournalError, LeftCommand, Record, SqliteJournal, Superseded, Switch, Told,
 };
 use crate::command::Leader;
 
@@ -126,6 +126,16 @@ impl Store {
     /// Switches by hand of one group or of all, the newest first.
     pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<Switch>, JournalError> {
         of_each!(self, journal => journal.switches(group, limit))
+    }
+
+    /// What the hook of a group was told last.
+    pub async fn told(&self, group: &str) -> Result<Option<Told>, JournalError> {
+        of_each!(self, journal => journal.told(group))
+    }
+
+    /// Records what the hook of a group was told.
+    pub async fn tell(&self, told: Told) -> Result<(), JournalError> {
+        of_each!(self, journal => journal.tell(told))
     }
 
     /// Records a command that has started.

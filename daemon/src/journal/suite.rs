@@ -1,6 +1,7 @@
 //! Tests that each store must pass.
 
 use cutover_core::deployment::{Cause, CauseKind, Phase, Plan, Retry};
+use cutover_core::fraction::Percent;
 use cutover_engine::scripted;
 
 use super::*;
@@ -168,6 +169,33 @@ pub(super) async fn switches_by_hand(store: Store) {
     assert_eq!(times(None, 9).await, [3, 2, 1]);
     assert_eq!(times(Some("shop"), 9).await, [3, 1]);
     assert_eq!(times(Some("shop"), 1).await, [3]);
+}
+
+pub(super) async fn what_hooks_were_told(store: Store) {
+    assert_eq!(store.told("shop").await.unwrap(), None);
+    let told = |at, to: &str, failed: Option<&str>| Told {
+        group: "shop".to_owned(),
+        at: Time(at),
+        from: "blue".to_owned(),
+        from_version: "1".to_owned(),
+        to: to.to_owned(),
+        to_version: String::new(),
+        share: Percent::from_parts(10_000).unwrap(),
+        reason: "by hand".to_owned(),
+        deployment: None,
+        failed: failed.map(str::to_owned),
+    };
+    for told in [told(1, "green", None), told(2, "red", Some("it ended with exit status: 1"))] {
+        store.tell(told.clone()).await.unwrap();
+        assert_eq!(store.told("shop").await.unwrap(), Some(told), "the last one is kept");
+    }
+    assert_eq!(store.told("books").await.unwrap(), None);
+    // The command of a hook belongs to no deployment.
+    let leader = Leader { pid: 1, birth: "boot/1".to_owned() };
+    store.command_started("shop.switched", "switched", &leader).await.unwrap();
+    assert_eq!(store.deployments_with_commands().await.unwrap(), ["shop.switched"]);
+    store.commands_ended("shop.switched", vec![leader]).await.unwrap();
+    assert!(store.deployments_with_commands().await.unwrap().is_empty());
 }
 
 pub(super) async fn commands_that_have_not_ended(store: Store) {

@@ -4,42 +4,90 @@ use cutover_core::deployment::{Event, Old, Phase, State, Time};
 use cutover_core::probe::{Health, Slot};
 
 use super::work::Work;
+use crate::capacity;
 use crate::families;
 use crate::journal::Journal;
 use crate::world::World;
+
+/// Why the new slot may not get traffic yet.
+#[derive(Debug, PartialEq, Eq)]
+enum Unready {
+    /// It fails its probes.
+    Sick(String),
+    /// It has too few healthy servers, compared with the old slot.
+    Small(String),
+}
+
+impl Unready {
+    fn told(&self, slot: &str) -> String {
+        match self {
+            Self::Sick(why) => format!("slot \"{slot}\" is not healthy yet: {why}"),
+            Self::Small(why) => why.clone(),
+        }
+    }
+}
 
 impl<W: World, J: Journal> Work<W, J> {
     /// Probes the new slot in rounds until enough servers are healthy or the deadline has passed. The first round starts at once.
     pub(super) async fn wait_until_ready(&self, until: Time) -> Event {
         let slot = &self.deployment.plan.to;
         let mut seen = self.unprobed();
-        let mut said = String::new();
+        let mut said = None;
         let rounds = async {
             loop {
-                let (why, its_doubt) = self.probe_round_of(slot, &mut seen).await;
-                if seen.health() == Health::Healthy {
-                    if let Some(doubt) = its_doubt {
-                        tracing::warn!(deployment = self.deployment.id, slot, "{doubt}");
-                        self.note("probing", &format!("slot \"{slot}\": {doubt}")).await;
-                    }
-                    return;
-                }
-                if why != said {
-                    self.note("probing", &format!("slot \"{slot}\" is not healthy yet: {why}")).await;
-                    said = why;
+                let (sick, its_doubt) = self.probe_round_of(slot, &mut seen).await;
+                let why = match seen.health() {
+                    Health::Healthy => match self.large_enough().await {
+                        Ok(()) => return self.note_doubt(its_doubt).await,
+                        Err(why) => Unready::Small(why),
+                    },
+                    Health::Unknown | Health::Sick => Unready::Sick(sick),
+                };
+                if said.as_ref() != Some(&why) {
+                    self.note("probing", &why.told(slot)).await;
+                    said = Some(why);
                 }
                 tokio::time::sleep(self.deployment.policy.probe.interval.get()).await;
             }
         };
         tokio::select! {
-            () = rounds => Event::Ready,
-            () = self.clock.sleep_until(until) => {
-                let limit = self.deployment.policy.probe.deadline;
-                let why = if said.is_empty() { "no probe has finished".to_owned() } else { said };
-                let hint = self.two_families(slot).await;
-                Event::NotReady(format!("slot \"{slot}\" was not healthy within {limit}: {why}{hint}"))
-            }
+            () = rounds => return Event::Ready,
+            () = self.clock.sleep_until(until) => {}
         }
+        let limit = self.deployment.policy.probe.deadline;
+        let why = match said {
+            Some(Unready::Small(why)) => {
+                let group = &self.deployment.plan.group;
+                return Event::NotReady(format!(
+                    "{why}, and that did not change within {limit}: start more servers, or set a smaller capacity in \
+                     [group.{group}]"
+                ));
+            }
+            Some(Unready::Sick(why)) => why,
+            None => "no probe has finished".to_owned(),
+        };
+        let hint = self.two_families(slot).await;
+        Event::NotReady(format!("slot \"{slot}\" was not healthy within {limit}: {why}{hint}"))
+    }
+
+    /// Notes why the good probes of the new slot may prove nothing.
+    async fn note_doubt(&self, doubt: Option<String>) {
+        let Some(doubt) = doubt else { return };
+        let slot = &self.deployment.plan.to;
+        tracing::warn!(deployment = self.deployment.id, slot, "{doubt}");
+        self.note("probing", &format!("slot \"{slot}\": {doubt}")).await;
+    }
+
+    /// Fails with one line if the new slot has too few healthy servers on an edge, compared with the old one.
+    async fn large_enough(&self) -> Result<(), String> {
+        let plan = &self.deployment.plan;
+        let view = self.look().await.map_err(|error| error.to_string())?;
+        for (edge, look) in &view.edges {
+            let checked = capacity::check(&self.prober(), &look.group, (&plan.from, &plan.to), 1).await;
+            checked
+                .map_err(|why| if view.edges.len() > 1 { format!("edge \"{edge}\": {why}") } else { why })?;
+        }
+        Ok(())
     }
 
     /// Waits until the new slot is sick and returns the reason.

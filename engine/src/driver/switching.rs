@@ -13,6 +13,7 @@ use cutover_core::verdict::{Baseline, EdgeReading, Reading, Sample};
 use super::together::JustChecked;
 use super::whereabouts::{BACK, mark};
 use super::work::Work;
+use crate::capacity;
 use crate::edge::{Look, Partial, Shift, TrialTerms};
 use crate::fleet::{FleetRequest, FleetShifted, View};
 use crate::journal::Journal;
@@ -120,7 +121,7 @@ impl<W: World, J: Journal> Work<W, J> {
             tries: MOST_TRIES,
             patience: self.patience(),
         };
-        let still_healthy = StillHealthy { prober: self.prober(), slot: &plan.to };
+        let still_healthy = StillHealthy { prober: self.prober(), from: &plan.from, slot: &plan.to };
         let moved = if self.others.is_some() {
             let at = match self.all_proven(&request, state, &still_healthy).await {
                 Ok(at) => at,
@@ -314,16 +315,19 @@ impl<W: World, J: Journal> Work<W, J> {
     }
 }
 
-/// Verifies before each try that the new slot is still healthy.
+/// Verifies before each try that the new slot is still healthy, and large enough for the users of the old one.
 struct StillHealthy<'a, W> {
     prober: Prober<'a, W>,
+    from: &'a str,
     slot: &'a str,
 }
 
 impl<W: Peers> Fit for StillHealthy<'_, W> {
     async fn check(&self, look: &Look) -> Result<(), String> {
         let verified = self.prober.verify(&look.group, self.slot).await;
-        verified.map_err(|why| format!("slot \"{}\" is no longer healthy: {why}", self.slot))
+        verified.map_err(|why| format!("slot \"{}\" is no longer healthy: {why}", self.slot))?;
+        let rounds = self.prober.policy.probe.unhealthy.get();
+        capacity::check(&self.prober, &look.group, (self.from, self.slot), rounds).await
     }
 }
 

@@ -41,7 +41,7 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn ask_synthetically(&self, results: &Results) {
         let slot = &self.deployment.plan.to;
         let Some(asked) = &self.deployment.policy.soak.synthetic else { return std::future::pending().await };
-        let checks = asked.checks(&self.deployment.policy.smoke);
+        let checks = asked.checks(&self.deployment.policy.smoke, &self.deployment.policy.probe);
         let mut ticks = tokio::time::interval(asked.interval.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -7,7 +7,9 @@ use crate::journal::Deployment;
 use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
 
 mod aftermath;
+mod capacity;
 mod commands;
+mod diagnosing;
 mod disk;
 mod extending;
 mod fleet;
@@ -23,6 +25,7 @@ mod taking_over;
 mod together;
 mod traffic;
 mod trials;
+mod warming_up;
 mod way_back;
 
 /// Begins the usual deployment in a new journal.

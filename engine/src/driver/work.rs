@@ -34,6 +34,8 @@ pub(super) struct Work<W, J> {
     pub(super) watch: Arc<Mutex<Option<Watch>>>,
     /// Whether the new version is known to be bad after its soak.
     pub(super) is_bad: Arc<AtomicBool>,
+    /// Whether `diagnose` has run.
+    pub(super) diagnosed: Arc<AtomicBool>,
     /// The results of the synthetic requests.
     pub(super) synthetic: Arc<Results>,
     /// The group as it was read last.
@@ -56,6 +58,7 @@ impl<W, J> Work<W, J> {
             others,
             watch: Arc::default(),
             is_bad: Arc::default(),
+            diagnosed: Arc::default(),
             synthetic: Arc::default(),
             seen: Arc::default(),
         }
@@ -72,6 +75,7 @@ impl<W, J: Clone> Clone for Work<W, J> {
             others: self.others.clone(),
             watch: Arc::clone(&self.watch),
             is_bad: Arc::clone(&self.is_bad),
+            diagnosed: Arc::clone(&self.diagnosed),
             synthetic: Arc::clone(&self.synthetic),
             seen: Arc::clone(&self.seen),
         }
@@ -89,7 +93,10 @@ impl<W: World, J: Journal> Work<W, J> {
             Phase::Migrating => self.migrate(name).await,
             Phase::Provisioning => self.provision(name).await,
             Phase::Probing { until } => self.wait_until_ready(*until).await,
-            Phase::Smoking => self.smoke().await,
+            Phase::Smoking => match self.smoke().await {
+                Event::SmokePassed => self.warm_up().await,
+                failed => failed,
+            },
             Phase::Switching(Store::Reading) => self.read_route(state).await,
             Phase::Switching(Store::Storing) => self.switch(state).await,
             Phase::Soaking { until } => self.soak(*until, state).await,
@@ -97,19 +104,19 @@ impl<W: World, J: Journal> Work<W, J> {
             Phase::Draining { until } => self.drain_old(*until, state).await,
             Phase::Warm { until } => self.keep_warm(*until, state).await,
             Phase::Decommissioning(_) => self.decommission_old(name).await,
-            Phase::TearingDown { step, .. } => match (self.close(state).await, step) {
+            Phase::TearingDown { step, .. } => match (self.may_undo(self.close(state), state).await, step) {
                 (Some(event), _) => event,
                 (None, TeardownStep::Revert) => self.revert(name).await,
                 (None, TeardownStep::Teardown) => self.tear_down_new(name).await,
             },
             Phase::RollingBack { step, .. } => match step {
                 RollbackStep::SwitchBack => self.switch_back(state).await,
-                RollbackStep::Drain { until } => self.drain_new(*until).await,
-                RollbackStep::Revert => match self.before_undoing(state).await {
+                RollbackStep::Drain { until } => tokio::join!(self.drain_new(*until), self.diagnose(state)).0,
+                RollbackStep::Revert => match self.may_undo(self.before_undoing(state), state).await {
                     Some(event) => event,
                     None => self.revert(name).await,
                 },
-                RollbackStep::Teardown => match self.before_undoing(state).await {
+                RollbackStep::Teardown => match self.may_undo(self.before_undoing(state), state).await {
                     Some(event) => event,
                     None => self.tear_down_new(name).await,
                 },
@@ -120,6 +127,15 @@ impl<W: World, J: Journal> Work<W, J> {
                 std::future::pending().await
             }
         }
+    }
+
+    /// Asks whether the new version may be undone. If so, it is looked at before that.
+    async fn may_undo(&self, asked: impl Future<Output = Option<Event>>, state: &State) -> Option<Event> {
+        let in_the_way = asked.await;
+        if in_the_way.is_none() {
+            self.diagnose(state).await;
+        }
+        in_the_way
     }
 
     /// Returns an event if the new slot may still be needed, or may still get traffic.

@@ -68,18 +68,25 @@ pub struct CommandCheck {
     pub cwd: Option<PathBuf>,
 }
 
-impl Check {
+impl HttpCheck {
     /// A `GET` of this path.
-    pub(super) fn get(path: &str) -> Self {
-        Self::Http(Box::new(HttpCheck {
+    pub(super) fn get(path: UrlPath) -> Self {
+        Self {
             method: "GET".to_owned(),
-            path: UrlPath::fixed(path),
+            path,
             headers: BTreeMap::new(),
             body: None,
             expect: Expectation::default(),
             http2: false,
             way: Way::default(),
-        }))
+        }
+    }
+}
+
+impl Check {
+    /// A `GET` of this path.
+    pub(super) fn get(path: &str) -> Self {
+        Self::Http(Box::new(HttpCheck::get(UrlPath::fixed(path))))
     }
 
     /// The way to the server. A command finds its own.

@@ -4,9 +4,9 @@ use cutover_core::placeholder::has_version;
 use cutover_core::probe::{Require, Thresholds};
 use serde::{Deserialize, Serialize};
 
-use super::check::{Check, RawCheck, keys_of_check};
+use super::check::{Check, HttpCheck, RawCheck, Way, keys_of_check};
 use super::expect;
-use super::value::{Count, Duration, not_zero};
+use super::value::{Count, Duration, UrlPath, not_zero};
 
 /// The path of a probe that has none.
 const PATH: &str = "/health/ready";
@@ -35,6 +35,13 @@ impl Probe {
     /// The thresholds for core.
     pub fn thresholds(&self) -> Thresholds {
         Thresholds { healthy: self.healthy.get(), unhealthy: self.unhealthy.get() }
+    }
+
+    /// A GET that reaches a server as users do: like the probe, but not on a port that only the probe has.
+    pub(super) fn get_as_users(&self, path: UrlPath) -> HttpCheck {
+        let http2 = matches!(&self.check, Check::Http(http) if http.http2);
+        let way = Way { port: None, ..self.check.way().cloned().unwrap_or_default() };
+        HttpCheck { http2, way, ..HttpCheck::get(path) }
     }
 }
 

@@ -16,9 +16,11 @@ impl Policy {
         let probe = self.probe_needs_version().then(|| "probe.expect".to_owned());
         let synthetic = self.soak.synthetic.as_ref();
         let synthetic = synthetic.filter(|asked| asked.texts().into_iter().any(has_version));
+        let warmup = self.warmup.as_ref().filter(|warmup| warmup.needs_version());
         let signal = self.signal.iter().find(|signal| signal.needs_version());
         probe
             .or_else(|| in_smoke.map(|test| format!("smoke \"{}\"", test.name)))
+            .or_else(|| warmup.map(|_| "warmup.paths".to_owned()))
             .or_else(|| synthetic.map(|_| "soak.synthetic".to_owned()))
             .or_else(|| signal.map(|signal| format!("signal \"{}\"", signal.name)))
     }

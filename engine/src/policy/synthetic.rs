@@ -6,8 +6,9 @@ use std::ops::Range;
 use cutover_core::smoke::{Expectation, OF_CHECK, OF_SYNTHETIC};
 use serde::{Deserialize, Serialize};
 
-use super::check::{Check, HttpCheck, Way};
+use super::check::{Check, HttpCheck};
 use super::expect::{expectation, headers, path};
+use super::probe::Probe;
 use super::smoke::{Smoke, SmokeKind};
 use super::value::{Duration, UrlPath, not_zero};
 
@@ -43,20 +44,13 @@ impl Synthetic {
     }
 
     /// The checks, with the time limit of each and the statuses that pass unless it says which.
-    pub fn checks(&self, smoke: &[Smoke]) -> Vec<(Check, Duration, Range<u16>)> {
+    pub fn checks(&self, smoke: &[Smoke], probe: &Probe) -> Vec<(Check, Duration, Range<u16>)> {
         if self.smoke {
             return repeated(smoke).map(|(check, timeout)| (check.clone(), timeout, OF_CHECK)).collect();
         }
-        let check = Check::Http(Box::new(HttpCheck {
-            method: "GET".to_owned(),
-            path: self.path.clone(),
-            headers: self.headers.clone(),
-            body: None,
-            expect: self.expect.clone(),
-            http2: false,
-            way: Way::default(),
-        }));
-        vec![(check, self.timeout, OF_SYNTHETIC)]
+        let (headers, expect) = (self.headers.clone(), self.expect.clone());
+        let check = HttpCheck { headers, expect, ..probe.get_as_users(self.path.clone()) };
+        vec![(Check::Http(Box::new(check)), self.timeout, OF_SYNTHETIC)]
     }
 
     /// Fails if the smoke tests are to be repeated and cannot be.

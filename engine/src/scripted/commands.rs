@@ -8,8 +8,10 @@ use crate::commands::{Commands, Failed, Job};
 use crate::world::World;
 
 impl Commands for Scripted {
-    async fn run(&self, job: &Job) -> Result<(), Failed> {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    async fn output(&self, job: &Job) -> Result<String, Failed> {
+        let hangs = self.scene().hanging.contains(&job.name);
+        let limit = job.command.timeout.get();
+        tokio::time::sleep(if hangs { limit } else { Duration::from_secs(1) }).await;
         let slot = job.environment.get("CUTOVER_SLOT").cloned().unwrap_or_default();
         let used_by = self.edges().iter().skip(1).find(|member| member.edge().scene().has_users(&slot));
         let used_by = used_by.map(|member| member.name().to_owned());
@@ -19,9 +21,17 @@ impl Commands for Scripted {
             scene.violations.push(format!("{} of slot {slot} while it had users of {edge}", job.name));
         }
         let done = scene.run(job);
+        let said = scene.outputs.get(&job.name).cloned().unwrap_or_default();
         drop(scene);
         self.share_servers();
-        done
+        match done {
+            Ok(()) if hangs => Err(Failed {
+                reason: format!("{} did not end within {} and was killed", job.name, job.command.timeout),
+                tail: said,
+                code: None,
+            }),
+            done => done.map(|()| said),
+        }
     }
 
     async fn end(&self, _: &str) -> Result<(), String> {
@@ -35,6 +45,7 @@ impl Scene {
         let version = job.environment.get("CUTOVER_VERSION").cloned().unwrap_or_default();
         let command = format!("{} {slot}", job.name);
         self.commands.push(command.clone());
+        self.environments.insert(job.name.clone(), job.environment.clone());
         assert!(!self.fails("panic"), "a bug, as a test wants it");
         if let Some(code) = self.exit_code.remove(&job.name) {
             let failed = Failed::early(format!("{} ended with exit status: {code}", job.name));

@@ -105,6 +105,12 @@ pub struct Scene {
     pub faults: BTreeMap<String, u32>,
     /// The exit code of the next run of a command.
     pub exit_code: BTreeMap<String, i32>,
+    /// Commands that never end.
+    pub hanging: Vec<String>,
+    /// What commands write.
+    pub outputs: BTreeMap<String, String>,
+    /// The environment of the last run of each command.
+    pub environments: BTreeMap<String, BTreeMap<String, String>>,
     /// Faults of the next switches.
     pub switch_faults: Vec<Fault>,
     /// Number of requests that a slot without traffic holds.
@@ -201,6 +207,9 @@ impl Default for Scene {
             commands: Vec::new(),
             faults: BTreeMap::new(),
             exit_code: BTreeMap::new(),
+            hanging: Vec::new(),
+            outputs: BTreeMap::new(),
+            environments: BTreeMap::new(),
             switch_faults: Vec::new(),
             held: 0,
             sick_after_switch: None,

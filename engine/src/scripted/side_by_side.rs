@@ -79,9 +79,9 @@ impl World for SideBySide {
 }
 
 impl Commands for SideBySide {
-    async fn run(&self, job: &Job) -> Result<(), Failed> {
+    async fn output(&self, job: &Job) -> Result<String, Failed> {
         let group = job.environment.get("CUTOVER_GROUP").expect("the group of the command");
-        self.of(group).run(job).await
+        self.of(group).output(job).await
     }
 
     async fn end(&self, _: &str) -> Result<(), String> {

@@ -11,6 +11,7 @@
 //! commands/ID/HOST/PID-HASH a command that is not known to have ended
 //! switches/GROUP/TIME-HASH  a switch by hand
 //! moving/GROUP              a switch by hand that has not ended
+//! told/GROUP                what the hook of the group was told last
 //! ```
 //!
 //! Names of groups and ids contain no "/".
@@ -105,6 +106,10 @@ impl Keys {
 
     pub(super) fn moving(&self, group: &str) -> String {
         self.key(&format!("moving/{group}"))
+    }
+
+    pub(super) fn told(&self, group: &str) -> String {
+        self.key(&format!("told/{group}"))
     }
 
     /// The part of a key after `folder`.

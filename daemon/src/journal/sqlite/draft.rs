@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::JournalError;
-use super::schema::{APPLICATION_ID, TABLES, VERSION};
+use super::schema::{APPLICATION_ID, COMMANDS, TABLES, TOLD, VERSION};
 
 /// Endings of the files that SQLite reads into a database when it opens it.
 const COMPANIONS: [&str; 2] = ["-wal", "-journal"];
@@ -62,7 +62,9 @@ fn write(draft: &Path) -> rusqlite::Result<()> {
     // A draft is never repaired, so it needs no journal file of SQLite.
     connection.pragma_update(None, "journal_mode", "MEMORY")?;
     let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
+    for tables in [TABLES, COMMANDS, TOLD] {
+        transaction.execute_batch(tables)?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;

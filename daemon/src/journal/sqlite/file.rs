@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 use super::schema::{APPLICATION_ID, VERSION};
-use super::{JournalError, draft};
+use super::{JournalError, draft, migrate};
 
 /// Length in bytes of the header of a database.
 const HEADER: usize = 100;
@@ -28,13 +28,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
         Err(error) if error.kind() == ErrorKind::NotFound => draft::make(path)?,
         Err(error) => return Err(unrecognised(format!("cannot be opened: {error}"))),
     }
-    let connection = Connection::open(path).map_err(|source| failed(path, source))?;
+    let mut connection = Connection::open(path).map_err(|source| failed(path, source))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(|source| failed(path, source))?;
     // This comes before any setting, so a damaged file stays unchanged.
     recognise(&connection, path)?;
     for (name, value) in [("journal_mode", "WAL"), ("synchronous", "FULL"), ("foreign_keys", "ON")] {
         connection.pragma_update(None, name, value).map_err(|source| failed(path, source))?;
     }
+    migrate::migrate(&mut connection).map_err(|source| failed(path, source))?;
     Ok(connection)
 }
 
@@ -64,7 +65,7 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
         value.map_err(|source| failed(path, source))
     };
     match (read("application_id")?, read("user_version")?) {
-        (APPLICATION_ID, VERSION) => {
+        (APPLICATION_ID, migrate::EARLIEST..=VERSION) => {
             let sound: rusqlite::Result<String> =
                 connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
             match sound.map_err(|source| failed(path, source))?.as_str() {

@@ -2,7 +2,7 @@
 
 /// "Cutv" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4375_7476;
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 pub(super) const TABLES: &str = "
     CREATE TABLE deployments (
@@ -29,12 +29,6 @@ pub(super) const TABLES: &str = "
         outcome    TEXT
     );
     CREATE INDEX by_deployment ON records (deployment, seq);
-    CREATE TABLE commands (
-        deployment TEXT NOT NULL REFERENCES deployments (id),
-        name       TEXT NOT NULL,
-        pid        INTEGER NOT NULL,
-        birth      TEXT NOT NULL
-    );
     CREATE TABLE switches (
         seq      INTEGER PRIMARY KEY AUTOINCREMENT,
         grp      TEXT NOT NULL,
@@ -43,6 +37,24 @@ pub(super) const TABLES: &str = "
         target   TEXT NOT NULL,
         reason   TEXT NOT NULL,
         asked_by TEXT NOT NULL
+    );
+";
+
+/// Running commands. A hook belongs to no deployment, so `deployment` may be an id of its own.
+pub(super) const COMMANDS: &str = "
+    CREATE TABLE commands (
+        deployment TEXT NOT NULL,
+        name       TEXT NOT NULL,
+        pid        INTEGER NOT NULL,
+        birth      TEXT NOT NULL
+    );
+";
+
+/// What the hook of each group was told last, as JSON.
+pub(super) const TOLD: &str = "
+    CREATE TABLE told (
+        grp  TEXT PRIMARY KEY,
+        told TEXT NOT NULL
     );
 ";
 

@@ -8,6 +8,7 @@ use cutover_engine::scripted::{self, Place};
 use super::super::Store;
 use super::super::suite::{self, completed, deployment, state};
 use super::*;
+use crate::command::Leader;
 
 mod damage;
 
@@ -37,6 +38,45 @@ async fn one_deployment_of_a_group_is_open() {
 async fn switches_by_hand() {
     let (_folder, store) = empty();
     suite::switches_by_hand(store).await;
+}
+
+#[tokio::test]
+async fn what_hooks_were_told() {
+    let (_folder, store) = empty();
+    suite::what_hooks_were_told(store).await;
+}
+
+/// A journal that the daemon before this format has written, with a command that may still run.
+#[tokio::test]
+async fn an_earlier_format_is_brought_up_to_date() {
+    let (folder, store) = empty();
+    suite::tell(&store, deployment("shop-1", "blue", "green", "2"), [Phase::Smoking]).await;
+    let leader = Leader { pid: 7, birth: "boot/1".to_owned() };
+    store.command_started("shop-1", "provision", &leader).await.unwrap();
+    let before = store.open_deployments().await.unwrap();
+    drop(store);
+    let path = folder.path().join("journal.sqlite");
+    let as_it_was = "
+        DROP TABLE told;
+        CREATE TABLE old (deployment TEXT NOT NULL REFERENCES deployments (id), name TEXT NOT NULL, pid INTEGER NOT NULL,
+                          birth TEXT NOT NULL);
+        INSERT INTO old SELECT * FROM commands;
+        DROP TABLE commands;
+        ALTER TABLE old RENAME TO commands;
+        PRAGMA user_version = 2;";
+    Connection::open(&path).unwrap().execute_batch(as_it_was).unwrap();
+    for _ in 0..2 {
+        let store: Store = SqliteJournal::open(folder.path()).unwrap().into();
+        assert_eq!(store.open_deployments().await.unwrap(), before);
+        assert_eq!(store.commands("shop-1").await.unwrap()[0].leader, leader);
+        assert_eq!(store.told("shop").await.unwrap(), None);
+    }
+    suite::what_hooks_were_told({
+        let store: Store = SqliteJournal::open(folder.path()).unwrap().into();
+        store.commands_ended("shop-1", vec![leader]).await.unwrap();
+        store
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -91,11 +131,11 @@ async fn another_format_is_refused() {
     drop(SqliteJournal::open(folder.path()).unwrap());
     let path = folder.path().join("journal.sqlite");
     for (version, next) in
-        [(1, "let the daemon that wrote it finish its deployments"), (3, "start the daemon that wrote it")]
+        [(1, "let the daemon that wrote it finish its deployments"), (4, "start the daemon that wrote it")]
     {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
         let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
-        let said = format!("has format version {version}, this daemon reads version 2: {next}");
+        let said = format!("has format version {version}, this daemon reads version 3: {next}");
         assert!(error.contains(&said), "{error}");
     }
 }
