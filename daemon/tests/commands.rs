@@ -89,7 +89,11 @@ fn length(path: &Path) -> u64 {
 async fn the_environment_is_clean() {
     let bench = Bench::new();
     bench.run("env | cut -d= -f1 | sort | tr '\\n' ' '", "5s").await.unwrap();
-    assert_eq!(bench.output().trim(), "CUTOVER_SLOT PATH PWD", "PWD is sh's own");
+    assert_eq!(
+        bench.output().trim(),
+        "CUTOVER_SLOT HOME LANG LOGNAME PATH PWD SHELL USER",
+        "PWD is sh's own"
+    );
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::running::SETTLING;
 use super::{Control, Refusal, Rerun};
 use crate::journal::{JournalError, Told};
 
@@ -31,6 +32,9 @@ mod status;
 use route::Standing;
 
 pub use status::HookStatus;
+
+/// Pause between two looks at a task.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Its name in messages, in metrics, and of the file of its output.
 const NAME: &str = "switched";
@@ -64,7 +68,8 @@ impl OfGroup {
 #[derive(Debug)]
 struct Telling {
     task: AbortHandle,
-    since: Time,
+    /// Since when the hook runs. `None`: the task only looks.
+    since: Option<Time>,
 }
 
 /// What came of a look at the route.
@@ -104,7 +109,7 @@ impl<W: World> Control<W> {
                 its.telling = None;
             }
         });
-        its.telling = Some(Telling { task: task.abort_handle(), since: self.clock.now() });
+        its.telling = Some(Telling { task: task.abort_handle(), since: None });
     }
 
     /// Looks at a group whose traffic may just have moved, so that its hook is told at once.
@@ -158,10 +163,13 @@ impl<W: World> Control<W> {
         };
         let Some(standing) = standing else { return Ok(Looked::Known) };
         let to_version = journal.version_in(group, &standing.slot).await?.unwrap_or_default();
-        if last.as_ref().is_some_and(|last| standing.is_in(last, &to_version)) {
+        let begun = last.as_ref().filter(|last| standing.is_in(last, &to_version));
+        if begun.is_some_and(|last| !last.is_begun) {
             return Ok(Looked::Known);
         }
-        let (from, from_version) = match (&standing.rest, &last) {
+        let (from, from_version) = match (&standing.rest, begun.or(last.as_ref())) {
+            // It is told this again.
+            (_, Some(last)) if begun.is_some() => (last.from.clone(), last.from_version.clone()),
             (Some(rest), _) => (rest.clone(), journal.version_in(group, rest).await?.unwrap_or_default()),
             (None, Some(last)) => standing.before(last),
             (None, None) => Default::default(),
@@ -178,11 +186,16 @@ impl<W: World> Control<W> {
             share: standing.share,
             reason: standing.reason,
             deployment: under_way.map(|entry| entry.deployment.id),
+            is_begun: false,
             failed: None,
         };
         // What was there before the daemon is no change. Without a hook there is nobody to tell, now or later.
         let failed = match hook.filter(|_| !is_first) {
-            Some(hook) => self.run_hook(hook, &told).await.err(),
+            Some(hook) => {
+                // The hook may know it from here on, whatever becomes of this daemon.
+                self.write_told(Told { is_begun: true, ..told.clone() }).await;
+                self.run_hook(hook, &told).await.err()
+            }
             None => None,
         };
         let failed = failed.map(|failed| failed.reason);
@@ -217,6 +230,9 @@ impl<W: World> Control<W> {
             tracing::warn!(group, error, "failed to end an abandoned hook");
         }
         self.world.forget(&id).await;
+        if let Some(telling) = self.hooks.groups.lock().get_mut(group).and_then(|its| its.telling.as_mut()) {
+            telling.since = Some(self.clock.now());
+        }
         let job = Job {
             name: NAME.to_owned(),
             deployment: id,
@@ -281,6 +297,7 @@ impl<W: World> Control<W> {
         let nothing = || Refusal::NothingToRun { group: group.to_owned(), which, wanted: None };
         let hook = policy.switched.ok_or_else(nothing)?;
         let last = self.journal.told(group).await?.ok_or_else(nothing)?;
+        self.looked(group).await;
         let task = {
             let mut hooks = self.hooks.groups.lock();
             let its = hooks.entry(group.to_owned()).or_default();
@@ -289,7 +306,7 @@ impl<W: World> Control<W> {
             }
             let control = self.clone();
             let task = tokio::spawn(async move {
-                let told = Told { at: control.clock.now(), failed: None, ..last };
+                let told = Told { at: control.clock.now(), is_begun: false, failed: None, ..last };
                 let done = control.run_hook(&hook, &told).await;
                 let failed = done.as_ref().err().map(|failed| failed.reason.clone());
                 let group = told.group.clone();
@@ -306,12 +323,28 @@ impl<W: World> Control<W> {
                     Err(failed) => Err(Refusal::CommandFailed(failed.reason)),
                 }
             });
-            its.telling = Some(Telling { task: task.abort_handle(), since: self.clock.now() });
+            its.telling = Some(Telling { task: task.abort_handle(), since: None });
             task
         };
         let done = task.await;
         done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{which} was ended"))))?;
         Ok(id(group))
+    }
+
+    /// Waits for a task that only looks at the route, which takes a moment.
+    async fn looked(&self, group: &str) {
+        let only_looks = || {
+            let hooks = self.hooks.groups.lock();
+            let telling =
+                hooks.get(group).filter(|its| its.is_telling()).and_then(|its| its.telling.as_ref());
+            telling.is_some_and(|telling| telling.since.is_none())
+        };
+        let looked = async {
+            while only_looks() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLING, looked).await;
     }
 
     /// Lets hooks run from now on.

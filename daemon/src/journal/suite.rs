@@ -183,6 +183,7 @@ pub(super) async fn what_hooks_were_told(store: Store) {
         share: Percent::from_parts(10_000).unwrap(),
         reason: "by hand".to_owned(),
         deployment: None,
+        is_begun: failed.is_some(),
         failed: failed.map(str::to_owned),
     };
     for told in [told(1, "green", None), told(2, "red", Some("it ended with exit status: 1"))] {

@@ -26,6 +26,9 @@ pub struct Told {
     /// The deployment that was under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// Whether the hook was begun and is not known to have ended. It may have been told this, and is told again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_begun: bool,
     /// Why the hook has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,

@@ -104,6 +104,7 @@ mod tests {
             share: percent(share),
             reason: String::new(),
             deployment: None,
+            is_begun: false,
             failed: None,
         }
     }

@@ -45,7 +45,7 @@ impl<W: World> Control<W> {
         let running_since = {
             let hooks = self.hooks.groups.lock();
             let telling = hooks.get(group).and_then(|its| its.telling.as_ref());
-            telling.map(|telling| rfc3339(telling.since))
+            telling.and_then(|telling| telling.since).map(rfc3339)
         };
         let next = failed.is_some().then(|| again(group));
         let (share, told) = (f64::from(share), rfc3339(at));

@@ -82,6 +82,27 @@ async fn several_edges_are_told_when_they_agree() {
     assert_eq!(bench.told(), (2, "green(2)>blue() 100".to_owned()));
 }
 
+/// The daemon ends while the hook runs, and the traffic goes back to where it was: the hook may know of the way forward.
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_was_begun_is_told_of_the_way_back() {
+    let bench = Bench::with(with_hook).await;
+    tokio::time::sleep(SOON).await;
+    bench.world.scene().running.insert("green".to_owned(), "2".to_owned());
+    bench.world.scene().hanging.push("switched".to_owned());
+    bench.world.scene().move_route("green");
+    tokio::time::sleep(SOON).await;
+    assert!(bench.control.journal().told("shop").await.unwrap().unwrap().is_begun);
+    bench.control.stop().await;
+    bench.world.scene().hanging.clear();
+    bench.world.scene().move_route("blue");
+    let mut again = loaded();
+    again.config.group.values_mut().for_each(with_hook);
+    let control = Bench::control_with(again, &bench.world, &bench.folder, Time(9_000_000)).await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!(bench.told(), (1, "green()>blue() 100".to_owned()), "the first one was ended");
+    control.stop().await;
+}
+
 /// A full disk: the hook is not told again in each round, and the record follows.
 #[tokio::test(start_paused = true)]
 async fn a_record_that_cannot_be_written_is_not_told_again() {
