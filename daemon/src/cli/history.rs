@@ -22,6 +22,10 @@ pub(super) struct History {
 }
 
 impl History {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let group = self.group.map(|group| format!("&group={}", in_path(&group))).unwrap_or_default();
         let client = place.client()?;

@@ -99,6 +99,11 @@ impl Place {
         }
     }
 
+    /// `cutover` with the hosts of the options, for a command that an operator copies.
+    pub(super) fn program(&self) -> String {
+        self.client().map_or("cutover".to_owned(), |client| client.program())
+    }
+
     /// A client for the hosts of the options, otherwise for the socket of this machine.
     pub(super) fn client(&self) -> Result<Client, CliError> {
         let hosts = self.hosts(&variable)?;

@@ -23,6 +23,10 @@ pub(super) struct Status {
 }
 
 impl Status {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
         let mut out = io::stdout().lock();

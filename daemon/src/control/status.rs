@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::EdgeStatus;
 use super::running::SETTLING;
-use super::{Control, HealthStatus, LeaderStatus, Refusal};
+use super::{Control, FreezeStatus, HealthStatus, LeaderStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
 /// The status of a group.
@@ -35,6 +35,9 @@ pub struct GroupStatus {
     /// What each of several edges says. Empty for a group with one edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edges: Vec<EdgeStatus>,
+    /// The freeze of the group, or of all groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FreezeStatus>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
     /// Which daemon leads; only with a store in etcd.
@@ -106,6 +109,9 @@ pub struct DeploymentStatus {
     pub message: String,
     /// Who requested it.
     pub asked_by: String,
+    /// Why, in the words of that person. Empty if no reason was given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// When it began.
     pub started: String,
     /// When its last message was written.
@@ -159,6 +165,7 @@ impl From<Entry> for DeploymentStatus {
             outcome: entry.outcome,
             message: entry.message,
             asked_by: deployment.asked_by,
+            reason: deployment.reason,
             started: rfc3339(deployment.started),
             updated: rfc3339(entry.updated),
         }
@@ -227,6 +234,7 @@ impl<W: World> Control<W> {
             slots: Vec::new(),
             edge_error: None,
             edges,
+            frozen: self.freeze_of(group).await?.map(FreezeStatus::from),
             deployment,
             leader: self.leader(),
         };

@@ -14,6 +14,7 @@ use super::{Beginning, Entry, JournalError, Record};
 mod commands;
 mod draft;
 mod file;
+mod freezes;
 mod prune;
 mod reserve;
 mod row;
@@ -23,6 +24,7 @@ mod switches;
 #[cfg(test)]
 mod tests;
 mod unreadable;
+mod upgrade;
 
 use reserve::Reserve;
 
@@ -249,8 +251,8 @@ fn begin(beginning: &Beginning, transaction: &Transaction<'_>) -> rusqlite::Resu
         return Ok(Err(id));
     }
     transaction.execute(
-        "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             deployment.id,
             group,
@@ -260,6 +262,7 @@ fn begin(beginning: &Beginning, transaction: &Transaction<'_>) -> rusqlite::Resu
             milliseconds(deployment.started),
             json(&deployment.plan),
             json(&deployment.policy),
+            deployment.reason,
         ],
     )?;
     Ok(Ok(insert(transaction, &deployment.id, deployment.started, state, message)?))

@@ -5,7 +5,8 @@ use cutover_engine::journal::Deployment;
 use tokio::sync::watch;
 
 use super::{
-    Beginning, Entry, EtcdJournal, JournalError, LeftCommand, Record, SqliteJournal, Superseded, Switch,
+    Beginning, Entry, EtcdJournal, Freeze, JournalError, LeftCommand, Record, SqliteJournal, Superseded,
+    Switch,
 };
 use crate::command::Leader;
 
@@ -126,6 +127,21 @@ impl Store {
     /// Switches by hand of one group or of all, the newest first.
     pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<Switch>, JournalError> {
         of_each!(self, journal => journal.switches(group, limit))
+    }
+
+    /// Records a freeze, in place of the one that the group has.
+    pub async fn freeze(&self, freeze: Freeze) -> Result<(), JournalError> {
+        of_each!(self, journal => journal.freeze(freeze))
+    }
+
+    /// Removes the freeze of a group, or the one of all groups. Returns whether there was one.
+    pub async fn unfreeze(&self, group: Option<&str>) -> Result<bool, JournalError> {
+        of_each!(self, journal => journal.unfreeze(group))
+    }
+
+    /// All freezes, those that have run out included.
+    pub async fn freezes(&self) -> Result<Vec<Freeze>, JournalError> {
+        of_each!(self, journal => journal.freezes())
     }
 
     /// Records a command that has started.

@@ -24,7 +24,10 @@ impl Refusal {
             | Self::BadText(_) => 422,
             Self::BrokenConfiguration { .. }
             | Self::TakenBack(_)
-            | Self::Busy { .. }
+            | Self::Busy(_)
+            | Self::Overtaken(_)
+            | Self::Frozen(_)
+            | Self::NotFrozen(_)
             | Self::Unfit { .. }
             | Self::NothingUnderWay { .. }
             | Self::BeingStopped { .. }
@@ -82,7 +85,10 @@ impl Refusal {
             Self::CommandFailed(_) => "command_failed",
             Self::Active { .. } => "slot_is_active",
             Self::NoStandby(_) => "no_standby",
-            Self::Busy { .. } => "busy",
+            Self::Busy(_) => "busy",
+            Self::Overtaken(_) => "overtaken",
+            Self::Frozen(_) => "frozen",
+            Self::NotFrozen(_) => "not_frozen",
             Self::Unfit { .. } => "unfit",
             Self::NothingUnderWay { .. } => "nothing_under_way",
             Self::BeingStopped { .. } => "being_stopped",

@@ -11,6 +11,8 @@
 //! commands/ID/HOST/PID-HASH a command that is not known to have ended
 //! switches/GROUP/TIME-HASH  a switch by hand
 //! moving/GROUP              a switch by hand that has not ended
+//! freezes/of/GROUP          who has frozen a group
+//! freezes/all               who has frozen all groups
 //! ```
 //!
 //! Names of groups and ids contain no "/".
@@ -105,6 +107,18 @@ impl Keys {
 
     pub(super) fn moving(&self, group: &str) -> String {
         self.key(&format!("moving/{group}"))
+    }
+
+    pub(super) fn all_freezes(&self) -> String {
+        self.key("freezes/")
+    }
+
+    /// No name of a group contains "/", so the freeze of all groups has a folder of its own.
+    pub(super) fn freeze(&self, group: Option<&str>) -> String {
+        match group {
+            Some(group) => self.key(&format!("freezes/of/{group}")),
+            None => self.key("freezes/all"),
+        }
     }
 
     /// The part of a key after `folder`.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::JournalError;
-use super::schema::{APPLICATION_ID, TABLES, VERSION};
+use super::schema::{APPLICATION_ID, FIRST, TABLES};
+use super::{JournalError, upgrade};
 
 /// Endings of the files that SQLite reads into a database when it opens it.
 const COMPANIONS: [&str; 2] = ["-wal", "-journal"];
@@ -64,7 +64,7 @@ fn write(draft: &Path) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    upgrade::steps(&transaction, FIRST)?;
     transaction.commit()?;
     connection.close().map_err(|(_, error)| error)
 }

@@ -2,7 +2,8 @@
 
 /// "Cutv" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4375_7476;
-pub(super) const VERSION: i32 = 2;
+/// The oldest format that this daemon reads: that of [`TABLES`]. What came later is in `upgrade`.
+pub(super) const FIRST: i32 = 2;
 
 pub(super) const TABLES: &str = "
     CREATE TABLE deployments (
@@ -48,7 +49,8 @@ pub(super) const TABLES: &str = "
 
 /// A deployment with the last state and the last message of its records. Notes after its end do not hide how it ended.
 pub(super) const SELECT_ENTRY: &str = "
-    SELECT d.id, d.version, d.previous, d.asked_by, d.plan, d.config, s.state, m.message, d.started, m.at, d.outcome
+    SELECT d.id, d.version, d.previous, d.asked_by, d.plan, d.config, s.state, m.message, d.reason,
+           d.started, m.at, d.outcome
     FROM deployments d
     JOIN records s ON s.seq = (SELECT max(seq) FROM records WHERE deployment = d.id AND state IS NOT NULL)
     JOIN records m ON m.seq =
