@@ -16,6 +16,9 @@
 //! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`] of each, the newest first |
 //! | `GET /v1/deployments/ID` | [`DeploymentStatus`] |
 //! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, one per line, until the next outcome |
+//! | `GET /v1/deployments/ID/report` | [`Report`](crate::control::Report) |
+//! | `GET /v1/deployments/ID/logs` | [`OutputStatus`](crate::control::OutputStatus) of each command |
+//! | `GET /v1/deployments/ID/log?name=NAME` | the output of a command, as text |
 //!
 //! Every failure is an [`ErrorAnswer`].
 
@@ -43,6 +46,7 @@ mod events;
 mod freezes;
 #[cfg(test)]
 mod tests;
+mod reports;
 mod text;
 
 pub use advice::command_in;
@@ -268,6 +272,9 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/switches", get(switches::<W>))
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
+        .route("/v1/deployments/{id}/report", get(reports::report::<W>))
+        .route("/v1/deployments/{id}/logs", get(reports::outputs::<W>))
+        .route("/v1/deployments/{id}/log", get(reports::output::<W>))
         .fallback(async || {
             let message = "unknown path: the paths of this API begin with /v1/status, /v1/configuration, /v1/groups, \
                            /v1/deployments, /v1/switches";

@@ -1,6 +1,7 @@
 //! The command line, with one file per verb.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
@@ -11,6 +12,7 @@ mod abort;
 mod check;
 mod client;
 mod codes;
+mod completions;
 mod deploy;
 mod dial_stdio;
 mod failure;
@@ -19,10 +21,13 @@ mod freeze;
 mod greeting;
 mod history;
 mod host;
+mod logs;
+mod man;
 mod pause;
 mod place;
 mod promote;
 mod reason;
+mod report;
 mod resume;
 mod rollback;
 mod run;
@@ -35,6 +40,7 @@ mod terminal;
 mod unfreeze;
 mod waiting;
 mod watch;
+mod width;
 
 pub use client::ClientError;
 pub use dial_stdio::DialError;
@@ -101,8 +107,16 @@ enum Verb {
     Unfreeze(unfreeze::Unfreeze),
     /// List deployments and switches by hand
     History(history::History),
+    /// Show everything about one deployment on one page: timeline, figures, outcome, output of its commands
+    Report(report::Report),
+    /// Show the output of a deployment's commands
+    Logs(logs::Logs),
     /// Check the configuration against the live nginx
     Check(check::Check),
+    /// Print the script with which a shell completes the words of this command
+    Completions(completions::Completions),
+    /// Print the manual page
+    Man(man::Man),
     /// Connect standard input and output with the socket of the daemon, for --host ssh://HOST of another machine
     #[command(hide = true)]
     DialStdio(dial_stdio::DialStdio),
@@ -126,6 +140,14 @@ pub enum CliError {
     /// The daemon cannot run.
     #[error("failed to serve: {0}")]
     Serve(#[from] crate::serve::ServeError),
+    /// A file that the operator named cannot be written.
+    #[error("failed to write \"{}\": {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// Writing to standard output failed.
     #[error("failed to write: {0}")]
     Write(#[from] std::io::Error),
@@ -169,7 +191,9 @@ impl Verb {
             Self::Freeze(verb) => verb.json(),
             Self::Unfreeze(verb) => verb.json(),
             Self::History(verb) => verb.json(),
-            Self::Serve(_) | Self::Check(_) | Self::DialStdio(_) => false,
+            Self::Report(verb) => verb.json(),
+            Self::Logs(verb) => verb.json(),
+            Self::Serve(_) | Self::Check(_) | Self::Completions(_) | Self::Man(_) | Self::DialStdio(_) => false,
         }
     }
 }
@@ -184,8 +208,9 @@ fn with_exit_code(answer: &impl Serialize, exit_code: u8) -> serde_json::Value {
 }
 
 impl Arguments {
-    /// Parses the command line. Says what is wrong with it, or what it asks for, and returns the exit code then.
+    /// Parses the command line, or answers a shell that completes one. Says what is wrong with it, or what it asks for, and returns the exit code then.
     pub fn parsed() -> Result<Self, u8> {
+        completions::answer();
         let words: Vec<String> =
             std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         Self::try_parse().map_err(|error| failure::tell_usage(&error, &words))
@@ -215,6 +240,10 @@ impl Arguments {
             Verb::Freeze(verb) => verb.run(place).await,
             Verb::Unfreeze(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
+            Verb::Report(verb) => verb.run(place).await,
+            Verb::Logs(verb) => verb.run(place).await,
+            Verb::Completions(verb) => verb.run(),
+            Verb::Man(verb) => verb.run(),
             Verb::Check(verb) => verb.run(place).await,
             Verb::DialStdio(verb) => verb.run(place).await,
         };

@@ -1,6 +1,7 @@
 //! The world of a running daemon: its edges, the servers behind it, and the operator's commands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use cutover_edges::host::HostEdge;
 use cutover_edges::http::HttpPeers;
 use cutover_edges::prometheus::Prometheus;
 use cutover_engine::commands::{Commands, Failed, Job};
+use cutover_engine::figures::Point;
 use cutover_engine::fleet::Member;
 use cutover_engine::peers::Peers;
 use cutover_engine::policy::Signal;
@@ -21,6 +23,7 @@ use parking_lot::Mutex;
 
 use crate::command::{Leader, Runner, end_group};
 use crate::journal::{JournalError, LeftCommand, Store};
+use crate::figures::FiguresFiles;
 use crate::led::Led;
 
 /// How long a daemon that has lost its lead needs to end its commands: SIGTERM, then SIGKILL after five seconds.
@@ -32,6 +35,7 @@ pub struct Live {
     edges: Vec<Member<Led<HostEdge>>>,
     journal: Store,
     runner: Runner,
+    figures: FiguresFiles,
     /// The commands that run now, by deployment. They can be ended while the journal cannot be read.
     running: Arc<Mutex<BTreeMap<String, Vec<Leader>>>>,
 }
@@ -40,7 +44,7 @@ impl Live {
     /// A world that records each command in `journal`.
     pub fn new(edges: impl Iterator<Item = HostEdge>, journal: Store, runner: Runner) -> Self {
         let edges = edges.map(|edge| Member::new(Led::new(edge, journal.clone()))).collect();
-        Self { edges, journal, runner, running: Arc::default() }
+        Self { edges, journal, runner, figures: FiguresFiles::start(), running: Arc::default() }
     }
 
     fn ended(&self, deployment: &str, leader: &Leader) {
@@ -145,6 +149,14 @@ impl Commands for Live {
             self.tell_of(deployment, left).await.map_err(failed)?;
         }
         Ok(())
+    }
+
+    fn keep_figures(&self, deployment: &str, point: Point) {
+        self.figures.keep(self.runner.folder(deployment), point);
+    }
+
+    fn kept(&self, deployment: &str) -> Option<PathBuf> {
+        Some(self.runner.folder(deployment))
     }
 
     async fn forget(&self, deployment: &str) {

@@ -1,7 +1,9 @@
 //! The trait that runs the operator's commands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use crate::figures::Point;
 use crate::policy;
 
 /// A command and its environment.
@@ -44,7 +46,15 @@ pub trait Commands: Send + Sync + 'static {
     /// cannot be looked up.
     fn end(&self, deployment: &str) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// Deletes the output of a deployment's commands.
+    /// Keeps a point of the figures of a deployment. It never waits: a point that cannot be kept is lost.
+    fn keep_figures(&self, _deployment: &str, _point: Point) {}
+
+    /// The folder with the output of a deployment's commands and with its figures. `None`: nothing is kept.
+    fn kept(&self, _deployment: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// Deletes the output of a deployment's commands, and its figures.
     fn forget(&self, _deployment: &str) -> impl Future<Output = ()> + Send {
         async {}
     }

@@ -31,6 +31,7 @@ mod commands;
 mod confirming;
 mod draining;
 mod extending;
+mod figures;
 mod jobs;
 mod messages;
 mod obstacle;

@@ -22,12 +22,14 @@ use super::terminal::plain;
 use crate::api::{CLAIM, ErrorAnswer};
 use crate::control::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
 
+mod bytes_of;
 mod error;
 mod lines;
 #[cfg(test)]
 mod tests;
 
 pub use error::ClientError;
+pub(super) use bytes_of::ByteStream;
 pub(super) use lines::LineStream;
 
 /// Time limit of a call without a command. A switch probes first.
@@ -110,6 +112,19 @@ impl Client {
             let reply = self.send(host, &call).await?;
             match reply.response.status().as_u16() {
                 200 => Ok(LineStream::new(reply)),
+                status => Err(refused(host, status, &reply.body(MOST).await.unwrap_or_default())),
+            }
+        })
+        .await
+    }
+
+    /// Opens a stream of bytes. It has no time limit.
+    pub(super) async fn stream(&self, path: &str) -> Result<ByteStream, ClientError> {
+        let call = Call { method: "GET", path, body: None, limit: Duration::MAX };
+        self.at_one(ClientError::permits_another_read, async |host| {
+            let reply = self.send(host, &call).await?;
+            match reply.response.status().as_u16() {
+                200 => Ok(ByteStream::new(reply)),
                 status => Err(refused(host, status, &reply.body(MOST).await.unwrap_or_default())),
             }
         })

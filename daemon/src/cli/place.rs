@@ -68,6 +68,11 @@ pub enum PlaceError {
 }
 
 impl Place {
+    /// The daemon of this machine with this configuration or socket.
+    pub(super) fn at(config: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+        Self { host: Vec::new(), config, socket }
+    }
+
     /// The configuration file.
     pub(super) fn path(&self) -> PathBuf {
         self.given_config(&variable).unwrap_or_else(|| DEFAULT_PATH.into())

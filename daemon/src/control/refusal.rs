@@ -19,7 +19,7 @@ mod wire;
 
 pub use wire::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
 
-use advice::{apart, instead, then, to_slot, to_standby, whose};
+use advice::{apart, has, instead, then, to_slot, to_standby, whose};
 pub use busy::BusyAnswer;
 pub(super) use busy::{Busy, Overtaken};
 pub(super) use frozen::{Frozen, NotFrozen};
@@ -431,6 +431,27 @@ pub enum Refusal {
     /// The journal has no such deployment.
     #[error("no deployment \"{0}\" in the journal")]
     UnknownDeployment(String),
+    /// The journal has no such deployment, or no longer.
+    #[error(
+        "no deployment \"{id}\" in the journal: it may have been pruned, because the last {kept} of each group are kept; to see them: \
+         cutover history"
+    )]
+    NotKept {
+        /// The id.
+        id: String,
+        /// How many are kept.
+        kept: u32,
+    },
+    /// The deployment has no output of this name on this host.
+    #[error("deployment \"{id}\" has no output \"{name}\" on this host; {}", has(known))]
+    NoOutput {
+        /// The deployment.
+        id: String,
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// A text in the request is invalid.
     #[error(transparent)]
     BadText(#[from] BadText),

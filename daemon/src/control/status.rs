@@ -116,6 +116,9 @@ pub struct DeploymentStatus {
     pub started: String,
     /// When its last message was written.
     pub updated: String,
+    /// When it had its outcome; only in the history and in a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
 /// A switch by hand.
@@ -168,6 +171,7 @@ impl From<Entry> for DeploymentStatus {
             reason: deployment.reason,
             started: rfc3339(deployment.started),
             updated: rfc3339(entry.updated),
+            ended: None,
         }
     }
 }
@@ -265,7 +269,21 @@ impl<W: World> Control<W> {
         if let Some(group) = group {
             self.policy_or_last(group).await?;
         }
-        Ok(self.journal.history(group, limit).await?.into_iter().map(DeploymentStatus::from).collect())
+        let mut all = Vec::new();
+        for entry in self.journal.history(group, limit).await? {
+            let ended = self.ended(&entry).await?;
+            all.push(DeploymentStatus { ended, ..entry.into() });
+        }
+        Ok(all)
+    }
+
+    /// When a deployment had its outcome. A completed one is kept warm after that.
+    pub(super) async fn ended(&self, entry: &Entry) -> Result<Option<String>, JournalError> {
+        if entry.outcome.is_none() {
+            return Ok(None);
+        }
+        let records = self.journal.records(&entry.deployment.id, 0).await?;
+        Ok(records.iter().rfind(|record| record.outcome.is_some()).map(|record| rfc3339(record.at)))
     }
 
     /// Switches by hand of one group or of all, the newest first.

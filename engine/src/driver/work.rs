@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cutover_core::api::Group;
-use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep};
+use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep, Time};
 
-use cutover_core::verdict::Watch;
+use cutover_core::verdict::{EdgeReading, Watch};
 use parking_lot::Mutex;
 
 use super::synthetic::results::Results;
@@ -36,6 +36,8 @@ pub(super) struct Work<W, J> {
     pub(super) is_bad: Arc<AtomicBool>,
     /// The results of the synthetic requests.
     pub(super) synthetic: Arc<Results>,
+    /// What the slots had counted at the last look, and when that was.
+    pub(super) counted: Arc<Mutex<Option<(Time, Vec<EdgeReading>)>>>,
     /// The group as it was read last.
     pub(super) seen: Arc<Mutex<Option<Group>>>,
 }
@@ -57,6 +59,7 @@ impl<W, J> Work<W, J> {
             watch: Arc::default(),
             is_bad: Arc::default(),
             synthetic: Arc::default(),
+            counted: Arc::default(),
             seen: Arc::default(),
         }
     }
@@ -73,6 +76,7 @@ impl<W, J: Clone> Clone for Work<W, J> {
             watch: Arc::clone(&self.watch),
             is_bad: Arc::clone(&self.is_bad),
             synthetic: Arc::clone(&self.synthetic),
+            counted: Arc::clone(&self.counted),
             seen: Arc::clone(&self.seen),
         }
     }

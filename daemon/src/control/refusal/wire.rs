@@ -14,7 +14,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::OfGroup { refusal, .. } => refusal.status(),
-            Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
+            Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) | Self::NotKept { .. } | Self::NoOutput { .. } => 404,
             Self::UnknownSlot { .. }
             | Self::NeedsVersion { .. }
             | Self::Active { .. }
@@ -110,6 +110,8 @@ impl Refusal {
             Self::Resuming => "resuming",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => UNKNOWN_DEPLOYMENT,
+            Self::NotKept { .. } => UNKNOWN_DEPLOYMENT,
+            Self::NoOutput { .. } => "no_output",
             Self::BadText(_) => "bad_text",
             Self::Interrupted(_) => "interrupted",
         }
