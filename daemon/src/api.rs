@@ -44,9 +44,9 @@ mod asking;
 mod caller;
 mod events;
 mod freezes;
+mod reports;
 #[cfg(test)]
 mod tests;
-mod reports;
 mod text;
 
 pub use advice::command_in;
@@ -197,7 +197,7 @@ impl IntoResponse for Refusal {
         let message = self.to_string();
         let answer = ErrorAnswer {
             code: self.code().to_owned(),
-            next: command_in(&message),
+            next: self.busy().and_then(|busy| busy.follow()).or_else(|| command_in(&message)),
             busy: self.busy(),
             message,
         };
@@ -357,7 +357,11 @@ async fn run<W: World>(
     let running = tokio::spawn(async move {
         let (groups, waiting) = ([group.clone()], request.waiting);
         let run = control.run(&group, request.command, wanted.as_deref(), &who);
-        control.in_turn(&groups, waiting.as_ref(), &who, run).await
+        match &waiting {
+            // A command may be urgent.
+            None => run.await,
+            Some(_) => control.in_turn(&groups, waiting.as_ref(), &who, run).await,
+        }
     });
     let deployment = running.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
     Ok(Json(Accepted { deployment, after, with: Vec::new() }))
@@ -378,7 +382,12 @@ async fn switch<W: World>(
     };
     let switched = tokio::spawn(async move {
         let (groups, waiting, who) = ([group.clone()], wanted.waiting.clone(), wanted.asked_by.clone());
-        control.in_turn(&groups, waiting.as_ref(), &who, control.switch(&group, wanted)).await
+        let switch = control.switch(&group, wanted);
+        match &waiting {
+            // A switch by hand may be urgent.
+            None => switch.await,
+            Some(_) => control.in_turn(&groups, waiting.as_ref(), &who, switch).await,
+        }
     });
     switched.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string()))).map(Json)
 }

@@ -193,7 +193,9 @@ impl Verb {
             Self::History(verb) => verb.json(),
             Self::Report(verb) => verb.json(),
             Self::Logs(verb) => verb.json(),
-            Self::Serve(_) | Self::Check(_) | Self::Completions(_) | Self::Man(_) | Self::DialStdio(_) => false,
+            Self::Serve(_) | Self::Check(_) | Self::Completions(_) | Self::Man(_) | Self::DialStdio(_) => {
+                false
+            }
         }
     }
 }
@@ -208,7 +210,8 @@ fn with_exit_code(answer: &impl Serialize, exit_code: u8) -> serde_json::Value {
 }
 
 impl Arguments {
-    /// Parses the command line, or answers a shell that completes one. Says what is wrong with it, or what it asks for, and returns the exit code then.
+    /// Parses the command line, or answers a shell that completes one. The error is the exit code, after what is wrong has been
+    /// said, or what the command line asks for.
     pub fn parsed() -> Result<Self, u8> {
         completions::answer();
         let words: Vec<String> =

@@ -1,9 +1,9 @@
 //! The figures files: the points of a soak, beside the output of the deployment's commands.
 //!
 //! They are no part of the journal: a figure decides nothing, and a disk that hangs must not hold up a soak. So a thread of its own
-//! writes them, without a flush, and what does not fit into its queue is lost. A file has a line of JSON for each point. When it has
-//! twice as many points as a report shows, each two become one, and the points that follow are as long. So a soak of any length has
-//! the same size. A daemon that is killed loses the point that it was adding up.
+//! writes them, without a flush, and what does not fit into its queue is lost. A file has a line of JSON for each point. When it
+//! has twice as many points as a report shows, each two become one, and the points that follow are as long. So a soak of any
+//! length has the same size. A daemon that is killed loses the point that it was adding up.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

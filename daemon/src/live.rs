@@ -22,8 +22,8 @@ use http_body_util::Full;
 use parking_lot::Mutex;
 
 use crate::command::{Leader, Runner, end_group};
-use crate::journal::{JournalError, LeftCommand, Store};
 use crate::figures::FiguresFiles;
+use crate::journal::{JournalError, LeftCommand, Store};
 use crate::led::Led;
 
 /// How long a daemon that has lost its lead needs to end its commands: SIGTERM, then SIGKILL after five seconds.

@@ -34,12 +34,8 @@ pub struct Done {
 impl Point {
     /// What was counted between two readings of the same edges. An edge that is missing in one of them is left out.
     pub fn between(before: (Time, &[EdgeReading]), after: (Time, &[EdgeReading])) -> Self {
-        let mut point = Self {
-            at: after.0,
-            span: before.0.until(after.0),
-            new: Done::default(),
-            old: Done::default(),
-        };
+        let mut point =
+            Self { at: after.0, span: before.0.until(after.0), new: Done::default(), old: Done::default() };
         for now in after.1 {
             let Some(then) = before.1.iter().find(|then| then.edge == now.edge) else { continue };
             point.new.count(then.new.as_ref(), now.new.as_ref());

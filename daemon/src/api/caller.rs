@@ -1,8 +1,8 @@
 //! The person at the other end of the socket.
 //!
-//! The kernel gives the user id of the caller's process, and the passwd database its name. Behind `sudo` that is root for everybody,
-//! so the command line tells who typed the command. Only root is believed: root could change the journal anyway, and nobody else can
-//! use another person's name.
+//! The kernel gives the user id of the caller's process, and the passwd database its name. Behind `sudo` that is root for
+//! everybody, so the command line tells who typed the command. Only root is believed: root could change the journal anyway, and
+//! nobody else can use another person's name.
 
 use std::convert::Infallible;
 use std::fmt;

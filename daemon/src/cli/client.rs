@@ -28,8 +28,8 @@ mod lines;
 #[cfg(test)]
 mod tests;
 
-pub use error::ClientError;
 pub(super) use bytes_of::ByteStream;
+pub use error::ClientError;
 pub(super) use lines::LineStream;
 
 /// Time limit of a call without a command. A switch probes first.

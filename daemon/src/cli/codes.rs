@@ -1,7 +1,7 @@
 //! One number: the exit code in the last event of `--json` is that of the process.
 //!
-//! An event has the exit code of `cutover deploy`. For `cutover rollback` a deployment that was rolled back is a success, and of several
-//! deployments that are followed at once, the process ends with the worst code.
+//! An event has the exit code of `cutover deploy`. For `cutover rollback` a deployment that was rolled back is a success, and of
+//! several deployments that are followed at once, the process ends with the worst code.
 
 use std::sync::Arc;
 

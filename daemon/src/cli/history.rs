@@ -46,7 +46,8 @@ impl History {
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let mut out = io::stdout().lock();
         if self.json {
-            let deployments = deployments.into_iter().map(|one| (one.started.clone(), serde_json::json!(one)));
+            let deployments =
+                deployments.into_iter().map(|one| (one.started.clone(), serde_json::json!(one)));
             let switches = switches.into_iter().map(|one| (one.switched.clone(), serde_json::json!(one)));
             let mut all: Vec<_> = deployments.chain(switches).collect();
             // Times in RFC 3339 and UTC sort as text.
@@ -188,13 +189,18 @@ mod tests {
 
     #[test]
     fn one_row_a_deployment() {
-        let bad = deployment(Some("rolled_back"), "x; rolled back to slot \"blue\": all failed; more", "the fix");
+        let bad =
+            deployment(Some("rolled_back"), "x; rolled back to slot \"blue\": all failed; more", "the fix");
         let good = deployment(Some("completed"), "done", "the fix");
         let rows = [Row::of(&bad), Row::of(&good), Row::of(&deployment(None, "watching it", ""))];
         assert_eq!(table(&rows, None).len(), 3);
         let lines = table(&rows, Some(500));
         assert!(lines[0].starts_with("WHEN") && lines[0].ends_with("WHY"), "{lines:?}");
-        assert!(lines[1].contains("  shop-1      1 -> 2 on green  rolled back  1 min 5 s  alice (as root)  all failed"));
+        assert!(
+            lines[1].contains(
+                "  shop-1      1 -> 2 on green  rolled back  1 min 5 s  alice (as root)  all failed"
+            )
+        );
         assert!(lines[2].ends_with("  completed    1 min 5 s  alice (as root)  the fix"), "{lines:?}");
         assert!(lines[3].contains("  soaking ") && lines[3].ends_with("  watching it"), "{lines:?}");
         assert!(table(&rows, Some(60)).iter().all(|line| line.chars().count() <= 60));

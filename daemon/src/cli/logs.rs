@@ -70,7 +70,7 @@ impl Logs {
         if outputs.is_empty() {
             writeln!(
                 out,
-                "no command of deployment {} has left output on this host; each host keeps that of the commands that its daemon ran",
+                "no command of deployment {} has left output on this host; each host keeps that of its own daemon",
                 self.deployment
             )?;
         }

@@ -79,6 +79,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
             peers.join(", ")
         )?;
     }
+    if let Some(freeze) = &status.frozen {
+        writeln!(out, "  {}", super::freeze::line(freeze))?;
+    }
     if let Some(deployment) = &status.deployment {
         writeln!(out, "  {}", deployment_line(deployment))?;
         if let Some(figures) = &deployment.figures {

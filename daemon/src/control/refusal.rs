@@ -433,8 +433,8 @@ pub enum Refusal {
     UnknownDeployment(String),
     /// The journal has no such deployment, or no longer.
     #[error(
-        "no deployment \"{id}\" in the journal: it may have been pruned, because the last {kept} of each group are kept; to see them: \
-         cutover history"
+        "no deployment \"{id}\" in the journal: it may have been pruned, because the last {kept} of each group are kept; to see \
+         them: cutover history"
     )]
     NotKept {
         /// The id.

@@ -25,8 +25,8 @@ pub struct Report {
     pub deployment: DeploymentStatus,
     /// Its events.
     pub events: Vec<EventStatus>,
-    /// The figures of both slots, from the first traffic of the new version until the old one had drained. Empty: the deployment moved
-    /// no traffic, or another host has them.
+    /// The figures of both slots, from the first traffic of the new version until the old one had drained. Empty: the deployment
+    /// moved no traffic, or another host has them.
     pub figures: Vec<PointStatus>,
     /// The output of its commands on this host.
     pub outputs: Vec<OutputStatus>,
@@ -119,7 +119,8 @@ impl<W: World> Control<W> {
         // A deployment without commands has no folder.
         let Ok(mut files) = tokio::fs::read_dir(&folder).await else { return Ok(outputs) };
         while let Ok(Some(file)) = files.next_entry().await {
-            let Some(name) = file.file_name().to_str().and_then(|name| name.strip_suffix(ENDING)).map(str::to_owned)
+            let Some(name) =
+                file.file_name().to_str().and_then(|name| name.strip_suffix(ENDING)).map(str::to_owned)
             else {
                 continue;
             };

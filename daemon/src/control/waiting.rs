@@ -1,7 +1,7 @@
 //! Callers that wait for their turn, in the order in which they came.
 //!
-//! A caller sends its request again and again with the same ticket, so the daemon holds nothing open for it. The line is in memory: a
-//! daemon that restarts forgets the order, and nothing else.
+//! A caller sends its request again and again with the same ticket, so the daemon holds nothing open for it. The line is in
+//! memory: a daemon that restarts forgets the order, and nothing else.
 
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ impl Line {
 }
 
 impl<W: World> Control<W> {
-    /// Does what a caller wants when nobody who came earlier waits for the same groups. A caller with a ticket keeps its place while
-    /// something is in its way.
+    /// Does what a caller wants when nobody who came earlier waits for the same groups. A caller with a ticket keeps its place
+    /// while something is in its way.
     pub async fn in_turn<T>(
         &self,
         groups: &[String],

@@ -15,7 +15,8 @@ const HEIGHT: f64 = 120.0;
 const MOST: usize = 600;
 
 const STYLE: &str = "
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1b1b1b; background: #fff }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
+body { color: #1b1b1b; background: #fff }
 h2 { margin-top: 2rem; border-bottom: 1px solid #ccc }
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; white-space: pre-wrap }
 table { border-collapse: collapse } td { padding: .15rem .8rem .15rem 0; vertical-align: top } td:first-child { text-align: right }
@@ -83,7 +84,8 @@ fn lines(values: &[Option<f64>], highest: f64, class: &str) -> String {
     };
     let mut text = String::new();
     let mut open: Vec<String> = Vec::new();
-    for (at, value) in values.iter().enumerate().map(|(at, value)| (at, *value)).chain([(values.len(), None)]) {
+    for (at, value) in values.iter().enumerate().map(|(at, value)| (at, *value)).chain([(values.len(), None)])
+    {
         match value {
             Some(value) => open.push(place(at, value)),
             None if open.is_empty() => {}
@@ -118,7 +120,10 @@ mod tests {
 
     #[test]
     fn no_text_is_markup() {
-        assert_eq!(escaped("<b a='1' c=\"2\">&\u{1b}"), "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;\\u{1b}");
+        assert_eq!(
+            escaped("<b a='1' c=\"2\">&\u{1b}"),
+            "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;\\u{1b}"
+        );
     }
 
     #[test]

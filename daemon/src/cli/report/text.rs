@@ -46,7 +46,11 @@ pub(super) fn page(report: &Report, width: Option<usize>, program: &str) -> Stri
     }
     for output in &report.outputs {
         let (id, name) = (quoted(&one.deployment), quoted(&output.name));
-        let _ = writeln!(page, "  {}, {} bytes; all of it: {program} logs {id} {name}", output.name, output.bytes);
+        let _ = writeln!(
+            page,
+            "  {}, {} bytes; all of it: {program} logs {id} {name}",
+            output.name, output.bytes
+        );
         let lines: Vec<&str> = output.end.lines().collect();
         for line in lines.iter().skip(lines.len().saturating_sub(LINES)) {
             let _ = writeln!(page, "{}", cut(&format!("    | {}", plain(line)), width));
@@ -58,7 +62,8 @@ pub(super) fn page(report: &Report, width: Option<usize>, program: &str) -> Stri
 /// What it was, how it ended, who and why.
 pub(super) fn head(one: &DeploymentStatus) -> Vec<String> {
     let from = if one.previous_version.is_empty() { "none that is known" } else { &one.previous_version };
-    let outcome = one.outcome.map_or(one.phase.replace('_', " "), |outcome| outcome.as_str().replace('_', " "));
+    let outcome =
+        one.outcome.map_or(one.phase.replace('_', " "), |outcome| outcome.as_str().replace('_', " "));
     let time = one.ended.as_deref().and_then(|ended| between(&one.started, ended));
     let time = time.map(|time| format!(" after {}", took(time))).unwrap_or_default();
     let reason = if one.reason.is_empty() { String::new() } else { format!(", reason \"{}\"", one.reason) };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use cutover_core::deployment::Time;
+use cutover_core::shell::quoted;
 use cutover_engine::clock::rfc3339;
 use cutover_engine::journal::with_reason;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,14 @@ pub struct BusyAnswer {
     pub since: Option<String>,
 }
 
+impl BusyAnswer {
+    /// The command that follows what is in the way.
+    pub fn follow(&self) -> Option<String> {
+        self.deployment.as_ref()?;
+        Some(format!("cutover watch {}", quoted(self.group.as_ref()?)))
+    }
+}
+
 impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ago = self.since.map(|since| ago(since.until(self.now)));
@@ -95,8 +104,8 @@ fn ago(passed: Duration) -> String {
 /// A deployment for whose end a caller has waited was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "while this command waited, deployment \"{id}\" of version \"{version}\" ended as {outcome}: {message}; nothing was begun after \
-     that; to do it all the same: {again}"
+    "while this command waited, deployment \"{id}\" of version \"{version}\" ended as {outcome}: {message}; nothing was begun \
+     after that; to do it all the same: {again}"
 )]
 pub struct Overtaken {
     /// The deployment.

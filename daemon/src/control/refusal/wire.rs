@@ -14,7 +14,11 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::OfGroup { refusal, .. } => refusal.status(),
-            Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) | Self::NotKept { .. } | Self::NoOutput { .. } => 404,
+            Self::UnknownGroup { .. }
+            | Self::NotOnEdge { .. }
+            | Self::UnknownDeployment(_)
+            | Self::NotKept { .. }
+            | Self::NoOutput { .. } => 404,
             Self::UnknownSlot { .. }
             | Self::NeedsVersion { .. }
             | Self::Active { .. }
