@@ -48,7 +48,8 @@ pub(super) fn tell_usage(error: &clap::Error, words: &[String]) -> u8 {
     let wants_json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
     if wants_json && error.use_stderr() {
         let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let first = lines.join(" ").trim_start_matches("error: ").to_owned();
         let verb = words.iter().skip(1).find(|word| Verb::is_name(word));
         let next = verb.map_or("cutover --help".to_owned(), |verb| format!("cutover {verb} --help"));
         print(&Failure { error: first, code: None, exit_code, next, busy: None });

@@ -32,9 +32,9 @@ impl Watch {
                 ClientError::Refused(format!("group \"{}\" has no deployment yet", self.group)).into()
             );
         };
-        // A deployment that has completed may be on its way back now. Then that is what it comes to.
+        // A deployment that has completed may be on its way back now, or have gone back. Then that is what it comes to.
         let is_completed = ["warm", "decommissioning", "completed"].contains(&deployment.phase.as_str());
-        let past = deployment.outcome.filter(|outcome| *outcome == Outcome::Completed && !is_completed);
+        let past = deployment.outcome.filter(|_| !is_completed).map(|_| Outcome::Completed);
         let which = (self.group.as_str(), deployment.deployment.as_str());
         let codes = self.json.then(|| Codes::new(Outcome::exit_code));
         let outcome = follow_past(&client, which, 0, codes, past).await?;

@@ -1,7 +1,7 @@
 //! Keeps a point of the figures at each look, from the first traffic of the new version until the old one has drained.
 
 use cutover_core::deployment::{Phase, State};
-use cutover_core::verdict::Reading;
+use cutover_core::verdict::{EdgeReading, Reading};
 
 use super::work::Work;
 use crate::figures::Point;
@@ -9,6 +9,18 @@ use crate::journal::Journal;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
+    /// Counts from here: the new version is about to get its first traffic. A driver that begins later counts from its first look,
+    /// because what came before is kept already.
+    pub(super) fn begin_figures(&self, state: &State) {
+        let marks = state.marks.iter().flat_map(|marks| &marks.edges);
+        let edges = marks.map(|(edge, mark)| EdgeReading {
+            edge: edge.clone(),
+            new: Some(mark.baseline.clone()),
+            old: mark.old.clone(),
+        });
+        self.counted.lock().get_or_insert_with(|| (self.clock.now(), edges.collect()));
+    }
+
     /// Keeps what both slots did since the last look.
     pub(super) fn keep_point(&self, reading: &Reading, state: &State) {
         if matches!(state.phase, Phase::Warm { .. }) {

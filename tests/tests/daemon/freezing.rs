@@ -77,7 +77,7 @@ async fn no_new_version_gets_traffic_and_the_way_back_stays_open() {
     site.text(&["switch", "shop", "--to", "green"]);
     site.text(&["freeze", "--all"]);
     site.text(&["switch", "shop", "--to", "blue"]);
-    assert_eq!(site.refused(&["switch", "shop", "--to", "green"])["next"], "cutover unfreeze --all");
+    assert_eq!(site.refused(&["deploy", "shop", "--version", "3"])["next"], "cutover unfreeze --all");
 }
 
 #[tokio::test(flavor = "multi_thread")]
