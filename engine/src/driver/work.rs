@@ -21,6 +21,9 @@ use crate::shifting::{PATIENCE, PAUSE};
 use crate::versions::Versions;
 use crate::world::World;
 
+/// What the slots have counted, by edge, and when.
+pub(super) type Counted = (Time, Vec<EdgeReading>);
+
 /// The context of the work.
 #[derive(Debug)]
 pub(super) struct Work<W, J> {
@@ -37,7 +40,7 @@ pub(super) struct Work<W, J> {
     /// The results of the synthetic requests.
     pub(super) synthetic: Arc<Results>,
     /// What the slots had counted at the last look, and when that was.
-    pub(super) counted: Arc<Mutex<Option<(Time, Vec<EdgeReading>)>>>,
+    pub(super) counted: Arc<Mutex<Option<Counted>>>,
     /// The group as it was read last.
     pub(super) seen: Arc<Mutex<Option<Group>>>,
 }
