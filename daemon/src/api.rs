@@ -10,15 +10,20 @@
 //! | `POST /v1/groups/NAME/abort`, `.../rollback`, `.../pause`, `.../resume`, `.../promote?step=N` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], after the command has succeeded |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
+//! | `POST /v1/groups/NAME/freeze` or `/v1/freeze` with [`FreezeRequest`] | [`Froze`](crate::control::Froze) |
+//! | `POST /v1/groups/NAME/unfreeze` or `/v1/unfreeze` | [`Thawed`](crate::control::Thawed) |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
 //! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`] of each, the newest first |
 //! | `GET /v1/deployments/ID` | [`DeploymentStatus`] |
 //! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, one per line, until the next outcome |
+//! | `GET /v1/deployments/ID/report` | [`Report`](crate::control::Report) |
+//! | `GET /v1/deployments/ID/logs` | [`OutputStatus`](crate::control::OutputStatus) of each command |
+//! | `GET /v1/deployments/ID/log?name=NAME` | the output of a command, as text |
 //!
 //! Every failure is an [`ErrorAnswer`].
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -28,21 +33,29 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    ConfigurationStatus, Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment, Refusal, Rerun,
-    Steering, SwitchStatus, Text,
+    BusyAnswer, ConfigurationStatus, Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment,
+    Refusal, Rerun, SwitchStatus, Text, Waiting,
 };
-use cutover_core::deployment::Companion;
 use cutover_engine::journal::Deployment;
 use cutover_engine::world::World;
 
+mod advice;
+mod asking;
 mod caller;
 mod events;
+mod freezes;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub use caller::Caller;
+pub use advice::command_in;
+pub use asking::AskRequest;
+use asking::checked;
+use caller::Caller;
+pub use caller::{CLAIM, Peer};
 pub use events::DeploymentEvent;
+pub use freezes::FreezeRequest;
 use text::{DeploymentId, GroupName};
 
 /// Maximum length of a body in bytes. The longest version fits with every character escaped.
@@ -60,6 +73,12 @@ pub struct DeployRequest {
     /// Whether to deploy a version that was taken back a short time ago.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// The reason, for the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What a caller that waits for its turn has seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// Body of new deployments of several groups, which move together.
@@ -77,6 +96,12 @@ pub struct TogetherRequest {
     /// Whether to deploy a version that was taken back a short time ago.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// The reason, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What a caller that waits for its turn has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// Body of a switch by hand.
@@ -91,6 +116,9 @@ pub struct SwitchRequest {
     /// Whether to switch even if the slot is not healthy.
     #[serde(default)]
     pub force: bool,
+    /// What a caller that waits for its turn has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// Body of a request to run a command of a deployment again.
@@ -102,6 +130,12 @@ pub struct RunRequest {
     /// The deployment. `None` is the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// The reason, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What a caller that waits for its turn has seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// The answer to a request that the daemon has accepted.
@@ -149,12 +183,24 @@ pub struct ErrorAnswer {
     pub code: String,
     /// A sentence for people.
     pub message: String,
+    /// The command that helps, or shows more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// What is in the way, if it will be over by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<BusyAnswer>,
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let answer = ErrorAnswer { code: self.code().to_owned(), message: self.to_string() };
+        let message = self.to_string();
+        let answer = ErrorAnswer {
+            code: self.code().to_owned(),
+            next: self.busy().and_then(|busy| busy.follow()).or_else(|| command_in(&message)),
+            busy: self.busy(),
+            message,
+        };
         (status, Json(answer)).into_response()
     }
 }
@@ -185,7 +231,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryOf<T> {
 }
 
 fn refused(status: StatusCode, code: &str, message: String) -> Response {
-    (status, Json(ErrorAnswer { code: code.to_owned(), message })).into_response()
+    let answer = ErrorAnswer { code: code.to_owned(), message, next: None, busy: None };
+    (status, Json(answer)).into_response()
 }
 
 struct BadBody(JsonRejection);
@@ -210,17 +257,24 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/configuration", get(configuration::<W>))
         .route("/v1/groups/{group}", get(group::<W>))
         .route("/v1/groups/{group}/deployments", post(deploy::<W>))
-        .route("/v1/groups/{group}/abort", post(abort::<W>))
-        .route("/v1/groups/{group}/rollback", post(rollback::<W>))
-        .route("/v1/groups/{group}/pause", post(pause::<W>))
-        .route("/v1/groups/{group}/resume", post(resume::<W>))
-        .route("/v1/groups/{group}/promote", post(promote::<W>))
+        .route("/v1/groups/{group}/abort", post(asking::abort::<W>))
+        .route("/v1/groups/{group}/rollback", post(asking::rollback::<W>))
+        .route("/v1/groups/{group}/pause", post(asking::pause::<W>))
+        .route("/v1/groups/{group}/resume", post(asking::resume::<W>))
+        .route("/v1/groups/{group}/promote", post(asking::promote::<W>))
         .route("/v1/groups/{group}/run", post(run::<W>))
         .route("/v1/groups/{group}/switch", post(switch::<W>))
+        .route("/v1/groups/{group}/freeze", post(freezes::freeze::<W>))
+        .route("/v1/groups/{group}/unfreeze", post(freezes::unfreeze::<W>))
+        .route("/v1/freeze", post(freezes::freeze_all::<W>))
+        .route("/v1/unfreeze", post(freezes::unfreeze_all::<W>))
         .route("/v1/deployments", get(history::<W>).post(deploy_together::<W>))
         .route("/v1/switches", get(switches::<W>))
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
+        .route("/v1/deployments/{id}/report", get(reports::report::<W>))
+        .route("/v1/deployments/{id}/logs", get(reports::outputs::<W>))
+        .route("/v1/deployments/{id}/log", get(reports::output::<W>))
         .fallback(async || {
             let message = "unknown path: the paths of this API begin with /v1/status, /v1/configuration, /v1/groups, \
                            /v1/deployments, /v1/switches";
@@ -252,130 +306,62 @@ async fn group<W: World>(
 async fn deploy<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    caller: Caller,
     Body(request): Body<DeployRequest>,
 ) -> Result<(StatusCode, Json<Accepted>), Refusal> {
     let version = Text::Version.check(request.version)?;
     let to = request.to.map(|slot| Text::Slot.check(slot)).transpose()?;
-    let wanted = NewDeployment { version, to, again: request.again, asked_by: caller.to_string() };
+    let (again, asked_by, reason) = (request.again, caller.to_string(), checked(request.reason)?);
+    let wanted = NewDeployment { version, to, again, asked_by, reason, waiting: request.waiting };
     // The task continues if the caller disconnects, so a deployment is never half begun.
-    let begun = tokio::spawn(async move { control.deploy(&group, wanted).await });
+    let begun = tokio::spawn(async move {
+        let (groups, waiting, who) = ([group.clone()], wanted.waiting.clone(), wanted.asked_by.clone());
+        control.in_turn(&groups, waiting.as_ref(), &who, control.deploy(&group, wanted)).await
+    });
     let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
     Ok((StatusCode::CREATED, Json(Accepted { deployment: deployment.id, after: 0, with: Vec::new() })))
 }
 
 async fn deploy_together<W: World>(
     State(control): State<Control<W>>,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    caller: Caller,
     Body(request): Body<TogetherRequest>,
 ) -> Result<(StatusCode, Json<Begun>), Refusal> {
     let version = Text::Version.check(request.version)?;
     let to = request.to.map(|slot| Text::Slot.check(slot)).transpose()?;
     let groups = request.groups.into_iter().map(|group| Text::Group.check(group));
     let groups = groups.collect::<Result<Vec<_>, _>>()?;
-    let wanted = NewDeployment { version, to, again: request.again, asked_by: caller.to_string() };
+    let (again, asked_by, reason) = (request.again, caller.to_string(), checked(request.reason)?);
+    let wanted = NewDeployment { version, to, again, asked_by, reason, waiting: request.waiting };
     // The task continues if the caller disconnects, so a deployment is never half begun.
-    let begun = tokio::spawn(async move { control.deploy_together(&groups, wanted).await });
+    let begun = tokio::spawn(async move {
+        let (waiting, who) = (wanted.waiting.clone(), wanted.asked_by.clone());
+        control.in_turn(&groups, waiting.as_ref(), &who, control.deploy_together(&groups, wanted)).await
+    });
     let begun = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
     let of_group =
         |Deployment { id, plan, .. }: Deployment| OfGroup { group: plan.group, deployment: id, after: 0 };
     Ok((StatusCode::CREATED, Json(Begun { deployments: begun.into_iter().map(of_group).collect() })))
 }
 
-async fn abort<W: World>(
-    State(control): State<Control<W>>,
-    GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    let after = control.last_event(&group).await?;
-    let mut with = moving_with(&control, &group).await?;
-    let deployment = control.abort(&group, &caller.to_string()).await?;
-    let after = control.before_outcome(&deployment, after).await?;
-    for other in &mut with {
-        other.after = control.before_outcome(&other.deployment, other.after).await?;
-    }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
-}
-
-async fn rollback<W: World>(
-    State(control): State<Control<W>>,
-    GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    let after = control.last_event(&group).await?;
-    let mut with = moving_with(&control, &group).await?;
-    let deployment = control.rollback(&group, &caller.to_string()).await?;
-    let after = control.past_completion(&deployment, after).await?;
-    for other in &mut with {
-        other.after = control.past_completion(&other.deployment, other.after).await?;
-    }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
-}
-
-/// The deployments that a request has an effect on, too, and their last events.
-async fn moving_with<W: World>(control: &Control<W>, group: &str) -> Result<Vec<OfGroup>, Refusal> {
-    let mut with = Vec::new();
-    for Companion { group, deployment } in control.companions(group).await? {
-        let after = control.last_event(&group).await?;
-        with.push(OfGroup { group, deployment, after });
-    }
-    Ok(with)
-}
-
-#[derive(Deserialize)]
-struct Promotion {
-    /// The step to end, from 1.
-    step: Option<usize>,
-}
-
-async fn pause<W: World>(
-    State(control): State<Control<W>>,
-    GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    steer(&control, &group, (Steering::Pause, None), &caller).await
-}
-
-async fn resume<W: World>(
-    State(control): State<Control<W>>,
-    GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    steer(&control, &group, (Steering::Resume, None), &caller).await
-}
-
-async fn promote<W: World>(
-    State(control): State<Control<W>>,
-    GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
-    QueryOf(Promotion { step }): QueryOf<Promotion>,
-) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    steer(&control, &group, (Steering::Promote, step), &caller).await
-}
-
-async fn steer<W: World>(
-    control: &Control<W>,
-    group: &str,
-    (which, step): (Steering, Option<usize>),
-    caller: &Caller,
-) -> Result<(StatusCode, Json<Accepted>), Refusal> {
-    let after = control.last_event(group).await?;
-    let with = moving_with(control, group).await?;
-    let deployment = control.steer(group, which, step, &caller.to_string()).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
-}
-
 async fn run<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    caller: Caller,
     Body(request): Body<RunRequest>,
 ) -> Result<Json<Accepted>, Refusal> {
     let after = control.last_event(&group).await?;
     let wanted = request.deployment.map(|id| Text::Deployment.check(id)).transpose()?;
+    let who = caller.because(&checked(request.reason)?);
     // The task continues if the caller disconnects, so a change of the database is not interrupted.
     let running = tokio::spawn(async move {
-        control.run(&group, request.command, wanted.as_deref(), &caller.to_string()).await
+        let (groups, waiting) = ([group.clone()], request.waiting);
+        let run = control.run(&group, request.command, wanted.as_deref(), &who);
+        match &waiting {
+            // A command may be urgent.
+            None => run.await,
+            Some(_) => control.in_turn(&groups, waiting.as_ref(), &who, run).await,
+        }
     });
     let deployment = running.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
     Ok(Json(Accepted { deployment, after, with: Vec::new() }))
@@ -384,7 +370,7 @@ async fn run<W: World>(
 async fn switch<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    ConnectInfo(caller): ConnectInfo<Caller>,
+    caller: Caller,
     Body(request): Body<SwitchRequest>,
 ) -> Result<Json<cutover_core::api::Group>, Refusal> {
     let wanted = ManualSwitch {
@@ -392,8 +378,17 @@ async fn switch<W: World>(
         reason: Text::Reason.check(request.reason.unwrap_or_else(|| "by hand".to_owned()))?,
         force: request.force,
         asked_by: caller.to_string(),
+        waiting: request.waiting,
     };
-    let switched = tokio::spawn(async move { control.switch(&group, wanted).await });
+    let switched = tokio::spawn(async move {
+        let (groups, waiting, who) = ([group.clone()], wanted.waiting.clone(), wanted.asked_by.clone());
+        let switch = control.switch(&group, wanted);
+        match &waiting {
+            // A switch by hand may be urgent.
+            None => switch.await,
+            Some(_) => control.in_turn(&groups, waiting.as_ref(), &who, switch).await,
+        }
+    });
     switched.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string()))).map(Json)
 }
 

@@ -1,23 +1,33 @@
 //! The command line, with one file per verb.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::config::ConfigError;
 
 mod abort;
 mod check;
 mod client;
+mod codes;
+mod completions;
 mod deploy;
 mod dial_stdio;
+mod failure;
 mod follow;
+mod freeze;
 mod greeting;
 mod history;
 mod host;
+mod logs;
+mod man;
 mod pause;
 mod place;
 mod promote;
+mod reason;
+mod report;
 mod resume;
 mod rollback;
 mod run;
@@ -27,7 +37,10 @@ mod status;
 mod steer;
 mod switch;
 mod terminal;
+mod unfreeze;
+mod waiting;
 mod watch;
+mod width;
 
 pub use client::ClientError;
 pub use dial_stdio::DialError;
@@ -46,13 +59,13 @@ Examples:
 
 /// The exit codes of the verbs that end with the outcome of a deployment.
 const OUTCOMES: &str = "\
-Exit codes: 0 completed, 1 error, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 130 interrupted. The
-deployment runs in the daemon: it goes on if this command is interrupted.";
+Exit codes: 0 completed, 1 error, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 6 another deployment
+is in the way, 130 interrupted. The deployment runs in the daemon: it goes on if this command is interrupted.";
 
 /// Blue-green deployment with automatic rollback for nginx.
 ///
-/// Exit codes: 0 done, 1 error, 2 usage, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 130 interrupted
-/// while it followed a deployment, which goes on.
+/// Exit codes: 0 done, 1 error, 2 usage, 3 failed before the switch (no traffic moved), 4 rolled back, 5 stuck, 6 busy: another
+/// deployment is in the way, 130 interrupted while it followed a deployment, which goes on.
 #[derive(Debug, Parser)]
 #[command(name = "cutover", version, after_help = EXAMPLES)]
 pub struct Arguments {
@@ -88,10 +101,22 @@ enum Verb {
     Promote(promote::Promote),
     /// Run a command of a deployment again: one that it has left undone, or the one that starts the active slot
     Run(run::Run),
+    /// Let no new version get traffic, in one group or in all; the way back stays open
+    Freeze(freeze::Freeze),
+    /// End a freeze
+    Unfreeze(unfreeze::Unfreeze),
     /// List deployments and switches by hand
     History(history::History),
+    /// Show everything about one deployment on one page: timeline, figures, outcome, output of its commands
+    Report(report::Report),
+    /// Show the output of a deployment's commands
+    Logs(logs::Logs),
     /// Check the configuration against the live nginx
     Check(check::Check),
+    /// Print the script with which a shell completes the words of this command
+    Completions(completions::Completions),
+    /// Print the manual page
+    Man(man::Man),
     /// Connect standard input and output with the socket of the daemon, for --host ssh://HOST of another machine
     #[command(hide = true)]
     DialStdio(dial_stdio::DialStdio),
@@ -115,6 +140,14 @@ pub enum CliError {
     /// The daemon cannot run.
     #[error("failed to serve: {0}")]
     Serve(#[from] crate::serve::ServeError),
+    /// A file that the operator named cannot be written.
+    #[error("failed to write \"{}\": {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
     /// Writing to standard output failed.
     #[error("failed to write: {0}")]
     Write(#[from] std::io::Error),
@@ -125,7 +158,9 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             // 128 and the number of SIGINT, as shells have it.
-            Self::Client(ClientError::Interrupted { .. }) => 130,
+            Self::Client(ClientError::Interrupted { .. } | ClientError::NotBegun) => 130,
+            Self::Client(ClientError::Answered(answer)) if answer.busy.is_some() => failure::BUSY,
+            Self::Client(ClientError::NotFree { .. }) => failure::BUSY,
             // The command line is wrong, as clap has it.
             Self::Place(_) => 2,
             Self::Dial(error) => error.exit_code(),
@@ -134,7 +169,62 @@ impl CliError {
     }
 }
 
+impl Verb {
+    /// Whether a word names a verb.
+    fn is_name(word: &str) -> bool {
+        Arguments::command().get_subcommands().any(|verb| verb.get_name() == word)
+    }
+
+    /// Whether it prints JSON.
+    fn json(&self) -> bool {
+        match self {
+            Self::Deploy(verb) => verb.json(),
+            Self::Watch(verb) => verb.json(),
+            Self::Status(verb) => verb.json(),
+            Self::Switch(verb) => verb.json(),
+            Self::Rollback(verb) => verb.json(),
+            Self::Abort(verb) => verb.json(),
+            Self::Pause(verb) => verb.json(),
+            Self::Resume(verb) => verb.json(),
+            Self::Promote(verb) => verb.json(),
+            Self::Run(verb) => verb.json(),
+            Self::Freeze(verb) => verb.json(),
+            Self::Unfreeze(verb) => verb.json(),
+            Self::History(verb) => verb.json(),
+            Self::Report(verb) => verb.json(),
+            Self::Logs(verb) => verb.json(),
+            Self::Serve(_) | Self::Check(_) | Self::Completions(_) | Self::Man(_) | Self::DialStdio(_) => {
+                false
+            }
+        }
+    }
+}
+
+/// An answer as one JSON object with the exit code of the process.
+fn with_exit_code(answer: &impl Serialize, exit_code: u8) -> serde_json::Value {
+    let mut answer = serde_json::json!(answer);
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("exit_code".to_owned(), exit_code.into());
+    }
+    answer
+}
+
 impl Arguments {
+    /// Parses the command line, or answers a shell that completes one. The error is the exit code, after what is wrong has been
+    /// said, or what the command line asks for.
+    pub fn parsed() -> Result<Self, u8> {
+        completions::answer();
+        let words: Vec<String> =
+            std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        Self::try_parse().map_err(|error| failure::tell_usage(&error, &words))
+    }
+
+    /// Runs the verb, says why it fails, and returns the exit code.
+    pub async fn run_and_tell(self) -> u8 {
+        let (json, program) = (self.verb.json(), self.place.program());
+        self.run().await.unwrap_or_else(|error| failure::tell(&error, json, &program))
+    }
+
     /// Runs the verb and returns the exit code.
     pub async fn run(self) -> Result<u8, CliError> {
         let place = &self.place;
@@ -150,7 +240,13 @@ impl Arguments {
             Verb::Resume(verb) => verb.run(place).await,
             Verb::Promote(verb) => verb.run(place).await,
             Verb::Run(verb) => verb.run(place).await,
+            Verb::Freeze(verb) => verb.run(place).await,
+            Verb::Unfreeze(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
+            Verb::Report(verb) => verb.run(place).await,
+            Verb::Logs(verb) => verb.run(place).await,
+            Verb::Completions(verb) => verb.run(),
+            Verb::Man(verb) => verb.run(),
             Verb::Check(verb) => verb.run(place).await,
             Verb::DialStdio(verb) => verb.run(place).await,
         };

@@ -172,7 +172,8 @@ impl Runner {
         let _ = tokio::fs::remove_dir_all(self.folder(deployment)).await;
     }
 
-    fn folder(&self, deployment: &str) -> PathBuf {
+    /// The folder of a deployment.
+    pub fn folder(&self, deployment: &str) -> PathBuf {
         self.folder.join(deployment)
     }
 

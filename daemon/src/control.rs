@@ -21,11 +21,13 @@ mod again;
 mod begin;
 mod by_hand;
 mod edges;
+mod freezing;
 mod leading;
 mod policy;
 mod refusal;
 mod reload;
 mod repair;
+mod report;
 mod run;
 mod running;
 mod status;
@@ -39,24 +41,30 @@ mod text;
 mod together;
 mod undo;
 mod vigil;
+mod waiting;
 mod way_back;
 
 use run::Reruns;
 use running::{Current, Running, live};
 use switched::Hooks;
 use vigil::Vigils;
+use waiting::Line;
 
 pub use by_hand::ManualSwitch;
 pub use edges::EdgeStatus;
+pub use freezing::{FreezeStatus, Froze, Thawed};
 pub use leading::LeaderStatus;
-pub use refusal::{NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};
+use refusal::Busy;
+pub use refusal::{BusyAnswer, NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};
 pub use reload::{ConfigurationStatus, NeedsRestart};
+pub use report::{DoneStatus, EventStatus, OutputStatus, PointStatus, Report};
 pub use run::Rerun;
 pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
 pub use steering::Steering;
 pub use switched::HookStatus;
 pub use text::{BadText, MAX_VERSION, Text};
 pub use vigil::{HealthState, HealthStatus};
+pub use waiting::Waiting;
 
 /// A request for a deployment.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +77,10 @@ pub struct NewDeployment {
     pub again: bool,
     /// Who requests it.
     pub asked_by: String,
+    /// Why; empty if no reason was given.
+    pub reason: String,
+    /// What a caller that waits for its turn has seen.
+    pub waiting: Option<Waiting>,
 }
 
 /// Runs the deployments of all groups and answers operators. Clones share the state.
@@ -85,6 +97,8 @@ pub struct Control<W> {
     beginning: Arc<Mutex<()>>,
     vigils: Arc<Vigils>,
     hooks: Arc<Hooks>,
+    /// Callers that wait for their turn.
+    line: Arc<parking_lot::Mutex<Line>>,
     /// Whether the unfinished deployments have drivers. No request changes anything before that.
     is_resumed: Arc<AtomicBool>,
 }
@@ -101,6 +115,7 @@ impl<W> Clone for Control<W> {
             beginning: Arc::clone(&self.beginning),
             vigils: Arc::clone(&self.vigils),
             hooks: Arc::clone(&self.hooks),
+            line: Arc::clone(&self.line),
             is_resumed: Arc::clone(&self.is_resumed),
         }
     }
@@ -125,6 +140,7 @@ impl<W: World> Control<W> {
             beginning: Arc::default(),
             vigils: Arc::default(),
             hooks: Arc::default(),
+            line: Arc::default(),
             is_resumed: Arc::default(),
         }
     }
@@ -297,11 +313,19 @@ impl<W: World> Control<W> {
         let (running, phase) = live(current).await?;
         let state = running.state().await;
         let plan = running.plan();
-        (!plan.may_be_superseded(&state)).then(|| Refusal::Busy {
-            id: running.id.clone(),
-            phase: phase.name().to_owned(),
-            group: Some(group.to_owned()),
-            may_abort: plan.step(&state, Event::Abort(String::new()), self.clock.now()).is_ok(),
+        let (deployment, now) = (&running.deployment, self.clock.now());
+        (!plan.may_be_superseded(&state)).then(|| {
+            Refusal::Busy(Box::new(Busy {
+                id: Some(running.id.clone()),
+                group: Some(group.to_owned()),
+                version: deployment.version.clone(),
+                phase: phase.name().to_owned(),
+                who: deployment.asked_by.clone(),
+                reason: deployment.reason.clone(),
+                since: Some(deployment.started),
+                now,
+                may_abort: plan.step(&state, Event::Abort(String::new()), now).is_ok(),
+            }))
         })
     }
 

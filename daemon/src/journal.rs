@@ -14,6 +14,7 @@ use crate::command::Leader;
 mod beginning;
 mod engine;
 mod etcd;
+mod freeze;
 mod sqlite;
 mod store;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod told;
 
 pub use beginning::Beginning;
 pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
+pub use freeze::Freeze;
 pub use sqlite::SqliteJournal;
 pub use store::Store;
 pub use superseded::Superseded;

@@ -1,12 +1,14 @@
 //! The world of a running daemon: its edges, the servers behind it, and the operator's commands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_edges::host::HostEdge;
 use cutover_edges::prometheus::Prometheus;
 use cutover_engine::commands::{Commands, Failed, Job, SmokeResult};
+use cutover_engine::figures::Point;
 use cutover_engine::fleet::Member;
 use cutover_engine::peers::{Call, CheckError, Peers, Reply};
 use cutover_engine::policy::Signal;
@@ -15,6 +17,7 @@ use cutover_engine::world::World;
 use parking_lot::Mutex;
 
 use crate::command::{Checker, Leader, Runner, end_group};
+use crate::figures::FiguresFiles;
 use crate::journal::{JournalError, LeftCommand, Store};
 use crate::led::Led;
 use crate::peers::HostPeers;
@@ -32,6 +35,7 @@ pub struct Live {
     journal: Store,
     runner: Runner,
     peers: HostPeers,
+    figures: FiguresFiles,
     /// The commands that run now, by deployment. They can be ended while the journal cannot be read.
     running: Arc<Mutex<BTreeMap<String, Vec<Leader>>>>,
 }
@@ -41,7 +45,7 @@ impl Live {
     pub fn new(edges: impl Iterator<Item = HostEdge>, journal: Store, runner: Runner) -> Self {
         let edges = edges.map(|edge| Member::new(Led::new(edge, journal.clone()))).collect();
         let peers = HostPeers::new(Checker::default());
-        Self { edges, journal, runner, peers, running: Arc::default() }
+        Self { edges, journal, runner, peers, figures: FiguresFiles::start(), running: Arc::default() }
     }
 
     /// Repeats a call to the journal while the store is away and this daemon leads, as the driver does with its records. A member
@@ -166,6 +170,14 @@ impl Commands for Live {
 
     async fn kept(&self, deployment: &str) -> Vec<SmokeResult> {
         self.runner.kept(deployment).await
+    }
+
+    fn keep_figures(&self, deployment: &str, point: Point) {
+        self.figures.keep(self.runner.folder(deployment), point);
+    }
+
+    fn folder(&self, deployment: &str) -> Option<PathBuf> {
+        Some(self.runner.folder(deployment))
     }
 
     async fn forget(&self, deployment: &str) {

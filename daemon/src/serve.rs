@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::fs::FlockOperation;
 use tokio::sync::mpsc;
 
-use crate::api::{self, Caller};
+use crate::api::{self, Peer};
 use crate::command::Runner;
 use crate::config::{Config, Loaded};
 use crate::control::Control;
@@ -113,7 +113,7 @@ pub async fn serve(
             None => std::future::pending().await,
         }
     });
-    let router = api::router(control.clone()).into_make_service_with_connect_info::<Caller>();
+    let router = api::router(control.clone()).into_make_service_with_connect_info::<Peer>();
     tracing::info!(socket = %shown.display(), "serving");
     // The end does not wait for open connections, because followers of events stay connected.
     tokio::select! {

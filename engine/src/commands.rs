@@ -1,10 +1,12 @@
 //! The trait that runs the operator's commands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::asking::Asked;
+use crate::figures::Point;
 use crate::policy;
 
 /// Maximum length in bytes of an answer in the result of a smoke test.
@@ -104,7 +106,15 @@ pub trait Commands: Send + Sync + 'static {
         async { Vec::new() }
     }
 
-    /// Deletes the output of a deployment's commands, and the results of its smoke tests.
+    /// Keeps a point of the figures of a deployment. It never waits: a point that cannot be kept is lost.
+    fn keep_figures(&self, _deployment: &str, _point: Point) {}
+
+    /// The folder with the output of a deployment's commands and with its figures. `None`: nothing is kept.
+    fn folder(&self, _deployment: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// Deletes the output of a deployment's commands, the results of its smoke tests, and its figures.
     fn forget(&self, _deployment: &str) -> impl Future<Output = ()> + Send {
         async {}
     }

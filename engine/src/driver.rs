@@ -32,6 +32,7 @@ mod confirming;
 mod diagnosing;
 mod draining;
 mod extending;
+mod figures;
 mod jobs;
 mod messages;
 mod obstacle;

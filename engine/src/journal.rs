@@ -15,12 +15,29 @@ pub struct Deployment {
     pub previous: String,
     /// Who requested the deployment, for the audit.
     pub asked_by: String,
+    /// Why, in the words of that person; empty if no reason was given.
+    pub reason: String,
     /// When it began.
     pub started: Time,
     /// The plan for core.
     pub plan: Plan,
     /// The group's policy at the start. The deployment uses it until its end.
     pub policy: Policy,
+}
+
+impl Deployment {
+    /// Who requested it, and the reason if there is one: `alice, reason "the fix"`.
+    pub fn requester(&self) -> String {
+        with_reason(&self.asked_by, &self.reason)
+    }
+}
+
+/// A person, and the reason if there is one.
+pub fn with_reason(who: &str, reason: &str) -> String {
+    match reason {
+        "" => who.to_owned(),
+        reason => format!("{who}, reason \"{reason}\""),
+    }
 }
 
 /// A deployment that has not ended, and its last state.

@@ -25,6 +25,7 @@ pub mod driver;
 pub mod edge;
 pub mod families;
 pub mod fencing;
+pub mod figures;
 pub mod fleet;
 pub mod journal;
 pub mod metrics;

@@ -27,7 +27,7 @@ impl Bench {
         let clock = Clock::starting_at(Time(1_000_000));
         let control =
             Control::resume(crate::config::tests::loaded(), Arc::new(Scripted::new()), journal, clock).await;
-        let router = router(control.unwrap()).layer(MockConnectInfo(Caller { uid: Some(7) }));
+        let router = router(control.unwrap()).layer(MockConnectInfo(Peer { uid: Some(4_000_000_007) }));
         Self { router, _folder: folder }
     }
 
@@ -65,7 +65,7 @@ async fn a_deployment_and_its_events() {
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let first = events.first().unwrap();
     assert_eq!((first["phase"].as_str(), first["group"].as_str()), (Some("migrating"), Some("shop")));
-    assert!(first["message"].as_str().unwrap().contains("requested by uid 7"), "{first}");
+    assert!(first["message"].as_str().unwrap().contains("requested by uid 4000000007"), "{first}");
     let last = events.last().unwrap();
     assert_eq!((&last["outcome"], &last["exit_code"]), (&json!("completed"), &json!(0)));
     assert_eq!(last["phase"], "warm");

@@ -3,33 +3,44 @@
 use clap::Args;
 use cutover_core::deployment::Outcome;
 
+use super::codes::Codes;
 use super::follow::follow_all;
+use super::reason::Reason;
 use super::{CliError, Place};
-use crate::api::Accepted;
+use crate::api::{Accepted, AskRequest};
 use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct Abort {
     /// The group
     group: String,
+    #[command(flatten)]
+    reason: Reason,
     /// Print one JSON event per line
     #[arg(long)]
     json: bool,
 }
 
 impl Abort {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
+        let request = AskRequest { reason: self.reason.reason };
         let accepted: Accepted =
-            client.post(&format!("/v1/groups/{}/abort", in_path(&self.group)), &()).await?;
-        let mut code = 0;
-        for outcome in follow_all(&client, &accepted.all(&self.group), self.json).await? {
-            code = code.max(match outcome {
-                // Completed: the abort has ended the command that stopped the old version.
-                Outcome::Failed | Outcome::RolledBack | Outcome::Completed => 0,
-                Outcome::Stuck => Outcome::Stuck.exit_code(),
-            });
-        }
-        Ok(code)
+            client.post(&format!("/v1/groups/{}/abort", in_path(&self.group)), &request).await?;
+        let codes = self.json.then(|| Codes::new(code));
+        let outcomes = follow_all(&client, &accepted.all(&self.group), codes).await?;
+        Ok(outcomes.into_iter().map(code).max().unwrap_or(0))
+    }
+}
+
+fn code(outcome: Outcome) -> u8 {
+    match outcome {
+        // Completed: the abort has ended the command that stopped the old version.
+        Outcome::Failed | Outcome::RolledBack | Outcome::Completed => 0,
+        Outcome::Stuck => Outcome::Stuck.exit_code(),
     }
 }

@@ -19,14 +19,16 @@ use tokio::time::timeout;
 use super::host::Host;
 use super::ssh::{self, Said};
 use super::terminal::plain;
-use crate::api::ErrorAnswer;
+use crate::api::{CLAIM, ErrorAnswer};
 use crate::control::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
 
+mod bytes_of;
 mod error;
 mod lines;
 #[cfg(test)]
 mod tests;
 
+pub(super) use bytes_of::ByteStream;
 pub use error::ClientError;
 pub(super) use lines::LineStream;
 
@@ -116,6 +118,19 @@ impl Client {
         .await
     }
 
+    /// Opens a stream of bytes. It has no time limit.
+    pub(super) async fn stream(&self, path: &str) -> Result<ByteStream, ClientError> {
+        let call = Call { method: "GET", path, body: None, limit: Duration::MAX };
+        self.at_one(ClientError::permits_another_read, async |host| {
+            let reply = self.send(host, &call).await?;
+            match reply.response.status().as_u16() {
+                200 => Ok(ByteStream::new(reply)),
+                status => Err(refused(host, status, &reply.body(MOST).await.unwrap_or_default())),
+            }
+        })
+        .await
+    }
+
     async fn change<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -187,7 +202,10 @@ impl Client {
     }
 
     async fn send(&self, host: &Host, call: &Call<'_>) -> Result<Reply, ClientError> {
-        let headers = [("host", "cutover"), ("content-type", "application/json")];
+        let mut headers = vec![("host", "cutover"), ("content-type", "application/json")];
+        // The daemon of another machine knows the user of ssh.
+        let claim = become_root().filter(|_| matches!(host, Host::Unix(_)));
+        headers.extend(claim.as_deref().map(|name| (CLAIM, name)));
         let request = request(call.method, call.path, &headers, call.body.clone())
             .map_err(|error| ClientError::Refused(error.to_string()))?;
         let (sent, mut said) = match host {
@@ -204,6 +222,12 @@ impl Client {
             Err(error) => Err(explained(host, error, said.as_mut()).await),
         }
     }
+}
+
+/// Who has become root by sudo, as sudo tells it.
+fn become_root() -> Option<String> {
+    let name = std::env::var("SUDO_USER").ok()?;
+    (rustix::process::geteuid().is_root() && !name.is_empty() && name != "root").then_some(name)
 }
 
 /// The head of an answer, and the connection that the rest comes through.
@@ -237,17 +261,17 @@ async fn explained(host: &Host, error: HttpError, said: Option<&mut Said>) -> Cl
 }
 
 fn refused(host: &Host, status: u16, body: &[u8]) -> ClientError {
-    let (code, message) = match serde_json::from_slice::<ErrorAnswer>(body) {
-        Ok(answer) => (answer.code, answer.message),
+    let answer = match serde_json::from_slice::<ErrorAnswer>(body) {
+        Ok(answer) => answer,
         Err(_) if body.is_empty() => {
-            (String::new(), format!("the daemon answers with status {status} and no reason"))
+            return ClientError::Refused(format!("the daemon answers with status {status} and no reason"));
         }
-        Err(_) => (String::new(), String::from_utf8_lossy(body).into_owned()),
+        Err(_) => return ClientError::Refused(String::from_utf8_lossy(body).into_owned()),
     };
-    match (code.as_str(), status) {
-        (NOT_LEADER, _) => ClientError::NotLeader { host: host.to_string(), message },
-        (UNKNOWN_DEPLOYMENT, _) => ClientError::UnknownDeployment(message),
-        (_, 500) => ClientError::Failed(message),
-        _ => ClientError::Refused(message),
+    match (answer.code.as_str(), status) {
+        (NOT_LEADER, _) => ClientError::NotLeader { host: host.to_string(), message: answer.message },
+        (UNKNOWN_DEPLOYMENT, _) => ClientError::UnknownDeployment(answer.message),
+        (_, 500) => ClientError::Failed(answer.message),
+        _ => ClientError::Answered(Box::new(answer)),
     }
 }

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::client::Client;
+use super::codes::Codes;
 use super::follow::follow_all;
+use super::reason::Reason;
+use super::waiting::Wait;
 use super::{CliError, Place};
 use crate::api::{Accepted, Begun, DeployRequest, OfGroup, TogetherRequest};
 use cutover_core::deployment::Outcome;
@@ -25,6 +28,10 @@ pub(super) struct Deploy {
     /// Deploy the version although it was taken back a short time ago
     #[arg(long)]
     again: bool,
+    #[command(flatten)]
+    reason: Reason,
+    #[command(flatten)]
+    wait: Wait,
     /// Return as soon as the deployment has begun
     #[arg(long)]
     detach: bool,
@@ -34,6 +41,10 @@ pub(super) struct Deploy {
 }
 
 impl Deploy {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
         let (detach, json) = (self.detach, self.json);
@@ -48,20 +59,27 @@ impl Deploy {
             }
             return Ok(0);
         }
-        let outcomes = follow_all(&client, &begun, json).await?;
+        let outcomes = follow_all(&client, &begun, json.then(|| Codes::new(Outcome::exit_code))).await?;
         Ok(outcomes.into_iter().map(Outcome::exit_code).max().unwrap_or(0))
     }
 
     async fn begin(self, client: &Client) -> Result<Vec<OfGroup>, CliError> {
-        let Self { groups, version, to, again, .. } = self;
+        let Self { groups, version, to, again, reason: Reason { reason }, wait, .. } = self;
         if let [group] = groups.as_slice() {
             let path = format!("/v1/groups/{}/deployments", in_path(group));
-            let request = DeployRequest { version, to, again };
-            let Accepted { deployment, after, .. } = client.post(&path, &request).await?;
+            let begin = async |waiting| {
+                let (version, to, reason) = (version.clone(), to.clone(), reason.clone());
+                let request = DeployRequest { version, to, again, reason, waiting };
+                client.post::<Accepted>(&path, &request).await
+            };
+            let Accepted { deployment, after, .. } = wait.until_free(client, begin).await?;
             return Ok(vec![OfGroup { group: group.clone(), deployment, after }]);
         }
-        let request = TogetherRequest { groups, version, to, again };
-        let begun: Begun = client.post("/v1/deployments", &request).await?;
-        Ok(begun.deployments)
+        let begin = async |waiting| {
+            let (groups, version, to, reason) = (groups.clone(), version.clone(), to.clone(), reason.clone());
+            let request = TogetherRequest { groups, version, to, again, reason, waiting };
+            client.post::<Begun>("/v1/deployments", &request).await
+        };
+        Ok(wait.until_free(client, begin).await?.deployments)
     }
 }

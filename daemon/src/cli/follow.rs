@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::CliError;
 use super::client::{Client, ClientError};
+use super::codes::Codes;
 use super::terminal::plain;
 use crate::api::{DeploymentEvent, OfGroup};
 use crate::control::DeploymentStatus;
@@ -30,12 +31,15 @@ const STAY: Duration = Duration::from_secs(1);
 pub(super) async fn follow_all(
     client: &Client,
     deployments: &[OfGroup],
-    json: bool,
+    json: Option<Codes>,
 ) -> Result<Vec<Outcome>, CliError> {
     let width = deployments.iter().map(|one| one.group.len()).max().filter(|_| deployments.len() > 1);
+    if let Some(codes) = &json {
+        codes.expects(deployments.len());
+    }
     let following = deployments.iter().map(|OfGroup { group, deployment, after }| {
         let label = width.map(|width| format!("{:<width$}  ", plain(group)));
-        to_its_end(client, (group, deployment), *after, Printer::new(json, label), None)
+        to_its_end(client, (group, deployment), *after, Printer::new(json.clone(), label), None)
     });
     let group = deployments.iter().map(|one| quoted(&one.group)).next().unwrap_or_default();
     tokio::select! {
@@ -51,7 +55,7 @@ pub(super) async fn follow_past(
     client: &Client,
     (group, deployment): (&str, &str),
     after: i64,
-    json: bool,
+    json: Option<Codes>,
     past: Option<Outcome>,
 ) -> Result<Outcome, CliError> {
     tokio::select! {
@@ -82,6 +86,7 @@ async fn to_its_end(
             Ok(None) => {
                 let over = ended(client, deployment).await;
                 if let Some(outcome) = over {
+                    printer.close(group, deployment, outcome)?;
                     return Ok(outcome);
                 }
             }
@@ -173,21 +178,29 @@ async fn until_broken(
 }
 
 struct Printer {
-    json: bool,
+    json: Option<Codes>,
     begin: Option<jiff::Timestamp>,
     /// What comes before the phase.
     label: String,
 }
 
 impl Printer {
-    fn new(json: bool, label: Option<String>) -> Self {
+    fn new(json: Option<Codes>, label: Option<String>) -> Self {
         Self { json, begin: None, label: label.unwrap_or_default() }
+    }
+
+    /// Says how a deployment has ended if no event that was printed does.
+    fn close(&self, group: &str, deployment: &str, outcome: Outcome) -> io::Result<()> {
+        match &self.json {
+            Some(codes) => writeln!(io::stdout(), "{}", codes.closing(group, deployment, outcome)),
+            None => Ok(()),
+        }
     }
 
     fn print(&mut self, line: &str, event: &DeploymentEvent) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if self.json {
-            writeln!(out, "{line}")?;
+        if let Some(codes) = &self.json {
+            writeln!(out, "{}", codes.line(line, event))?;
             return out.flush();
         }
         let at: Option<jiff::Timestamp> = event.time.parse().ok();
@@ -252,7 +265,8 @@ mod tests {
             }
         });
         let one = OfGroup { group: "g".to_owned(), deployment: "d".to_owned(), after: 0 };
-        let outcomes = follow_all(&Client::new(path), &[one], true).await.unwrap();
+        let outcomes =
+            follow_all(&Client::new(path), &[one], Some(Codes::new(Outcome::exit_code))).await.unwrap();
         assert_eq!(outcomes, [Outcome::Completed]);
         daemon.await.unwrap();
     }

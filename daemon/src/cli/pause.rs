@@ -2,16 +2,21 @@
 
 use clap::Args;
 
+use super::steer::Ask;
 use super::{CliError, Place};
 
 #[derive(Debug, Args)]
 pub(super) struct Pause {
-    /// The group
-    group: String,
+    #[command(flatten)]
+    ask: Ask,
 }
 
 impl Pause {
+    pub(super) fn json(&self) -> bool {
+        self.ask.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
-        super::steer::steer(place, &self.group, "pause", "paused").await
+        self.ask.send(place, "pause", "paused").await
     }
 }

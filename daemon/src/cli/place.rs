@@ -68,6 +68,11 @@ pub enum PlaceError {
 }
 
 impl Place {
+    /// The daemon of this machine with this configuration or socket.
+    pub(super) fn at(config: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
+        Self { host: Vec::new(), config, socket }
+    }
+
     /// The configuration file.
     pub(super) fn path(&self) -> PathBuf {
         self.given_config(&variable).unwrap_or_else(|| DEFAULT_PATH.into())
@@ -97,6 +102,11 @@ impl Place {
             true => Ok(()),
             false => Err(PlaceError::LocalOnly { verb, option: HOST }),
         }
+    }
+
+    /// `cutover` with the hosts of the options, for a command that an operator copies.
+    pub(super) fn program(&self) -> String {
+        self.client().map_or("cutover".to_owned(), |client| client.program())
     }
 
     /// A client for the hosts of the options, otherwise for the socket of this machine.

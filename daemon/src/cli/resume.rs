@@ -2,16 +2,21 @@
 
 use clap::Args;
 
+use super::steer::Ask;
 use super::{CliError, Place};
 
 #[derive(Debug, Args)]
 pub(super) struct Resume {
-    /// The group
-    group: String,
+    #[command(flatten)]
+    ask: Ask,
 }
 
 impl Resume {
+    pub(super) fn json(&self) -> bool {
+        self.ask.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
-        super::steer::steer(place, &self.group, "resume", "resumed").await
+        self.ask.send(place, "resume", "resumed").await
     }
 }

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use clap::Args;
 
+use super::reason::Reason;
+use super::waiting::Wait;
 use super::{CliError, Place};
 use crate::api::{Accepted, RunRequest};
 use crate::control::Rerun;
@@ -18,19 +20,39 @@ pub(super) struct Run {
     /// Use this earlier deployment instead of the last, to revert a migration that it left in the database
     #[arg(long, value_name = "ID")]
     deployment: Option<String>,
+    #[command(flatten)]
+    reason: Reason,
+    #[command(flatten)]
+    wait: Wait,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Run {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
-        let request = RunRequest { command: self.command, deployment: self.deployment };
-        let done: Accepted =
-            client.post_and_wait(&format!("/v1/groups/{}/run", in_path(&self.group)), &request).await?;
-        if self.command == Rerun::Switched {
-            writeln!(io::stdout(), "switched of group \"{}\" succeeded", self.group)?;
+        let path = format!("/v1/groups/{}/run", in_path(&self.group));
+        let run = async |waiting| {
+            let (deployment, reason) = (self.deployment.clone(), self.reason.reason.clone());
+            let request = RunRequest { command: self.command, deployment, reason, waiting };
+            client.post_and_wait::<Accepted>(&path, &request).await
+        };
+        let done = self.wait.until_free(&client, run).await?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", super::with_exit_code(&done, 0))?;
             return Ok(0);
         }
-        writeln!(io::stdout(), "{} of deployment {} succeeded", self.command.as_str(), done.deployment)?;
+        if self.command == Rerun::Switched {
+            writeln!(out, "switched of group \"{}\" succeeded", self.group)?;
+            return Ok(0);
+        }
+        writeln!(out, "{} of deployment {} succeeded", self.command.as_str(), done.deployment)?;
         Ok(0)
     }
 }

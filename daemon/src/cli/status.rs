@@ -24,6 +24,10 @@ pub(super) struct Status {
 }
 
 impl Status {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
         let mut out = io::stdout().lock();
@@ -78,6 +82,9 @@ fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
     }
     if let Some(line) = status.switched.as_ref().and_then(hook_line) {
         writeln!(out, "  {}", plain(&line))?;
+    }
+    if let Some(freeze) = &status.frozen {
+        writeln!(out, "  {}", super::freeze::line(freeze))?;
     }
     if let Some(deployment) = &status.deployment {
         writeln!(out, "  {}", deployment_line(deployment))?;

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use clap::Args;
 use cutover_core::api::Group;
 
+use super::reason::Reason;
+use super::waiting::Wait;
 use super::{CliError, Place};
 use crate::api::SwitchRequest;
 use cutover_core::name::in_path;
@@ -16,30 +18,45 @@ pub(super) struct Switch {
     /// The slot to switch to
     #[arg(long, value_name = "SLOT")]
     to: String,
-    /// The reason, for nginx's log and the history
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    reason: Reason,
     /// Probe the slot, but switch even if it is not healthy
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    wait: Wait,
+    /// Print one JSON object: the group, as nginx's admin API shows it
+    #[arg(long)]
+    json: bool,
 }
 
 impl Switch {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         if self.force {
             let _ =
                 writeln!(io::stderr(), "cutover: warning: --force: slot \"{}\" may not be healthy", self.to);
         }
         let client = place.client()?;
-        let request = SwitchRequest { to: self.to, reason: self.reason, force: self.force };
-        let now: Group =
-            client.post(&format!("/v1/groups/{}/switch", in_path(&self.group)), &request).await?;
+        let path = format!("/v1/groups/{}/switch", in_path(&self.group));
+        let switch = async |waiting| {
+            let (to, reason) = (self.to.clone(), self.reason.reason.clone());
+            let request = SwitchRequest { to, reason, force: self.force, waiting };
+            client.post::<Group>(&path, &request).await
+        };
+        let now = self.wait.until_free(&client, switch).await?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", super::with_exit_code(&now, 0))?;
+            return Ok(0);
+        }
         writeln!(
-            io::stdout(),
+            out,
             "slot \"{}\" of group \"{}\" has the traffic, generation {}",
-            now.route.active,
-            now.name,
-            now.route.generation
+            now.route.active, now.name, now.route.generation
         )?;
         Ok(0)
     }

@@ -4,6 +4,7 @@ use clap::Args;
 use cutover_core::deployment::Outcome;
 use cutover_core::name::in_path;
 
+use super::codes::Codes;
 use super::follow::follow_past;
 use super::{CliError, ClientError, Place};
 use crate::control::GroupStatus;
@@ -18,6 +19,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     /// Follows the group's last deployment from its first event to its outcome. The exit code is that of `cutover deploy`.
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
@@ -27,11 +32,12 @@ impl Watch {
                 ClientError::Refused(format!("group \"{}\" has no deployment yet", self.group)).into()
             );
         };
-        // A deployment that has completed may be on its way back now. Then that is what it comes to.
+        // A deployment that has completed may be on its way back now, or have gone back. Then that is what it comes to.
         let is_completed = ["warm", "decommissioning", "completed"].contains(&deployment.phase.as_str());
-        let past = deployment.outcome.filter(|outcome| *outcome == Outcome::Completed && !is_completed);
+        let past = deployment.outcome.filter(|_| !is_completed).map(|_| Outcome::Completed);
         let which = (self.group.as_str(), deployment.deployment.as_str());
-        let outcome = follow_past(&client, which, 0, self.json, past).await?;
+        let codes = self.json.then(|| Codes::new(Outcome::exit_code));
+        let outcome = follow_past(&client, which, 0, codes, past).await?;
         Ok(outcome.exit_code())
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::MutexGuard;
 use super::edges::text_of_excluded;
 use super::running::Running;
 use super::target::Chosen;
+use super::waiting::deploy_again;
 use super::{Control, NewDeployment, Refusal};
 use crate::journal::{Beginning, JournalError};
 
@@ -61,11 +62,14 @@ impl<W: World> Control<W> {
         for ((group, policy), current) in groups.iter().zip(&policies).zip(&currents) {
             let refusal = match self.busy(group, current).await {
                 Some(busy) => Err(busy),
-                None => self.was_not_taken_back(group, policy, &wanted).await,
+                None => self.may_come_now(group, policy, &wanted).await,
             };
             refusal.map_err(|refusal| named(group, refusal))?;
         }
         let _beginning = self.beginning.lock().await;
+        for group in &groups {
+            self.is_not_frozen(group).await.map_err(|refusal| named(group, refusal))?;
+        }
         let mut drafts = Vec::new();
         for ((group, policy), current) in groups.iter().zip(&policies).zip(&currents) {
             let draft = self.draft(group, policy, wanted.clone(), current).await;
@@ -82,8 +86,21 @@ impl<W: World> Control<W> {
         if let Some(key) = policy.needs_version().filter(|_| wanted.version.is_empty()) {
             return Err(Refusal::NeedsVersion { group: group.to_owned(), key, to: wanted.to.clone() });
         }
+        self.is_not_frozen(group).await?;
         self.writable(&policy).await?;
         Ok(policy)
+    }
+
+    /// Fails if this version should not be deployed after what has happened to the group.
+    async fn may_come_now(
+        &self,
+        group: &str,
+        policy: &Policy,
+        wanted: &NewDeployment,
+    ) -> Result<(), Refusal> {
+        let again = deploy_again(group, &wanted.version, wanted.to.as_deref());
+        self.nothing_went_back(group, wanted.waiting.as_ref(), &again).await?;
+        self.was_not_taken_back(group, policy, wanted).await
     }
 
     /// Plans the deployment of one group.
@@ -179,7 +196,7 @@ impl<W: World> Control<W> {
             excluded: Vec::new(),
             with: Vec::new(),
         };
-        let NewDeployment { version, asked_by, .. } = wanted;
-        Ok(Deployment { id, version, previous, asked_by, started, plan, policy: policy.clone() })
+        let NewDeployment { version, asked_by, reason, .. } = wanted;
+        Ok(Deployment { id, version, previous, asked_by, reason, started, plan, policy: policy.clone() })
     }
 }

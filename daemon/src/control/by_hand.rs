@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cutover_core::api::{Group as Seen, reason_with};
 use cutover_core::deployment::{Event, Phase};
+use cutover_core::shell::quoted;
 use cutover_engine::edge::{EdgeError, Look, Shift};
 use cutover_engine::fleet::{FleetRequest, FleetShifted, View};
 use cutover_engine::metrics;
@@ -17,7 +18,7 @@ use cutover_engine::world::World;
 use tokio::sync::MutexGuard;
 
 use super::running::{Running, SETTLING, live};
-use super::{Control, Refusal};
+use super::{Control, Refusal, Waiting};
 use crate::journal::Switch;
 
 /// Maximum number of tries of a switch.
@@ -38,6 +39,8 @@ pub struct ManualSwitch {
     pub force: bool,
     /// Who requests it.
     pub asked_by: String,
+    /// What a caller that waits for its turn has seen.
+    pub waiting: Option<Waiting>,
 }
 
 /// Checks before each try that the slot is still healthy. Without a policy there is no check.
@@ -72,6 +75,9 @@ impl<W: World> Control<W> {
         if look.group.slot(&wanted.to).is_none() {
             return Err(Refusal::no_such_slot(&look.group, &wanted.to));
         }
+        self.leads_back_or_is_not_frozen(&look.group, &wanted.to).await?;
+        let again = format!("cutover switch {} --to {}", quoted(group), quoted(&wanted.to));
+        self.nothing_went_back(group, wanted.waiting.as_ref(), &again).await?;
         let reason = reason_with(&wanted.reason, &format!(" (by {})", wanted.asked_by));
         let shift = Shift { to: wanted.to.clone(), reason, share: None, trial: None, fence: false };
         if look.route().is_all_on(&wanted.to) {

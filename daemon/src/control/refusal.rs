@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cutover_core::api::{Group, Shared, Traffic};
-use cutover_core::deployment::{Part, State};
+use cutover_core::deployment::{Part, State, Time};
 use cutover_core::shell::quoted;
 use cutover_engine::edge::EdgeError;
 use cutover_engine::journal::Deployment;
@@ -12,12 +12,17 @@ use super::BadText;
 use crate::journal::{JournalError, Leads};
 
 mod advice;
+mod busy;
+mod frozen;
 mod taken_back;
 mod wire;
 
 pub use wire::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
 
-use advice::{apart, instead, or, then, to_slot, to_standby, whose};
+use advice::{apart, has, instead, then, to_slot, to_standby, whose};
+pub use busy::BusyAnswer;
+pub(super) use busy::{Busy, Overtaken};
+pub(super) use frozen::{Frozen, NotFrozen};
 pub(super) use taken_back::TakenBack;
 
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
@@ -171,17 +176,17 @@ pub enum Refusal {
         groups: [String; 2],
     },
     /// A deployment of the group is running.
-    #[error("deployment \"{id}\" is {phase}: wait until it ends{}", or(group.as_deref(), *may_abort))]
-    Busy {
-        /// The deployment.
-        id: String,
-        /// Its phase.
-        phase: String,
-        /// Its group, if known.
-        group: Option<String>,
-        /// Whether it can be aborted now.
-        may_abort: bool,
-    },
+    #[error("{0}")]
+    Busy(Box<Busy>),
+    /// A deployment for whose end the caller has waited was rolled back.
+    #[error(transparent)]
+    Overtaken(Box<Overtaken>),
+    /// The group is frozen.
+    #[error(transparent)]
+    Frozen(Box<Frozen>),
+    /// There is no freeze to end.
+    #[error(transparent)]
+    NotFrozen(Box<NotFrozen>),
     /// The slot is being stopped after a deployment.
     #[error(
         "slot \"{slot}\" is being stopped by deployment \"{id}\": wait until that ends; to end it now: cutover abort {}; then, {}",
@@ -426,6 +431,27 @@ pub enum Refusal {
     /// The journal has no such deployment.
     #[error("no deployment \"{0}\" in the journal")]
     UnknownDeployment(String),
+    /// The journal has no such deployment, or no longer.
+    #[error(
+        "no deployment \"{id}\" in the journal: it may have been pruned, because the last {kept} of each group are kept; to see \
+         them: cutover history"
+    )]
+    NotKept {
+        /// The id.
+        id: String,
+        /// How many are kept.
+        kept: u32,
+    },
+    /// The deployment has no output of this name on this host.
+    #[error("deployment \"{id}\" has no output \"{name}\" on this host; {}", has(known))]
+    NoOutput {
+        /// The deployment.
+        id: String,
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// A text in the request is invalid.
     #[error(transparent)]
     BadText(#[from] BadText),
@@ -450,9 +476,17 @@ impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::NotLeading => Self::NotLeading(None),
-            JournalError::Open(id) => {
-                Self::Busy { id, phase: "not finished".to_owned(), group: None, may_abort: false }
-            }
+            JournalError::Open(id) => Self::Busy(Box::new(Busy {
+                id: Some(id),
+                group: None,
+                version: String::new(),
+                phase: "not finished".to_owned(),
+                who: String::new(),
+                reason: String::new(),
+                since: None,
+                now: Time(0),
+                may_abort: false,
+            })),
             error => Self::Journal(error),
         }
     }

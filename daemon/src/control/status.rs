@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::EdgeStatus;
 use super::running::SETTLING;
-use super::{Control, HealthStatus, HookStatus, LeaderStatus, Refusal};
+use super::{Control, FreezeStatus, HealthStatus, HookStatus, LeaderStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
 /// The status of a group.
@@ -39,6 +39,9 @@ pub struct GroupStatus {
     /// What the hook `switched` was told last. `None`: the group has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switched: Option<HookStatus>,
+    /// The freeze of the group, or of all groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FreezeStatus>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
     /// Which daemon leads; only with a store in etcd.
@@ -113,10 +116,16 @@ pub struct DeploymentStatus {
     pub message: String,
     /// Who requested it.
     pub asked_by: String,
+    /// Why, in the words of that person. Empty if no reason was given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// When it began.
     pub started: String,
     /// When its last message was written.
     pub updated: String,
+    /// When it had its outcome; only in the history and in a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
 /// A switch by hand.
@@ -167,8 +176,10 @@ impl From<Entry> for DeploymentStatus {
             outcome: entry.outcome,
             message: entry.message,
             asked_by: deployment.asked_by,
+            reason: deployment.reason,
             started: rfc3339(deployment.started),
             updated: rfc3339(entry.updated),
+            ended: None,
         }
     }
 }
@@ -243,6 +254,7 @@ impl<W: World> Control<W> {
             edge_error: None,
             edges,
             switched: self.hook(group).await?,
+            frozen: self.freeze_of(group).await?.map(FreezeStatus::from),
             deployment,
             leader: self.leader(),
         };
@@ -273,7 +285,21 @@ impl<W: World> Control<W> {
         if let Some(group) = group {
             self.policy_or_last(group).await?;
         }
-        Ok(self.journal.history(group, limit).await?.into_iter().map(DeploymentStatus::from).collect())
+        let mut all = Vec::new();
+        for entry in self.journal.history(group, limit).await? {
+            let ended = self.ended(&entry).await?;
+            all.push(DeploymentStatus { ended, ..entry.into() });
+        }
+        Ok(all)
+    }
+
+    /// When a deployment had its outcome. A completed one is kept warm after that.
+    pub(super) async fn ended(&self, entry: &Entry) -> Result<Option<String>, JournalError> {
+        if entry.outcome.is_none() {
+            return Ok(None);
+        }
+        let records = self.journal.records(&entry.deployment.id, 0).await?;
+        Ok(records.iter().rfind(|record| record.outcome.is_some()).map(|record| rfc3339(record.at)))
     }
 
     /// Switches by hand of one group or of all, the newest first.

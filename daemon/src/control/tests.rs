@@ -102,8 +102,13 @@ impl Bench {
     }
 
     async fn switch(&self, to: &str, force: bool) -> Result<Seen, Refusal> {
-        let wanted =
-            ManualSwitch { to: to.to_owned(), reason: "test".to_owned(), force, asked_by: "me".to_owned() };
+        let wanted = ManualSwitch {
+            to: to.to_owned(),
+            reason: "test".to_owned(),
+            force,
+            asked_by: "me".to_owned(),
+            waiting: None,
+        };
         self.control.switch("shop", wanted).await
     }
 }
@@ -116,7 +121,7 @@ async fn of_two_deployments_at_once_one_is_told_the_other() {
         (Ok(begun), Err(refused)) | (Err(refused), Ok(begun)) => (begun, refused),
         other => panic!("{other:?}"),
     };
-    assert!(matches!(&refused, Refusal::Busy { id, .. } if *id == begun.id), "{refused:?}");
+    assert!(matches!(&refused, Refusal::Busy(busy) if busy.id.as_ref() == Some(&begun.id)), "{refused:?}");
     assert_eq!(refused.status(), 409);
     bench.until(&begun.id, "warm").await;
 }
@@ -199,7 +204,7 @@ async fn a_switch_by_hand_probes_first_and_waits_for_deployments() {
     assert!(matches!(bench.switch("red", false).await, Err(Refusal::UnknownSlot { .. })));
     assert_eq!(bench.switch("blue", false).await.unwrap().route.active, "blue");
     let two = bench.deploy("2").await.unwrap();
-    assert!(matches!(bench.switch("green", true).await, Err(Refusal::Busy { .. })));
+    assert!(matches!(bench.switch("green", true).await, Err(Refusal::Busy(_))));
     bench.until(&two.id, "warm").await;
     assert_eq!(bench.switch("blue", false).await.unwrap().route.active, "blue");
     bench.until(&two.id, "completed").await;
@@ -349,7 +354,7 @@ async fn a_restarted_daemon_goes_on_and_still_refuses_a_second_one() {
     drop(control);
     let control = Bench::control(&world, &folder, Time(1_005_000)).await;
     let bench = Bench { control, world, folder };
-    assert!(matches!(bench.deploy("3").await, Err(Refusal::Busy { id, .. }) if id == two.id));
+    assert!(matches!(bench.deploy("3").await, Err(Refusal::Busy(busy)) if busy.id.as_ref() == Some(&two.id)));
     bench.until(&two.id, "completed").await;
     assert_eq!(bench.world.scene().moves, ["blue->green"]);
 }

@@ -18,6 +18,7 @@ use super::{Beginning, JournalError, Superseded};
 
 mod commands;
 mod election;
+mod freezes;
 mod keys;
 mod members;
 mod moving;
@@ -246,6 +247,7 @@ impl EtcdJournal {
             version: deployment.version.clone(),
             previous: deployment.previous.clone(),
             asked_by: deployment.asked_by.clone(),
+            reason: deployment.reason.clone(),
             started: deployment.started,
             plan: json(&deployment.plan),
             policy: json(&deployment.policy),

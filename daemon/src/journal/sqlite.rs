@@ -14,7 +14,7 @@ use super::{Beginning, Entry, JournalError, Record};
 mod commands;
 mod draft;
 mod file;
-mod migrate;
+mod freezes;
 mod prune;
 mod reserve;
 mod row;
@@ -25,6 +25,7 @@ mod switches;
 mod tests;
 mod told;
 mod unreadable;
+mod upgrade;
 
 use reserve::Reserve;
 
@@ -251,8 +252,8 @@ fn begin(beginning: &Beginning, transaction: &Transaction<'_>) -> rusqlite::Resu
         return Ok(Err(id));
     }
     transaction.execute(
-        "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             deployment.id,
             group,
@@ -262,6 +263,7 @@ fn begin(beginning: &Beginning, transaction: &Transaction<'_>) -> rusqlite::Resu
             milliseconds(deployment.started),
             json(&deployment.plan),
             json(&deployment.policy),
+            deployment.reason,
         ],
     )?;
     Ok(Ok(insert(transaction, &deployment.id, deployment.started, state, message)?))

@@ -5,7 +5,8 @@ use cutover_engine::journal::Deployment;
 use tokio::sync::watch;
 
 use super::{
-    Beginning, Entry, EtcdJournal, JournalError, LeftCommand, Record, SqliteJournal, Superseded, Switch, Told,
+    Beginning, Entry, EtcdJournal, Freeze, JournalError, LeftCommand, Record, SqliteJournal, Superseded,
+    Switch, Told,
 };
 use crate::command::Leader;
 
@@ -136,6 +137,21 @@ impl Store {
     /// Records what the hook of a group was told.
     pub async fn tell(&self, told: Told) -> Result<(), JournalError> {
         of_each!(self, journal => journal.tell(told))
+    }
+
+    /// Records a freeze, in place of the one that the group has.
+    pub async fn freeze(&self, freeze: Freeze) -> Result<(), JournalError> {
+        of_each!(self, journal => journal.freeze(freeze))
+    }
+
+    /// Removes the freeze of a group, or the one of all groups. Returns whether there was one.
+    pub async fn unfreeze(&self, group: Option<&str>) -> Result<bool, JournalError> {
+        of_each!(self, journal => journal.unfreeze(group))
+    }
+
+    /// All freezes, those that have run out included.
+    pub async fn freezes(&self) -> Result<Vec<Freeze>, JournalError> {
+        of_each!(self, journal => journal.freezes())
     }
 
     /// Records a command that has started.

@@ -34,6 +34,7 @@ pub(super) fn deployment(id: &str, from: &str, to: &str, version: &str) -> Deplo
         version: version.to_owned(),
         previous: String::new(),
         asked_by: "a test".to_owned(),
+        reason: "why".to_owned(),
         started: Time(5),
         plan,
         policy,
@@ -197,6 +198,27 @@ pub(super) async fn what_hooks_were_told(store: Store) {
     assert_eq!(store.deployments_with_commands().await.unwrap(), ["shop.switched"]);
     store.commands_ended("shop.switched", vec![leader]).await.unwrap();
     assert!(store.deployments_with_commands().await.unwrap().is_empty());
+}
+
+pub(super) async fn freezes(store: Store) {
+    let freeze = |group: Option<&str>, at, until: Option<u64>| Freeze {
+        group: group.map(str::to_owned),
+        at: Time(at),
+        until: until.map(Time),
+        who: "alice (as root)".to_owned(),
+        reason: "the sale".to_owned(),
+    };
+    assert_eq!(store.freezes().await.unwrap(), []);
+    store.freeze(freeze(Some("shop"), 1, None)).await.unwrap();
+    store.freeze(freeze(None, 2, Some(9))).await.unwrap();
+    store.freeze(freeze(Some("shop"), 3, Some(4))).await.unwrap();
+    let mut found = store.freezes().await.unwrap();
+    found.sort_by_key(|freeze| freeze.at);
+    assert_eq!(found, [freeze(None, 2, Some(9)), freeze(Some("shop"), 3, Some(4))]);
+    assert!(store.unfreeze(None).await.unwrap());
+    assert!(!store.unfreeze(None).await.unwrap(), "there is none left");
+    assert!(!store.unfreeze(Some("books")).await.unwrap());
+    assert_eq!(store.freezes().await.unwrap(), [freeze(Some("shop"), 3, Some(4))]);
 }
 
 pub(super) async fn commands_that_have_not_ended(store: Store) {

@@ -18,7 +18,7 @@ pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State
         deployment.version,
         plan.to,
         plan.from,
-        deployment.asked_by,
+        deployment.requester(),
         begin(deployment, state)
     )
 }

@@ -147,6 +147,7 @@ impl<W: World, J: Journal> Work<W, J> {
     /// Adds a reading to the watch over this deployment, and returns the watch as it is then.
     fn observe(&self, look: &View, state: &State) -> Watch {
         let reading = self.reading(look, self.since_switch(state).until(self.clock.now()));
+        self.keep_point(&reading, state);
         let mut watch = self.watch.lock();
         let watch = watch.get_or_insert_with(|| self.watch_from(state));
         watch.observe(&reading);

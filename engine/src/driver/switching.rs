@@ -109,6 +109,7 @@ impl<W: World, J: Journal> Work<W, J> {
 
     /// Gives the new slot the traffic of the step.
     pub(super) async fn switch(&self, state: &State) -> Event {
+        self.begin_figures(state);
         let plan = &self.deployment.plan;
         let share = self.share(state);
         let shift = Shift { share, trial: self.trial(state), ..self.shift_to(&plan.to, FORWARD, false) };

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cutover_core::api::Group;
-use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep};
+use cutover_core::deployment::{Event, Phase, RollbackStep, State, Store, TeardownStep, Time};
 
-use cutover_core::verdict::Watch;
+use cutover_core::verdict::{EdgeReading, Watch};
 use parking_lot::Mutex;
 
 use super::synthetic::results::Results;
@@ -20,6 +20,9 @@ use crate::prober::Prober;
 use crate::shifting::{PATIENCE, PAUSE};
 use crate::versions::Versions;
 use crate::world::World;
+
+/// What the slots have counted, by edge, and when.
+pub(super) type Counted = (Time, Vec<EdgeReading>);
 
 /// The context of the work.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(super) struct Work<W, J> {
     pub(super) diagnosed: Arc<AtomicBool>,
     /// The results of the synthetic requests.
     pub(super) synthetic: Arc<Results>,
+    /// What the slots had counted at the last look, and when that was.
+    pub(super) counted: Arc<Mutex<Option<Counted>>>,
     /// The group as it was read last.
     pub(super) seen: Arc<Mutex<Option<Group>>>,
 }
@@ -60,6 +65,7 @@ impl<W, J> Work<W, J> {
             is_bad: Arc::default(),
             diagnosed: Arc::default(),
             synthetic: Arc::default(),
+            counted: Arc::default(),
             seen: Arc::default(),
         }
     }
@@ -77,6 +83,7 @@ impl<W, J: Clone> Clone for Work<W, J> {
             is_bad: Arc::clone(&self.is_bad),
             diagnosed: Arc::clone(&self.diagnosed),
             synthetic: Arc::clone(&self.synthetic),
+            counted: Arc::clone(&self.counted),
             seen: Arc::clone(&self.seen),
         }
     }

@@ -54,6 +54,7 @@ pub fn deployment() -> Deployment {
         version: "2".to_owned(),
         previous: "1".to_owned(),
         asked_by: "a test".to_owned(),
+        reason: String::new(),
         started: Time(1_000),
         plan,
         policy,

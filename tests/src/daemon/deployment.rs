@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
@@ -24,6 +25,8 @@ pub struct DeploymentEvent {
     pub message: String,
     /// Only in the last line: `completed`, `failed`, `rolled_back` or `stuck`.
     pub outcome: Option<String>,
+    /// Only in the last line: the exit code of the command.
+    pub exit_code: Option<i32>,
 }
 
 /// A deployment in progress. Drop kills the command; the deployment goes on in the daemon.
@@ -32,6 +35,7 @@ pub struct Deployment {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     events: Vec<DeploymentEvent>,
+    failure: Option<Value>,
 }
 
 /// The result of the command.
@@ -43,6 +47,8 @@ pub struct Deployed {
     pub outcome: String,
     /// All lines, in order.
     pub events: Vec<DeploymentEvent>,
+    /// The object that says why the command failed, if it did.
+    pub failure: Option<Value>,
     /// Standard error.
     pub stderr: String,
 }
@@ -75,7 +81,7 @@ impl Deployment {
             .spawn()
             .context("failed to start `cutover deploy`")?;
         let stdout = child.stdout.take().context("no standard output")?;
-        Ok(Self { child, lines: BufReader::new(stdout).lines(), events: Vec::new() })
+        Ok(Self { child, lines: BufReader::new(stdout).lines(), events: Vec::new(), failure: None })
     }
 
     /// The next event; `None` when the command has printed its last.
@@ -84,8 +90,13 @@ impl Deployment {
             .await
             .with_context(|| format!("`cutover deploy` printed nothing for {LIMIT:?}"))??;
         let Some(line) = line else { return Ok(None) };
-        let event: DeploymentEvent =
-            serde_json::from_str(&line).with_context(|| format!("failed to read the event {line:?}"))?;
+        let failed = || format!("failed to read the event {line:?}");
+        let value: Value = serde_json::from_str(&line).with_context(failed)?;
+        if value.get("error").is_some() {
+            self.failure = Some(value);
+            return Ok(None);
+        }
+        let event: DeploymentEvent = serde_json::from_value(value).with_context(failed)?;
         self.events.push(event.clone());
         Ok(Some(event))
     }
@@ -117,6 +128,7 @@ impl Deployment {
             code: status.code().unwrap_or(-1),
             outcome: self.events.last().and_then(|event| event.outcome.clone()).unwrap_or_default(),
             events: std::mem::take(&mut self.events),
+            failure: self.failure.take(),
             stderr,
         })
     }

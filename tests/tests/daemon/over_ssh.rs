@@ -174,7 +174,7 @@ async fn a_deployment_is_run_from_afar_from_its_beginning_to_its_end() {
     assert!(watched.contains("deploying version \"2\"") && watched.contains("warm"), "{watched}");
     run(&["rollback", "shop"]);
     let history = run(&["history", "shop", "--limit", "1"]);
-    assert!(history.contains(id.trim()) && history.contains("rolled_back"), "{history}");
+    assert!(history.contains(id.trim()) && history.contains("rolled back"), "{history}");
     let switched = run(&["switch", "shop", "--to", "green", "--reason", "from afar"]);
     assert!(switched.starts_with("slot \"green\" of group \"shop\" has the traffic"), "{switched}");
 }

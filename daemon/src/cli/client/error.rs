@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cutover_edges::http::HttpError;
 
+use crate::api::ErrorAnswer;
 use crate::cli::host::Host;
 use crate::cli::ssh::SshError;
 
@@ -80,6 +81,20 @@ pub enum ClientError {
     /// The daemon refused the request.
     #[error("{0}")]
     Refused(String),
+    /// The daemon refused the request, and says what helps.
+    #[error("{}", .0.message)]
+    Answered(Box<ErrorAnswer>),
+    /// Something was in the way for the whole time.
+    #[error("waited for {} s, and then: {last}; nothing was begun", waited.as_secs())]
+    NotFree {
+        /// How long.
+        waited: Duration,
+        /// The last error.
+        last: String,
+    },
+    /// The operator has interrupted a command that waited for its turn.
+    #[error("interrupted: nothing was begun")]
+    NotBegun,
     /// The daemon failed, for example because its disk is full.
     #[error("{0}")]
     Failed(String),
@@ -148,7 +163,7 @@ impl ClientError {
     }
 
     /// Whether it is certain that the daemon has not taken a change, so the next host may get it.
-    pub(super) fn permits_another_change(&self) -> bool {
+    pub(in crate::cli) fn permits_another_change(&self) -> bool {
         matches!(self, Self::Down { .. } | Self::Closed(_) | Self::Unreached { .. } | Self::NotLeader { .. })
     }
 }

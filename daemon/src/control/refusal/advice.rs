@@ -2,6 +2,14 @@
 
 use cutover_core::shell::quoted;
 
+/// What there is.
+pub(super) fn has(known: &[String]) -> String {
+    match known {
+        [] => "no command has left any here".to_owned(),
+        known => format!("it has: {}", known.join(", ")),
+    }
+}
+
 pub(super) fn whose(group: &str, wanted: Option<&str>) -> String {
     match wanted {
         Some(id) => format!("deployment \"{id}\" of group \"{group}\""),

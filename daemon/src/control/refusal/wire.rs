@@ -14,7 +14,11 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::OfGroup { refusal, .. } => refusal.status(),
-            Self::UnknownGroup { .. } | Self::NotOnEdge { .. } | Self::UnknownDeployment(_) => 404,
+            Self::UnknownGroup { .. }
+            | Self::NotOnEdge { .. }
+            | Self::UnknownDeployment(_)
+            | Self::NotKept { .. }
+            | Self::NoOutput { .. } => 404,
             Self::UnknownSlot { .. }
             | Self::NeedsVersion { .. }
             | Self::Active { .. }
@@ -24,7 +28,10 @@ impl Refusal {
             | Self::BadText(_) => 422,
             Self::BrokenConfiguration { .. }
             | Self::TakenBack(_)
-            | Self::Busy { .. }
+            | Self::Busy(_)
+            | Self::Overtaken(_)
+            | Self::Frozen(_)
+            | Self::NotFrozen(_)
             | Self::Unfit { .. }
             | Self::NothingUnderWay { .. }
             | Self::BeingStopped { .. }
@@ -82,7 +89,10 @@ impl Refusal {
             Self::CommandFailed(_) => "command_failed",
             Self::Active { .. } => "slot_is_active",
             Self::NoStandby(_) => "no_standby",
-            Self::Busy { .. } => "busy",
+            Self::Busy(_) => "busy",
+            Self::Overtaken(_) => "overtaken",
+            Self::Frozen(_) => "frozen",
+            Self::NotFrozen(_) => "not_frozen",
             Self::Unfit { .. } => "unfit",
             Self::NothingUnderWay { .. } => "nothing_under_way",
             Self::BeingStopped { .. } => "being_stopped",
@@ -104,6 +114,8 @@ impl Refusal {
             Self::Resuming => "resuming",
             Self::Journal(_) => "journal",
             Self::UnknownDeployment(_) => UNKNOWN_DEPLOYMENT,
+            Self::NotKept { .. } => UNKNOWN_DEPLOYMENT,
+            Self::NoOutput { .. } => "no_output",
             Self::BadText(_) => "bad_text",
             Self::Interrupted(_) => "interrupted",
         }

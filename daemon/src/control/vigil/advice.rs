@@ -43,7 +43,7 @@ impl<W: World> Control<W> {
         let current = current.try_lock().ok()?;
         let busy = self.busy(group, &current).await?;
         match busy {
-            Refusal::Busy { may_abort: true, .. } => Some(format!("cutover abort {}", quoted(group))),
+            Refusal::Busy(busy) if busy.may_abort => Some(format!("cutover abort {}", quoted(group))),
             _ => Some("wait for the end of the deployment that is under way".to_owned()),
         }
     }

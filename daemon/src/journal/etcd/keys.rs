@@ -12,6 +12,8 @@
 //! switches/GROUP/TIME-HASH  a switch by hand
 //! moving/GROUP              a switch by hand that has not ended
 //! told/GROUP                what the hook of the group was told last
+//! freezes/of/GROUP          who has frozen a group
+//! freezes/all               who has frozen all groups
 //! ```
 //!
 //! Names of groups and ids contain no "/".
@@ -110,6 +112,18 @@ impl Keys {
 
     pub(super) fn told(&self, group: &str) -> String {
         self.key(&format!("told/{group}"))
+    }
+
+    pub(super) fn all_freezes(&self) -> String {
+        self.key("freezes/")
+    }
+
+    /// No name of a group contains "/", so the freeze of all groups has a folder of its own.
+    pub(super) fn freeze(&self, group: Option<&str>) -> String {
+        match group {
+            Some(group) => self.key(&format!("freezes/of/{group}")),
+            None => self.key("freezes/all"),
+        }
     }
 
     /// The part of a key after `folder`.

@@ -220,8 +220,8 @@ impl Raw {
         let noted = last.filter(|_| !summary.closed).and_then(|last| value::read::<Recorded>(&last).ok());
         let (message, updated): (String, Time) =
             noted.map_or((head.message, head.at), |noted| (noted.message, noted.at));
-        let Requested { id, version, previous, asked_by, started, .. } = requested;
-        let deployment = Deployment { id, version, previous, asked_by, started, plan, policy };
+        let Requested { id, version, previous, asked_by, reason, started, .. } = requested;
+        let deployment = Deployment { id, version, previous, asked_by, reason, started, plan, policy };
         Ok(Entry { deployment, state, outcome: summary.outcome, message, updated })
     }
 }

@@ -131,6 +131,12 @@ async fn what_hooks_were_told() {
 }
 
 #[tokio::test]
+async fn freezes() {
+    let (_etcd, journal) = leading().await;
+    suite::freezes(journal.into()).await;
+}
+
+#[tokio::test]
 async fn commands_that_have_not_ended() {
     let (_etcd, journal) = leading().await;
     suite::commands_that_have_not_ended(journal.into()).await;

@@ -30,6 +30,8 @@ pub(super) struct Requested {
     pub(super) version: String,
     pub(super) previous: String,
     pub(super) asked_by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) reason: String,
     pub(super) started: Time,
     pub(super) plan: Value,
     pub(super) policy: Value,

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::JournalError;
-use super::schema::{APPLICATION_ID, COMMANDS, TABLES, TOLD, VERSION};
+use super::schema::{APPLICATION_ID, FIRST, TABLES};
+use super::{JournalError, upgrade};
 
 /// Endings of the files that SQLite reads into a database when it opens it.
 const COMPANIONS: [&str; 2] = ["-wal", "-journal"];
@@ -62,11 +62,9 @@ fn write(draft: &Path) -> rusqlite::Result<()> {
     // A draft is never repaired, so it needs no journal file of SQLite.
     connection.pragma_update(None, "journal_mode", "MEMORY")?;
     let transaction = connection.transaction()?;
-    for tables in [TABLES, COMMANDS, TOLD] {
-        transaction.execute_batch(tables)?;
-    }
+    transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    upgrade::steps(&transaction, FIRST)?;
     transaction.commit()?;
     connection.close().map_err(|(_, error)| error)
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::schema::{APPLICATION_ID, VERSION};
-use super::{JournalError, draft, migrate};
+use super::schema::{APPLICATION_ID, FIRST};
+use super::upgrade::{VERSION, upgrade};
+use super::{JournalError, draft};
 
 /// Length in bytes of the header of a database.
 const HEADER: usize = 100;
@@ -31,11 +32,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let mut connection = Connection::open(path).map_err(|source| failed(path, source))?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(|source| failed(path, source))?;
     // This comes before any setting, so a damaged file stays unchanged.
-    recognise(&connection, path)?;
+    let format = recognise(&connection, path)?;
     for (name, value) in [("journal_mode", "WAL"), ("synchronous", "FULL"), ("foreign_keys", "ON")] {
         connection.pragma_update(None, name, value).map_err(|source| failed(path, source))?;
     }
-    migrate::migrate(&mut connection).map_err(|source| failed(path, source))?;
+    upgrade(&mut connection, format).map_err(|source| failed(path, source))?;
     Ok(connection)
 }
 
@@ -58,18 +59,19 @@ fn is_cut_off(path: &Path) -> bool {
     !has_log && file.metadata().is_ok_and(|file| file.len() < page * u64::from(pages))
 }
 
-fn recognise(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+/// Returns the format of a journal that this daemon can read.
+fn recognise(connection: &Connection, path: &Path) -> Result<i32, JournalError> {
     let unrecognised = |what: String| JournalError::Unrecognised { path: path.to_owned(), what };
     let read = |name: &str| {
         let value = connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         value.map_err(|source| failed(path, source))
     };
     match (read("application_id")?, read("user_version")?) {
-        (APPLICATION_ID, migrate::EARLIEST..=VERSION) => {
+        (APPLICATION_ID, format @ FIRST..=VERSION) => {
             let sound: rusqlite::Result<String> =
                 connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
             match sound.map_err(|source| failed(path, source))?.as_str() {
-                "ok" => Ok(()),
+                "ok" => Ok(format),
                 what => Err(damaged(path, what)),
             }
         }

@@ -7,7 +7,7 @@ use rusqlite::Row;
 use super::{Entry, JournalError};
 
 /// The stored texts, the time of the start, the time of the last record, and the outcome.
-pub(super) type Raw = (Box<[String; 8]>, Time, Time, Option<String>);
+pub(super) type Raw = (Box<[String; 9]>, Time, Time, Option<String>);
 
 pub(super) fn raw_entry(row: &Row<'_>) -> rusqlite::Result<Raw> {
     let texts = [
@@ -19,12 +19,13 @@ pub(super) fn raw_entry(row: &Row<'_>) -> rusqlite::Result<Raw> {
         row.get(5)?,
         row.get(6)?,
         row.get(7)?,
+        row.get(8)?,
     ];
-    Ok((Box::new(texts), time(row, 8)?, time(row, 9)?, row.get(10)?))
+    Ok((Box::new(texts), time(row, 9)?, time(row, 10)?, row.get(11)?))
 }
 
 pub(super) fn parse_entry((texts, started, updated, word): Raw) -> Result<Entry, JournalError> {
-    let [id, version, previous, asked_by, plan, policy, state, message] = *texts;
+    let [id, version, previous, asked_by, plan, policy, state, message, reason] = *texts;
     let unreadable = |error: serde_json::Error| JournalError::Unreadable {
         deployment: id.clone(),
         why: error.to_string(),
@@ -33,7 +34,7 @@ pub(super) fn parse_entry((texts, started, updated, word): Raw) -> Result<Entry,
     let policy = serde_json::from_str(&policy).map_err(unreadable)?;
     let state = serde_json::from_str(&state).map_err(unreadable)?;
     Ok(Entry {
-        deployment: Deployment { id, version, previous, asked_by, started, plan, policy },
+        deployment: Deployment { id, version, previous, asked_by, reason, started, plan, policy },
         state,
         outcome: word.and_then(|word| outcome(&word)),
         message,

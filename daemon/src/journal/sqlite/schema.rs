@@ -2,7 +2,8 @@
 
 /// "Cutv" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4375_7476;
-pub(super) const VERSION: i32 = 3;
+/// The oldest format that this daemon reads: that of [`TABLES`]. What came later is in `upgrade`.
+pub(super) const FIRST: i32 = 2;
 
 pub(super) const TABLES: &str = "
     CREATE TABLE deployments (
@@ -29,6 +30,12 @@ pub(super) const TABLES: &str = "
         outcome    TEXT
     );
     CREATE INDEX by_deployment ON records (deployment, seq);
+    CREATE TABLE commands (
+        deployment TEXT NOT NULL REFERENCES deployments (id),
+        name       TEXT NOT NULL,
+        pid        INTEGER NOT NULL,
+        birth      TEXT NOT NULL
+    );
     CREATE TABLE switches (
         seq      INTEGER PRIMARY KEY AUTOINCREMENT,
         grp      TEXT NOT NULL,
@@ -40,27 +47,10 @@ pub(super) const TABLES: &str = "
     );
 ";
 
-/// Running commands. A hook belongs to no deployment, so `deployment` may be an id of its own.
-pub(super) const COMMANDS: &str = "
-    CREATE TABLE commands (
-        deployment TEXT NOT NULL,
-        name       TEXT NOT NULL,
-        pid        INTEGER NOT NULL,
-        birth      TEXT NOT NULL
-    );
-";
-
-/// What the hook of each group was told last, as JSON.
-pub(super) const TOLD: &str = "
-    CREATE TABLE told (
-        grp  TEXT PRIMARY KEY,
-        told TEXT NOT NULL
-    );
-";
-
 /// A deployment with the last state and the last message of its records. Notes after its end do not hide how it ended.
 pub(super) const SELECT_ENTRY: &str = "
-    SELECT d.id, d.version, d.previous, d.asked_by, d.plan, d.config, s.state, m.message, d.started, m.at, d.outcome
+    SELECT d.id, d.version, d.previous, d.asked_by, d.plan, d.config, s.state, m.message, d.reason,
+           d.started, m.at, d.outcome
     FROM deployments d
     JOIN records s ON s.seq = (SELECT max(seq) FROM records WHERE deployment = d.id AND state IS NOT NULL)
     JOIN records m ON m.seq =

@@ -58,6 +58,8 @@ async fn an_earlier_format_is_brought_up_to_date() {
     let path = folder.path().join("journal.sqlite");
     let as_it_was = "
         DROP TABLE told;
+        DROP TABLE freezes;
+        ALTER TABLE deployments DROP COLUMN reason;
         CREATE TABLE old (deployment TEXT NOT NULL REFERENCES deployments (id), name TEXT NOT NULL, pid INTEGER NOT NULL,
                           birth TEXT NOT NULL);
         INSERT INTO old SELECT * FROM commands;
@@ -77,6 +79,12 @@ async fn an_earlier_format_is_brought_up_to_date() {
         store
     })
     .await;
+}
+
+#[tokio::test]
+async fn freezes() {
+    let (_folder, store) = empty();
+    suite::freezes(store).await;
 }
 
 #[tokio::test]
@@ -130,14 +138,47 @@ async fn another_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(SqliteJournal::open(folder.path()).unwrap());
     let path = folder.path().join("journal.sqlite");
-    for (version, next) in
-        [(1, "let the daemon that wrote it finish its deployments"), (4, "start the daemon that wrote it")]
-    {
+    let newest = upgrade::VERSION;
+    for (version, next) in [
+        (1, "let the daemon that wrote it finish its deployments"),
+        (newest + 1, "start the daemon that wrote it"),
+    ] {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
         let error = SqliteJournal::open(folder.path()).unwrap_err().to_string();
-        let said = format!("has format version {version}, this daemon reads version 3: {next}");
+        let said = format!("has format version {version}, this daemon reads version {newest}: {next}");
         assert!(error.contains(&said), "{error}");
     }
+}
+
+/// Every earlier format becomes the newest one, and keeps what is in it.
+#[tokio::test]
+async fn a_journal_of_an_earlier_version_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.sqlite");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(schema::TABLES).unwrap();
+    old.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    old.pragma_update(None, "user_version", schema::FIRST).unwrap();
+    let begun = deployment("shop-1", "blue", "green", "2");
+    let texts = [json(&begun.plan), json(&begun.policy), json(&state(Phase::Smoking))];
+    old.execute(
+        "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config)
+         VALUES ('shop-1', 'shop', '2', '', 'a test', 5, ?1, ?2)",
+        [&texts[0], &texts[1]],
+    )
+    .unwrap();
+    let record = "INSERT INTO records (deployment, at, phase, message, state) VALUES ('shop-1', 7, 'smoking', 'm', ?1)";
+    old.execute(record, [&texts[2]]).unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let journal = SqliteJournal::open(folder.path()).unwrap();
+        let entry = journal.open_deployments().await.unwrap().pop().unwrap();
+        assert_eq!(entry.deployment, Deployment { reason: String::new(), ..begun.clone() });
+        assert_eq!(journal.freezes().await.unwrap(), []);
+    }
+    let version: i32 =
+        Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, upgrade::VERSION);
 }
 
 #[tokio::test]

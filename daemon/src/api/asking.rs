@@ -1,0 +1,143 @@
+//! What operators ask of a deployment that is under way: to end, to go back, to wait, to go on.
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use cutover_core::deployment::Companion;
+use cutover_engine::world::World;
+use serde::{Deserialize, Serialize};
+
+use super::caller::Caller;
+use super::text::GroupName;
+use super::{Accepted, OfGroup, QueryOf, refused};
+use crate::control::{Control, Refusal, Steering, Text};
+
+/// Body of a request to abort, to roll back, to pause, to resume or to promote. It may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AskRequest {
+    /// The reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Who asks, and why, in one text.
+pub(super) struct Asked(pub(super) String);
+
+impl<S: Send + Sync> FromRequest<S> for Asked {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Ok(caller) =
+            <Caller as axum::extract::FromRequestParts<S>>::from_request_parts(&mut parts, state).await;
+        let body = Bytes::from_request(Request::from_parts(parts, body), state).await;
+        let body = body.map_err(|bad: BytesRejection| refused(bad.status(), "bad_body", bad.body_text()))?;
+        let asked = match body.is_empty() {
+            true => None,
+            false => serde_json::from_slice::<Option<AskRequest>>(&body).map_err(|error| {
+                refused(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "bad_body",
+                    format!("the body is not a request: {error}"),
+                )
+            })?,
+        };
+        let reason = checked(asked.and_then(|asked| asked.reason)).map_err(IntoResponse::into_response)?;
+        Ok(Self(caller.because(&reason)))
+    }
+}
+
+/// A reason that may be kept; empty if there is none.
+pub(super) fn checked(reason: Option<String>) -> Result<String, Refusal> {
+    Ok(Text::Reason.check(reason.unwrap_or_default())?)
+}
+
+type Answer = Result<(StatusCode, Json<Accepted>), Refusal>;
+
+pub(super) async fn abort<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    Asked(who): Asked,
+) -> Answer {
+    let after = control.last_event(&group).await?;
+    let mut with = moving_with(&control, &group).await?;
+    let deployment = control.abort(&group, &who).await?;
+    let after = control.before_outcome(&deployment, after).await?;
+    for other in &mut with {
+        other.after = control.before_outcome(&other.deployment, other.after).await?;
+    }
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+}
+
+pub(super) async fn rollback<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    Asked(who): Asked,
+) -> Answer {
+    let after = control.last_event(&group).await?;
+    let mut with = moving_with(&control, &group).await?;
+    let deployment = control.rollback(&group, &who).await?;
+    let after = control.past_completion(&deployment, after).await?;
+    for other in &mut with {
+        other.after = control.past_completion(&other.deployment, other.after).await?;
+    }
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+}
+
+/// The deployments that a request has an effect on, too, and their last events.
+async fn moving_with<W: World>(control: &Control<W>, group: &str) -> Result<Vec<OfGroup>, Refusal> {
+    let mut with = Vec::new();
+    for Companion { group, deployment } in control.companions(group).await? {
+        let after = control.last_event(&group).await?;
+        with.push(OfGroup { group, deployment, after });
+    }
+    Ok(with)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Promotion {
+    /// The step to end, from 1.
+    step: Option<usize>,
+}
+
+pub(super) async fn pause<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    asked: Asked,
+) -> Answer {
+    steer(&control, &group, (Steering::Pause, None), asked).await
+}
+
+pub(super) async fn resume<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    asked: Asked,
+) -> Answer {
+    steer(&control, &group, (Steering::Resume, None), asked).await
+}
+
+pub(super) async fn promote<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    QueryOf(Promotion { step }): QueryOf<Promotion>,
+    asked: Asked,
+) -> Answer {
+    steer(&control, &group, (Steering::Promote, step), asked).await
+}
+
+async fn steer<W: World>(
+    control: &Control<W>,
+    group: &str,
+    (which, step): (Steering, Option<usize>),
+    Asked(who): Asked,
+) -> Answer {
+    let after = control.last_event(group).await?;
+    let with = moving_with(control, group).await?;
+    let deployment = control.steer(group, which, step, &who).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+}
