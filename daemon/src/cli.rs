@@ -21,6 +21,7 @@ mod promote;
 mod resume;
 mod rollback;
 mod run;
+mod screen;
 mod serve;
 mod ssh;
 mod status;

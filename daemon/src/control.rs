@@ -28,6 +28,7 @@ mod reload;
 mod repair;
 mod run;
 mod running;
+mod sampling;
 mod status;
 mod steering;
 mod takeover;
@@ -42,6 +43,7 @@ mod way_back;
 
 use run::Reruns;
 use running::{Current, Running, live};
+use sampling::Samples;
 use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
@@ -50,7 +52,9 @@ pub use leading::LeaderStatus;
 pub use refusal::{NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use run::Rerun;
-pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
+pub use status::{
+    CleanUp, DeploymentStatus, Ending, GroupStatus, NextStep, PhaseTime, SlotStatus, SwitchStatus, share,
+};
 pub use steering::Steering;
 pub use text::{BadText, MAX_VERSION, Text};
 pub use vigil::{HealthState, HealthStatus};
@@ -81,6 +85,7 @@ pub struct Control<W> {
     /// Held while a deployment begins, so two groups that share a server do not begin at the same time.
     beginning: Arc<Mutex<()>>,
     vigils: Arc<Vigils>,
+    samples: Arc<Samples>,
     /// Whether the unfinished deployments have drivers. No request changes anything before that.
     is_resumed: Arc<AtomicBool>,
 }
@@ -96,6 +101,7 @@ impl<W> Clone for Control<W> {
             reruns: Arc::clone(&self.reruns),
             beginning: Arc::clone(&self.beginning),
             vigils: Arc::clone(&self.vigils),
+            samples: Arc::clone(&self.samples),
             is_resumed: Arc::clone(&self.is_resumed),
         }
     }
@@ -119,6 +125,7 @@ impl<W: World> Control<W> {
             reruns: Arc::default(),
             beginning: Arc::default(),
             vigils: Arc::default(),
+            samples: Arc::default(),
             is_resumed: Arc::default(),
         }
     }
@@ -184,6 +191,7 @@ impl<W: World> Control<W> {
     /// database has a minute to end. The next daemon resumes from the journal.
     pub async fn stop(&self) {
         self.vigils.stop();
+        self.samples.stop();
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         // All drivers go on meanwhile: one that waits must not let the lease of another run out.

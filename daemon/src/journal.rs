@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use cutover_core::deployment::{Outcome, Phase, State, Time};
+use cutover_core::verdict::Glance;
 use cutover_engine::journal::Deployment;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,10 @@ pub struct Record {
     pub message: String,
     /// The outcome, in the record that ends the deployment for a waiting operator.
     pub outcome: Option<Outcome>,
+    /// What the new version had done, in a transition after the switch.
+    pub glance: Option<Glance>,
+    /// Failed tries of the current step.
+    pub tries: u32,
 }
 
 /// A command that is not known to have ended.

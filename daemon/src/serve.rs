@@ -107,6 +107,7 @@ pub async fn serve(
             Control::resume(loaded, Arc::new(world), journal, clock).await?
         }
     };
+    control.keep_sampling();
     let mut leading = std::pin::pin!(async {
         match &etcd {
             Some(etcd) => control.lead(etcd).await,

@@ -23,7 +23,8 @@ impl Abort {
         let accepted: Accepted =
             client.post(&format!("/v1/groups/{}/abort", in_path(&self.group)), &()).await?;
         let mut code = 0;
-        for outcome in follow_all(&client, &accepted.all(&self.group), self.json).await? {
+        let board = place.board(&client, self.json);
+        for outcome in follow_all(&client, &accepted.all(&self.group), &board).await? {
             code = code.max(match outcome {
                 // Completed: the abort has ended the command that stopped the old version.
                 Outcome::Failed | Outcome::RolledBack | Outcome::Completed => 0,

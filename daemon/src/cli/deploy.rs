@@ -48,7 +48,7 @@ impl Deploy {
             }
             return Ok(0);
         }
-        let outcomes = follow_all(&client, &begun, json).await?;
+        let outcomes = follow_all(&client, &begun, &place.board(&client, json)).await?;
         Ok(outcomes.into_iter().map(Outcome::exit_code).max().unwrap_or(0))
     }
 

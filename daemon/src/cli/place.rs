@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::CliError;
 use super::client::Client;
+use super::follow::Board;
 use super::host::Host;
+use super::screen::{Colour, Paper};
 use crate::config::{ConfigError, DEFAULT_PATH, DEFAULT_SOCKET, Loaded};
 
 /// Display order of the global options, so `--help` lists them after a verb's own options.
@@ -28,6 +30,9 @@ pub(super) struct Place {
     /// The daemon's socket [default: CUTOVER_SOCKET, then daemon.socket of the configuration]
     #[arg(long, global = true, value_name = "PATH", display_order = AFTER_OWN)]
     socket: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, display_order = AFTER_OWN)]
+    color: Colour,
 }
 
 /// Why no daemon can be chosen.
@@ -80,6 +85,16 @@ impl Place {
 
     pub(super) fn loaded(&self) -> Result<Loaded, ConfigError> {
         Loaded::read(&self.path())
+    }
+
+    /// Where the events of deployments go.
+    pub(super) fn board(&self, client: &Client, json: bool) -> Board {
+        Board::new(self.paper(), json, client.program())
+    }
+
+    /// Standard output, as the options want it.
+    pub(super) fn paper(&self) -> Paper {
+        Paper::stdout(self.color)
     }
 
     /// Refuses `--host` for a verb that works on this machine.

@@ -23,7 +23,8 @@ impl Rollback {
         let accepted: Accepted =
             client.post(&format!("/v1/groups/{}/rollback", in_path(&self.group)), &()).await?;
         let mut code = 0;
-        for outcome in follow_all(&client, &accepted.all(&self.group), self.json).await? {
+        let board = place.board(&client, self.json);
+        for outcome in follow_all(&client, &accepted.all(&self.group), &board).await? {
             code = code.max(match outcome {
                 Outcome::RolledBack => 0,
                 other => other.exit_code().max(1),

@@ -31,7 +31,7 @@ impl Watch {
         let is_completed = ["warm", "decommissioning", "completed"].contains(&deployment.phase.as_str());
         let past = deployment.outcome.filter(|outcome| *outcome == Outcome::Completed && !is_completed);
         let which = (self.group.as_str(), deployment.deployment.as_str());
-        let outcome = follow_past(&client, which, 0, self.json, past).await?;
+        let outcome = follow_past(&client, which, 0, &place.board(&client, self.json), past).await?;
         Ok(outcome.exit_code())
     }
 }
