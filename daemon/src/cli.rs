@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod deploy;
 mod dial_stdio;
+mod direct;
 mod follow;
 mod greeting;
 mod history;
@@ -32,6 +33,7 @@ mod watch;
 
 pub use client::ClientError;
 pub use dial_stdio::DialError;
+pub use direct::DirectError;
 pub use place::PlaceError;
 pub use ssh::SshError;
 
@@ -113,12 +115,23 @@ pub enum CliError {
     /// The daemon refused the request or cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The daemon is away, and it is not safe to do without it.
+    #[error("the daemon is away, and traffic is not affected; {0}")]
+    Direct(#[from] DirectError),
+    /// The edge, or the configuration of an absent daemon, refuses.
+    #[error("{0}")]
+    Refused(#[from] crate::control::Refusal),
     /// The daemon cannot run.
     #[error("failed to serve: {0}")]
     Serve(#[from] crate::serve::ServeError),
     /// Writing to standard output failed.
     #[error("failed to write: {0}")]
     Write(#[from] std::io::Error),
+}
+
+/// Writes an error on standard error, as `cutover: ..`.
+pub fn print_error(text: &str) {
+    screen::Paper::error(text);
 }
 
 impl CliError {

@@ -46,7 +46,7 @@ use running::{Current, Running, live};
 use sampling::Samples;
 use vigil::Vigils;
 
-pub use by_hand::ManualSwitch;
+pub use by_hand::{ManualSwitch, move_route};
 pub use edges::EdgeStatus;
 pub use leading::LeaderStatus;
 pub use refusal::{NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};

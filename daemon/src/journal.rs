@@ -23,7 +23,7 @@ mod superseded;
 
 pub use beginning::Beginning;
 pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
-pub use sqlite::SqliteJournal;
+pub use sqlite::{SqliteJournal, peek};
 pub use store::Store;
 pub use superseded::Superseded;
 

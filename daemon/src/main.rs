@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "cutover: {error}");
+            cutover::cli::print_error(&error.to_string());
             ExitCode::from(error.downcast_ref().map_or(1, CliError::exit_code))
         }
     }

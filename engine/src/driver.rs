@@ -380,6 +380,8 @@ impl<W: World, J: Journal> Driven<W, J> {
         let is_bad = matches!(&next.phase, Phase::RolledBack { but: Some(_), .. });
         if is_bad || next.phase.needs_operator() {
             tracing::error!(deployment = id, group, phase, "{message}");
+        } else if next.phase.cause().is_some() {
+            tracing::warn!(deployment = id, group, phase, "{message}");
         } else {
             tracing::info!(deployment = id, group, phase, "{message}");
         }

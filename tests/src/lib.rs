@@ -17,6 +17,7 @@
 //! | [`FileHost`] | nginx without the module, and the daemon with an edge of kind "file" |
 //! | [`Network`] | network namespaces for one test, connected by a bridge |
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
+//! | [`Terminal`] | a program in a pseudo-terminal, and what is on its screen |
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
@@ -54,6 +55,7 @@ pub mod state_file;
 pub mod stepping_clock;
 pub mod switcher;
 pub mod temp;
+pub mod terminal;
 pub mod test_edge;
 pub mod test_host;
 pub mod two_daemons;
@@ -76,6 +78,7 @@ pub use slot_oracle::SlotOracle;
 pub use ssh_machine::SshMachine;
 pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;
+pub use terminal::Terminal;
 pub use test_edge::TestEdge;
 pub use test_host::TestHost;
 pub use two_daemons::TwoDaemons;

@@ -46,8 +46,7 @@ pub(super) async fn follow_all(
     let group = deployments.iter().map(|one| quoted(&one.group)).next().unwrap_or_default();
     tokio::select! {
         outcomes = try_join_all(following) => outcomes,
-        _ = tokio::signal::ctrl_c() => {
-            board.clear();
+        () = interrupted(board) => {
             Err(ClientError::Interrupted { cutover: client.program(), group }.into())
         }
     }
@@ -63,8 +62,7 @@ pub(super) async fn follow_past(
 ) -> Result<Outcome, CliError> {
     tokio::select! {
         outcome = to_its_end(client, (group, deployment), after, Printer::new(board, String::new()), past) => outcome,
-        _ = tokio::signal::ctrl_c() => {
-            board.clear();
+        () = interrupted(board) => {
             Err(ClientError::Interrupted { cutover: client.program(), group: quoted(group) }.into())
         }
     }
@@ -177,6 +175,15 @@ async fn until_broken(
             return Ok(Some(outcome));
         }
     }
+}
+
+/// Waits for Ctrl-C and removes the live lines, while they are still there.
+async fn interrupted(board: &Board) {
+    // Without a handler for it, Ctrl-C ends the program.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    board.clear();
 }
 
 /// The next line of events. Shows meanwhile what goes on, if somebody looks at a terminal.

@@ -114,6 +114,11 @@ impl Place {
         }
     }
 
+    /// Whether the daemon of this host is meant.
+    pub(super) fn is_here(&self) -> bool {
+        self.hosts(&variable).is_ok_and(|hosts| hosts.is_empty())
+    }
+
     /// A client for the hosts of the options, otherwise for the socket of this machine.
     pub(super) fn client(&self) -> Result<Client, CliError> {
         let hosts = self.hosts(&variable)?;

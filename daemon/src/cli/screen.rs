@@ -1,9 +1,10 @@
 //! What an operator sees: lines for a terminal or for a file, as pure functions of the API's types.
 //!
-//! A line is made of spans with a style. It is wrapped at the width of the terminal, and painted if colours are wanted. Nothing here
-//! reads a clock, writes, or asks anybody; [`paper`] alone knows the terminal.
+//! A line is made of spans with a style. It is wrapped at the width of the terminal, and painted if colours are wanted. Nothing
+//! here reads a clock, writes, or asks anybody; [`paper`] alone knows the terminal.
 
 pub(in crate::cli) mod ending;
+pub(in crate::cli) mod error;
 pub(in crate::cli) mod event;
 pub(in crate::cli) mod figures;
 pub(in crate::cli) mod line;

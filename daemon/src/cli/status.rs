@@ -8,7 +8,7 @@ use cutover_core::name::in_path;
 
 use super::client::Client;
 use super::screen::{Line, Now, Paper, status};
-use super::{CliError, Place};
+use super::{CliError, Place, direct};
 use crate::control::GroupStatus;
 
 /// How often `--watch` looks.
@@ -31,40 +31,47 @@ impl Status {
         let client = place.client()?;
         let paper = place.paper();
         if !self.watch {
-            self.show(&client, &paper).await?;
-            return Ok(0);
+            return self.show(&client, &paper, place).await;
         }
         tokio::select! {
-            ended = self.watch(&client, &paper) => ended,
+            ended = self.watch(&client, &paper, place) => ended,
             _ = tokio::signal::ctrl_c() => Ok(0),
         }
     }
 
-    async fn show(&self, client: &Client, paper: &Paper) -> Result<(), CliError> {
-        let all = self.read(client).await?;
+    /// Shows it once. The exit code is 1 if the daemon is away.
+    async fn show(&self, client: &Client, paper: &Paper, place: &Place) -> Result<u8, CliError> {
+        let all = self.read(client, place).await?;
         match (self.json, all.as_slice(), &self.group) {
             (true, [one], Some(_)) => writeln!(io::stdout(), "{}", serde_json::json!(one))?,
             (true, _, _) => writeln!(io::stdout(), "{}", serde_json::json!(all))?,
             (false, _, _) => paper.write(&lines(&all, &client.program()))?,
         }
-        Ok(())
+        Ok(u8::from(all.iter().any(|one| one.daemon_away.is_some())))
     }
 
-    async fn read(&self, client: &Client) -> Result<Vec<GroupStatus>, CliError> {
-        Ok(match &self.group {
-            Some(group) => vec![client.get(&format!("/v1/groups/{}", in_path(group))).await?],
-            None => client.get("/v1/status").await?,
-        })
+    /// Asks the daemon; if it is away, the edges.
+    async fn read(&self, client: &Client, place: &Place) -> Result<Vec<GroupStatus>, CliError> {
+        let read = match &self.group {
+            Some(group) => client.get(&format!("/v1/groups/{}", in_path(group))).await.map(|one| vec![one]),
+            None => client.get("/v1/status").await,
+        };
+        match read {
+            Err(error) if direct::is_away(&error, place) => {
+                direct::status(place, self.group.as_deref(), &error.to_string()).await
+            }
+            read => Ok(read?),
+        }
     }
 
     /// Shows the status again and again: in place on a terminal, one after the other elsewhere.
-    async fn watch(&self, client: &Client, paper: &Paper) -> Result<u8, CliError> {
+    async fn watch(&self, client: &Client, paper: &Paper, place: &Place) -> Result<u8, CliError> {
         let mut rows = 0;
         loop {
             if self.json || !paper.is_terminal() {
-                self.show(client, paper).await?;
+                self.show(client, paper, place).await?;
             } else {
-                let shown = match self.read(client).await {
+                let shown = match self.read(client, place).await {
                     Ok(all) => lines(&all, &client.program()),
                     Err(error) => vec![Line::new(2).text(error.to_string())],
                 };
@@ -84,7 +91,8 @@ impl Status {
 /// The blocks of all groups, with a blank line between them.
 fn lines(all: &[GroupStatus], cutover: &str) -> Vec<Line> {
     let now = Now::here();
-    let mut lines = Vec::new();
+    let away = all.iter().find_map(|one| one.daemon_away.as_deref());
+    let mut lines: Vec<Line> = away.into_iter().map(status::away).collect();
     for one in all {
         if !lines.is_empty() {
             lines.push(Line::default());

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use cutover_core::api::Group;
 
-use super::{CliError, Place};
+use super::{CliError, Place, direct};
 use crate::api::SwitchRequest;
 use cutover_core::name::in_path;
 
@@ -32,8 +32,14 @@ impl Switch {
         }
         let client = place.client()?;
         let request = SwitchRequest { to: self.to, reason: self.reason, force: self.force };
-        let now: Group =
-            client.post(&format!("/v1/groups/{}/switch", in_path(&self.group)), &request).await?;
+        let path = format!("/v1/groups/{}/switch", in_path(&self.group));
+        let now: Group = match client.post(&path, &request).await {
+            Err(error) if direct::is_away(&error, place) => {
+                let _ = writeln!(io::stderr(), "cutover: the daemon is away ({error}); switching without it");
+                direct::switch(place, &self.group, &request).await?
+            }
+            switched => switched?,
+        };
         writeln!(
             io::stdout(),
             "slot \"{}\" of group \"{}\" has the traffic, generation {}",

@@ -31,7 +31,7 @@ pub use next::NextStep;
 pub use timing::PhaseTime;
 
 /// The status of a group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// Its name.
     pub group: String,

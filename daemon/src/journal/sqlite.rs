@@ -14,6 +14,7 @@ use super::{Beginning, Entry, JournalError, Record};
 mod commands;
 mod draft;
 mod file;
+mod peek;
 mod prune;
 mod reserve;
 mod row;
@@ -24,6 +25,7 @@ mod switches;
 mod tests;
 mod unreadable;
 
+pub use peek::peek;
 use reserve::Reserve;
 
 /// An open journal. Clones share it.

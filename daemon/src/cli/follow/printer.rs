@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use tokio::time::Instant;
 
 use super::super::screen::{Line, Now, Paper, ending, event::Telling, live};
@@ -50,6 +50,8 @@ impl Board {
     pub(super) fn clear(&self) {
         if let Some(live) = &self.live {
             let _ = live.clear();
+            // The bars are drawn once more when they are dropped.
+            live.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 
@@ -73,7 +75,7 @@ impl Board {
 impl Printer {
     pub(super) fn new(board: &Board, label: String) -> Self {
         let bar = board.live.as_ref().map(|live| {
-            let bar = live.add(ProgressBar::new_spinner());
+            let bar = live.add(ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear));
             if let Ok(style) = ProgressStyle::with_template(" {spinner} {msg}") {
                 bar.set_style(style.tick_chars("|/-\\ "));
             }

@@ -4,6 +4,9 @@ use console::measure_text_width;
 
 use super::super::terminal::plain;
 
+/// A blank and a sign of percent between which no line ends.
+const PERCENT: &str = "\u{a0}%";
+
 /// How a span looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) enum Style {
@@ -55,7 +58,8 @@ impl Line {
 
     /// Adds a span. Control characters in it have no effect.
     pub(in crate::cli) fn add(mut self, style: Style, text: impl AsRef<str>) -> Self {
-        let text = plain(text.as_ref()).replace(['\n', '\t'], " ");
+        // A number keeps its sign of percent.
+        let text = plain(text.as_ref()).replace(['\n', '\t'], " ").replace(" %", PERCENT);
         if !text.is_empty() {
             self.spans.push(Span { style, text });
         }
@@ -146,8 +150,15 @@ fn pieces(word: &str, first: usize, others: usize) -> Vec<&str> {
 }
 
 fn painted(row: Vec<Span>, colour: bool) -> String {
+    let mut joined = Vec::<Span>::new();
+    for span in row {
+        match joined.last_mut().filter(|last| last.style == span.style) {
+            Some(last) => last.text.push_str(&span.text),
+            None => joined.push(span),
+        }
+    }
     let mut text = String::new();
-    for Span { style, text: part } in row {
+    for Span { style, text: part } in joined {
         match style.escape().filter(|_| colour && !part.trim().is_empty()) {
             Some(escape) => {
                 text.push_str(escape);
@@ -157,7 +168,7 @@ fn painted(row: Vec<Span>, colour: bool) -> String {
             None => text.push_str(&part),
         }
     }
-    text.trim_end().to_owned()
+    text.trim_end().replace(PERCENT, " %")
 }
 
 #[cfg(test)]
@@ -169,6 +180,8 @@ mod tests {
         let line = Line::new(4).text("one two ").add(Style::Bad, "three four").text(" five");
         assert_eq!(line.rows(None, false), ["one two three four five"]);
         assert_eq!(line.rows(Some(80), false), ["one two three four five"]);
+        let percent = Line::new(0).text("aaaaaaaaaaaaaaaaa 100 % b").rows(Some(20), false);
+        assert_eq!(percent, ["aaaaaaaaaaaaaaaaa", "100 % b"]);
         let narrow = Line::new(2).text("a word that is long enough to be wrapped at last");
         assert_eq!(
             narrow.rows(Some(24), false),
@@ -191,6 +204,8 @@ mod tests {
         let line = Line::new(0).text("a ").add(Style::Bad, "b\u{1b}[2J");
         assert_eq!(line.rows(None, false), ["a b\\u{1b}[2J"]);
         assert_eq!(line.rows(None, true), ["a \u{1b}[1;31mb\\u{1b}[2J\u{1b}[0m"]);
+        let words = Line::new(0).add(Style::Good, "two words").text(" more");
+        assert_eq!(words.rows(None, true), ["\u{1b}[32mtwo words\u{1b}[0m more"]);
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn passed(timing: &PhaseTime) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::cli::screen) mod tests {
     use serde_json::{Value, json};
 
     use super::*;

@@ -43,6 +43,17 @@ impl Paper {
         Self { term, is_terminal, colour }
     }
 
+    /// Writes an error on standard error.
+    pub(in crate::cli) fn error(text: &str) {
+        let term = Term::stderr();
+        let width =
+            term.is_term().then(|| term.size_checked().map_or(80, |(_, columns)| usize::from(columns)));
+        let mut out = io::stderr().lock();
+        for row in super::error::lines(text, width).iter().flat_map(|line| line.rows(width, false)) {
+            let _ = writeln!(out, "{row}");
+        }
+    }
+
     /// Whether it is a terminal, on which lines can be written anew.
     pub(in crate::cli) fn is_terminal(&self) -> bool {
         self.is_terminal

@@ -35,6 +35,14 @@ pub(in crate::cli) fn lines(status: &GroupStatus, cutover: &str, now: &Now) -> V
     lines
 }
 
+/// The daemon is away, and the edges were asked.
+pub(in crate::cli) fn away(why: &str) -> Line {
+    let text = format!(
+        "the daemon is away: {why}; traffic is not affected, but nothing is deployed, watched or cleaned up until it runs again"
+    );
+    Line::new(2).add(Style::Doubt, text)
+}
+
 fn labelled(label: &str) -> Line {
     Line::new(LABEL + 2).text("  ").column(Style::Dim, label, LABEL)
 }
@@ -184,3 +192,6 @@ fn edges(edges: &[EdgeStatus]) -> Option<String> {
     let all: Vec<String> = on.chain(unreachable).collect();
     (of > 0).then(|| all.join("; "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,11 @@ impl Ending {
     /// The end of a deployment in this state. `None` while it runs, and if it completed.
     pub fn of(deployment: &Deployment, state: &State) -> Option<Self> {
         let plan = &deployment.plan;
-        let (new, old) = (version(&deployment.version), version(&deployment.previous));
+        let new = version(&deployment.version);
+        let old = match deployment.previous.as_str() {
+            "" => String::new(),
+            previous => format!(" with {}", version(previous)),
+        };
         let (from, to) = (&plan.from, &plan.to);
         let again = format!("cutover deploy {} --version VERSION", quoted(&plan.group));
         let ending = match &state.phase {
@@ -39,22 +43,32 @@ impl Ending {
             }
             Phase::RolledBack { cause, but: None } => {
                 let (left, next) = left_in_database(deployment, state, &again);
-                let what = format!("{new} was rolled back: slot \"{from}\" with {old} has the traffic again");
+                let what = format!("{new} was rolled back: slot \"{from}\"{old} has the traffic again");
                 Self { what, why: format!("{cause}{left}"), next }
             }
             Phase::RolledBack { cause, but: Some(but) } => Self {
-                what: format!("{new} was rolled back to slot \"{from}\" with {old}, which is bad now, too"),
+                what: format!("{new} was rolled back to slot \"{from}\"{old}, which is bad now, too"),
                 why: format!("{cause}; slot \"{from}\": {but}"),
                 next: format!("cutover status {}", quoted(&plan.group)),
             },
             Phase::Stuck { reason, next, settled: None } => Self {
                 what: format!("{new} is stuck in slot \"{to}\": nothing more happens without you"),
-                why: reason.clone(),
+                why: format!("{reason}{}", first(next)),
                 next: next.clone(),
             },
             _ => return None,
         };
         Some(ending)
+    }
+}
+
+/// A command that has just failed is not typed again before its cause is gone.
+fn first(next: &str) -> &'static str {
+    let is_command = [" revert", " teardown", " decommission"].iter().any(|command| next.ends_with(command));
+    if next.starts_with("cutover run ") && is_command {
+        "; mend that first, then run the command again"
+    } else {
+        ""
     }
 }
 

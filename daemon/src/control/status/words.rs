@@ -4,6 +4,6 @@
 pub(super) fn version(version: &str) -> String {
     match version {
         "" => "unknown version".to_owned(),
-        version => format!("version {version}"),
+        version => format!("version \"{version}\""),
     }
 }
