@@ -177,7 +177,7 @@ async fn until_broken(
     }
 }
 
-/// Waits for Ctrl-C and removes the live lines, while they are still there.
+/// Waits for Ctrl-C and ends the live lines.
 async fn interrupted(board: &Board) {
     // Without a handler for it, Ctrl-C ends the program.
     if tokio::signal::ctrl_c().await.is_err() {

@@ -46,7 +46,7 @@ impl Board {
         self.live.is_some()
     }
 
-    /// Removes the live lines.
+    /// Ends the live lines. After Ctrl-C the terminal has written `^C` behind the last one, and it stays.
     pub(super) fn clear(&self) {
         if let Some(live) = &self.live {
             let _ = live.clear();
