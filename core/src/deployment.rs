@@ -47,6 +47,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod time;
+mod timing;
 mod transition;
 
 pub use companion::Companion;
@@ -61,3 +62,4 @@ pub use state::State;
 pub use steps::{BadSteps, Hold, MOST_STEPS, Step, Steps};
 pub use target::{Known, NoTarget, Target};
 pub use time::Time;
+pub use timing::Timing;

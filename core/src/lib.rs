@@ -17,6 +17,7 @@ pub mod latency;
 pub mod name;
 pub mod placeholder;
 pub mod probe;
+pub mod rates;
 pub mod route;
 mod sealed;
 pub mod shard;

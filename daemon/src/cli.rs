@@ -15,6 +15,7 @@ mod codes;
 mod completions;
 mod deploy;
 mod dial_stdio;
+mod direct;
 mod failure;
 mod follow;
 mod freeze;
@@ -31,6 +32,7 @@ mod report;
 mod resume;
 mod rollback;
 mod run;
+mod screen;
 mod serve;
 mod ssh;
 mod status;
@@ -44,6 +46,7 @@ mod width;
 
 pub use client::ClientError;
 pub use dial_stdio::DialError;
+pub use direct::DirectError;
 pub use place::PlaceError;
 pub use ssh::SshError;
 
@@ -137,6 +140,12 @@ pub enum CliError {
     /// The daemon refused the request or cannot be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The daemon is away, and it is not safe to do without it.
+    #[error("the daemon is away, and traffic is not affected; {0}")]
+    Direct(#[from] DirectError),
+    /// The edge, or the configuration of an absent daemon, refuses.
+    #[error("{0}")]
+    Refused(#[from] crate::control::Refusal),
     /// The daemon cannot run.
     #[error("failed to serve: {0}")]
     Serve(#[from] crate::serve::ServeError),
@@ -151,6 +160,11 @@ pub enum CliError {
     /// Writing to standard output failed.
     #[error("failed to write: {0}")]
     Write(#[from] std::io::Error),
+}
+
+/// Writes an error on standard error, as `cutover: ..`.
+pub fn print_error(text: &str) {
+    screen::Paper::error(text);
 }
 
 impl CliError {

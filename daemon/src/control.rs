@@ -30,6 +30,7 @@ mod repair;
 mod report;
 mod run;
 mod running;
+mod sampling;
 mod status;
 mod steering;
 mod switched;
@@ -46,11 +47,12 @@ mod way_back;
 
 use run::Reruns;
 use running::{Current, Running, live};
+use sampling::Samples;
 use switched::Hooks;
 use vigil::Vigils;
 use waiting::Line;
 
-pub use by_hand::ManualSwitch;
+pub use by_hand::{ManualSwitch, move_route};
 pub use edges::EdgeStatus;
 pub use freezing::{FreezeStatus, Froze, Thawed};
 pub use leading::LeaderStatus;
@@ -59,7 +61,9 @@ pub use refusal::{BusyAnswer, NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use report::{DoneStatus, EventStatus, OutputStatus, PointStatus, Report};
 pub use run::Rerun;
-pub use status::{DeploymentStatus, GroupStatus, SlotStatus, SwitchStatus};
+pub use status::{
+    CleanUp, DeploymentStatus, Ending, GroupStatus, NextStep, PhaseTime, SlotStatus, SwitchStatus, share,
+};
 pub use steering::Steering;
 pub use switched::HookStatus;
 pub use text::{BadText, MAX_VERSION, Text};
@@ -99,6 +103,7 @@ pub struct Control<W> {
     hooks: Arc<Hooks>,
     /// Callers that wait for their turn.
     line: Arc<parking_lot::Mutex<Line>>,
+    samples: Arc<Samples>,
     /// Whether the unfinished deployments have drivers. No request changes anything before that.
     is_resumed: Arc<AtomicBool>,
 }
@@ -116,6 +121,7 @@ impl<W> Clone for Control<W> {
             vigils: Arc::clone(&self.vigils),
             hooks: Arc::clone(&self.hooks),
             line: Arc::clone(&self.line),
+            samples: Arc::clone(&self.samples),
             is_resumed: Arc::clone(&self.is_resumed),
         }
     }
@@ -141,6 +147,7 @@ impl<W: World> Control<W> {
             vigils: Arc::default(),
             hooks: Arc::default(),
             line: Arc::default(),
+            samples: Arc::default(),
             is_resumed: Arc::default(),
         }
     }
@@ -208,6 +215,7 @@ impl<W: World> Control<W> {
     pub async fn stop(&self) {
         self.vigils.stop();
         self.end_hooks().await;
+        self.samples.stop();
         let running: Vec<Arc<Current>> = self.running.lock().values().map(Arc::clone).collect();
         let patience = tokio::time::Instant::now() + SHUTDOWN_GRACE;
         // All drivers go on meanwhile: one that waits must not let the lease of another run out.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use cutover_core::deployment::{Outcome, Phase, State, Time};
+use cutover_core::verdict::Glance;
 use cutover_engine::journal::Deployment;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ mod told;
 pub use beginning::Beginning;
 pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
 pub use freeze::Freeze;
-pub use sqlite::SqliteJournal;
+pub use sqlite::{SqliteJournal, peek};
 pub use store::Store;
 pub use superseded::Superseded;
 pub use told::Told;
@@ -115,6 +116,10 @@ pub struct Record {
     pub message: String,
     /// The outcome, in the record that ends the deployment for a waiting operator.
     pub outcome: Option<Outcome>,
+    /// What the new version had done, in a transition after the switch.
+    pub glance: Option<Glance>,
+    /// Failed tries of the current step.
+    pub tries: u32,
 }
 
 /// A command that is not known to have ended.

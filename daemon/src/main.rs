@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use cutover::cli::Arguments;
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "cutover: {error}");
+            cutover::cli::print_error(&error.to_string());
             ExitCode::FAILURE
         }
     }

@@ -107,6 +107,7 @@ pub async fn serve(
             Control::resume(loaded, Arc::new(world), journal, clock).await?
         }
     };
+    control.keep_sampling();
     let mut leading = std::pin::pin!(async {
         match &etcd {
             Some(etcd) => control.lead(etcd).await,
@@ -166,7 +167,7 @@ async fn reload<W: World>(control: &Control<W>, reloads: &mut mpsc::Receiver<Loa
 }
 
 /// Locks the state folder for this process. The kernel releases the lock at the end of the process.
-fn lock(folder: &Path) -> Result<File, ServeError> {
+pub fn lock(folder: &Path) -> Result<File, ServeError> {
     let failed = |source| ServeError::State { path: folder.to_owned(), source };
     let path = folder.join("lock");
     let file = File::options().create(true).append(true).open(path).map_err(failed)?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use cutover_core::deployment::{Event, Phase, State};
 use cutover_core::shell::quoted;
-use cutover_core::verdict::{Figures, Watch};
+use cutover_core::verdict::{Figures, Glance, Watch};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -102,6 +102,11 @@ impl Handle {
     /// What the new version did until now. `None`: it has not been watched since the driver began.
     pub fn figures(&self) -> Option<Figures> {
         self.watch.lock().as_ref().map(Watch::figures)
+    }
+
+    /// The same in a few figures, beside those of the old version.
+    pub fn glance(&self) -> Option<Glance> {
+        self.watch.lock().as_ref().map(Watch::glance)
     }
 }
 
@@ -374,13 +379,16 @@ impl<W: World, J: Journal> Driven<W, J> {
     async fn record(&self, next: State, message: String) -> Result<(), JournalError> {
         let Work { clock, deployment, .. } = &self.work;
         let id = &deployment.id;
-        let next = self.with_companions(next);
+        let glance = self.work.watch.lock().as_ref().map(Watch::glance);
+        let next = self.with_companions(State { glance: glance.or(next.glance.clone()), ..next });
         let message = messages::with_end(message, deployment, &next);
         self.records.write(clock.now(), &next, &message).await?;
         let (group, phase) = (self.group(), next.phase.name());
         let is_bad = matches!(&next.phase, Phase::RolledBack { but: Some(_), .. });
         if is_bad || next.phase.needs_operator() {
             tracing::error!(deployment = id, group, phase, "{message}");
+        } else if next.phase.cause().is_some() {
+            tracing::warn!(deployment = id, group, phase, "{message}");
         } else {
             tracing::info!(deployment = id, group, phase, "{message}");
         }

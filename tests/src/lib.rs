@@ -18,6 +18,7 @@
 //! | [`FileHost`] | nginx without the module, and the daemon with an edge of kind "file" |
 //! | [`Network`] | network namespaces for one test, connected by a bridge |
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
+//! | [`Terminal`] | a program in a pseudo-terminal, and what is on its screen |
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Page`] | a page of the documentation, whose examples a test runs |
@@ -62,6 +63,7 @@ pub mod state_file;
 pub mod stepping_clock;
 pub mod switcher;
 pub mod temp;
+pub mod terminal;
 pub mod test_edge;
 pub mod test_host;
 pub mod tls_front;
@@ -89,6 +91,7 @@ pub use slot_oracle::SlotOracle;
 pub use ssh_machine::SshMachine;
 pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;
+pub use terminal::Terminal;
 pub use test_edge::TestEdge;
 pub use test_host::TestHost;
 pub use tls_front::TlsFront;

@@ -334,6 +334,17 @@ impl Phase {
         }
     }
 
+    /// Failed tries of the current step; 0 for a phase whose work is not retried.
+    pub fn failed_tries(&self) -> u32 {
+        match self {
+            Self::Confirming(retry)
+            | Self::Decommissioning(retry)
+            | Self::TearingDown { retry, .. }
+            | Self::RollingBack { retry, .. } => retry.failed,
+            _ => 0,
+        }
+    }
+
     /// Whether the work of this phase probes and judges the slot that has the traffic.
     pub fn judges(&self) -> bool {
         matches!(

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::marks::Marks;
 use super::phase::{Phase, Store};
+use crate::verdict::Glance;
 
 /// The phase of a deployment, and what it has done so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +26,24 @@ pub struct State {
     /// Who has paused the deployment: no more traffic moves to the new slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// What the new version had done for users when this state was recorded. Nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glance: Option<Glance>,
 }
 
 impl State {
     /// A state in which nothing has been done yet.
     pub fn new(phase: Phase) -> Self {
-        Self { phase, migrated: false, provisioned: false, abort: None, marks: None, step: 0, paused: None }
+        Self {
+            phase,
+            migrated: false,
+            provisioned: false,
+            abort: None,
+            marks: None,
+            step: 0,
+            paused: None,
+            glance: None,
+        }
     }
 
     /// A stuck deployment after its group has become well: no operator is needed any more. Other states stay as they are.

@@ -123,7 +123,7 @@ impl Watch {
     }
 
     /// What a rate may be, beside the old slot's.
-    fn allowed(&self, signal: Signal, limit: &RateLimit, old: Count) -> f64 {
+    pub(super) fn allowed(&self, signal: Signal, limit: &RateLimit, old: Count) -> f64 {
         if self.is_split() {
             limit.max.max(limit.times.map_or(0.0, |times| times_odds(old.ratio(), times)))
         } else {

@@ -19,7 +19,8 @@ impl fmt::Display for Thousands {
 }
 
 /// `4.85 %`: three digits, and not more than two behind the point.
-pub(super) struct Percent(pub(super) f64);
+#[derive(Clone, Copy, Debug)]
+pub struct Percent(pub f64);
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +41,8 @@ impl fmt::Display for Plain {
 }
 
 /// `1.2 s`, `8 ms`, `500 us`: two digits.
-pub(super) struct Time(pub(super) Duration);
+#[derive(Clone, Copy, Debug)]
+pub struct Time(pub Duration);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,13 +8,14 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use cutover_core::deployment::Outcome;
+use cutover_core::verdict::Glance;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::QueryOf;
 use super::text::DeploymentId;
-use crate::control::{Control, Refusal};
+use crate::control::{Control, Ending, Refusal};
 use crate::journal::{Record, Store};
 use cutover_engine::clock::rfc3339;
 use cutover_engine::world::World;
@@ -40,6 +41,19 @@ pub struct DeploymentEvent {
     /// The exit code of `cutover deploy`; only in the last event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
+    /// What the new version had done for users by then, beside the old one; only after the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glance: Option<Glance>,
+    /// Failed tries of the step that is tried again; absent: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u32,
+    /// How it ended: what, why, and what to type; only in the last event of a deployment that did not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl DeploymentEvent {
@@ -53,6 +67,9 @@ impl DeploymentEvent {
             seq: record.seq,
             outcome: record.outcome,
             exit_code: record.outcome.map(Outcome::exit_code),
+            glance: record.glance,
+            tries: record.tries,
+            ending: None,
         }
     }
 }
@@ -114,15 +131,24 @@ impl Feed {
             };
             if let Some(last) = records.last() {
                 self.after = last.seq;
-                let events =
-                    records.into_iter().map(|record| DeploymentEvent::of(record, &self.id, &self.group));
-                self.ready.extend(events);
+                for record in records {
+                    let event = DeploymentEvent::of(record, &self.id, &self.group);
+                    let ending = self.ending(event.outcome).await;
+                    self.ready.push_back(DeploymentEvent { ending, ..event });
+                }
             } else if was_over {
                 return None;
             } else {
                 self.changes.changed().await.ok()?;
             }
         }
+    }
+
+    /// How the deployment has ended with this outcome. `None`: it completed, or has another outcome by now.
+    async fn ending(&self, outcome: Option<Outcome>) -> Option<Ending> {
+        outcome.filter(|outcome| *outcome != Outcome::Completed)?;
+        let entry = self.journal.entry(&self.id).await.ok().flatten()?;
+        Ending::of(&entry.deployment, &entry.state).filter(|_| entry.outcome == outcome)
     }
 
     /// Whether the deployment is over.

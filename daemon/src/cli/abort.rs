@@ -32,7 +32,8 @@ impl Abort {
         let accepted: Accepted =
             client.post(&format!("/v1/groups/{}/abort", in_path(&self.group)), &request).await?;
         let codes = self.json.then(|| Codes::new(code));
-        let outcomes = follow_all(&client, &accepted.all(&self.group), codes).await?;
+        let board = place.board(&client, codes);
+        let outcomes = follow_all(&client, &accepted.all(&self.group), &board).await?;
         Ok(outcomes.into_iter().map(code).max().unwrap_or(0))
     }
 }

@@ -77,6 +77,9 @@ mod tests {
             seq: 1,
             outcome,
             exit_code: outcome.map(Outcome::exit_code),
+            glance: None,
+            tries: 0,
+            ending: None,
         }
     }
 

@@ -59,7 +59,8 @@ impl Deploy {
             }
             return Ok(0);
         }
-        let outcomes = follow_all(&client, &begun, json.then(|| Codes::new(Outcome::exit_code))).await?;
+        let board = place.board(&client, json.then(|| Codes::new(Outcome::exit_code)));
+        let outcomes = follow_all(&client, &begun, &board).await?;
         Ok(outcomes.into_iter().map(Outcome::exit_code).max().unwrap_or(0))
     }
 

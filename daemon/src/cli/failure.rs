@@ -38,7 +38,7 @@ pub(super) fn tell(error: &CliError, json: bool, program: &str) -> u8 {
         let next = next(error, &text).replacen("cutover", program, 1);
         print(&Failure { error: text.clone(), code, exit_code, next, busy });
     }
-    let _ = writeln!(io::stderr(), "cutover: {}", plain(&text));
+    super::print_error(&plain(&text));
     exit_code
 }
 

@@ -1,6 +1,5 @@
 //! Follows a deployment to its end, across restarts of the daemon.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use cutover_core::deployment::Outcome;
@@ -8,13 +7,17 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::CliError;
-use super::client::{Client, ClientError};
-use super::codes::Codes;
+use super::client::{Client, ClientError, LineStream};
 use super::terminal::plain;
 use crate::api::{DeploymentEvent, OfGroup};
 use crate::control::DeploymentStatus;
 use cutover_core::name::in_path;
 use cutover_core::shell::quoted;
+
+mod printer;
+
+pub(super) use printer::Board;
+use printer::Printer;
 
 /// How long the daemon may be unreachable: it restarts within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,26 +28,26 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_REMOTE: Duration = Duration::from_secs(5);
 /// A connection that lasts this long counts as a daemon that is back.
 const STAY: Duration = Duration::from_secs(1);
+/// How often the live line looks what goes on.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Prints each event of a deployment until one has an outcome, and returns the outcome. Follows several that move together at
 /// once; then the lines name the group. If it is interrupted, it says that the deployment goes on.
 pub(super) async fn follow_all(
     client: &Client,
     deployments: &[OfGroup],
-    json: Option<Codes>,
+    board: &Board,
 ) -> Result<Vec<Outcome>, CliError> {
     let width = deployments.iter().map(|one| one.group.len()).max().filter(|_| deployments.len() > 1);
-    if let Some(codes) = &json {
-        codes.expects(deployments.len());
-    }
+    board.expects(deployments.len());
     let following = deployments.iter().map(|OfGroup { group, deployment, after }| {
-        let label = width.map(|width| format!("{:<width$}  ", plain(group)));
-        to_its_end(client, (group, deployment), *after, Printer::new(json.clone(), label), None)
+        let label = width.map(|width| format!("{:<width$}  ", plain(group))).unwrap_or_default();
+        to_its_end(client, (group, deployment), *after, Printer::new(board, label), None)
     });
     let group = deployments.iter().map(|one| quoted(&one.group)).next().unwrap_or_default();
     tokio::select! {
         outcomes = try_join_all(following) => outcomes,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted(board) => {
             Err(ClientError::Interrupted { cutover: client.program(), group }.into())
         }
     }
@@ -55,12 +58,12 @@ pub(super) async fn follow_past(
     client: &Client,
     (group, deployment): (&str, &str),
     after: i64,
-    json: Option<Codes>,
+    board: &Board,
     past: Option<Outcome>,
 ) -> Result<Outcome, CliError> {
     tokio::select! {
-        outcome = to_its_end(client, (group, deployment), after, Printer::new(json, None), past) => outcome,
-        _ = tokio::signal::ctrl_c() => {
+        outcome = to_its_end(client, (group, deployment), after, Printer::new(board, String::new()), past) => outcome,
+        () = interrupted(board) => {
             Err(ClientError::Interrupted { cutover: client.program(), group: quoted(group) }.into())
         }
     }
@@ -90,7 +93,7 @@ async fn to_its_end(
                     return Ok(outcome);
                 }
             }
-            Err(CliError::Client(error)) if error.may_pass() => contact.broken(&error),
+            Err(CliError::Client(error)) if error.may_pass() => contact.broken(&error, printer.board()),
             Err(error) => return Err(error),
         }
         let since = *contact.away.get_or_insert_with(Instant::now);
@@ -114,19 +117,19 @@ struct Contact {
 
 impl Contact {
     /// Shows why the connection is broken, once for each reason.
-    fn broken(&mut self, error: &ClientError) {
+    fn broken(&mut self, error: &ClientError, board: &Board) {
         let why = error.to_string();
         if self.shown.as_ref() != Some(&why) {
             let goes_on = if self.shown.is_none() { "; the deployment goes on" } else { "" };
-            let _ = writeln!(io::stderr(), "cutover: {}{goes_on}; connecting again", plain(&why));
+            board.note(&format!("{}{goes_on}; connecting again", plain(&why)));
             self.shown = Some(why);
         }
     }
 
     /// The daemon has sent the head of its answer.
-    fn answered(&mut self) {
+    fn answered(&mut self, board: &Board) {
         if self.shown.take().is_some() {
-            let _ = writeln!(io::stderr(), "cutover: connected again");
+            board.note("connected again");
         }
     }
 
@@ -144,8 +147,7 @@ impl Contact {
 
 /// The outcome of a deployment that has ended.
 async fn ended(client: &Client, deployment: &str) -> Option<Outcome> {
-    let path = format!("/v1/deployments/{}", in_path(deployment));
-    let status = client.get::<DeploymentStatus>(&path).await.ok()?;
+    let status = status(client, deployment).await.ok()?;
     status.outcome.filter(|outcome| outcome.as_str() == status.phase)
 }
 
@@ -158,10 +160,10 @@ async fn until_broken(
 ) -> Result<Option<Outcome>, CliError> {
     let mut lines =
         client.lines(&format!("/v1/deployments/{}/events?after={after}", in_path(deployment))).await?;
-    contact.answered();
+    contact.answered(printer.board());
     let there = Instant::now();
     loop {
-        let line = lines.next().await;
+        let line = next_line(client, deployment, &mut lines, printer).await;
         // The daemon is back, even without an event. A connection that ends at once does not count.
         if there.elapsed() >= STAY || matches!(line, Ok(Some(_))) {
             contact.stays();
@@ -177,44 +179,42 @@ async fn until_broken(
     }
 }
 
-struct Printer {
-    json: Option<Codes>,
-    begin: Option<jiff::Timestamp>,
-    /// What comes before the phase.
-    label: String,
+/// Waits for Ctrl-C and ends the live lines.
+async fn interrupted(board: &Board) {
+    // Without a handler for it, Ctrl-C ends the program.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    board.clear();
 }
 
-impl Printer {
-    fn new(json: Option<Codes>, label: Option<String>) -> Self {
-        Self { json, begin: None, label: label.unwrap_or_default() }
+/// The next line of events. Shows meanwhile what goes on, if somebody looks at a terminal.
+async fn next_line(
+    client: &Client,
+    deployment: &str,
+    lines: &mut LineStream,
+    printer: &Printer,
+) -> Result<Option<String>, ClientError> {
+    if !printer.board().is_live() {
+        return lines.next().await;
     }
+    let looking = async {
+        loop {
+            // The stream of events tells when the daemon is away.
+            if let Ok(status) = status(client, deployment).await {
+                printer.show(&status);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        line = lines.next() => line,
+        () = looking => Ok(None),
+    }
+}
 
-    /// Says how a deployment has ended if no event that was printed does.
-    fn close(&self, group: &str, deployment: &str, outcome: Outcome) -> io::Result<()> {
-        match &self.json {
-            Some(codes) => writeln!(io::stdout(), "{}", codes.closing(group, deployment, outcome)),
-            None => Ok(()),
-        }
-    }
-
-    fn print(&mut self, line: &str, event: &DeploymentEvent) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        if let Some(codes) = &self.json {
-            writeln!(out, "{}", codes.line(line, event))?;
-            return out.flush();
-        }
-        let at: Option<jiff::Timestamp> = event.time.parse().ok();
-        let begin = *self.begin.get_or_insert(at.unwrap_or_default());
-        let seconds = at.map_or(0.0, |at| at.duration_since(begin).as_secs_f64());
-        let message = plain(&event.message);
-        let mut lines = message.lines();
-        let label = &self.label;
-        writeln!(out, "{seconds:7.1} s  {label}{:<15} {}", event.phase, lines.next().unwrap_or(""))?;
-        for more in lines {
-            writeln!(out, "{:1$}| {more}", "", 27 + label.len())?;
-        }
-        out.flush()
-    }
+async fn status(client: &Client, deployment: &str) -> Result<DeploymentStatus, ClientError> {
+    client.get(&format!("/v1/deployments/{}", in_path(deployment))).await
 }
 
 #[cfg(test)]
@@ -222,6 +222,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
+    use super::super::codes::Codes;
+    use super::super::screen::{Colour, Paper};
     use super::*;
 
     fn event(seq: u32, more: &str) -> String {
@@ -265,8 +267,9 @@ mod tests {
             }
         });
         let one = OfGroup { group: "g".to_owned(), deployment: "d".to_owned(), after: 0 };
-        let outcomes =
-            follow_all(&Client::new(path), &[one], Some(Codes::new(Outcome::exit_code))).await.unwrap();
+        let codes = Some(Codes::new(Outcome::exit_code));
+        let board = Board::new(Paper::stdout(Colour::Never), codes, String::new());
+        let outcomes = follow_all(&Client::new(path), &[one], &board).await.unwrap();
         assert_eq!(outcomes, [Outcome::Completed]);
         daemon.await.unwrap();
     }

@@ -8,9 +8,10 @@ use cutover_core::shell::quoted;
 use cutover_engine::policy;
 
 use super::reason::Reason;
+use super::terminal::plain;
 use super::{CliError, Place};
 use crate::api::FreezeRequest;
-use crate::control::{FreezeStatus, Froze};
+use crate::control::Froze;
 
 #[derive(Debug, Args)]
 pub(super) struct Freeze {
@@ -67,7 +68,7 @@ impl Freeze {
             return Ok(0);
         }
         let program = client.program();
-        writeln!(out, "{}: no new version gets traffic", line(&froze.freeze))?;
+        writeln!(out, "{}: no new version gets traffic", plain(&froze.freeze.in_words()))?;
         if let Some(before) = &froze.replaced {
             writeln!(out, "this replaces the freeze by {} since {}", before.who, before.since)?;
         }
@@ -81,16 +82,4 @@ impl Freeze {
         writeln!(out, "to end the freeze: {program} unfreeze {}", self.which.typed())?;
         Ok(0)
     }
-}
-
-/// A freeze in one line, for people.
-pub(super) fn line(freeze: &FreezeStatus) -> String {
-    let what = match &freeze.group {
-        Some(group) => format!("group \"{group}\" is frozen"),
-        None => "all groups are frozen".to_owned(),
-    };
-    let until = freeze.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
-    let reason =
-        if freeze.reason.is_empty() { String::new() } else { format!(", reason \"{}\"", freeze.reason) };
-    super::terminal::plain(&format!("{what}{until} by {}{reason}", freeze.who)).into_owned()
 }

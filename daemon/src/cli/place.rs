@@ -7,7 +7,10 @@ use clap::Args;
 
 use super::CliError;
 use super::client::Client;
+use super::codes::Codes;
+use super::follow::Board;
 use super::host::Host;
+use super::screen::{Colour, Paper};
 use crate::config::{ConfigError, DEFAULT_PATH, DEFAULT_SOCKET, Loaded};
 
 /// Display order of the global options, so `--help` lists them after a verb's own options.
@@ -28,6 +31,9 @@ pub(super) struct Place {
     /// The daemon's socket [default: CUTOVER_SOCKET, then daemon.socket of the configuration]
     #[arg(long, global = true, value_name = "PATH", display_order = AFTER_OWN)]
     socket: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, display_order = AFTER_OWN)]
+    color: Colour,
 }
 
 /// Why no daemon can be chosen.
@@ -70,7 +76,7 @@ pub enum PlaceError {
 impl Place {
     /// The daemon of this machine with this configuration or socket.
     pub(super) fn at(config: Option<PathBuf>, socket: Option<PathBuf>) -> Self {
-        Self { host: Vec::new(), config, socket }
+        Self { host: Vec::new(), config, socket, color: Colour::default() }
     }
 
     /// The configuration file.
@@ -85,6 +91,16 @@ impl Place {
 
     pub(super) fn loaded(&self) -> Result<Loaded, ConfigError> {
         Loaded::read(&self.path())
+    }
+
+    /// Where the events of deployments go.
+    pub(super) fn board(&self, client: &Client, json: Option<Codes>) -> Board {
+        Board::new(self.paper(), json, client.program())
+    }
+
+    /// Standard output, as the options want it.
+    pub(super) fn paper(&self) -> Paper {
+        Paper::stdout(self.color)
     }
 
     /// Refuses `--host` for a verb that works on this machine.
@@ -107,6 +123,11 @@ impl Place {
     /// `cutover` with the hosts of the options, for a command that an operator copies.
     pub(super) fn program(&self) -> String {
         self.client().map_or("cutover".to_owned(), |client| client.program())
+    }
+
+    /// Whether the daemon of this host is meant.
+    pub(super) fn is_here(&self) -> bool {
+        self.hosts(&variable).is_ok_and(|hosts| hosts.is_empty())
     }
 
     /// A client for the hosts of the options, otherwise for the socket of this machine.

@@ -1,18 +1,18 @@
 //! `cutover status [GROUP]`
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::Args;
-use cutover_core::api::{Peer, Traffic};
-
-use super::terminal::{column, plain};
-use super::{CliError, Place};
-use crate::control::{
-    DeploymentStatus, EdgeStatus, GroupStatus, HealthState, HealthStatus, HookStatus, LeaderStatus,
-    SlotStatus,
-};
 use cutover_core::name::in_path;
+
+use super::client::Client;
+use super::screen::{Line, Now, Paper, status};
+use super::{CliError, Place, direct};
+use crate::control::GroupStatus;
+
+/// How often `--watch` looks.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -21,6 +21,9 @@ pub(super) struct Status {
     /// Print JSON: one group, or a list of all
     #[arg(long)]
     json: bool,
+    /// Show it anew each second, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
 }
 
 impl Status {
@@ -30,204 +33,75 @@ impl Status {
 
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
-        let mut out = io::stdout().lock();
-        match self.group {
-            Some(group) => {
-                let status: GroupStatus = client.get(&format!("/v1/groups/{}", in_path(&group))).await?;
-                match self.json {
-                    true => writeln!(out, "{}", serde_json::json!(status))?,
-                    false => print(&mut out, &status)?,
-                }
+        let paper = place.paper();
+        if !self.watch {
+            return self.show(&client, &paper, place).await;
+        }
+        tokio::select! {
+            ended = self.watch(&client, &paper, place) => ended,
+            _ = tokio::signal::ctrl_c() => Ok(0),
+        }
+    }
+
+    /// Shows it once. The exit code is 1 if the daemon is away.
+    async fn show(&self, client: &Client, paper: &Paper, place: &Place) -> Result<u8, CliError> {
+        let all = self.read(client, place).await?;
+        match (self.json, all.as_slice(), &self.group) {
+            (true, [one], Some(_)) => writeln!(io::stdout(), "{}", serde_json::json!(one))?,
+            (true, _, _) => writeln!(io::stdout(), "{}", serde_json::json!(all))?,
+            (false, _, _) => paper.write(&lines(&all, &client.program()))?,
+        }
+        Ok(u8::from(all.iter().any(|one| one.daemon_away.is_some())))
+    }
+
+    /// Asks the daemon; if it is away, the edges.
+    async fn read(&self, client: &Client, place: &Place) -> Result<Vec<GroupStatus>, CliError> {
+        let read = match &self.group {
+            Some(group) => client.get(&format!("/v1/groups/{}", in_path(group))).await.map(|one| vec![one]),
+            None => client.get("/v1/status").await,
+        };
+        match read {
+            Err(error) if direct::is_away(&error, place) => {
+                direct::status(place, self.group.as_deref(), &error.to_string()).await
             }
-            None => {
-                let all: Vec<GroupStatus> = client.get("/v1/status").await?;
-                match self.json {
-                    true => writeln!(out, "{}", serde_json::json!(all))?,
-                    false => all.iter().try_for_each(|status| print(&mut out, status))?,
-                }
+            read => Ok(read?),
+        }
+    }
+
+    /// Shows the status again and again: in place on a terminal, one after the other elsewhere.
+    async fn watch(&self, client: &Client, paper: &Paper, place: &Place) -> Result<u8, CliError> {
+        let mut rows = 0;
+        loop {
+            if self.json || !paper.is_terminal() {
+                self.show(client, paper, place).await?;
+            } else {
+                let shown = match self.read(client, place).await {
+                    Ok(all) => lines(&all, &client.program()),
+                    Err(error) => vec![Line::new(2).text(error.to_string())],
+                };
+                let mut shown: Vec<String> = shown.iter().flat_map(|line| paper.rows(line)).collect();
+                // What is above the first row of the terminal cannot be written anew.
+                shown.truncate(paper.height().saturating_sub(1));
+                paper.term().clear_last_lines(rows)?;
+                rows = shown.len();
+                paper.term().write_str(&shown.iter().map(|row| format!("{row}\n")).collect::<String>())?;
+                paper.term().flush()?;
             }
-        }
-        Ok(0)
-    }
-}
-
-fn print(out: &mut impl Write, status: &GroupStatus) -> io::Result<()> {
-    match (&status.active, &status.edge_error) {
-        (Some(active), _) => {
-            let generation = status.generation.unwrap_or(0);
-            writeln!(out, "{}: \"{active}\" has the traffic, generation {generation}", status.group)?;
-        }
-        (None, error) => writeln!(out, "{}: {}", status.group, error.as_deref().unwrap_or("unknown"))?,
-    }
-    if let (Some(active), Some(line)) = (&status.active, health(&status.health)) {
-        writeln!(out, "  \"{active}\" {}", plain(&line))?;
-    }
-    if let Some(line) = edges(&status.edges) {
-        writeln!(out, "  {}", plain(&line))?;
-    }
-    for slot in &status.slots {
-        let role = role(slot);
-        let peers: Vec<String> =
-            slot.peers.iter().map(|peer| format!("{}{}", peer.address, note(peer))).collect();
-        let command = slot.command.as_ref().map_or_else(String::new, |name| format!("  ({name} is running)"));
-        let version =
-            slot.version.as_deref().filter(|version| !version.is_empty()).map_or("-".to_owned(), column);
-        writeln!(
-            out,
-            "  {:<10} {role:<10} version {version:<12} {:>4} in flight  {}{command}",
-            slot.name,
-            slot.in_flight,
-            peers.join(", ")
-        )?;
-    }
-    if let Some(line) = status.switched.as_ref().and_then(hook_line) {
-        writeln!(out, "  {}", plain(&line))?;
-    }
-    if let Some(freeze) = &status.frozen {
-        writeln!(out, "  {}", super::freeze::line(freeze))?;
-    }
-    if let Some(deployment) = &status.deployment {
-        writeln!(out, "  {}", deployment_line(deployment))?;
-        if let Some(figures) = &deployment.figures {
-            writeln!(out, "  until now: {}", plain(&figures.to_string()))?;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
-    if let Some(leader) = &status.leader {
-        writeln!(out, "  {}", leader_line(leader))?;
-    }
-    Ok(())
 }
 
-/// The hook `switched`, if it runs or has failed.
-fn hook_line(hook: &HookStatus) -> Option<String> {
-    match hook {
-        HookStatus { running_since: Some(since), .. } => Some(format!("switched is running since {since}")),
-        HookStatus { failed: Some(why), told, next, .. } => {
-            let next = next.as_deref().unwrap_or_default();
-            Some(format!("switched FAILED at {told}: {why}; to run it again, type: {next}"))
+/// The blocks of all groups, with a blank line between them.
+fn lines(all: &[GroupStatus], cutover: &str) -> Vec<Line> {
+    let now = Now::here();
+    let away = all.iter().find_map(|one| one.daemon_away.as_deref());
+    let mut lines: Vec<Line> = away.into_iter().map(status::away).collect();
+    for one in all {
+        if !lines.is_empty() {
+            lines.push(Line::default());
         }
-        HookStatus { .. } => None,
+        lines.extend(status::lines(one, cutover, &now));
     }
-}
-
-/// Which daemon leads, in one line.
-fn leader_line(leader: &LeaderStatus) -> String {
-    let epoch = leader.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
-    match (&leader.host, &leader.daemon) {
-        (Some(host), Some(daemon)) => {
-            let me = if leader.me { "this daemon, " } else { "" };
-            format!("led by {me}{} on host \"{}\"{epoch}", plain(daemon), plain(host))
-        }
-        _ => "led by no daemon that is known now: nothing is deployed".to_owned(),
-    }
-}
-
-/// A deployment in one line: while it is under way, with its step, if it has several, and who has paused it.
-fn deployment_line(one: &DeploymentStatus) -> String {
-    let is_over = one.phase == "stuck" && !one.needs_operator;
-    let mut line =
-        format!("deployment {} {} {}", one.deployment, if is_over { "was" } else { "is" }, one.phase);
-    // Before the first switch there is no step yet, and after the last one nothing is left of them.
-    let in_a_step = matches!(one.phase.as_str(), "switching" | "soaking" | "rolling_back");
-    if one.outcome.is_none() && in_a_step && one.steps > 1 {
-        line.push_str(&format!(", step {} of {}", one.step, one.steps));
-    }
-    if let (None, Some(by)) = (one.outcome, &one.paused_by) {
-        line.push_str(&format!(", paused by {}", plain(by)));
-    }
-    if let (None, false) = (one.outcome, one.with.is_empty()) {
-        line.push_str(&format!(", together with \"{}\"", plain(&one.with.join("\", \""))));
-    }
-    format!("{line}: {}", plain(&one.message))
-}
-
-/// The edges in one line, as in `edges: 2 of 3 on "green"; "lyon" unreachable for 40 s`. `None` for one edge.
-fn edges(edges: &[EdgeStatus]) -> Option<String> {
-    let mut slots = BTreeMap::<String, usize>::new();
-    let mut unreachable = Vec::new();
-    for edge in edges {
-        match (&edge.active, &edge.share) {
-            (Some(active), None) => *slots.entry(format!("\"{active}\"")).or_default() += 1,
-            (Some(active), Some((slot, percent))) => {
-                *slots.entry(format!("\"{active}\" with {percent} on \"{slot}\"")).or_default() += 1;
-            }
-            (None, _) => {
-                let why = edge.error.as_deref().unwrap_or_default();
-                let time = edge.away_s.map_or_else(String::new, |seconds| format!(" for {seconds} s"));
-                unreachable.push(format!("\"{}\" unreachable{time}: {why}", edge.edge));
-            }
-        }
-    }
-    let of = edges.len();
-    let mut slots: Vec<(String, usize)> = slots.into_iter().collect();
-    slots.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let on = slots.into_iter().map(|(slot, count)| format!("{count} of {of} on {slot}"));
-    let all: Vec<String> = on.chain(unreachable).collect();
-    (of > 0).then(|| format!("edges: {}", all.join("; ")))
-}
-
-/// The health of the active slot in one line. Trouble stands out. `None` if it is not known.
-fn health(status: &HealthStatus) -> Option<String> {
-    let since = status.since.as_deref().unwrap_or_default();
-    let why = status.why.as_deref().unwrap_or_default();
-    let helps = status.helps();
-    match status.state {
-        HealthState::Unknown => None,
-        HealthState::Healthy => Some(format!("is healthy since {since}")),
-        HealthState::Degraded => Some(format!("is DEGRADED since {since}: {why}")),
-        HealthState::Dead => Some(format!("is DEAD since {since}: {why}{helps}")),
-        HealthState::Bad => Some(format!("is BAD since {since}: {why}{helps}")),
-    }
-}
-
-/// The role of a slot, in one or two words.
-fn role(slot: &SlotStatus) -> String {
-    match &slot.traffic {
-        Some(Traffic::Active) => "active".to_owned(),
-        Some(Traffic::Share { percent }) => percent.to_string(),
-        Some(Traffic::Fallback { .. }) => "fallback".to_owned(),
-        Some(Traffic::InFlight { .. } | Traffic::OldWorkers { .. }) | None if slot.standby => {
-            "standby".to_owned()
-        }
-        Some(Traffic::InFlight { .. } | Traffic::OldWorkers { .. }) | None => "idle".to_owned(),
-    }
-}
-
-fn note(peer: &Peer) -> &'static str {
-    match peer {
-        Peer { down: true, .. } => " (down)",
-        Peer { backup: true, .. } => " (backup)",
-        Peer { .. } => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deployment_in_one_line() {
-        for (phase, (step, steps), paused_by, outcome, shown) in [
-            ("soaking", (2, 3), Some("uid 0"), None, "is soaking, step 2 of 3, paused by uid 0: the message"),
-            ("soaking", (2, 3), None, None, "is soaking, step 2 of 3: the message"),
-            ("switching", (1, 2), None, None, "is switching, step 1 of 2: the message"),
-            ("rolling_back", (2, 2), None, None, "is rolling_back, step 2 of 2: the message"),
-            ("soaking", (1, 1), None, None, "is soaking: the message"),
-            ("soaking", (1, 1), Some("uid 0"), None, "is soaking, paused by uid 0: the message"),
-            ("soaking", (1, 1), Some("a\u{1b}b"), None, "is soaking, paused by a\\u{1b}b: the message"),
-            ("probing", (1, 3), Some("uid 7"), None, "is probing, paused by uid 7: the message"),
-            ("warm", (3, 3), None, None, "is warm: the message"),
-            ("completed", (3, 3), None, Some("completed"), "is completed: the message"),
-            ("stuck", (2, 3), Some("uid 0"), Some("stuck"), "is stuck: the message"),
-            ("stuck", (1, 1), None, Some("stuck"), "was stuck: the message"),
-        ] {
-            let status = serde_json::from_value(serde_json::json!({
-                "deployment": "shop-1", "group": "shop", "version": "2", "previous_version": "1", "from": "blue",
-                "to": "green", "phase": phase, "step": step, "steps": steps, "paused_by": paused_by,
-                "outcome": outcome, "needs_operator": phase == "stuck" && step == 2,
-                "message": "the message", "asked_by": "uid 0", "started": "", "updated": "",
-            }));
-            assert_eq!(deployment_line(&status.unwrap()), format!("deployment shop-1 {shown}"));
-        }
-    }
+    lines
 }

@@ -7,7 +7,7 @@ use cutover_core::api::Group;
 
 use super::reason::Reason;
 use super::waiting::Wait;
-use super::{CliError, Place};
+use super::{CliError, Place, direct};
 use crate::api::SwitchRequest;
 use cutover_core::name::in_path;
 
@@ -42,12 +42,18 @@ impl Switch {
         }
         let client = place.client()?;
         let path = format!("/v1/groups/{}/switch", in_path(&self.group));
-        let switch = async |waiting| {
+        let request = |waiting| {
             let (to, reason) = (self.to.clone(), self.reason.reason.clone());
-            let request = SwitchRequest { to, reason, force: self.force, waiting };
-            client.post::<Group>(&path, &request).await
+            SwitchRequest { to, reason, force: self.force, waiting }
         };
-        let now = self.wait.until_free(&client, switch).await?;
+        let switch = async |waiting| client.post::<Group>(&path, &request(waiting)).await;
+        let now = match self.wait.until_free(&client, switch).await {
+            Err(error) if direct::is_away(&error, place) => {
+                let _ = writeln!(io::stderr(), "cutover: the daemon is away ({error}); switching without it");
+                direct::switch(place, &self.group, &request(None)).await?
+            }
+            switched => switched?,
+        };
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", super::with_exit_code(&now, 0))?;

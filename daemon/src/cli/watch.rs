@@ -37,7 +37,7 @@ impl Watch {
         let past = deployment.outcome.filter(|_| !is_completed).map(|_| Outcome::Completed);
         let which = (self.group.as_str(), deployment.deployment.as_str());
         let codes = self.json.then(|| Codes::new(Outcome::exit_code));
-        let outcome = follow_past(&client, which, 0, codes, past).await?;
+        let outcome = follow_past(&client, which, 0, &place.board(&client, codes), past).await?;
         Ok(outcome.exit_code())
     }
 }

@@ -3,14 +3,12 @@
 //! The route moves first, and then the warm window of the last deployment ends, so a failed switch keeps the way back. If the
 //! reply of the edge is lost, a fence follows, so a switch that is reported as failed cannot take effect later.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_core::api::{Group as Seen, reason_with};
 use cutover_core::deployment::{Event, Phase};
 use cutover_core::shell::quoted;
-use cutover_engine::edge::{EdgeError, Look, Shift};
-use cutover_engine::fleet::{FleetRequest, FleetShifted, View};
+use cutover_engine::edge::{Look, Shift};
 use cutover_engine::metrics;
 use cutover_engine::policy::Policy;
 use cutover_engine::shifting::Fit;
@@ -21,10 +19,10 @@ use super::running::{Running, SETTLING, live};
 use super::{Control, Refusal, Waiting};
 use crate::journal::Switch;
 
-/// Maximum number of tries of a switch.
-const MOST_TRIES: u32 = 4;
-/// How long an edge that does not answer is retried. It is short because an operator waits.
-const PATIENCE: Duration = Duration::from_secs(2);
+mod route;
+
+pub use route::move_route;
+
 /// A warm window with less time left ends before the switch, because its end would stop the slot that gets the traffic.
 const MARGIN: Duration = Duration::from_secs(60);
 
@@ -83,7 +81,7 @@ impl<W: World> Control<W> {
         if look.route().is_all_on(&wanted.to) {
             // This moves nothing. The edge answers when the route is on disk.
             let fit = StillFit { control: self, slot: &wanted.to, policy: None };
-            return self.shift(&look, &shift, &fit).await;
+            return move_route(&self.fleet(group), &look, &shift, &fit).await;
         }
         self.nothing_reruns_on(group, &wanted.to)?;
         match self.is_fit(&look.group, &wanted.to, &policy).await {
@@ -108,7 +106,7 @@ impl<W: World> Control<W> {
             StillFit { control: self, slot: &wanted.to, policy: Some(&policy).filter(|_| !wanted.force) };
         // If this daemon dies, the next leader fences the group.
         self.journal.moving(group).await?;
-        let shifted = self.shift(&look, &shift, &fit).await;
+        let shifted = move_route(&self.fleet(group), &look, &shift, &fit).await;
         if !matches!(shifted, Err(Refusal::SwitchUnknown { .. }))
             && let Err(error) = self.journal.moved(group).await
         {
@@ -150,52 +148,5 @@ impl<W: World> Control<W> {
             // Other work does not touch the slot that gets the traffic.
             _ => false,
         }
-    }
-
-    /// Moves the route. Returns when all edges have confirmed the switch, or when it is certain that it will never take effect.
-    async fn shift(&self, seen: &View, shift: &Shift, fit: &StillFit<'_, W>) -> Result<Seen, Refusal> {
-        let group = &seen.group.name;
-        let fleet = self.fleet(group);
-        let request =
-            FleetRequest { group, shift, expected: &seen.revisions(), tries: MOST_TRIES, patience: PATIENCE };
-        let (slot, group) = (shift.to.clone(), group.clone());
-        let merged = |looks: BTreeMap<String, Look>| {
-            let groups: Vec<&Seen> = looks.values().map(|look| &look.group).collect();
-            Seen::merged(&groups)
-        };
-        match fleet.forward(&request, fit).await {
-            FleetShifted::Done(now) => merged(now).ok_or_else(|| Refusal::Edge(EdgeError::NoEdge)),
-            FleetShifted::NotDone(why) => Err(Refusal::NotSwitched(why)),
-            FleetShifted::Elsewhere(now) => {
-                let moved = now.into_values().next().map(|look| look.moved().text);
-                Err(Refusal::NotSwitched(moved.unwrap_or_default()))
-            }
-            FleetShifted::NotDurable(why) => Err(Refusal::NotOnDisk { slot, group, why }),
-            FleetShifted::Uncertain(why) => match self.fence(seen, &shift.reason).await {
-                // The switch took effect; only its reply was lost.
-                Some(now) if now.route().is_all_on(&slot) => Ok(now.group),
-                Some(now) => Err(Refusal::NotSwitched(format!(
-                    "{why}; nothing has moved, and \"{}\" keeps the traffic",
-                    now.route().active
-                ))),
-                None => Err(Refusal::SwitchUnknown { group, why }),
-            },
-        }
-    }
-
-    /// Gives the route a new revision and keeps the active slot, so a switch that is still in transit cannot take effect. Ends a
-    /// split or a trial, as that switch would have done. Of several edges, all get the slot that they had before: they have moved
-    /// together or not at all. `None` if an edge has not confirmed it.
-    async fn fence(&self, before: &View, reason: &str) -> Option<View> {
-        let group = &before.group.name;
-        let fleet = self.fleet(group);
-        let now = fleet.look(group).await.ok()?;
-        let to = if fleet.is_several() { before.route().active.clone() } else { now.route().active.clone() };
-        let shift = Shift { to, reason: reason.to_owned(), share: None, trial: None, fence: true };
-        let fenced = fleet.back(group, &shift, &now, PATIENCE).await;
-        if fenced.into_values().any(|fenced| fenced.is_err()) {
-            return None;
-        }
-        fleet.look(group).await.ok()
     }
 }

@@ -28,6 +28,20 @@ pub struct FreezeStatus {
     pub reason: String,
 }
 
+impl FreezeStatus {
+    /// Text as in `group "shop" is frozen until 2026-05-04T12:00:00Z by alice, reason "the sale"`.
+    pub fn in_words(&self) -> String {
+        let what = match &self.group {
+            Some(group) => format!("group \"{group}\" is frozen"),
+            None => "all groups are frozen".to_owned(),
+        };
+        let until = self.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+        let reason =
+            if self.reason.is_empty() { String::new() } else { format!(", reason \"{}\"", self.reason) };
+        format!("{what}{until} by {}{reason}", self.who)
+    }
+}
+
 impl From<Freeze> for FreezeStatus {
     fn from(Freeze { group, at, until, who, reason }: Freeze) -> Self {
         Self { group, since: rfc3339(at), until: until.map(rfc3339), who, reason }

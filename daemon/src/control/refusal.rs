@@ -503,12 +503,12 @@ impl Refusal {
         }
     }
 
-    pub(super) fn not_on_edge(edge: &str, group: &str, groups: &[Group]) -> Self {
+    pub(crate) fn not_on_edge(edge: &str, group: &str, groups: &[Group]) -> Self {
         let known = groups.iter().map(|seen| seen.name.clone()).collect();
         Self::NotOnEdge { edge: edge.to_owned(), group: group.to_owned(), known }
     }
 
-    pub(super) fn no_such_slot(seen: &Group, slot: &str) -> Self {
+    pub(crate) fn no_such_slot(seen: &Group, slot: &str) -> Self {
         Self::UnknownSlot {
             slot: slot.to_owned(),
             group: seen.name.clone(),

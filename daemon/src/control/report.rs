@@ -150,7 +150,10 @@ impl<W: World> Control<W> {
         let Some(entry) = self.journal.entry(id).await? else {
             return Err(Refusal::NotKept { id: id.to_owned(), kept: KEPT });
         };
-        Ok(DeploymentStatus { ended: self.ended(&entry).await?, ..entry.into() })
+        Ok(DeploymentStatus {
+            ended: self.ended(&entry).await?,
+            ..DeploymentStatus::of(entry, self.clock.now())
+        })
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use cutover_core::api::{Group as Seen, Peer, Traffic};
-use cutover_core::deployment::{Outcome, Phase};
-use cutover_core::verdict::Figures;
+use cutover_core::api::{Group as Seen, Peer, Slot, Traffic, TrialState};
+use cutover_core::deployment::{Outcome, Phase, Time};
+use cutover_core::fraction::{Percent, Share};
+use cutover_core::rates::Rates;
+use cutover_core::verdict::{Figures, Glance};
 use cutover_engine::clock::rfc3339;
 use cutover_engine::commands::SmokeResult;
 use cutover_engine::edge::EdgeError;
@@ -14,11 +16,23 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::EdgeStatus;
 use super::running::SETTLING;
+use super::sampling::Recently;
 use super::{Control, FreezeStatus, HealthStatus, HookStatus, LeaderStatus, Refusal};
 use crate::journal::{Entry, JournalError, Switch};
 
+mod cleaning;
+mod ending;
+mod next;
+mod timing;
+mod words;
+
+pub use cleaning::CleanUp;
+pub use ending::Ending;
+pub use next::NextStep;
+pub use timing::PhaseTime;
+
 /// The status of a group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupStatus {
     /// Its name.
     pub group: String,
@@ -42,15 +56,27 @@ pub struct GroupStatus {
     /// The freeze of the group, or of all groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FreezeStatus>,
+    /// The last change of the route, while it is on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialState>,
     /// The last deployment.
     pub deployment: Option<DeploymentStatus>,
+    /// The commands that stop slots now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cleaning_up: Vec<CleanUp>,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextStep>,
+    /// Why no daemon was asked: this status is what nginx says, and the health is that of one probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daemon_away: Option<String>,
     /// Which daemon leads; only with a store in etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<LeaderStatus>,
 }
 
 /// The status of a slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlotStatus {
     /// Its name.
     pub name: String,
@@ -69,6 +95,21 @@ pub struct SlotStatus {
     pub peers: Vec<Peer>,
     /// Number of unfinished requests, previews included.
     pub in_flight: u64,
+    /// Number of upgraded connections among them.
+    #[serde(default)]
+    pub upgraded: u64,
+    /// Its part of the traffic in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Percent>,
+    /// Its health, from the probes that run all the time. Unknown while a deployment probes it.
+    #[serde(default)]
+    pub health: HealthStatus,
+    /// What it did in the last 10 seconds. Absent: nothing is counted, or it was not watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_10_s: Option<Rates>,
+    /// What it did in the last minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_60_s: Option<Rates>,
 }
 
 /// The status of a deployment.
@@ -110,6 +151,18 @@ pub struct DeploymentStatus {
     /// What its smoke tests have come to, on this host. Only for the last deployment of a group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub smoke: Vec<SmokeResult>,
+    /// The figures that fit into one line, beside those of the old version; of its last record, if it is not watched now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glance: Option<Glance>,
+    /// When its phase ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<PhaseTime>,
+    /// Failed tries of the step that is tried again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u32,
+    /// How it ended. Absent while it runs, and if it completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
     /// Its outcome. `None` while it runs.
     pub outcome: Option<Outcome>,
     /// Its last message.
@@ -151,10 +204,20 @@ impl From<Switch> for SwitchStatus {
     }
 }
 
-impl From<Entry> for DeploymentStatus {
-    fn from(entry: Entry) -> Self {
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl DeploymentStatus {
+    pub(super) fn of(entry: Entry, now: Time) -> Self {
+        let timing = entry.deployment.plan.timing(&entry.state).map(|timing| PhaseTime::at(timing, now));
+        let ending = Ending::of(&entry.deployment, &entry.state);
         let deployment = entry.deployment;
         Self {
+            timing,
+            ending,
+            tries: entry.state.phase.failed_tries(),
+            glance: entry.state.glance.clone(),
             deployment: deployment.id,
             group: deployment.plan.group,
             version: deployment.version,
@@ -238,13 +301,14 @@ impl<W: World> Control<W> {
         group: &str,
         (seen, edges): (Result<Seen, String>, Vec<EdgeStatus>),
     ) -> Result<GroupStatus, Refusal> {
-        let deployment = self.journal.history(Some(group), 1).await?.pop().map(DeploymentStatus::from);
-        let figures = deployment.as_ref().and_then(|last| self.figures(group, &last.deployment));
-        let smoke = match &deployment {
-            Some(last) => self.world.kept(&last.deployment).await,
+        let entry = self.journal.history(Some(group), 1).await?.pop();
+        let cleaning_up = self.cleaning_up(group, entry.as_ref());
+        let smoke = match &entry {
+            Some(last) => self.world.kept(&last.deployment.id).await,
             None => Vec::new(),
         };
-        let deployment = deployment.map(|last| DeploymentStatus { figures, smoke, ..last });
+        let last = entry.map(|entry| DeploymentStatus::of(entry, self.clock.now()));
+        let deployment = last.map(|last| DeploymentStatus { smoke, ..self.with_figures(last) });
         let status = GroupStatus {
             group: group.to_owned(),
             active: None,
@@ -255,29 +319,37 @@ impl<W: World> Control<W> {
             edges,
             switched: self.hook(group).await?,
             frozen: self.freeze_of(group).await?.map(FreezeStatus::from),
+            trial: None,
             deployment,
+            cleaning_up,
+            next: None,
+            daemon_away: None,
             leader: self.leader(),
         };
-        match seen {
-            Ok(seen) => Ok(GroupStatus {
+        let status = match seen {
+            Ok(seen) => GroupStatus {
                 active: Some(seen.route.active.clone()),
                 generation: Some(seen.route.generation),
                 health: self.vigils.health(group, &seen.route.active),
+                trial: seen.route.trial.clone(),
                 slots: self.slots(seen).await?,
                 ..status
-            }),
-            Err(error) => Ok(GroupStatus { edge_error: Some(error), ..status }),
-        }
+            },
+            Err(error) => GroupStatus { edge_error: Some(error), ..status },
+        };
+        Ok(GroupStatus { next: NextStep::of(&status), ..status })
     }
 
-    /// What the new version of a deployment has done until now. `None`: it is not watched, or a request of an operator is being
-    /// decided.
-    fn figures(&self, group: &str, deployment: &str) -> Option<Figures> {
-        let current = self.current(group);
-        let current = current.try_lock().ok()?;
-        let running = current.as_ref().filter(|running| running.id == deployment)?;
-        let is_watched = running.handle.state.borrow().phase.judges();
-        running.handle.figures().filter(|_| is_watched)
+    /// The status with what the new version has done until now, if it is watched and no request of an operator is being decided.
+    fn with_figures(&self, status: DeploymentStatus) -> DeploymentStatus {
+        let current = self.current(&status.group);
+        let Ok(current) = current.try_lock() else { return status };
+        let running = current.as_ref().filter(|running| running.id == status.deployment);
+        let Some(running) = running.filter(|running| running.handle.state.borrow().phase.judges()) else {
+            return status;
+        };
+        let (figures, glance) = (running.handle.figures(), running.handle.glance().or(status.glance.clone()));
+        DeploymentStatus { figures, glance, ..status }
     }
 
     /// Deployments of one group or of all, the newest first.
@@ -285,10 +357,11 @@ impl<W: World> Control<W> {
         if let Some(group) = group {
             self.policy_or_last(group).await?;
         }
+        let now = self.clock.now();
         let mut all = Vec::new();
         for entry in self.journal.history(group, limit).await? {
             let ended = self.ended(&entry).await?;
-            all.push(DeploymentStatus { ended, ..entry.into() });
+            all.push(DeploymentStatus { ended, ..DeploymentStatus::of(entry, now) });
         }
         Ok(all)
     }
@@ -313,7 +386,8 @@ impl<W: World> Control<W> {
     /// The status of one deployment.
     pub async fn deployment(&self, id: &str) -> Result<DeploymentStatus, Refusal> {
         let entry = self.journal.entry(id).await?;
-        entry.map(DeploymentStatus::from).ok_or_else(|| Refusal::UnknownDeployment(id.to_owned()))
+        let entry = entry.ok_or_else(|| Refusal::UnknownDeployment(id.to_owned()))?;
+        Ok(self.with_figures(DeploymentStatus::of(entry, self.clock.now())))
     }
 
     /// Sequence number of the last event of the group's last deployment; 0 if there is none.
@@ -354,7 +428,18 @@ impl<W: World> Control<W> {
         let standby = seen.standby().map(|slot| slot.name.clone());
         let reruns = self.slots_of_reruns(&seen.name);
         for slot in seen.slots.clone() {
+            let is_active = slot.name == seen.route.active;
+            let Recently { last_10_s, last_60_s } =
+                self.samples.recently(self.clock.now(), &seen.name, &slot.name);
             slots.push(SlotStatus {
+                upgraded: slot.upgraded(),
+                share: share(&seen, &slot),
+                health: match is_active {
+                    true => self.vigils.health(&seen.name, &slot.name),
+                    false => self.samples.health(&seen.name, &slot.name),
+                },
+                last_10_s,
+                last_60_s,
                 active: slot.name == seen.route.active,
                 traffic: seen.has_traffic(&slot.name),
                 standby: standby.as_ref() == Some(&slot.name),
@@ -369,5 +454,15 @@ impl<W: World> Control<W> {
             });
         }
         Ok(slots)
+    }
+}
+
+/// The part of the traffic that a slot gets. `None`: nothing.
+pub fn share(seen: &Seen, slot: &Slot) -> Option<Percent> {
+    let route = &seen.route;
+    match (&route.split, slot.name == route.active) {
+        (Some(split), _) => split.get(&slot.name).copied().filter(|percent| percent.parts() > 0),
+        (None, true) => Percent::from_parts(Share::WHOLE),
+        (None, false) => None,
     }
 }

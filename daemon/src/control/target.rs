@@ -49,6 +49,8 @@ struct Warm {
     slot: String,
     /// Its version; empty if the journal does not know it.
     version: String,
+    /// How long it stays up.
+    left: Duration,
 }
 
 impl<W: World> Control<W> {
@@ -199,11 +201,14 @@ impl<W: World> Control<W> {
     }
 
     async fn warm(&self, current: &MutexGuard<'_, Option<Running>>) -> Result<Option<Warm>, JournalError> {
-        let Some((running, Phase::Warm { .. })) = live(current).await else { return Ok(None) };
+        let Some((running, Phase::Warm { until, .. })) = live(current).await else { return Ok(None) };
         let entry = self.journal.entry(&running.id).await?;
         let way_back = entry.filter(|entry| !entry.state.has_nothing_before());
-        Ok(way_back
-            .map(|entry| Warm { slot: entry.deployment.plan.from, version: entry.deployment.previous }))
+        Ok(way_back.map(|entry| Warm {
+            slot: entry.deployment.plan.from,
+            version: entry.deployment.previous,
+            left: self.clock.now().until(until),
+        }))
     }
 
     /// When a deployment or a switch by hand last used each slot.
@@ -229,15 +234,28 @@ impl<W: World> Control<W> {
 fn gives_up(target: &Target, warm: Option<&Warm>, policy: &Policy) -> Vec<String> {
     let mut clauses = Vec::new();
     if target.ends_way_back {
-        let version = warm.map(|warm| warm.version.as_str()).unwrap_or_default();
-        clauses.push(match version {
-            "" => format!("the way back to slot \"{}\" ends", target.slot),
-            version => format!("the way back to version \"{version}\" ends"),
+        let slot = &target.slot;
+        clauses.push(match warm {
+            Some(Warm { version, left, .. }) => {
+                let holds =
+                    if version.is_empty() { "an unknown version" } else { &format!("version {version}") };
+                let left = minutes(*left);
+                format!("slot \"{slot}\" holds {holds}, warm for {left}: this deployment ends that way back")
+            }
+            None => format!("this deployment ends the way back to slot \"{slot}\""),
         });
     }
     let cuts = target.cuts.as_ref().filter(|_| policy.starts_or_stops()).and_then(Traffic::held);
     clauses.extend(cuts.map(|held| format!("{held} will be cut off")));
     clauses
+}
+
+/// Text as in `40 min` or `30 s`.
+fn minutes(left: Duration) -> String {
+    match left.as_secs() {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
+    }
 }
 
 fn refusal(seen: &Seen, why: NoTarget) -> Refusal {

@@ -57,7 +57,7 @@ impl<W: World> Control<W> {
                 }
             }
         }
-        running.ask(Event::Rollback(format!("rolled back by {asked_by}"))).await?;
+        running.ask(Event::Rollback(format!("requested by {asked_by}"))).await?;
         Ok(running.id.clone())
     }
 

@@ -94,6 +94,14 @@ impl Vigils {
         })
     }
 
+    /// Whether the driver of a deployment works on the group, so that it probes the slots itself.
+    pub(super) fn is_driven(&self, group: &str) -> bool {
+        self.deployments.lock().get(group).is_some_and(|state| {
+            let phase = &state.borrow().phase;
+            state.has_changed().is_ok() && !phase.is_final() && !phase.only_watches()
+        })
+    }
+
     /// Removes the vigil over a group, if that is not needed now.
     fn end(&self, group: &str, is_needed: impl Fn() -> bool) -> bool {
         let mut groups = self.groups.lock();

@@ -307,8 +307,14 @@ impl EtcdJournal {
     /// Writes a message without a change of state.
     pub async fn note(&self, id: &str, at: Time, phase: &str, message: &str) -> Result<(), JournalError> {
         let keys = &self.shared.keys;
-        let record =
-            Recorded { at, phase: phase.to_owned(), message: value::bounded(message), outcome: None };
+        let record = Recorded {
+            at,
+            phase: phase.to_owned(),
+            message: value::bounded(message),
+            outcome: None,
+            glance: None,
+            tries: 0,
+        };
         let record = value::write(&record);
         let mark = keys.record(id, &name_of(at, &record));
         let when = vec![Compare::create_revision(keys.deployment(id), CompareOp::Greater, 0)];
@@ -345,6 +351,8 @@ impl EtcdJournal {
             phase: phase.to_owned(),
             message: message.clone(),
             outcome: outcome.filter(|outcome: &Outcome| before.outcome != Some(*outcome)),
+            glance: state.glance.clone(),
+            tries: state.phase.failed_tries(),
         };
         let head = value::write(&Head { group: group.to_owned(), state: json(state), message, at });
         let mark = keys.record(id, &name_of(at, &head));

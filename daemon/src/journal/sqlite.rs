@@ -15,6 +15,7 @@ mod commands;
 mod draft;
 mod file;
 mod freezes;
+mod peek;
 mod prune;
 mod reserve;
 mod row;
@@ -27,6 +28,7 @@ mod told;
 mod unreadable;
 mod upgrade;
 
+pub use peek::peek;
 use reserve::Reserve;
 
 /// An open journal. Clones share it.
@@ -187,15 +189,20 @@ impl SqliteJournal {
         let id = id.to_owned();
         self.blocking(move |connection| {
             let mut select = connection.prepare_cached(
-                "SELECT seq, at, phase, message, outcome FROM records WHERE deployment = ?1 AND seq > ?2 ORDER BY seq",
+                "SELECT seq, at, phase, message, outcome, state FROM records WHERE deployment = ?1 AND seq > ?2 ORDER BY seq",
             )?;
             let rows = select.query_map(params![id, after], |row| {
+                // The figures of a state that another version has written are left out.
+                let state = row.get::<_, Option<String>>(5)?;
+                let state = state.and_then(|state| serde_json::from_str::<State>(&state).ok());
                 Ok(Record {
                     seq: row.get(0)?,
                     at: row::time(row, 1)?,
                     phase: row.get(2)?,
                     message: row.get(3)?,
                     outcome: row.get::<_, Option<String>>(4)?.and_then(|word| row::outcome(&word)),
+                    tries: state.as_ref().map_or(0, |state| state.phase.failed_tries()),
+                    glance: state.and_then(|state| state.glance),
                 })
             })?;
             rows.collect()

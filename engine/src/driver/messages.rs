@@ -14,13 +14,21 @@ pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State
     let plan = &deployment.plan;
     let price = if gives_up.is_empty() { String::new() } else { format!("; {}", gives_up.join(", ")) };
     format!(
-        "deploying version \"{}\" to slot \"{}\" while \"{}\" has the traffic, requested by {}{price}; {}",
-        deployment.version,
+        "deploying {} to slot \"{}\" while \"{}\" has the traffic, requested by {}{price}; {}",
+        version(deployment),
         plan.to,
         plan.from,
         deployment.requester(),
         begin(deployment, state)
     )
+}
+
+/// The version in a sentence.
+fn version(deployment: &Deployment) -> String {
+    match deployment.version.as_str() {
+        "" => "an unknown version".to_owned(),
+        version => format!("version \"{version}\""),
+    }
 }
 
 /// The last message of a warm deployment that another one supersedes.
@@ -35,15 +43,17 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
     let end = match &next.phase {
         Phase::Warm { .. } if next.has_nothing_before() => {
             format!(
-                "version \"{}\" is live{watched}; slot \"{}\" had no healthy version before it",
-                deployment.version, plan.from
+                "{} is live{watched}; slot \"{}\" had no healthy version before it",
+                version(deployment),
+                plan.from
             )
         }
         Phase::Warm { until } => {
             let until = rfc3339(*until);
             format!(
-                "version \"{}\" is live{watched}; slot \"{}\" stays warm until {until}",
-                deployment.version, plan.from
+                "{} is live{watched}; slot \"{}\" stays warm until {until}",
+                version(deployment),
+                plan.from
             )
         }
         Phase::Completed { note: None } => format!("done{watched}"),

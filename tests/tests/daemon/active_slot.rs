@@ -83,7 +83,7 @@ async fn an_application_that_dies_is_told_and_the_command_helps() {
     let metrics = serve_metrics(&mut host.daemon).await;
     let users = host.users().unwrap();
     until(&host.daemon, "healthy").await;
-    assert!(text(&host.daemon).contains("\"blue\" is healthy since "), "{}", text(&host.daemon));
+    assert!(text(&host.daemon).contains("  healthy for "), "{}", text(&host.daemon));
     until_gauges(metrics, "blue", 1, 0).await;
     blue.stop().await;
     let dead = until(&host.daemon, "dead").await;
@@ -92,8 +92,8 @@ async fn an_application_that_dies_is_told_and_the_command_helps() {
     assert_eq!(next, "cutover switch shop --to green");
     until_gauges(metrics, "blue", 0, 0).await;
     let said = text(&host.daemon);
-    assert!(said.contains("\"blue\" is DEAD since "), "{said}");
-    assert!(said.contains(&format!("; next, type: {next}\n")), "{said}");
+    assert!(said.starts_with("shop: slot \"blue\" is DEAD for "), "{said}");
+    assert!(said.contains(&format!("  next       {next}  ")), "{said}");
     host.run(next).unwrap();
     users.more_good(20).await.unwrap();
     until(&host.daemon, "healthy").await;
@@ -132,7 +132,7 @@ async fn answers_that_fail_users_are_told_although_the_health_page_is_fine() {
         "the other slot is not healthy"
     );
     until_gauges(metrics, "blue", 1, 1).await;
-    assert!(text(&host.daemon).contains("\"blue\" is BAD since "), "{}", text(&host.daemon));
+    assert!(text(&host.daemon).starts_with("shop: slot \"blue\" is BAD for "), "{}", text(&host.daemon));
     // A version that works is deployed, as it says.
     green.on("/", Action::status(200));
     host.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
@@ -178,7 +178,7 @@ async fn after_a_reboot_the_application_is_started_by_the_command() {
     let dead = until(daemon, "dead").await;
     let next = dead["next"].as_str().unwrap().to_owned();
     assert_eq!(next, "cutover run shop provision");
-    assert!(text(daemon).contains("\"green\" is DEAD since "), "{}", text(daemon));
+    assert!(text(daemon).starts_with("shop: slot \"green\" is DEAD for "), "{}", text(daemon));
     wait::until("the log to say it", || told(daemon).iter().any(|line| line.contains(&next))).await.unwrap();
     let words: Vec<&str> = next.split_whitespace().skip(1).collect();
     let done = daemon.cli(&words).unwrap();

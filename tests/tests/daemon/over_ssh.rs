@@ -139,9 +139,7 @@ impl Drop for Running {
 async fn every_answer_is_that_of_the_machine_itself() {
     let site = Site::start().await;
     for arguments in [
-        &["status"][..],
-        &["status", "shop", "--json"],
-        &["status", "blog"],
+        &["status", "blog"][..],
         &["history"],
         &["watch", "shop"],
         &["abort", "shop"],
@@ -198,7 +196,8 @@ async fn the_second_of_two_hosts_answers_while_the_first_is_dead() {
     let dead = format!("ssh://root@{NOBODY}");
     let hosts = [dead.as_str(), &site.address()];
     let status = site.command_at(&hosts, &["status", "shop"]).output().unwrap();
-    assert_eq!(status.stdout, site.host.daemon.cli(&["status", "shop"]).unwrap().stdout);
+    let shown = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(shown.starts_with("shop: slot \"blue\" has the traffic, generation 0\n"), "{shown}");
     let said = String::from_utf8_lossy(&status.stderr).into_owned();
     assert!(
         said.starts_with("cutover: ssh://root@10.77.0.3: ssh: connect to host 10.77.0.3 port 22: "),

@@ -181,7 +181,7 @@ async fn a_good_version_completes_and_its_values_are_shown() {
         String::from_utf8_lossy(&status.stdout).into_owned()
     };
     wait::until("the value in the status", || shown().contains(signal)).await.unwrap();
-    assert!(shown().contains("  until now: ") && shown().contains(" answers of green, "), "{}", shown());
+    assert!(shown().contains(": soaking ") && shown().contains(" answers, 0 5xx"), "{}", shown());
     let status = site.host.daemon.status("shop").unwrap();
     assert_eq!(status["deployment"]["figures"]["signals"][0]["value"], "0", "{status}");
     until_gauges(metrics, ["0", "0.1", "1"]).await;

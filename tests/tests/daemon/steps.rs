@@ -89,7 +89,7 @@ async fn the_operator_decides_when_the_next_step_begins() {
     assert!(why.contains("it is paused already") && why.contains("cutover resume shop"), "{why}");
     let status = site.host.daemon.cli(&["status", "shop"]).unwrap();
     let shown = String::from_utf8_lossy(&status.stdout).into_owned();
-    assert!(shown.contains(" is soaking, step 2 of 3, paused by root"), "{shown}");
+    assert!(shown.contains(": soaking, step 2 of 3, paused by root"), "{shown}");
     let why = site.host.refused("cutover deploy shop --version 3").unwrap();
     assert!(why.contains("to follow it: cutover watch shop; to end it: cutover abort shop"), "{why}");
     site.host.daemon.stop().await.unwrap();

@@ -209,7 +209,10 @@ async fn with_two_slots_the_first_line_says_what_is_given_up() {
     let three = bench.deploy("3").await.unwrap();
     let first = &bench.control.journal().records(&three.id, 0).await.unwrap()[0].message;
     assert!(
-        first.contains("; the way back to version \"1.2\" ends, 3 connections will be cut off; "),
+        first.contains(
+            "; slot \"green\" holds version 1.2, warm for 59 min: this deployment ends that way back, 3 connections will be \
+             cut off; "
+        ),
         "{first}"
     );
 }

@@ -78,8 +78,8 @@ impl EtcdJournal {
             for found in found.kvs() {
                 let record: Recorded = value::read(found.value()).map_err(|why| unreadable(id, why))?;
                 after = found.create_revision();
-                let Recorded { at, phase, message, outcome } = record;
-                records.push(Record { seq: after, at, phase, message, outcome });
+                let Recorded { at, phase, message, outcome, glance, tries } = record;
+                records.push(Record { seq: after, at, phase, message, outcome, glance, tries });
             }
             if !found.more() {
                 return Ok(records);

@@ -1,6 +1,7 @@
 //! The values: JSON with the version of their format.
 
 use cutover_core::deployment::{Outcome, Time};
+use cutover_core::verdict::Glance;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,6 +70,10 @@ pub(super) struct Recorded {
     pub(super) message: String,
     #[serde(default)]
     pub(super) outcome: Option<Outcome>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) glance: Option<Glance>,
+    #[serde(default)]
+    pub(super) tries: u32,
 }
 
 /// A running command.

@@ -102,9 +102,9 @@ async fn a_change_that_may_have_been_taken_is_not_sent_again() {
     let here = format!("unix:{}", site.host.daemon.socket().display());
     let hosts = [site.address(), here];
     let switch = site.command_at(&[&hosts[0], &hosts[1]], &["switch", "shop", "--to", "green"]);
-    let probes = site.green.truth().requests;
     let mut switch = Running::begin(switch, site.host.path("over-ssh"));
-    wait::until("the probe before the switch", || site.green.truth().requests > probes).await.unwrap();
+    // The daemon probes a slot without traffic all the time, one request after the other.
+    wait::until("the probe before the switch", || site.green.truth().in_flight > 1).await.unwrap();
     site.machine.kill_sshd().unwrap();
     assert_eq!(switch.end().await, Some(1), "{}", switch.errors());
     let said = switch.errors();
