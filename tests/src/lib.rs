@@ -11,6 +11,7 @@
 //! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
 //! | [`etcd::Cluster`] | members of etcd that a test kills and stops; [`proxy::Proxy`] cuts a daemon off |
 //! | [`Daemon`] | `cutover serve` and its command line |
+//! | [`Database`] | SQLite, [`Postgres`] or [`Mariadb`]: a file, or a real server of Debian's package |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
 //! | [`Prometheus`] | a real Prometheus that scrapes each second |
 //! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
@@ -31,6 +32,7 @@ pub mod backend;
 pub mod certificate;
 pub mod client;
 pub mod daemon;
+pub mod database;
 pub mod etcd;
 pub mod file_host;
 pub mod flavour;
@@ -38,9 +40,11 @@ pub mod footprint;
 pub mod hosts;
 pub mod http1;
 pub mod load;
+pub mod mariadb;
 pub mod network;
 pub mod nginx;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
@@ -63,12 +67,15 @@ pub use admin::Admin;
 pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
+pub use database::{Database, DatabaseKind};
 pub use file_host::FileHost;
 pub use flavour::Flavour;
 pub use hosts::Hosts;
 pub use load::{Load, Plan};
+pub use mariadb::Mariadb;
 pub use network::Network;
 pub use nginx::Nginx;
+pub use postgres::Postgres;
 pub use prometheus::Prometheus;
 pub use relay::Relay;
 pub use site::Site;

@@ -1,0 +1,198 @@
+//! One of the databases that a deployment migrates, for tests that are the same for all.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rusqlite::{Connection, types::Value};
+
+use crate::temp::TempDir;
+use crate::{Mariadb, Postgres, wait};
+
+/// Which database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseKind {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+    /// A server.
+    Mariadb,
+}
+
+/// A database with nothing in it. Drop ends its server.
+#[derive(Debug)]
+pub enum Database {
+    /// A file in a folder.
+    Sqlite(TempDir),
+    /// A server.
+    Postgres(Box<Postgres>),
+    /// A server.
+    Mariadb(Box<Mariadb>),
+}
+
+/// A session that holds a lock of a table. Drop ends it.
+#[derive(Debug)]
+pub enum Holder {
+    /// A transaction in this process.
+    Here(Connection),
+    /// A client of the server's package.
+    Client(Child),
+}
+
+impl DatabaseKind {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::Mariadb];
+}
+
+impl Database {
+    /// Starts one.
+    pub async fn start(kind: DatabaseKind) -> Result<Self> {
+        Ok(match kind {
+            DatabaseKind::Sqlite => {
+                let folder = TempDir::new()?;
+                Connection::open(folder.path().join("shop.sqlite"))?
+                    .execute_batch("PRAGMA user_version = 1")?;
+                Self::Sqlite(folder)
+            }
+            DatabaseKind::Postgres => Self::Postgres(Box::new(Postgres::start().await?)),
+            DatabaseKind::Mariadb => Self::Mariadb(Box::new(Mariadb::start().await?)),
+        })
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => format!("sqlite:{}", folder.path().join("shop.sqlite").display()),
+            Self::Postgres(server) => server.url(),
+            Self::Mariadb(server) => server.url(),
+        }
+    }
+
+    /// Its URL at a relay. A file has none.
+    pub fn url_at(&self, address: SocketAddr) -> Result<String> {
+        match self {
+            Self::Sqlite(_) => bail!("SQLite has no address"),
+            Self::Postgres(server) => Ok(server.url_at(address)),
+            Self::Mariadb(server) => Ok(server.url_at(address)),
+        }
+    }
+
+    /// Where a server listens.
+    pub fn address(&self) -> Result<SocketAddr> {
+        match self {
+            Self::Sqlite(_) => bail!("SQLite has no address"),
+            Self::Postgres(server) => Ok(server.address()),
+            Self::Mariadb(server) => Ok(server.address()),
+        }
+    }
+
+    /// Runs SQL. Returns the values of the rows: columns separated by "|", rows by line breaks.
+    pub fn query(&self, sql: &str) -> Result<String> {
+        match self {
+            Self::Sqlite(_) => {
+                let connection = self.open()?;
+                let mut statement = connection.prepare(sql)?;
+                let width = statement.column_count();
+                if width == 0 {
+                    drop(statement);
+                    connection.execute_batch(sql)?;
+                    return Ok(String::new());
+                }
+                let rows = statement.query_map([], |row| {
+                    let values = (0..width).map(|column| Ok(shown(row.get(column)?)));
+                    Ok(values.collect::<rusqlite::Result<Vec<_>>>()?.join("|"))
+                })?;
+                Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.join("\n"))
+            }
+            Self::Postgres(server) => server.query(sql),
+            Self::Mariadb(server) => Ok(server.query(sql)?.replace('\t', "|")),
+        }
+    }
+
+    /// Kills the server, if there is one, and starts it again.
+    pub async fn kill_and_resume(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(server) => {
+                server.kill()?;
+                server.resume().await
+            }
+            Self::Mariadb(server) => {
+                server.kill()?;
+                server.resume().await
+            }
+        }
+    }
+
+    /// Keeps a lock of the migrations, as another program would, until the holder is dropped.
+    pub async fn hold_lock(&self) -> Result<Holder> {
+        match self {
+            Self::Sqlite(_) => {
+                let connection = self.open()?;
+                connection.execute_batch("BEGIN IMMEDIATE")?;
+                Ok(Holder::Here(connection))
+            }
+            Self::Postgres(server) => {
+                let sql = "SELECT pg_advisory_lock(27995165641041266); SELECT pg_sleep(600)";
+                let child = hold(server.psql().args(["-c", "SELECT 1", "-c", sql]))?;
+                let is_held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+                self.until(is_held, "1").await?;
+                Ok(Holder::Client(child))
+            }
+            Self::Mariadb(server) => {
+                let sql =
+                    "SELECT get_lock(concat('cutover:', left(sha1(database()), 40)), 1); SELECT sleep(600)";
+                let child = hold(server.client().args(["--execute", sql]))?;
+                self.until(
+                    "SELECT is_used_lock(concat('cutover:', left(sha1(database()), 40))) IS NOT NULL",
+                    "1",
+                )
+                .await?;
+                Ok(Holder::Client(child))
+            }
+        }
+    }
+
+    /// Waits until a query has this result.
+    pub async fn until(&self, sql: &str, expected: &str) -> Result<()> {
+        wait::until_within(Duration::from_secs(20), &format!("{sql}: {expected}"), || {
+            self.query(sql).is_ok_and(|found| found == expected)
+        })
+        .await
+    }
+
+    fn open(&self) -> Result<Connection> {
+        let Self::Sqlite(folder) = self else { bail!("not a file") };
+        let path: PathBuf = folder.path().join("shop.sqlite");
+        let connection =
+            Connection::open(&path).with_context(|| format!("failed to open {}", path.display()))?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        Ok(connection)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if let Self::Client(child) = self {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn hold(command: &mut Command) -> Result<Child> {
+    Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+}
+
+fn shown(value: Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
+        Value::Text(text) => text,
+        Value::Blob(bytes) => format!("{bytes:02x?}"),
+    }
+}
