@@ -10,6 +10,8 @@
 //! | `POST /v1/groups/NAME/abort`, `.../rollback`, `.../pause`, `.../resume`, `.../promote?step=N` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], after the command has succeeded |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
+//! | `GET /v1/groups/NAME/database?version=V` | [`crate::control::DatabaseStatus`]: what is applied, and what the version would apply |
+//! | `POST /v1/groups/NAME/database/migrate`, `.../revert`, `.../settle` | [`crate::control::DatabaseDone`] |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
 //! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`] of each, the newest first |
 //! | `GET /v1/deployments/ID` | [`DeploymentStatus`] |
@@ -36,12 +38,14 @@ use cutover_engine::journal::Deployment;
 use cutover_engine::world::World;
 
 mod caller;
+mod database;
 mod events;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use caller::Caller;
+pub use database::{MigrateRequest, SettleRequest};
 pub use events::DeploymentEvent;
 use text::{DeploymentId, GroupName};
 
@@ -217,6 +221,10 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/groups/{group}/promote", post(promote::<W>))
         .route("/v1/groups/{group}/run", post(run::<W>))
         .route("/v1/groups/{group}/switch", post(switch::<W>))
+        .route("/v1/groups/{group}/database", get(database::look::<W>))
+        .route("/v1/groups/{group}/database/migrate", post(database::migrate::<W>))
+        .route("/v1/groups/{group}/database/revert", post(database::revert::<W>))
+        .route("/v1/groups/{group}/database/settle", post(database::settle::<W>))
         .route("/v1/deployments", get(history::<W>).post(deploy_together::<W>))
         .route("/v1/switches", get(switches::<W>))
         .route("/v1/deployments/{id}", get(deployment::<W>))

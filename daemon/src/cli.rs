@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 mod abort;
 mod check;
 mod client;
+mod database;
 mod deploy;
 mod dial_stdio;
 mod follow;
@@ -88,6 +89,8 @@ enum Verb {
     Promote(promote::Promote),
     /// Run a command of a deployment again: one that it has left undone, or the one that starts the active slot
     Run(run::Run),
+    /// Show, apply and revert the migrations of [group.NAME.database] by hand
+    Database(database::Database),
     /// List deployments and switches by hand
     History(history::History),
     /// Check the configuration against the live nginx
@@ -150,6 +153,7 @@ impl Arguments {
             Verb::Resume(verb) => verb.run(place).await,
             Verb::Promote(verb) => verb.run(place).await,
             Verb::Run(verb) => verb.run(place).await,
+            Verb::Database(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
             Verb::Check(verb) => verb.run(place).await,
             Verb::DialStdio(verb) => verb.run(place).await,

@@ -157,8 +157,8 @@ impl Runner {
 
 impl Running {
     /// Opens the gate and waits for the end of the command. If the command fails or exceeds its time limit, its whole process
-    /// group is killed. Background processes of a successful command keep running.
-    pub async fn finish(mut self) -> Result<(), Failed> {
+    /// group is killed. Background processes of a successful command keep running. Returns the end of the output.
+    pub async fn finish(mut self) -> Result<String, Failed> {
         if let Some(mut gate) = self.gate.take() {
             // If the gate has died, its exit status shows it.
             let _ = gate.write_all(gate::OPEN).await;
@@ -166,8 +166,7 @@ impl Running {
         let mut code = None;
         let how = match tokio::time::timeout(self.limit.get(), self.child.wait()).await {
             Ok(Ok(status)) if status.success() => {
-                self.tail().await;
-                return Ok(());
+                return Ok(self.tail().await);
             }
             Ok(Ok(status)) => {
                 code = status.code();

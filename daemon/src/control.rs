@@ -20,6 +20,7 @@ use crate::journal::{Entry, JournalError, KEPT, Store};
 mod again;
 mod begin;
 mod by_hand;
+mod database;
 mod edges;
 mod leading;
 mod policy;
@@ -45,6 +46,7 @@ use running::{Current, Running, live};
 use vigil::Vigils;
 
 pub use by_hand::ManualSwitch;
+pub use database::{AppliedMigration, DatabaseDone, DatabaseStatus, RevertRequest};
 pub use edges::EdgeStatus;
 pub use leading::LeaderStatus;
 pub use refusal::{NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};

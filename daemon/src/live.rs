@@ -43,6 +43,11 @@ impl Live {
         Self { edges, journal, runner, running: Arc::default() }
     }
 
+    /// Whether this daemon may change anything.
+    pub(crate) fn leads(&self) -> bool {
+        self.journal.leads()
+    }
+
     fn ended(&self, deployment: &str, leader: &Leader) {
         let mut running = self.running.lock();
         if let Some(leaders) = running.get_mut(deployment) {
@@ -97,6 +102,10 @@ impl Signals for Live {
 
 impl Commands for Live {
     async fn run(&self, job: &Job) -> Result<(), Failed> {
+        self.output(job).await.map(drop)
+    }
+
+    async fn output(&self, job: &Job) -> Result<String, Failed> {
         let running = self.runner.start(job)?;
         let leader = running.leader.clone();
         // A restarted daemon could not find a command without a record. Dropping `running` here keeps the command from starting.

@@ -36,7 +36,7 @@ impl Bench {
     }
 
     async fn run(&self, script: &str, timeout: &str) -> Result<(), Failed> {
-        self.commands.start(&job(script, timeout))?.finish().await
+        self.commands.start(&job(script, timeout))?.finish().await.map(drop)
     }
 
     fn path(&self, name: &str) -> PathBuf {

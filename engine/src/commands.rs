@@ -40,6 +40,11 @@ pub trait Commands: Send + Sync + 'static {
     /// Runs a command to its end, within its time limit. Dropping the future abandons the command, see [`Commands::end`].
     fn run(&self, job: &Job) -> impl Future<Output = Result<(), Failed>> + Send;
 
+    /// Like [`Commands::run`]. Returns the end of the output.
+    fn output(&self, job: &Job) -> impl Future<Output = Result<String, Failed>> + Send {
+        async { self.run(job).await.map(|()| String::new()) }
+    }
+
     /// Ends the abandoned commands of a deployment: those of a killed process, and those of a dropped future. Fails if the commands
     /// cannot be looked up.
     fn end(&self, deployment: &str) -> impl Future<Output = Result<(), String>> + Send;

@@ -11,6 +11,7 @@ use expect::{expectation, fixed_path};
 use value::not_zero;
 
 mod command;
+mod database;
 mod expect;
 mod fleet;
 mod proof;
@@ -26,6 +27,7 @@ mod value;
 mod warm;
 
 pub use command::Command;
+pub use database::{Database, MigrationsFolder, Secret};
 pub use fleet::{FleetPolicy, OnMissing};
 pub use signal::{Compare, Signal};
 pub use smoke::{Smoke, SmokeKind, SmokeRequest};
@@ -61,6 +63,12 @@ pub struct Policy {
     /// Changes the database for the new version.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::migrate")]
     pub migrate: Option<Command>,
+    /// Shows what `migrate` will do, before it runs.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
+    pub plan: Option<Command>,
+    /// `[group.NAME.database]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
     /// Undoes what `migrate` did in this deployment.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub revert: Option<Command>,
@@ -96,6 +104,8 @@ impl Default for Policy {
             host: None,
             env: BTreeMap::new(),
             migrate: None,
+            plan: None,
+            database: None,
             revert: None,
             provision: None,
             decommission: None,

@@ -45,6 +45,15 @@ pub enum Holder {
 impl DatabaseKind {
     /// All.
     pub const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::Mariadb];
+
+    /// Its name in folders and options.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::Mariadb => "mariadb",
+        }
+    }
 }
 
 impl Database {

@@ -8,6 +8,7 @@ use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
 
 mod aftermath;
 mod commands;
+mod databases;
 mod disk;
 mod extending;
 mod fleet;

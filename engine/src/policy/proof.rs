@@ -20,7 +20,9 @@ impl Policy {
         let synthetic = self.soak.synthetic.as_ref();
         let synthetic = synthetic.filter(|asked| asked.texts().into_iter().any(has_version));
         let signal = self.signal.iter().find(|signal| signal.needs_version());
+        let database = self.database.as_ref().filter(|database| database.migrations.has_version());
         probe
+            .or_else(|| database.map(|_| "database.migrations".to_owned()))
             .or_else(|| in_smoke.map(|test| format!("smoke \"{}\"", test.name)))
             .or_else(|| synthetic.map(|_| "soak.synthetic".to_owned()))
             .or_else(|| signal.map(|signal| format!("signal \"{}\"", signal.name)))

@@ -1,0 +1,75 @@
+//! The calls of `cutover database`.
+
+use axum::Json;
+use axum::extract::{ConnectInfo, State};
+use cutover_engine::world::World;
+use serde::{Deserialize, Serialize};
+
+use super::text::GroupName;
+use super::{Body, Caller, QueryOf};
+use crate::control::{Control, DatabaseDone, DatabaseStatus, Refusal, RevertRequest, Text};
+
+/// Body of a migration by hand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigrateRequest {
+    /// The version whose migrations are applied.
+    pub version: String,
+    /// Whether the operator knows that the version that has the traffic can live with them.
+    #[serde(default)]
+    pub yes: bool,
+}
+
+/// Body of what an operator says about an interrupted migration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettleRequest {
+    /// Its number.
+    pub number: u64,
+    /// Whether all of it is in the database. Otherwise nothing of it is.
+    pub applied: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfVersion {
+    version: Option<String>,
+}
+
+pub(super) async fn look<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    QueryOf(OfVersion { version }): QueryOf<OfVersion>,
+) -> Result<Json<DatabaseStatus>, Refusal> {
+    let version = version.map(|version| Text::Version.check(version)).transpose()?;
+    control.database(&group, version.as_deref()).await.map(Json)
+}
+
+pub(super) async fn migrate<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Body(request): Body<MigrateRequest>,
+) -> Result<Json<DatabaseDone>, Refusal> {
+    let version = Text::Version.check(request.version)?;
+    control.migrate_database(&group, &version, request.yes, &caller.to_string()).await.map(Json)
+}
+
+pub(super) async fn revert<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Body(mut request): Body<RevertRequest>,
+) -> Result<Json<DatabaseDone>, Refusal> {
+    request.deployment = request.deployment.map(|id| Text::Deployment.check(id)).transpose()?;
+    request.version = request.version.map(|version| Text::Version.check(version)).transpose()?;
+    control.revert_database(&group, request, &caller.to_string()).await.map(Json)
+}
+
+pub(super) async fn settle<W: World>(
+    State(control): State<Control<W>>,
+    GroupName(group): GroupName,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Body(SettleRequest { number, applied }): Body<SettleRequest>,
+) -> Result<Json<DatabaseDone>, Refusal> {
+    control.settle_database(&group, number, applied, &caller.to_string()).await.map(Json)
+}
