@@ -1,7 +1,7 @@
 //! One of the databases that a deployment migrates, for tests that are the same for all.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub enum DatabaseKind {
 #[derive(Debug)]
 pub enum Database {
     /// A file in a folder.
-    Sqlite(TempDir),
+    Sqlite(TempDir, PathBuf),
     /// A server.
     Postgres(Box<Postgres>),
     /// A server.
@@ -59,22 +59,27 @@ impl DatabaseKind {
 impl Database {
     /// Starts one.
     pub async fn start(kind: DatabaseKind) -> Result<Self> {
+        Self::start_in(kind, None).await
+    }
+
+    /// The same with its data in a folder of the caller's.
+    pub async fn start_in(kind: DatabaseKind, data: Option<&Path>) -> Result<Self> {
         Ok(match kind {
             DatabaseKind::Sqlite => {
                 let folder = TempDir::new()?;
-                Connection::open(folder.path().join("shop.sqlite"))?
-                    .execute_batch("PRAGMA user_version = 1")?;
-                Self::Sqlite(folder)
+                let file = data.unwrap_or(folder.path()).join("shop.sqlite");
+                Connection::open(&file)?.execute_batch("PRAGMA user_version = 1")?;
+                Self::Sqlite(folder, file)
             }
-            DatabaseKind::Postgres => Self::Postgres(Box::new(Postgres::start().await?)),
-            DatabaseKind::Mariadb => Self::Mariadb(Box::new(Mariadb::start().await?)),
+            DatabaseKind::Postgres => Self::Postgres(Box::new(Postgres::start_in(data).await?)),
+            DatabaseKind::Mariadb => Self::Mariadb(Box::new(Mariadb::start_in(data).await?)),
         })
     }
 
     /// Its URL.
     pub fn url(&self) -> String {
         match self {
-            Self::Sqlite(folder) => format!("sqlite:{}", folder.path().join("shop.sqlite").display()),
+            Self::Sqlite(_, file) => format!("sqlite:{}", file.display()),
             Self::Postgres(server) => server.url(),
             Self::Mariadb(server) => server.url(),
         }
@@ -83,7 +88,7 @@ impl Database {
     /// Its URL at a relay. A file has none.
     pub fn url_at(&self, address: SocketAddr) -> Result<String> {
         match self {
-            Self::Sqlite(_) => bail!("SQLite has no address"),
+            Self::Sqlite(..) => bail!("SQLite has no address"),
             Self::Postgres(server) => Ok(server.url_at(address)),
             Self::Mariadb(server) => Ok(server.url_at(address)),
         }
@@ -92,7 +97,7 @@ impl Database {
     /// Where a server listens.
     pub fn address(&self) -> Result<SocketAddr> {
         match self {
-            Self::Sqlite(_) => bail!("SQLite has no address"),
+            Self::Sqlite(..) => bail!("SQLite has no address"),
             Self::Postgres(server) => Ok(server.address()),
             Self::Mariadb(server) => Ok(server.address()),
         }
@@ -101,7 +106,7 @@ impl Database {
     /// Runs SQL. Returns the values of the rows: columns separated by "|", rows by line breaks.
     pub fn query(&self, sql: &str) -> Result<String> {
         match self {
-            Self::Sqlite(_) => {
+            Self::Sqlite(..) => {
                 let connection = self.open()?;
                 let mut statement = connection.prepare(sql)?;
                 let width = statement.column_count();
@@ -124,7 +129,7 @@ impl Database {
     /// Kills the server, if there is one, and starts it again.
     pub async fn kill_and_resume(&mut self) -> Result<()> {
         match self {
-            Self::Sqlite(_) => Ok(()),
+            Self::Sqlite(..) => Ok(()),
             Self::Postgres(server) => {
                 server.kill()?;
                 server.resume().await
@@ -139,7 +144,7 @@ impl Database {
     /// Keeps a lock of the migrations, as another program would, until the holder is dropped.
     pub async fn hold_lock(&self) -> Result<Holder> {
         match self {
-            Self::Sqlite(_) => {
+            Self::Sqlite(..) => {
                 let connection = self.open()?;
                 connection.execute_batch("BEGIN IMMEDIATE")?;
                 Ok(Holder::Here(connection))
@@ -174,10 +179,9 @@ impl Database {
     }
 
     fn open(&self) -> Result<Connection> {
-        let Self::Sqlite(folder) = self else { bail!("not a file") };
-        let path: PathBuf = folder.path().join("shop.sqlite");
+        let Self::Sqlite(_, file) = self else { bail!("not a file") };
         let connection =
-            Connection::open(&path).with_context(|| format!("failed to open {}", path.display()))?;
+            Connection::open(file).with_context(|| format!("failed to open {}", file.display()))?;
         connection.busy_timeout(Duration::from_secs(5))?;
         Ok(connection)
     }

@@ -18,6 +18,7 @@
 //! | [`FileHost`] | nginx without the module, and the daemon with an edge of kind "file" |
 //! | [`Network`] | network namespaces for one test, connected by a bridge |
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
+//! | [`SmallDisk`] | a small tmpfs that a test can fill |
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
@@ -53,6 +54,7 @@ pub mod route_watcher;
 pub mod seed;
 pub mod site;
 pub mod slot_oracle;
+pub mod small_disk;
 pub mod ssh_machine;
 pub mod state_file;
 pub mod stepping_clock;
@@ -80,6 +82,7 @@ pub use prometheus::Prometheus;
 pub use relay::Relay;
 pub use site::Site;
 pub use slot_oracle::SlotOracle;
+pub use small_disk::SmallDisk;
 pub use ssh_machine::SshMachine;
 pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;

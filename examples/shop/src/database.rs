@@ -15,13 +15,14 @@ pub(crate) use sqlite::open as open_file;
 
 const CONNECTIONS: usize = 4;
 
-/// How long a request waits for a connection before it gives up.
+/// How long a request waits for a connection before it gives up: of a file, and of a server.
 const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE_WITH_SERVER: Duration = Duration::from_millis(400);
 
 /// A connection.
 pub(crate) enum Connection {
     Sqlite(rusqlite::Connection),
-    Postgres(tokio_postgres::Client),
+    Postgres(postgres::Connection),
     Mariadb(mysql_async::Conn),
 }
 
@@ -51,6 +52,7 @@ impl Connection {
 pub(crate) struct Pool {
     free: Mutex<Vec<Connection>>,
     permits: Semaphore,
+    patience: Duration,
 }
 
 /// No connection came free in time.
@@ -65,8 +67,13 @@ impl std::fmt::Debug for Pool {
 
 impl Pool {
     pub(crate) fn open(database: &str) -> Result<Self> {
-        let free = (0..CONNECTIONS).map(|_| Connection::open(database)).collect::<Result<_>>()?;
-        Ok(Self { free: Mutex::new(free), permits: Semaphore::new(CONNECTIONS) })
+        let free: Vec<Connection> =
+            (0..CONNECTIONS).map(|_| Connection::open(database)).collect::<Result<_>>()?;
+        let patience = match free.first() {
+            Some(Connection::Sqlite(_)) | None => PATIENCE,
+            Some(_) => PATIENCE_WITH_SERVER,
+        };
+        Ok(Self { free: Mutex::new(free), permits: Semaphore::new(CONNECTIONS), patience })
     }
 
     /// Runs `query` on a connection of the pool. With `leak` the connection never comes back.
@@ -75,7 +82,7 @@ impl Pool {
         leak: bool,
         query: impl FnOnce(&mut Connection) -> T,
     ) -> Result<T, Exhausted> {
-        let permit = tokio::time::timeout(PATIENCE, self.permits.acquire()).await;
+        let permit = tokio::time::timeout(self.patience, self.permits.acquire()).await;
         let Ok(Ok(permit)) = permit else { return Err(Exhausted) };
         let taken = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(mut connection) = taken else { return Err(Exhausted) };

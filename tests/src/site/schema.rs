@@ -35,7 +35,7 @@ impl Schema {
     /// Reads it from a database that cutover migrates.
     pub fn of(database: &Database) -> Result<Self> {
         let columns = match database {
-            Database::Sqlite(_) => COLUMNS,
+            Database::Sqlite(..) => COLUMNS,
             Database::Postgres(_) => {
                 "SELECT table_name || '.' || column_name || ' ' || data_type FROM information_schema.columns
                  WHERE table_schema = 'public'"

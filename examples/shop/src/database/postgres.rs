@@ -1,21 +1,29 @@
 //! PostgreSQL.
 
+use std::collections::HashMap;
+
 use anyhow::{Result, bail};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
-pub(super) fn open(url: &str) -> Result<Client> {
+/// A connection, and the statements that it has prepared.
+pub(crate) struct Connection {
+    client: Client,
+    prepared: HashMap<String, Statement>,
+}
+
+pub(super) fn open(url: &str) -> Result<Connection> {
     Handle::current().block_on(async {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         // It ends with the client.
         tokio::spawn(connection);
-        Ok(client)
+        Ok(Connection { client, prepared: HashMap::new() })
     })
 }
 
-pub(super) fn rows(client: &Client, query: &str, values: &[Value]) -> Result<Vec<Vec<Value>>> {
+pub(super) fn rows(connection: &mut Connection, query: &str, values: &[Value]) -> Result<Vec<Vec<Value>>> {
     let values: Vec<Box<dyn ToSql + Sync + Send>> = values
         .iter()
         .map(|value| -> Box<dyn ToSql + Sync + Send> {
@@ -26,7 +34,16 @@ pub(super) fn rows(client: &Client, query: &str, values: &[Value]) -> Result<Vec
         })
         .collect();
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
-    let rows = Handle::current().block_on(client.query(&numbered(query), &values))?;
+    let Connection { client, prepared } = connection;
+    let rows = Handle::current().block_on(async {
+        if let Some(statement) = prepared.get(query) {
+            return client.query(statement, &values).await;
+        }
+        let statement = client.prepare(&numbered(query)).await?;
+        let rows = client.query(&statement, &values).await;
+        prepared.insert(query.to_owned(), statement);
+        rows
+    })?;
     rows.iter().map(cells).collect()
 }
 

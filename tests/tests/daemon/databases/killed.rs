@@ -24,8 +24,8 @@ enum Victim {
 async fn until_slow(shop: &Shop, kind: DatabaseKind) {
     match kind {
         DatabaseKind::Sqlite => {
-            let Database::Sqlite(folder) = &shop.database else { panic!() };
-            let journal = folder.path().join("shop.sqlite-journal");
+            let Database::Sqlite(_, file) = &shop.database else { panic!() };
+            let journal = file.with_extension("sqlite-journal");
             cutover_tests::wait::until("the transaction of the migration", || journal.exists())
                 .await
                 .unwrap();
