@@ -10,7 +10,7 @@
 //! | `POST /v1/groups/NAME/abort`, `.../rollback`, `.../pause`, `.../resume`, `.../promote?step=N` | 202, [`Accepted`] |
 //! | `POST /v1/groups/NAME/run` with [`RunRequest`] | [`Accepted`], after the command has succeeded |
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
-//! | `GET /v1/groups/NAME/database?version=V` | [`crate::control::DatabaseStatus`]: what is applied, and what the version would apply |
+//! | `GET /v1/groups/NAME/database?version=V` | [`crate::control::DatabaseStatus`], with what the version would apply |
 //! | `POST /v1/groups/NAME/database/migrate`, `.../revert`, `.../settle` | [`crate::control::DatabaseDone`] |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
 //! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`] of each, the newest first |

@@ -18,11 +18,13 @@ use cutover_engine::versions::Versions;
 
 use crate::config::Config;
 
+mod databases;
 mod door;
 mod running;
 mod signals;
 mod tls;
 
+pub use databases::check_databases;
 pub use door::check_door;
 pub use running::check_running;
 pub use signals::check_signals;

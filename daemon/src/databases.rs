@@ -34,7 +34,8 @@ pub(crate) struct Doer<'a> {
 }
 
 impl Place {
-    /// Reads where the database is. `env`: the variables of the group, which count before those of this process. The error is one line.
+    /// Reads where the database is. `env`: the variables of the group, which count before those of this process. The error is
+    /// one line.
     pub(crate) fn of(database: &policy::Database, env: &BTreeMap<String, String>) -> Result<Self, String> {
         let text = match written(database.url.reveal()) {
             Written::Variable(name) => match env.get(name).cloned().or_else(|| std::env::var(name).ok()) {
@@ -119,8 +120,8 @@ impl Place {
     }
 }
 
-/// What a new deployment would apply, as a clause. Fails with one line if it must not begin. `live`: the version that has the traffic;
-/// empty if it is not known.
+/// What a new deployment would apply, as a clause. Fails with one line if it must not begin. `live`: the version that has the
+/// traffic; empty if it is not known.
 pub(crate) async fn plan(
     policy: &policy::Policy,
     version: &str,

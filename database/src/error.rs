@@ -51,6 +51,14 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// A lost connection, and why there was no other.
+    pub(crate) fn and_then(&self, error: &Self) -> Self {
+        match self {
+            Self::Lost(why) => Self::Lost(format!("{why}; and then: {error}")),
+            other => Self::Lost(format!("{other}; and then: {error}")),
+        }
+    }
+
     /// Whether what was under way may have been done or not.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Lost(_))

@@ -6,8 +6,8 @@
 //!              Session --- sqlite (rusqlite), postgres (tokio-postgres), mysql (mysql_async)
 //! ```
 //!
-//! The table `cutover_migrations` in the same database says what is applied. Where the database can, a migration and its record are one
-//! transaction. Where it cannot, the record says first that the migration was begun, so one that was interrupted is found and never
+//! The table `cutover_migrations` in the same database says what is applied. Where the database can, a migration and its record are
+//! one transaction. Where it cannot, the record says first that the migration was begun, so one that was interrupted is found and never
 //! repeated.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,5 @@
-//! MySQL and MariaDB: a session has a named lock. DDL commits by itself, so a migration is recorded before it begins and after it ends.
+//! MySQL and MariaDB: a session has a named lock. DDL commits by itself, so a migration is recorded before it begins and
+//! after it ends.
 
 use std::collections::BTreeSet;
 

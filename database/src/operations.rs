@@ -110,8 +110,8 @@ pub async fn records(url: &Url, limits: Limits) -> Result<Vec<Record>, DatabaseE
     Session::open(url, limits, "status").await?.records().await
 }
 
-/// Applies what is missing. `live`: the version that has the traffic, which must be able to live with it; `None` does not ask. Returns
-/// the records of the deployment.
+/// Applies what is missing. `live`: the version that has the traffic, which must be able to live with it; `None` does not ask.
+/// Returns the records of the deployment.
 pub async fn migrate(
     batch: &Batch<'_>,
     folder: &Folder,
@@ -138,7 +138,7 @@ pub async fn migrate(
             }
             session = locked_again(batch).await.map_err(|error| NotMigrated::Script {
                 file: file(),
-                why: DatabaseError::Lost(format!("{why}; and then: {error}")),
+                why: why.and_then(&error),
                 left: "it is not known whether it is applied; the table cutover_migrations says so",
             })?;
             let stage = session.records().await?;
@@ -162,7 +162,8 @@ pub async fn migrate(
     Ok(records.into_iter().filter(|record| record.deployment == batch.deployment).collect())
 }
 
-/// Reverts what the deployment of the batch has applied, the newest first. `folder` is that of its version. Returns what was reverted.
+/// Reverts what the deployment of the batch has applied, the newest first. `folder` is that of its version. Returns what was
+/// reverted.
 pub async fn revert(
     batch: &Batch<'_>,
     folder: &Folder,

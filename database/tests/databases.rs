@@ -170,19 +170,28 @@ async fn transactions_of_a_script_are_refused_and_statements_outside_one_are_pos
         if !is_mariadb {
             shop.write(&[("0002_a.up.sql", "CREATE TABLE a (b INT);\nCOMMIT;\nCREATE TABLE c (d INT);")]);
             let refused = shop.migrate("shop-2").await.unwrap_err().to_string();
-            assert!(refused.contains("0002_a.up.sql has COMMIT: each migration is in a transaction already"), "{refused}");
+            assert!(
+                refused.contains("0002_a.up.sql has COMMIT: each migration is in a transaction already"),
+                "{refused}"
+            );
             assert!(shop.try_query("SELECT * FROM a").is_err());
         }
         let index = match shop.kind {
-            DatabaseKind::Postgres => "CREATE INDEX CONCURRENTLY by_name ON stock (name);\nCREATE INDEX CONCURRENTLY by_both ON stock (name, id);",
+            DatabaseKind::Postgres => {
+                "CREATE INDEX CONCURRENTLY by_name ON stock (name);
+                CREATE INDEX CONCURRENTLY by_both ON stock (name, id);"
+            }
             DatabaseKind::Sqlite => "CREATE INDEX by_name ON stock (name);\nVACUUM;",
             DatabaseKind::Mariadb => "CREATE INDEX by_name ON stock (name);",
         };
         shop.write(&[("0002_a.up.sql", &format!("-- cutover: no-transaction\n{index}"))]);
-        shop.write(&[("0002_a.down.sql", match shop.kind {
-            DatabaseKind::Mariadb => "DROP INDEX by_name ON stock;",
-            _ => "-- cutover: no-transaction\nDROP INDEX by_name;",
-        })]);
+        shop.write(&[(
+            "0002_a.down.sql",
+            match shop.kind {
+                DatabaseKind::Mariadb => "DROP INDEX by_name ON stock;",
+                _ => "-- cutover: no-transaction\nDROP INDEX by_name;",
+            },
+        )]);
         assert_eq!(shop.migrate("shop-2").await.unwrap().len(), 1);
         assert_eq!(shop.revert("shop-2", Consent::None).await.unwrap().len(), 1);
     })

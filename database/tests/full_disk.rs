@@ -13,8 +13,8 @@ use fixture::Shop;
 fn large(kind: DatabaseKind) -> &'static str {
     match kind {
         DatabaseKind::Sqlite => {
-            "CREATE TABLE big (text TEXT);\nINSERT INTO big WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 32000)
-             SELECT hex(zeroblob(500)) FROM c;"
+            "CREATE TABLE big (text TEXT);\nINSERT INTO big WITH RECURSIVE c(x) AS
+             (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 32000) SELECT hex(zeroblob(500)) FROM c;"
         }
         DatabaseKind::Postgres => {
             "CREATE TABLE big (text TEXT);\nALTER TABLE big ALTER COLUMN text SET STORAGE PLAIN;

@@ -11,7 +11,8 @@
 //!
 //! The engine reaches everything outside through six traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
 //! [`commands::Commands`] runs the operator's commands, [`peers::Peers`] sends requests to servers,
-//! [`signals::Signals`] asks for values of other systems, and [`databases::Databases`] applies and reverts migrations. The engine does not
+//! [`signals::Signals`] asks for values of other systems, and [`databases::Databases`] applies and reverts migrations. The
+//! engine does not
 //! depend on nginx, a database or a configuration format. The module `scripted` implements all of them in memory for tests.
 
 #![forbid(unsafe_code)]

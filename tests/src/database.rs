@@ -1,5 +1,6 @@
 //! One of the databases that a deployment migrates, for tests that are the same for all.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -149,22 +150,17 @@ impl Database {
                 connection.execute_batch("BEGIN IMMEDIATE")?;
                 Ok(Holder::Here(connection))
             }
+            // Idle sessions, which end with their clients.
             Self::Postgres(server) => {
-                let sql = "SELECT pg_advisory_lock(27995165641041266); SELECT pg_sleep(600)";
-                let child = hold(server.psql().args(["-c", "SELECT 1", "-c", sql]))?;
+                let child = hold(&mut server.psql(), "SELECT pg_advisory_lock(27995165641041266);\n")?;
                 let is_held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
                 self.until(is_held, "1").await?;
                 Ok(Holder::Client(child))
             }
             Self::Mariadb(server) => {
-                let sql =
-                    "SELECT get_lock(concat('cutover:', left(sha1(database()), 40)), 1); SELECT sleep(600)";
-                let child = hold(server.client().args(["--execute", sql]))?;
-                self.until(
-                    "SELECT is_used_lock(concat('cutover:', left(sha1(database()), 40))) IS NOT NULL",
-                    "1",
-                )
-                .await?;
+                let name = "concat('cutover:', left(sha1(database()), 40))";
+                let child = hold(&mut server.client(), &format!("SELECT get_lock({name}, 1);\n"))?;
+                self.until(&format!("SELECT is_used_lock({name}) IS NOT NULL"), "1").await?;
                 Ok(Holder::Client(child))
             }
         }
@@ -196,8 +192,11 @@ impl Drop for Holder {
     }
 }
 
-fn hold(command: &mut Command) -> Result<Child> {
-    Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+/// Starts a client that runs SQL and then waits for more.
+fn hold(command: &mut Command, sql: &str) -> Result<Child> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    child.stdin.as_mut().context("no standard input")?.write_all(sql.as_bytes())?;
+    Ok(child)
 }
 
 fn shown(value: Value) -> String {

@@ -128,8 +128,8 @@ pub fn undo(
     .collect()
 }
 
-/// Why one of the migrations must not be reverted without an operator. `None`: all may be. `now`: what is in the tables and columns that
-/// would be dropped.
+/// Why one of the migrations must not be reverted without an operator. `None`: all may be. `now`: what is in the tables and columns
+/// that would be dropped.
 pub fn why_ask(on: OnRevert, undo: &[Undo], records: &[Record], now: &Rows) -> Option<Reason> {
     let all = || undo.iter();
     let half =

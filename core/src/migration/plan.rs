@@ -97,7 +97,8 @@ pub fn plan(folder: &Folder, records: &[Record]) -> Result<Plan, Refused> {
     Ok(plan)
 }
 
-/// Fails if the version that has the traffic could not live with what is to be applied. `live`: that version, empty if it is not known.
+/// Fails if the version that has the traffic could not live with what is to be applied. `live`: that version;
+/// empty if it is not known.
 pub fn too_old(folder: &Folder, plan: &Plan, live: &str) -> Result<(), Refused> {
     for migration in &plan.apply {
         let file = || migration.up.file.clone();
@@ -143,8 +144,8 @@ fn half_text(record: &Record, reverting: bool) -> String {
         false => ("migration", "it is applied", "nothing of it is applied"),
     };
     format!(
-        "the {what} {shown} by deployment \"{deployment}\" was interrupted, and how far it came is not known: look at the database; \
-         make sure that {whole}, or that {none}, and say which"
+        "the {what} {shown} by deployment \"{deployment}\" was interrupted, and how far it came is not known: look at the \
+         database; make sure that {whole}, or that {none}, and say which"
     )
 }
 

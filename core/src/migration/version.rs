@@ -1,7 +1,7 @@
 //! Versions of the application, and ranges of them: `1.8`, `>= 1.8, < 2`, `1.8..2.0`.
 //!
-//! Versions of applications are not always those of semver.org, so the numbers may be fewer or more than three. The order is that of
-//! semver: missing numbers are 0, `2.0-rc1` comes before `2.0`, and what follows a `+` does not count.
+//! Versions of applications are not always those of semver.org, so the numbers may be fewer or more than three. The order is that
+//! of semver: missing numbers are 0, `2.0-rc1` comes before `2.0`, and what follows a `+` does not count.
 
 use std::cmp::Ordering;
 use std::fmt;

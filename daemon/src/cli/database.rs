@@ -167,7 +167,8 @@ fn applied(status: &DatabaseStatus) -> String {
     for its in status.applied.iter().filter(|its| its.stage != "applied") {
         let number = its.name.split('_').next().unwrap_or_default();
         text.push_str(&format!(
-            "{} was interrupted: look at the database, and then type cutover database settle GROUP {number} with --applied or --gone\n",
+            "{} was interrupted: look at the database, and then type cutover database settle GROUP {number} with --applied or \
+             --gone\n",
             its.name
         ));
     }

@@ -124,7 +124,8 @@ impl<W: World> Control<W> {
         let folder = place.folder(version).await.map_err(Refusal::Database)?;
         let now = self.clock.now();
         let stamp: String = rfc3339(now).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
-        let deployment = format!("by-hand-{}", stamp.replace('T', "-"));
+        // Two in one second are two: what is reverted together must have been applied together.
+        let deployment = format!("by-hand-{}-{:03}", stamp.replace('T', "-"), now.0 % 1000);
         let (id, version, group_name) = (deployment.clone(), version.to_owned(), group.to_owned());
         let work = async move {
             let doer = Doer { deployment: &id, version: &version, now };
@@ -268,7 +269,8 @@ impl<W: World> Control<W> {
             return match wanted.yes {
                 true => Ok(()),
                 false => asks(format!(
-                    "{} was applied by \"{}\", which is no deployment of this daemon, and the version that has the traffic may need it",
+                    "{} was applied by \"{}\", which is no deployment of this daemon, and the version that has the traffic may \
+                     need it",
                     last.shown(),
                     last.deployment
                 )),

@@ -77,7 +77,8 @@ impl<'de> Deserialize<'de> for MigrationsFolder {
 }
 
 impl Policy {
-    /// Fails if cutover and a command would both change the database, or if there is a plan of nothing. The error begins with the key.
+    /// Fails if cutover and a command would both change the database, or if there is a plan of nothing. The error begins with the
+    /// key.
     pub fn check_database(&self) -> Result<(), String> {
         let both = |key: &str| {
             Err(format!(

@@ -85,7 +85,7 @@ async fn it_is_refused_while_a_deployment_is_under_way() {
 async fn the_holder_of_the_lock_is_named() {
     for (kind, said) in [
         (DatabaseKind::Sqlite, "(daemon-"),
-        (DatabaseKind::Postgres, "of user postgres (psql), active since 20"),
+        (DatabaseKind::Postgres, "of user postgres (psql), idle since 20"),
         (DatabaseKind::Mariadb, "of user root from localhost"),
     ] {
         let shop = Shop::start(kind).await;
@@ -98,10 +98,11 @@ async fn the_holder_of_the_lock_is_named() {
         let lines = ["database", "migrate", "shop", "--version", "2.0"];
         let both = [0, 1].map(|_| {
             let mut command = shop.host.daemon.command(&lines);
+            // One of them may be refused, because the other one is at it.
             std::thread::spawn(move || command.output().unwrap())
         });
-        let codes = both.map(|thread| thread.join().unwrap().status.code());
-        assert!(codes.contains(&Some(0)), "{codes:?}");
+        let both = both.map(|thread| thread.join().unwrap());
+        assert!(both.iter().any(|output| output.status.success()), "{both:?}");
         assert_eq!(shop.records(), "stock|applied wrap|applied gifts|applied");
     }
 }

@@ -25,8 +25,8 @@ async fn a_bad_version_leaves_the_database_as_it_was_unless_rows_would_be_lost()
         let ended = shop.deploy_bad("2.1", "INSERT INTO gifts VALUES (1, 'ribbon'), (2, 'box')").await;
         ended.assert_ended("stuck", 5).unwrap();
         let said = messages(&ended);
-        let why = "traffic is back on \"blue\", and the database is not reverted: 0003_gifts would drop table \"gifts\", where 2 rows \
-                   were written since the deployment";
+        let why = "traffic is back on \"blue\", and the database is not reverted: 0003_gifts would drop table \"gifts\", where 2 \
+                   rows were written since the deployment";
         assert!(said.contains(why), "{said}");
         assert_eq!(shop.host.active().await.unwrap(), "blue");
         assert!(shop.has_gifts());
@@ -130,8 +130,8 @@ async fn a_deployment_that_the_database_forbids_is_refused_before_anything_moves
     let users = shop.host.users().unwrap();
     shop.host.deploy("1.7").await.unwrap().assert_ended("completed", 0).unwrap();
     let old = refused("2.0").await;
-    let said = "0002_wrap.up.sql requires version >= 1.8 of what has the traffic, and that is 1.7: deploy a version first that works \
-                before and after the migration";
+    let said = "0002_wrap.up.sql requires version >= 1.8 of what has the traffic, and that is 1.7: deploy a version first that \
+                works before and after the migration";
     assert!(old.contains(said), "{old}");
     let planned = shop.host.daemon.cli(&["database", "plan", "shop", "--version", "2.0"]).unwrap();
     assert_eq!(planned.status.code(), Some(1));

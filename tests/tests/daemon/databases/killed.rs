@@ -1,4 +1,5 @@
-//! The kill matrix: the daemon or the server is killed in the middle of a migration, or of a revert. What is found, and what follows.
+//! The kill matrix: the daemon or the server is killed in the middle of a migration, or of a revert. What is found, and what
+//! follows.
 
 use super::*;
 
@@ -7,10 +8,13 @@ fn slow(kind: DatabaseKind) -> &'static str {
     match kind {
         DatabaseKind::Sqlite => {
             "CREATE TABLE half (id BIGINT);
-             INSERT INTO half WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 20000000) SELECT max(x) FROM c;"
+             INSERT INTO half WITH RECURSIVE c(x) AS
+             (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 4000000) SELECT max(x) FROM c;"
         }
-        DatabaseKind::Postgres => "CREATE TABLE half (id BIGINT);\nINSERT INTO half SELECT 1 FROM pg_sleep(5);",
-        DatabaseKind::Mariadb => "CREATE TABLE half (id BIGINT);\nINSERT INTO half SELECT sleep(5);",
+        DatabaseKind::Postgres => {
+            "CREATE TABLE half (id BIGINT);\nINSERT INTO half SELECT 1 FROM pg_sleep(3);"
+        }
+        DatabaseKind::Mariadb => "CREATE TABLE half (id BIGINT);\nINSERT INTO half SELECT sleep(3);",
     }
 }
 

@@ -14,9 +14,17 @@ fn page() -> String {
 
 /// The blocks of the page in this language, in order.
 fn blocks(page: &str, language: &str) -> Vec<String> {
-    let begin = format!("```{language}\n");
-    let blocks = page.split(&begin).skip(1).filter_map(|rest| rest.split_once("```"));
-    blocks.map(|(block, _)| block.to_owned()).collect()
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(its) = line.strip_prefix("```") else { continue };
+        let block: String =
+            lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+        if its == language {
+            blocks.push(block);
+        }
+    }
+    blocks
 }
 
 /// A host whose groups are those of the page, with the folder of the test in place of /srv.
