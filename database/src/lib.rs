@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The table `cutover_migrations` in the same database says what is applied. Where the database can, a migration and its record are
-//! one transaction. Where it cannot, the record says first that the migration was begun, so one that was interrupted is found and never
-//! repeated.
+//! one transaction. Where it cannot, the record says first that the migration was begun, so one that was interrupted is found
+//! and never repeated.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod files;
 mod mysql;
 mod operations;
 mod postgres;
+mod request;
 mod session;
 mod sql;
 mod sqlite;

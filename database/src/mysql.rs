@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts};
 
 use crate::error::DatabaseError;
-use crate::session::{Apply, Check, Fields, Settle, quoted, signed, with_before};
+use crate::request::{Apply, Check, Fields, Settle, quoted, signed, with_before};
 use crate::sql;
 use crate::url::{Limits, Url};
 
@@ -74,7 +74,18 @@ impl Mysql {
                     let does = info.map_or("idle".to_owned(), |info| format!("running {info:.60}"));
                     format!("connection {id} of user {user} from {host}, {does}, since {time}s")
                 }
-                None => "another connection, which this user may not see".to_owned(),
+                // Without the privilege PROCESS, a user sees only its own.
+                None => {
+                    let id: Option<Option<u64>> = self
+                        .connection
+                        .query_first(format!("SELECT is_used_lock({LOCK})"))
+                        .await
+                        .map_err(error)?;
+                    match id.flatten() {
+                        Some(id) => format!("connection {id}, which belongs to another user"),
+                        None => "another connection, which has ended by now".to_owned(),
+                    }
+                }
             };
             return Err(DatabaseError::Locked { by, waited: self.limits.lock });
         }

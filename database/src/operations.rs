@@ -8,7 +8,8 @@ use cutover_core::migration::{
 };
 
 use crate::error::DatabaseError;
-use crate::session::{Apply, Session, Settle};
+use crate::request::{Apply, Settle};
+use crate::session::Session;
 use crate::sql;
 use crate::url::{Limits, Url};
 

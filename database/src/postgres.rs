@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::DatabaseError;
-use crate::session::{Apply, Check, Fields, Settle, TABLE, is_expression, quoted, signed, with_before};
+use crate::request::{Apply, Check, Fields, Settle, TABLE, is_expression, quoted, signed, with_before};
 use crate::url::{Kind, Limits, Url};
 use crate::{sql, tls};
 

@@ -14,7 +14,7 @@ use rusqlite::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::DatabaseError;
-use crate::session::{Apply, Check, Fields, Settle, TABLE, is_expression, quoted, signed, with_before};
+use crate::request::{Apply, Check, Fields, Settle, TABLE, is_expression, quoted, signed, with_before};
 use crate::sql;
 use crate::url::{Kind, Limits, Url};
 

@@ -1,7 +1,7 @@
 //! The trait that applies and reverts the migrations of a deployment, for a group with `[group.NAME.database]`.
 //!
-//! The database itself records what a deployment has applied. So both operations are idempotent: after a restart they continue where
-//! the last one ended.
+//! The database itself records what a deployment has applied. So both operations are idempotent: after a restart they
+//! continue where the last one ended.
 
 use crate::journal::Deployment;
 

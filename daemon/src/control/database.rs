@@ -16,6 +16,10 @@ use super::{Control, Refusal};
 use crate::databases::{Doer, Place, next};
 use crate::journal::Entry;
 
+mod request;
+
+pub use request::RevertRequest;
+
 /// The database of a group, and what a version would apply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DatabaseStatus {
@@ -59,20 +63,6 @@ pub struct DatabaseDone {
     pub deployment: String,
     /// The names of the migrations.
     pub migrations: Vec<String>,
-}
-
-/// A request to revert.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RevertRequest {
-    /// The deployment whose migrations are reverted. `None`: the one that applied the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<String>,
-    /// The version whose folder has the files. `None`: the one that is recorded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// Whether the operator consents to what would be lost.
-    pub yes: bool,
 }
 
 impl<W: World> Control<W> {

@@ -35,7 +35,7 @@ const GROUP: &str = r#"
     interval = "50ms"
     deadline = "3s"
     [group.shop.soak]
-    duration = "600ms"
+    duration = "1500ms"
     interval = "50ms"
     min_requests = 5
     [group.shop.drain]
@@ -106,6 +106,8 @@ impl Shop {
         let mut deployment = self.begin(version);
         deployment.phase("soaking").await.unwrap();
         if !writes.is_empty() {
+            // The soak must not end before.
+            self.host.run("cutover pause shop").unwrap();
             self.database.query(writes).unwrap();
         }
         self.green.on("/health", Action::status(200));

@@ -86,7 +86,7 @@ async fn the_holder_of_the_lock_is_named() {
     for (kind, said) in [
         (DatabaseKind::Sqlite, "(daemon-"),
         (DatabaseKind::Postgres, "of user postgres (psql), idle since 20"),
-        (DatabaseKind::Mariadb, "of user root from localhost"),
+        (DatabaseKind::Mariadb, ", which belongs to another user"),
     ] {
         let shop = Shop::start(kind).await;
         shop.publish("2.0", &GIFTS);
