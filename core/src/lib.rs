@@ -14,6 +14,7 @@ pub mod flush;
 pub mod fraction;
 pub mod guard;
 pub mod latency;
+pub mod migration;
 pub mod name;
 pub mod placeholder;
 pub mod probe;

@@ -12,6 +12,8 @@
 //! | `POST /v1/groups/NAME/switch` with [`SwitchRequest`] | the group after the switch, in the format of nginx's admin API |
 //! | `POST /v1/groups/NAME/freeze` or `/v1/freeze` with [`FreezeRequest`] | [`Froze`](crate::control::Froze) |
 //! | `POST /v1/groups/NAME/unfreeze` or `/v1/unfreeze` | [`Thawed`](crate::control::Thawed) |
+//! | `GET /v1/groups/NAME/database?version=V` | [`crate::control::DatabaseStatus`], with what the version would apply |
+//! | `POST /v1/groups/NAME/database/migrate`, `.../revert`, `.../settle` | [`crate::control::DatabaseDone`] |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
 //! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`] of each, the newest first |
 //! | `GET /v1/deployments/ID` | [`DeploymentStatus`] |
@@ -42,6 +44,7 @@ use cutover_engine::world::World;
 mod advice;
 mod asking;
 mod caller;
+mod database;
 mod events;
 mod freezes;
 mod reports;
@@ -54,6 +57,7 @@ pub use asking::AskRequest;
 use asking::checked;
 use caller::Caller;
 pub use caller::{CLAIM, Peer};
+pub use database::{MigrateRequest, SettleRequest};
 pub use events::DeploymentEvent;
 pub use freezes::FreezeRequest;
 use text::{DeploymentId, GroupName};
@@ -268,6 +272,10 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/groups/{group}/unfreeze", post(freezes::unfreeze::<W>))
         .route("/v1/freeze", post(freezes::freeze_all::<W>))
         .route("/v1/unfreeze", post(freezes::unfreeze_all::<W>))
+        .route("/v1/groups/{group}/database", get(database::look::<W>))
+        .route("/v1/groups/{group}/database/migrate", post(database::migrate::<W>))
+        .route("/v1/groups/{group}/database/revert", post(database::revert::<W>))
+        .route("/v1/groups/{group}/database/settle", post(database::settle::<W>))
         .route("/v1/deployments", get(history::<W>).post(deploy_together::<W>))
         .route("/v1/switches", get(switches::<W>))
         .route("/v1/deployments/{id}", get(deployment::<W>))

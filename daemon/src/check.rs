@@ -18,12 +18,14 @@ use cutover_engine::versions::Versions;
 
 use crate::config::Config;
 
+mod databases;
 mod door;
 mod probes;
 mod running;
 mod signals;
 mod tls;
 
+pub use databases::check_databases;
 pub use door::check_door;
 use probes::{check_programs, check_ways};
 pub use running::check_running;

@@ -13,6 +13,7 @@ mod check;
 mod client;
 mod codes;
 mod completions;
+mod database;
 mod deploy;
 mod dial_stdio;
 mod direct;
@@ -108,6 +109,8 @@ enum Verb {
     Freeze(freeze::Freeze),
     /// End a freeze
     Unfreeze(unfreeze::Unfreeze),
+    /// Show, apply and revert the migrations of [group.NAME.database] by hand
+    Database(database::Database),
     /// List deployments and switches by hand
     History(history::History),
     /// Show everything about one deployment on one page: timeline, figures, outcome, output of its commands
@@ -202,6 +205,7 @@ impl Verb {
             Self::Resume(verb) => verb.json(),
             Self::Promote(verb) => verb.json(),
             Self::Run(verb) => verb.json(),
+            Self::Database(verb) => verb.json(),
             Self::Freeze(verb) => verb.json(),
             Self::Unfreeze(verb) => verb.json(),
             Self::History(verb) => verb.json(),
@@ -256,6 +260,7 @@ impl Arguments {
             Verb::Run(verb) => verb.run(place).await,
             Verb::Freeze(verb) => verb.run(place).await,
             Verb::Unfreeze(verb) => verb.run(place).await,
+            Verb::Database(verb) => verb.run(place).await,
             Verb::History(verb) => verb.run(place).await,
             Verb::Report(verb) => verb.run(place).await,
             Verb::Logs(verb) => verb.run(place).await,

@@ -20,6 +20,7 @@ use crate::journal::{Entry, JournalError, KEPT, Store};
 mod again;
 mod begin;
 mod by_hand;
+mod database;
 mod edges;
 mod freezing;
 mod leading;
@@ -53,6 +54,7 @@ use vigil::Vigils;
 use waiting::Line;
 
 pub use by_hand::{ManualSwitch, move_route};
+pub use database::{AppliedMigration, DatabaseDone, DatabaseStatus, RevertRequest};
 pub use edges::EdgeStatus;
 pub use freezing::{FreezeStatus, Froze, Thawed};
 pub use leading::LeaderStatus;

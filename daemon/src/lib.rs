@@ -18,6 +18,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod control;
+mod databases;
 mod figures;
 pub mod journal;
 pub mod led;

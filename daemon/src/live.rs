@@ -65,6 +65,11 @@ impl Live {
         }
     }
 
+    /// Whether this daemon may change anything.
+    pub(crate) fn leads(&self) -> bool {
+        self.journal.leads()
+    }
+
     fn ended(&self, deployment: &str, leader: &Leader) {
         let mut running = self.running.lock();
         if let Some(leaders) = running.get_mut(deployment) {

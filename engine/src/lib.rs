@@ -9,9 +9,10 @@
 //!       Edge, one or several
 //! ```
 //!
-//! The engine reaches everything outside through five traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
+//! The engine reaches everything outside through six traits: [`edge::Edge`] moves traffic, [`journal::Journal`] keeps states,
 //! [`commands::Commands`] runs the operator's commands, [`peers::Peers`] sends requests to servers,
-//! and [`signals::Signals`] asks for values of other systems. The engine does not
+//! [`signals::Signals`] asks for values of other systems, and [`databases::Databases`] applies and reverts migrations. The
+//! engine does not
 //! depend on nginx, a database or a configuration format. The module `scripted` implements all of them in memory for tests.
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod capacity;
 pub mod clock;
 pub mod commands;
 pub mod companions;
+pub mod databases;
 pub mod driver;
 pub mod edge;
 pub mod families;

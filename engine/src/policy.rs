@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 mod capacity;
 mod check;
 mod command;
+mod database;
 mod expect;
 mod fleet;
 mod hook;
@@ -29,6 +30,7 @@ mod warmup;
 pub use capacity::Capacity;
 pub use check::{BySlot, Check, CommandCheck, GrpcCheck, HttpCheck, Port, Tls, Way};
 pub use command::Command;
+pub use database::{Database, MigrationsFolder, Secret};
 pub use fleet::{FleetPolicy, OnMissing, is_among};
 pub use hook::{Diagnose, Switched};
 pub use probe::Probe;
@@ -67,6 +69,12 @@ pub struct Policy {
     /// Changes the database for the new version.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::migrate")]
     pub migrate: Option<Command>,
+    /// Shows what `migrate` will do, before it runs.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
+    pub plan: Option<Command>,
+    /// `[group.NAME.database]`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
     /// Undoes what `migrate` did in this deployment.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub revert: Option<Command>,
@@ -114,6 +122,8 @@ impl Default for Policy {
             host: None,
             env: BTreeMap::new(),
             migrate: None,
+            plan: None,
+            database: None,
             revert: None,
             provision: None,
             decommission: None,

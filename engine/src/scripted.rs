@@ -2,6 +2,7 @@
 //! fails where a test demands it, and records violations of the promises.
 
 mod commands;
+mod databases;
 mod edge;
 mod full;
 mod journal;

@@ -1,13 +1,14 @@
 //! The outside world of a deployment.
 
 use crate::commands::Commands;
+use crate::databases::Databases;
 use crate::edge::Edge;
 use crate::fleet::{Fleet, Member};
 use crate::peers::Peers;
 use crate::signals::Signals;
 
-/// The edges, peers, commands and signals in one type.
-pub trait World: Peers + Commands + Signals {
+/// The edges, peers, commands, databases and signals in one type.
+pub trait World: Peers + Commands + Databases + Signals {
     /// The kind of its edges.
     type Edge: Edge;
 

@@ -12,6 +12,7 @@
 //! | [`TestEdge`] | nginx with one group over two backends, and a [`Switcher`] for the group |
 //! | [`etcd::Cluster`] | members of etcd that a test kills and stops; [`proxy::Proxy`] cuts a daemon off |
 //! | [`Daemon`] | `cutover serve` and its command line |
+//! | [`Database`] | SQLite, [`Postgres`] or [`Mariadb`]: a file, or a real server of Debian's package |
 //! | [`TestHost`] | nginx and the daemon; the slots are backends of the test |
 //! | [`Prometheus`] | a real Prometheus that scrapes each second |
 //! | [`SshMachine`] | another machine: a real sshd in a network that a test can cut |
@@ -19,6 +20,7 @@
 //! | [`Network`] | network namespaces for one test, connected by a bridge |
 //! | [`Hosts`] | several hosts in a network, each with nginx and the same group |
 //! | [`Terminal`] | a program in a pseudo-terminal, and what is on its screen |
+//! | [`SmallDisk`] | a small tmpfs that a test can fill |
 //! | [`Relay`] | a TCP relay that delays, and cuts answers off |
 //! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Page`] | a page of the documentation, whose examples a test runs |
@@ -37,6 +39,7 @@ pub mod certificate;
 pub mod client;
 pub mod daemon;
 pub mod daemon_hosts;
+pub mod database;
 pub mod etcd;
 pub mod file_host;
 pub mod flavour;
@@ -46,10 +49,12 @@ pub mod hosts;
 pub mod http1;
 pub mod journal_watch;
 pub mod load;
+pub mod mariadb;
 pub mod network;
 pub mod nginx;
 pub mod page;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
@@ -58,6 +63,7 @@ pub mod route_watcher;
 pub mod seed;
 pub mod site;
 pub mod slot_oracle;
+pub mod small_disk;
 pub mod ssh_machine;
 pub mod state_file;
 pub mod stepping_clock;
@@ -75,19 +81,23 @@ pub use backend::{Action, Backend};
 pub use client::Client;
 pub use daemon::Daemon;
 pub use daemon_hosts::DaemonHosts;
+pub use database::{Database, DatabaseKind};
 pub use file_host::FileHost;
 pub use flavour::Flavour;
 pub use grpc_server::GrpcServer;
 pub use hosts::Hosts;
 pub use journal_watch::JournalWatch;
 pub use load::{Load, Plan};
+pub use mariadb::Mariadb;
 pub use network::Network;
 pub use nginx::Nginx;
 pub use page::Page;
+pub use postgres::Postgres;
 pub use prometheus::Prometheus;
 pub use relay::Relay;
 pub use site::Site;
 pub use slot_oracle::SlotOracle;
+pub use small_disk::SmallDisk;
 pub use ssh_machine::SshMachine;
 pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;

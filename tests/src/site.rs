@@ -24,7 +24,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::daemon::config;
 use crate::process::{self, Pid};
-use crate::{Admin, Daemon, Nginx, flavour, ports, wait};
+use crate::{Admin, Daemon, Database, DatabaseKind, Nginx, flavour, ports, wait};
 
 pub use edges::edge_name;
 pub use release::Release;
@@ -34,6 +34,10 @@ pub use users::Users;
 
 const HTTP: &str = include_str!("site/nginx.conf");
 const GROUPS: &str = include_str!("site/groups.toml");
+/// The commands of the operator that migrate.
+const COMMANDS: &str = include_str!("site/commands.toml");
+/// Migrations by cutover.
+const MIGRATIONS: &str = include_str!("site/migrations.toml");
 
 /// The name of the group.
 pub const GROUP: &str = "shop";
@@ -46,6 +50,11 @@ const PROGRAMS: [&str; 3] = ["shop", "simulate", "cutover"];
 
 /// The daemon's default.
 pub const LEASE: Duration = Duration::from_secs(30);
+
+/// The file with the URL of the database that cutover migrates.
+const URL: &str = "database";
+/// The file with the word for its kind.
+const KIND: &str = "database-kind";
 
 /// Marks a folder as one that [`end`] may remove.
 const MARK: &str = "site";
@@ -87,6 +96,8 @@ pub struct Settings {
     pub trial: &'static str,
     /// The least time of an answer of the first release, in milliseconds.
     pub takes_ms: u64,
+    /// The database that cutover migrates itself. `None`: a file that the operator's commands migrate.
+    pub database: Option<DatabaseKind>,
 }
 
 impl Default for Settings {
@@ -104,6 +115,7 @@ impl Default for Settings {
             lease: Some(LEASE),
             trial: "",
             takes_ms: 0,
+            database: None,
         }
     }
 }
@@ -116,6 +128,7 @@ pub struct Site {
     /// The other edges.
     others: Vec<Nginx>,
     daemon: Option<Daemon>,
+    database: Option<Database>,
 }
 
 impl Site {
@@ -133,14 +146,32 @@ impl Site {
         if settings.edge == EdgeKind::File {
             stock::prepare(&prefix, blue)?;
         }
-        let mut site = Self { edge: settings.edge, nginx: Some(nginx), others: Vec::new(), daemon: None };
+        let mut site = Self {
+            edge: settings.edge,
+            nginx: Some(nginx),
+            others: Vec::new(),
+            daemon: None,
+            database: None,
+        };
         fs::write(prefix.join(MARK), "")?;
         slot::prepare(&prefix, SLOTS.into_iter().zip(addresses))?;
-        create_database(&prefix)?;
-        slot::start(&prefix, "blue", &Release::new("1.0.0", 1, None).taking(settings.takes_ms))?;
-        wait::until("the first release to listen", || TcpStream::connect(blue).is_ok()).await?;
+        let first = Release::new("1.0.0", 1, None).taking(settings.takes_ms);
+        match settings.database {
+            None => {
+                create_database(&prefix)?;
+                site.start_first(&first, blue).await?;
+            }
+            Some(kind) => {
+                let database = Database::start(kind).await?;
+                fs::write(prefix.join(URL), database.url())?;
+                fs::write(prefix.join(KIND), kind.word())?;
+                first.publish(&prefix)?;
+                site.database = Some(database);
+            }
+        }
         site.nginx()?.start().await?;
         let groups = GROUPS
+            .replace("%%database%%", if settings.database.is_some() { MIGRATIONS } else { COMMANDS })
             .replace("%%simulate%%", &flavour::program("simulate")?.display().to_string())
             .replace("%%steps%%", settings.steps)
             .replace("%%soak%%", settings.soak)
@@ -163,7 +194,18 @@ impl Site {
             EdgeKind::File => stock::edge(site.nginx()?, addresses)?,
         };
         site.daemon = Some(Daemon::start_with(&prefix, &edge, &groups).await?);
+        if settings.database.is_some() {
+            let migrated =
+                site.daemon()?.cli(&["database", "migrate", GROUP, "--version", &first.version])?;
+            ensure!(migrated.status.success(), "failed to create the shop's database: {migrated:?}");
+            site.start_first(&first, blue).await?;
+        }
         Ok(site)
+    }
+
+    async fn start_first(&self, release: &Release, address: SocketAddr) -> Result<()> {
+        slot::start(self.prefix()?, "blue", release)?;
+        wait::until("the first release to listen", || TcpStream::connect(address).is_ok()).await
     }
 
     /// The nginx of the site.
@@ -193,7 +235,10 @@ impl Site {
 
     /// The current schema of the database.
     pub fn schema(&self) -> Result<Schema> {
-        Schema::read(&database(self.prefix()?))
+        match &self.database {
+            Some(database) => Schema::of(database),
+            None => Schema::read(&database(self.prefix()?)),
+        }
     }
 
     /// The slot that has the traffic.
@@ -237,7 +282,16 @@ impl Drop for Site {
     }
 }
 
-/// The database that all releases share.
+/// What `shop serve --database` gets.
+fn database_argument(prefix: &Path) -> String {
+    let url = prefix.join(URL);
+    match url.exists() {
+        true => format!("file:{}", url.display()),
+        false => database(prefix).display().to_string(),
+    }
+}
+
+/// The file of the database that all releases share, if the operator's commands migrate it.
 pub fn database(prefix: &Path) -> PathBuf {
     prefix.join("shop.sqlite")
 }

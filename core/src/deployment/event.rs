@@ -16,6 +16,8 @@ pub enum Event {
     MigratedNothing,
     /// `migrate` failed.
     MigrateFailed(String),
+    /// The built-in migrations failed, and what is applied of them is known to the database, which can revert it.
+    MigratedPartly(String),
     /// `provision` succeeded.
     Provisioned,
     /// `provision` failed.
@@ -75,6 +77,13 @@ pub enum Event {
     TornDown,
     /// The slot holds requests, so the database is not reverted.
     Held(String),
+    /// The database is not reverted without an operator, because data would be lost, or because it is not certain that none would.
+    MustAsk {
+        /// Why.
+        why: String,
+        /// The command to type.
+        next: String,
+    },
     /// This try of the step failed.
     StepFailed(String),
     /// The old slot, which has the traffic again, was watched and nothing is wrong with it.

@@ -112,8 +112,16 @@ impl Plan {
                 let stopped = State { provisioned: false, ..state.clone() };
                 self.after_drain(&stopped, cause, keep_database, now)
             }
-            (Revert, Event::Held(_)) if self.decommission && state.provisioned => {
+            // Nor does a new version stay up while an operator is waited for.
+            (Revert, Event::Held(_) | Event::MustAsk { .. }) if self.decommission && state.provisioned => {
                 at(Teardown, Retry { failed: 0, at: now })
+            }
+            (Revert, Event::MustAsk { why, next }) => {
+                let from = &self.from;
+                let reason = format!(
+                    "{cause}; traffic is back on \"{from}\", and the database is not reverted: {why}"
+                );
+                stuck(reason, next)
             }
             (Revert | Teardown, Event::StepFailed(why) | Event::Held(why)) => match retry
                 .next(now, MOST_COMMANDS)

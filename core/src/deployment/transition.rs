@@ -67,6 +67,9 @@ impl Plan {
             (Phase::Migrating, Event::MigrateFailed(why)) => {
                 Ok(self.give_up(stay, Cause::new(Kind::Migrate, why), now))
             }
+            (Phase::Migrating, Event::MigratedPartly(why)) => {
+                Ok(self.give_up(State { migrated: true, ..stay }, Cause::new(Kind::Migrate, why), now))
+            }
             (Phase::Provisioning, Event::Provisioned) => {
                 to(Phase::Probing { until: now.after(self.probe_deadline) })
             }
@@ -205,11 +208,18 @@ impl Plan {
                 Ok(self.give_up(stopped, cause.clone(), now))
             }
             // A preview request holds the slot. The slot is stopped first, then the database is reverted.
-            (Phase::TearingDown { cause, step: TeardownStep::Revert, .. }, Event::Held(_))
-                if self.decommission && state.provisioned =>
-            {
+            // Nor does a new version stay up while an operator is waited for.
+            (
+                Phase::TearingDown { cause, step: TeardownStep::Revert, .. },
+                Event::Held(_) | Event::MustAsk { .. },
+            ) if self.decommission && state.provisioned => {
                 let retry = Retry { failed: 0, at: now };
                 to(Phase::TearingDown { cause: cause.clone(), step: TeardownStep::Teardown, retry })
+            }
+            (Phase::TearingDown { cause, step: TeardownStep::Revert, .. }, Event::MustAsk { why, next }) => {
+                let reason =
+                    format!("{cause}; no traffic has moved, and the database is not reverted: {why}");
+                to(Phase::stuck(reason, next))
             }
             (Phase::TearingDown { cause, step, .. }, Event::RouteMoved(moved)) => {
                 let left = match step {

@@ -9,7 +9,7 @@ use cutover_engine::fleet::Member;
 use cutover_engine::versions::Versions;
 
 use super::{CliError, Place};
-use crate::check::{Finding, check, check_door, check_running, check_signals, check_tls};
+use crate::check::{Finding, check, check_databases, check_door, check_running, check_signals, check_tls};
 use crate::command::Checker;
 use crate::config::{EdgeSection, Loaded};
 use crate::control::{ConfigurationStatus, GroupStatus};
@@ -41,6 +41,7 @@ impl Check {
         let status = client.get::<Vec<GroupStatus>>("/v1/status").await.unwrap_or_default();
         let versions = status.iter().map(|status| (status.group.clone(), versions(status))).collect();
         findings.extend(check(&config, (&edges, &peers), &versions).await);
+        findings.extend(check_databases(&config).await);
         findings.extend(check_signals(&config, &edges, &Prometheus, &versions).await);
         if let Ok(running) = client.get::<ConfigurationStatus>("/v1/configuration").await {
             findings.extend(check_running(&path, digest, &running));

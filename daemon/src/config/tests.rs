@@ -388,3 +388,61 @@ fn errors_quote_the_value_and_say_what_is_right() {
         assert!(error.contains(said), "{wrong}: {error}");
     }
 }
+
+#[test]
+fn a_database_is_migrated_by_cutover_or_by_commands() {
+    let parsed = |group: &str| {
+        Config::parse(&format!("[edge.nginx]\nadmin = \"unix:/a\"\n[group.shop]\n{group}"))
+            .map_err(|error| error.to_string())
+    };
+    let database = |keys: &str| {
+        parsed(&format!(
+            "[group.shop.database]\nurl = \"env:URL\"\nmigrations = \"/srv/{{version}}\"\n{keys}"
+        ))
+    };
+    let config = database("revert = \"ask\"").unwrap();
+    let policy = config.group("shop").unwrap();
+    assert!(policy.migrates() && policy.reverts());
+    assert_eq!(policy.needs_version().as_deref(), Some("database.migrations"));
+    assert!(!database("revert = \"never\"").unwrap().group("shop").unwrap().reverts());
+    let command = "command = [\"/bin/migrate\"]";
+    for (wrong, said) in [
+        (
+            database(&format!("[group.shop.migrate]\n{command}")),
+            "group.shop.migrate and database exclude each other",
+        ),
+        (
+            database(&format!("[group.shop.revert]\n{command}")),
+            "group.shop.revert and database exclude each other",
+        ),
+        (
+            parsed(&format!("[group.shop.plan]\n{command}")),
+            "group.shop.plan shows what migrate will do, and there is no migrate",
+        ),
+        (database("revert = \"perhaps\""), "expected one of `auto`, `ask`, `never`"),
+        (database("lock_timeout = \"0s\""), "lock_timeout"),
+        (
+            parsed("[group.shop.database]\nurl = \"oracle://a:s3cret@h/d\"\nmigrations = \"/srv\""),
+            "group.shop.database.url: \"oracle://a:***@h/d\" is not the URL of a database",
+        ),
+        (
+            parsed("[group.shop.database]\nurl = \"env:\"\nmigrations = \"/srv\""),
+            "\"env:\" names no variable",
+        ),
+        (
+            parsed("[group.shop.database]\nurl = \"file:x\"\nmigrations = \"/srv\""),
+            "\"file:x\" needs an absolute path",
+        ),
+        (
+            parsed("[group.shop.database]\nurl = \"env:URL\"\nmigrations = \"srv\""),
+            "\"srv\" is not an absolute path",
+        ),
+        (
+            parsed("[group.shop.database]\nurl = \"env:URL\"\nmigrations = \"/{slot}\""),
+            "\"{slot}\" is not a placeholder",
+        ),
+    ] {
+        let error = wrong.unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+}

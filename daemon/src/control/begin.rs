@@ -122,9 +122,11 @@ impl<W: World> Control<W> {
         if let Some(missing) = fleet.abilities().missing_for(&deployment.plan) {
             return Err(Refusal::Unable { edge: fleet.name(), missing });
         }
+        let planned = crate::databases::plan(policy, &deployment.version, &deployment.previous).await;
+        let planned = planned.map_err(Refusal::Database)?;
         let without = fleet.abilities().goes_without(policy).into_iter().map(str::to_owned);
         let alone = text_of_excluded(&deployment.plan.excluded);
-        let clauses = chosen.clauses().into_iter().chain(without).chain(alone).collect();
+        let clauses = chosen.clauses().into_iter().chain(without).chain(alone).chain(planned).collect();
         Ok(Draft { deployment, clauses })
     }
 
@@ -179,9 +181,9 @@ impl<W: World> Control<W> {
             group: group.to_owned(),
             from: from.clone(),
             to: to.clone(),
-            migrate: policy.migrate.is_some(),
+            migrate: policy.migrates(),
             provision: policy.provision.is_some(),
-            revert: policy.revert.is_some(),
+            revert: policy.reverts(),
             decommission: policy.decommission.is_some(),
             probe_deadline: policy.probe.deadline.get(),
             steps: policy.steps.get(),

@@ -379,6 +379,17 @@ pub enum Refusal {
     /// The command failed.
     #[error("{0}")]
     CommandFailed(String),
+    /// The database refuses, or cannot be used.
+    #[error("{0}")]
+    Database(String),
+    /// An operator has to consent.
+    #[error("{why}; if that does not matter, type: {next}")]
+    DatabaseAsks {
+        /// What would be lost.
+        why: String,
+        /// The command.
+        next: String,
+    },
     /// The edge did not make the switch.
     #[error("not switched: {0}")]
     NotSwitched(String),

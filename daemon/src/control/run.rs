@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::running::live;
-use super::{Control, LOOK_BACK, Refusal};
+use super::{Control, LOOK_BACK, Refusal, RevertRequest};
 use crate::journal::Entry;
 
 mod active;
@@ -41,6 +41,10 @@ pub enum Rerun {
     Provision,
     /// Tell the hook "switched" once more what it was told last
     Switched,
+    /// `cutover database`, which is a verb of its own.
+    #[value(skip)]
+    #[serde(skip)]
+    Database,
 }
 
 /// A command that a deployment has left undone.
@@ -71,7 +75,13 @@ impl Rerun {
             Self::Decommission => "decommission",
             Self::Provision => "provision",
             Self::Switched => "switched",
+            Self::Database => "cutover database",
         }
+    }
+
+    /// Whether it changes the database.
+    fn changes_database(self) -> bool {
+        matches!(self, Self::Revert | Self::Database)
     }
 
     /// The command and its slot. `None` if the deployment has left nothing for it.
@@ -104,6 +114,11 @@ impl<W: World> Control<W> {
             return self.tell_again(group).await;
         }
         let policy = self.policy_or_last(group).await?;
+        if which == Rerun::Revert && policy.database.is_some() {
+            let wanted =
+                RevertRequest { deployment: deployment.map(str::to_owned), ..RevertRequest::default() };
+            return self.revert_database(group, wanted, asked_by).await.map(|done| done.deployment);
+        }
         let current = self.current(group);
         let task = {
             let current = current.lock().await;
@@ -129,6 +144,48 @@ impl<W: World> Control<W> {
         };
         let done = task.await;
         done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{} was ended", which.as_str()))))
+    }
+
+    /// Does something with the database of a group while no deployment of the group runs or begins. It goes on if the caller
+    /// disconnects.
+    pub(super) async fn alone<T: Send + 'static>(
+        &self,
+        group: &str,
+        deployment: &str,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let current = self.current(group);
+        let task = {
+            let current = current.lock().await;
+            self.nothing_reruns(group)?;
+            if let Some((running, phase)) = live(&current).await {
+                return Err(match self.busy(group, &current).await {
+                    Some(busy) => busy,
+                    None => {
+                        let when = match phase {
+                            Phase::Warm { .. } => "when the warm window is over",
+                            _ => "when it has ended",
+                        };
+                        running.refusal(format!("the database can be changed {when}")).await
+                    }
+                });
+            }
+            let (key, control) = ((group.to_owned(), None), self.clone());
+            let mut reruns = self.reruns();
+            let name = key.clone();
+            let task = tokio::spawn(async move {
+                let done = work.await;
+                control.reruns().remove(&name);
+                done
+            });
+            let which = Rerun::Database;
+            reruns.insert(
+                key,
+                Rerunning { deployment: deployment.to_owned(), which, task: task.abort_handle() },
+            );
+            task
+        };
+        task.await.unwrap_or_else(|_| Err(Refusal::Interrupted("it was ended".to_owned())))
     }
 
     /// Continues the command with which a deployment was stopping a slot when another one began. Nobody waits for it.
@@ -189,7 +246,7 @@ impl<W: World> Control<W> {
     /// Fails if a command on this slot, or on the database, is running again.
     pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
         let matters = |its: Option<&str>, running: &Rerunning| {
-            running.which == Rerun::Revert || its.is_none_or(|its| its == slot)
+            running.which.changes_database() || its.is_none_or(|its| its == slot)
         };
         let reruns = self.reruns();
         let mut of_group = reruns.iter().filter(|((name, _), _)| name == group);
@@ -207,7 +264,7 @@ impl<W: World> Control<W> {
         let ended: Vec<Rerunning> = {
             let mut reruns = self.reruns();
             let is_theirs = |key: &(String, Option<String>), running: &Rerunning| {
-                key.0 == group && running.which != Rerun::Revert
+                key.0 == group && !running.which.changes_database()
             };
             let keys: Vec<_> =
                 reruns.iter().filter(|(key, its)| is_theirs(key, its)).map(|(key, _)| key.clone()).collect();
@@ -222,7 +279,7 @@ impl<W: World> Control<W> {
 
     /// Ends all commands that are running again. Waits until `patience` for those that change a database.
     pub(super) async fn end_reruns(&self, patience: Instant) {
-        let reverts = || self.reruns().values().any(|running| running.which == Rerun::Revert);
+        let reverts = || self.reruns().values().any(|running| running.which.changes_database());
         while reverts() && Instant::now() < patience {
             tokio::time::sleep(PAUSE).await;
         }
@@ -325,7 +382,7 @@ impl<W: World> Control<W> {
     }
 
     /// Fails if the slot has traffic. Unfinished requests prevent only a revert; other commands may cut them off.
-    async fn may_touch(&self, group: &str, slot: &str, which: Rerun) -> Result<(), Refusal> {
+    pub(super) async fn may_touch(&self, group: &str, slot: &str, which: Rerun) -> Result<(), Refusal> {
         let fleet = self.fleet(group);
         let groups = fleet.groups().await?;
         let Some(seen) = groups.iter().find(|seen| seen.name == group) else {

@@ -8,14 +8,18 @@ use super::jobs::{self, job_for_new};
 use super::obstacle::Obstacle;
 use super::work::Work;
 use crate::commands::{Failed, Job};
+use crate::databases::{NotMigrated, NotReverted};
 use crate::journal::Journal;
 use crate::policy;
 use crate::world::World;
 
 impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn migrate(&self, phase: &str) -> Event {
-        // The plan and the policy of a deployment name the same commands.
-        let Some(migrate) = &self.deployment.policy.migrate else { return Event::MigratedNothing };
+        let policy = &self.deployment.policy;
+        if policy.migrate.is_none() && policy.database.is_none() {
+            // The plan and the policy of a deployment name the same commands.
+            return Event::MigratedNothing;
+        }
         let asked = match self.edge_answers().await {
             Ok(()) => self.obstacle_of_database(&self.deployment.plan.to).await,
             Err(why) => Err(why),
@@ -24,6 +28,20 @@ impl<W: World, J: Journal> Work<W, J> {
             Ok(Some(Obstacle::Routed(why))) => return Event::RouteMoved(why),
             Ok(Some(Obstacle::Held(_)) | None) => {}
             Err(why) => return Event::MigrateFailed(format!("migrate was not started: {why}")),
+        }
+        if policy.database.is_some() {
+            return self.migrate_database(phase).await;
+        }
+        let Some(migrate) = &policy.migrate else { return Event::MigratedNothing };
+        if let Some(plan) = &policy.plan {
+            let planned = self.world.output(&job_for_new(&self.deployment, "plan", plan)).await;
+            let output = planned.as_ref().map_or_else(|failed| failed.tail.clone(), Clone::clone);
+            if !output.is_empty() {
+                self.note(phase, &format!("what migrate will do:\n{output}")).await;
+            }
+            if let Err(failed) = planned {
+                return Event::MigrateFailed(format!("{}; migrate was not started", failed.reason));
+            }
         }
         let job = job_for_new(&self.deployment, "migrate", migrate);
         let done = self.world.run(&job).await;
@@ -38,6 +56,19 @@ impl<W: World, J: Journal> Work<W, J> {
                 let reason = failed.reason;
                 Event::MigrateFailed(format!("{reason}; the migration may be partly applied"))
             }
+        }
+    }
+
+    /// Applies the migrations of `[group.NAME.database]`.
+    async fn migrate_database(&self, phase: &str) -> Event {
+        match self.world.migrate(&self.deployment).await {
+            Ok(applied) if applied.is_empty() => Event::MigratedNothing,
+            Ok(applied) => {
+                self.note(phase, &format!("applied {}", applied.join(", "))).await;
+                Event::Migrated
+            }
+            Err(NotMigrated::Nothing(why)) => Event::MigrateFailed(why),
+            Err(NotMigrated::Partly(why)) => Event::MigratedPartly(why),
         }
     }
 
@@ -73,6 +104,13 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn revert(&self, phase: &str) -> Event {
         if let Some(event) = self.before_reverting(&self.deployment.plan.to).await {
             return event;
+        }
+        if self.deployment.policy.database.is_some() {
+            return match self.world.revert(&self.deployment).await {
+                Ok(_) => Event::Reverted,
+                Err(NotReverted::Ask { why, next }) => Event::MustAsk { why, next },
+                Err(NotReverted::Failed(why)) => Event::StepFailed(why),
+            };
         }
         match self.run(phase, "revert", self.deployment.policy.revert.as_ref()).await {
             Ok(()) => Event::Reverted,

@@ -3,6 +3,7 @@
 use cutover_core::deployment::{
     CauseKind, Event, Marks, Old, Phase, Plan, Revision, RollbackStep, State, Store, TeardownStep, Time,
 };
+use cutover_core::migration::OnRevert;
 use cutover_core::shell::quoted;
 
 use crate::clock::rfc3339;
@@ -81,6 +82,16 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
 fn database(deployment: &Deployment, state: &State) -> String {
     if !state.migrated {
         return String::new();
+    }
+    if let Some(database) = &deployment.policy.database {
+        return match database.revert {
+            OnRevert::Never => "; the database keeps its migrations: revert = \"never\"".to_owned(),
+            _ => format!(
+                "; the database keeps its migrations, because users may have written data with them; to revert them, type: \
+                 cutover database revert {}",
+                quoted(&deployment.plan.group)
+            ),
+        };
     }
     match deployment.policy.revert {
         Some(_) => format!(
@@ -185,7 +196,9 @@ pub(super) fn of_event(deployment: &Deployment, before: &State, event: &Event) -
         Event::CompanionBack(cause) => cause.to_string(),
         Event::TakenBack(by) => format!("the {by} of the last change took the traffic back"),
         Event::StepFailed(why) => format!("the step failed: {why}"),
+        Event::MustAsk { why, .. } => format!("the database is not reverted: {why}"),
         Event::MigrateFailed(why)
+        | Event::MigratedPartly(why)
         | Event::ProvisionFailed(why)
         | Event::NotReady(why)
         | Event::SmokeFailed(why)

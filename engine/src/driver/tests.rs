@@ -9,6 +9,7 @@ use crate::scripted::{ALWAYS, Fault, MemoryJournal, Scripted, deployment};
 mod aftermath;
 mod capacity;
 mod commands;
+mod databases;
 mod diagnosing;
 mod disk;
 mod extending;

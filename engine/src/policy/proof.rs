@@ -18,7 +18,9 @@ impl Policy {
         let synthetic = synthetic.filter(|asked| asked.texts().into_iter().any(has_version));
         let warmup = self.warmup.as_ref().filter(|warmup| warmup.needs_version());
         let signal = self.signal.iter().find(|signal| signal.needs_version());
+        let database = self.database.as_ref().filter(|database| database.migrations.has_version());
         probe
+            .or_else(|| database.map(|_| "database.migrations".to_owned()))
             .or_else(|| in_smoke.map(|test| format!("smoke \"{}\"", test.name)))
             .or_else(|| warmup.map(|_| "warmup.paths".to_owned()))
             .or_else(|| synthetic.map(|_| "soak.synthetic".to_owned()))

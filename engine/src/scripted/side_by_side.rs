@@ -8,6 +8,7 @@ use cutover_core::deployment::{Plan, Revision};
 use super::usual::{deployment, peer};
 use super::world::{Scripted, ScriptedEdge};
 use crate::commands::{Commands, Failed, Job};
+use crate::databases::{Databases, NotMigrated, NotReverted};
 use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 use crate::fleet::Member;
 use crate::journal::Deployment;
@@ -86,6 +87,16 @@ impl Commands for SideBySide {
 
     async fn end(&self, _: &str) -> Result<(), String> {
         Ok(())
+    }
+}
+
+impl Databases for SideBySide {
+    async fn migrate(&self, deployment: &Deployment) -> Result<Vec<String>, NotMigrated> {
+        self.of(&deployment.plan.group).migrate(deployment).await
+    }
+
+    async fn revert(&self, deployment: &Deployment) -> Result<Vec<String>, NotReverted> {
+        self.of(&deployment.plan.group).revert(deployment).await
     }
 }
 

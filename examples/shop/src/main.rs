@@ -68,10 +68,10 @@ fn main() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Serve(serve) => serve.run(),
         Verb::Migrate { direction: Direction::Up { database, to, batch } } => {
-            migrations::up(&mut database::open(&database)?, to, &batch)
+            migrations::up(&mut database::open_file(&database)?, to, &batch)
         }
         Verb::Migrate { direction: Direction::Down { database, batch } } => {
-            migrations::down(&mut database::open(&database)?, &batch)
+            migrations::down(&mut database::open_file(&database)?, &batch)
         }
     }
 }

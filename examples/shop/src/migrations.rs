@@ -1,4 +1,4 @@
-//! The schema's versions: each has a script up and a script down in `migrations/`, applied in one transaction with its
+//! The schema's versions: each has a script up and a script down in `migrations/sqlite/`, applied in one transaction with its
 //! entry in `schema_migrations`.
 //!
 //! Each version only adds what the release before it can live with: both releases use the database while traffic moves.
@@ -18,8 +18,8 @@ macro_rules! migration {
         Migration {
             version: $version,
             name: $name,
-            up: include_str!(concat!("../migrations/", $version, "_", $name, ".up.sql")),
-            down: include_str!(concat!("../migrations/", $version, "_", $name, ".down.sql")),
+            up: include_str!(concat!("../migrations/sqlite/", $version, "_", $name, ".up.sql")),
+            down: include_str!(concat!("../migrations/sqlite/", $version, "_", $name, ".down.sql")),
         }
     };
 }

@@ -15,11 +15,10 @@ use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::database;
+use crate::database::{Connection, Exhausted};
 use crate::fault::Fault;
 use crate::misbehave::misbehave;
 use crate::shop::Shop;
@@ -29,6 +28,8 @@ use crate::stamp::{Content, stamp};
 struct NewOrder {
     product_id: i64,
     quantity: i64,
+    /// From schema 3 on.
+    gift_note: Option<String>,
 }
 
 pub(crate) fn router(shop: Arc<Shop>) -> Router {
@@ -56,57 +57,59 @@ async fn products(State(shop): State<Arc<Shop>>) -> Content {
     let filter = if shop.trouble.is(Fault::BadCatalogue) { "WHERE price_cents < 0" } else { "" };
     let query = format!("SELECT {} FROM products {filter} ORDER BY id", shop.product_columns());
     shop.query(move |connection| {
-        let mut statement = connection.prepare_cached(&query)?;
-        let products: Vec<Value> = statement.query_map([], product_json)?.collect::<Result<_, _>>()?;
+        let products: Vec<Value> =
+            connection.rows(&query, &[])?.iter().map(|row| product_json(row)).collect();
         Ok(Content::new(StatusCode::OK, json!({ "products": products })))
     })
     .await
 }
 
 async fn product(State(shop): State<Arc<Shop>>, Path(id): Path<i64>) -> Content {
-    let query = format!("SELECT {} FROM products WHERE id = ?1", shop.product_columns());
+    let query = format!("SELECT {} FROM products WHERE id = ?", shop.product_columns());
     shop.query(move |connection| {
-        let found = connection.prepare_cached(&query)?.query_row([id], product_json).optional()?;
-        Ok(found.map_or_else(
+        Ok(connection.rows(&query, &[id.into()])?.first().map_or_else(
             || missing("no such product"),
-            |product| Content::new(StatusCode::OK, json!({ "product": product })),
+            |row| Content::new(StatusCode::OK, json!({ "product": product_json(row) })),
         ))
     })
     .await
 }
 
 async fn place_order(State(shop): State<Arc<Shop>>, Json(new): Json<NewOrder>) -> Content {
-    let version = shop.version.clone();
+    let (version, with_note) = (shop.version.clone(), shop.schema >= 3);
     shop.query(move |connection| {
-        let known = connection
-            .query_row("SELECT 1 FROM products WHERE id = ?1", [new.product_id], |_| Ok(()))
-            .optional()?;
-        if known.is_none() || new.quantity <= 0 {
+        let known = connection.rows("SELECT id FROM products WHERE id = ?", &[new.product_id.into()])?;
+        if known.is_empty() || new.quantity <= 0 {
             let error = "an order needs a product of the catalogue and a quantity above 0";
             return Ok(Content::new(StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error })));
         }
-        connection
-            .prepare_cached("INSERT INTO orders (product_id, quantity, placed_by) VALUES (?1, ?2, ?3)")?
-            .execute((new.product_id, new.quantity, version))?;
-        Ok(Content::new(StatusCode::CREATED, json!({ "order": { "id": connection.last_insert_rowid() } })))
+        let mut values: Vec<Value> = vec![new.product_id.into(), new.quantity.into(), version.into()];
+        let query = match (new.gift_note, with_note) {
+            (Some(note), true) => {
+                values.push(note.into());
+                "INSERT INTO orders (product_id, quantity, placed_by, gift_note) VALUES (?, ?, ?, ?) RETURNING id"
+            }
+            _ => "INSERT INTO orders (product_id, quantity, placed_by) VALUES (?, ?, ?) RETURNING id",
+        };
+        let id = connection.rows(query, &values)?.into_iter().flatten().next();
+        Ok(Content::new(StatusCode::CREATED, json!({ "order": { "id": id } })))
     })
     .await
 }
 
 async fn order(State(shop): State<Arc<Shop>>, Path(id): Path<i64>) -> Content {
     shop.query(move |connection| {
-        let query = "SELECT id, product_id, quantity, placed_by FROM orders WHERE id = ?1";
-        let found = connection.prepare_cached(query)?.query_row([id], order_json).optional()?;
-        Ok(found.map_or_else(
+        let query = "SELECT id, product_id, quantity, placed_by FROM orders WHERE id = ?";
+        Ok(connection.rows(query, &[id.into()])?.first().map_or_else(
             || missing("no such order"),
-            |order| Content::new(StatusCode::OK, json!({ "order": order })),
+            |row| Content::new(StatusCode::OK, json!({ "order": order_json(row) })),
         ))
     })
     .await
 }
 
 impl Shop {
-    async fn query(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<Content>) -> Content {
+    async fn query(&self, query: impl FnOnce(&mut Connection) -> anyhow::Result<Content>) -> Content {
         let failed = |error: String| {
             eprintln!("error: {error}");
             Content::new(StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": error }))
@@ -114,22 +117,25 @@ impl Shop {
         match self.pool.run(self.trouble.leaks(), query).await {
             Ok(Ok(content)) => content,
             Ok(Err(error)) => failed(error.to_string()),
-            Err(database::Exhausted) => failed("no free database connection".to_owned()),
+            Err(Exhausted) => failed("no free database connection".to_owned()),
         }
     }
 }
 
-fn product_json(row: &Row<'_>) -> rusqlite::Result<Value> {
-    let (id, name, price): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let stock: Option<i64> = row.get(3)?;
-    Ok(json!({ "id": id, "name": name, "price_cents": price, "stock": stock }))
+fn product_json(row: &[Value]) -> Value {
+    match row {
+        [id, name, price, stock] => json!({ "id": id, "name": name, "price_cents": price, "stock": stock }),
+        _ => Value::Null,
+    }
 }
 
-fn order_json(row: &Row<'_>) -> rusqlite::Result<Value> {
-    let (id, product, quantity): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    Ok(
-        json!({ "id": id, "product_id": product, "quantity": quantity, "placed_by": row.get::<_, String>(3)? }),
-    )
+fn order_json(row: &[Value]) -> Value {
+    match row {
+        [id, product, quantity, by] => {
+            json!({ "id": id, "product_id": product, "quantity": quantity, "placed_by": by })
+        }
+        _ => Value::Null,
+    }
 }
 
 fn missing(what: &str) -> Content {

@@ -1,7 +1,6 @@
 //! `shop serve`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +25,9 @@ pub(crate) struct Serve {
     /// Where to listen.
     #[arg(long)]
     listen: SocketAddr,
-    /// The database file.
+    /// The database: a file of SQLite, the URL of PostgreSQL or MariaDB, or file:PATH with one of these.
     #[arg(long)]
-    database: PathBuf,
+    database: String,
     /// The release's version, as answers name it.
     #[arg(long, env = "CUTOVER_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     version: String,
@@ -54,7 +53,7 @@ impl Serve {
 
     async fn serve(self) -> Result<()> {
         let shop = Arc::new(Shop {
-            pool: Pool::open(&self.database)?,
+            pool: tokio::task::block_in_place(|| Pool::open(&self.database))?,
             slot: self.slot,
             version: self.version,
             schema: self.schema,

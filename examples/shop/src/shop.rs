@@ -1,10 +1,9 @@
 //! One release of the shop, as it runs.
 
-use std::path::PathBuf;
+use serde_json::Value;
 
-use crate::database::{self, Pool};
+use crate::database::{Connection, Pool};
 use crate::fault::Fault;
-use crate::migrations;
 use crate::trouble::Trouble;
 
 /// One running release of the shop.
@@ -14,7 +13,7 @@ pub(crate) struct Shop {
     pub(crate) version: String,
     /// The schema version this release was written for.
     pub(crate) schema: u32,
-    pub(crate) database: PathBuf,
+    pub(crate) database: String,
     pub(crate) pool: Pool,
     /// The least time of an answer, in milliseconds.
     pub(crate) takes_ms: u64,
@@ -29,14 +28,22 @@ impl Shop {
             return Err("waiting for the recommendation service".to_owned());
         }
         let check = || -> anyhow::Result<u32> {
-            let connection = database::open(&self.database)?;
-            let version = migrations::version(&connection)?;
+            let mut connection = Connection::open(&self.database)?;
+            // Cutover's own table, or that of `shop migrate`.
+            let cutovers = connection.rows("SELECT max(number) FROM cutover_migrations", &[]);
+            let version = match cutovers {
+                Ok(version) => version,
+                Err(_) => connection.rows("SELECT coalesce(max(version), 0) FROM schema_migrations", &[])?,
+            };
+            let version =
+                version.first().and_then(|row| row.first()).and_then(Value::as_u64).unwrap_or_default();
+            let version = u32::try_from(version)?;
             anyhow::ensure!(
                 version >= self.schema,
                 "the schema is at version {version}, not {}",
                 self.schema
             );
-            connection.query_row("SELECT count(*) FROM products", [], |row| row.get::<_, i64>(0))?;
+            connection.rows("SELECT count(*) FROM products", &[])?;
             Ok(version)
         };
         tokio::task::block_in_place(check).map_err(|error| format!("{error:#}"))

@@ -195,7 +195,7 @@ impl Judging<'_> {
         let (moved, switches) = match self.scenario.expected {
             ExpectedOutcome::Completed => (true, 1),
             ExpectedOutcome::Failed => (false, 0),
-            ExpectedOutcome::RolledBack => (false, 2),
+            ExpectedOutcome::RolledBack | ExpectedOutcome::Stuck => (false, 2),
         };
         self.demand((active != old) == moved, || format!("{active} has the traffic; it was {old}"));
         // A fence after a move back changes the generation only.
@@ -283,7 +283,8 @@ impl Judging<'_> {
         self.demand(after == before, || {
             format!("the schema is another one: more {:?}", after.beyond(before))
         });
-        if let (ExpectedOutcome::RolledBack, Some(middle)) = (self.scenario.expected, schema_during)
+        if let (ExpectedOutcome::RolledBack | ExpectedOutcome::Stuck, Some(middle)) =
+            (self.scenario.expected, schema_during)
             && middle != before
         {
             self.remarks.push(format!(

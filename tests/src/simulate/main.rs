@@ -23,6 +23,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use cutover_tests::DatabaseKind;
 use cutover_tests::site::{self, EdgeKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
@@ -35,8 +36,8 @@ use crate::schedule::{Played, Schedule};
 #[derive(Debug, Parser)]
 #[command(name = "simulate-deployment")]
 struct Arguments {
-    /// Only this one, from 1 to 18; 17 and 18 need --edges
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=18))]
+    /// Only this one, from 1 to 19; 17 and 18 need --edges
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
     scenario: Option<u8>,
     /// Run those whose median of failed requests has a limit, or the one of --scenario, so many times, and print the medians
     #[arg(long, value_name = "N")]
@@ -47,6 +48,9 @@ struct Arguments {
     /// Spread the users over so many nginx with the module, which one daemon moves together
     #[arg(long, value_name = "N", conflicts_with_all = ["runs", "keep"], value_parser = clap::value_parser!(u8).range(2..=5))]
     edges: Option<u8>,
+    /// Let cutover migrate this database; runs 4 and 19, or the one of --scenario
+    #[arg(long, value_name = "DATABASE", conflicts_with_all = ["edges", "keep"], value_parser = database)]
+    database: Option<DatabaseKind>,
     /// Leave a site running, and print the addresses and commands to play with
     #[arg(long, conflicts_with = "runs")]
     keep: bool,
@@ -76,7 +80,10 @@ impl Arguments {
             (Some(_), Edge::File, _) => {
                 "--edges is not there for --edge file: several edges are nginx with the module. Leave one of the two out"
             }
-            (None, _, Some(number)) if number > 16 => "scenarios 17 and 18 need several edges: add --edges 3",
+            _ if self.database.is_some() && !matches!(self.scenario, None | Some(4 | 19)) => {
+                "--database is there for scenarios 4 and 19. Leave one of the two out"
+            }
+            (None, _, Some(17 | 18)) => "scenarios 17 and 18 need several edges: add --edges 3",
             _ => return,
         };
         Self::command().error(ErrorKind::ArgumentConflict, sentence).exit()
@@ -85,6 +92,12 @@ impl Arguments {
     fn number_of_edges(&self) -> u8 {
         self.edges.unwrap_or(1)
     }
+}
+
+/// The database of `--database`.
+fn database(word: &str) -> Result<DatabaseKind, String> {
+    let found = DatabaseKind::ALL.into_iter().find(|kind| kind.word() == word);
+    found.ok_or_else(|| "it is one of sqlite, postgres, mariadb".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,8 +137,8 @@ async fn run_or_interrupt(arguments: &Arguments) -> Result<u8> {
         arguments.scenario,
         arguments.runs,
         arguments.keep,
-        arguments.edge.kind(),
-        arguments.number_of_edges(),
+        (arguments.edge.kind(), arguments.number_of_edges()),
+        arguments.database,
     );
     let code = tokio::select! {
         done = run(&mut schedule, arguments) => return done,

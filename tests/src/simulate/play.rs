@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use cutover_tests::daemon::{Deployed, Deployment};
 use cutover_tests::site::{EdgeKind, GROUP, Release, Schema, Settings, Site, Traffic, Users, edge_name};
-use cutover_tests::{process, wait};
+use cutover_tests::{Client, process, wait};
 
 use crate::judge::{EdgeSeen, Observations, ScenarioResult, judge};
 use crate::scenario::{Accident, Scenario};
@@ -118,10 +118,43 @@ impl Play<'_> {
                     }
                     Accident::EdgeKilled => self.kill_edge(site).await?,
                     Accident::EdgeMoved => self.move_edge(site).await?,
+                    Accident::GiftsOrdered => self.order_gifts(site).await?,
                 }
             }
         }
-        deployment.finish().await
+        let ended = deployment.finish().await?;
+        if self.scenario.accident == Accident::GiftsOrdered {
+            self.consent(site, &ended)?;
+        }
+        Ok(ended)
+    }
+
+    /// Orders gifts until the new release has taken some.
+    async fn order_gifts(&mut self, site: &Site) -> Result<()> {
+        let mut client = Client::connect(site.address()?).await?;
+        let order = r#"{"product_id":1,"quantity":1,"gift_note":"for you"}"#;
+        for _ in 0..3 {
+            let headers = [("content-type", "application/json")];
+            let answer = client.request_with("POST", "/orders", &headers, order).await?;
+            ensure!(answer.status == 201, "an order of a gift got {}", answer.status);
+        }
+        self.show("", "users have ordered 3 gifts");
+        Ok(())
+    }
+
+    /// Types the command that the daemon recommends. Until then the gifts are in the database.
+    fn consent(&mut self, site: &mut Site, ended: &Deployed) -> Result<()> {
+        ensure!(Some(site.schema()?) == self.schema, "the database was reverted without an operator");
+        let said = ended.events.last().map(|event| event.message.as_str()).unwrap_or_default();
+        let (_, command) = said.rsplit_once("type: ").context("no command is recommended")?;
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        let done = site.daemon()?.cli(&words)?;
+        ensure!(done.status.success(), "{command}: {done:?}");
+        self.show(
+            "",
+            &format!("an operator types {command}: {}", String::from_utf8_lossy(&done.stdout).trim()),
+        );
+        Ok(())
     }
 
     async fn kill_and_resume(&mut self, site: &mut Site, command: Deployment) -> Result<Deployed> {

@@ -30,7 +30,8 @@ impl Scenario {
     pub(crate) fn over_stock_nginx(self) -> Option<Self> {
         let Self { accident, expected, most_failed, back_within, says, .. } = self;
         match (accident, expected) {
-            (Accident::DaemonGone { .. }, _) => None,
+            // An old worker may take an order that the new release should have.
+            (Accident::DaemonGone { .. } | Accident::GiftsOrdered, _) => None,
             (_, ExpectedOutcome::RolledBack) => Some(Self {
                 // Every request of a bad version fails until the next reading, and then until the reload.
                 most_failed: if self.fails_by == FailsBy::Nothing {
@@ -64,6 +65,8 @@ pub(crate) enum Accident {
     EdgeKilled,
     /// The last of several edges is moved back by hand.
     EdgeMoved,
+    /// Users order with what only the new release can store. Afterwards an operator types what the daemon says.
+    GiftsOrdered,
 }
 
 /// How a request fails that the new release has failed.
@@ -86,6 +89,8 @@ pub(crate) enum ExpectedOutcome {
     Failed,
     /// The old release has the traffic again.
     RolledBack,
+    /// The same, and an operator decides about the database.
+    Stuck,
 }
 
 impl ExpectedOutcome {
@@ -95,6 +100,7 @@ impl ExpectedOutcome {
             Self::Completed => ("completed", 0),
             Self::Failed => ("failed", 3),
             Self::RolledBack => ("rolled_back", 4),
+            Self::Stuck => ("stuck", 5),
         }
     }
 }

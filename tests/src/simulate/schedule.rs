@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use cutover_tests::site::EdgeKind;
-use cutover_tests::{Nginx, Site};
+use cutover_tests::{DatabaseKind, Nginx, Site};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::judge::ScenarioResult;
 use crate::play::ScenarioSite;
 use crate::scenario::Scenario;
-use crate::series::{SERIES, SERIES_OF_EDGES, Series};
+use crate::series::{SERIES, SERIES_OF_EDGES, Series, WITH_DATABASE};
 use crate::transcript::Transcript;
 
 /// The most sites that run at the same time. They wait for most of their time.
@@ -65,8 +65,8 @@ impl Schedule {
         only: Option<u8>,
         runs: Option<NonZeroUsize>,
         keep: bool,
-        edge: EdgeKind,
-        edges: u8,
+        (edge, edges): (EdgeKind, u8),
+        database: Option<DatabaseKind>,
     ) -> Self {
         let is_chosen = |scenario: &&Scenario| match only {
             Some(number) => scenario.number == number,
@@ -75,7 +75,12 @@ impl Schedule {
         let times = runs.map_or(1, NonZeroUsize::get);
         let mut site_runs = Vec::new();
         let of_edges = SERIES_OF_EDGES.into_iter().filter(|_| edges > 1);
-        for mut series in of_edges.chain(SERIES) {
+        let all: Vec<Series> = match database {
+            Some(_) => vec![WITH_DATABASE],
+            None => of_edges.chain(SERIES).collect(),
+        };
+        for mut series in all {
+            series.settings.database = database.or(series.settings.database);
             series.settings.edge = edge;
             series.settings.edges = edges;
             let chosen = series.scenarios.iter().filter(is_chosen).copied();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cutover_tests::DatabaseKind;
 use cutover_tests::site::{self, EdgeKind, Settings, Users};
 
 use crate::scenario::{Accident, ExpectedOutcome, FailsBy, Scenario};
@@ -43,6 +44,7 @@ const SETTINGS: Settings = Settings {
     lease: Some(site::LEASE),
     trial: "",
     takes_ms: 0,
+    database: None,
 };
 
 /// A good release with schema 2.
@@ -111,8 +113,46 @@ pub(crate) const SERIES_OF_EDGES: [Series; 2] = [
     },
 ];
 
+/// Migrations by cutover itself. With `--database`, scenario 4 is on this site, too.
+const OF_DATABASE: Series = Series {
+    // The soak ends with the first errors, which are to come after the orders.
+    settings: Settings { database: Some(DatabaseKind::Sqlite), soak: "20s", ..SETTINGS },
+    users: Users::Busy,
+    scenarios: &[WRITTEN],
+};
+
+/// The new release has written what the old schema cannot keep.
+const WRITTEN: Scenario = Scenario {
+    number: 19,
+    title: "it has written; a revert would lose rows",
+    version: "3.3.0",
+    fault: Some("errors-after=1000"),
+    accident: Accident::GiftsOrdered,
+    expected: ExpectedOutcome::Stuck,
+    most_failed: 20,
+    back_within: Duration::from_secs(20),
+    says: &["3 rows were written since the deployment"],
+    ..ERRORS
+};
+
+/// Scenario 4, and 19, whose numbers `--database` permits.
+pub(crate) const WITH_DATABASE: Series = Series {
+    scenarios: &[
+        Scenario {
+            number: 4,
+            title: "5xx to real traffic, with a migration",
+            most_failed: 20,
+            median_failed: Some(5),
+            ..ERRORS
+        },
+        WRITTEN,
+    ],
+    ..OF_DATABASE
+};
+
 /// The longest ones begin first, so that none is left alone at the end.
-pub(crate) const SERIES: [Series; 10] = [
+pub(crate) const SERIES: [Series; 11] = [
+    OF_DATABASE,
     Series {
         settings: SETTINGS,
         users: Users::Busy,

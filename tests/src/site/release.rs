@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::flavour;
+
 /// One release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
@@ -36,6 +38,25 @@ impl Release {
         let folder = prefix.join("releases");
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(format!("{}.json", self.version)), serde_json::to_vec(self)?)?;
+        match fs::read_to_string(prefix.join(super::KIND)) {
+            Ok(kind) => self.publish_migrations(&folder.join(&self.version).join("migrations"), &kind),
+            // The operator's commands have the migrations.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Copies the migrations up to the schema of the release.
+    fn publish_migrations(&self, folder: &Path, kind: &str) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let all = flavour::root().join("examples/shop/migrations").join(kind);
+        for entry in fs::read_dir(&all).with_context(|| format!("failed to read {}", all.display()))? {
+            let entry = entry?;
+            let file = entry.file_name().to_string_lossy().into_owned();
+            let number: Option<u32> = file.split('_').next().and_then(|number| number.parse().ok());
+            if number.is_some_and(|number| number <= self.schema) {
+                fs::copy(entry.path(), folder.join(file))?;
+            }
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Release, database};
+use super::{Release, database_argument};
 use crate::flavour;
 use crate::process::{self, Pid, Signal};
 
@@ -43,7 +43,7 @@ pub fn start(prefix: &Path, slot: &str, release: &Release) -> Result<String> {
     shop.args(["serve", "--listen", address.trim(), "--slot", slot, "--version", &release.version])
         .args(["--schema", &release.schema.to_string(), "--takes-ms", &release.takes_ms.to_string()])
         .arg("--database")
-        .arg(database(prefix))
+        .arg(database_argument(prefix))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -69,10 +69,10 @@ pub fn stop(prefix: &Path, slot: &str) -> Result<()> {
     Ok(())
 }
 
-/// The process in a slot, if one runs there. The id may have been reused, so the command line must name this database.
+/// The process in a slot, if one runs there. The id may have been reused, so the command line must name this folder.
 pub fn running(prefix: &Path, slot: &str) -> Option<Pid> {
     let pid = process::from_file(&file(prefix, slot, "pid")).ok()?;
-    (process::alive(pid) && process::title(pid).contains(&*database(prefix).to_string_lossy())).then_some(pid)
+    (process::alive(pid) && process::title(pid).contains(&format!("{}/", prefix.display()))).then_some(pid)
 }
 
 pub(super) fn file(prefix: &Path, slot: &str, kind: &str) -> PathBuf {

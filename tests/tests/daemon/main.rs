@@ -21,6 +21,7 @@ mod daemon_killed;
 mod daemon_over_tcp;
 mod daemon_over_tls;
 mod daemon_stopped;
+mod databases;
 mod deploy;
 mod file_edge;
 mod freezing;

@@ -8,12 +8,14 @@ use super::*;
 fn answers(state: &State) -> Vec<Event> {
     let phase = &state.phase;
     let failed = || Event::StepFailed(why());
-    let revert = || vec![Event::Reverted, Event::Held(why()), failed(), moved()];
+    let asks = || Event::MustAsk { why: why(), next: why() };
+    let revert = || vec![Event::Reverted, Event::Held(why()), asks(), failed(), moved()];
     let teardown = || vec![Event::TornDown, failed(), moved()];
     let taken = || Event::TakenBack(TakenBackBy::Lease);
     match phase {
         Phase::Migrating => {
-            vec![Event::Migrated, Event::MigratedNothing, Event::MigrateFailed(why()), moved()]
+            let partly = Event::MigratedPartly(why());
+            vec![Event::Migrated, Event::MigratedNothing, Event::MigrateFailed(why()), partly, moved()]
         }
         Phase::Provisioning => vec![Event::Provisioned, Event::ProvisionFailed(why()), moved()],
         Phase::Probing { .. } => vec![Event::Ready, Event::NotReady(why())],
@@ -131,7 +133,7 @@ impl Witness {
     fn event(&mut self, event: &Event) {
         match event {
             Event::SmokePassed => self.smoked = true,
-            Event::Migrated => self.migrated = true,
+            Event::Migrated | Event::MigratedPartly(_) => self.migrated = true,
             Event::Switched { .. } | Event::SwitchUncertain(_) | Event::TakenBack(_) => self.switched = true,
             Event::Drained | Event::DrainTimedOut(_) => self.drained = true,
             Event::SwitchedBack => self.drained = false,

@@ -50,6 +50,8 @@ impl Refusal {
             | Self::Alive { .. }
             | Self::NeverStarted { .. }
             | Self::CommandFailed(_)
+            | Self::Database(_)
+            | Self::DatabaseAsks { .. }
             | Self::Shared { .. }
             | Self::SharedBusy { .. }
             | Self::SharedTogether { .. }
@@ -87,6 +89,8 @@ impl Refusal {
             Self::Alive { .. } => "slot_is_healthy",
             Self::NeverStarted { .. } => "nothing_to_run",
             Self::CommandFailed(_) => "command_failed",
+            Self::Database(_) => "database",
+            Self::DatabaseAsks { .. } => "database_asks",
             Self::Active { .. } => "slot_is_active",
             Self::NoStandby(_) => "no_standby",
             Self::Busy(_) => "busy",

@@ -45,6 +45,16 @@ impl<W: World> Control<W> {
         self.vigils.forget_last(group);
     }
 
+    /// The last deployment of a group has stopped to be stuck, and the journal has that.
+    pub(in crate::control) fn no_longer_stuck(&self, group: &str) {
+        metrics::phase(group, None);
+        // The driver's last state still says stuck.
+        let mut deployments = self.vigils.deployments.lock();
+        deployments.retain(|name, state| name != group || !state.borrow().phase.needs_operator());
+        drop(deployments);
+        self.vigils.forget_last(group);
+    }
+
     /// Ends a stuck deployment once its group has been well for as long as a soak: the active slot is healthy since `well`, and
     /// has all the traffic for good.
     pub(super) async fn settle(

@@ -1,0 +1,219 @@
+//! The databases of `[group.NAME.database]`: from the policy of a group to operations on its database.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cutover_core::deployment::Time;
+use cutover_core::migration::{Folder, OnRevert, Reason, Record, too_old};
+use cutover_core::shell::quoted;
+use cutover_database::{
+    Batch, Consent, Found, Limits, NotMigrated as Failed, NotReverted as Stays, Url, look, migrate, read,
+    records, revert,
+};
+use cutover_engine::databases::{Databases, NotMigrated, NotReverted};
+use cutover_engine::journal::Deployment;
+use cutover_engine::policy;
+
+use crate::live::Live;
+
+/// A database as a policy has it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    url: Url,
+    limits: Limits,
+    on: OnRevert,
+    migrations: policy::MigrationsFolder,
+}
+
+/// Who does something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doer<'a> {
+    pub(crate) deployment: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) now: Time,
+}
+
+impl Place {
+    /// Reads where the database is. `env`: the variables of the group, which count before those of this process. The error is
+    /// one line.
+    pub(crate) fn of(database: &policy::Database, env: &BTreeMap<String, String>) -> Result<Self, String> {
+        let text = match written(database.url.reveal()) {
+            Written::Variable(name) => match env.get(name).cloned().or_else(|| std::env::var(name).ok()) {
+                Some(text) => text,
+                None => {
+                    return Err(format!(
+                        "database.url \"env:{name}\": the daemon has no such variable: set it in [group.NAME] env, or in the \
+                         environment of the daemon"
+                    ));
+                }
+            },
+            Written::File(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("database.url \"file:{path}\": failed to read it: {error}"))?,
+            Written::Here(text) => text.to_owned(),
+        };
+        let url = Url::parse(&text).map_err(|bad| format!("database.url: {bad}"))?;
+        let limits = Limits { lock: database.lock_timeout.get(), migration: database.timeout.get() };
+        Ok(Self { url, limits, on: database.revert, migrations: database.migrations.clone() })
+    }
+
+    /// Its URL, without a password.
+    pub(crate) fn shown(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// The migrations of a version.
+    pub(crate) async fn folder(&self, version: &str) -> Result<Folder, String> {
+        if self.migrations.has_version() && (version.contains('/') || matches!(version, "" | "." | "..")) {
+            return Err(format!(
+                "version \"{version}\" is not the name of a folder, as database.migrations needs it"
+            ));
+        }
+        let path = PathBuf::from(self.migrations.of(version));
+        let reading = tokio::task::spawn_blocking(move || read(&path));
+        reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// What is recorded in the database.
+    pub(crate) async fn records(&self) -> Result<Vec<Record>, String> {
+        records(&self.url, self.limits).await.map_err(|error| error.to_string())
+    }
+
+    /// Compares the database with a folder.
+    pub(crate) async fn look(&self, folder: &Folder) -> Result<Found, String> {
+        look(&self.url, self.limits, folder).await.map_err(|error| error.to_string())
+    }
+
+    /// Applies what is missing.
+    pub(crate) async fn migrate(
+        &self,
+        doer: Doer<'_>,
+        folder: &Folder,
+        live: Option<&str>,
+    ) -> Result<Vec<Record>, Failed> {
+        migrate(&self.batch(doer), folder, live).await
+    }
+
+    /// Reverts what a deployment has applied.
+    pub(crate) async fn revert(
+        &self,
+        doer: Doer<'_>,
+        folder: &Folder,
+        consent: Consent,
+    ) -> Result<Vec<Record>, Stays> {
+        revert(&self.batch(doer), folder, self.on, consent).await
+    }
+
+    /// Writes what became of an interrupted migration.
+    pub(crate) async fn settle(
+        &self,
+        doer: Doer<'_>,
+        number: u64,
+        to: cutover_database::Settled,
+    ) -> Result<Option<Record>, String> {
+        let settled = cutover_database::settle(&self.batch(doer), number, to).await;
+        settled.map_err(|error| error.to_string())
+    }
+
+    fn batch<'a>(&'a self, doer: Doer<'a>) -> Batch<'a> {
+        let Doer { deployment, version, now } = doer;
+        Batch { url: &self.url, limits: self.limits, deployment, version, now }
+    }
+}
+
+/// What a new deployment would apply, as a clause. Fails with one line if it must not begin. `live`: the version that has the
+/// traffic; empty if it is not known.
+pub(crate) async fn plan(
+    policy: &policy::Policy,
+    version: &str,
+    live: &str,
+) -> Result<Option<String>, String> {
+    let Some(database) = &policy.database else { return Ok(None) };
+    let place = Place::of(database, &policy.env)?;
+    let folder = place.folder(version).await?;
+    let found = place.look(&folder).await?;
+    let plan = found.plan.map_err(|refused| refused.to_string())?;
+    too_old(&folder, &plan, live).map_err(|refused| refused.to_string())?;
+    Ok(Some(plan.clause()))
+}
+
+/// The command that an operator types when a revert must not run by itself.
+pub(crate) fn next(group: &str, deployment: &str, reason: &Reason) -> String {
+    let (group, deployment) = (quoted(group), quoted(deployment));
+    match reason {
+        Reason::Half(_) => format!("cutover database status {group}"),
+        // With a name, because it may not be the last one any more.
+        Reason::Later { .. } => format!("cutover database revert {group} --deployment {deployment} --yes"),
+        _ => format!("cutover database revert {group} --yes"),
+    }
+}
+
+impl Databases for Live {
+    async fn migrate(&self, deployment: &Deployment) -> Result<Vec<String>, NotMigrated> {
+        let Some(database) = &deployment.policy.database else { return Ok(Vec::new()) };
+        if !self.leads() {
+            return Err(NotMigrated::Partly("this daemon does not lead any more".to_owned()));
+        }
+        // What an earlier process has applied is not known before the database is asked.
+        let place = Place::of(database, &deployment.policy.env).map_err(NotMigrated::Partly)?;
+        let folder = place.folder(&deployment.version).await.map_err(NotMigrated::Partly)?;
+        match place.migrate(doer(deployment), &folder, Some(&deployment.previous)).await {
+            Ok(records) => Ok(records.iter().map(Record::shown).collect()),
+            Err(failed) => {
+                let why = failed.to_string();
+                let left = place.records().await;
+                match left.map(|all| all.iter().any(|record| record.deployment == deployment.id)) {
+                    Ok(false) => Err(NotMigrated::Nothing(why)),
+                    Ok(true) | Err(_) => Err(NotMigrated::Partly(why)),
+                }
+            }
+        }
+    }
+
+    async fn revert(&self, deployment: &Deployment) -> Result<Vec<String>, NotReverted> {
+        let Some(database) = &deployment.policy.database else { return Ok(Vec::new()) };
+        if !self.leads() {
+            return Err(NotReverted::Failed("this daemon does not lead any more".to_owned()));
+        }
+        let place = Place::of(database, &deployment.policy.env).map_err(NotReverted::Failed)?;
+        let folder = place.folder(&deployment.version).await.map_err(NotReverted::Failed)?;
+        match place.revert(doer(deployment), &folder, Consent::None).await {
+            Ok(records) => Ok(records.iter().map(Record::shown).collect()),
+            Err(Stays::Asks(reason)) => {
+                let next = next(&deployment.plan.group, &deployment.id, &reason);
+                Err(NotReverted::Ask { why: reason.to_string(), next })
+            }
+            Err(failed) => Err(NotReverted::Failed(failed.to_string())),
+        }
+    }
+}
+
+enum Written<'a> {
+    Variable(&'a str),
+    File(&'a str),
+    Here(&'a str),
+}
+
+fn written(text: &str) -> Written<'_> {
+    match (text.strip_prefix("env:"), text.strip_prefix("file:")) {
+        (Some(name), _) => Written::Variable(name),
+        (None, Some(path)) => Written::File(path),
+        (None, None) => Written::Here(text),
+    }
+}
+
+/// Fails if the text in a configuration can be no URL. What it refers to may change, so that is not read.
+pub(crate) fn check_url(text: &str) -> Result<(), String> {
+    match written(text) {
+        Written::Variable("") => Err("\"env:\" names no variable, as in \"env:DATABASE_URL\"".to_owned()),
+        Written::File(path) if !path.starts_with('/') => {
+            Err(format!("\"file:{path}\" needs an absolute path, as in \"file:/etc/shop/database-url\""))
+        }
+        Written::Variable(_) | Written::File(_) => Ok(()),
+        Written::Here(text) => Url::parse(text).map(drop).map_err(|bad| bad.to_string()),
+    }
+}
+
+fn doer(deployment: &Deployment) -> Doer<'_> {
+    let now = cutover_engine::clock::Clock::start().now();
+    Doer { deployment: &deployment.id, version: &deployment.version, now }
+}

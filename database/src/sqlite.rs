@@ -1,0 +1,374 @@
+//! SQLite: an immediate transaction is its lock.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cutover_core::migration::{Measure, Reason, Record, Rows, Stage, Thing, Undo};
+use rusqlite::types::ValueRef;
+use rusqlite::{
+    Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension, TransactionBehavior, params,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::DatabaseError;
+use crate::request::{Apply, Check, Fields, Settle, TABLE, is_expression, quoted, signed, with_before};
+use crate::sql;
+use crate::url::{Kind, Limits, Url};
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS cutover_migrations (
+    number INTEGER PRIMARY KEY, position INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
+    deployment TEXT NOT NULL, version TEXT NOT NULL, stage TEXT NOT NULL, applied_at TEXT NOT NULL, rows_then TEXT NOT NULL)";
+
+const INSERT: &str = "INSERT INTO cutover_migrations
+    (number, position, name, checksum, deployment, version, stage, applied_at, rows_then)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, strftime('%Y-%m-%dT%H:%M:%fZ', ?8 / 1000.0, 'unixepoch'), ?9)";
+
+const SELECT: &str = "SELECT number, name, checksum, deployment, version, stage,
+    CAST(round((julianday(applied_at) - 2440587.5) * 86400000) AS INTEGER), rows_then FROM cutover_migrations ORDER BY position";
+
+/// A connection to a file.
+pub(crate) struct Sqlite {
+    connection: Arc<Mutex<Connection>>,
+    interrupt: Arc<InterruptHandle>,
+    path: PathBuf,
+    limits: Limits,
+}
+
+/// Ends the statement that runs when nobody waits for it any more.
+struct Interrupts(Option<Arc<InterruptHandle>>);
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            handle.interrupt();
+        }
+    }
+}
+
+impl Sqlite {
+    pub(crate) async fn open(url: &Url, limits: Limits) -> Result<Self, DatabaseError> {
+        let path = PathBuf::from(url.secret());
+        let (file, shown) = (path.clone(), url.to_string());
+        let opened = tokio::task::spawn_blocking(move || {
+            // A file that is not there is not created: its path may be wrong.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(file, flags)?;
+            connection.busy_timeout(limits.lock)?;
+            // As SQLite's page on ALTER TABLE has it: with foreign keys, DROP TABLE would delete rows of other tables.
+            connection.pragma_update(None, "foreign_keys", false)?;
+            Ok::<_, rusqlite::Error>(connection)
+        });
+        let connect = |why: String| DatabaseError::Connect { url: shown, why };
+        let connection = match opened.await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(connect(error.to_string())),
+            Err(error) => return Err(connect(error.to_string())),
+        };
+        let interrupt = Arc::new(connection.get_interrupt_handle());
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), interrupt, path, limits })
+    }
+
+    /// There is no lock beyond a transaction. Each migration has one of its own, and looks again at the table in it.
+    pub(crate) async fn lock(&mut self) -> Result<(), DatabaseError> {
+        self.run(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute_batch(CREATE)?;
+            transaction.commit()
+        })
+        .await
+    }
+
+    pub(crate) async fn records(&mut self) -> Result<Vec<Record>, DatabaseError> {
+        let fields = self.run(|connection| fields(connection)).await?;
+        fields.into_iter().map(Fields::record).collect()
+    }
+
+    pub(crate) async fn measure(&mut self, things: &BTreeSet<Thing>) -> Result<Rows, DatabaseError> {
+        let things = things.clone();
+        self.run(move |connection| measure(connection, &things)).await
+    }
+
+    pub(crate) async fn apply(&mut self, apply: Apply) -> Result<(), DatabaseError> {
+        let up = &apply.migration.up;
+        if up.marks.no_transaction {
+            return self.run(move |connection| apply_alone(connection, &apply)).await;
+        }
+        if let Some(found) = sql::own_transaction(Kind::Sqlite, &up.text) {
+            return Err(DatabaseError::OwnTransaction(up.file.clone(), found));
+        }
+        let file = up.file.clone();
+        let ended_early = self
+            .run(move |connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let broken = broken_references(&transaction)?;
+                let before = measure(&transaction, &apply.things)?;
+                transaction.execute_batch(&apply.migration.up.text)?;
+                if transaction.is_autocommit() {
+                    return Ok(true);
+                }
+                if broken_references(&transaction)? > broken {
+                    return Err(said(
+                        "FOREIGN KEY constraint failed: rows refer to others that are not there",
+                    ));
+                }
+                let rows = with_before(&before, measure(&transaction, &apply.things)?);
+                insert(&transaction, &apply, &rows)?;
+                transaction.commit()?;
+                Ok(false)
+            })
+            .await?;
+        match ended_early {
+            true => Err(DatabaseError::OwnTransaction(file, "COMMIT".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) async fn revert(
+        &mut self,
+        undo: &Undo,
+        check: Check<'_>,
+    ) -> Result<Option<Reason>, DatabaseError> {
+        let Some(down) = &undo.down else { return Ok(Some(Reason::NoDown(undo.record.shown()))) };
+        if let Some(found) =
+            sql::own_transaction(Kind::Sqlite, &down.text).filter(|_| !down.marks.no_transaction)
+        {
+            return Err(DatabaseError::OwnTransaction(down.file.clone(), found));
+        }
+        let (number, things, text) =
+            (signed(undo.record.number), undo.drops.things.clone(), down.text.clone());
+        let alone = down.marks.no_transaction;
+        // The transaction stays open between the look and the drop.
+        let now = self
+            .run(move |connection| {
+                connection.execute_batch("BEGIN IMMEDIATE")?;
+                measure(connection, &things)
+            })
+            .await;
+        let now = match now {
+            Ok(now) => now,
+            Err(error) => {
+                self.roll_back().await;
+                return Err(error);
+            }
+        };
+        if let Some(reason) = check(&now) {
+            self.roll_back().await;
+            return Ok(Some(reason));
+        }
+        let done = self
+            .run(move |connection| {
+                if alone {
+                    let reverting = "UPDATE cutover_migrations SET stage = 'reverting' WHERE number = ?1";
+                    connection.execute(reverting, [number])?;
+                    connection.execute_batch("COMMIT")?;
+                    connection.execute_batch(&text)?;
+                    return delete(connection, number);
+                }
+                connection.execute_batch(&text)?;
+                delete(connection, number)?;
+                connection.execute_batch("COMMIT")
+            })
+            .await;
+        if done.is_err() {
+            self.roll_back().await;
+        }
+        done.map(|()| None)
+    }
+
+    pub(crate) async fn settle(&mut self, number: u64, to: Settle) -> Result<(), DatabaseError> {
+        let number = signed(number);
+        self.run(move |connection| match to {
+            Settle::Applied => {
+                let applied = "UPDATE cutover_migrations SET stage = 'applied' WHERE number = ?1";
+                connection.execute(applied, [number]).map(drop)
+            }
+            Settle::Gone => delete(connection, number),
+        })
+        .await
+    }
+
+    async fn roll_back(&self) {
+        let ends = self.run(|connection| match connection.is_autocommit() {
+            true => Ok(()),
+            false => connection.execute_batch("ROLLBACK"),
+        });
+        if let Err(error) = ends.await {
+            tracing::warn!(%error, "failed to roll back; the transaction ends with the connection");
+        }
+    }
+
+    /// Works on the connection in a thread of its own. Dropping the future interrupts the statement.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let connection = Arc::clone(&self.connection);
+        let mut interrupts = Interrupts(Some(Arc::clone(&self.interrupt)));
+        let mut doing = tokio::task::spawn_blocking(move || {
+            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let limit = self.limits.migration;
+        let done = match tokio::time::timeout(limit, &mut doing).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.interrupt.interrupt();
+                let _ = doing.await;
+                interrupts.0 = None;
+                return Err(DatabaseError::TooLong(limit, String::new()));
+            }
+        };
+        interrupts.0 = None;
+        match done {
+            Ok(done) => done.map_err(|error| self.error(&error)),
+            Err(error) => Err(DatabaseError::Statement(error.to_string())),
+        }
+    }
+
+    fn error(&self, error: &rusqlite::Error) -> DatabaseError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                DatabaseError::Locked { by: holder(&self.path), waited: self.limits.lock }
+            }
+            _ => DatabaseError::Statement(error.to_string()),
+        }
+    }
+}
+
+fn said(text: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CONSTRAINT);
+    rusqlite::Error::SqliteFailure(code, Some(text.to_owned()))
+}
+
+fn apply_alone(connection: &Connection, apply: &Apply) -> rusqlite::Result<()> {
+    let before = measure(connection, &apply.things)?;
+    let begun = Apply { record: Record { stage: Stage::Begun, ..apply.record.clone() }, ..apply.clone() };
+    insert(connection, &begun, &Rows::default())?;
+    connection.execute_batch(&apply.migration.up.text)?;
+    let rows = with_before(&before, measure(connection, &apply.things)?);
+    let applied = "UPDATE cutover_migrations SET stage = 'applied', rows_then = ?2 WHERE number = ?1";
+    connection.execute(applied, params![signed(apply.record.number), rows.to_text()]).map(drop)
+}
+
+/// Fails if another program has applied the migration in the meantime.
+fn insert(connection: &Connection, apply: &Apply, rows: &Rows) -> rusqlite::Result<()> {
+    let Apply { record, position, .. } = apply;
+    let values = params![
+        signed(record.number),
+        signed(*position),
+        record.name,
+        record.checksum,
+        record.deployment,
+        record.version,
+        record.stage.as_str(),
+        signed(record.at.0),
+        rows.to_text(),
+    ];
+    connection.execute(INSERT, values).map(drop)
+}
+
+fn delete(connection: &Connection, number: i64) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM cutover_migrations WHERE number = ?1", [number]).map(drop)
+}
+
+fn fields(connection: &Connection) -> rusqlite::Result<Vec<Fields>> {
+    let is_there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    if connection.query_row(is_there, [TABLE], |_| Ok(())).optional()?.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare(SELECT)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Fields {
+            number: row.get(0)?,
+            name: row.get(1)?,
+            checksum: row.get(2)?,
+            deployment: row.get(3)?,
+            version: row.get(4)?,
+            stage: row.get(5)?,
+            at: row.get(6)?,
+            rows: row.get(7)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn broken_references(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))
+}
+
+fn measure(connection: &Connection, things: &BTreeSet<Thing>) -> rusqlite::Result<Rows> {
+    let mut all = Vec::new();
+    for thing in things {
+        let name = thing.table.rsplit('.').next().unwrap_or_default();
+        let columns = "SELECT name, dflt_value FROM pragma_table_info(?1)";
+        let mut statement = connection.prepare(columns)?;
+        let columns: Vec<(String, Option<String>)> =
+            statement.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        let table = quoted(&thing.table, '"');
+        let query = match &thing.column {
+            None if columns.is_empty() => continue,
+            None => format!("SELECT * FROM {table}"),
+            Some(column) => {
+                let its = columns.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
+                let Some((column, default)) = its else { continue };
+                let default = default.as_deref().filter(|default| !is_expression(default)).unwrap_or("NULL");
+                let column = quoted(column, '"');
+                format!("SELECT {column} FROM {table} WHERE {column} IS NOT ({default})")
+            }
+        };
+        let (rows, sum) = summed(connection, &query)?;
+        all.push(Measure { thing: thing.clone(), rows, sum: sum.to_string(), was_there: false });
+    }
+    Ok(Rows(all))
+}
+
+/// The number of rows, and a sum over their values.
+fn summed(connection: &Connection, query: &str) -> rusqlite::Result<(u64, u128)> {
+    let mut statement = connection.prepare(query)?;
+    let width = statement.column_count();
+    let (mut number, mut sum, mut bytes) = (0, 0u128, Vec::new());
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        bytes.clear();
+        for column in 0..width {
+            let value = row.get_ref(column)?;
+            let (kind, content) = match value {
+                ValueRef::Null => (0, Vec::new()),
+                ValueRef::Integer(number) => (1, number.to_le_bytes().to_vec()),
+                ValueRef::Real(number) => (2, number.to_le_bytes().to_vec()),
+                ValueRef::Text(text) => (3, text.to_vec()),
+                ValueRef::Blob(blob) => (4, blob.to_vec()),
+            };
+            bytes.push(kind);
+            bytes.extend(content.len().to_le_bytes());
+            bytes.extend(content);
+        }
+        number += 1;
+        sum = sum.wrapping_add(u128::from(xxh3_64(&bytes)));
+    }
+    Ok((number, sum))
+}
+
+/// The process that holds a lock of the file, as /proc/locks has it.
+fn holder(path: &Path) -> String {
+    let files = ["", "-shm"].map(|end| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        fs::metadata(name).map(|file| file.ino()).ok()
+    });
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let own = std::process::id().to_string();
+    for line in locks.lines() {
+        // 1: POSIX  ADVISORY  WRITE 1234 08:01:131075 120 120
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, "WRITE", pid, file, ..] = words.as_slice() else { continue };
+        let inode = file.rsplit(':').next().and_then(|inode| inode.parse().ok());
+        if *pid != own && inode.is_some() && files.contains(&inode) {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            return format!("process {pid} ({}) writes to {}", name.trim(), path.display());
+        }
+    }
+    format!("another program writes to {}; to see which: fuser -v {}", path.display(), path.display())
+}

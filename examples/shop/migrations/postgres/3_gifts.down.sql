@@ -1,0 +1,3 @@
+-- Orders placed in the meantime stay, without the columns of the newer release.
+DROP TABLE wrappings;
+ALTER TABLE orders DROP COLUMN gift_note;
