@@ -1,9 +1,15 @@
-//! Placeholders in the texts of probes and smoke tests: `{version}` and `{slot}`. Other texts may have others.
+//! Placeholders in the texts of checks: `{version}`, `{slot}`, `{peer}`, and what earlier smoke tests have captured. Other texts may
+//! have others.
 //!
 //! A placeholder is a word of letters and underscores in braces. `{{word}}` is the text `{word}`. All other braces are text, so
 //! JSON stays as it is: `{"a":{"b":1}}`.
 
+use std::collections::BTreeMap;
+
 use crate::name::in_path;
+
+/// The placeholders of every check.
+pub const OF_CHECKS: [&str; 3] = ["version", "slot", "peer"];
 
 /// What the placeholders stand for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +18,10 @@ pub struct Values<'a> {
     pub version: Option<&'a str>,
     /// The name of the slot.
     pub slot: &'a str,
+    /// The address of the server that is asked.
+    pub peer: &'a str,
+    /// What earlier smoke tests have captured from the answers of this server.
+    pub captured: Option<&'a BTreeMap<String, String>>,
 }
 
 /// A placeholder that does not exist.
@@ -33,7 +43,7 @@ enum Part<'a> {
 
 /// Fails if the text has an unknown placeholder.
 pub fn check(text: &str) -> Result<(), UnknownPlaceholder> {
-    check_words(text, &["version", "slot"])
+    check_words(text, &OF_CHECKS)
 }
 
 /// Fails if the text has a placeholder other than these.
@@ -55,6 +65,14 @@ pub fn has_version(text: &str) -> bool {
     has_word(text, "version")
 }
 
+/// The placeholders of a text.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
+    parts(text).into_iter().filter_map(|part| match part {
+        Part::Placeholder(word) => Some(word),
+        Part::Text(_) => None,
+    })
+}
+
 /// Whether a placeholder is in the text.
 pub fn has_word(text: &str, word: &str) -> bool {
     parts(text).iter().any(|part| matches!(part, Part::Placeholder(its) if *its == word))
@@ -70,11 +88,17 @@ pub fn fill_path(text: &str, values: &Values<'_>) -> String {
     fill_with(text, values, in_path)
 }
 
+/// Like [`fill`], for a regular expression: the values stand for themselves.
+pub fn fill_pattern(text: &str, values: &Values<'_>) -> String {
+    fill_with(text, values, regex::escape)
+}
+
 fn fill_with(text: &str, values: &Values<'_>, encoded: impl Fn(&str) -> String) -> String {
     fill_words(text, |word| match word {
         "version" => Some(encoded(values.version.unwrap_or_default())),
         "slot" => Some(encoded(values.slot)),
-        _ => None,
+        "peer" => Some(encoded(values.peer)),
+        word => values.captured.and_then(|captured| captured.get(word)).map(|value| encoded(value)),
     })
 }
 
@@ -125,13 +149,15 @@ fn escaped(text: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    const VALUES: Values<'_> = Values { version: Some("2 + a"), slot: "green" };
+    const VALUES: Values<'_> =
+        Values { version: Some("2 + a"), slot: "green", peer: "127.0.0.1:2", captured: None };
 
     #[test]
     fn only_a_word_in_braces_is_a_placeholder() {
         for (text, filled) in [
             ("v{version}", "v2 + a"),
             ("{version} in {slot}, {version}", "2 + a in green, 2 + a"),
+            ("http://{peer}/", "http://127.0.0.1:2/"),
             (r#"{"a":1}"#, r#"{"a":1}"#),
             (r#"{"a":{"b":"{version}"}}"#, r#"{"a":{"b":"2 + a"}}"#),
             (r#"{"a":{version}}"#, r#"{"a":2 + a}"#),
@@ -155,10 +181,20 @@ mod tests {
     #[test]
     fn an_unknown_one_is_named_with_those_that_exist() {
         for text in ["{versoin}", "{\"a\":{versoin}}", "{version}{slot}{versoin}{other}"] {
-            let said = "\"{versoin}\" is not a placeholder: expected {version} or {slot}; for the text \"{versoin}\", \
-                        write {{versoin}}";
+            let said = "\"{versoin}\" is not a placeholder: expected {version} or {slot} or {peer}; for the text \
+                        \"{versoin}\", write {{versoin}}";
             assert_eq!(check(text).unwrap_err().to_string(), said, "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_captured_is_filled_too() {
+        let captured = BTreeMap::from([("token".to_owned(), "a b".to_owned())]);
+        let values = Values { captured: Some(&captured), ..VALUES };
+        assert_eq!(fill("Bearer {token} {tokem}", &values), "Bearer a b {tokem}");
+        assert_eq!(fill_path("/orders/{token}", &values), "/orders/a%20b");
+        assert_eq!(fill_pattern("^v{version}$", &values), r"^v2 \+ a$");
+        assert_eq!(words("/{slot}/{token}{{x}}").collect::<Vec<_>>(), ["slot", "token"]);
     }
 
     #[test]

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod capture;
 mod filled;
+mod statuses;
 
-/// The statuses that pass a smoke test without an expected status.
-pub const OF_SMOKE: Range<u16> = 200..300;
+pub use capture::Capture;
+pub use statuses::Statuses;
 
-/// The statuses that pass a probe without an expected status, as in nginx's own health checks.
-pub const OF_PROBE: Range<u16> = 200..400;
+/// The statuses that pass a check without an expected status. A redirect says nothing about the application behind it.
+pub const OF_CHECK: Range<u16> = 200..300;
+
+/// The statuses that pass a synthetic request without an expected status: users get redirects, too.
+pub const OF_SYNTHETIC: Range<u16> = 200..400;
 
 /// Maximum number of characters of an answer in an error message.
 const EXCERPT: usize = 120;
@@ -22,15 +28,18 @@ const EXCERPT: usize = 120;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table, as in { status = 200 }")]
 pub struct Expectation {
-    /// The status. `None` accepts what the caller says, see [`OF_SMOKE`] and [`OF_PROBE`].
+    /// The statuses. `None` accepts what the caller says, see [`OF_CHECK`] and [`OF_SYNTHETIC`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
+    pub status: Option<Statuses>,
     /// Headers and their values. A `content-type` without parameters also matches one with parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// Text that the body contains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_contains: Option<String>,
+    /// A regular expression that the body matches somewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_matches: Option<String>,
     /// JSON pointers (RFC 6901) into the body and the values there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub json: BTreeMap<String, Value>,
@@ -47,6 +56,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// The values of a header, by its name in any case.
+    pub fn header(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self.headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.trim())
+    }
+}
+
 impl Expectation {
     /// Compares an answer with the expectation. `usual`: the statuses that pass if none is expected. The error lists all
     /// differences in one line.
@@ -61,12 +78,20 @@ impl Expectation {
         {
             wrong.push(format!("the body does not contain \"{text}\""));
         }
+        if let Some(pattern) = &self.body_matches {
+            match Regex::new(pattern) {
+                Ok(matcher) if matcher.is_match(&answer.body) => {}
+                Ok(_) => wrong.push(format!("the body does not match \"{pattern}\"")),
+                Err(error) => wrong.push(format!("\"{pattern}\" is no regular expression: {error}")),
+            }
+        }
         self.check_json(&answer.body, &mut wrong);
         if wrong.is_empty() {
             return Ok(());
         }
         let mut line = wrong.join("; ");
-        let looks_at_body = self.body_contains.is_some() || !self.json.is_empty();
+        let looks_at_body =
+            self.body_contains.is_some() || self.body_matches.is_some() || !self.json.is_empty();
         let start = excerpt(&answer.body);
         if looks_at_body && !start.is_empty() {
             let _ = write!(line, "; the body begins with: {start}");
@@ -75,8 +100,8 @@ impl Expectation {
     }
 
     fn check_status(&self, status: u16, usual: &Range<u16>, wrong: &mut Vec<String>) {
-        match self.status {
-            Some(expected) if expected != status => {
+        match &self.status {
+            Some(expected) if !expected.contain(status) => {
                 wrong.push(format!("status {status} instead of {expected}"));
             }
             None if !usual.contains(&status) => {
@@ -112,12 +137,7 @@ impl Expectation {
 }
 
 fn check_header(name: &str, expected: &str, answer: &Answer, wrong: &mut Vec<String>) {
-    let found: Vec<&str> = answer
-        .headers
-        .iter()
-        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.trim())
-        .collect();
+    let found: Vec<&str> = answer.header(name).collect();
     let without_parameters = name.eq_ignore_ascii_case("content-type") && !expected.contains(';');
     let same = |value: &&str| {
         let value = if without_parameters { value.split(';').next().unwrap_or("").trim_end() } else { value };
@@ -148,7 +168,8 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
     text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }
 
-fn excerpt(body: &[u8]) -> String {
+/// The beginning of a body, in one line.
+pub fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut short: String =
         text.chars().take(EXCERPT).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -176,7 +197,7 @@ mod tests {
     }
 
     fn check(expectation: Value) -> Result<(), String> {
-        serde_json::from_value::<Expectation>(expectation).unwrap().check(&products(), &OF_SMOKE)
+        serde_json::from_value::<Expectation>(expectation).unwrap().check(&products(), &OF_CHECK)
     }
 
     #[test]
@@ -188,6 +209,7 @@ mod tests {
             json!({"headers": {"content-type": "application/json; charset=utf-8"}}),
             json!({"body_contains": "tea"}),
             json!({"body_contains": ""}),
+            json!({"body_matches": r#""price":\d+"#}),
             json!({"json": {"/0/name": "tea", "/0/price": 3, "/1/a~1b": null}}),
             json!({"json": {"/0/price": 3.0, "/0": {"name": "tea", "price": 3}}}),
         ] {
@@ -205,6 +227,7 @@ mod tests {
                 json!({"body_contains": "coffee"}),
                 "the body does not contain \"coffee\"; the body begins with: [{",
             ),
+            (json!({"body_matches": "^tea"}), "the body does not match \"^tea\"; the body begins with: [{"),
             (json!({"json": {"/0/name": "Tea"}}), "\"/0/name\" is \"tea\" instead of \"Tea\""),
             (json!({"json": {"/0/price": "3"}}), "\"/0/price\" is 3 instead of \"3\""),
             (json!({"json": {"/7": 1}}), "the body has no \"/7\", expected 1"),
@@ -223,12 +246,19 @@ mod tests {
     #[test]
     fn without_expectations_an_error_is_still_wrong() {
         let answer = Answer { status: 503, ..Answer::default() };
-        let found = Expectation::default().check(&answer, &OF_SMOKE).unwrap_err();
+        let found = Expectation::default().check(&answer, &OF_CHECK).unwrap_err();
         assert_eq!(found, "status 503 instead of 200 to 299");
         let moved = Answer { status: 302, ..Answer::default() };
-        assert_eq!(Expectation::default().check(&moved, &OF_PROBE), Ok(()));
-        let found = Expectation { status: Some(200), ..Expectation::default() }.check(&moved, &OF_PROBE);
-        assert_eq!(found.unwrap_err(), "status 302 instead of 200");
+        assert_eq!(Expectation::default().check(&moved, &OF_SYNTHETIC), Ok(()));
+        for (status, said) in [
+            (json!(200), Some("status 302 instead of 200")),
+            (json!([200, "400-499"]), Some("status 302 instead of 200 or 400 to 499")),
+            (json!([200, 302]), None),
+            (json!("200-399"), None),
+        ] {
+            let expected: Expectation = serde_json::from_value(json!({ "status": status })).unwrap();
+            assert_eq!(expected.check(&moved, &OF_SYNTHETIC).err().as_deref(), said, "{status}");
+        }
     }
 
     #[test]
@@ -236,7 +266,7 @@ mod tests {
         let expectation =
             Expectation { json: [("/a".to_owned(), json!(1))].into(), ..Expectation::default() };
         let answer = Answer { status: 200, body: b"<html>\n".to_vec(), ..Answer::default() };
-        let found = expectation.check(&answer, &OF_SMOKE).unwrap_err();
+        let found = expectation.check(&answer, &OF_CHECK).unwrap_err();
         assert!(found.starts_with("the body is not JSON") && found.ends_with("<html> "), "{found}");
     }
 }

@@ -3,27 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use cutover_core::api::Group as Seen;
 use cutover_core::probe::NO_PRIMARY;
 use cutover_edges::file::Fault;
-use cutover_edges::http::Address;
 use cutover_engine::edge::{Abilities, Edge, PROBES_ONLY};
 use cutover_engine::families;
 use cutover_engine::fleet::{Fleet, Member};
 use cutover_engine::peers::Peers;
-use cutover_engine::policy::{Command, Policy, SmokeKind};
+use cutover_engine::policy::{Argv, Policy, SmokeKind};
 use cutover_engine::prober::Prober;
 use cutover_engine::versions::Versions;
 
 use crate::config::Config;
 
 mod door;
+mod probes;
 mod running;
 mod signals;
 mod tls;
 
 pub use door::check_door;
+use probes::{check_programs, check_ways};
 pub use running::check_running;
 pub use signals::check_signals;
 pub use tls::check_tls;
@@ -74,6 +76,7 @@ pub async fn check<E: Edge>(
         let name = name.as_str();
         check_commands(name, group, &mut findings);
         check_probe(name, group, &mut findings);
+        check_programs(name, group, &mut findings);
         check_trial(name, group, &mut findings);
         let abilities = Fleet::new(edges, &group.edges).abilities();
         check_abilities(name, group, abilities, &mut findings);
@@ -81,6 +84,7 @@ pub async fn check<E: Edge>(
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
                 check_slots(group_seen, seen, group, &mut findings);
+                check_ways(group_seen, group, &mut findings);
                 let versions = versions.get(name).cloned().unwrap_or_default();
                 let prober = Prober { world: peers, group: name, policy: group, versions };
                 check_active(&prober, group_seen, &mut findings).await;
@@ -163,11 +167,6 @@ fn check_slots(seen: &Seen, all: &[Seen], policy: &Policy, findings: &mut Vec<Fi
         if let Some(families) = families::of_slot(slot).filter(|_| !is_active) {
             findings.push(Finding::Hint(format!("{at}: {families}")));
         }
-        for peer in &slot.peers {
-            if let Err(error) = Address::of_peer(&peer.address) {
-                findings.push(Finding::Problem(format!("{at}: {error}, so it cannot be probed")));
-            }
-        }
     }
 }
 
@@ -176,14 +175,16 @@ async fn check_active<W: Peers>(prober: &Prober<'_, W>, seen: &Seen, findings: &
     let Some(slot) = seen.slot(&seen.route.active) else { return };
     let at = format!("group.{}, slot \"{}\"", seen.name, slot.name);
     let round = prober.round(slot).await;
-    let passed = round.iter().filter(|(_, probed)| probed.is_ok()).count();
-    let answering = round.iter().filter(|(_, probed)| probed.is_ok()).map(|(address, _)| address.as_str());
-    let families = families::of_slot(slot).filter(|_| passed > 0 && passed < round.len());
-    let families = families.map(|families| families.answering(answering));
-    for (address, probed) in &round {
+    let (passed, servers) = (round.passed(), round.results.len());
+    let families = families::of_slot(slot).filter(|_| passed > 0 && passed < servers);
+    let families = families.map(|families| families.answering(round.passing()));
+    if let Some(doubt) = round.doubt() {
+        findings.push(Finding::Warning(format!("{at}: {doubt}")));
+    }
+    for (address, probed) in &round.results {
         let Err(why) = probed else { continue };
         findings.push(match &families {
-            Some(families) if !prober.policy.probe.require.is_met(passed, round.len()) => Finding::Problem(
+            Some(families) if !prober.policy.probe.require.is_met(passed, servers) => Finding::Problem(
                 format!("{at}: {address}: {why}; so no version there can become healthy: {families}"),
             ),
             _ => Finding::Warning(format!("{at}: it has the traffic but fails its probe: {address}: {why}")),
@@ -240,12 +241,14 @@ fn check_commands(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     ];
     for (key, command) in commands {
         if let Some(command) = command {
-            check_command(&format!("group.{name}.{key}"), command, findings);
+            let at = format!("group.{name}.{key}");
+            check_command(&at, &command.command, command.cwd.as_deref(), findings);
         }
     }
     for smoke in &group.smoke {
         if let SmokeKind::Command(command) = smoke.kind() {
-            check_command(&format!("group.{name}.smoke \"{}\"", smoke.name), command, findings);
+            let at = format!("group.{name}.smoke \"{}\"", smoke.name);
+            check_command(&at, &command.command, command.cwd.as_deref(), findings);
         }
     }
     if group.migrate.is_some() && group.revert.is_none() {
@@ -266,8 +269,8 @@ fn check_commands(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_command(at: &str, command: &Command, findings: &mut Vec<Finding>) {
-    let program = command.command.program();
+fn check_command(at: &str, command: &Argv, cwd: Option<&Path>, findings: &mut Vec<Finding>) {
+    let program = command.program();
     let shown = program.display();
     match std::fs::metadata(program) {
         Err(error) => findings.push(Finding::Problem(format!("{at}: command \"{shown}\": {error}"))),
@@ -279,7 +282,7 @@ fn check_command(at: &str, command: &Command, findings: &mut Vec<Finding>) {
         }
         Ok(_) => {}
     }
-    if let Some(cwd) = command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
+    if let Some(cwd) = cwd.filter(|cwd| !cwd.is_dir()) {
         findings.push(Finding::Problem(format!("{at}: cwd \"{}\" is not a folder", cwd.display())));
     }
 }

@@ -9,21 +9,24 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use cutover_engine::commands::{Failed, Job};
+use cutover_engine::commands::{Failed, Job, SmokeResult};
+use cutover_engine::peers::{CheckError, Reply, What};
 use cutover_engine::policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 mod gate;
+mod kept;
 mod process;
 mod relay;
+mod watched;
 
 use process::end_rest;
 pub use process::{Leader, end_group};
 pub use relay::{CUT_OFF, MOST_OUTPUT};
 
 /// `PATH` of every command.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long the relay may take to write a command's output to the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum number of lines of output in an error.
@@ -34,6 +37,31 @@ const TAIL_LINES: usize = 20;
 pub struct Runner {
     folder: PathBuf,
     program: PathBuf,
+}
+
+/// Runs commands that check servers. They have a time limit and a process group, and no file.
+#[derive(Clone, Debug)]
+pub struct Checker {
+    program: PathBuf,
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        // The running program, even if its file has been replaced.
+        Self { program: "/proc/self/exe".into() }
+    }
+}
+
+impl Checker {
+    /// A checker that uses another program as the watcher. The program must call [`stand_in`].
+    pub fn through(program: PathBuf) -> Self {
+        Self { program }
+    }
+
+    /// Runs a command to its end. After the limit, or when this future is dropped, its process group is ended.
+    pub async fn run(&self, what: What, limit: Duration) -> Result<Reply, CheckError> {
+        watched::run(&self.program, what, limit).await
+    }
 }
 
 /// A running command in its own process group.
@@ -58,6 +86,7 @@ pub fn stand_in(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCod
     match verb.to_str()? {
         gate::VERB => gate::pass(arguments),
         relay::VERB => Some(relay::pass()),
+        watched::VERB => watched::pass(arguments),
         _ => None,
     }
 }
@@ -121,6 +150,16 @@ impl Runner {
         let (name, limit) = (job.name.clone(), job.command.timeout);
         let gate = child.stdin.take();
         Ok(Running { child, gate, relay, leader, kept, name, limit })
+    }
+
+    /// Keeps the result of a smoke test beside the output of commands.
+    pub async fn keep(&self, deployment: &str, result: &SmokeResult) -> std::io::Result<()> {
+        kept::append(self.folder(deployment), result.clone()).await
+    }
+
+    /// The results of the smoke tests of a deployment, the oldest first.
+    pub async fn kept(&self, deployment: &str) -> Vec<SmokeResult> {
+        kept::read(self.folder(deployment)).await
     }
 
     /// Deletes the output of a deployment's commands.

@@ -22,5 +22,6 @@ pub mod journal;
 pub mod led;
 pub mod live;
 pub mod metrics;
+pub mod peers;
 pub mod serve;
 mod steady;

@@ -4,24 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cutover_core::smoke::Answer;
 use cutover_edges::host::HostEdge;
-use cutover_edges::http::HttpPeers;
 use cutover_edges::prometheus::Prometheus;
-use cutover_engine::commands::{Commands, Failed, Job};
+use cutover_engine::commands::{Commands, Failed, Job, SmokeResult};
 use cutover_engine::fleet::Member;
-use cutover_engine::peers::Peers;
+use cutover_engine::peers::{Call, CheckError, Peers, Reply};
 use cutover_engine::policy::Signal;
 use cutover_engine::signals::Signals;
 use cutover_engine::world::World;
-use http::Request;
-use http_body_util::Full;
 use parking_lot::Mutex;
 
-use crate::command::{Leader, Runner, end_group};
+use crate::command::{Checker, Leader, Runner, end_group};
 use crate::journal::{JournalError, LeftCommand, Store};
 use crate::led::Led;
+use crate::peers::HostPeers;
 
 /// How long a daemon that has lost its lead needs to end its commands: SIGTERM, then SIGKILL after five seconds.
 const GRACE: Duration = Duration::from_secs(6);
@@ -32,6 +28,7 @@ pub struct Live {
     edges: Vec<Member<Led<HostEdge>>>,
     journal: Store,
     runner: Runner,
+    peers: HostPeers,
     /// The commands that run now, by deployment. They can be ended while the journal cannot be read.
     running: Arc<Mutex<BTreeMap<String, Vec<Leader>>>>,
 }
@@ -40,7 +37,8 @@ impl Live {
     /// A world that records each command in `journal`.
     pub fn new(edges: impl Iterator<Item = HostEdge>, journal: Store, runner: Runner) -> Self {
         let edges = edges.map(|edge| Member::new(Led::new(edge, journal.clone()))).collect();
-        Self { edges, journal, runner, running: Arc::default() }
+        let peers = HostPeers::new(Checker::default());
+        Self { edges, journal, runner, peers, running: Arc::default() }
     }
 
     fn ended(&self, deployment: &str, leader: &Leader) {
@@ -79,13 +77,8 @@ impl World for Live {
 }
 
 impl Peers for Live {
-    async fn ask(
-        &self,
-        peer: &str,
-        request: Request<Full<Bytes>>,
-        limit: Duration,
-    ) -> Result<Answer, String> {
-        HttpPeers.ask(peer, request, limit).await
+    async fn check(&self, peer: &str, call: Call, limit: Duration) -> Result<Reply, CheckError> {
+        self.peers.check(peer, call, limit).await
     }
 }
 
@@ -145,6 +138,16 @@ impl Commands for Live {
             self.tell_of(deployment, left).await.map_err(failed)?;
         }
         Ok(())
+    }
+
+    async fn keep(&self, deployment: &str, result: &SmokeResult) {
+        if let Err(error) = self.runner.keep(deployment, result).await {
+            tracing::warn!(deployment, %error, "the result of a smoke test is not kept");
+        }
+    }
+
+    async fn kept(&self, deployment: &str) -> Vec<SmokeResult> {
+        self.runner.kept(deployment).await
     }
 
     async fn forget(&self, deployment: &str) {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cutover_core::smoke::Answer;
-use cutover_engine::peers::Peers;
 use http::Request;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -24,7 +23,7 @@ use tokio_rustls::client::TlsStream;
 use crate::tls::{Handshake, TlsClient, TlsError, causes};
 
 /// Maximum length of an answer's body, in bytes.
-const MAX_BODY: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// Between a peer's address and the host that it is of.
 const OF: &str = " of ";
@@ -127,22 +126,6 @@ impl HttpError {
     }
 }
 
-/// Asks servers of upstreams from this host.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HttpPeers;
-
-impl Peers for HttpPeers {
-    async fn ask(
-        &self,
-        peer: &str,
-        request: Request<Full<Bytes>>,
-        limit: Duration,
-    ) -> Result<Answer, String> {
-        let address = Address::of_peer(peer).map_err(|error| error.to_string())?;
-        ask(&address, request, limit).await.map_err(|error| error.to_string())
-    }
-}
-
 /// Sends a request and reads the complete answer, at most 4 MiB. Fails if this takes longer than `limit`.
 pub async fn ask(
     address: &Address,
@@ -223,7 +206,7 @@ impl Connection {
 }
 
 /// Why a connection broke, with its causes.
-fn broken(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn broken(error: &(dyn Error + 'static)) -> String {
     let is_end = |error: &(dyn Error + 'static)| {
         error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::UnexpectedEof)
     };
@@ -250,7 +233,7 @@ pub async fn exchange(
     talk(stream, request).await.map_err(|error| HttpError::Broken(broken(&error)))
 }
 
-async fn talk(
+pub(crate) async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Result<http::Response<Incoming>, hyper::Error> {

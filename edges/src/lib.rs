@@ -15,5 +15,6 @@ pub mod file;
 pub mod host;
 pub mod http;
 pub mod module;
+pub mod peers;
 pub mod prometheus;
 pub mod tls;

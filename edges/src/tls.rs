@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +20,7 @@ mod certificate;
 mod files;
 mod host;
 mod identity;
+mod insecure;
 mod refusal;
 
 pub use certificate::{Certificate, Date};
@@ -41,6 +43,17 @@ pub struct TlsSettings {
     pub client: Option<ClientFiles>,
     /// `server_name`: the name that the server's certificate must have. `None`: the host of the URL.
     pub server_name: Option<ServerName<'static>>,
+    /// Set for a server of an application.
+    pub application: Option<Application>,
+}
+
+/// What differs when the server is not nginx but an application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Application {
+    /// Accepts every certificate.
+    pub insecure: bool,
+    /// Offers HTTP/2 only.
+    pub http2: bool,
 }
 
 /// The PEM files of the client's certificate.
@@ -51,6 +64,11 @@ pub struct ClientFiles {
     /// `client_key`: its private key, without a passphrase.
     pub key: PathBuf,
 }
+
+/// A connection that TLS can be spoken on.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 /// Why there is no TLS connection. Nothing was sent.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -85,7 +103,7 @@ pub struct Handshake {
 impl TlsSettings {
     /// Settings that trust the CAs of this host and show no certificate.
     pub fn new(section: String) -> Self {
-        Self { section, ca: None, client: None, server_name: None }
+        Self { section, ca: None, client: None, server_name: None, application: None }
     }
 }
 
@@ -119,7 +137,7 @@ impl TlsClient {
     }
 
     /// Begins TLS on a connection to the host.
-    pub async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, TlsError> {
+    pub async fn handshake<S: Stream>(&self, stream: S) -> Result<TlsStream<S>, TlsError> {
         let before = self.loaded.lock().clone();
         let loaded = self.load(before).await?;
         *self.loaded.lock() = Some(loaded.clone());
@@ -148,11 +166,7 @@ impl TlsClient {
         Refusal { host: &self.host, settings: &self.settings }.of_alert(io)
     }
 
-    async fn handshake_with(
-        &self,
-        stream: TcpStream,
-        loaded: &Loaded,
-    ) -> Result<TlsStream<TcpStream>, TlsError> {
+    async fn handshake_with<S: Stream>(&self, stream: S, loaded: &Loaded) -> Result<TlsStream<S>, TlsError> {
         let name = self.settings.server_name.as_ref().unwrap_or(self.host.name()).clone();
         let connector = TlsConnector::from(Arc::clone(&loaded.config));
         connector.connect(name, stream).await.map_err(|error| {

@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::asking::Asked;
 use crate::policy;
+
+/// Maximum length in bytes of an answer in the result of a smoke test.
+const MOST_ANSWER: usize = 1024;
 
 /// A command and its environment.
 #[derive(Clone, Debug)]
@@ -35,7 +41,46 @@ impl Failed {
     }
 }
 
-/// Runs commands.
+/// What a smoke test of one server has come to. It is kept with the deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmokeResult {
+    /// The name of the test.
+    pub name: String,
+    /// The server. Empty for a command, which tests all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub peer: String,
+    /// What was sent, as in `/products` or `POST /orders`.
+    pub sent: String,
+    /// What came back, in a few words, as in `status 200`.
+    pub came: String,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// Why it failed. `None`: it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// The beginning of the answer, at most 1 KiB.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+}
+
+impl SmokeResult {
+    /// The result of a check.
+    pub fn of(name: &str, peer: &str, asked: &Asked, verdict: &Result<(), String>) -> Self {
+        let body = asked.answer().map(|answer| answer.body.as_slice()).unwrap_or_default();
+        let begin = body.get(..MOST_ANSWER.min(body.len())).unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            peer: peer.to_owned(),
+            sent: asked.sent.clone(),
+            came: asked.came(),
+            milliseconds: u64::try_from(asked.took.as_millis()).unwrap_or(u64::MAX),
+            failed: verdict.clone().err(),
+            answer: String::from_utf8_lossy(begin).into_owned(),
+        }
+    }
+}
+
+/// Runs commands, and keeps what tests have come to beside their output.
 pub trait Commands: Send + Sync + 'static {
     /// Runs a command to its end, within its time limit. Dropping the future abandons the command, see [`Commands::end`].
     fn run(&self, job: &Job) -> impl Future<Output = Result<(), Failed>> + Send;
@@ -44,7 +89,17 @@ pub trait Commands: Send + Sync + 'static {
     /// cannot be looked up.
     fn end(&self, deployment: &str) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// Deletes the output of a deployment's commands.
+    /// Keeps the result of a smoke test. A failure is only logged.
+    fn keep(&self, _deployment: &str, _result: &SmokeResult) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// The results of the smoke tests of a deployment, the oldest first. Empty if there are none on this host.
+    fn kept(&self, _deployment: &str) -> impl Future<Output = Vec<SmokeResult>> + Send {
+        async { Vec::new() }
+    }
+
+    /// Deletes the output of a deployment's commands, and the results of its smoke tests.
     fn forget(&self, _deployment: &str) -> impl Future<Output = ()> + Send {
         async {}
     }

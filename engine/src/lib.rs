@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod asking;
 pub mod clock;
 pub mod commands;
 pub mod companions;

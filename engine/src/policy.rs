@@ -3,16 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use cutover_core::probe::{Require, Thresholds};
-use cutover_core::smoke::Expectation;
+use cutover_core::probe::Require;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use expect::{expectation, fixed_path};
-use value::not_zero;
-
+mod check;
 mod command;
 mod expect;
 mod fleet;
+mod probe;
 mod proof;
 mod ranges;
 mod signal;
@@ -25,10 +23,12 @@ mod url;
 mod value;
 mod warm;
 
+pub use check::{BySlot, Check, CommandCheck, GrpcCheck, HttpCheck, Port, Tls, Way};
 pub use command::Command;
 pub use fleet::{FleetPolicy, OnMissing, is_among};
+pub use probe::Probe;
 pub use signal::{Compare, Signal};
-pub use smoke::{Smoke, SmokeKind, SmokeRequest};
+pub use smoke::{Hurl, Smoke, SmokeKind};
 pub use soak::{OnInconclusive, Setting, Soak};
 pub use steps::Steps;
 pub use synthetic::Synthetic;
@@ -73,6 +73,7 @@ pub struct Policy {
     /// `[group.NAME.probe]`
     pub probe: Probe,
     /// `[[group.NAME.smoke]]`
+    #[serde(deserialize_with = "smoke::smoke_tests")]
     pub smoke: Vec<Smoke>,
     /// `[group.NAME.soak]`
     pub soak: Soak,
@@ -167,55 +168,6 @@ impl Policy {
     }
 }
 
-/// `[group.NAME.probe]`: a probe is an HTTP/1.1 GET to a primary.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Probe {
-    /// The path.
-    #[serde(deserialize_with = "fixed_path")]
-    pub path: UrlPath,
-    /// The expected answer. Without a status, 200 to 399 is a good probe.
-    #[serde(deserialize_with = "expectation", skip_serializing_if = "is_default")]
-    pub expect: Expectation,
-    /// Time between two rounds.
-    #[serde(deserialize_with = "not_zero")]
-    pub interval: Duration,
-    /// Time limit of one probe.
-    #[serde(deserialize_with = "not_zero")]
-    pub timeout: Duration,
-    /// Number of good probes in a row after which a peer is healthy.
-    pub healthy: Count,
-    /// Number of bad probes in a row after which a peer is sick.
-    pub unhealthy: Count,
-    /// Time within which the new slot must be healthy.
-    #[serde(deserialize_with = "not_zero")]
-    pub deadline: Duration,
-    /// How many servers of a slot must be healthy before traffic moves there.
-    pub require: Require,
-}
-
-impl Probe {
-    /// The thresholds for core.
-    pub fn thresholds(&self) -> Thresholds {
-        Thresholds { healthy: self.healthy.get(), unhealthy: self.unhealthy.get() }
-    }
-}
-
-impl Default for Probe {
-    fn default() -> Self {
-        Self {
-            path: UrlPath::ready(),
-            expect: Expectation::default(),
-            interval: Duration::seconds(1),
-            timeout: Duration::seconds(2),
-            healthy: Count::new(2),
-            unhealthy: Count::new(3),
-            deadline: Duration::seconds(60),
-            require: Require::All,
-        }
-    }
-}
-
 /// `[group.NAME.drain]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -228,10 +180,6 @@ impl Default for Drain {
     fn default() -> Self {
         Self { deadline: Duration::seconds(30) }
     }
-}
-
-fn is_default(expect: &Expectation) -> bool {
-    *expect == Expectation::default()
 }
 
 fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -1,17 +1,45 @@
-//! Probes of a slot: one GET request to each primary.
+//! Probes of a slot: one check of each primary.
 
 use cutover_core::api::{Group as Seen, Slot};
 use cutover_core::probe::NO_PRIMARY;
-use cutover_core::smoke::OF_PROBE;
+use cutover_core::smoke::OF_CHECK;
 use futures_util::future::join_all;
 
+use crate::asking::{Agent, Asked, Asking};
 use crate::metrics;
-use crate::peers::{Peers, request};
+use crate::peers::Peers;
 use crate::policy::Policy;
 use crate::versions::Versions;
 
-/// The results of one round, by peer.
-pub type Round = Vec<(String, Result<(), String>)>;
+/// The results of one round.
+#[derive(Clone, Debug, Default)]
+pub struct Round {
+    /// By peer.
+    pub results: Vec<(String, Result<(), String>)>,
+    /// A redirect, if every peer has passed with one: then no application has shown that it works.
+    pub only_redirects: Option<String>,
+}
+
+impl Round {
+    /// The number of peers that passed.
+    pub fn passed(&self) -> usize {
+        self.results.iter().filter(|(_, result)| result.is_ok()).count()
+    }
+
+    /// The peers that passed.
+    pub fn passing(&self) -> impl Iterator<Item = &str> {
+        self.results.iter().filter(|(_, result)| result.is_ok()).map(|(address, _)| address.as_str())
+    }
+
+    /// What is said of a slot whose probes pass with redirects only.
+    pub fn doubt(&self) -> Option<String> {
+        let redirect = self.only_redirects.as_ref()?;
+        Some(format!(
+            "its probes pass with redirects only ({redirect}), so they do not show whether the application works: send what \
+             it wants to see, as in probe.headers = {{ X-Forwarded-Proto = \"https\" }}"
+        ))
+    }
+}
 
 /// Probes the slots of one group.
 #[derive(Clone, Debug)]
@@ -41,11 +69,17 @@ impl<W: Peers> Prober<'_, W> {
     /// Probes all primaries of a slot at the same time.
     pub async fn round(&self, slot: &Slot) -> Round {
         let probes = slot.primaries().map(async |peer| {
-            let result = self.probe(&slot.name, &peer.address).await;
-            metrics::probed(self.group, &slot.name, result.is_ok());
-            (peer.address.clone(), result)
+            let asked = self.probe(&slot.name, &peer.address).await;
+            metrics::probed(self.group, &slot.name, asked.verdict.is_ok());
+            (peer.address.clone(), asked)
         });
-        join_all(probes).await
+        let asked = join_all(probes).await;
+        let mut redirects = asked.iter().map(|(_, asked)| asked.redirect().filter(|_| asked.verdict.is_ok()));
+        let first = redirects.next().flatten();
+        Round {
+            only_redirects: first.filter(|_| redirects.all(|redirect| redirect.is_some())),
+            results: asked.into_iter().map(|(address, asked)| (address, asked.verdict)).collect(),
+        }
     }
 
     /// Verifies that a slot is healthy. One good round is enough. Fails after as many rounds as make a peer sick. The error
@@ -84,7 +118,7 @@ impl<W: Peers> Prober<'_, W> {
 
     /// Probes one round and summarises it.
     pub async fn found(&self, slot: &Slot) -> Found {
-        let results = self.round(slot).await;
+        let results = self.round(slot).await.results;
         let bad: Vec<String> = results
             .iter()
             .filter_map(|(address, result)| Some(format!("{address}: {}", result.as_ref().err()?)))
@@ -93,14 +127,16 @@ impl<W: Peers> Prober<'_, W> {
         Found { healthy: results.len() - bad.len(), servers: results.len(), why }
     }
 
-    async fn probe(&self, slot: &str, address: &str) -> Result<(), String> {
+    async fn probe(&self, slot: &str, address: &str) -> Asked {
         let probe = &self.policy.probe;
-        let host = self.policy.host.as_deref().unwrap_or(self.group);
-        let headers = [("host", host), ("user-agent", "cutover-probe"), ("connection", "close")];
-        let request =
-            request("GET", probe.path.as_str(), &headers, None).map_err(|error| error.to_string())?;
-        let answer = self.world.ask(address, request, probe.timeout.get()).await?;
-        let expected = probe.expect.filled(&self.versions.values(slot));
-        expected.check(&answer, &OF_PROBE).map_err(|why| format!("{}: {why}", probe.path.as_str()))
+        let asking = Asking {
+            world: self.world,
+            group: self.group,
+            policy: self.policy,
+            values: self.versions.values(slot),
+            agent: Agent::Probe,
+            pass: &OF_CHECK,
+        };
+        asking.ask(&probe.check, address, None, probe.timeout.get()).await
     }
 }

@@ -21,7 +21,7 @@ impl Versions {
 
     /// What placeholders stand for in a request to this slot.
     pub fn values<'a>(&'a self, slot: &'a str) -> Values<'a> {
-        Values { version: self.0.get(slot).map(String::as_str), slot }
+        Values { version: self.0.get(slot).map(String::as_str), slot, ..Values::default() }
     }
 }
 

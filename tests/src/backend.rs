@@ -46,6 +46,7 @@ pub struct Answer {
     padding: Option<usize>,
     body: Option<String>,
     closes: bool,
+    unless: Option<(String, String)>,
 }
 
 impl Action {
@@ -58,6 +59,7 @@ impl Action {
             padding: None,
             body: None,
             closes: false,
+            unless: None,
         }
     }
 }
@@ -84,6 +86,12 @@ impl Answer {
     /// Replaces the usual body.
     pub fn body(mut self, text: &str) -> Self {
         self.body = Some(text.to_owned());
+        self
+    }
+
+    /// Only for requests without this header. Those that have it are answered with 200.
+    pub fn unless_header(mut self, name: &str, value: &str) -> Self {
+        self.unless = Some((name.to_owned(), value.to_owned()));
         self
     }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`Nginx`] | one nginx under a temporary prefix; its teardown checks the error log |
 //! | [`Backend`] | an HTTP server inside the test process that counts what it receives |
+//! | [`GrpcServer`], [`TlsFront`] | a gRPC health service, and TLS in front of any server |
 //! | [`Admin`] | a client of the module's admin API |
 //! | [`Load`] | connections that check each answer; [`SlotOracle`] says which slot may answer |
 //! | [`SteppingClock`] | a wall clock for one nginx that a test sets |
@@ -36,6 +37,7 @@ pub mod etcd;
 pub mod file_host;
 pub mod flavour;
 pub mod footprint;
+pub mod grpc_server;
 pub mod hosts;
 pub mod http1;
 pub mod load;
@@ -58,6 +60,7 @@ pub mod switcher;
 pub mod temp;
 pub mod test_edge;
 pub mod test_host;
+pub mod tls_front;
 pub mod two_daemons;
 pub mod wait;
 
@@ -67,6 +70,7 @@ pub use client::Client;
 pub use daemon::Daemon;
 pub use file_host::FileHost;
 pub use flavour::Flavour;
+pub use grpc_server::GrpcServer;
 pub use hosts::Hosts;
 pub use load::{Load, Plan};
 pub use network::Network;
@@ -81,4 +85,5 @@ pub use stepping_clock::SteppingClock;
 pub use switcher::Switcher;
 pub use test_edge::TestEdge;
 pub use test_host::TestHost;
+pub use tls_front::TlsFront;
 pub use two_daemons::TwoDaemons;

@@ -3,13 +3,18 @@
 use serde_json::Value;
 
 use super::Expectation;
-use crate::placeholder::{Values, fill, has_version};
+use crate::placeholder::{Values, fill, fill_pattern, has_version};
 
 impl Expectation {
-    /// The texts that may contain placeholders: values of headers, the text of the body, and strings in JSON.
+    /// The texts that may contain placeholders: values of headers, the texts for the body, and strings in JSON.
     pub fn texts(&self) -> Vec<&str> {
-        let mut texts: Vec<&str> =
-            self.headers.values().chain(&self.body_contains).map(String::as_str).collect();
+        let mut texts: Vec<&str> = self
+            .headers
+            .values()
+            .chain(&self.body_contains)
+            .chain(&self.body_matches)
+            .map(String::as_str)
+            .collect();
         self.json.values().for_each(|value| strings(value, &mut texts));
         texts
     }
@@ -26,13 +31,18 @@ impl Expectation {
         };
         let json = self.json.iter().filter(|(_, value)| is_json_known(value));
         Self {
-            status: self.status,
+            status: self.status.clone(),
             headers: headers.map(|(name, text)| (name.clone(), fill(text, values))).collect(),
             body_contains: self
                 .body_contains
                 .as_ref()
                 .filter(|text| is_known(text))
                 .map(|text| fill(text, values)),
+            body_matches: self
+                .body_matches
+                .as_ref()
+                .filter(|text| is_known(text))
+                .map(|text| fill_pattern(text, values)),
             json: json.map(|(pointer, value)| (pointer.clone(), filled(value, values))).collect(),
         }
     }
@@ -69,6 +79,7 @@ mod tests {
             "status": 200,
             "headers": {"x-version": "v{version}", "x-slot": "{slot}"},
             "body_contains": "version {version}",
+            "body_matches": "^version {version}",
             "json": {"/a": {"b": ["{version}", 1]}, "/slot": "{slot}"},
         }))
         .unwrap()
@@ -76,21 +87,26 @@ mod tests {
 
     #[test]
     fn every_text_is_filled() {
-        let filled = expectation().filled(&Values { version: Some("2"), slot: "green" });
+        let filled =
+            expectation().filled(&Values { version: Some("2.0"), slot: "green", ..Values::default() });
         let wanted = json!({
             "status": 200,
-            "headers": {"x-version": "v2", "x-slot": "green"},
-            "body_contains": "version 2",
-            "json": {"/a": {"b": ["2", 1]}, "/slot": "green"},
+            "headers": {"x-version": "v2.0", "x-slot": "green"},
+            "body_contains": "version 2.0",
+            "body_matches": r"^version 2\.0",
+            "json": {"/a": {"b": ["2.0", 1]}, "/slot": "green"},
         });
         assert_eq!(serde_json::to_value(filled).unwrap(), wanted);
         let texts = expectation();
-        assert_eq!(texts.texts(), ["{slot}", "v{version}", "version {version}", "{version}", "{slot}"]);
+        assert_eq!(
+            texts.texts(),
+            ["{slot}", "v{version}", "version {version}", "^version {version}", "{version}", "{slot}"]
+        );
     }
 
     #[test]
     fn a_version_that_is_not_known_is_not_expected() {
-        let filled = expectation().filled(&Values { version: None, slot: "green" });
+        let filled = expectation().filled(&Values { slot: "green", ..Values::default() });
         let wanted = json!({ "status": 200, "headers": {"x-slot": "green"}, "json": {"/slot": "green"} });
         assert_eq!(serde_json::to_value(filled).unwrap(), wanted);
     }

@@ -4,15 +4,16 @@ use std::io::{self, Write};
 
 use clap::Args;
 use cutover_edges::host::HostEdge;
-use cutover_edges::http::HttpPeers;
 use cutover_edges::prometheus::Prometheus;
 use cutover_engine::fleet::Member;
 use cutover_engine::versions::Versions;
 
 use super::{CliError, Place};
 use crate::check::{Finding, check, check_door, check_running, check_signals, check_tls};
+use crate::command::Checker;
 use crate::config::{EdgeSection, Loaded};
 use crate::control::{ConfigurationStatus, GroupStatus};
+use crate::peers::HostPeers;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {}
@@ -36,9 +37,10 @@ impl Check {
         }
         let client = place.client()?;
         // Without a daemon no version is known, and there is nothing to compare with.
+        let peers = HostPeers::new(Checker::default());
         let status = client.get::<Vec<GroupStatus>>("/v1/status").await.unwrap_or_default();
         let versions = status.iter().map(|status| (status.group.clone(), versions(status))).collect();
-        findings.extend(check(&config, (&edges, &HttpPeers), &versions).await);
+        findings.extend(check(&config, (&edges, &peers), &versions).await);
         findings.extend(check_signals(&config, &edges, &Prometheus, &versions).await);
         if let Ok(running) = client.get::<ConfigurationStatus>("/v1/configuration").await {
             findings.extend(check_running(&path, digest, &running));

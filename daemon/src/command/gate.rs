@@ -18,7 +18,7 @@ pub(super) const VERB: &str = "__run";
 /// The byte that opens it.
 pub(super) const OPEN: &[u8] = b"\n";
 /// The exit code of a shell that cannot run a program.
-const NOT_STARTED: u8 = 127;
+pub(super) const NOT_STARTED: u8 = 127;
 
 /// Runs the gate of the command in `arguments`. Returns only if the command does not run.
 pub(super) fn pass(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {

@@ -71,7 +71,7 @@ impl ModuleSection {
     /// A client of the admin API.
     pub fn module(&self, name: &str) -> Module {
         let TlsKeys { ca, client, server_name } = self.tls.clone();
-        let tls = TlsSettings { section: format!("edge.{name}"), ca, client, server_name };
+        let tls = TlsSettings { section: format!("edge.{name}"), ca, client, server_name, application: None };
         Module::new(name, &self.admin, self.token_file.as_deref()).with_tls(tls)
     }
 }

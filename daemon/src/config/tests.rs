@@ -6,6 +6,8 @@ use cutover_engine::policy::{MAX_STRING, SmokeKind};
 
 use super::*;
 
+mod checks;
+
 const WHOLE: &str = r#"
     [daemon]
     socket = "/tmp/c.sock"
@@ -108,7 +110,7 @@ fn what_is_left_out_has_its_default() {
     let config = Config::parse(text).unwrap();
     let shop = config.group("shop").unwrap();
     assert_eq!(config.daemon.socket_mode.bits(), 0o600);
-    assert_eq!(shop.probe.path.as_str(), "/health/ready");
+    assert_eq!(shop.probe.check.sent(), "/health/ready");
     assert_eq!(shop.probe.thresholds().healthy, 2);
     assert_eq!(shop.soak.limits(shop.probe.require).min_requests, 50);
     assert!(!shop.soak.accepts_inconclusive());
@@ -251,12 +253,12 @@ fn errors_quote_the_value_and_say_what_is_right() {
         ),
         (
             "[[group.shop.smoke]]\nname = \"x\"\npath = \"/{versoin}\"\n",
-            "smoke \"x\": \"{versoin}\" is not a placeholder: expected {version} or {slot}; for the text \"{versoin}\", \
-             write {{versoin}}",
+            "smoke \"x\": \"{versoin}\" is not a placeholder: expected {version} or {slot} or {peer}; for the text \
+             \"{versoin}\", write {{versoin}}",
         ),
         (
             "[[group.shop.smoke]]\nname = \"x\"\npath = \"/\"\nexpect = { json = { \"/a\" = [\"{versoin}\"] } }\n",
-            "smoke \"x\": expect: \"{versoin}\" is not a placeholder: expected {version} or {slot}",
+            "smoke \"x\": expect: \"{versoin}\" is not a placeholder: expected {version} or {slot} or {peer}",
         ),
         (
             "[group.shop.probe]\nexpect = { body_contains = \"{Version}\" }\n",
@@ -268,8 +270,8 @@ fn errors_quote_the_value_and_say_what_is_right() {
         ),
         (
             "[group.shop.probe]\npath = \"/{version}\"\n",
-            "\"/{version}\": the path of a probe has no placeholders; expect the version in the answer, as in \
-             probe.expect = { body_contains = \"{version}\" }",
+            "\"/{version}\": a probe sends no {version}, because it also asks slots whose version is not known; expect the \
+             version in the answer, as in probe.expect = { body_contains = \"{version}\" }",
         ),
         ("[group.shop]\nhost = \"\"\n", "host \"\" is not a host, as in \"shop.example\""),
         ("[group.shop]\nhost = \"a\\nb\"\n", "host \"a\\nb\" is not a host"),

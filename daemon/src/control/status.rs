@@ -6,6 +6,7 @@ use cutover_core::api::{Group as Seen, Peer, Traffic};
 use cutover_core::deployment::{Outcome, Phase};
 use cutover_core::verdict::Figures;
 use cutover_engine::clock::rfc3339;
+use cutover_engine::commands::SmokeResult;
 use cutover_engine::edge::EdgeError;
 use cutover_engine::fleet::Survey;
 use cutover_engine::world::World;
@@ -100,6 +101,9 @@ pub struct DeploymentStatus {
     /// What the new version has done until now, while it is watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
+    /// What its smoke tests have come to, on this host. Only for the last deployment of a group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub smoke: Vec<SmokeResult>,
     /// Its outcome. `None` while it runs.
     pub outcome: Option<Outcome>,
     /// Its last message.
@@ -156,6 +160,7 @@ impl From<Entry> for DeploymentStatus {
             needs_operator: entry.state.phase.needs_operator(),
             paused_by: entry.state.paused,
             figures: None,
+            smoke: Vec::new(),
             outcome: entry.outcome,
             message: entry.message,
             asked_by: deployment.asked_by,
@@ -221,7 +226,11 @@ impl<W: World> Control<W> {
     ) -> Result<GroupStatus, Refusal> {
         let deployment = self.journal.history(Some(group), 1).await?.pop().map(DeploymentStatus::from);
         let figures = deployment.as_ref().and_then(|last| self.figures(group, &last.deployment));
-        let deployment = deployment.map(|last| DeploymentStatus { figures, ..last });
+        let smoke = match &deployment {
+            Some(last) => self.world.kept(&last.deployment).await,
+            None => Vec::new(),
+        };
+        let deployment = deployment.map(|last| DeploymentStatus { figures, smoke, ..last });
         let status = GroupStatus {
             group: group.to_owned(),
             active: None,

@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 
 use super::identity::Identity;
+use super::insecure::AnyCertificate;
 use super::{ClientFiles, TlsSettings};
 
 /// Maximum length of a file in bytes. The CAs of a whole system have 250 KB.
@@ -128,6 +129,7 @@ impl Stamp {
 fn read(settings: &TlsSettings, stamps: Vec<Option<Stamp>>) -> Result<Loaded, FileError> {
     let provider = Arc::new(ring::default_provider());
     let roots = match &settings.ca {
+        _ if settings.application.is_some_and(|application| application.insecure) => RootCertStore::empty(),
         Some(path) => roots_of(&File::new(settings, "ca", path))?,
         None => system_roots(settings)?,
     };
@@ -137,10 +139,18 @@ fn read(settings: &TlsSettings, stamps: Vec<Option<Stamp>>) -> Result<Loaded, Fi
         shown: settings.section.clone(),
         why: Why::Internal(error.to_string()),
     };
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let application = settings.application.unwrap_or_default();
+    let config =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let config = config.map_err(internal)?.with_root_certificates(roots);
     let mut config = config.with_client_cert_resolver(Arc::clone(&identity) as Arc<_>);
     config.resumption = Resumption::disabled();
+    if application.insecure {
+        config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate(provider)));
+    }
+    if application.http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     Ok(Loaded { stamps, config: Arc::new(config), identity })
 }
 

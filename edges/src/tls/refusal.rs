@@ -16,7 +16,11 @@ pub(super) struct Refusal<'a> {
 impl Refusal<'_> {
     /// A whole clause.
     pub(super) fn text(&self, error: &io::Error) -> String {
-        let host = self.host;
+        let host = match self.settings.application {
+            // The caller names its address.
+            Some(_) => "the server".to_owned(),
+            None => self.host.to_string(),
+        };
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(Error::InvalidCertificate(error)) => {
                 format!("the certificate of {host} {}", self.certificate(error))
@@ -25,7 +29,11 @@ impl Refusal<'_> {
                 format!("{host} refuses the TLS connection: {}", self.alert(*alert))
             }
             Some(Error::InvalidMessage(_)) => {
-                format!("{host} does not speak TLS: nginx needs \"listen ADDRESS:PORT ssl\" there")
+                let next = match self.settings.application {
+                    Some(_) => format!("remove {}", self.settings.section),
+                    None => "nginx needs \"listen ADDRESS:PORT ssl\" there".to_owned(),
+                };
+                format!("{host} does not speak TLS: {next}")
             }
             Some(error) => format!("TLS with {host} failed: {error}"),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -46,6 +54,10 @@ impl Refusal<'_> {
     /// Follows "the certificate of HOST".
     fn certificate(&self, error: &CertificateError) -> String {
         let section = &self.settings.section;
+        let (key, restart, who) = match self.settings.application {
+            Some(_) => ("sni", "restart the server", "the server"),
+            None => ("server_name", "reload nginx", "nginx"),
+        };
         match error {
             CertificateError::NotValidForNameContext { expected, presented } => {
                 let names: Vec<String> = presented.iter().map(|name| format!("\"{}\"", bare(name))).collect();
@@ -56,11 +68,11 @@ impl Refusal<'_> {
                 let expected = expected.to_str();
                 format!(
                     "is not valid for \"{expected}\"; {names}. Add \"{expected}\" to its subjectAltName, or set \
-                     {section}.server_name to a name that it has"
+                     {section}.{key} to a name that it has"
                 )
             }
             CertificateError::ExpiredContext { not_after, .. } => {
-                format!("has expired on {}: renew it, and reload nginx", Date::from_unix(not_after.as_secs()))
+                format!("has expired on {}: renew it, and {restart}", Date::from_unix(not_after.as_secs()))
             }
             CertificateError::NotValidYetContext { not_before, .. } => format!(
                 "is valid only from {} on: compare the clocks of both hosts",
@@ -68,12 +80,16 @@ impl Refusal<'_> {
             ),
             CertificateError::UnknownIssuer => match &self.settings.ca {
                 Some(path) => format!(
-                    "is not signed by a CA in {section}.ca \"{}\": add the CA that has signed it to this file; nginx must \
+                    "is not signed by a CA in {section}.ca \"{}\": add the CA that has signed it to this file; {who} must \
                      send the certificates of intermediate CAs",
                     path.display()
                 ),
-                None => format!(
+                None if self.settings.application.is_none() => format!(
                     "is not signed by a CA that this host trusts: set {section}.ca to a file with the CA that has signed it"
+                ),
+                None => format!(
+                    "is not signed by a CA that this host trusts: set {section}.ca to a file with the CA that has signed it, or \
+                     {section}.insecure = true to accept every certificate, as nginx does without proxy_ssl_verify"
                 ),
             },
             CertificateError::BadSignature => format!(
@@ -84,7 +100,7 @@ impl Refusal<'_> {
                 "is not for servers: its extendedKeyUsage must have serverAuth, or be absent".to_owned()
             }
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-                "is the certificate of a CA: nginx must have a certificate that the CA has signed".to_owned()
+                format!("is the certificate of a CA: {who} must have a certificate that the CA has signed")
             }
             other => format!("cannot be used: {other}"),
         }

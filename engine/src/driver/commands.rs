@@ -101,7 +101,7 @@ impl<W: World, J: Journal> Work<W, J> {
         self.run_job(phase, job).await
     }
 
-    async fn run_job(&self, phase: &str, job: Option<Job>) -> Result<(), Failed> {
+    pub(super) async fn run_job(&self, phase: &str, job: Option<Job>) -> Result<(), Failed> {
         // The plan and the policy of a deployment name the same commands.
         let Some(job) = job else { return Ok(()) };
         let done = self.world.run(&job).await;

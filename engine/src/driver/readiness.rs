@@ -16,8 +16,12 @@ impl<W: World, J: Journal> Work<W, J> {
         let mut said = String::new();
         let rounds = async {
             loop {
-                let why = self.probe_round(slot, &mut seen).await;
+                let (why, its_doubt) = self.probe_round_of(slot, &mut seen).await;
                 if seen.health() == Health::Healthy {
+                    if let Some(doubt) = its_doubt {
+                        tracing::warn!(deployment = self.deployment.id, slot, "{doubt}");
+                        self.note("probing", &format!("slot \"{slot}\": {doubt}")).await;
+                    }
                     return;
                 }
                 if why != said {
@@ -101,14 +105,17 @@ impl<W: World, J: Journal> Work<W, J> {
         let Some(slot) = look.as_ref().and_then(|look| look.group.slot(slot)) else { return String::new() };
         let Some(families) = families::of_slot(slot) else { return String::new() };
         let round = self.prober().round(slot).await;
-        let answering =
-            round.iter().filter(|(_, probed)| probed.is_ok()).map(|(address, _)| address.as_str());
-        format!("; {}", families.answering(answering))
+        format!("; {}", families.answering(round.passing()))
     }
 
     /// Probes one round and returns why the slot is not healthy. If the edge does not answer in the time of a probe, the last known
     /// servers are probed.
     pub(super) async fn probe_round(&self, slot: &str, seen: &mut Slot) -> String {
+        self.probe_round_of(slot, seen).await.0
+    }
+
+    /// The same, and why its health proves little.
+    async fn probe_round_of(&self, slot: &str, seen: &mut Slot) -> (String, Option<String>) {
         let timeout = self.deployment.policy.probe.timeout.get();
         let looked = match tokio::time::timeout(timeout, self.look()).await {
             Ok(Ok(look)) => Ok(look.group),
@@ -125,12 +132,14 @@ impl<W: World, J: Journal> Work<W, J> {
                         // A restarted edge has forgotten the standby.
                         self.stand_by(&group).await;
                     }
-                    seen.observe(self.prober().round(slot).await);
-                    seen.why()
+                    let round = self.prober().round(slot).await;
+                    let doubt = round.doubt();
+                    seen.observe(round.results);
+                    (seen.why(), doubt)
                 }
-                None => format!("group \"{}\" has no slot \"{slot}\"", group.name),
+                None => (format!("group \"{}\" has no slot \"{slot}\"", group.name), None),
             },
-            Err(why) => why,
+            Err(why) => (why, None),
         }
     }
 }

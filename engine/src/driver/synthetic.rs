@@ -11,9 +11,10 @@ use futures_util::future::join_all;
 use tokio::time::MissedTickBehavior;
 
 use super::work::Work;
+use crate::asking::Agent;
 use crate::journal::Journal;
-use crate::peers::{request, with_usual};
-use crate::policy::SmokeRequest;
+use crate::peers::CheckError;
+use crate::policy::{Check, Duration};
 use crate::versions::Versions;
 use crate::world::World;
 
@@ -40,43 +41,35 @@ impl<W: World, J: Journal> Work<W, J> {
     pub(super) async fn ask_synthetically(&self, results: &Results) {
         let slot = &self.deployment.plan.to;
         let Some(asked) = &self.deployment.policy.soak.synthetic else { return std::future::pending().await };
-        let smoke = &self.deployment.policy.smoke;
-        let requests = asked.requests(smoke, &Versions::of(&self.deployment).values(slot));
+        let checks = asked.checks(&self.deployment.policy.smoke);
         let mut ticks = tokio::time::interval(asked.interval.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let Ok(look) = self.look().await else { continue };
             let Some(slot) = look.group.slot(slot) else { continue };
-            for (asked, pass) in &requests {
-                join_all(slot.primaries().map(|peer| self.ask_one(asked, pass, &peer.address, results)))
-                    .await;
+            for check in &checks {
+                join_all(slot.primaries().map(|peer| self.ask_one(check, &peer.address, results))).await;
             }
         }
     }
 
-    async fn ask_one(&self, asked: &SmokeRequest, pass: &Range<u16>, address: &str, results: &Results) {
-        let deployment = &self.deployment;
-        let host = deployment.policy.host.as_deref().unwrap_or(&deployment.plan.group);
-        let usual = [
-            ("host", host),
-            ("user-agent", "cutover-soak"),
-            ("connection", "close"),
-            ("x-cutover-synthetic", "1"),
-        ];
-        let headers = with_usual(&asked.headers, &usual);
-        let body = asked.body.clone().map(String::into_bytes);
-        let request = match request(&asked.method, asked.path.as_str(), &headers, body) {
-            Ok(request) => request,
+    async fn ask_one(
+        &self,
+        (check, limit, pass): &(Check, Duration, Range<u16>),
+        address: &str,
+        results: &Results,
+    ) {
+        let versions = Versions::of(&self.deployment);
+        let asked = self.asking(&versions, Agent::Soak, pass).ask(check, address, None, limit.get()).await;
+        match (&asked.verdict, &asked.reply) {
+            (Ok(()), _) => results.good(),
+            (Err(_), Ok(_)) => results.bad(asked.answer()),
             // Nothing is sent, so it says nothing about the version.
-            Err(error) => {
-                return tracing::warn!(deployment = deployment.id, %error, "no synthetic request is sent");
+            (Err(why), Err(CheckError::Invalid(_))) => {
+                tracing::warn!(deployment = self.deployment.id, why, "no synthetic request is sent");
             }
-        };
-        match self.world.ask(address, request, asked.timeout.get()).await {
-            Ok(answer) if asked.expect.check(&answer, pass).is_ok() => results.good(),
-            Ok(answer) => results.bad(Some(&answer)),
-            Err(_) => results.bad(None),
+            (Err(_), Err(_)) => results.bad(None),
         }
     }
 }

@@ -3,20 +3,28 @@
 use std::collections::BTreeMap;
 
 use cutover_core::placeholder;
-use cutover_core::smoke::Expectation;
+use cutover_core::smoke::{Expectation, Statuses};
 use serde::{Deserialize, Deserializer, de};
 
 use super::UrlPath;
 
-/// Fails with one line if an answer can never fit, or if a placeholder does not exist.
+/// Fails with one line if an answer can never fit.
 pub(super) fn check(expect: &Expectation) -> Result<(), String> {
-    if let Some(status) = expect.status.filter(|status| !(100..600).contains(status)) {
+    if let Some(status) = expect.status.as_ref().and_then(Statuses::impossible) {
         return Err(format!("expect.status {status} is not a status from 100 to 599"));
     }
     if let Some(pointer) = expect.json.keys().find(|key| !key.is_empty() && !key.starts_with('/')) {
         return Err(format!("expect.json \"{pointer}\" is not a JSON pointer, as in \"/{pointer}\""));
     }
-    check_placeholders(expect.texts()).map_err(|why| format!("expect: {why}"))
+    if let Some(pattern) = &expect.body_matches {
+        // A value stands for itself, so a word takes its place here.
+        let example = placeholder::Values { version: Some("1"), slot: "slot", peer: "peer", captured: None };
+        let filled = placeholder::fill_pattern(pattern, &example);
+        regex::Regex::new(&filled).map_err(|error| {
+            format!("expect.body_matches \"{pattern}\" is no regular expression: {error}")
+        })?;
+    }
+    Ok(())
 }
 
 /// Fails if a placeholder in a text does not exist.
@@ -27,7 +35,8 @@ pub(super) fn check_placeholders<'a>(texts: impl IntoIterator<Item = &'a str>) -
 /// Deserializes an expectation that fits.
 pub(super) fn expectation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expectation, D::Error> {
     let expect = Expectation::deserialize(deserializer)?;
-    check(&expect).map_err(de::Error::custom)?;
+    let placeholders = || check_placeholders(expect.texts()).map_err(|why| format!("expect: {why}"));
+    check(&expect).and_then(|()| placeholders()).map_err(de::Error::custom)?;
     Ok(expect)
 }
 
@@ -56,19 +65,5 @@ pub(super) fn headers<'de, D: Deserializer<'de>>(
 pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UrlPath, D::Error> {
     let path = UrlPath::deserialize(deserializer)?;
     check_placeholders([path.as_str()]).map_err(de::Error::custom)?;
-    Ok(path)
-}
-
-/// Deserializes the path of a probe. It is the same for all versions, because it is asked of slots whose version is not known.
-pub(super) fn fixed_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UrlPath, D::Error> {
-    let path = path(deserializer)?;
-    let text = path.as_str();
-    let nowhere = placeholder::Values::default();
-    if placeholder::fill(text, &nowhere) != text {
-        return Err(de::Error::custom(format!(
-            "\"{text}\": the path of a probe has no placeholders; expect the version in the answer, as in \
-             probe.expect = {{ body_contains = \"{{version}}\" }}"
-        )));
-    }
     Ok(path)
 }

@@ -2,20 +2,17 @@
 
 use cutover_core::placeholder::has_version;
 
-use super::{Policy, SmokeKind, SmokeRequest};
+use super::Policy;
 
 impl Policy {
     /// Whether probes expect a version.
     pub fn probe_needs_version(&self) -> bool {
-        self.probe.expect.texts().into_iter().any(has_version)
+        self.probe.check.needs_version()
     }
 
     /// The first key that contains `{version}`, as in `probe.expect` or `smoke "products"`. `None`: a deployment needs no version.
     pub fn needs_version(&self) -> Option<String> {
-        let in_smoke = self.smoke.iter().find(|test| match test.kind() {
-            SmokeKind::Request(request) => request.texts().into_iter().any(has_version),
-            SmokeKind::Command(_) => false,
-        });
+        let in_smoke = self.smoke.iter().find(|test| test.needs_version());
         let probe = self.probe_needs_version().then(|| "probe.expect".to_owned());
         let synthetic = self.soak.synthetic.as_ref();
         let synthetic = synthetic.filter(|asked| asked.texts().into_iter().any(has_version));
@@ -24,15 +21,5 @@ impl Policy {
             .or_else(|| in_smoke.map(|test| format!("smoke \"{}\"", test.name)))
             .or_else(|| synthetic.map(|_| "soak.synthetic".to_owned()))
             .or_else(|| signal.map(|signal| format!("signal \"{}\"", signal.name)))
-    }
-}
-
-impl SmokeRequest {
-    /// The texts that may contain placeholders.
-    pub(super) fn texts(&self) -> Vec<&str> {
-        let sent = [self.path.as_str()]
-            .into_iter()
-            .chain(self.headers.values().chain(&self.body).map(String::as_str));
-        sent.chain(self.expect.texts()).collect()
     }
 }

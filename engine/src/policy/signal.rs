@@ -280,11 +280,13 @@ mod tests {
         let promql =
             r#"sum(rate(errors{group="{group}",slot="{slot}",version='{version}',path=~"a{2}"}[{window}]))"#;
         let signal = parse(json!({ "promql": promql, "window": "90s" })).unwrap();
-        let query = signal.query("shop", &Values { version: Some(r#"2"\'"#), slot: "green" }).unwrap();
+        let query = signal
+            .query("shop", &Values { version: Some(r#"2"\'"#), slot: "green", ..Values::default() })
+            .unwrap();
         let filled =
             r#"sum(rate(errors{group="shop",slot="green",version='2\x22\x5c\x27',path=~"a{2}"}[90s]))"#;
         assert_eq!(query, filled);
-        let unknown = signal.query("shop", &Values { version: None, slot: "blue" }).unwrap_err();
+        let unknown = signal.query("shop", &Values { slot: "blue", ..Values::default() }).unwrap_err();
         assert_eq!(unknown, "the version of slot \"blue\" is not known");
     }
 

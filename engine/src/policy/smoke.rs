@@ -1,15 +1,14 @@
 //! Smoke tests in the policy.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use cutover_core::placeholder::{Values, fill};
-use cutover_core::smoke::Expectation;
-use serde::{Deserialize, Serialize};
+use cutover_core::placeholder::{OF_CHECKS, UnknownPlaceholder, has_version, words};
+use cutover_core::smoke::Capture;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::check::{Check, RawCheck, keys_of_check};
 use super::command::Command;
-use super::expect;
-use super::value::{Argv, Duration, UrlPath};
+use super::value::Duration;
 
 /// `[[group.NAME.smoke]]`: one smoke test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +16,8 @@ use super::value::{Argv, Duration, UrlPath};
 pub struct Smoke {
     /// Its name, for messages.
     pub name: String,
+    /// What later tests use of the answer, by its word.
+    pub capture: BTreeMap<String, Capture>,
     kind: SmokeKind,
 }
 
@@ -25,146 +26,194 @@ impl Smoke {
     pub fn kind(&self) -> &SmokeKind {
         &self.kind
     }
+
+    /// Whether a text contains `{version}`.
+    pub(super) fn needs_version(&self) -> bool {
+        match &self.kind {
+            SmokeKind::Check { check, .. } => check.needs_version(),
+            SmokeKind::Hurl(hurl) => has_version(&hurl.file),
+            SmokeKind::Command(_) => false,
+        }
+    }
+
+    /// The texts that may contain placeholders.
+    fn texts(&self) -> Vec<&str> {
+        match &self.kind {
+            SmokeKind::Check { check, .. } => check.texts(),
+            SmokeKind::Hurl(hurl) => vec![&hurl.file],
+            SmokeKind::Command(_) => Vec::new(),
+        }
+    }
+
+    /// The words that must have been captured before.
+    pub(super) fn uses(&self) -> Vec<&str> {
+        let all = self.texts().into_iter().flat_map(words);
+        all.filter(|word| !OF_CHECKS.contains(word)).collect()
+    }
 }
 
 /// What a smoke test does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SmokeKind {
-    /// Sends a request to each server of the new slot and checks the answer.
-    Request(Box<SmokeRequest>),
+    /// Checks each server of the new slot.
+    Check {
+        /// What is asked.
+        check: Check,
+        /// Time limit for one server.
+        timeout: Duration,
+    },
+    /// Runs the program `hurl` with a file, once for each server of the new slot.
+    Hurl(Hurl),
     /// Runs a command. Exit status 0 passes.
     Command(Command),
 }
 
-/// A request and the expected answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SmokeRequest {
-    /// The method.
-    pub method: String,
-    /// The path.
-    pub path: UrlPath,
-    /// Headers to send.
-    pub headers: BTreeMap<String, String>,
-    /// The body to send.
-    pub body: Option<String>,
-    /// Time limit of the request.
+/// A file of requests for the program `hurl`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hurl {
+    /// An absolute path. It may contain placeholders.
+    pub file: String,
+    /// Time limit for one server.
     pub timeout: Duration,
-    /// The expected answer.
-    pub expect: Expectation,
 }
 
-impl SmokeRequest {
-    /// The test with values in place of the placeholders.
-    pub fn filled(&self, values: &Values<'_>) -> Self {
-        let headers = self.headers.iter().map(|(name, text)| (name.clone(), fill(text, values)));
-        Self {
-            method: self.method.clone(),
-            path: self.path.filled(values),
-            headers: headers.collect(),
-            body: self.body.as_ref().map(|text| fill(text, values)),
-            timeout: self.timeout,
-            expect: self.expect.filled(values),
-        }
+keys_of_check! {
+    /// All keys of a smoke test. `TryFrom` checks which keys are allowed together.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct RawSmoke {
+        name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<Duration>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        capture: BTreeMap<String, Capture>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hurl: Option<String>,
     }
-}
-
-/// All keys of a smoke test. `TryFrom` checks which keys are allowed together.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawSmoke {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<UrlPath>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    headers: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<Duration>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expect: Option<Expectation>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command: Option<Argv>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cwd: Option<PathBuf>,
 }
 
 impl TryFrom<RawSmoke> for Smoke {
     type Error = String;
 
     fn try_from(raw: RawSmoke) -> Result<Self, String> {
-        let name = raw.name;
-        if name.is_empty() {
+        if raw.name.is_empty() {
             return Err("a smoke test needs a name".to_owned());
         }
-        if let Some(timeout) =
-            raw.timeout.filter(|timeout| timeout.get() < std::time::Duration::from_millis(1))
-        {
-            return Err(format!("smoke \"{name}\": timeout \"{timeout}\" is too short: at least \"1ms\""));
-        }
-        if let Some(command) = raw.command {
-            let unrecognised = [
-                ("method", raw.method.is_some()),
-                ("path", raw.path.is_some()),
-                ("headers", raw.headers.is_some()),
-                ("body", raw.body.is_some()),
-                ("expect", raw.expect.is_some()),
-            ];
-            if let Some((key, _)) = unrecognised.iter().find(|(_, there)| *there) {
-                return Err(format!("smoke \"{name}\" has a command, so \"{key}\" is not allowed"));
-            }
-            let timeout = raw.timeout.unwrap_or(Duration::seconds(60));
-            return Ok(Self {
-                name,
-                kind: SmokeKind::Command(Command {
-                    command,
-                    timeout,
-                    cwd: raw.cwd,
-                    nothing_applied: None,
-                    wait_for_sessions: None,
-                }),
-            });
-        }
-        let Some(path) = raw.path else {
-            return Err(format!("smoke \"{name}\" needs a path or a command"));
-        };
-        if raw.cwd.is_some() {
-            return Err(format!("smoke \"{name}\" has no command, so \"cwd\" is not allowed"));
-        }
-        let method = raw.method.unwrap_or_else(|| "GET".to_owned());
-        if method.parse::<http::Method>().is_err() {
-            return Err(format!("smoke \"{name}\": \"{method}\" is not a method, as in \"GET\""));
-        }
-        let headers = raw.headers.unwrap_or_default();
-        expect::check_headers(&headers).map_err(|why| format!("smoke \"{name}\": {why}"))?;
-        let timeout = raw.timeout.unwrap_or(Duration::seconds(5));
-        let expect = raw.expect.unwrap_or_default();
-        let request = SmokeRequest { method, path, headers, body: raw.body, timeout, expect };
-        let checked =
-            expect::check(&request.expect).and_then(|()| expect::check_placeholders(request.texts()));
-        checked.map_err(|why| format!("smoke \"{name}\": {why}"))?;
-        Ok(Self { name, kind: SmokeKind::Request(Box::new(request)) })
+        let name = raw.name.clone();
+        parsed(raw).map_err(|why| match why.starts_with(':') {
+            true => format!("smoke \"{name}\"{why}"),
+            false => format!("smoke \"{name}\" {why}"),
+        })
     }
+}
+
+/// The error follows the name of the test.
+fn parsed(mut raw: RawSmoke) -> Result<Smoke, String> {
+    if let Some(timeout) = raw.timeout.filter(|timeout| timeout.get() < std::time::Duration::from_millis(1)) {
+        return Err(format!(": timeout \"{timeout}\" is too short: at least \"1ms\""));
+    }
+    let check = raw.take_check();
+    let RawSmoke { name, timeout, capture, hurl, .. } = raw;
+    let timeout_or = |usual: u64| timeout.unwrap_or(Duration::seconds(usual));
+    let kind = match hurl {
+        Some(file) => SmokeKind::Hurl(hurl_of(check, file, timeout_or(60))?),
+        None => match check.check(None)? {
+            Check::Command(command) => SmokeKind::Command(Command {
+                command: command.command,
+                timeout: timeout_or(60),
+                cwd: command.cwd,
+                nothing_applied: None,
+                wait_for_sessions: None,
+            }),
+            check => SmokeKind::Check { check, timeout: timeout_or(5) },
+        },
+    };
+    check_capture(&kind, &capture)?;
+    Ok(Smoke { name, capture, kind })
+}
+
+fn hurl_of(check: RawCheck, file: String, timeout: Duration) -> Result<Hurl, String> {
+    if let Some(foreign) = check.given().first() {
+        return Err(format!("has a file of hurl, so \"{foreign}\" is not allowed"));
+    }
+    if !file.starts_with('/') {
+        return Err(format!(": hurl \"{file}\" is not an absolute path, as in \"/srv/shop/smoke.hurl\""));
+    }
+    Ok(Hurl { file, timeout })
+}
+
+fn check_capture(kind: &SmokeKind, capture: &BTreeMap<String, Capture>) -> Result<(), String> {
+    let is_request = matches!(kind, SmokeKind::Check { check: Check::Http(_), .. });
+    if !is_request && !capture.is_empty() {
+        return Err("is no HTTP request, so \"capture\" is not allowed".to_owned());
+    }
+    for (word, from) in capture {
+        let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if !is_word {
+            return Err(format!(
+                ": capture \"{word}\" is no word of letters and underscores, as in \"token\""
+            ));
+        }
+        if OF_CHECKS.contains(&word.as_str()) {
+            return Err(format!(
+                ": capture \"{word}\": {{{word}}} has a meaning already, choose another word"
+            ));
+        }
+        from.check().map_err(|why| format!(": capture \"{word}\": {why}"))?;
+    }
+    Ok(())
+}
+
+/// Deserializes smoke tests whose placeholders exist: those of every check, and what an earlier test captures.
+pub(super) fn smoke_tests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Smoke>, D::Error> {
+    let tests = Vec::<Smoke>::deserialize(deserializer)?;
+    let mut captured: Vec<&str> = Vec::new();
+    for test in &tests {
+        if let Some(word) = test.uses().into_iter().find(|word| !captured.contains(word)) {
+            let later = tests.iter().find(|test| test.capture.contains_key(word));
+            let hint = match later {
+                Some(later) if later.name == test.name => {
+                    "; a test cannot use what it captures itself".to_owned()
+                }
+                Some(later) => {
+                    format!(
+                        "; smoke \"{}\", which captures it, comes later: put it before this one",
+                        later.name
+                    )
+                }
+                None => String::new(),
+            };
+            let known: Vec<String> =
+                OF_CHECKS.iter().chain(&captured).map(|word| format!("{{{word}}}")).collect();
+            let unknown = UnknownPlaceholder { word: word.to_owned(), expected: known.join(" or ") };
+            let is_expected = match test.kind() {
+                SmokeKind::Check { check, .. } => {
+                    !check.sent_texts().into_iter().flat_map(words).any(|sent| sent == word)
+                }
+                _ => false,
+            };
+            let place = if is_expected { "expect: " } else { "" };
+            return Err(de::Error::custom(format!("smoke \"{}\": {place}{unknown}{hint}", test.name)));
+        }
+        captured.extend(test.capture.keys().map(String::as_str));
+    }
+    Ok(tests)
 }
 
 impl From<Smoke> for RawSmoke {
     fn from(smoke: Smoke) -> Self {
-        let raw = Self { name: smoke.name, ..Self::default() };
+        let raw = Self { name: smoke.name, capture: smoke.capture, ..Self::default() };
         match smoke.kind {
             SmokeKind::Command(Command { command, timeout, cwd, .. }) => {
-                Self { command: Some(command), timeout: Some(timeout), cwd, ..raw }
+                let check = RawCheck { command: Some(command), cwd, ..RawCheck::default() };
+                Self { timeout: Some(timeout), ..raw }.with_check(check)
             }
-            SmokeKind::Request(request) => Self {
-                method: Some(request.method),
-                path: Some(request.path),
-                headers: Some(request.headers),
-                body: request.body,
-                timeout: Some(request.timeout),
-                expect: Some(request.expect),
-                ..raw
-            },
+            SmokeKind::Hurl(Hurl { file, timeout }) => {
+                Self { hurl: Some(file), timeout: Some(timeout), ..raw }
+            }
+            SmokeKind::Check { check, timeout } => {
+                Self { timeout: Some(timeout), ..raw }.with_check(RawCheck::from(check))
+            }
         }
     }
 }

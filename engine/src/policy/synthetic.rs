@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use cutover_core::placeholder::{Values, fill};
-use cutover_core::smoke::{Expectation, OF_PROBE, OF_SMOKE};
+use cutover_core::smoke::{Expectation, OF_CHECK, OF_SYNTHETIC};
 use serde::{Deserialize, Serialize};
 
+use super::check::{Check, HttpCheck, Way};
 use super::expect::{expectation, headers, path};
-use super::smoke::{Smoke, SmokeKind, SmokeRequest};
+use super::smoke::{Smoke, SmokeKind};
 use super::value::{Duration, UrlPath, not_zero};
 
 /// A GET to each primary of the new slot, again and again; or the group's smoke tests.
@@ -42,21 +42,21 @@ impl Synthetic {
         sent.chain(self.expect.texts()).collect()
     }
 
-    /// The requests with values in place of the placeholders, each with the statuses that pass unless it says which.
-    pub fn requests(&self, smoke: &[Smoke], values: &Values<'_>) -> Vec<(SmokeRequest, Range<u16>)> {
+    /// The checks, with the time limit of each and the statuses that pass unless it says which.
+    pub fn checks(&self, smoke: &[Smoke]) -> Vec<(Check, Duration, Range<u16>)> {
         if self.smoke {
-            return repeated(smoke).map(|request| (request.filled(values), OF_SMOKE)).collect();
+            return repeated(smoke).map(|(check, timeout)| (check.clone(), timeout, OF_CHECK)).collect();
         }
-        let headers = self.headers.iter().map(|(name, text)| (name.clone(), fill(text, values)));
-        let request = SmokeRequest {
+        let check = Check::Http(Box::new(HttpCheck {
             method: "GET".to_owned(),
-            path: self.path.filled(values),
-            headers: headers.collect(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
             body: None,
-            timeout: self.timeout,
-            expect: self.expect.filled(values),
-        };
-        vec![(request, OF_PROBE)]
+            expect: self.expect.clone(),
+            http2: false,
+            way: Way::default(),
+        }));
+        vec![(check, self.timeout, OF_SYNTHETIC)]
     }
 
     /// Fails if the smoke tests are to be repeated and cannot be.
@@ -80,10 +80,15 @@ impl Synthetic {
     }
 }
 
-/// The smoke tests that may be sent again and again, because they only read.
-fn repeated(smoke: &[Smoke]) -> impl Iterator<Item = &SmokeRequest> {
+/// The smoke tests that may be sent again and again, because they only read. One that needs what another one captures is left out:
+/// that may not be valid for long.
+fn repeated(smoke: &[Smoke]) -> impl Iterator<Item = (&Check, Duration)> {
     smoke.iter().filter_map(|test| match test.kind() {
-        SmokeKind::Request(request) if matches!(request.method.as_str(), "GET" | "HEAD") => Some(&**request),
+        SmokeKind::Check { check: check @ Check::Http(http), timeout }
+            if matches!(http.method.as_str(), "GET" | "HEAD") && test.uses().is_empty() =>
+        {
+            Some((check, *timeout))
+        }
         _ => None,
     })
 }
@@ -92,7 +97,7 @@ impl Default for Synthetic {
     fn default() -> Self {
         Self {
             smoke: false,
-            path: UrlPath::root(),
+            path: UrlPath::fixed("/"),
             interval: Duration::seconds(1),
             timeout: Duration::seconds(5),
             headers: BTreeMap::new(),

@@ -176,12 +176,9 @@ impl<'de> Deserialize<'de> for Ratio {
 pub struct UrlPath(String);
 
 impl UrlPath {
-    pub(super) fn ready() -> Self {
-        Self("/health/ready".to_owned())
-    }
-
-    pub(super) fn root() -> Self {
-        Self("/".to_owned())
+    /// A constant, for defaults.
+    pub(super) fn fixed(path: &str) -> Self {
+        Self(path.to_owned())
     }
 
     /// The path, including a query.
@@ -220,6 +217,28 @@ pub const MAX_STRING: usize = 128 * 1024;
 pub struct Argv(Vec<String>);
 
 impl Argv {
+    /// Checks the words of a command line.
+    pub(crate) fn parse(words: Vec<String>) -> Result<Self, String> {
+        let Some(program) = words.first() else {
+            return Err("a command needs at least a program: [\"/path/to/program\"]".to_owned());
+        };
+        if !program.starts_with('/') {
+            return Err(format!(
+                "\"{program}\" is not an absolute path: to search PATH, write [\"/usr/bin/env\", \"{program}\"]"
+            ));
+        }
+        if let Some(word) = words.iter().find(|word| word.contains('\0')) {
+            return Err(format!("{word:?} contains a zero byte"));
+        }
+        if let Some(word) = words.iter().find(|word| word.len() >= MAX_STRING) {
+            let (begin, length) = (word.get(..20).unwrap_or_default(), word.len());
+            return Err(format!(
+                "{begin:?}.. has {length} bytes: an argument of a command must be shorter than {MAX_STRING}"
+            ));
+        }
+        Ok(Self(words))
+    }
+
     /// The program: an absolute path.
     pub fn program(&self) -> &Path {
         Path::new(self.0.first().map_or("", String::as_str))
@@ -239,25 +258,7 @@ impl Argv {
 
 impl<'de> Deserialize<'de> for Argv {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let words = Vec::<String>::deserialize(deserializer)?;
-        let Some(program) = words.first() else {
-            return Err(de::Error::custom("a command needs at least a program: [\"/path/to/program\"]"));
-        };
-        if !program.starts_with('/') {
-            return Err(de::Error::custom(format!(
-                "\"{program}\" is not an absolute path: to search PATH, write [\"/usr/bin/env\", \"{program}\"]"
-            )));
-        }
-        if let Some(word) = words.iter().find(|word| word.contains('\0')) {
-            return Err(de::Error::custom(format!("{word:?} contains a zero byte")));
-        }
-        if let Some(word) = words.iter().find(|word| word.len() >= MAX_STRING) {
-            let (begin, length) = (word.get(..20).unwrap_or_default(), word.len());
-            return Err(de::Error::custom(format!(
-                "{begin:?}.. has {length} bytes: an argument of a command must be shorter than {MAX_STRING}"
-            )));
-        }
-        Ok(Self(words))
+        Self::parse(Vec::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use cutover_core::api::Group;
 use cutover_core::deployment::{Plan, Revision};
-use cutover_core::smoke::Answer;
-use http::Request;
-use http_body_util::Full;
 
 use super::usual::{deployment, peer};
 use super::world::{Scripted, ScriptedEdge};
@@ -15,7 +11,7 @@ use crate::commands::{Commands, Failed, Job};
 use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 use crate::fleet::Member;
 use crate::journal::Deployment;
-use crate::peers::Peers;
+use crate::peers::{Call, CheckError, Peers, Reply};
 use crate::policy::Signal;
 use crate::signals::Signals;
 use crate::world::World;
@@ -101,18 +97,13 @@ impl Signals for SideBySide {
 }
 
 impl Peers for SideBySide {
-    async fn ask(
-        &self,
-        address: &str,
-        request: Request<Full<Bytes>>,
-        limit: Duration,
-    ) -> Result<Answer, String> {
+    async fn check(&self, address: &str, call: Call, limit: Duration) -> Result<Reply, CheckError> {
         let has = |world: &Scripted| {
             let scene = world.scene();
             scene.slots.iter().any(|(_, peers)| peers.iter().any(|peer| peer.address == address))
         };
         let world = self.worlds.iter().map(|(_, world)| world).find(|world| has(world));
-        world.expect("a server of the world").ask(address, request, limit).await
+        world.expect("a server of the world").check(address, call, limit).await
     }
 }
 

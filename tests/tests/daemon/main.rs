@@ -12,6 +12,7 @@ mod active_slot;
 mod alerts;
 mod broken_tls;
 mod check;
+mod checks;
 mod cleanup;
 mod command_output;
 mod daemon_killed;

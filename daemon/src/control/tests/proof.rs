@@ -6,7 +6,13 @@ use super::*;
 /// The probe expects the version.
 async fn proving() -> Bench {
     Bench::with(|policy| {
-        policy.probe.expect.headers.insert("x-version".to_owned(), "{version}".to_owned());
+        policy
+            .probe
+            .check
+            .expect_mut()
+            .unwrap()
+            .headers
+            .insert("x-version".to_owned(), "{version}".to_owned());
     })
     .await
 }
@@ -63,7 +69,13 @@ async fn a_switch_by_hand_asks_for_the_version_that_the_journal_knows() {
 async fn a_rollback_asks_for_the_version_that_users_had() {
     let bench = Bench::with(|policy| {
         policy.warm.duration = Duration::seconds(3600);
-        policy.probe.expect.headers.insert("x-version".to_owned(), "{version}".to_owned());
+        policy
+            .probe
+            .check
+            .expect_mut()
+            .unwrap()
+            .headers
+            .insert("x-version".to_owned(), "{version}".to_owned());
     })
     .await;
     let two = bench.deploy("2").await.unwrap();

@@ -118,8 +118,8 @@ impl Lookout {
 
     /// Adds a round of probes and returns what has changed.
     pub(super) fn probed(&mut self, round: Round, now: Time) -> Option<News> {
-        let answers = round.iter().any(|(_, result)| result.is_ok());
-        self.probes.observe(round);
+        let answers = round.passed() > 0;
+        self.probes.observe(round.results);
         let before = self.state;
         let state = self.judge(answers);
         if state == before {

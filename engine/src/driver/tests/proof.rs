@@ -6,7 +6,7 @@ use crate::scripted::{Hook, Scene};
 /// The usual deployment. Its probe expects this of the answer.
 fn expecting(expect: serde_json::Value) -> Deployment {
     let mut deployment = deployment();
-    deployment.policy.probe.expect = serde_json::from_value(expect).unwrap();
+    *deployment.policy.probe.check.expect_mut().unwrap() = serde_json::from_value(expect).unwrap();
     deployment
 }
 

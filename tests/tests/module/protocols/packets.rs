@@ -38,14 +38,21 @@ where
 }
 
 /// A request is a sequence of records `version, type, id (2), length (2), padding, reserved`; an empty record of type 5 ends
-/// it.
+/// it. A record of type 9 asks for values: there are none.
 async fn answer_fastcgi(mut stream: TcpStream, slot: &str) -> Result<()> {
     loop {
         let mut head = [0; 8];
         stream.read_exact(&mut head).await?;
-        let [_, kind, _, _, high, low, padding, _] = head;
+        let [version, kind, _, _, high, low, padding, _] = head;
+        if version != 1 {
+            // As PHP-FPM does with what is no FastCGI.
+            return Ok(());
+        }
         let length = u16::from_be_bytes([high, low]);
         stream.read_exact(&mut vec![0; usize::from(length) + usize::from(padding)]).await?;
+        if kind == 9 {
+            stream.write_all(&[1, 10, 0, 0, 0, 0, 0, 0]).await?;
+        }
         if kind == 5 && length == 0 {
             break;
         }
