@@ -31,6 +31,7 @@ mod pages;
 mod previews;
 mod proven_version;
 mod quiet_site;
+mod recipes;
 mod reloading;
 mod retry;
 mod sessions;

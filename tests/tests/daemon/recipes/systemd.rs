@@ -1,0 +1,119 @@
+//! The files of docs/recipes/systemd.md. Here, no systemd runs that could start the unit: the programs that read these files on a
+//! host check them, and the scripts run with a program in place of systemctl that shows what they would type.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use cutover_tests::flavour::root;
+use cutover_tests::temp::TempDir;
+
+fn file(name: &str) -> PathBuf {
+    root().join("docs/recipes/systemd").join(name)
+}
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"))
+}
+
+/// What a script types for systemctl, and the link of the slot, which says which release runs.
+fn typed(script: &str, folder: &TempDir) -> (String, Option<PathBuf>) {
+    let srv = folder.path().display().to_string();
+    let text = fs::read_to_string(file(script)).unwrap().replace("/srv/shop", &srv);
+    let output = Command::new("sh")
+        .args(["-c", &text])
+        .env("CUTOVER_SLOT", "blue")
+        .env("CUTOVER_VERSION", "2.1")
+        .env("SYSTEMCTL", "echo /usr/bin/systemctl")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let link = fs::read_link(folder.path().join("slots/blue")).ok();
+    (String::from_utf8(output.stdout).unwrap().trim().to_owned(), link)
+}
+
+/// Asks the rule of polkit, whether the user may do this with the unit.
+fn polkit_allows(user: &str, verb: &str, unit: &str) -> bool {
+    let script = format!(
+        "let rule; const polkit = {{ Result: {{ YES: 'yes' }}, addRule: (f) => rule = f }};
+        {rules}
+        const of = {{ unit: '{unit}', verb: '{verb}' }};
+        const action = {{ id: 'org.freedesktop.systemd1.manage-units', lookup: (key) => of[key] }};
+        console.log(rule(action, {{ user: '{user}' }}) === 'yes');",
+        rules = fs::read_to_string(file("shop.rules")).unwrap(),
+    );
+    let output = run("node", &["-e", &script]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).trim() == "true"
+}
+
+#[test]
+fn the_scripts_do_what_sudo_and_polkit_permit_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    for name in ["releases/2.1", "slots"] {
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    let sudoers = fs::read_to_string(file("shop.sudoers")).unwrap();
+    let permitted: Vec<&str> =
+        sudoers.lines().filter_map(|line| Some(line.split_once("NOPASSWD: ")?.1)).collect();
+    assert_eq!(permitted.len(), 4, "{sudoers}");
+
+    let (start, link) = typed("shop-start", &folder);
+    assert_eq!(start, "/usr/bin/systemctl restart shop@blue.service");
+    assert_eq!(link.unwrap(), folder.path().join("releases/2.1"));
+    let (stop, link) = typed("shop-stop", &folder);
+    assert_eq!((stop.as_str(), link), ("/usr/bin/systemctl stop shop@blue.service", None));
+
+    for command in [&start, &stop] {
+        for slot in ["blue", "green"] {
+            let command = command.replace("blue", slot);
+            assert!(permitted.contains(&command.as_str()), "{command}: {sudoers}");
+            let [_, verb, unit] = command.split(' ').collect::<Vec<_>>()[..] else { panic!("{command}") };
+            assert!(polkit_allows("cutover", verb, unit), "{command}");
+        }
+    }
+    for (user, verb, unit) in [
+        ("nobody", "restart", "shop@blue.service"),
+        ("cutover", "start", "shop@blue.service"),
+        ("cutover", "restart", "ssh.service"),
+        ("cutover", "stop", "shop@red.service"),
+    ] {
+        assert!(!polkit_allows(user, verb, unit), "{user} {verb} {unit}");
+    }
+}
+
+#[test]
+fn sudo_accepts_its_file() {
+    let folder = TempDir::new().unwrap();
+    // sudo insists on the owner and the mode of the installed file.
+    let installed = folder.path().join("shop");
+    fs::copy(file("shop.sudoers"), &installed).unwrap();
+    fs::set_permissions(&installed, std::os::unix::fs::PermissionsExt::from_mode(0o440)).unwrap();
+    let output = run("/usr/sbin/visudo", &["--check", "--strict", "--file", installed.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn systemd_accepts_its_unit() {
+    let folder = TempDir::new().unwrap();
+    let text = fs::read_to_string(file("shop@.service")).unwrap();
+    assert!(text.contains("/usr/local/bin/shop-run"), "adapt the test: {text}");
+    let here = |text: &str| {
+        let unit = folder.path().join("shop@.service");
+        // verify looks for the program and the user, which only a host with the recipe has.
+        fs::write(
+            unit,
+            text.replace("/usr/local/bin/shop-run", "/bin/sh").replace("User=shop", "User=daemon"),
+        )
+        .unwrap();
+        let unit = folder.path().join("shop@blue.service");
+        let output = run("systemd-analyze", &["verify", "--man=no", unit.to_str().unwrap()]);
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    // Of other units on this machine, it says what is wrong with them too.
+    let (succeeded, said) = here(&text);
+    assert!(succeeded && !said.contains("shop@"), "{said}");
+    // It does find what is wrong.
+    let (_, said) = here(&text.replace("KillMode=mixed", "KillMode=most"));
+    assert!(said.contains("shop@") && said.contains("KillMode"), "{said}");
+}
