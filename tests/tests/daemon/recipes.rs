@@ -1,13 +1,14 @@
 //! The recipes of docs/recipes: their files deploy real applications, good and bad, under load.
 //!
-//! No test has a systemd to talk to, so the applications run by the scripts of without-systemd.md. The files of systemd.md are
-//! checked by the programs that read them on a host.
+//! The applications run by the scripts of without-systemd.md, and one of them by a systemd of the test. The other files of systemd.md
+//! are checked by the programs that read them on a host.
 
 mod docker_compose;
 mod grpc;
 mod installed;
 mod journey;
 mod node;
+mod own_systemd;
 mod pages;
 mod php_fpm;
 mod systemd;

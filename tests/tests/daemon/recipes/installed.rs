@@ -15,6 +15,8 @@ use cutover_tests::daemon::{Daemon, Deployed};
 use cutover_tests::flavour::root;
 use cutover_tests::{Load, Nginx, Plan, SlotOracle, client, ports, wait};
 
+use super::own_systemd::{OwnSystemd, UNITS};
+
 const TIMES: &str = r#"
 [group.shop.soak]
 duration = "2s"
@@ -31,6 +33,7 @@ deadline = "2s"
 pub(super) struct Installed {
     recipe: PathBuf,
     daemon: Option<Daemon>,
+    systemd: Option<OwnSystemd>,
     pub(super) nginx: Nginx,
     replaced: Vec<(&'static str, String)>,
 }
@@ -38,6 +41,17 @@ pub(super) struct Installed {
 impl Installed {
     /// Installs a recipe. Nothing runs yet.
     pub(super) fn new(name: &str) -> Result<Self> {
+        Self::run_by(name, "without-systemd")
+    }
+
+    /// Installs a recipe for systemd, and starts one for it. `None` if this machine cannot have one.
+    pub(super) async fn with_systemd(name: &str) -> Result<Option<Self>> {
+        let mut installed = Self::run_by(name, "systemd")?;
+        installed.systemd = OwnSystemd::start(installed.nginx.prefix()).await?;
+        Ok(installed.systemd.is_some().then_some(installed))
+    }
+
+    fn run_by(name: &str, runner: &str) -> Result<Self> {
         let nginx = Nginx::builder().build()?;
         let prefix = nginx.prefix().display().to_string();
         let below = |path: &str| format!("{prefix}/{path}");
@@ -47,6 +61,8 @@ impl Installed {
             ("/var/log/shop", below("log")),
             ("/etc/shop", below("etc")),
             ("/usr/local/bin/", below("bin/")),
+            ("/etc/systemd/system", below(UNITS)),
+            ("User=shop", "User=www-data".to_owned()),
             ("/run/cutover/cutover.sock", below("cutover.sock")),
             ("/run/cutover/nginx.sock", below("admin.sock")),
             ("/var/lib/cutover-daemon", below("daemon")),
@@ -57,12 +73,17 @@ impl Installed {
             ("3000", ports::free()?.port().to_string()),
             ("3001", ports::free()?.port().to_string()),
         ];
-        for folder in ["srv/releases", "srv/slots", "run", "log", "etc", "bin"] {
+        for folder in ["srv/releases", "srv/slots", "run", "log", "etc", "bin", UNITS] {
             fs::create_dir_all(nginx.prefix().join(folder))?;
         }
-        let installed =
-            Self { recipe: root().join("docs/recipes").join(name), daemon: None, nginx, replaced };
-        installed.install(&root().join("docs/recipes/without-systemd"))?;
+        let installed = Self {
+            recipe: root().join("docs/recipes").join(name),
+            daemon: None,
+            systemd: None,
+            nginx,
+            replaced,
+        };
+        installed.install(&root().join("docs/recipes").join(runner))?;
         installed.install(&installed.recipe)?;
         Ok(installed)
     }
@@ -74,7 +95,12 @@ impl Installed {
         ensure!(output.status.success(), "{output:?}");
         self.nginx.write_http(&self.here(&fs::read_to_string(self.recipe.join("nginx.conf"))?))?;
         self.nginx.start().await?;
-        let settings = self.here(&fs::read_to_string(self.recipe.join("cutover.toml"))?);
+        let mut settings = self.here(&fs::read_to_string(self.recipe.join("cutover.toml"))?);
+        if let Some(systemd) = &self.systemd {
+            // As the page says for sudo.
+            let env = format!("[group.shop]\nenv = {{ SYSTEMCTL = \"{}\" }}\n", systemd.systemctl());
+            settings = settings.replace("[group.shop]\n", &env);
+        }
         self.daemon =
             Some(Daemon::start_at(self.nginx.prefix(), &change(format!("{settings}{TIMES}"))).await?);
         let state = || self.daemon().and_then(|daemon| daemon.status("shop"));
@@ -93,6 +119,11 @@ impl Installed {
     /// Ends the daemon, as a restart of its unit does.
     pub(super) async fn stop_daemon(&mut self) -> Result<()> {
         self.daemon.take().context("the daemon does not run")?.stop().await
+    }
+
+    /// The systemd that runs the application.
+    pub(super) fn systemd(&self) -> Result<&OwnSystemd> {
+        self.systemd.as_ref().context("the application runs without systemd")
     }
 
     /// Deploys a version and waits for the end.
@@ -126,6 +157,9 @@ impl Installed {
     pub(super) fn script(&self, name: &str, slot: &str, version: &str) -> Result<Output> {
         let mut command = Command::new(self.path("bin").join(name));
         command.env("CUTOVER_SLOT", slot).env("CUTOVER_VERSION", version);
+        if let Some(systemd) = &self.systemd {
+            command.env("SYSTEMCTL", systemd.systemctl());
+        }
         command.output().with_context(|| format!("failed to run {name}"))
     }
 
@@ -152,6 +186,7 @@ impl Installed {
     /// Whether a slot has been started, and not been stopped.
     pub(super) fn runs(&self, slot: &str) -> bool {
         self.path(&format!("run/{slot}.pid")).exists()
+            || fs::symlink_metadata(self.path("srv/slots").join(slot)).is_ok()
     }
 
     /// A file or folder below the prefix of nginx.

@@ -46,6 +46,8 @@ pub(super) async fn bad(recipe: &Installed, broken_page: Change) -> Result<()> {
     load.answers(10).await?;
     ensure!(recipe.version().await? == "2");
     // Version 4 had all the traffic. nginx asked version 2 for each of its failed answers.
+    let group = recipe.nginx.admin().group("shop").await?;
+    ensure!(group.slot("blue").is_some_and(|slot| slot.counters.responses.rescued > 0), "{group:#?}");
     no_failures(&load.stop().await, &["2"])
 }
 

@@ -1,5 +1,5 @@
-//! The files of docs/recipes/systemd.md. Here, no systemd runs that could start the unit: the programs that read these files on a
-//! host check them, and the scripts run with a program in place of systemctl that shows what they would type.
+//! The files of docs/recipes/systemd.md: a systemd of the test runs the unit by the scripts, and the programs that read the other
+//! files on a host check them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,6 +7,10 @@ use std::process::{Command, Output};
 
 use cutover_tests::flavour::root;
 use cutover_tests::temp::TempDir;
+use cutover_tests::wait;
+
+use super::installed::Installed;
+use super::journey;
 
 fn file(name: &str) -> PathBuf {
     root().join("docs/recipes/systemd").join(name)
@@ -115,5 +119,29 @@ fn systemd_accepts_its_unit() {
     assert!(succeeded && !said.contains("shop@"), "{said}");
     // It does find what is wrong.
     let (_, said) = here(&text.replace("KillMode=mixed", "KillMode=most"));
-    assert!(said.contains("shop@") && said.contains("KillMode"), "{said}");
+    assert!(said.contains("shop@") && said.contains("kill mode"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slots_are_units_of_a_real_systemd() {
+    let Some(mut recipe) = Installed::with_systemd("node").await.unwrap() else { return };
+    recipe.start(std::convert::identity).await.unwrap();
+    journey::good_and_bad(&recipe, ("slot: SLOT", "slot: LOST")).await.unwrap();
+
+    let systemd = recipe.systemd().unwrap();
+    let shows = |unit: &str, key: &str| {
+        systemd.run(&["show", "--value", &format!("--property={key}"), unit]).unwrap()
+    };
+    assert_eq!(shows("shop@blue.service", "ActiveState"), "inactive");
+    assert_eq!(shows("shop@green.service", "ActiveState"), "active");
+    // A stopped slot has no link, so systemd does not start it at boot.
+    systemd.run(&["start", "shop@blue.service"]).unwrap();
+    assert_eq!(shows("shop@blue.service", "ActiveState"), "inactive");
+
+    systemd.run(&["kill", "--signal=KILL", "shop@green.service"]).unwrap();
+    wait::until("systemd to start it again", || shows("shop@green.service", "NRestarts") == "1")
+        .await
+        .unwrap();
+    let up = async || recipe.version().await.is_ok_and(|version| version == "2");
+    wait::until_async(wait::PATIENCE, "version 2 to be back", up).await.unwrap();
 }
