@@ -17,8 +17,8 @@ use cutover_tests::wait;
 /// Where control groups are, in their first and in their second version.
 const HIERARCHIES: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"];
 
-/// Process 1 of the namespaces is the shell, because a systemd that is process 1 is not that of a user. It believes that the machine
-/// runs systemd if this folder exists.
+/// Process 1 of the namespaces is the shell, because a systemd that is process 1 is not that of a user. The folder makes it
+/// believe that the machine runs systemd.
 const BOOT: &str = "for group in $GROUPS_HERE; do echo $$ >$group/cgroup.procs || exit 1; done
     exec unshare --mount --pid --fork --kill-child --mount-proc sh -c '
         mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system
@@ -57,6 +57,7 @@ impl OwnSystemd {
                         "SKIPPED: systemd needs control groups, and {} cannot be created: {error}",
                         group.display()
                     );
+                    groups.iter().for_each(|made| drop(fs::remove_dir(made)));
                     return Ok(None);
                 }
                 created => created.with_context(|| format!("failed to create {}", group.display()))?,
