@@ -98,6 +98,37 @@ fn sudo_accepts_its_file() {
 }
 
 #[test]
+fn sudo_permits_the_slots_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let installed = folder.path().join("shop");
+    // A user that every Debian has.
+    let text = fs::read_to_string(file("shop.sudoers")).unwrap().replace("\ncutover ", "\nwww-data ");
+    fs::write(&installed, text).unwrap();
+    fs::set_permissions(&installed, std::os::unix::fs::PermissionsExt::from_mode(0o440)).unwrap();
+    // In a mount namespace, so that this machine's sudo does not change.
+    let permits = |command: &str| {
+        let script = format!(
+            "mount --bind {} /etc/sudoers.d || exit 9
+            exec setpriv --reuid=www-data --regid=www-data --clear-groups sudo -n -l {command}",
+            folder.path().display()
+        );
+        let output = run("unshare", &["--mount", "sh", "-c", &script]);
+        match output.status.code() {
+            Some(0) => true,
+            Some(1) => false,
+            _ => panic!("{output:?}"),
+        }
+    };
+    for slot in ["blue", "green"] {
+        assert!(permits(&format!("/usr/bin/systemctl restart shop@{slot}.service")));
+        assert!(permits(&format!("/usr/bin/systemctl stop shop@{slot}.service")));
+    }
+    assert!(!permits("/usr/bin/systemctl restart ssh.service"));
+    assert!(!permits("/usr/bin/systemctl restart shop@blue.service ssh.service"));
+    assert!(!permits("/bin/sh"));
+}
+
+#[test]
 fn systemd_accepts_its_unit() {
     let folder = TempDir::new().unwrap();
     let text = fs::read_to_string(file("shop@.service")).unwrap();

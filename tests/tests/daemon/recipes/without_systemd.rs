@@ -93,6 +93,21 @@ fn a_version_that_is_no_release_starts_nothing_and_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_after_a_reboot_is_started_by_the_command_of_the_page() {
+    let mut recipe = Installed::new("node").unwrap();
+    recipe.start(std::convert::identity).await.unwrap();
+    super::journey::good(&recipe).await.unwrap();
+    process::kill_now(&[pid(&recipe, "green").unwrap()]);
+    fs::remove_file(recipe.path("run/green.pid")).unwrap();
+    let health = || recipe.daemon().unwrap().status("shop").unwrap()["health"].clone();
+    wait::until("the slot to be dead", || health()["state"] == "dead").await.unwrap();
+    let output = recipe.daemon().unwrap().cli(&["run", "shop", "provision"]).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let up = async || recipe.version().await.is_ok_and(|version| version == "2");
+    wait::until_async(wait::PATIENCE, "version 2 to be back", up).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_application_outlives_the_daemon() {
     let mut recipe = Installed::new("node").unwrap();
     recipe.start(std::convert::identity).await.unwrap();
