@@ -40,7 +40,9 @@ async fn a_websocket_lives_on_and_the_old_version_waits_for_it() {
     journey::good(&recipe).await.unwrap();
     let phase = |name: &str| recipe.daemon().unwrap().status("shop").unwrap()["deployment"]["phase"] == name;
     let message = || recipe.daemon().unwrap().status("shop").unwrap()["deployment"]["message"].to_string();
-    wait::until("the warm window to be over", || message().contains("holds 1 connection")).await.unwrap();
+    wait::until("the warm window to be over", || message().contains("the warm window is over, but slot"))
+        .await
+        .unwrap();
     assert_eq!(says(&mut socket, "more tea").await.unwrap(), "1 more tea");
     let mut new = open(&recipe).await.unwrap();
     assert_eq!(says(&mut new, "tea").await.unwrap(), "2 tea");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use cutover_tests::process::{self, Pid};
@@ -70,8 +71,10 @@ fn an_application_that_ignores_sigterm_is_killed() {
     fs::write(&run, "#!/bin/sh\ntrap '' TERM\nsleep 60 &\nwait\n").unwrap();
     succeeds(&recipe, "shop-start", "1");
     let shell = pid(&recipe, "blue").unwrap();
+    let start = Instant::now();
     succeeds(&recipe, "shop-stop", "1");
     assert!(!process::alive(shell) && !recipe.runs("blue"));
+    assert!(start.elapsed() < Duration::from_secs(30), "it has ended by itself after {:?}", start.elapsed());
 }
 
 #[test]
