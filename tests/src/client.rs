@@ -104,8 +104,13 @@ impl Client {
 
     /// Sends bytes over an upgraded connection and reads the same number of bytes back.
     pub async fn echo(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
+        self.exchange(bytes, bytes.len()).await
+    }
+
+    /// Sends bytes over an upgraded connection and reads this number of bytes.
+    pub async fn exchange(&mut self, bytes: &[u8], count: usize) -> Result<Vec<u8>> {
         self.stream.write_all(bytes).await?;
-        let back = self.reader.exactly(&mut self.stream, bytes.len());
-        tokio::time::timeout(LIMIT, back).await.context("no echo in time")?
+        let back = self.reader.exactly(&mut self.stream, count);
+        tokio::time::timeout(LIMIT, back).await.context("no answer in time")?
     }
 }

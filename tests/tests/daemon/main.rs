@@ -38,6 +38,7 @@ mod people;
 mod previews;
 mod proven_version;
 mod quiet_site;
+mod recipes;
 mod reloading;
 mod retry;
 mod screens;
