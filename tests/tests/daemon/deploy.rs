@@ -205,7 +205,7 @@ async fn a_second_deployment_is_refused_while_one_runs() {
     let mut first = loaded.site.daemon().unwrap().begin_deploy(GROUP, "2.0.0").unwrap();
     let id = first.next().await.unwrap().unwrap().deployment;
     let second = loaded.deploy("2.1.0").await;
-    assert_eq!(second.code, 1, "{second:?}");
+    assert_eq!(second.code, 6, "{second:?}");
     let said = format!("{}{:?}", second.stderr, second.events);
     assert!(said.contains(&id), "{said} does not name {id}");
     first.finish().await.unwrap().assert_ended("completed", 0).unwrap();

@@ -181,7 +181,7 @@ async fn a_hook_that_fails_is_said_and_can_be_run_again() {
         .unwrap();
     let shown = daemon.cli(&["status", "shop"]).unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    let line = shown.lines().find(|line| line.contains("switched FAILED at ")).unwrap();
+    let line = shown.lines().find(|line| line.contains("the hook failed ")).unwrap();
     assert!(line.contains("the queue does not answer"), "{line}");
     let (_, typed) = line.split_once("to run it again, type: ").unwrap();
     assert_eq!(typed, "cutover run shop switched");
@@ -281,7 +281,7 @@ async fn diagnose_is_shown_with_the_failure() {
     assert!(shown.contains("slot green of 2: no database"), "{shown}");
     let (before, after) = shown.split_once("diagnose of slot \"green\":").unwrap();
     assert!(
-        before.contains("tearing_down") && after.contains("slot \"green\" was not healthy within 3s"),
+        before.contains("tearing down") && after.contains("slot \"green\" was not healthy within 3s"),
         "{shown}"
     );
     assert!(!host.path("runs").exists());

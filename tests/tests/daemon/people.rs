@@ -73,7 +73,7 @@ async fn people_have_names_and_reasons_are_kept() {
     };
     said("paused by bob (as root), reason \"lunch\"");
     said("by root, reason \"it is fine\"");
-    said("rolled back by root, reason \"customers complain\"");
+    said("requested by root, reason \"customers complain\"");
 
     // In the history: one row, with who and the reason of the rollback.
     let history = site.text(&["history", "shop"]);

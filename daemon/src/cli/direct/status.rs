@@ -1,11 +1,13 @@
 //! The status as nginx has it.
 
+use std::time::Duration;
+
 use crate::command::Checker;
 use crate::peers::HostPeers;
-use cutover_core::api::Group as Seen;
+use cutover_core::api::{Group as Seen, Slot};
 use cutover_core::shell::quoted;
 use cutover_engine::edge::EdgeError;
-use cutover_engine::policy::Policy;
+use cutover_engine::policy::{Check, Policy};
 use cutover_engine::prober::Prober;
 use cutover_engine::versions::Versions;
 use futures_util::future::join_all;
@@ -13,6 +15,9 @@ use futures_util::future::join_all;
 use super::Host;
 use crate::cli::{CliError, Place};
 use crate::control::{GroupStatus, HealthState, HealthStatus, NextStep, Refusal, SlotStatus, share};
+
+/// How long a probe may keep an operator waiting.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The status of one group or of all, from the edges. `why`: why there is no daemon to ask.
 pub(in crate::cli) async fn status(
@@ -73,21 +78,27 @@ async fn of_group(host: &Host, group: &str, policy: &Policy, why: &str) -> Group
     }
 }
 
-async fn of_slot(seen: &Seen, slot: &cutover_core::api::Slot, policy: &Policy) -> SlotStatus {
-    let prober = Prober {
-        world: &HostPeers::new(Checker::default()),
-        group: &seen.name,
-        policy,
-        versions: Versions::default(),
+/// The health of a slot by one probe. Unknown if the probe is a command, which runs as the daemon's user only, or takes long.
+async fn health(seen: &Seen, slot: &Slot, policy: &Policy) -> HealthStatus {
+    if matches!(policy.probe.check, Check::Command(_)) {
+        return HealthStatus::default();
+    }
+    let peers = HostPeers::new(Checker::default());
+    let prober = Prober { world: &peers, group: &seen.name, policy, versions: Versions::default() };
+    let Ok(found) = tokio::time::timeout(PATIENCE, prober.found(slot)).await else {
+        return HealthStatus::default();
     };
-    let found = prober.found(slot).await;
     let is_met = policy.probe.require.is_met(found.healthy, found.servers);
     let state = match (is_met, found.healthy) {
         (true, _) => HealthState::Healthy,
         (false, 0) => HealthState::Dead,
         (false, _) => HealthState::Degraded,
     };
-    let health = HealthStatus { state, why: Some(found.why).filter(|_| !is_met), ..HealthStatus::default() };
+    HealthStatus { state, why: Some(found.why).filter(|_| !is_met), ..HealthStatus::default() }
+}
+
+async fn of_slot(seen: &Seen, slot: &Slot, policy: &Policy) -> SlotStatus {
+    let health = health(seen, slot, policy).await;
     SlotStatus {
         name: slot.name.clone(),
         active: slot.name == seen.route.active,
