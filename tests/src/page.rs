@@ -208,7 +208,9 @@ fn is_line(printed: &str, shown: &str) -> bool {
 fn alike(line: &str) -> String {
     let words = line.split_whitespace().map(|word| {
         let is_point = word.contains('T') && word.get(..5).is_some_and(|year| year.ends_with('-'));
-        if is_point && word.starts_with(|char: char| char.is_ascii_digit()) {
+        let form: String = word.chars().map(|char| if char.is_ascii_digit() { '#' } else { char }).collect();
+        let is_clock = ["##:##:##", "##:##", "####-##-##"].contains(&form.as_str());
+        if is_clock || (is_point && word.starts_with(|char: char| char.is_ascii_digit())) {
             "TIME".to_owned()
         } else {
             of_word(word)

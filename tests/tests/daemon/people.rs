@@ -79,7 +79,7 @@ async fn people_have_names_and_reasons_are_kept() {
     let history = site.text(&["history", "shop"]);
     let row = history.lines().next().unwrap();
     assert!(row.contains("  2 on green  rolled back  "), "{row}");
-    assert!(row.contains("  alice (as root)  rolled back by root, reason \"customers complain\""), "{row}");
+    assert!(row.contains("  alice (as root)  requested by root, reason \"customers complain\""), "{row}");
     let json: Value = serde_json::from_str(site.text(&["history", "shop", "--json"]).trim()).unwrap();
     assert_eq!((&json["reason"], &json["asked_by"]), (&"the tax of 2027".into(), &"alice (as root)".into()));
     assert!(json["ended"].is_string(), "{json}");
