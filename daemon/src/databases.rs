@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cutover_core::deployment::Time;
 use cutover_core::migration::{Folder, OnRevert, Reason, Record, too_old};
@@ -15,6 +16,9 @@ use cutover_engine::journal::Deployment;
 use cutover_engine::policy;
 
 use crate::live::Live;
+
+/// How long a database may take to say what is applied. Operators and deployments of other groups may wait for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A database as a policy has it.
 #[derive(Debug)]
@@ -75,12 +79,26 @@ impl Place {
 
     /// What is recorded in the database.
     pub(crate) async fn records(&self) -> Result<Vec<Record>, String> {
-        records(&self.url, self.limits).await.map_err(|error| error.to_string())
+        self.in_time(records(&self.url, self.limits)).await
     }
 
     /// Compares the database with a folder.
     pub(crate) async fn look(&self, folder: &Folder) -> Result<Found, String> {
-        look(&self.url, self.limits, folder).await.map_err(|error| error.to_string())
+        self.in_time(look(&self.url, self.limits, folder)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        reading: impl Future<Output = Result<T, cutover_database::DatabaseError>>,
+    ) -> Result<T, String> {
+        match tokio::time::timeout(PATIENCE, reading).await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(_) => Err(format!(
+                "{} does not answer within {}: look whether the server hangs",
+                self.url,
+                policy::Duration::from(PATIENCE)
+            )),
+        }
     }
 
     /// Applies what is missing.
@@ -140,7 +158,8 @@ pub(crate) async fn plan(
 pub(crate) fn next(group: &str, deployment: &str, reason: &Reason) -> String {
     let (group, deployment) = (quoted(group), quoted(deployment));
     match reason {
-        Reason::Half(_) => format!("cutover database status {group}"),
+        // A revert would say the same again.
+        Reason::Half(_) | Reason::NoDown(_) => format!("cutover database status {group}"),
         // With a name, because it may not be the last one any more.
         Reason::Later { .. } => format!("cutover database revert {group} --deployment {deployment} --yes"),
         _ => format!("cutover database revert {group} --yes"),

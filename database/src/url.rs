@@ -66,6 +66,9 @@ pub enum BadUrl {
         /// What it may be.
         expected: &'static str,
     },
+    /// The user or the password has a character that ends it.
+    #[error("{0}: write \"?\" in a user or a password as %3F, and \"/\" as %2F")]
+    NotEncoded(String),
     /// There is no database in it.
     #[error("{0} does not name a database: add its name, as in postgres://USER@HOST/NAME")]
     NoName(String),
@@ -96,6 +99,12 @@ impl Url {
                 true => Ok(Self { kind, text: path.to_owned(), tls: Tls::default() }),
                 false => Err(BadUrl::Path(text.to_owned())),
             };
+        }
+        if let Some((account, _)) = rest.split_once('@')
+            && account.trim_start_matches('/').contains(['?', '/'])
+            && !rest.split_once('?').is_some_and(|(base, _)| base.trim_start_matches('/').contains('/'))
+        {
+            return Err(BadUrl::NotEncoded(hidden(text)));
         }
         let (base, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (tls, query) = tls_of(text, query)?;
@@ -170,6 +179,10 @@ fn tls_of(url: &str, query: &str) -> Result<(Tls, String), BadUrl> {
 /// The text of a URL without its password and without values of keys that may be one.
 pub(crate) fn hidden(text: &str) -> String {
     let (base, query) = text.split_once('?').map_or((text, None), |(base, query)| (base, Some(query)));
+    // A "?" that belongs to a password.
+    if query.is_some_and(|query| query.contains('@')) && !base.contains('@') {
+        return text.split_once("//").map_or("***".to_owned(), |(scheme, _)| format!("{scheme}//***"));
+    }
     // A password may contain an unescaped "@": the host follows the last one.
     let base = match (base.find("//"), base.rfind('@')) {
         (Some(begin), Some(at)) if at > begin => {
@@ -196,6 +209,16 @@ pub(crate) fn hidden(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_that_ends_the_url_is_refused_and_not_shown() {
+        for text in ["postgres://shop:pa?ss@db/x?sslmode=require", "mysql://shop:pa/ss@db/x"] {
+            let said = Url::parse(text).unwrap_err().to_string();
+            assert!(said.contains("%3F") && !said.contains("pa?") && !said.contains("ss@"), "{said}");
+        }
+        assert!(Url::parse("postgres://shop:pa%3Fss@db/x?sslmode=require").unwrap().tls().required);
+        Url::parse("postgres://db/x?password=a@b").unwrap();
+    }
 
     #[test]
     fn a_url_is_shown_without_its_password() {

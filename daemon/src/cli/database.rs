@@ -7,6 +7,7 @@ use cutover_core::name::in_path;
 use serde::Serialize;
 
 use super::reason::Reason;
+use super::terminal::plain;
 use super::{CliError, Place};
 use crate::api::{MigrateRequest, SettleRequest};
 use crate::control::{DatabaseDone, DatabaseStatus, RevertRequest};
@@ -108,14 +109,12 @@ impl Database {
                 let path =
                     format!("/v1/groups/{}/database?version={}", in_path(&of.group), in_path(&version));
                 let status: DatabaseStatus = place.client()?.get(&path).await?;
-                print(of.json, &status, || plan(&status))?;
-                Ok(u8::from(status.refused.is_some()))
+                print((of.json, u8::from(status.refused.is_some())), &status, || plan(&status))
             }
             Verb::Status(of) => {
                 let path = format!("/v1/groups/{}/database", in_path(&of.group));
                 let status: DatabaseStatus = place.client()?.get(&path).await?;
-                print(of.json, &status, || applied(&status))?;
-                Ok(0)
+                print((of.json, 0), &status, || applied(&status))
             }
             Verb::Migrate(Migrate { what: OfVersion { of, version }, yes, reason: Reason { reason } }) => {
                 done(place, &of, "migrate", &MigrateRequest { version, yes, reason }, "applied").await
@@ -141,20 +140,24 @@ async fn done(
 ) -> Result<u8, CliError> {
     let path = format!("/v1/groups/{}/database/{verb}", in_path(&of.group));
     let done: DatabaseDone = place.client()?.post_and_wait(&path, request).await?;
-    print(of.json, &done, || match done.migrations.as_slice() {
+    print((of.json, 0), &done, || match done.migrations.as_slice() {
         [] => "there was nothing to do\n".to_owned(),
         all => format!("{what} {} (deployment {})\n", all.join(", "), done.deployment),
-    })?;
-    Ok(0)
+    })
 }
 
-fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CliError> {
+/// Prints an answer, and returns the exit code.
+fn print(
+    (json, exit_code): (bool, u8),
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<u8, CliError> {
     let mut out = io::stdout().lock();
     match json {
-        true => writeln!(out, "{}", serde_json::to_string(value).map_err(io::Error::from)?)?,
-        false => write!(out, "{}", text())?,
+        true => writeln!(out, "{}", super::with_exit_code(value, exit_code))?,
+        false => write!(out, "{}", plain(&text()))?,
     }
-    Ok(())
+    Ok(exit_code)
 }
 
 fn plan(status: &DatabaseStatus) -> String {

@@ -87,7 +87,10 @@ pub(super) async fn run(
     let leader = child.id().and_then(Leader::of);
     let tail = Arc::new(Mutex::new(Vec::new()));
     let output = tokio::spawn(collect(reader, Arc::clone(&tail)));
+    // A process that the command has left behind may hold the pipe for ever.
+    let reading = output.abort_handle();
     let Ok(ended) = tokio::time::timeout(limit, child.wait()).await else {
+        reading.abort();
         if let Some(leader) = leader {
             tokio::spawn(async move { end_group(&leader).await });
         }
@@ -102,6 +105,7 @@ pub(super) async fn run(
         tokio::spawn(async move { end_rest(&leader).await });
     }
     let _ = tokio::time::timeout(ON_ITS_WAY, output).await;
+    reading.abort();
     let status = ended.map_err(|error| CheckError::NoAnswer(format!("cannot be waited for: {error}")))?;
     match status.code() {
         Some(0) => Ok(Reply::Succeeded(last(&tail).trim_start_matches(": ").to_owned())),

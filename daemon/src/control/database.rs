@@ -2,7 +2,7 @@
 //!
 //! While it changes the database, no deployment of the group begins, and while a deployment is under way, it does not begin.
 
-use cutover_core::deployment::{Outcome, State};
+use cutover_core::deployment::State;
 use cutover_core::migration::{Record, Refused, Stage, too_old};
 use cutover_core::shell::quoted;
 use cutover_database::{Consent, NotMigrated, NotReverted, Settled};
@@ -268,7 +268,7 @@ impl<W: World> Control<W> {
         };
         let is_last = self.journal.history(Some(group), 1).await?.pop();
         let is_last = is_last.is_some_and(|last| last.deployment.id == entry.deployment.id);
-        if entry.outcome == Some(Outcome::Completed) || is_last {
+        if is_last {
             // The slot that holds its version.
             return self.may_touch(group, &entry.deployment.plan.to, Rerun::Revert).await;
         }

@@ -53,7 +53,9 @@ async fn an_earlier_format_is_brought_up_to_date() {
     suite::tell(&store, deployment("shop-1", "blue", "green", "2"), [Phase::Smoking]).await;
     let leader = Leader { pid: 7, birth: "boot/1".to_owned() };
     store.command_started("shop-1", "provision", &leader).await.unwrap();
-    let before = store.open_deployments().await.unwrap();
+    // That format had no reasons.
+    let mut before = store.open_deployments().await.unwrap();
+    before.iter_mut().for_each(|entry| entry.deployment.reason.clear());
     drop(store);
     let path = folder.path().join("journal.sqlite");
     let as_it_was = "
