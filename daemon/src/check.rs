@@ -15,25 +15,38 @@ use cutover_engine::peers::Peers;
 use cutover_engine::policy::{Argv, Diagnose, Policy, SmokeKind, Switched};
 use cutover_engine::prober::Prober;
 use cutover_engine::versions::Versions;
+use serde::Serialize;
 
 use crate::config::Config;
 
 mod databases;
 mod door;
+mod literals;
+mod names;
+mod plan;
 mod probes;
+mod rights;
 mod running;
 mod signals;
 mod tls;
+mod user;
 
 pub use databases::check_databases;
 pub use door::check_door;
+use literals::{check_env, check_words};
+use names::{check_names, check_shared};
+pub use plan::DeploymentPlan;
 use probes::{check_programs, check_ways};
+pub use rights::check_folders;
+use rights::why_not;
 pub use running::check_running;
 pub use signals::check_signals;
 pub use tls::check_tls;
+pub use user::{Account, is_root};
 
 /// One result of a check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "text", rename_all = "snake_case")]
 pub enum Finding {
     /// A deployment will fail.
     Problem(String),
@@ -63,13 +76,14 @@ impl From<Fault> for Finding {
     }
 }
 
-/// Runs all checks and returns all findings. `versions`: those in the slots of each group, as far as the daemon knows.
+/// Runs all checks and returns all findings, and what a deployment of each group would do. `versions`: those in the slots of each
+/// group, as far as the daemon knows.
 pub async fn check<E: Edge>(
     config: &Config,
     (edges, peers): (&[Member<E>], &impl Peers),
     versions: &BTreeMap<String, Versions>,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
+) -> (Vec<Finding>, Vec<DeploymentPlan>) {
+    let (mut findings, mut plans) = (Vec::new(), Vec::new());
     if config.group.is_empty() {
         findings.push(Finding::Warning("there is no [group.NAME]: nothing can be deployed".to_owned()));
     }
@@ -77,6 +91,7 @@ pub async fn check<E: Edge>(
     for (name, group) in &config.group {
         let name = name.as_str();
         check_commands(name, group, &mut findings);
+        check_env(name, group, &mut findings);
         check_probe(name, group, &mut findings);
         check_programs(name, group, &mut findings);
         check_trial(name, group, &mut findings);
@@ -86,6 +101,9 @@ pub async fn check<E: Edge>(
         match seen.iter().find(|seen| seen.name == name) {
             Some(group_seen) => {
                 check_slots(group_seen, seen, group, &mut findings);
+                check_shared(group_seen, seen, &mut findings);
+                check_names(group_seen, &mut findings);
+                plans.extend(DeploymentPlan::of(group, group_seen));
                 check_ways(group_seen, group, &mut findings);
                 let versions = versions.get(name).cloned().unwrap_or_default();
                 let prober = Prober { world: peers, group: name, policy: group, versions };
@@ -100,7 +118,7 @@ pub async fn check<E: Edge>(
             }
         }
     }
-    findings
+    (findings, plans)
 }
 
 /// Reads the groups of all edges, once for the groups of the configuration that have the same edges.
@@ -237,6 +255,7 @@ fn check_trial(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
 fn check_commands(name: &str, group: &Policy, findings: &mut Vec<Finding>) {
     let commands = [
         ("migrate", &group.migrate),
+        ("plan", &group.plan),
         ("revert", &group.revert),
         ("provision", &group.provision),
         ("decommission", &group.decommission),
@@ -292,8 +311,12 @@ fn check_command(at: &str, command: &Argv, cwd: Option<&Path>, findings: &mut Ve
         Ok(file) if file.permissions().mode() & 0o111 == 0 => {
             findings.push(Finding::Problem(format!("{at}: command \"{shown}\" is not executable")));
         }
-        Ok(_) => {}
+        Ok(_) => {
+            let why = why_not(program);
+            findings.extend(why.map(|why| Finding::Problem(format!("{at}: command \"{shown}\" {why}"))));
+        }
     }
+    check_words(at, command, findings);
     if let Some(cwd) = cwd.filter(|cwd| !cwd.is_dir()) {
         findings.push(Finding::Problem(format!("{at}: cwd \"{}\" is not a folder", cwd.display())));
     }
@@ -308,7 +331,8 @@ mod tests {
     async fn findings(groups: &str) -> String {
         let text = format!("[edge.nginx]\nadmin = \"unix:/nginx\"\n{groups}");
         let world = Scripted::new();
-        let found = check(&Config::parse(&text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
+        let (found, _) =
+            check(&Config::parse(&text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
         found.iter().map(|finding| format!("{finding}\n")).collect()
     }
 
@@ -342,7 +366,8 @@ mod tests {
         world.scene().sick.push("blue".to_owned());
         let blue = world.scene().slots[0].1.clone();
         world.scene().slots[1].1 = blue;
-        let found = check(&Config::parse(text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
+        let (found, _) =
+            check(&Config::parse(text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
         let found: String = found.iter().map(|finding| format!("{finding}\n")).collect();
         for said in [
             "problem: group.shop.trial: the lease of 1s ends before the daemon renews it, which it does each 1s",
@@ -370,7 +395,8 @@ mod tests {
         let world = Scripted::new();
         world.scene().fail("group", 1);
         let text = "[edge.nginx]\nadmin = \"unix:/nginx\"\n[group.shop.migrate]\ncommand = [\"/no/such\"]\n";
-        let found = check(&Config::parse(text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
+        let (found, _) =
+            check(&Config::parse(text).unwrap(), (world.edges(), &world), &BTreeMap::new()).await;
         assert!(matches!(&found[0], Finding::Problem(text) if text.contains("does not answer")), "{found:?}");
         assert!(found.iter().any(|finding| finding.to_string().contains("/no/such")), "{found:?}");
     }

@@ -152,6 +152,9 @@ pub enum CliError {
     /// The daemon cannot run.
     #[error("failed to serve: {0}")]
     Serve(#[from] crate::serve::ServeError),
+    /// The user of an option cannot be used.
+    #[error("{0}")]
+    User(String),
     /// A file that the operator named cannot be written.
     #[error("failed to write \"{}\": {source}", path.display())]
     File {
@@ -211,9 +214,8 @@ impl Verb {
             Self::History(verb) => verb.json(),
             Self::Report(verb) => verb.json(),
             Self::Logs(verb) => verb.json(),
-            Self::Serve(_) | Self::Check(_) | Self::Completions(_) | Self::Man(_) | Self::DialStdio(_) => {
-                false
-            }
+            Self::Check(verb) => verb.json(),
+            Self::Serve(_) | Self::Completions(_) | Self::Man(_) | Self::DialStdio(_) => false,
         }
     }
 }

@@ -207,7 +207,7 @@ impl Running {
             // If the gate has died, its exit status shows it.
             let _ = gate.write_all(gate::OPEN).await;
         }
-        let mut code = None;
+        let (mut code, mut is_late) = (None, false);
         let how = match tokio::time::timeout(self.limit.get(), self.child.wait()).await {
             Ok(Ok(status)) if status.success() => {
                 return Ok(self.tail().await);
@@ -220,13 +220,15 @@ impl Running {
             Ok(Err(error)) => format!("cannot be waited for: {error}"),
             Err(_) => {
                 end_group(&self.leader).await;
+                is_late = true;
                 format!("did not end within {} and was killed", self.limit)
             }
         };
         let tail = self.tail().await;
         let last = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
         let last = last.map(|line| format!(": {line}")).unwrap_or_default();
-        let reason = format!("{} {how}{last} ({})", self.name, self.kept);
+        let next = if is_late { "; if it needs longer, raise its timeout in the configuration" } else { "" };
+        let reason = format!("{} {how}{last} ({}){next}", self.name, self.kept);
         Err(Failed { reason, tail, code })
     }
 

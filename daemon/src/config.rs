@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 
 mod edge;
 mod file;
+mod plain;
 mod renamed;
 mod store;
 #[cfg(test)]
@@ -78,7 +79,7 @@ impl Default for Daemon {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("failed to read the configuration {}: {source}", path.display())]
+    #[error("failed to read the configuration {}: {source}; {}", path.display(), plain::unreadable(path, source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -86,7 +87,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is invalid.
-    #[error("failed to parse the configuration {}: {source}", path.display())]
+    #[error("failed to parse the configuration {}: {}", path.display(), plain::types(&source.to_string()))]
     Parse {
         /// The file.
         path: PathBuf,

@@ -30,7 +30,7 @@ mod tests;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The state folder cannot be used.
-    #[error("daemon.state \"{}\": {source}", path.display())]
+    #[error("daemon.state \"{}\": {source}; {}", path.display(), next_step(source, path, "0700"))]
     State {
         /// The folder.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum ServeError {
     #[error("journal: {0}")]
     Journal(#[from] JournalError),
     /// The control socket cannot be used.
-    #[error("daemon.socket \"{}\": {source}", path.display())]
+    #[error("daemon.socket \"{}\": {source}; {}", path.display(), next_step(source, folder_of(path), "0755"))]
     Socket {
         /// The path.
         path: PathBuf,
@@ -60,6 +60,24 @@ pub enum ServeError {
     /// Another daemon listens on the socket.
     #[error("daemon.socket \"{}\" is in use by another daemon", .0.display())]
     SocketInUse(PathBuf),
+}
+
+/// What an operator can do about a folder that the daemon cannot use.
+fn next_step(error: &io::Error, folder: &Path, mode: &str) -> String {
+    let (uid, shown) = (rustix::process::getuid().as_raw(), folder.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => format!(
+            "as root, create the folder for the daemon's user, or give it to this user: install -d -o {uid} -m {mode} {shown}"
+        ),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
+            format!("name a folder on another disk, or make space there: df {shown}")
+        }
+        _ => "name another path in the configuration, or see: cutover check".to_owned(),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 /// Runs the daemon until `stop` completes. Each configuration from `reloads` replaces the current one. The next daemon resumes

@@ -1,6 +1,7 @@
 //! The edge of nginx with Cutover's module: a client of the admin API.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -183,9 +184,30 @@ impl Module {
         match error {
             CallError::Http(HttpError::Tls(TlsError::File(error))) => no_credentials(error),
             CallError::Http(error) => {
-                EdgeError::Unreachable { subject: NGINX, address: self.shown.clone(), why: error.to_string() }
+                let why = format!("{error}{}", self.next_step(&error));
+                EdgeError::Unreachable { subject: NGINX, address: self.shown.clone(), why }
             }
             CallError::NoToken(error) => no_credentials(error),
+        }
+    }
+
+    /// What an operator can do about a socket without nginx, as a clause.
+    fn next_step(&self, error: &HttpError) -> String {
+        let (HttpError::Connect(error), Address::Unix(path)) = (error, &self.address) else {
+            return String::new();
+        };
+        let (path, name) = (path.display(), &self.name);
+        match error.kind() {
+            ErrorKind::NotFound => format!(
+                "; start nginx, or correct edge.{name}.admin: a server of nginx has \"listen unix:{path};\" and \"cutover_api\""
+            ),
+            ErrorKind::ConnectionRefused => "; start nginx: systemctl start nginx".to_owned(),
+            ErrorKind::PermissionDenied => {
+                format!(
+                    "; as root, let the daemon's user into the socket's folder: see host/tmpfiles.conf, and ls -ld {path}"
+                )
+            }
+            _ => String::new(),
         }
     }
 

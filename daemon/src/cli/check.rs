@@ -7,22 +7,51 @@ use cutover_edges::host::HostEdge;
 use cutover_edges::prometheus::Prometheus;
 use cutover_engine::fleet::Member;
 use cutover_engine::versions::Versions;
+use serde::Serialize;
 
 use super::{CliError, Place};
-use crate::check::{Finding, check, check_databases, check_door, check_running, check_signals, check_tls};
+use crate::check::{
+    Account, DeploymentPlan, Finding, check, check_databases, check_door, check_folders, check_running,
+    check_signals, check_tls, is_root,
+};
 use crate::command::Checker;
 use crate::config::{EdgeSection, Loaded};
 use crate::control::{ConfigurationStatus, GroupStatus};
 use crate::peers::HostPeers;
 
 #[derive(Debug, Args)]
-pub(super) struct Check {}
+pub(super) struct Check {
+    /// The user as whom the daemon runs [default for root: that of the unit, of the running daemon, or of its state folder]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// One JSON object: findings, and what a deployment of each group would do
+    #[arg(long)]
+    json: bool,
+}
+
+/// The result with `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// As whom the checks ran, if root became another user.
+    user: Option<String>,
+    groups: usize,
+    problems: usize,
+    findings: Vec<Finding>,
+    plan: Vec<DeploymentPlan>,
+}
 
 impl Check {
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         place.here_only("check")?;
-        let Loaded { config, path, digest, .. } = place.loaded()?;
         let mut findings = Vec::new();
+        let user = self.become_the_daemon(place, &mut findings)?;
+        // Read again: the daemon's user may not be able to.
+        let Loaded { config, path, digest, .. } = place.loaded()?;
+        findings.extend(check_folders(&config));
         let mut edges = Vec::new();
         for (name, section) in &config.edge {
             let edge = section.reading_edge(name.as_str());
@@ -40,19 +69,64 @@ impl Check {
         let peers = HostPeers::new(Checker::default());
         let status = client.get::<Vec<GroupStatus>>("/v1/status").await.unwrap_or_default();
         let versions = status.iter().map(|status| (status.group.clone(), versions(status))).collect();
-        findings.extend(check(&config, (&edges, &peers), &versions).await);
+        let (found, plan) = check(&config, (&edges, &peers), &versions).await;
+        findings.extend(found);
         findings.extend(check_databases(&config).await);
         findings.extend(check_signals(&config, &edges, &Prometheus, &versions).await);
         if let Ok(running) = client.get::<ConfigurationStatus>("/v1/configuration").await {
             findings.extend(check_running(&path, digest, &running));
         }
+        let problems = findings.iter().filter(|finding| matches!(finding, Finding::Problem(_))).count();
+        let report = Report { user, groups: config.group.len(), problems, findings, plan };
+        if self.json {
+            writeln!(io::stdout(), "{}", serde_json::json!(report))?;
+        } else {
+            report.print()?;
+        }
+        Ok(u8::from(problems > 0))
+    }
+
+    /// As root, becomes the daemon's user, so that every check finds what that user cannot do.
+    fn become_the_daemon(
+        &self,
+        place: &Place,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<String>, CliError> {
+        let Loaded { config, path, .. } = place.loaded()?;
+        let account = match &self.user {
+            Some(name) => Account::named(name, "--user").map(Some),
+            None if is_root() => Account::of_daemon(&path, &config),
+            None => Ok(None),
+        };
+        match account.and_then(|account| account.map(|it| it.become_it().map(|()| it)).transpose()) {
+            Ok(account) => {
+                let account = account.filter(|account| account.uid != 0);
+                findings.extend(account.as_ref().map(|Account { name, source, .. }| {
+                    Finding::Hint(format!("checked as user \"{name}\", as whom the daemon runs ({source})"))
+                }));
+                Ok(account.map(|account| account.name))
+            }
+            Err(why) if self.user.is_some() => Err(CliError::User(why)),
+            Err(why) => {
+                findings.push(Finding::Problem(why));
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Report {
+    fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        for finding in &findings {
+        for finding in &self.findings {
             writeln!(out, "{finding}")?;
         }
-        let problems = findings.iter().filter(|finding| matches!(finding, Finding::Problem(_))).count();
-        writeln!(out, "{} checked, {}", counted(config.group.len(), "group"), counted(problems, "problem"))?;
-        Ok(u8::from(problems > 0))
+        let (groups, problems) = (counted(self.groups, "group"), counted(self.problems, "problem"));
+        writeln!(out, "{groups} checked, {problems}")?;
+        for plan in &self.plan {
+            write!(out, "\n{plan}")?;
+        }
+        Ok(())
     }
 }
 

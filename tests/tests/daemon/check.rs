@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use cutover_tests::{Backend, Nginx, flavour};
 
+mod rights;
+
 /// The operator's commands in `host/cutover.toml`: keys, and programs in `/usr/local/bin`.
 const COMMANDS: [(&str, &str); 4] = [
     ("migrate", "shop-migrate"),
@@ -50,7 +52,7 @@ impl ExampleHost {
         self.nginx.prefix().join("bin")
     }
 
-    /// Runs `cutover check` on an example. Returns whether it succeeded, and its lines.
+    /// Runs `cutover check` on an example. Returns whether it succeeded, and its lines before the plan.
     fn check(&self, example: &str, replacements: &[(&str, &str)]) -> (bool, Vec<String>) {
         let admin = format!("\"unix:{}\"", self.nginx.admin_socket().display());
         let text = replace_each(&shipped(example), &[("\"unix:/run/cutover/nginx.sock\"", &admin)]);
@@ -64,8 +66,10 @@ impl ExampleHost {
             .output()
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-        let lines = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
-        (output.status.success(), lines)
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (lines, plan) = text.split_once("\n\n").unwrap();
+        assert!(plan.starts_with("a deployment of group shop to slot \"green\" would:\n   1. "), "{plan}");
+        (output.status.success(), lines.lines().map(str::to_owned).collect())
     }
 
     /// Runs `cutover check` on `host/cutover.toml`, with its commands in [`programs`](Self::programs).
@@ -121,4 +125,20 @@ async fn the_image_example_lacks_nothing() {
     let edge = ExampleHost::start("container/nginx.conf", "listen 8080;").await;
     let checked = edge.check("container/cutover.toml", &[]);
     assert_eq!(checked, (true, vec!["1 group checked, no problem".to_owned()]));
+}
+
+/// The daemon reads the counters several times a second. A log of that would fill the disk.
+#[test]
+fn no_example_logs_what_the_daemon_reads() {
+    let folder = flavour::root().join("nginx-conf");
+    let examples = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut servers = 0;
+    for example in examples {
+        let text = fs::read_to_string(&example).unwrap();
+        for server in text.split("\n    server {").skip(1).filter(|server| server.contains("cutover_api")) {
+            assert!(server.contains("access_log off;"), "{}: {server}", example.display());
+            servers += 1;
+        }
+    }
+    assert!(servers >= 7, "{servers}");
 }

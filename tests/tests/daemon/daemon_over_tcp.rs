@@ -98,7 +98,8 @@ fn run(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
 async fn with_the_token_it_deploys_rolls_back_and_switches() {
     let host = TcpHost::start().await;
     let daemon = host.daemon(&host.with_token("closed")).await;
-    assert_eq!(run(&daemon, &["check"]), (0, "1 group checked, no problem\n".to_owned()));
+    let (code, said) = run(&daemon, &["check"]);
+    assert!(code == 0 && said.starts_with("1 group checked, no problem\n"), "{said}");
     let deployed = daemon.deploy("shop", "2").await.unwrap();
     assert_eq!((deployed.code, host.active().await.as_str()), (0, "green"), "{deployed:?}");
     assert_eq!(run(&daemon, &["rollback", "shop"]).0, 0);

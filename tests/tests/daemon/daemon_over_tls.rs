@@ -80,7 +80,8 @@ fn it_deploys_rolls_back_and_switches() {
         let Some(hosts) = Hosts::start(network, 1).await.unwrap() else { return };
         let host = hosts.host(1).unwrap();
         let daemon = start(&hosts, &hosts.keys(host)).await;
-        assert_eq!(run(&daemon, "check"), (0, "1 group checked, no problem\n".to_owned()));
+        let (code, said) = run(&daemon, "check");
+        assert!(code == 0 && said.starts_with("1 group checked, no problem\n"), "{said}");
         let deployed = daemon.deploy("shop", "2").await.unwrap();
         assert_eq!((deployed.code, host.active().await.unwrap().as_str()), (0, "green"), "{deployed:?}");
         assert_eq!(run(&daemon, "rollback shop").0, 0);
@@ -97,7 +98,8 @@ fn it_deploys_to_three_hosts_and_reports_the_one_that_is_away() {
     Network::run(async |network| {
         let Some(hosts) = Hosts::start(network, 3).await.unwrap() else { return };
         let daemon = start(&hosts, &hosts.edges()).await;
-        assert_eq!(run(&daemon, "check"), (0, "1 group checked, no problem\n".to_owned()));
+        let (code, said) = run(&daemon, "check");
+        assert!(code == 0 && said.starts_with("1 group checked, no problem\n"), "{said}");
         let deployed = daemon.deploy("shop", "2").await.unwrap();
         assert_eq!(deployed.code, 0, "{deployed:?}");
         for host in hosts.all() {

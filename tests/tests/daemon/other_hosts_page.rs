@@ -72,7 +72,8 @@ fn the_section_about_other_hosts_runs_in_order() {
         let state =
             format!("[daemon]\nsocket = \"{}\"\nstate = \"{}\"\n", path("control.sock"), path("state"));
         fs::write(path("cutover.toml"), format!("{state}{keys}{group}")).unwrap();
-        assert_eq!(made.run(&check).unwrap(), "1 group checked, no problem\n");
+        let said = made.run(&check).unwrap();
+        assert!(said.starts_with("1 group checked, no problem\n"), "{said}");
         assert_eq!(made.run(&curl).unwrap(), "shop\n");
     });
 }

@@ -52,7 +52,8 @@ fn check_names_what_is_wrong_with_the_certificate_of_nginx() {
         }
         serve(host, &issue("named", "DNS:edge.test", Validity::Days(20))).await;
         let by_name = format!("{keys}server_name = \"edge.test\"\n");
-        assert_eq!(check(&hosts, &by_name), (0, "1 group checked, no problem\n".to_owned()));
+        let (code, said) = check(&hosts, &by_name);
+        assert!(code == 0 && said.starts_with("1 group checked, no problem\n"), "{said}");
         let (_, said) = check(&hosts, &format!("{keys}server_name = \"other.test\"\n"));
         assert!(said.contains("is not valid for \"other.test\"; it is for \"edge.test\""), "{said}");
         // Without ca, the CAs of this host count.
