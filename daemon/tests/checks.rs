@@ -24,7 +24,8 @@ async fn the_exit_code_decides_and_the_last_line_is_the_reason() {
         ("echo a; echo \"$CUTOVER_PEER is well\" >&2", Ok("127.0.0.1:1 is well")),
         ("true", Ok("")),
         ("echo a; echo; exit 7", Err("exit code 7: a")),
-        ("env | grep -c HOME; exit 1", Err("exit code 1: 0")),
+        ("env | grep -c CARGO; exit 1", Err("exit code 1: 0")),
+        ("echo $HOME | grep -c ^/; exit 1", Err("exit code 1: 1")),
         ("kill -9 $$", Err("was ended by a signal")),
     ] {
         match (run(script, LONG).await, said) {
