@@ -158,8 +158,7 @@ pub(crate) async fn plan(
 pub(crate) fn next(group: &str, deployment: &str, reason: &Reason) -> String {
     let (group, deployment) = (quoted(group), quoted(deployment));
     match reason {
-        // A revert would say the same again.
-        Reason::Half(_) | Reason::NoDown(_) => format!("cutover database status {group}"),
+        Reason::Half(_) => format!("cutover database status {group}"),
         // With a name, because it may not be the last one any more.
         Reason::Later { .. } => format!("cutover database revert {group} --deployment {deployment} --yes"),
         _ => format!("cutover database revert {group} --yes"),

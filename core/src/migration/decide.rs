@@ -39,7 +39,7 @@ pub enum Reason {
     #[error("{0} was interrupted, and how far it came is not known")]
     Half(String),
     /// There is nothing to run.
-    #[error("{0} has no .down.sql")]
+    #[error("{0} has no .down.sql: write that file first")]
     NoDown(String),
     /// Another deployment has applied a migration since.
     #[error("deployment \"{deployment}\" has applied {later} after {shown}, and may need it")]
