@@ -77,7 +77,7 @@ fn without_path(line: &str) -> String {
         line.find(" (output in ").and_then(|begin| Some((begin, begin + line[begin..].find(')')?)))
     };
     match rest(line) {
-        Some((begin, end)) => format!("{} (output{}", &line[..begin], &line[end..]),
+        Some((begin, end)) => format!("{} (output{}", &line[..begin], line[end..].replacen(") ;", ");", 1)),
         None => line.to_owned(),
     }
 }
