@@ -117,7 +117,10 @@ async fn a_policy_asks_and_a_changed_file_is_refused() {
         assert_eq!(asks, "0003_gifts.up.sql was changed since it was applied, so its .down.sql may not fit");
         shop.remove("0002_wrap.down.sql");
         let asks = shop.revert("shop-2", Consent::Given).await.unwrap_err().to_string();
-        assert_eq!(asks, "0002_wrap has no .down.sql: write that file first", "no consent is enough for that");
+        assert_eq!(
+            asks, "0002_wrap has no .down.sql: write that file first",
+            "no consent is enough for that"
+        );
     })
     .await;
 }
