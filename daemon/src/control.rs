@@ -59,7 +59,7 @@ pub use edges::EdgeStatus;
 pub use freezing::{FreezeStatus, Froze, Thawed};
 pub use leading::LeaderStatus;
 use refusal::Busy;
-pub use refusal::{BusyAnswer, NOT_LEADER, Refusal, UNKNOWN_DEPLOYMENT};
+pub use refusal::{BusyAnswer, NOT_LEADER, NotRun, Refusal, UNKNOWN_DEPLOYMENT};
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use report::{DoneStatus, EventStatus, OutputStatus, PointStatus, Report};
 pub use run::Rerun;

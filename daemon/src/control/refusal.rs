@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cutover_core::api::{Group, Shared, Traffic};
-use cutover_core::deployment::{Part, State, Time};
+use cutover_core::deployment::{Part, State};
 use cutover_core::shell::quoted;
 use cutover_engine::edge::EdgeError;
 use cutover_engine::journal::Deployment;
@@ -14,15 +14,17 @@ use crate::journal::{JournalError, Leads};
 mod advice;
 mod busy;
 mod frozen;
+mod not_run;
 mod taken_back;
 mod wire;
 
 pub use wire::{NOT_LEADER, UNKNOWN_DEPLOYMENT};
 
-use advice::{apart, has, instead, then, to_slot, to_standby, whose};
+use advice::{apart, has, instead, then, to_slot, to_standby, who_leads};
 pub use busy::BusyAnswer;
 pub(super) use busy::{Busy, Overtaken};
 pub(super) use frozen::{Frozen, NotFrozen};
+pub use not_run::NotRun;
 pub(super) use taken_back::TakenBack;
 
 /// Why a request is refused. Nothing has changed unless the message says so. Messages recommend a command where one helps.
@@ -281,104 +283,9 @@ pub enum Refusal {
         /// Its address.
         admin: String,
     },
-    /// The active slot fails its probes, but answers users.
-    #[error(
-        "slot \"{slot}\" fails its probes, but gave {answers} good answers to users in the last second, so it is not started again"
-    )]
-    Serving {
-        /// The slot.
-        slot: String,
-        /// Good answers.
-        answers: u64,
-    },
-    /// The deployment has left nothing for the command to do.
-    #[error("{} has nothing to {which}", whose(group, wanted.as_deref()))]
-    NothingToRun {
-        /// The group.
-        group: String,
-        /// The command.
-        which: &'static str,
-        /// The deployment that the operator named.
-        wanted: Option<String>,
-    },
-    /// The migration to revert is from an earlier deployment, and a later one may need it.
-    #[error(
-        "deployment \"{id}\" left its migration in the database, but \"{later}\" came after it and may need it; if nothing \
-         needs it any more: cutover run {} {which} --deployment {id}",
-        quoted(group)
-    )]
-    LeftEarlier {
-        /// The group.
-        group: String,
-        /// The command.
-        which: &'static str,
-        /// The earlier deployment.
-        id: String,
-        /// The later deployment.
-        later: String,
-    },
-    /// A later deployment has used the slots since.
-    #[error(
-        "deployment \"{later}\" has used the slots of group \"{group}\" since \"{id}\": {which} would stop another version"
-    )]
-    UsedSince {
-        /// The group.
-        group: String,
-        /// The command.
-        which: &'static str,
-        /// The deployment that the operator named.
-        id: String,
-        /// The later deployment.
-        later: String,
-    },
-    /// A command of the group is already running again.
-    #[error("{which} of group \"{group}\" is running again: wait until it ends")]
-    Rerunning {
-        /// The group.
-        group: String,
-        /// The command.
-        which: &'static str,
-    },
-    /// The slot of the command has traffic.
-    #[error("slot \"{slot}\" {traffic}, so {which} is not run")]
-    InUse {
-        /// The slot.
-        slot: String,
-        /// The command.
-        which: &'static str,
-        /// Why it has traffic.
-        traffic: Traffic,
-    },
-    /// The active slot serves, so it is not started again.
-    #[error(
-        "slot \"{slot}\" has the traffic, and {healthy} of its {servers} servers {} healthy, so provision is not run",
-        if *healthy == 1 { "is" } else { "are" }
-    )]
-    Alive {
-        /// The slot.
-        slot: String,
-        /// Number of healthy servers.
-        healthy: usize,
-        /// Number of servers.
-        servers: usize,
-    },
-    /// The active slot holds no version that a command can start.
-    #[error(
-        "the version in slot \"{slot}\" cannot be started again: {why}; start its servers, or deploy a version: cutover deploy \
-         {} --version VERSION",
-        quoted(group)
-    )]
-    NeverStarted {
-        /// The group.
-        group: String,
-        /// The slot.
-        slot: String,
-        /// The reason.
-        why: String,
-    },
-    /// The command failed.
-    #[error("{0}")]
-    CommandFailed(String),
+    /// A command is not run again, or has failed.
+    #[error(transparent)]
+    NotRun(Box<NotRun>),
     /// The database refuses, or cannot be used.
     #[error("{0}")]
     Database(String),
@@ -469,38 +376,6 @@ pub enum Refusal {
     /// The daemon could not finish the request.
     #[error("the request was not finished: {0}")]
     Interrupted(String),
-}
-
-fn who_leads(leads: Option<&Leads>) -> String {
-    match leads {
-        Some(Leads { who, epoch }) => format!(
-            "daemon {} on host \"{}\" does, in epoch {epoch}; run the command there, on its socket {}",
-            who.daemon, who.host, who.socket
-        ),
-        None => {
-            "no daemon is known to lead now, or the store does not answer; see: cutover status".to_owned()
-        }
-    }
-}
-
-impl From<JournalError> for Refusal {
-    fn from(error: JournalError) -> Self {
-        match error {
-            JournalError::NotLeading => Self::NotLeading(None),
-            JournalError::Open(id) => Self::Busy(Box::new(Busy {
-                id: Some(id),
-                group: None,
-                version: String::new(),
-                phase: "not finished".to_owned(),
-                who: String::new(),
-                reason: String::new(),
-                since: None,
-                now: Time(0),
-                may_abort: false,
-            })),
-            error => Self::Journal(error),
-        }
-    }
 }
 
 impl Refusal {

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::running::live;
-use super::{Control, LOOK_BACK, Refusal, RevertRequest};
+use super::{Control, LOOK_BACK, NotRun, Refusal, RevertRequest};
 use crate::journal::Entry;
 
 mod active;
@@ -237,7 +237,7 @@ impl<W: World> Control<W> {
     pub(super) fn nothing_reruns(&self, group: &str) -> Result<(), Refusal> {
         match self.reruns().iter().find(|((name, _), _)| name == group) {
             Some((_, running)) => {
-                Err(Refusal::Rerunning { group: group.to_owned(), which: running.which.as_str() })
+                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
             }
             None => Ok(()),
         }
@@ -252,7 +252,7 @@ impl<W: World> Control<W> {
         let mut of_group = reruns.iter().filter(|((name, _), _)| name == group);
         match of_group.find(|((_, its), running)| matters(its.as_deref(), running)) {
             Some((_, running)) => {
-                Err(Refusal::Rerunning { group: group.to_owned(), which: running.which.as_str() })
+                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
             }
             None => Ok(()),
         }
@@ -305,10 +305,10 @@ impl<W: World> Control<W> {
                         Ok(Left { entry, job, slot: None })
                     }
                     Some(later) if which == Rerun::Revert => {
-                        Err(Refusal::LeftEarlier { group, which: which_shown, id, later })
+                        Err(NotRun::LeftEarlier { group, which: which_shown, id, later }.into())
                     }
                     Some(later) if wanted.is_some() => {
-                        Err(Refusal::UsedSince { group, which: which_shown, id, later })
+                        Err(NotRun::UsedSince { group, which: which_shown, id, later }.into())
                     }
                     Some(_) => break,
                 };
@@ -317,11 +317,12 @@ impl<W: World> Control<W> {
                 later.get_or_insert(id);
             }
         }
-        Err(Refusal::NothingToRun {
+        Err(NotRun::NothingToRun {
             group: group.to_owned(),
             which: which.as_str(),
             wanted: wanted.map(str::to_owned),
-        })
+        }
+        .into())
     }
 
     /// Stops a slot beside another deployment. Nobody waits for it, so it tries again by itself. It does not touch a slot that
@@ -340,7 +341,11 @@ impl<W: World> Control<W> {
                 Ok(()) => self.rerun(entry.clone(), job.clone(), which, BESIDE).await,
                 Err(refused) => Err(refused),
             };
-            if matches!(done, Ok(_) | Err(Refusal::InUse { .. } | Refusal::Shared { .. })) {
+            let is_in_use = |why: &Refusal| match why {
+                Refusal::NotRun(why) => matches!(**why, NotRun::InUse { .. }),
+                why => matches!(why, Refusal::Shared { .. }),
+            };
+            if done.as_ref().err().is_none_or(is_in_use) {
                 break;
             }
             tokio::time::sleep(PAUSE_BESIDE).await;
@@ -374,10 +379,7 @@ impl<W: World> Control<W> {
         }
         match done {
             Ok(()) => Ok(id.clone()),
-            Err(failed) if failed.tail.lines().count() > 1 => {
-                Err(Refusal::CommandFailed(format!("{}\n{}", failed.reason, failed.tail)))
-            }
-            Err(failed) => Err(Refusal::CommandFailed(failed.reason)),
+            Err(failed) => Err(NotRun::failed(failed).into()),
         }
     }
 
@@ -395,7 +397,9 @@ impl<W: World> Control<W> {
             return Err(Refusal::Shared { slot: slot.to_owned(), shared: shared.into(), helps: None });
         }
         match seen.has_traffic(slot).filter(is_in_the_way) {
-            Some(traffic) => Err(Refusal::InUse { slot: slot.to_owned(), which: which.as_str(), traffic }),
+            Some(traffic) => {
+                Err(NotRun::InUse { slot: slot.to_owned(), which: which.as_str(), traffic }.into())
+            }
             None => Ok(()),
         }
     }

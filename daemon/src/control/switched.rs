@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::running::SETTLING;
-use super::{Control, Refusal, Rerun};
+use super::{Control, NotRun, Refusal, Rerun};
 use crate::journal::{JournalError, Told};
 
 mod route;
@@ -294,7 +294,7 @@ impl<W: World> Control<W> {
         }
         let policy = self.policy(group)?;
         let which = Rerun::Switched.as_str();
-        let nothing = || Refusal::NothingToRun { group: group.to_owned(), which, wanted: None };
+        let nothing = || NotRun::NothingToRun { group: group.to_owned(), which, wanted: None };
         let hook = policy.switched.ok_or_else(nothing)?;
         let last = self.journal.told(group).await?.ok_or_else(nothing)?;
         self.looked(group).await;
@@ -302,7 +302,7 @@ impl<W: World> Control<W> {
             let mut hooks = self.hooks.groups.lock();
             let its = hooks.entry(group.to_owned()).or_default();
             if its.is_telling() {
-                return Err(Refusal::Rerunning { group: group.to_owned(), which });
+                return Err(NotRun::Rerunning { group: group.to_owned(), which }.into());
             }
             let control = self.clone();
             let task = tokio::spawn(async move {
@@ -317,10 +317,7 @@ impl<W: World> Control<W> {
                 }
                 match done {
                     Ok(()) => Ok(()),
-                    Err(failed) if failed.tail.lines().count() > 1 => {
-                        Err(Refusal::CommandFailed(format!("{}\n{}", failed.reason, failed.tail)))
-                    }
-                    Err(failed) => Err(Refusal::CommandFailed(failed.reason)),
+                    Err(failed) => Err(NotRun::failed(failed).into()),
                 }
             });
             its.telling = Some(Telling { task: task.abort_handle(), since: None });

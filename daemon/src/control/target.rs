@@ -14,7 +14,7 @@ use tokio::sync::MutexGuard;
 
 use super::running::{Running, live};
 use super::vigil::{Route, Served};
-use super::{Control, LOOK_BACK, Refusal};
+use super::{Control, LOOK_BACK, NotRun, Refusal};
 use crate::journal::JournalError;
 
 /// The first message does not mention a shorter time that the deployment compares with.
@@ -96,7 +96,7 @@ impl<W: World> Control<W> {
         for other in groups.iter().filter(|other| other.name != seen.name) {
             let reruns = self.slots_of_reruns(&other.name);
             if let Some((_, which)) = reruns.iter().find(|(slot, _)| shares(seen, target, other, slot)) {
-                return Err(Refusal::Rerunning { group: other.name.clone(), which });
+                return Err(NotRun::Rerunning { group: other.name.clone(), which }.into());
             }
         }
         for entry in self.journal.open_deployments().await? {

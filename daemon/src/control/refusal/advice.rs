@@ -2,6 +2,8 @@
 
 use cutover_core::shell::quoted;
 
+use crate::journal::Leads;
+
 /// What there is.
 pub(super) fn has(known: &[String]) -> String {
     match known {
@@ -72,5 +74,18 @@ pub(super) fn apart(helps: Option<&str>) -> String {
     match helps {
         Some(helps) => format!("move the other group away first: {helps}; or {apart}"),
         None => apart.to_owned(),
+    }
+}
+
+/// Which daemon leads.
+pub(super) fn who_leads(leads: Option<&Leads>) -> String {
+    match leads {
+        Some(Leads { who, epoch }) => format!(
+            "daemon {} on host \"{}\" does, in epoch {epoch}; run the command there, on its socket {}",
+            who.daemon, who.host, who.socket
+        ),
+        None => {
+            "no daemon is known to lead now, or the store does not answer; see: cutover status".to_owned()
+        }
     }
 }

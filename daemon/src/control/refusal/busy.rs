@@ -9,8 +9,9 @@ use cutover_engine::clock::rfc3339;
 use cutover_engine::journal::with_reason;
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
 use super::advice::or;
+use super::{NotRun, Refusal};
+use crate::journal::JournalError;
 
 /// A deployment, a command or another caller in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +121,26 @@ pub struct Overtaken {
     pub again: String,
 }
 
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::NotLeading => Self::NotLeading(None),
+            JournalError::Open(id) => Self::Busy(Box::new(Busy {
+                id: Some(id),
+                group: None,
+                version: String::new(),
+                phase: "not finished".to_owned(),
+                who: String::new(),
+                reason: String::new(),
+                since: None,
+                now: Time(0),
+                may_abort: false,
+            })),
+            error => Self::Journal(error),
+        }
+    }
+}
+
 impl Refusal {
     /// What is in the way, if it will be over by itself.
     pub fn busy(&self) -> Option<BusyAnswer> {
@@ -145,7 +166,10 @@ impl Refusal {
             Self::BeingStopped { group, id, .. } => {
                 BusyAnswer { deployment: Some(id.clone()), ..of(group, "decommissioning") }
             }
-            Self::Rerunning { group, which } => of(group, which),
+            Self::NotRun(why) => match &**why {
+                NotRun::Rerunning { group, which } => of(group, which),
+                _ => return None,
+            },
             Self::Resuming => BusyAnswer { phase: "resuming".to_owned(), ..BusyAnswer::default() },
             _ => return None,
         })

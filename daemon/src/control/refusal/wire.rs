@@ -40,16 +40,8 @@ impl Refusal {
             | Self::NoWayBack { .. }
             | Self::ReadsOnly { .. }
             | Self::Unable { .. }
-            | Self::LeftEarlier { .. }
-            | Self::UsedSince { .. }
             | Self::HasTraffic { .. }
-            | Self::NothingToRun { .. }
-            | Self::Rerunning { .. }
-            | Self::Serving { .. }
-            | Self::InUse { .. }
-            | Self::Alive { .. }
-            | Self::NeverStarted { .. }
-            | Self::CommandFailed(_)
+            | Self::NotRun(_)
             | Self::Database(_)
             | Self::DatabaseAsks { .. }
             | Self::Shared { .. }
@@ -82,13 +74,7 @@ impl Refusal {
             Self::HasTraffic { .. } => "slot_has_traffic",
             Self::Shared { .. } => "shared_servers",
             Self::SharedBusy { .. } => "busy",
-            Self::NothingToRun { .. } => "nothing_to_run",
-            Self::Rerunning { .. } => "busy",
-            Self::Serving { .. } => "slot_is_serving",
-            Self::InUse { .. } => "slot_is_in_use",
-            Self::Alive { .. } => "slot_is_healthy",
-            Self::NeverStarted { .. } => "nothing_to_run",
-            Self::CommandFailed(_) => "command_failed",
+            Self::NotRun(why) => why.code(),
             Self::Database(_) => "database",
             Self::DatabaseAsks { .. } => "database_asks",
             Self::Active { .. } => "slot_is_active",
@@ -107,8 +93,6 @@ impl Refusal {
             Self::NoBetter { .. } => "no_better",
             Self::ReadsOnly { .. } => "reads_only",
             Self::Unable { .. } => "unable",
-            Self::LeftEarlier { .. } => "left_earlier",
-            Self::UsedSince { .. } => "used_since",
             Self::NotSwitched(_) => "not_switched",
             Self::NotOnDisk { .. } => "not_durable",
             Self::SwitchUnknown { .. } => "switch_unknown",

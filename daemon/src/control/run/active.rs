@@ -11,7 +11,7 @@ use cutover_engine::prober::{Found, Prober};
 use cutover_engine::world::World;
 
 use super::{Left, Rerun};
-use crate::control::{Control, LOOK_BACK, Refusal};
+use crate::control::{Control, LOOK_BACK, NotRun, Refusal};
 use crate::journal::Entry;
 
 /// Answers of users in this time show that a slot serves.
@@ -33,11 +33,11 @@ impl<W: World> Control<W> {
         let prober = Prober { world: &*self.world, group, policy, versions };
         let found = prober.look(&seen, &slot, is_alive).await.map_err(|why| {
             // The route names a slot that the group does not have.
-            Refusal::NeverStarted { group: group.to_owned(), slot: slot.clone(), why }
+            NotRun::NeverStarted { group: group.to_owned(), slot: slot.clone(), why }
         })?;
         if is_alive(&found) {
             let Found { healthy, servers, .. } = found;
-            return Err(Refusal::Alive { slot, healthy, servers });
+            return Err(NotRun::Alive { slot, healthy, servers }.into());
         }
         self.serves_nobody(&seen, &slot).await?;
         Ok(Left { entry, job, slot: Some(slot) })
@@ -53,7 +53,7 @@ impl<W: World> Control<W> {
         let now = groups.iter().find(|group| group.name == seen.name).map_or(0, good);
         let answers = now.saturating_sub(good(seen));
         if answers > 0 {
-            return Err(Refusal::Serving { slot: slot.to_owned(), answers });
+            return Err(NotRun::Serving { slot: slot.to_owned(), answers }.into());
         }
         match seen
             .shared_with(slot, &groups)
@@ -73,10 +73,12 @@ impl<W: World> Control<W> {
         slot: &str,
         wanted: Option<&str>,
     ) -> Result<(Entry, Job), Refusal> {
-        let never = |why: &str| Refusal::NeverStarted {
-            group: group.to_owned(),
-            slot: slot.to_owned(),
-            why: why.to_owned(),
+        let never = |why: &str| {
+            Refusal::from(NotRun::NeverStarted {
+                group: group.to_owned(),
+                slot: slot.to_owned(),
+                why: why.to_owned(),
+            })
         };
         // A deployment that failed before it started anything did not change the slot.
         let changed = |entry: &Entry| {
@@ -93,7 +95,7 @@ impl<W: World> Control<W> {
         if wanted.is_some_and(|wanted| wanted != last.deployment.id) {
             let which = Rerun::Provision.as_str();
             let wanted = wanted.map(str::to_owned);
-            return Err(Refusal::NothingToRun { group: group.to_owned(), which, wanted });
+            return Err(NotRun::NothingToRun { group: group.to_owned(), which, wanted }.into());
         }
         match driver::jobs(&last.deployment).provision_new {
             Some(job) => Ok((last, job)),
