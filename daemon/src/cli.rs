@@ -25,6 +25,7 @@ mod history;
 mod host;
 mod logs;
 mod man;
+mod myself;
 mod pause;
 mod place;
 mod promote;

@@ -26,7 +26,7 @@ mod told;
 pub use beginning::Beginning;
 pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
 pub use freeze::Freeze;
-pub use sqlite::{SqliteJournal, peek};
+pub use sqlite::{Peeked, SqliteJournal, peek};
 pub use store::Store;
 pub use superseded::Superseded;
 pub use told::Told;

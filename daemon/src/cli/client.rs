@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::host::Host;
+use super::myself;
 use super::ssh::{self, Said};
 use super::terminal::plain;
 use crate::api::{CLAIM, ErrorAnswer};
@@ -204,7 +205,7 @@ impl Client {
     async fn send(&self, host: &Host, call: &Call<'_>) -> Result<Reply, ClientError> {
         let mut headers = vec![("host", "cutover"), ("content-type", "application/json")];
         // The daemon of another machine knows the user of ssh.
-        let claim = become_root().filter(|_| matches!(host, Host::Unix(_)));
+        let claim = myself::become_root().filter(|_| matches!(host, Host::Unix(_)));
         headers.extend(claim.as_deref().map(|name| (CLAIM, name)));
         let request = request(call.method, call.path, &headers, call.body.clone())
             .map_err(|error| ClientError::Refused(error.to_string()))?;
@@ -222,12 +223,6 @@ impl Client {
             Err(error) => Err(explained(host, error, said.as_mut()).await),
         }
     }
-}
-
-/// Who has become root by sudo, as sudo tells it.
-fn become_root() -> Option<String> {
-    let name = std::env::var("SUDO_USER").ok()?;
-    (rustix::process::geteuid().is_root() && !name.is_empty() && name != "root").then_some(name)
 }
 
 /// The head of an answer, and the connection that the rest comes through.

@@ -67,6 +67,9 @@ pub enum DirectError {
         "a command of deployment {0} may still run, and may start or stop a slot; start the daemon, which ends it, or: --force"
     )]
     Busy(String),
+    /// No new version may get traffic. What leads back is not known without the daemon.
+    #[error("{0}; start the daemon, which knows the way back, or, if the traffic cannot wait: --force")]
+    Frozen(String),
 }
 
 /// The configuration and the edges of this host.

@@ -155,17 +155,21 @@ impl<W: World> Control<W> {
         self.is_not_frozen(&seen.name).await
     }
 
-    /// The slot that had the traffic before the active one, as far as the journal knows.
+    /// The slot that had the traffic before the active one, as far as the journal knows. `None` if another deployment has used that
+    /// slot since.
     async fn had_traffic_before(&self, group: &str, active: &str) -> Result<Option<String>, Refusal> {
         let switched =
             self.journal.switches(Some(group), 1).await?.pop().filter(|switch| switch.to == active);
         let switched = switched.map(|switch| (switch.at, switch.from));
         let history = self.journal.history(Some(group), LOOK_BACK).await?;
-        let deployed = history.into_iter().find(|entry| {
+        let deployed = history.iter().find(|entry| {
             let took_back = matches!(entry.outcome, Some(Outcome::Failed | Outcome::RolledBack));
             entry.deployment.plan.to == active && !took_back
         });
-        let deployed = deployed.map(|entry| (entry.deployment.started, entry.deployment.plan.from));
-        Ok(switched.into_iter().chain(deployed).max().map(|(_, slot)| slot))
+        let deployed = deployed.map(|entry| (entry.deployment.started, entry.deployment.plan.from.clone()));
+        let before = switched.into_iter().chain(deployed).max().filter(|(at, slot)| {
+            !history.iter().any(|entry| entry.deployment.plan.to == *slot && entry.deployment.started > *at)
+        });
+        Ok(before.map(|(_, slot)| slot))
     }
 }

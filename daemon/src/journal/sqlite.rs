@@ -28,7 +28,7 @@ mod told;
 mod unreadable;
 mod upgrade;
 
-pub use peek::peek;
+pub use peek::{Peeked, peek};
 use reserve::Reserve;
 
 /// An open journal. Clones share it.

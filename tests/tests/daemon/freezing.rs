@@ -2,7 +2,7 @@
 
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Backend, Nginx, TestEdge, TestHost, wait};
+use cutover_tests::{Action, Backend, Nginx, TestEdge, TestHost, wait};
 use serde_json::Value;
 
 struct Site {
@@ -114,4 +114,21 @@ async fn a_freeze_with_a_time_ends_by_itself() {
         "{said}"
     );
     assert_eq!(site.host.daemon.cli(&["freeze"]).unwrap().status.code(), Some(2), "a group or --all");
+}
+
+/// The slot that had the traffic before holds another version by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_rejected_is_no_way_back() {
+    let site = Site::start("[[group.shop.smoke]]\nname = \"a page\"\npath = \"/page\"").await;
+    for version in ["2", "3"] {
+        site.host.deploy(version).await.unwrap().assert_ended("completed", 0).unwrap();
+    }
+    assert_eq!(site.host.active().await.unwrap(), "blue");
+    let [_, green] = &site._slots;
+    green.on("/page", Action::status(500));
+    site.host.deploy("4").await.unwrap().assert_ended("failed", 3).unwrap();
+    green.on("/page", Action::status(200));
+    site.text(&["freeze", "shop"]);
+    assert_eq!(site.refused(&["switch", "shop", "--to", "green"])["code"], "frozen");
+    assert_eq!(site.host.active().await.unwrap(), "blue");
 }

@@ -48,7 +48,7 @@ async fn a_dead_slot_is_seen_and_left_by_the_command_that_status_names() {
     assert_eq!(host.active().await.unwrap(), "green");
     let events = host.nginx.admin().group("shop").await.unwrap().events;
     let reason = &events.last().unwrap().reason;
-    assert!(reason.starts_with("outage (by uid ") && reason.ends_with(", without the daemon)"), "{reason}");
+    assert_eq!(reason, "outage (by root, without the daemon)");
     // A slot that fails its probe gets no traffic.
     let (code, text) = said(&host, "cutover switch shop --to blue");
     assert!(code == 1 && text.contains("slot \"blue\" is not healthy"), "{text}");
@@ -57,6 +57,29 @@ async fn a_dead_slot_is_seen_and_left_by_the_command_that_status_names() {
     host.daemon.resume().await.unwrap();
     let (_, text) = said(&host, "cutover status");
     assert!(text.contains("slot \"green\" has the traffic") && !text.contains("away"), "{text}");
+}
+
+/// A freeze outlives the daemon, so it also holds without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_group_is_left_alone_unless_it_is_forced() {
+    let (blue, green) = backends().await;
+    let mut host = TestHost::start(nginx(&blue, &green), GROUP).await.unwrap();
+    for (freeze, said_of) in [("shop", "group \"shop\" is frozen"), ("--all", "all groups are frozen")] {
+        let (code, text) = said(&host, &format!("cutover freeze {freeze} --reason sale"));
+        assert_eq!(code, 0, "{text}");
+        host.daemon.kill().unwrap();
+        let (code, text) = said(&host, "cutover switch shop --to green");
+        assert!(code == 1 && text.contains(said_of) && text.contains("by root, reason \"sale\""), "{text}");
+        assert!(text.contains("if the traffic cannot wait: --force"), "{text}");
+        assert_eq!(host.active().await.unwrap(), "blue");
+        host.daemon.resume().await.unwrap();
+        said(&host, &format!("cutover unfreeze {freeze}"));
+    }
+    said(&host, "cutover freeze shop");
+    host.daemon.kill().unwrap();
+    let (code, text) = said(&host, "cutover switch shop --to green --force");
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(host.active().await.unwrap(), "green");
 }
 
 #[tokio::test(flavor = "multi_thread")]

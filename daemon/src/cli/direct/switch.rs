@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use crate::command::Checker;
 use crate::peers::HostPeers;
 use cutover_core::api::{Group as Seen, reason_with};
+use cutover_engine::clock::Clock;
 use cutover_engine::edge::{Look, Shift};
 use cutover_engine::policy::Policy;
 use cutover_engine::prober::Prober;
@@ -14,9 +15,10 @@ use cutover_engine::versions::Versions;
 
 use super::{DirectError, Host};
 use crate::api::SwitchRequest;
+use crate::cli::myself::myself;
 use crate::cli::{CliError, Place};
-use crate::control::{Refusal, Text, move_route};
-use crate::journal::peek;
+use crate::control::{FreezeStatus, Refusal, Text, move_route};
+use crate::journal::{Peeked, peek};
 use crate::serve::{self, ServeError};
 
 /// Checks before each try that the slot is still healthy. Without a policy there is no check.
@@ -59,7 +61,7 @@ pub(in crate::cli) async fn switch(
     {
         return Err(Refusal::Sick { slot: request.to.clone(), why }.into());
     }
-    let by = format!(" (by uid {}, without the daemon)", rustix::process::getuid().as_raw());
+    let by = format!(" (by {}, without the daemon)", myself());
     let shift = Shift {
         to: request.to.clone(),
         reason: reason_with(&reason, &by),
@@ -85,20 +87,30 @@ fn lock(host: &Host) -> Result<File, DirectError> {
 
 /// Fails if the journal has something that the switch would disturb, unless it is forced.
 fn may_move(host: &Host, group: &str, force: bool) -> Result<(), DirectError> {
-    let found = match peek(&host.loaded.config.daemon.state, group) {
-        Ok((Some(open), _)) if !open.deployment.plan.may_be_superseded(&open.state) => {
-            Err(DirectError::Open { id: open.deployment.id, phase: open.state.phase.name() })
-        }
-        Ok((_, busy)) => busy.into_iter().next().map_or(Ok(()), |id| Err(DirectError::Busy(id))),
-        Err(error) => Err(DirectError::Journal(error)),
-    };
-    match found {
-        Err(error) if force => {
+    match in_the_way(host, group) {
+        Some(error) if force => {
             let _ = writeln!(io::stderr(), "cutover: warning: --force: {error}");
             Ok(())
         }
-        found => found,
+        Some(error) => Err(error),
+        None => Ok(()),
     }
+}
+
+fn in_the_way(host: &Host, group: &str) -> Option<DirectError> {
+    let Peeked { open, with_commands, freezes } = match peek(&host.loaded.config.daemon.state, group) {
+        Ok(peeked) => peeked,
+        Err(error) => return Some(DirectError::Journal(error)),
+    };
+    if let Some(open) = open.filter(|open| !open.deployment.plan.may_be_superseded(&open.state)) {
+        return Some(DirectError::Open { id: open.deployment.id, phase: open.state.phase.name() });
+    }
+    if let Some(id) = with_commands.into_iter().next() {
+        return Some(DirectError::Busy(id));
+    }
+    let now = Clock::start().now();
+    let freeze = freezes.into_iter().find(|freeze| freeze.lasts(now) && freeze.is_of(group))?;
+    Some(DirectError::Frozen(FreezeStatus::from(freeze).in_words()))
 }
 
 async fn probe(seen: &Seen, slot: &str, policy: &Policy) -> Result<(), String> {

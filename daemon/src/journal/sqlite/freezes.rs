@@ -1,6 +1,6 @@
 //! The table of freezes. The one of all groups has an empty name, which no group has.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::super::Freeze;
 use super::{JournalError, SqliteJournal, milliseconds, row};
@@ -30,21 +30,21 @@ impl SqliteJournal {
 
     /// All freezes, those that have run out included.
     pub async fn freezes(&self) -> Result<Vec<Freeze>, JournalError> {
-        self.blocking(|connection| {
-            let mut select =
-                connection.prepare("SELECT grp, at, until, who, reason FROM freezes ORDER BY grp")?;
-            let rows = select.query_map([], |found| {
-                let until = found.get::<_, Option<i64>>(2)?.map(|_| row::time(found, 2)).transpose()?;
-                Ok(Freeze {
-                    group: Some(found.get::<_, String>(0)?).filter(|group| !group.is_empty()),
-                    at: row::time(found, 1)?,
-                    until,
-                    who: found.get(3)?,
-                    reason: found.get(4)?,
-                })
-            })?;
-            rows.collect()
-        })
-        .await
+        self.blocking(|connection| read(connection)).await
     }
+}
+
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<Freeze>> {
+    let mut select = connection.prepare("SELECT grp, at, until, who, reason FROM freezes ORDER BY grp")?;
+    let rows = select.query_map([], |found| {
+        let until = found.get::<_, Option<i64>>(2)?.map(|_| row::time(found, 2)).transpose()?;
+        Ok(Freeze {
+            group: Some(found.get::<_, String>(0)?).filter(|group| !group.is_empty()),
+            at: row::time(found, 1)?,
+            until,
+            who: found.get(3)?,
+            reason: found.get(4)?,
+        })
+    })?;
+    rows.collect()
 }

@@ -69,6 +69,10 @@ async fn an_earlier_format_is_brought_up_to_date() {
         ALTER TABLE old RENAME TO commands;
         PRAGMA user_version = 2;";
     Connection::open(&path).unwrap().execute_batch(as_it_was).unwrap();
+    // A switch without the daemon reads it as it is.
+    let peeked = peek(folder.path(), "shop").unwrap();
+    assert_eq!((peeked.open, peeked.with_commands), (before.first().cloned(), vec!["shop-1".to_owned()]));
+    assert!(peeked.freezes.is_empty());
     for _ in 0..2 {
         let store: Store = SqliteJournal::open(folder.path()).unwrap().into();
         assert_eq!(store.open_deployments().await.unwrap(), before);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cutover_core::deployment::Phase;
 use cutover_tests::daemon::Deployment;
 use cutover_tests::file_host::{FileSettings, GROUP};
 use cutover_tests::{FileHost, process, wait};
@@ -31,17 +32,7 @@ async fn a_kill_at_each_record_has_one_outcome() {
          [[group.shop.smoke]]\nname = \"root\"\npath = \"/\"\n",
         GROUP.replace("warm = \"1h\"", "warm = \"100ms\"")
     );
-    for phase in [
-        "migrating",
-        "provisioning",
-        "probing",
-        "smoking",
-        "switching",
-        "soaking",
-        "confirming",
-        "draining",
-        "warm",
-    ] {
+    for phase in &Phase::NAMES[..=8] {
         let settings = FileSettings { groups: group.clone(), ..FileSettings::default() };
         let mut host = FileHost::start(settings).await.unwrap();
         let load = host.load().unwrap();

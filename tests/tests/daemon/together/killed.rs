@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cutover_core::deployment::Phase;
 use cutover_tests::daemon::Deployment;
 use cutover_tests::{Action, wait};
 
@@ -124,18 +125,7 @@ async fn on_the_way_back_of_the_good_one() {
 #[ignore = "takes minutes: each phase of each group"]
 async fn in_each_phase_of_each_group() {
     for group in GROUPS {
-        for phase in [
-            "migrating",
-            "provisioning",
-            "probing",
-            "smoking",
-            "switching",
-            "soaking",
-            "confirming",
-            "draining",
-            "warm",
-            "decommissioning",
-        ] {
+        for phase in &Phase::NAMES[..=9] {
             kill_in(phase, group, Version::Good).await;
         }
         for phase in ["migrating", "provisioning", "probing", "smoking", "tearing_down"] {
