@@ -138,10 +138,9 @@ impl<W: World, J: Journal> Work<W, J> {
             ("version", deployment.version.as_str()),
             ("slot", &deployment.plan.to),
         ];
-        let captured = captured.into_iter().flatten().map(|(word, value)| (word.as_str(), value.as_str()));
         let mut words: Vec<String> =
             ["/usr/bin/env", "hurl", "--test", "--no-color"].map(str::to_owned).into();
-        for (word, value) in own.into_iter().chain(captured) {
+        for (word, value) in own {
             words.extend(["--variable".to_owned(), format!("{word}={value}")]);
         }
         words.extend(socket.into_iter().flat_map(|path| ["--unix-socket".to_owned(), path.to_owned()]));
@@ -153,7 +152,11 @@ impl<W: World, J: Journal> Work<W, J> {
             nothing_applied: None,
             wait_for_sessions: None,
         };
-        Ok(job_for_new(deployment, name, &command))
+        let mut job = job_for_new(deployment, name, &command);
+        // A value may be a secret, and arguments are in the list of processes and in the file of the output.
+        let captured = captured.into_iter().flatten();
+        job.environment.extend(captured.map(|(word, value)| (format!("HURL_{word}"), value.clone())));
+        Ok(job)
     }
 
     /// Checks one server, keeps the result, and captures what the test captures. Returns how long it took.
@@ -168,7 +171,11 @@ impl<W: World, J: Journal> Work<W, J> {
         let asked =
             self.asking(&versions, Agent::Smoke, &OF_CHECK).ask(check, address, Some(captured), limit).await;
         let verdict = asked.verdict.clone().and_then(|()| taken(&asked, &test.capture, captured));
-        let result = SmokeResult::of(&test.name, address, &asked, &verdict);
+        let mut result = SmokeResult::of(&test.name, address, &asked, &verdict);
+        if verdict.is_ok() && !test.capture.is_empty() {
+            // It has what is captured, such as a token.
+            result.answer.clear();
+        }
         self.world.keep(&self.deployment.id, &result).await;
         if verdict.is_err() && !result.answer.is_empty() {
             let SmokeResult { sent, came, milliseconds, answer, .. } = &result;

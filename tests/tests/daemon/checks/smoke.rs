@@ -118,6 +118,13 @@ async fn a_file_of_hurl_runs_against_each_server() {
     let with_hurl = host(blue.address(), green.address(), &groups).await;
     with_hurl.deploy("2").await.unwrap().assert_ended("completed", 0).unwrap();
     assert_eq!(green.truth().targets["/products"], 1, "{:?}", green.truth().targets);
+    // What was captured is nowhere to be read, neither in results nor in outputs.
+    let id =
+        with_hurl.daemon.status("shop").unwrap()["deployment"]["deployment"].as_str().unwrap().to_owned();
+    let kept = fs::read_dir(with_hurl.path("daemon/deployments").join(&id)).unwrap();
+    let kept: Vec<String> = kept.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert!(kept.iter().any(|text| text.contains("hurl --test")), "{kept:#?}");
+    assert!(!kept.iter().any(|text| text.contains("a secret")), "{kept:#?}");
 
     // The file expects green.
     fs::copy(&file, folder.path().join("smoke-3.hurl")).unwrap();
