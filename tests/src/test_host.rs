@@ -9,8 +9,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::task::JoinHandle;
 
+use crate::backend::Backend;
 use crate::daemon::{Daemon, Deployed};
 use crate::nginx::{Builder, Nginx};
+use crate::test_edge::{LOCATION, TestEdge, UPSTREAMS};
 use crate::{client, wait};
 
 /// The tables of group `shop`, with a short soak and drain.
@@ -50,7 +52,21 @@ pub struct TestHost {
     pub nginx: Nginx,
 }
 
+/// Steps in which a deployment waits until it is promoted, for [`TestHost::with_slots`].
+pub const MANUAL_STEPS: &str = "steps = [\"50% manual\", \"100%\"]";
+
 impl TestHost {
+    /// A host with a server for each slot, and a group without traffic. `keys`: more keys and tables of `[group.shop]`.
+    pub async fn with_slots(keys: &str) -> Result<(Self, [Backend; 2])> {
+        let slots = [Backend::start("blue").await?, Backend::start("green").await?];
+        let nginx = Nginx::builder()
+            .http(&TestEdge::http(UPSTREAMS, LOCATION))
+            .set("blue", slots[0].address())
+            .set("green", slots[1].address());
+        let groups = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", &format!("warm = \"1h\"\n{keys}"));
+        Ok((Self::start(nginx, &groups).await?, slots))
+    }
+
     /// Starts both. `groups` holds the tables of the groups in the daemon's configuration.
     pub async fn start(nginx: Builder, groups: &str) -> Result<Self> {
         let nginx = nginx.start().await?;

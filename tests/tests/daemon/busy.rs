@@ -3,9 +3,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
-use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Backend, Daemon, Nginx, TestEdge, TestHost, wait};
+use cutover_tests::test_host::MANUAL_STEPS;
+use cutover_tests::{Backend, Daemon, TestHost, wait};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -17,14 +16,8 @@ struct Site {
 impl Site {
     /// Each deployment waits in its first step until it is promoted.
     async fn start() -> Self {
-        let slots = [Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap()];
-        let nginx = Nginx::builder()
-            .http(&TestEdge::http(UPSTREAMS, LOCATION))
-            .set("blue", slots[0].address())
-            .set("green", slots[1].address());
-        let steps = "warm = \"1h\"\nsteps = [\"50% manual\", \"100%\"]";
-        let groups = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", steps);
-        Self { host: TestHost::start(nginx, &groups).await.unwrap(), _slots: slots }
+        let (host, slots) = TestHost::with_slots(MANUAL_STEPS).await.unwrap();
+        Self { host, _slots: slots }
     }
 
     async fn begin(&self, version: &str) -> String {

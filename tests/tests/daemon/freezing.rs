@@ -1,8 +1,6 @@
 //! A freeze: no new version gets traffic, and the way back stays open.
 
-use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
-use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Action, Backend, Nginx, TestEdge, TestHost, wait};
+use cutover_tests::{Action, Backend, TestHost, wait};
 use serde_json::Value;
 
 struct Site {
@@ -12,13 +10,8 @@ struct Site {
 
 impl Site {
     async fn start(steps: &str) -> Self {
-        let slots = [Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap()];
-        let nginx = Nginx::builder()
-            .http(&TestEdge::http(UPSTREAMS, LOCATION))
-            .set("blue", slots[0].address())
-            .set("green", slots[1].address());
-        let groups = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", &format!("warm = \"1h\"\n{steps}"));
-        Self { host: TestHost::start(nginx, &groups).await.unwrap(), _slots: slots }
+        let (host, slots) = TestHost::with_slots(steps).await.unwrap();
+        Self { host, _slots: slots }
     }
 
     fn text(&self, arguments: &[&str]) -> String {

@@ -3,9 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
-use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Backend, Nginx, TestEdge, TestHost};
+use cutover_tests::test_host::MANUAL_STEPS;
+use cutover_tests::{Backend, TestHost};
 use serde_json::Value;
 
 struct Site {
@@ -16,14 +15,8 @@ struct Site {
 impl Site {
     /// A deployment waits in its first step until it is promoted.
     async fn start() -> Self {
-        let slots = [Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap()];
-        let nginx = Nginx::builder()
-            .http(&TestEdge::http(UPSTREAMS, LOCATION))
-            .set("blue", slots[0].address())
-            .set("green", slots[1].address());
-        let steps = "warm = \"1h\"\nsteps = [\"50% manual\", \"100%\"]";
-        let groups = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", steps);
-        Self { host: TestHost::start(nginx, &groups).await.unwrap(), _slots: slots }
+        let (host, slots) = TestHost::with_slots(MANUAL_STEPS).await.unwrap();
+        Self { host, _slots: slots }
     }
 
     fn last(&self) -> Value {
