@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use cutover_core::deployment::Plan;
 use cutover_core::probe::Require;
+use cutover_core::verdict::evidence::Evidence;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 mod capacity;
@@ -142,6 +144,31 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The plan of a deployment from one slot to another, which compares with nothing from before its start.
+    pub fn plan(&self, group: &str, from: &str, to: &str) -> Plan {
+        Plan {
+            group: group.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            migrate: self.migrates(),
+            provision: self.provision.is_some(),
+            revert: self.reverts(),
+            decommission: self.decommission.is_some(),
+            probe_deadline: self.probe.deadline.get(),
+            steps: self.steps.get(),
+            soak: self.soak.duration.get(),
+            extend: self.soak.extended_by().unwrap_or_default(),
+            accept_inconclusive: self.soak.accepts_inconclusive(),
+            drain: self.drain.deadline.get(),
+            warm: self.warm_window(),
+            served: BTreeMap::new(),
+            probes_only: false,
+            known: Evidence::default(),
+            excluded: Vec::new(),
+            with: Vec::new(),
+        }
+    }
+
     /// Whether the group is on an edge.
     pub fn is_on(&self, edge: &str) -> bool {
         is_among(&self.edges, edge)

@@ -178,25 +178,9 @@ impl<W: World> Control<W> {
         let id = self.journal.free_id(format!("{group}-{}", stamp.replace('T', "-"))).await?;
         let previous = self.journal.version_in(group, from).await?.unwrap_or_default();
         let plan = Plan {
-            group: group.to_owned(),
-            from: from.clone(),
-            to: to.clone(),
-            migrate: policy.migrates(),
-            provision: policy.provision.is_some(),
-            revert: policy.reverts(),
-            decommission: policy.decommission.is_some(),
-            probe_deadline: policy.probe.deadline.get(),
-            steps: policy.steps.get(),
-            soak: policy.soak.duration.get(),
-            extend: policy.soak.extended_by().unwrap_or_default(),
-            accept_inconclusive: policy.soak.accepts_inconclusive(),
-            drain: policy.drain.deadline.get(),
-            warm: policy.warm_window(),
             served: served.clone(),
-            probes_only: false,
             known: known.as_ref().map(|known| known.evidence.clone()).unwrap_or_default(),
-            excluded: Vec::new(),
-            with: Vec::new(),
+            ..policy.plan(group, from, to)
         };
         let NewDeployment { version, asked_by, reason, .. } = wanted;
         Ok(Deployment { id, version, previous, asked_by, reason, started, plan, policy: policy.clone() })

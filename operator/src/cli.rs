@@ -1,0 +1,55 @@
+//! The command line: one file for each verb.
+
+use clap::{Parser, Subcommand};
+use cutover_operator::controller::Verb;
+
+mod ask;
+mod run;
+
+/// Blue-green deployments on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "cutover-operator", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Drives the deployments of all BlueGreens.
+    Run(run::Run),
+    /// Prints the CustomResourceDefinition, for kubectl apply -f -.
+    Crd,
+    /// Moves a deployment on that waits for it.
+    Promote(ask::Ask),
+    /// Moves no more traffic to the new version until it is resumed.
+    Pause(ask::Ask),
+    /// Lets a paused deployment go on.
+    Resume(ask::Ask),
+    /// Ends a deployment and brings the traffic back.
+    Abort(ask::Ask),
+    /// Brings the traffic back to the version before.
+    Rollback(ask::Ask),
+    /// Tries a version again that has failed.
+    Retry(ask::Ask),
+}
+
+impl Cli {
+    /// Does what was typed.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let (ask, verb) = match self.verb {
+            Command::Run(run) => return run.run().await,
+            Command::Crd => {
+                print!("{}", cutover_operator::crd::yaml()?);
+                return Ok(());
+            }
+            Command::Promote(ask) => (ask, Verb::Promote),
+            Command::Pause(ask) => (ask, Verb::Pause),
+            Command::Resume(ask) => (ask, Verb::Resume),
+            Command::Abort(ask) => (ask, Verb::Abort),
+            Command::Rollback(ask) => (ask, Verb::Rollback),
+            Command::Retry(ask) => (ask, Verb::Retry),
+        };
+        ask.ask(verb).await
+    }
+}

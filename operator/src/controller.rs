@@ -1,0 +1,329 @@
+//! Reconciles each `BlueGreen`: begins the deployment that its spec asks for, drives it, and says where the traffic is.
+//!
+//! ```text
+//! watch -> reconcile -> ledger (epoch) -> resume | begin | ask the driver | let go
+//!                            ^                       |
+//!                            +---- journal <---------+ engine
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::deployment::{Event, Phase};
+use cutover_engine::clock::Clock;
+use cutover_engine::journal::JournalError;
+use futures_util::StreamExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::Controller;
+use kube::runtime::controller::Action;
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::conditions;
+use crate::edge::MANAGER;
+use crate::journal::unfinished;
+use crate::ledger::Ledger;
+use crate::resource::{BlueGreen, BlueGreenStatus};
+use crate::running::Running;
+use crate::setup::Setup;
+use crate::workload::told;
+
+mod adopt;
+mod begin;
+mod deletion;
+mod observe;
+mod verbs;
+
+pub use verbs::{ANNOTATIONS, Verb};
+
+/// The finalizer of a resource.
+const FINALIZER: &str = "cutover.dev/traffic";
+
+/// How often a resource is looked at without a change.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// How soon a resource is looked at while something is under way.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Why a resource is not reconciled. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreconciled {
+    /// The API server failed.
+    #[error("{0}")]
+    Api(String),
+    /// The status cannot be written.
+    #[error("status: {0}")]
+    Journal(#[from] JournalError),
+}
+
+impl From<kube::Error> for Unreconciled {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(told(&error))
+    }
+}
+
+/// What all reconciliations share.
+pub struct Context {
+    client: Client,
+    clock: Clock,
+    /// By the unique id of the resource.
+    driven: Mutex<BTreeMap<String, Arc<Driven>>>,
+}
+
+/// A resource that this operator drives.
+struct Driven {
+    ledger: Arc<Ledger>,
+    running: Mutex<Option<Arc<Running>>>,
+}
+
+impl Driven {
+    /// The deployment that is under way.
+    fn running(&self) -> Option<Arc<Running>> {
+        let mut running = self.running.lock();
+        if running.as_ref().is_some_and(|running| running.is_over()) {
+            *running = None;
+        }
+        running.clone()
+    }
+}
+
+/// Reconciles all resources until the task is ended.
+pub async fn run(client: Client, namespace: Option<&str>) {
+    let resources: Api<BlueGreen> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let context = Arc::new(Context { client, clock: Clock::start(), driven: Mutex::default() });
+    Controller::new(resources, watcher::Config::default())
+        .run(reconcile, error_policy, context)
+        .for_each(|done| async move {
+            if let Err(error) = done {
+                tracing::debug!(%error, "a reconciliation ended");
+            }
+        })
+        .await;
+}
+
+async fn reconcile(resource: Arc<BlueGreen>, context: Arc<Context>) -> Result<Action, Unreconciled> {
+    let Some(uid) = resource.uid() else { return Ok(Action::await_change()) };
+    if resource.metadata.deletion_timestamp.is_some() && !has_finalizer(&resource) {
+        context.driven.lock().remove(&uid);
+        return Ok(Action::await_change());
+    }
+    let driven = match context.take(&uid) {
+        Some(driven) => driven,
+        None => context.open(&resource, &uid).await?,
+    };
+    let reconciled = context.reconcile(&resource, &driven).await;
+    if let Err(Unreconciled::Journal(JournalError::Closed(why))) = &reconciled {
+        tracing::warn!(resource = resource.name_any(), why, "another operator drives this resource");
+        context.driven.lock().remove(&uid);
+    }
+    reconciled
+}
+
+fn error_policy(resource: Arc<BlueGreen>, error: &Unreconciled, _: Arc<Context>) -> Action {
+    tracing::warn!(resource = resource.name_any(), namespace = resource.namespace(), %error, "failed to reconcile");
+    Action::requeue(SOON)
+}
+
+fn has_finalizer(resource: &BlueGreen) -> bool {
+    resource.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+impl Context {
+    fn take(&self, uid: &str) -> Option<Arc<Driven>> {
+        self.driven.lock().get(uid).map(Arc::clone)
+    }
+
+    /// Takes the right to write the status, and resumes what an operator before has left open.
+    async fn open(&self, resource: &BlueGreen, uid: &str) -> Result<Arc<Driven>, Unreconciled> {
+        let newest = self.api(resource).get(&resource.name_any()).await?;
+        let ledger = Arc::new(Ledger::open(self.client.clone(), &newest).await?);
+        let entry = ledger.status().await.deployment;
+        let resumed = match entry.as_ref().map(unfinished) {
+            Some(Ok(read)) => Some(self.start(&ledger, read, true)),
+            Some(Err(why)) => {
+                // Traffic stays where it is: nobody knows what to do with it.
+                let at = self.clock.now();
+                let told = format!(
+                    "{why}; to give it up: kubectl annotate bluegreen {} {}=now",
+                    resource.name_any(),
+                    "cutover.dev/forget"
+                );
+                ledger
+                    .write(|status| conditions::set(status, "Degraded", true, "Unreadable", &told, at))
+                    .await?;
+                None
+            }
+            None => None,
+        };
+        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed) });
+        self.driven.lock().insert(uid.to_owned(), Arc::clone(&driven));
+        Ok(driven)
+    }
+
+    fn start(
+        &self,
+        ledger: &Arc<Ledger>,
+        read: (cutover_engine::journal::Unfinished, Setup),
+        takes_over: bool,
+    ) -> Arc<Running> {
+        Arc::new(Running::start(self.client.clone(), ledger, read, self.clock, takes_over))
+    }
+
+    async fn reconcile(&self, resource: &BlueGreen, driven: &Driven) -> Result<Action, Unreconciled> {
+        if resource.metadata.deletion_timestamp.is_some() {
+            return self.let_go(resource, driven).await;
+        }
+        if !has_finalizer(resource) {
+            self.add_finalizer(resource).await?;
+        }
+        self.handle_verbs(resource, driven).await?;
+        let setup = Setup::of(resource);
+        let policy = match self.valid(resource).await? {
+            Ok(policy) => policy,
+            Err(why) => {
+                self.not_ready(driven, resource, "InvalidSpec", &why).await?;
+                return Ok(Action::requeue(ROUND));
+            }
+        };
+        if let Some(running) = driven.running() {
+            self.follow_spec(resource, driven, &running, &setup).await?;
+        }
+        if driven.running().is_none() || self.is_idle(driven) {
+            self.adopt_or_begin(resource, driven, setup, policy).await?;
+        }
+        self.observe(resource, driven).await?;
+        Ok(Action::requeue(if driven.running().is_some() { SOON } else { ROUND }))
+    }
+
+    /// Whether the last deployment only keeps the old version warm, so another one may begin.
+    fn is_idle(&self, driven: &Driven) -> bool {
+        driven.running().is_some_and(|running| matches!(running.state().phase, Phase::Warm { .. }))
+    }
+
+    /// Ends a deployment whose version the spec does not ask for any more.
+    async fn follow_spec(
+        &self,
+        resource: &BlueGreen,
+        driven: &Driven,
+        running: &Running,
+        setup: &Setup,
+    ) -> Result<(), Unreconciled> {
+        let (wanted, state) = (setup.wanted(), running.state());
+        if running.setup.wanted() == wanted || state.phase.cause().is_some() {
+            return Ok(());
+        }
+        let status = driven.ledger.status().await;
+        let is_warm = matches!(state.phase, Phase::Warm { .. });
+        let event = match is_warm {
+            // The version before is still up: this is the way back.
+            true if status.before.as_deref() == Some(&wanted) => {
+                Event::Rollback(format!("the spec asks for version {} again", setup.version))
+            }
+            true => return Ok(()),
+            false => Event::Abort(format!("the spec asks for version {} now", setup.version)),
+        };
+        if let Err(why) = running.ask(event).await {
+            let name = resource.name_any();
+            tracing::info!(resource = name, deployment = running.id, why, "the deployment goes on for now");
+        }
+        Ok(())
+    }
+
+    async fn add_finalizer(&self, resource: &BlueGreen) -> Result<(), Unreconciled> {
+        let mut finalizers = resource.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        self.patch(
+            resource,
+            json!({ "metadata": {
+            "resourceVersion": resource.resource_version(),
+            "finalizers": finalizers,
+        } }),
+        )
+        .await
+    }
+
+    async fn patch(&self, resource: &BlueGreen, patch: Value) -> Result<(), Unreconciled> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        self.api(resource).patch(&resource.name_any(), &params, &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    fn api(&self, resource: &BlueGreen) -> Api<BlueGreen> {
+        Api::namespaced(self.client.clone(), &resource.namespace().unwrap_or_default())
+    }
+
+    /// The policy of a valid spec, or what is wrong with it in one line.
+    async fn valid(
+        &self,
+        resource: &BlueGreen,
+    ) -> Result<Result<cutover_engine::policy::Policy, String>, Unreconciled> {
+        let policy = match crate::policy::policy(&resource.spec) {
+            Ok(policy) => policy,
+            Err(why) => return Ok(Err(why)),
+        };
+        let others = self.api(resource).list(&ListParams::default()).await?;
+        let clash = others.iter().filter(|other| other.uid() != resource.uid()).find_map(|other| {
+            let is_older = (&other.metadata.creation_timestamp, other.uid())
+                < (&resource.metadata.creation_timestamp, resource.uid());
+            is_older.then(|| clash(&resource.spec, other)).flatten()
+        });
+        Ok(clash.map_or(Ok(policy), Err))
+    }
+
+    async fn not_ready(
+        &self,
+        driven: &Driven,
+        resource: &BlueGreen,
+        reason: &str,
+        why: &str,
+    ) -> Result<(), Unreconciled> {
+        let at = self.clock.now();
+        let before = driven.ledger.status().await;
+        let is_new = before.conditions.iter().all(|one| one.type_ != "Ready" || one.message != why);
+        driven
+            .ledger
+            .write(|status| {
+                status.observed_generation = resource.metadata.generation;
+                conditions::set(status, "Ready", false, reason, why, at);
+                if status.deployment.is_none() {
+                    say(status, reason, why);
+                }
+            })
+            .await?;
+        if is_new {
+            driven.ledger.publish(reason, why, true).await;
+        }
+        Ok(())
+    }
+}
+
+/// Shows a phase and a message.
+fn say(status: &mut BlueGreenStatus, phase: &str, message: &str) {
+    status.phase = Some(phase.to_owned());
+    status.message = Some(message.to_owned());
+}
+
+/// What two resources have in common that only one may have.
+fn clash(spec: &crate::resource::BlueGreenSpec, other: &BlueGreen) -> Option<String> {
+    let name = other.name_any();
+    let own = |resource: &crate::resource::BlueGreenSpec| {
+        let slots = resource.slots.values();
+        let services = slots.clone().map(|slot| ("Service", slot.service.clone()));
+        let deployments = slots.map(|slot| ("Deployment", slot.deployment.clone()));
+        let all: Vec<(&str, String)> =
+            [("Service", resource.service.clone())].into_iter().chain(services).chain(deployments).collect();
+        all
+    };
+    let theirs = own(&other.spec);
+    own(spec).into_iter().find(|one| theirs.contains(one)).map(|(kind, what)| {
+        format!(
+            "{kind} \"{what}\" belongs to BlueGreen \"{name}\" already: use another one, or delete \"{name}\""
+        )
+    })
+}

@@ -1,0 +1,176 @@
+//! What moves traffic in a cluster: objects of the API that say which slot gets it.
+//!
+//! ```text
+//! ObjectEdge   reads and moves a route with compare-and-swap; one for all kinds
+//!   Carrier    which objects carry the route of one kind, and how
+//! ```
+//!
+//! The route has a generation, in an annotation of the object that carries it. A change by somebody else leaves the annotation
+//! as it was, so the route and the annotation differ, and so does the revision.
+
+use std::time::Duration;
+
+use cutover_core::api::{Group, RouteState, Slot};
+use cutover_core::deployment::Revision;
+use cutover_core::fraction::Percent;
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use kube::Client;
+
+use crate::resource::EdgeSpec;
+
+mod carrier;
+mod endpoints;
+mod errors;
+pub mod gateway;
+pub mod ingress_canary;
+mod route;
+mod service;
+
+use carrier::Carrier;
+pub use endpoints::{Endpoints, backends};
+pub use errors::API;
+use route::Route;
+pub use service::MANAGER;
+
+/// How often a change is tried again after another change of the same object, which did not move the route.
+const TRIES: u32 = 8;
+
+/// The names that an edge is about.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The namespace.
+    pub namespace: String,
+    /// The name of the `BlueGreen`, which is the group.
+    pub group: String,
+    /// The Service that users reach.
+    pub service: String,
+    /// The port of the slots' Services, by name or number.
+    pub port: Option<String>,
+    /// The slots and their Services, in the order of the names.
+    pub slots: Vec<(String, String)>,
+}
+
+impl Names {
+    /// The Service of a slot.
+    pub fn service_of(&self, slot: &str) -> Option<&str> {
+        self.slots.iter().find(|(name, _)| name == slot).map(|(_, service)| service.as_str())
+    }
+
+    /// The slot of a Service.
+    fn slot_of(&self, service: &str) -> Option<&str> {
+        self.slots.iter().find(|(_, its)| its == service).map(|(slot, _)| slot.as_str())
+    }
+}
+
+/// An edge whose route is in objects of the API.
+pub struct ObjectEdge {
+    client: Client,
+    names: Names,
+    carrier: Carrier,
+}
+
+impl ObjectEdge {
+    /// The edge of a `BlueGreen`.
+    pub fn new(client: Client, names: Names, spec: &EdgeSpec) -> Self {
+        let carrier = Carrier::new(spec);
+        Self { client, names, carrier }
+    }
+
+    async fn read(&self) -> Result<Look, EdgeError> {
+        let (route, _) = self.carrier.read(&self.client, &self.names).await?;
+        self.look_of(&route).await
+    }
+
+    async fn look_of(&self, route: &Route) -> Result<Look, EdgeError> {
+        let mut slots = Vec::new();
+        for (slot, service) in &self.names.slots {
+            let endpoints = backends(&self.client, &self.names, service).await?;
+            let upstream = format!("{}/{service}", self.names.namespace);
+            slots.push(Slot { name: slot.clone(), upstream, peers: endpoints.peers(), ..Slot::default() });
+        }
+        let split = route.second.as_ref().map(|(second, percent)| {
+            let rest = Percent::from_parts(10_000 - percent.parts()).unwrap_or(*percent);
+            [(second.clone(), *percent), (route.active.clone(), rest)].into()
+        });
+        let generation = u32::try_from(route.stamp.generation).unwrap_or(u32::MAX);
+        let (active, stamp) = (route.active.clone(), &route.stamp);
+        let state = RouteState { active, generation, split, trial: None, standby: None };
+        Ok(Look {
+            group: Group { name: self.names.group.clone(), route: state, slots, events: Vec::new() },
+            revision: route.revision(),
+            follows: stamp.follows.clone().filter(|_| route.is_as_stamped()).map(Revision::new),
+            taken_back: None,
+            reason: stamp.reason.clone().filter(|_| route.is_as_stamped()),
+        })
+    }
+
+    /// Moves the route from the expected revision.
+    async fn change(&self, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
+        for _ in 0..TRIES {
+            let read = self.carrier.read(&self.client, &self.names).await;
+            let (route, versions) = read.map_err(ShiftError::NotSent)?;
+            if route.revision() != *expected {
+                let look = self.look_of(&route).await.map_err(ShiftError::NotSent)?;
+                return Err(ShiftError::Moved(Box::new(look)));
+            }
+            let next = route.after(shift).map_err(ShiftError::Refused)?;
+            if next.is_same(&route) && !shift.fence && self.carrier.is_settled(&versions) {
+                return self.look_of(&route).await.map_err(ShiftError::Unknown);
+            }
+            if self.carrier.write(&self.client, &self.names, &versions, &next).await? {
+                let read = self.carrier.accepted(&self.client, &self.names, &next).await;
+                read.map_err(ShiftError::Unknown)?;
+                return self.look_of(&next).await.map_err(ShiftError::Unknown);
+            }
+        }
+        Err(ShiftError::Refused(format!(
+            "{} changes too often: {TRIES} tries met another change; find out who writes it: kubectl get {} -n {} -o yaml \
+             --show-managed-fields",
+            self.carrier.subject(&self.names),
+            self.carrier.typed(&self.names),
+            self.names.namespace,
+        )))
+    }
+
+    async fn expect(&self, expected: &Revision) -> Result<Look, ShiftError> {
+        let look = self.read().await.map_err(ShiftError::NotSent)?;
+        if look.revision == *expected { Ok(look) } else { Err(ShiftError::Moved(Box::new(look))) }
+    }
+}
+
+impl Edge for ObjectEdge {
+    fn name(&self) -> &str {
+        self.carrier.name()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { exact: false, trials: false, counters: false, shares: self.carrier.shares() }
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
+        Ok(vec![self.read().await?.group])
+    }
+
+    async fn look(&self, _: &str) -> Result<Look, EdgeError> {
+        self.read().await
+    }
+
+    /// There are no previews.
+    async fn stand_by(&self, _: &str, _: &str) -> Result<(), EdgeError> {
+        Ok(())
+    }
+
+    async fn shift(&self, _: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
+        self.change(shift, expected).await
+    }
+
+    /// There is no trial, so this only reads.
+    async fn renew(&self, _: &str, _: Duration, expected: &Revision) -> Result<Look, ShiftError> {
+        self.expect(expected).await
+    }
+
+    /// A change is permanent from its beginning.
+    async fn confirm(&self, _: &str, _: &str, expected: &Revision) -> Result<Look, ShiftError> {
+        self.expect(expected).await
+    }
+}

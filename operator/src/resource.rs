@@ -1,0 +1,12 @@
+//! The custom resource `BlueGreen`, in the group `cutover.dev`.
+//!
+//! ```text
+//! spec      what the user wants: the Services, the slots, the edge, the version, and how it is deployed
+//! status    what the operator has done: where the traffic is, the phase, and the journal of the deployment
+//! ```
+
+mod spec;
+mod status;
+
+pub use spec::{BlueGreen, BlueGreenSpec, EdgeSpec, Promotion, SlotSpec, TemplateSpec};
+pub use status::{BlueGreenStatus, JournalEntry, PastDeployment};

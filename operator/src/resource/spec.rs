@@ -1,0 +1,153 @@
+//! The spec: what the user wants.
+
+#![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::BlueGreenStatus;
+use crate::edge::gateway::GatewaySpec;
+use crate::edge::ingress_canary::IngressCanarySpec;
+
+/// An application with two slots behind one Service.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "cutover.dev",
+    version = "v1alpha1",
+    kind = "BlueGreen",
+    namespaced,
+    status = "BlueGreenStatus",
+    shortname = "bg",
+    category = "all",
+    derive = "PartialEq",
+    doc = "An application that is deployed blue-green: two slots behind one Service.",
+    printcolumn(name = "Active", type_ = "string", json_path = ".status.activeSlot"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Deploying", type_ = "string", json_path = ".status.deployment.version"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("size(self.slots) == 2").message("spec.slots must have exactly two slots, as in blue and green"))]
+#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || self.slots[a].service != self.slots[b].service))").message("each slot needs a Service of its own"))]
+#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || self.slots[a].deployment != self.slots[b].deployment))").message("each slot needs a Deployment of its own"))]
+#[x_kube(validation = Rule::new("self.slots.all(name, self.slots[name].service != self.service)").message("spec.service is the Service that users reach; a slot needs another one"))]
+pub struct BlueGreenSpec {
+    /// The Service that the users' Ingress, HTTPRoute or other Pods name.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.service cannot be changed: create another BlueGreen"))]
+    pub service: String,
+    /// The port of the slots' Services that requests go to, by name or number. Needed if a Service has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "port")]
+    pub port: Option<Value>,
+    /// The two slots by name.
+    #[schemars(extend("minProperties" = 2, "maxProperties" = 2))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("spec.slots cannot be changed: create another BlueGreen"))]
+    pub slots: BTreeMap<String, SlotSpec>,
+    /// What moves the traffic. Exactly one kind.
+    pub edge: EdgeSpec,
+    /// The version that users are to get. A change of it begins a deployment.
+    #[schemars(length(min = 1, max = 128))]
+    pub version: String,
+    /// What the Pods of the new version differ in. Without it, the Deployment of the standby is used as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateSpec>,
+    /// How many Pods the new version gets. Without it, as many as the active slot has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub replicas: Option<i32>,
+    /// How many Pods of the old version stay up in the warm window. Without it, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub warm_replicas: Option<i32>,
+    /// How long the Pods of a new version may take to become ready.
+    #[serde(default = "five_minutes")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub provision_deadline: String,
+    /// Whether the traffic moves by itself once the new version is ready.
+    #[serde(default)]
+    pub promotion: Promotion,
+    /// No new deployment begins. One that is under way goes on to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+    /// How a version is deployed: the same keys as `[group.NAME]` has on hosts.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(schema_with = "policy")]
+    pub policy: Map<String, Value>,
+}
+
+/// A text as in `1h30m`.
+const DURATION: &str = r"^([0-9]+(ms|s|m|h|d))+$";
+
+/// A slot: the Deployment that runs its Pods, and the Service that selects them.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotSpec {
+    /// The Deployment.
+    #[schemars(length(min = 1, max = 253))]
+    pub deployment: String,
+    /// The Service.
+    #[schemars(length(min = 1, max = 63))]
+    pub service: String,
+}
+
+/// What moves the traffic.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub enum EdgeSpec {
+    /// The selector of `spec.service`: all traffic at once, as fast as the endpoints are propagated.
+    Service {},
+    /// A canary Ingress of ingress-nginx, and then the selector of `spec.service`.
+    IngressCanary(IngressCanarySpec),
+    /// The weights of an HTTPRoute of the Gateway API.
+    Gateway(GatewaySpec),
+}
+
+/// What the Pods of the new version differ in.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateSpec {
+    /// The image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The container that gets the image. Without it, the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// A strategic merge patch of the Pod template.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(schema_with = "anything")]
+    pub patch: Map<String, Value>,
+}
+
+/// Whether the traffic moves by itself once the new version is ready.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Promotion {
+    /// It moves when the smoke tests have passed.
+    #[default]
+    Automatic,
+    /// It waits until somebody promotes the version.
+    Manual,
+}
+
+fn five_minutes() -> String {
+    "5m".to_owned()
+}
+
+fn port(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "x-kubernetes-int-or-string": true })
+}
+
+fn anything(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+fn policy(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}

@@ -1,0 +1,277 @@
+//! The Deployments of the slots: started with a new version, and scaled down.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::edge::{API, MANAGER, backends};
+use crate::setup::Setup;
+
+/// The annotation of a slot's Deployment with the version that it runs.
+pub const VERSION: &str = "cutover.dev/version";
+
+/// Pause between two readings.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How many Pods of a slot stay up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None.
+    None,
+    /// The number of the warm window.
+    Warm,
+}
+
+/// The Deployments of the slots.
+#[derive(Clone)]
+pub struct Workloads {
+    client: Client,
+    setup: Setup,
+}
+
+impl Workloads {
+    /// Those of a setup.
+    pub fn new(client: Client, setup: Setup) -> Self {
+        Self { client, setup }
+    }
+
+    /// Starts a version in a slot, and waits until its Pods are ready and in the endpoints of the slot's Service. Returns one line
+    /// that says what runs, and fails with one.
+    pub async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<String, String> {
+        let deployment = self.get(slot).await?;
+        let replicas = self.size(slot).await?;
+        let (name, what) = (deployment.name_any(), self.what(slot));
+        let template = self.template(&deployment)?;
+        let mut spec = json!({ "replicas": replicas, "paused": false });
+        if let (Some(spec), Some(template)) = (spec.as_object_mut(), template) {
+            spec.insert("template".to_owned(), template);
+        }
+        let patch = json!({ "metadata": { "annotations": { VERSION: version } }, "spec": spec });
+        let patched = self.api().patch(&name, &params(), &Patch::Strategic(patch)).await;
+        let patched = patched.map_err(|error| format!("{what} cannot be changed: {}", told(&error)))?;
+        let generation = patched.metadata.generation.unwrap_or_default();
+        let begin = Instant::now();
+        loop {
+            let why = match self.get(slot).await {
+                Ok(now) => match self.unready(slot, &now, generation, replicas).await {
+                    None => return Ok(format!("{replicas} Pods of {what} are ready")),
+                    Some(why) => why,
+                },
+                Err(why) => why,
+            };
+            if begin.elapsed() >= limit {
+                let pods = self.trouble(&name).await;
+                return Err(format!(
+                    "{what} was not ready within {}: {why}{pods}; look at its Pods: kubectl describe deployment {name} -n {}",
+                    humantime::format_duration(limit),
+                    self.setup.namespace,
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Scales a slot down. Returns one line.
+    pub async fn stop(&self, slot: &str, wanted: Wanted) -> Result<String, String> {
+        let deployment = self.get(slot).await?;
+        let (name, what) = (deployment.name_any(), self.what(slot));
+        let live = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let replicas = match wanted {
+            Wanted::None => 0,
+            Wanted::Warm => self.setup.warm_replicas.map_or(live, |warm| warm.min(live)),
+        };
+        if replicas == live {
+            return Ok(format!("{what} has {live} Pods"));
+        }
+        let patch = json!({ "spec": { "replicas": replicas } });
+        let patched = self.api().patch(&name, &params(), &Patch::Merge(patch)).await;
+        patched.map_err(|error| format!("{what} cannot be scaled to {replicas}: {}", told(&error)))?;
+        Ok(format!("{what} is scaled from {live} to {replicas} Pods"))
+    }
+
+    /// Scales a slot to the size of another one, and waits until its Pods are ready. A way back needs as many as users need now.
+    pub async fn grow(&self, slot: &str, limit: Duration) -> Result<(), String> {
+        let deployment = self.get(slot).await?;
+        let live = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let replicas = self.size(slot).await?;
+        if live >= replicas {
+            return Ok(());
+        }
+        let patch = json!({ "spec": { "replicas": replicas } });
+        let patched = self.api().patch(&deployment.name_any(), &params(), &Patch::Merge(patch)).await;
+        let what = self.what(slot);
+        let patched =
+            patched.map_err(|error| format!("{what} cannot be scaled to {replicas}: {}", told(&error)))?;
+        let generation = patched.metadata.generation.unwrap_or_default();
+        let begin = Instant::now();
+        loop {
+            let now = self.get(slot).await?;
+            match self.unready(slot, &now, generation, replicas).await {
+                None => return Ok(()),
+                Some(why) if begin.elapsed() >= limit => return Err(format!("{what}: {why}")),
+                Some(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// The image and version that a slot's Deployment has now.
+    pub async fn running(&self, slot: &str) -> Result<(Option<String>, Option<String>), String> {
+        let deployment = self.get(slot).await?;
+        let version = deployment.annotations().get(VERSION).cloned();
+        Ok((image(&deployment, self.container()), version))
+    }
+
+    /// How many Pods a new version gets: what the setup says, or as many as the other slot has, and no fewer than its autoscaler
+    /// wants.
+    async fn size(&self, slot: &str) -> Result<i32, String> {
+        if let Some(replicas) = self.setup.replicas {
+            return Ok(replicas);
+        }
+        let mut size = 1;
+        for other in self.setup.slots.keys().filter(|other| *other != slot) {
+            let deployment = self.get(other).await?;
+            let live = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+            let asked = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+            size = size.max(live).max(asked);
+        }
+        let scalers: Api<HorizontalPodAutoscaler> =
+            Api::namespaced(self.client.clone(), &self.setup.namespace);
+        let listed = scalers.list(&ListParams::default()).await;
+        let listed =
+            listed.map_err(|error| format!("HorizontalPodAutoscalers cannot be read: {}", told(&error)))?;
+        let own = self.setup.slots.get(slot).map(|slot| slot.deployment.as_str());
+        let least = listed.iter().filter_map(|scaler| scaler.spec.as_ref()).filter(|spec| {
+            spec.scale_target_ref.kind == "Deployment" && Some(spec.scale_target_ref.name.as_str()) == own
+        });
+        Ok(least.filter_map(|spec| spec.min_replicas).fold(size, i32::max))
+    }
+
+    /// Why a slot is not ready. `None`: it is.
+    async fn unready(&self, slot: &str, now: &Deployment, generation: i64, replicas: i32) -> Option<String> {
+        let status = now.status.clone().unwrap_or_default();
+        if status.observed_generation.unwrap_or_default() < generation {
+            return Some("the Deployment controller has not seen the change yet".to_owned());
+        }
+        let failed = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|one| one.type_ == "ReplicaFailure" && one.status == "True");
+        if let Some(failed) = failed {
+            return Some(failed.message.clone().unwrap_or_default());
+        }
+        // An autoscaler may have changed the number in the meantime.
+        let wanted = now.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(replicas).min(replicas);
+        let (updated, ready) = (status.updated_replicas.unwrap_or(0), status.ready_replicas.unwrap_or(0));
+        let all = status.replicas.unwrap_or(0);
+        if updated < wanted || ready < wanted || all > updated {
+            return Some(format!("{ready} of {wanted} Pods are ready, {updated} of them new"));
+        }
+        let service = self.setup.slots.get(slot).map(|slot| slot.service.clone()).unwrap_or_default();
+        match backends(&self.client, &self.setup.names(), &service).await {
+            Ok(found) if i32::try_from(found.len()).is_ok_and(|found| found >= wanted) => None,
+            Ok(found) => Some(format!("Service \"{service}\" has {} of {wanted} endpoints", found.len())),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// What the events of a Deployment's Pods complain of; empty if there is nothing.
+    async fn trouble(&self, deployment: &str) -> String {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.setup.namespace);
+        let warnings = ListParams::default().fields("type=Warning");
+        let Ok(listed) = events.list(&warnings).await else { return String::new() };
+        let prefix = format!("{deployment}-");
+        let of_deployment = |event: &&Event| {
+            event.involved_object.name.as_deref().is_some_and(|name| name.starts_with(&prefix))
+        };
+        let last = listed.items.iter().filter(of_deployment).max_by_key(|event| event.last_timestamp.clone());
+        last.and_then(|event| event.message.clone())
+            .map_or(String::new(), |message| format!("; last warning: {message}"))
+    }
+
+    /// The change of the Pod template. `None`: it stays.
+    fn template(&self, deployment: &Deployment) -> Result<Option<Value>, String> {
+        let Some(template) = &self.setup.template else { return Ok(None) };
+        let mut patch = template.patch.clone();
+        if let Some(image) = &template.image {
+            let containers = containers(deployment);
+            let container = match self.container() {
+                Some(name) if containers.contains(&name) => name,
+                Some(name) => {
+                    return Err(format!(
+                        "Deployment \"{}\" has no container \"{name}\": spec.template.container must be one of {}",
+                        deployment.name_any(),
+                        containers.join(", ")
+                    ));
+                }
+                None => containers.first().copied().ok_or("the Deployment has no container")?,
+            };
+            let spec = patch.entry("spec").or_insert_with(|| Value::Object(Map::new()));
+            let spec = spec.as_object_mut().ok_or("spec.template.patch.spec is not an object")?;
+            let list = spec.entry("containers").or_insert_with(|| Value::Array(Vec::new()));
+            let list = list.as_array_mut().ok_or("spec.template.patch.spec.containers is not a list")?;
+            let named = |one: &&mut Value| one.get("name").and_then(Value::as_str) == Some(container);
+            match list.iter_mut().find(named).and_then(Value::as_object_mut) {
+                Some(own) => drop(own.insert("image".to_owned(), json!(image))),
+                None => list.push(json!({ "name": container, "image": image })),
+            }
+        }
+        Ok(Some(Value::Object(patch))
+            .filter(|patch| patch.as_object().is_some_and(|patch| !patch.is_empty())))
+    }
+
+    fn container(&self) -> Option<&str> {
+        self.setup.template.as_ref().and_then(|template| template.container.as_deref())
+    }
+
+    async fn get(&self, slot: &str) -> Result<Deployment, String> {
+        let slot_spec = self.setup.slots.get(slot).ok_or_else(|| format!("there is no slot \"{slot}\""))?;
+        let got = self.api().get(&slot_spec.deployment).await;
+        got.map_err(|error| match &error {
+            kube::Error::Api(status) if status.code == 404 => format!(
+                "{} does not exist: create it, or name the one that does in spec.slots.{slot}.deployment",
+                self.what(slot)
+            ),
+            _ => format!("{} cannot be read: {}", self.what(slot), told(&error)),
+        })
+    }
+
+    fn what(&self, slot: &str) -> String {
+        let name = self.setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
+        format!("Deployment \"{name}\"")
+    }
+
+    fn api(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &self.setup.namespace)
+    }
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn containers(deployment: &Deployment) -> Vec<&str> {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    pod.map(|pod| pod.containers.iter().map(|container| container.name.as_str()).collect())
+        .unwrap_or_default()
+}
+
+fn image(deployment: &Deployment, container: Option<&str>) -> Option<String> {
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref())?;
+    let wanted = |one: &&k8s_openapi::api::core::v1::Container| container.is_none_or(|name| one.name == name);
+    pod.containers.iter().find(wanted)?.image.clone()
+}
+
+/// An error of the API server in one line.
+pub fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{API} refuses: {}", status.message),
+        error => format!("{API} does not answer: {error}"),
+    }
+}

@@ -1,0 +1,125 @@
+//! The world of one `BlueGreen`: its edge, the Pods behind it, and what starts and stops them.
+
+use std::time::Duration;
+
+use cutover_edges::peers::SocketPeers;
+use cutover_edges::prometheus::Prometheus;
+use cutover_engine::commands::{Commands, Failed, Job, SmokeResult};
+use cutover_engine::databases::{Databases, NotMigrated, NotReverted};
+use cutover_engine::fleet::Member;
+use cutover_engine::journal::Deployment;
+use cutover_engine::peers::{Call, CheckError, Peers, Reply, What};
+use cutover_engine::policy::Signal;
+use cutover_engine::signals::Signals;
+use cutover_engine::world::World;
+use kube::Client;
+use parking_lot::Mutex;
+
+use crate::edge::{Names, ObjectEdge};
+use crate::setup::Setup;
+use crate::workload::{Wanted, Workloads};
+
+/// Most results of smoke tests that are kept.
+const MOST_RESULTS: usize = 64;
+
+/// The world of one `BlueGreen`.
+pub struct ClusterWorld {
+    edges: [Member<ObjectEdge>; 1],
+    names: Names,
+    workloads: Workloads,
+    peers: SocketPeers,
+    results: Mutex<Vec<SmokeResult>>,
+}
+
+impl ClusterWorld {
+    /// The world of a deployment with this setup.
+    pub fn new(client: Client, setup: &Setup) -> Self {
+        let names = setup.names();
+        let edge = ObjectEdge::new(client.clone(), names.clone(), &setup.edge);
+        let workloads = Workloads::new(client, setup.clone());
+        let (peers, results) = (SocketPeers::default(), Mutex::default());
+        Self { edges: [Member::new(edge)], names, workloads, peers, results }
+    }
+
+    /// The edge.
+    pub fn edge(&self) -> &ObjectEdge {
+        let [member] = &self.edges;
+        member.edge()
+    }
+
+    /// The names that it is about.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The Deployments of the slots.
+    pub fn workloads(&self) -> &Workloads {
+        &self.workloads
+    }
+}
+
+impl World for ClusterWorld {
+    type Edge = ObjectEdge;
+
+    fn edges(&self) -> &[Member<ObjectEdge>] {
+        &self.edges
+    }
+}
+
+impl Peers for ClusterWorld {
+    async fn check(&self, peer: &str, call: Call, limit: Duration) -> Result<Reply, CheckError> {
+        match call.what {
+            What::Command { .. } => Err(CheckError::Invalid(
+                "the operator runs no programs: use a check of kind http, tcp or grpc".to_owned(),
+            )),
+            _ => self.peers.check(peer, call, limit).await,
+        }
+    }
+}
+
+impl Signals for ClusterWorld {
+    async fn value(&self, signal: &Signal, query: &str, ago: Duration) -> Result<Option<f64>, String> {
+        Prometheus.value(signal, query, ago).await
+    }
+}
+
+/// Migrations are Jobs, see [`Commands`].
+impl Databases for ClusterWorld {
+    async fn migrate(&self, _: &Deployment) -> Result<Vec<String>, NotMigrated> {
+        Err(NotMigrated::Nothing("the operator migrates by Jobs".to_owned()))
+    }
+
+    async fn revert(&self, _: &Deployment) -> Result<Vec<String>, NotReverted> {
+        Err(NotReverted::Failed("the operator reverts by Jobs".to_owned()))
+    }
+}
+
+/// What the engine calls commands are changes of Deployments, and Jobs.
+impl Commands for ClusterWorld {
+    async fn output(&self, job: &Job) -> Result<String, Failed> {
+        let of = |name: &str| job.environment.get(name).map(String::as_str).unwrap_or_default();
+        let (slot, version) = (of("CUTOVER_SLOT"), of("CUTOVER_VERSION"));
+        let done = match job.name.as_str() {
+            "provision" => self.workloads.start(slot, version, job.command.timeout.get()).await,
+            "decommission" | "teardown" => self.workloads.stop(slot, Wanted::None).await,
+            other => Err(format!("the operator has no command \"{other}\"")),
+        };
+        done.map_err(Failed::early)
+    }
+
+    /// Nothing is left behind: a change of a Deployment is one call, and a Job goes on by itself.
+    async fn end(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn keep(&self, _: &str, result: &SmokeResult) {
+        let mut results = self.results.lock();
+        if results.len() < MOST_RESULTS {
+            results.push(result.clone());
+        }
+    }
+
+    async fn kept(&self, _: &str) -> Vec<SmokeResult> {
+        self.results.lock().clone()
+    }
+}
