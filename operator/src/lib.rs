@@ -16,6 +16,7 @@ pub mod conditions;
 pub mod controller;
 pub mod crd;
 pub mod edge;
+pub mod jobs;
 pub mod journal;
 pub mod leader;
 pub mod ledger;

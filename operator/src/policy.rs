@@ -6,13 +6,17 @@ use serde_json::{Map, Value, json};
 use crate::resource::{BlueGreenSpec, Promotion};
 
 /// Keys of a group on hosts that make no sense here, and what is used in their place.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 12] = [
     ("edges", "spec.edge"),
     ("fleet", "spec.edge"),
     ("provision", "spec.template and spec.slots"),
     ("decommission", "spec.slots and spec.policy.warm"),
     ("env", "the Pod template"),
     ("trial", "spec.edge"),
+    ("database", "spec.migrations"),
+    ("migrate", "spec.migrations.migrate"),
+    ("revert", "spec.migrations.revert"),
+    ("plan", "spec.migrations"),
     ("diagnose", "the events and logs of the Pods"),
     ("switched", "the events of the BlueGreen"),
 ];
@@ -28,6 +32,16 @@ pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, String> {
     }
     keys.insert("provision".to_owned(), command("start", Some(&spec.provision_deadline)));
     keys.insert("decommission".to_owned(), command("stop", None));
+    if let Some(migrations) = &spec.migrations {
+        let mut migrate = command("migrate", Some(&migrations.deadline));
+        if let (Some(keys), Some(code)) = (migrate.as_object_mut(), migrations.migrate.nothing_applied) {
+            keys.insert("nothing_applied".to_owned(), json!(code));
+        }
+        keys.insert("migrate".to_owned(), migrate);
+        if migrations.revert.is_some() {
+            keys.insert("revert".to_owned(), command("revert", Some(&migrations.deadline)));
+        }
+    }
     // No edge of the API can take a version back by itself.
     keys.insert("trial".to_owned(), json!({ "lease": "off", "guard": false, "rescue": false }));
     let policy: Policy =

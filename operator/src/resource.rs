@@ -8,5 +8,7 @@
 mod spec;
 mod status;
 
-pub use spec::{BlueGreen, BlueGreenSpec, EdgeSpec, Promotion, SlotSpec, TemplateSpec};
+pub use spec::{
+    BlueGreen, BlueGreenSpec, EdgeSpec, JobSpecOf, MigrationsSpec, Promotion, SlotSpec, TemplateSpec,
+};
 pub use status::{BlueGreenStatus, JournalEntry, PastDeployment};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::edge::Names;
-use crate::resource::{BlueGreen, EdgeSpec, SlotSpec, TemplateSpec};
+use crate::resource::{BlueGreen, EdgeSpec, MigrationsSpec, SlotSpec, TemplateSpec};
 
 /// What a deployment is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Setup {
     /// What its Pods differ in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateSpec>,
+    /// Jobs that change the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<MigrationsSpec>,
     /// How many Pods it gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -57,6 +60,7 @@ impl Setup {
             edge: spec.edge.clone(),
             version: spec.version.clone(),
             template: spec.template.clone(),
+            migrations: spec.migrations.clone(),
             replicas: spec.replicas,
             warm_replicas: spec.warm_replicas,
         }

@@ -127,6 +127,16 @@ impl Workloads {
         Ok((image(&deployment, self.container()), version))
     }
 
+    /// The Deployment of a slot as it is with the new version's template.
+    pub async fn with_template(&self, slot: &str) -> Result<Deployment, String> {
+        let deployment = self.get(slot).await?;
+        let Some(template) = self.template(&deployment)? else { return Ok(deployment) };
+        let patch = json!({ "spec": { "template": template } });
+        let dry = PatchParams { dry_run: true, ..params() };
+        let patched = self.api().patch(&deployment.name_any(), &dry, &Patch::Strategic(patch)).await;
+        patched.map_err(|error| format!("{} cannot be changed: {}", self.what(slot), told(&error)))
+    }
+
     /// How many Pods a new version gets: what the setup says, or as many as the other slot has, and no fewer than its autoscaler
     /// wants.
     async fn size(&self, slot: &str) -> Result<i32, String> {

@@ -1,5 +1,6 @@
 //! The world of one `BlueGreen`: its edge, the Pods behind it, and what starts and stops them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cutover_edges::peers::SocketPeers;
@@ -16,6 +17,8 @@ use kube::Client;
 use parking_lot::Mutex;
 
 use crate::edge::{Names, ObjectEdge};
+use crate::jobs::Jobs;
+use crate::resource::{JobSpecOf, MigrationsSpec};
 use crate::setup::Setup;
 use crate::workload::{Wanted, Workloads};
 
@@ -27,8 +30,12 @@ pub struct ClusterWorld {
     edges: [Member<ObjectEdge>; 1],
     names: Names,
     workloads: Workloads,
+    jobs: Jobs,
+    migrations: Option<MigrationsSpec>,
     peers: SocketPeers,
     results: Mutex<Vec<SmokeResult>>,
+    /// Whether the driver has begun its work.
+    has_begun: AtomicBool,
 }
 
 impl ClusterWorld {
@@ -36,9 +43,25 @@ impl ClusterWorld {
     pub fn new(client: Client, setup: &Setup) -> Self {
         let names = setup.names();
         let edge = ObjectEdge::new(client.clone(), names.clone(), &setup.edge);
-        let workloads = Workloads::new(client, setup.clone());
-        let (peers, results) = (SocketPeers::default(), Mutex::default());
-        Self { edges: [Member::new(edge)], names, workloads, peers, results }
+        let jobs = Jobs::new(client.clone(), &setup.namespace);
+        Self {
+            edges: [Member::new(edge)],
+            names,
+            workloads: Workloads::new(client, setup.clone()),
+            jobs,
+            migrations: setup.migrations.clone(),
+            peers: SocketPeers::default(),
+            results: Mutex::default(),
+            has_begun: AtomicBool::default(),
+        }
+    }
+
+    async fn run_job(&self, job: &Job, what: Option<&JobSpecOf>, slot: &str) -> Result<String, Failed> {
+        let Some(what) = what else {
+            return Err(Failed::early("spec.migrations has no such Job".to_owned()));
+        };
+        let deployment = self.workloads.with_template(slot).await.map_err(Failed::early)?;
+        self.jobs.run(job, what, &deployment).await
     }
 
     /// The edge.
@@ -99,7 +122,10 @@ impl Commands for ClusterWorld {
     async fn output(&self, job: &Job) -> Result<String, Failed> {
         let of = |name: &str| job.environment.get(name).map(String::as_str).unwrap_or_default();
         let (slot, version) = (of("CUTOVER_SLOT"), of("CUTOVER_VERSION"));
+        let migrations = self.migrations.as_ref();
         let done = match job.name.as_str() {
+            "migrate" => return self.run_job(job, migrations.map(|all| &all.migrate), slot).await,
+            "revert" => return self.run_job(job, migrations.and_then(|all| all.revert.as_ref()), slot).await,
             "provision" => self.workloads.start(slot, version, job.command.timeout.get()).await,
             "decommission" | "teardown" => self.workloads.stop(slot, Wanted::None).await,
             other => Err(format!("the operator has no command \"{other}\"")),
@@ -107,9 +133,12 @@ impl Commands for ClusterWorld {
         done.map_err(Failed::early)
     }
 
-    /// Nothing is left behind: a change of a Deployment is one call, and a Job goes on by itself.
-    async fn end(&self, _: &str) -> Result<(), String> {
-        Ok(())
+    /// A driver that begins lets the Jobs of the one before go on, and waits for them when it comes to their step.
+    async fn end(&self, deployment: &str) -> Result<(), String> {
+        if !self.has_begun.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.jobs.end(deployment).await
     }
 
     async fn keep(&self, _: &str, result: &SmokeResult) {

@@ -27,7 +27,7 @@ pub(super) enum Versions {
     /// Of the Services.
     Service(SelectorVersions),
     /// Of the Services and the canary Ingress.
-    IngressCanary(ingress_canary::Versions),
+    IngressCanary(Box<ingress_canary::Versions>),
     /// The HTTPRoute.
     Gateway(Box<kube::core::DynamicObject>),
 }
@@ -83,7 +83,7 @@ impl Carrier {
             }
             Self::IngressCanary(canary) => {
                 let (route, versions) = canary.read(client, names).await?;
-                Ok((route, Versions::IngressCanary(versions)))
+                Ok((route, Versions::IngressCanary(Box::new(versions))))
             }
             Self::Gateway(gateway) => {
                 let (route, object) = gateway.read(client, names).await?;

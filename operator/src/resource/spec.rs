@@ -1,6 +1,7 @@
 //! The spec: what the user wants.
 
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a type")]
 
 use std::collections::BTreeMap;
 
@@ -58,6 +59,9 @@ pub struct BlueGreenSpec {
     /// What the Pods of the new version differ in. Without it, the Deployment of the standby is used as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateSpec>,
+    /// Jobs that change the database for the new version, and back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<MigrationsSpec>,
     /// How many Pods the new version gets. Without it, as many as the active slot has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -124,6 +128,40 @@ pub struct TemplateSpec {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[schemars(schema_with = "anything")]
     pub patch: Map<String, Value>,
+}
+
+/// Jobs that change the database. They run the image of the new version, in Pods like those of its Deployment.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationsSpec {
+    /// Applies what is missing. It runs before the new version starts, so the old version must live with it.
+    pub migrate: JobSpecOf,
+    /// Undoes what `migrate` of this deployment has done. It runs only when no traffic can reach the new version any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<JobSpecOf>,
+    /// How long each may take.
+    #[serde(default = "five_minutes")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub deadline: String,
+}
+
+/// What a Job runs.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSpecOf {
+    /// The program in the image.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// The container of the Pod template whose image and environment it has. Without it, the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// For `migrate`: the exit code that means that there was nothing to apply, so there is nothing to revert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 255))]
+    pub nothing_applied: Option<u8>,
 }
 
 /// Whether the traffic moves by itself once the new version is ready.
