@@ -119,7 +119,7 @@ impl Jobs {
 
     /// Why a Job has failed, with the end of its Pod's log.
     async fn failure(&self, name: &str, job: &Job) -> Failed {
-        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let failed = conditions.rfind(|one| one.type_ == "Failed");
         let why = failed.and_then(|one| one.message.clone()).unwrap_or_default();
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
