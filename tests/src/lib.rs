@@ -25,6 +25,7 @@
 //! | [`TwoDaemons`] | nginx, etcd, and two daemons |
 //! | [`Page`] | a page of the documentation, whose examples a test runs |
 //! | [`DaemonHosts`] | etcd and two daemons, each on a host of its own; [`JournalWatch`] sees each record when it is written |
+//! | [`kubernetes::Cluster`] | a real Kubernetes whose pods are addresses where a test listens |
 //! | [`Site`] | nginx, the daemon, and a real shop with its database |
 //!
 //! Drop ends every process of a fixture by its id, also when the test panics. A wait polls a condition and fails with a
@@ -48,6 +49,7 @@ pub mod grpc_server;
 pub mod hosts;
 pub mod http1;
 pub mod journal_watch;
+pub mod kubernetes;
 pub mod load;
 pub mod mariadb;
 pub mod network;

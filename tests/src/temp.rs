@@ -43,6 +43,11 @@ impl TempDir {
         &self.path
     }
 
+    /// The path of the folder, which the caller removes.
+    pub fn into_path(mut self) -> PathBuf {
+        std::mem::take(&mut self.path)
+    }
+
     /// Keeps the folder on drop.
     pub fn keep(&mut self) {
         self.keep = true;
@@ -51,6 +56,9 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         if self.keep || std::thread::panicking() {
             eprintln!("kept: {}", self.path.display());
         } else if let Err(error) = fs::remove_dir_all(&self.path) {

@@ -33,7 +33,8 @@ impl Nginx {
     }
 }
 
-fn complaints(log: &str, expected: &[String]) -> Vec<String> {
+/// The same of any error log.
+pub(crate) fn complaints(log: &str, expected: &[String]) -> Vec<String> {
     let bad = |line: &&str| {
         ["[alert]", "[emerg]", "exited on signal"].iter().any(|word| line.contains(word))
             && !expected.iter().any(|text| line.contains(text.as_str()))

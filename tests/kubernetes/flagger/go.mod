@@ -1,0 +1,5 @@
+module cutover.test/flagger
+
+go 1.26.0
+
+require github.com/fluxcd/flagger v1.36.1

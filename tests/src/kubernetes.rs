@@ -1,0 +1,38 @@
+//! A real Kubernetes without kubelets: etcd, the API server, the controllers of Deployments and endpoints, and kwok, which reports
+//! that nodes are ready and pods run.
+//!
+//! ```text
+//!  a network namespace of the cluster
+//!  etcd 2379   kube-apiserver 6443   kube-controller-manager   kwok
+//!  10.244.0.0/16 on lo: the addresses of pods, where a test lets its backends listen
+//!  the threads of the tests, and what they start
+//! ```
+//!
+//! `scripts/fetch-kubernetes` builds the programs. There is no scheduler: a pod names its node, [`NODE`]. Nothing is started for a
+//! pod: a test starts what shall answer at the pod's address. Services have no reachable address of their own.
+
+mod argo_rollouts;
+mod cluster;
+mod control_plane;
+mod credentials;
+mod ingress_nginx;
+mod kubectl;
+mod machine;
+mod namespace;
+mod programs;
+mod shop;
+mod traefik;
+
+pub use argo_rollouts::ArgoRollouts;
+pub use cluster::Cluster;
+pub use credentials::Account;
+pub use ingress_nginx::{IngressNginx, Snippets, TOKEN};
+pub use kubectl::Kubectl;
+pub use machine::{Machine, Server};
+pub use namespace::{Namespace, Pod};
+pub use programs::{fetched, helm};
+pub use shop::Shop;
+pub use traefik::Traefik;
+
+/// The node on which pods run.
+pub const NODE: &str = "node-1";

@@ -1,0 +1,84 @@
+//! The command `kubectl`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+use super::programs;
+
+/// `kubectl` as one user, in one namespace.
+#[derive(Clone, Debug)]
+pub struct Kubectl {
+    kubeconfig: PathBuf,
+    namespace: String,
+}
+
+impl Kubectl {
+    /// With this kubeconfig, in this namespace.
+    pub fn new(kubeconfig: PathBuf, namespace: &str) -> Self {
+        Self { kubeconfig, namespace: namespace.to_owned() }
+    }
+
+    /// The kubeconfig.
+    pub fn kubeconfig(&self) -> &PathBuf {
+        &self.kubeconfig
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Runs it. Returns what it prints; fails with what it prints when it fails.
+    pub async fn run(&self, arguments: &[&str]) -> Result<String> {
+        self.run_with(arguments, "").await
+    }
+
+    /// Gets an object or a list.
+    pub async fn get(&self, arguments: &[&str]) -> Result<Value> {
+        let printed = self.run(&[&["get", "--output=json"], arguments].concat()).await?;
+        Ok(serde_json::from_str(&printed)?)
+    }
+
+    /// Creates objects, or changes them to what the YAML says.
+    pub async fn apply(&self, objects: &str) -> Result<()> {
+        // Other than by default, objects may be larger than an annotation.
+        self.run_with(&["apply", "--server-side", "--force-conflicts", "--filename=-"], objects).await?;
+        Ok(())
+    }
+
+    /// The same with all files of a folder, such as resource definitions. Returns when the API server knows these.
+    pub async fn apply_folder(&self, folder: &Path) -> Result<()> {
+        let file = format!("--filename={}", folder.display());
+        self.run(&["apply", "--server-side", "--force-conflicts", &file]).await?;
+        self.run(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await?;
+        Ok(())
+    }
+
+    /// The command, for a caller that cannot wait.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(programs::fetched("kubernetes", "kubectl"));
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("--cache-dir").arg(self.kubeconfig.with_extension("cache"));
+        command.args(["--namespace", &self.namespace]).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    async fn run_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let mut command = tokio::process::Command::from(self.command(arguments));
+        let child = command.kill_on_drop(true).spawn();
+        let mut child = child.context("failed to start kubectl: run scripts/fetch-kubernetes")?;
+        let mut stdin = child.stdin.take().context("no input")?;
+        // It may have ended without reading: its output says why.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = child.wait_with_output().await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kubectl {}: {}", arguments.join(" "), errors.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
