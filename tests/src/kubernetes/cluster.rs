@@ -11,7 +11,6 @@ use super::control_plane::{self, URL};
 use super::credentials::{ADMIN_TOKEN, Account, Credentials};
 use super::kubectl::Kubectl;
 use super::machine::{self, Machine, Server};
-use super::namespace::Namespace;
 use super::patience;
 use crate::process::Pid;
 
@@ -94,10 +93,9 @@ impl Cluster {
         &self.kubectl
     }
 
-    /// Creates a namespace. Returns when pods can be made in it.
-    pub async fn namespace(&self) -> Result<Namespace<'_>> {
-        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
-        Namespace::create(self, &format!("test-{number}")).await
+    /// A name for a namespace, another one for each call.
+    pub(super) fn name_for_namespace(&self) -> String {
+        format!("test-{}", self.namespaces.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Writes the kubeconfig of a service account, with a new token. Returns its path.

@@ -25,8 +25,15 @@ pub struct Pod {
     pub address: IpAddr,
 }
 
+impl Cluster {
+    /// Creates a namespace. Returns when pods can be made in it.
+    pub async fn namespace(&self) -> Result<Namespace<'_>> {
+        Namespace::create(self, &self.name_for_namespace()).await
+    }
+}
+
 impl<'a> Namespace<'a> {
-    pub(super) async fn create(cluster: &'a Cluster, name: &str) -> Result<Self> {
+    async fn create(cluster: &'a Cluster, name: &str) -> Result<Self> {
         cluster.kubectl().run(&["create", "namespace", name]).await?;
         let kubectl = Kubectl::new(cluster.kubectl().kubeconfig().clone(), name);
         // A pod is refused before its service account is there.
