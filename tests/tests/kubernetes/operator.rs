@@ -25,7 +25,12 @@ fn a_good_release_takes_the_traffic_and_the_old_version_goes_after_its_warm_wind
         let namespace = cluster.namespace().await.unwrap();
         let (kubelet, _operator) = live(&namespace, &json!({})).await;
         apply_shop(&namespace, "2", &json!({})).await.unwrap();
-        let waited = namespace.kubectl().run(&["wait", "--for=condition=Completed", "bluegreen/shop", "--timeout=90s"]);
+        let waited = namespace.kubectl().run(&[
+            "wait",
+            "--for=condition=Completed",
+            "bluegreen/shop",
+            "--timeout=90s",
+        ]);
         waited.await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "green");
         let status = until_ended(&namespace, "2", "completed").await.unwrap();
@@ -39,8 +44,11 @@ fn a_good_release_takes_the_traffic_and_the_old_version_goes_after_its_warm_wind
         let table = namespace.kubectl().run(&["get", "bluegreens"]).await.unwrap();
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().take(4).collect();
         assert_eq!(row, ["shop", "green", "2", "Completed"], "{table}");
-        let events = namespace.kubectl().run(&["get", "events", "--output=custom-columns=R:.reason"]).await.unwrap();
-        for phase in ["Provisioning", "Probing", "Smoking", "Switching", "Soaking", "Draining", "Warm", "Completed"] {
+        let events =
+            namespace.kubectl().run(&["get", "events", "--output=custom-columns=R:.reason"]).await.unwrap();
+        for phase in
+            ["Provisioning", "Probing", "Smoking", "Switching", "Soaking", "Draining", "Warm", "Completed"]
+        {
             assert!(events.lines().any(|line| line == phase), "no event {phase}:\n{events}");
         }
     });
@@ -114,7 +122,8 @@ fn somebody_who_moves_the_selector_meanwhile_is_left_alone() {
         until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
         let by_hand = r#"{"spec":{"selector":{"app":"shop","slot":"blue"}}}"#;
         namespace.kubectl().run(&["patch", "service", "shop", "--patch", by_hand]).await.unwrap();
-        let status = until_status(&namespace, "the end", |status| status.get("deployment").is_none()).await.unwrap();
+        let status =
+            until_status(&namespace, "the end", |status| status.get("deployment").is_none()).await.unwrap();
         assert!(text(&status, "/history/0/message").contains("somebody else moved the route"), "{status}");
         assert_eq!(selected(&namespace).await.unwrap(), "blue");
     });
@@ -135,7 +144,9 @@ fn people_promote_pause_and_roll_back_by_the_commands_that_the_messages_say() {
         });
         let (_kubelet, _operator) = live(&namespace, &spec).await;
         apply_shop(&namespace, "2", &spec).await.unwrap();
-        let paused = until_status(&namespace, "the pause", |status| text(status, "/message").contains("paused before"));
+        let paused = until_status(&namespace, "the pause", |status| {
+            text(status, "/message").contains("paused before")
+        });
         let status = paused.await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "blue");
         let typed = text(&status, "/message").rsplit_once("type: ").unwrap().1.to_owned();
@@ -195,10 +206,16 @@ fn a_version_that_the_spec_takes_back_in_the_warm_window_is_rolled_back() {
         until_status(&namespace, "the warm window", |status| text(status, "/phase") == "Warm").await.unwrap();
         let shrunk = async || namespace.endpoints("shop-blue").await.is_ok_and(|blue| blue.len() == 1);
         let limit = std::time::Duration::from_secs(60);
-        cutover_tests::wait::until_async(limit, "the old version to have its warm size", shrunk).await.unwrap();
+        cutover_tests::wait::until_async(limit, "the old version to have its warm size", shrunk)
+            .await
+            .unwrap();
         apply_shop(&namespace, "1", &spec).await.unwrap();
         let status = until_ended(&namespace, "2", "rolled_back").await.unwrap();
-        assert_eq!(namespace.endpoints("shop").await.unwrap().len(), 2, "the way back has the full size: {status}");
+        assert_eq!(
+            namespace.endpoints("shop").await.unwrap().len(),
+            2,
+            "the way back has the full size: {status}"
+        );
         assert_eq!(selected(&namespace).await.unwrap(), "blue");
     });
 }

@@ -1,7 +1,9 @@
 //! What is refused: by the API server, or by the operator in a condition.
 
 use cutover_tests::kubernetes::Cluster;
-use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, install, shop, text, until_status, Operator};
+use cutover_tests::kubernetes::operator::{
+    Operator, apply_shop, apply_slots, install, shop, text, until_status,
+};
 use serde_json::json;
 
 #[test]
@@ -40,7 +42,10 @@ fn each_rule_of_the_definition_says_what_would_be_right() {
         apply_shop(&namespace, "1", &json!({})).await.unwrap();
         for (changed, said) in [
             (json!({ "service": "other" }), "spec.service cannot be changed"),
-            (json!({ "slots": { "blue": slot("shop-blue"), "red": slot("shop-red") } }), "spec.slots cannot be changed"),
+            (
+                json!({ "slots": { "blue": slot("shop-blue"), "red": slot("shop-red") } }),
+                "spec.slots cannot be changed",
+            ),
         ] {
             let why = apply_shop(&namespace, "1", &changed).await.unwrap_err().to_string();
             assert!(why.contains(said), "{changed}: {why}");
@@ -56,13 +61,23 @@ fn a_policy_that_cannot_be_is_refused_by_key_and_value() {
         let _operator = Operator::start(&namespace).await.unwrap();
         for (policy, said) in [
             (json!({ "soak": { "duration": "soon" } }), "soon"),
-            (json!({ "provision": { "command": ["/bin/true"] } }), "spec.policy.provision: this key is for hosts"),
-            (json!({ "steps": ["10% 5m", "100%"] }), "spec.policy.steps: this edge moves all traffic at once"),
-            (json!({ "smoke": [{ "name": "x", "command": ["/bin/true"] }] }), "the operator runs no programs"),
+            (
+                json!({ "provision": { "command": ["/bin/true"] } }),
+                "spec.policy.provision: this key is for hosts",
+            ),
+            (
+                json!({ "steps": ["10% 5m", "100%"] }),
+                "spec.policy.steps: this edge moves all traffic at once",
+            ),
+            (
+                json!({ "smoke": [{ "name": "x", "command": ["/bin/true"] }] }),
+                "the operator runs no programs",
+            ),
         ] {
             apply_shop(&namespace, "2", &json!({ "policy": policy })).await.unwrap();
             let message = |status: &serde_json::Value| {
-                let conditions = status.pointer("/conditions").and_then(|all| all.as_array()).cloned().unwrap_or_default();
+                let conditions =
+                    status.pointer("/conditions").and_then(|all| all.as_array()).cloned().unwrap_or_default();
                 let ready = conditions.into_iter().find(|one| text(one, "/type") == "Ready");
                 ready.map(|one| text(&one, "/message").to_owned()).unwrap_or_default()
             };

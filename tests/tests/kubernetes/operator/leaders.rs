@@ -1,7 +1,7 @@
 //! Several operators: one drives, and another goes on where it was killed.
 
-use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
 use cutover_tests::kubernetes::Cluster;
+use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
 use cutover_tests::process::Signal;
 use serde_json::{Value, json};
 
