@@ -13,6 +13,7 @@ mod database;
 mod expect;
 mod fleet;
 mod hook;
+mod journaled;
 mod probe;
 mod proof;
 mod ranges;
