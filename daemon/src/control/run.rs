@@ -2,7 +2,6 @@
 //!
 //! Meanwhile no deployment and no switch by hand to the command's slot can begin, and while a revert runs, no deployment at all.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_core::api::Traffic;
@@ -10,7 +9,7 @@ use cutover_core::deployment::{Outcome, Part, Phase, State};
 use cutover_engine::commands::Job;
 use cutover_engine::driver;
 use cutover_engine::world::World;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::running::live;
@@ -18,6 +17,10 @@ use super::{Control, LOOK_BACK, NotRun, Refusal, RevertRequest};
 use crate::journal::Entry;
 
 mod active;
+mod rerunning;
+
+pub(super) use rerunning::Reruns;
+use rerunning::{Place, Rerunning, Work, end_of};
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,10 +44,6 @@ pub enum Rerun {
     Provision,
     /// Tell the hook "switched" once more what it was told last
     Switched,
-    /// `cutover database`, which is a verb of its own.
-    #[value(skip)]
-    #[serde(skip)]
-    Database,
 }
 
 /// A command that a deployment has left undone.
@@ -53,17 +52,6 @@ struct Left {
     job: Job,
     /// The slot of the command. `None` if the slot now holds another version, so the command concerns only the database.
     slot: Option<String>,
-}
-
-/// Commands that are running again, by group and slot. A command for the database alone has no slot.
-pub(super) type Reruns = BTreeMap<(String, Option<String>), Rerunning>;
-
-/// A command that is running again.
-#[derive(Debug)]
-pub(super) struct Rerunning {
-    pub(super) deployment: String,
-    which: Rerun,
-    task: AbortHandle,
 }
 
 impl Rerun {
@@ -75,13 +63,7 @@ impl Rerun {
             Self::Decommission => "decommission",
             Self::Provision => "provision",
             Self::Switched => "switched",
-            Self::Database => "cutover database",
         }
-    }
-
-    /// Whether it changes the database.
-    fn changes_database(self) -> bool {
-        matches!(self, Self::Revert | Self::Database)
     }
 
     /// The command and its slot. `None` if the deployment has left nothing for it.
@@ -142,8 +124,7 @@ impl<W: World> Control<W> {
             }
             self.start(group, left, which, asked_by)
         };
-        let done = task.await;
-        done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{} was ended", which.as_str()))))
+        end_of(Work::Command(which), task).await
     }
 
     /// Does something with the database of a group while no deployment of the group runs or begins. It goes on if the caller
@@ -170,22 +151,9 @@ impl<W: World> Control<W> {
                     }
                 });
             }
-            let (key, control) = ((group.to_owned(), None), self.clone());
-            let mut reruns = self.reruns();
-            let name = key.clone();
-            let task = tokio::spawn(async move {
-                let done = work.await;
-                control.reruns().remove(&name);
-                done
-            });
-            let which = Rerun::Database;
-            reruns.insert(
-                key,
-                Rerunning { deployment: deployment.to_owned(), which, task: task.abort_handle() },
-            );
-            task
+            self.run_in((group.to_owned(), None), (deployment.to_owned(), Work::Database), work)
         };
-        task.await.unwrap_or_else(|_| Err(Refusal::Interrupted("it was ended".to_owned())))
+        end_of(Work::Database, task).await
     }
 
     /// Continues the command with which a deployment was stopping a slot when another one began. Nobody waits for it.
@@ -206,7 +174,7 @@ impl<W: World> Control<W> {
     pub(super) fn slots_of_reruns(&self, group: &str) -> Vec<(String, &'static str)> {
         let reruns = self.reruns();
         let of_group = reruns.iter().filter(|((name, _), _)| name == group);
-        of_group.filter_map(|((_, slot), running)| Some((slot.clone()?, running.which.as_str()))).collect()
+        of_group.filter_map(|((_, slot), running)| Some((slot.clone()?, running.work.name()))).collect()
     }
 
     fn start(
@@ -216,29 +184,21 @@ impl<W: World> Control<W> {
         which: Rerun,
         asked_by: &str,
     ) -> JoinHandle<Result<String, Refusal>> {
-        let deployment = entry.deployment.id.clone();
         let (control, asked_by) = (self.clone(), asked_by.to_owned());
-        let key = (group.to_owned(), slot.clone());
-        let (name, is_beside) = (key.clone(), asked_by == BESIDE);
-        let mut reruns = self.reruns();
-        let task = tokio::spawn(async move {
-            let done = match slot.filter(|_| is_beside) {
+        let place: Place = (group.to_owned(), slot.clone());
+        let whose = (entry.deployment.id.clone(), Work::Command(which));
+        self.run_in(place, whose, async move {
+            match slot.filter(|_| asked_by == BESIDE) {
                 Some(slot) => control.rerun_beside(entry, job, which, &slot).await,
                 None => control.rerun(entry, job, which, &asked_by).await,
-            };
-            control.reruns().remove(&name);
-            done
-        });
-        reruns.insert(key, Rerunning { deployment, which, task: task.abort_handle() });
-        task
+            }
+        })
     }
 
     /// Fails if a command of the group is running again.
     pub(super) fn nothing_reruns(&self, group: &str) -> Result<(), Refusal> {
         match self.reruns().iter().find(|((name, _), _)| name == group) {
-            Some((_, running)) => {
-                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
-            }
+            Some((_, running)) => Err(running.refusal(group)),
             None => Ok(()),
         }
     }
@@ -246,14 +206,12 @@ impl<W: World> Control<W> {
     /// Fails if a command on this slot, or on the database, is running again.
     pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
         let matters = |its: Option<&str>, running: &Rerunning| {
-            running.which.changes_database() || its.is_none_or(|its| its == slot)
+            running.work.changes_database() || its.is_none_or(|its| its == slot)
         };
         let reruns = self.reruns();
         let mut of_group = reruns.iter().filter(|((name, _), _)| name == group);
         match of_group.find(|((_, its), running)| matters(its.as_deref(), running)) {
-            Some((_, running)) => {
-                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
-            }
+            Some((_, running)) => Err(running.refusal(group)),
             None => Ok(()),
         }
     }
@@ -263,9 +221,8 @@ impl<W: World> Control<W> {
     pub(super) async fn end_reruns_of(&self, group: &str) -> Option<String> {
         let ended: Vec<Rerunning> = {
             let mut reruns = self.reruns();
-            let is_theirs = |key: &(String, Option<String>), running: &Rerunning| {
-                key.0 == group && !running.which.changes_database()
-            };
+            let is_theirs =
+                |key: &Place, running: &Rerunning| key.0 == group && !running.work.changes_database();
             let keys: Vec<_> =
                 reruns.iter().filter(|(key, its)| is_theirs(key, its)).map(|(key, _)| key.clone()).collect();
             keys.iter().filter_map(|key| reruns.remove(key)).collect()
@@ -279,7 +236,7 @@ impl<W: World> Control<W> {
 
     /// Ends all commands that are running again. Waits until `patience` for those that change a database.
     pub(super) async fn end_reruns(&self, patience: Instant) {
-        let reverts = || self.reruns().values().any(|running| running.which.changes_database());
+        let reverts = || self.reruns().values().any(|running| running.work.changes_database());
         while reverts() && Instant::now() < patience {
             tokio::time::sleep(PAUSE).await;
         }

@@ -18,6 +18,7 @@ mod advice;
 mod again;
 mod fleet;
 mod fleet_faults;
+mod panics;
 mod proof;
 mod sessions;
 mod stuck;
