@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cutover_core::deployment::Companion;
+use cutover_engine::journal::with_reason;
 use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +26,18 @@ pub struct AskRequest {
     pub reason: Option<String>,
 }
 
-/// Who asks, and why, in one text.
-pub(super) struct Asked(pub(super) String);
+/// Who asks, and why; empty if no reason was given.
+pub(super) struct Asked {
+    pub(super) who: String,
+    pub(super) reason: String,
+}
+
+impl Asked {
+    /// Both in one text.
+    fn in_words(&self) -> String {
+        with_reason(&self.who, &self.reason)
+    }
+}
 
 impl<S: Send + Sync> FromRequest<S> for Asked {
     type Rejection = Response;
@@ -48,7 +59,7 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
             })?,
         };
         let reason = checked(asked.and_then(|asked| asked.reason)).map_err(IntoResponse::into_response)?;
-        Ok(Self(caller.because(&reason)))
+        Ok(Self { who: caller.to_string(), reason })
     }
 }
 
@@ -62,11 +73,11 @@ type Answer = Result<(StatusCode, Json<Accepted>), Refusal>;
 pub(super) async fn abort<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    Asked(who): Asked,
+    asked: Asked,
 ) -> Answer {
     let after = control.last_event(&group).await?;
     let mut with = moving_with(&control, &group).await?;
-    let deployment = control.abort(&group, &who).await?;
+    let deployment = control.abort(&group, &asked.in_words()).await?;
     let after = control.before_outcome(&deployment, after).await?;
     for other in &mut with {
         other.after = control.before_outcome(&other.deployment, other.after).await?;
@@ -77,11 +88,11 @@ pub(super) async fn abort<W: World>(
 pub(super) async fn rollback<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    Asked(who): Asked,
+    asked: Asked,
 ) -> Answer {
     let after = control.last_event(&group).await?;
     let mut with = moving_with(&control, &group).await?;
-    let deployment = control.rollback(&group, &who).await?;
+    let deployment = control.rollback(&group, &asked.in_words()).await?;
     let after = control.past_completion(&deployment, after).await?;
     for other in &mut with {
         other.after = control.past_completion(&other.deployment, other.after).await?;
@@ -134,10 +145,10 @@ async fn steer<W: World>(
     control: &Control<W>,
     group: &str,
     (which, step): (Steering, Option<usize>),
-    Asked(who): Asked,
+    asked: Asked,
 ) -> Answer {
     let after = control.last_event(group).await?;
     let with = moving_with(control, group).await?;
-    let deployment = control.steer(group, which, step, &who).await?;
+    let deployment = control.steer(group, which, step, &asked.in_words()).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
 }

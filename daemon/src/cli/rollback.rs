@@ -6,6 +6,7 @@ use cutover_core::deployment::Outcome;
 use super::codes::Codes;
 use super::follow::follow_all;
 use super::reason::Reason;
+use super::waiting::Wait;
 use super::{CliError, Place};
 use crate::api::{Accepted, AskRequest};
 use cutover_core::name::in_path;
@@ -16,6 +17,8 @@ pub(super) struct Rollback {
     group: String,
     #[command(flatten)]
     reason: Reason,
+    #[command(flatten)]
+    wait: Wait,
     /// Print one JSON event per line
     #[arg(long)]
     json: bool,
@@ -29,8 +32,10 @@ impl Rollback {
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
         let client = place.client()?;
         let request = AskRequest { reason: self.reason.reason };
-        let accepted: Accepted =
-            client.post(&format!("/v1/groups/{}/rollback", in_path(&self.group)), &request).await?;
+        let path = format!("/v1/groups/{}/rollback", in_path(&self.group));
+        // It takes no place in the line: who wants back comes before those who want to deploy.
+        let ask = async |_| client.post::<Accepted>(&path, &request).await;
+        let accepted = self.wait.until_free(&client, ask).await?;
         let codes = self.json.then(|| Codes::new(code));
         let board = place.board(&client, codes);
         let outcomes = follow_all(&client, &accepted.all(&self.group), &board).await?;

@@ -137,6 +137,7 @@ impl<W: World> Control<W> {
         };
         let migrations = self.alone(group, &deployment, work).await?;
         tracing::info!(group, asked_by, deployment, "migrated by hand: {}", migrations.join(", "));
+        self.did(Some(group), &format!("migrated {}", migrations.join(", ")), (asked_by, "")).await;
         Ok(DatabaseDone { deployment, migrations })
     }
 
@@ -186,6 +187,7 @@ impl<W: World> Control<W> {
             "reverted by hand: {}",
             migrations.join(", ")
         );
+        self.did(Some(group), &format!("reverted {}", migrations.join(", ")), (asked_by, "")).await;
         if let Some(entry) = entry {
             self.reverted(entry, asked_by).await?;
         }
@@ -217,6 +219,8 @@ impl<W: World> Control<W> {
         };
         let record = self.alone(group, "settle", work).await?;
         tracing::warn!(group, asked_by, applied, "settled {} by hand", record.shown());
+        let what = if applied { "applied" } else { "gone" };
+        self.did(Some(group), &format!("settled {} as {what}", record.shown()), (asked_by, "")).await;
         Ok(DatabaseDone { migrations: vec![record.shown()], deployment: record.deployment })
     }
 

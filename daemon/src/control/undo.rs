@@ -1,6 +1,7 @@
 //! Aborts and rollbacks of a running deployment, and of those that move together with it.
 
 use cutover_core::deployment::{Event, Phase, Progress};
+use cutover_core::shell::quoted;
 use cutover_engine::world::World;
 
 use super::running::{Running, live};
@@ -37,7 +38,8 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
-    /// Starts to roll back the deployment of a group, and those that move together with it. Returns its id.
+    /// Starts to roll back the deployment of a group, and those that move together with it. If that has begun already, this is no
+    /// refusal: what is asked for is on its way. Returns its id.
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
         self.leading()?;
         let policy = self.policy_or_last(group).await?;
@@ -46,6 +48,9 @@ impl<W: World> Control<W> {
         let Some((running, phase)) = live(&current).await else {
             return Err(self.no_way_back(group, &policy).await?);
         };
+        if matches!(phase, Phase::RollingBack { .. }) {
+            return Ok(self.goes_back_already(running, &phase, asked_by).await);
+        }
         self.may_roll_back(group, running, &phase).await?;
         for other in running.companions_in(&others) {
             match other.phase().await {
@@ -61,6 +66,15 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
+    /// Records who wanted back, too. It changes nothing, so a failure is only logged.
+    async fn goes_back_already(&self, running: &Running, phase: &Phase, asked_by: &str) -> String {
+        let message = format!("it was rolling back already when a rollback was requested by {asked_by}");
+        if let Err(error) = self.journal.note(&running.id, self.clock.now(), phase.name(), &message).await {
+            tracing::warn!(deployment = running.id, %error, "failed to write a note");
+        }
+        running.id.clone()
+    }
+
     async fn may_roll_back(&self, group: &str, running: &Running, phase: &Phase) -> Result<(), Refusal> {
         match phase {
             Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
@@ -71,7 +85,9 @@ impl<W: World> Control<W> {
                 Err(Refusal::being_stopped(group, slot, &running.deployment, &state))
             }
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
-                Err(running.refusal("it is already being undone".to_owned()).await)
+                let follow =
+                    format!("it is already being undone; to follow it: cutover watch {}", quoted(group));
+                Err(running.refusal(follow).await)
             }
             // Users are on the new version already, with the share of an earlier step.
             Phase::Switching(_) if running.has_share() => Ok(()),

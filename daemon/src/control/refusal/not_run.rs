@@ -21,7 +21,7 @@ pub enum NotRun {
         answers: u64,
     },
     /// The deployment has left nothing for the command to do.
-    #[error("{} has nothing to {which}", whose(group, wanted.as_deref()))]
+    #[error("{} has nothing to {which}; to see what it did: cutover history {}", whose(group, wanted.as_deref()), quoted(group))]
     NothingToRun {
         /// The group.
         group: String,
@@ -61,7 +61,7 @@ pub enum NotRun {
         later: String,
     },
     /// A command of the group is already running again.
-    #[error("{which} of group \"{group}\" is running again: wait until it ends")]
+    #[error("{which} of group \"{group}\" is running again: wait until it ends, as with --wait")]
     Rerunning {
         /// The group.
         group: String,
