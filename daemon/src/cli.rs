@@ -43,6 +43,7 @@ mod status;
 mod steer;
 mod switch;
 mod terminal;
+mod undo;
 mod unfreeze;
 mod waiting;
 mod watch;

@@ -70,19 +70,19 @@ pub(super) fn checked(reason: Option<String>) -> Result<String, Refusal> {
 
 type Answer = Result<(StatusCode, Json<Accepted>), Refusal>;
 
+/// What takes a version back.
+#[derive(Clone, Copy, Debug)]
+enum Undo {
+    Abort,
+    Rollback,
+}
+
 pub(super) async fn abort<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
     asked: Asked,
 ) -> Answer {
-    let after = control.last_event(&group).await?;
-    let mut with = moving_with(&control, &group).await?;
-    let deployment = control.abort(&group, &asked.in_words()).await?;
-    let after = control.before_outcome(&deployment, after).await?;
-    for other in &mut with {
-        other.after = control.before_outcome(&other.deployment, other.after).await?;
-    }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+    undo(&control, &group, Undo::Abort, asked).await
 }
 
 pub(super) async fn rollback<W: World>(
@@ -90,12 +90,22 @@ pub(super) async fn rollback<W: World>(
     GroupName(group): GroupName,
     asked: Asked,
 ) -> Answer {
-    let after = control.last_event(&group).await?;
-    let mut with = moving_with(&control, &group).await?;
-    let deployment = control.rollback(&group, &asked.in_words()).await?;
-    let after = control.past_completion(&deployment, after).await?;
-    for other in &mut with {
-        other.after = control.past_completion(&other.deployment, other.after).await?;
+    undo(&control, &group, Undo::Rollback, asked).await
+}
+
+async fn undo<W: World>(control: &Control<W>, group: &str, which: Undo, asked: Asked) -> Answer {
+    let (mut after, mut with) = (control.last_event(group).await?, moving_with(control, group).await?);
+    let who = asked.in_words();
+    let deployment = match which {
+        Undo::Abort => control.abort(group, &who).await?,
+        Undo::Rollback => control.rollback(group, &who).await?,
+    };
+    let its_own = (&deployment, &mut after);
+    for (id, after) in with.iter_mut().map(|other| (&other.deployment, &mut other.after)).chain([its_own]) {
+        *after = match which {
+            Undo::Abort => control.before_outcome(id, *after).await?,
+            Undo::Rollback => control.past_completion(id, *after).await?,
+        };
     }
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
 }

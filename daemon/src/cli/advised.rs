@@ -146,7 +146,7 @@ fn every_command_that_a_message_advises_can_be_typed() {
 
 #[test]
 fn what_cannot_be_typed_is_found() {
-    let source = "fn f() { g('\"', \"no; next, type: cutover rol \\\n    shop\"); h(\"see: cutover status {}; or: cutover roll\", x) }\n\
+    let source = "g('\"', \"no; next, type: cutover rol \\\n    shop\"); h(\"see: cutover status {}; or: cutover roll\", x)\n\
                   // \"see: cutover nothing\"\n";
     let found: Vec<String> = literals(source);
     assert_eq!(found, ["no; next, type: cutover rol shop", "see: cutover status {}; or: cutover roll"]);

@@ -9,8 +9,8 @@ use crate::journal::Freeze;
 /// The group of a request is frozen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "group \"{group}\" is frozen{}: no new version gets traffic; the way back stays open, by cutover rollback {of} or cutover abort {of}; \
-     to end the freeze: {}",
+    "group \"{group}\" is frozen{}: no new version gets traffic; the way back stays open, by cutover rollback {of} or cutover \
+     abort {of}; to end the freeze: {}",
     told(freeze),
     thaw(freeze),
     of = quoted(group)
