@@ -23,6 +23,7 @@ async fn a_name_is_told_before_it_is_gone_and_keeps_nginx_from_starting_after() 
     host.nginx.stop().await.unwrap();
     host.nginx.set("green", "gone.invalid:80");
     host.nginx.write_http(&http).unwrap();
+    host.nginx.expect_in_log("host not found in upstream \"gone.invalid");
     let refused = host.nginx.check().unwrap();
     assert!(
         !refused.ok && refused.output.contains("host not found in upstream \"gone.invalid"),
