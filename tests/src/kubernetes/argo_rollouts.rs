@@ -1,18 +1,15 @@
 //! The controller of Argo Rollouts.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::cluster::Cluster;
 use super::control_plane::flag;
 use super::machine::Server;
+use super::patience;
 use super::programs::fetched;
-use crate::{client, ports, wait};
-
-/// A start takes 1 s, and more on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{client, ports};
 
 /// A controller for all namespaces of the cluster: one is enough. Drop kills it.
 #[derive(Debug)]
@@ -34,7 +31,7 @@ impl ArgoRollouts {
         let program = fetched("argo-rollouts", "rollouts-controller");
         let started = Self { server: cluster.machine().start("argo-rollouts", &program, &flags)? };
         let health = SocketAddr::from((Ipv4Addr::LOCALHOST, health));
-        let healthy = wait::until_async(PATIENCE, "Argo Rollouts to be healthy", async || {
+        let healthy = patience::until("Argo Rollouts to be healthy", async || {
             client::get(health, "/healthz").await.is_ok_and(|answer| answer.status == 200)
         });
         healthy.await.with_context(|| started.server.log_tail())?;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,12 +11,8 @@ use super::control_plane::{self, URL};
 use super::credentials::{ADMIN_TOKEN, Account, Credentials};
 use super::kubectl::Kubectl;
 use super::machine::{self, Machine, Server};
-use super::namespace::Namespace;
+use super::patience;
 use crate::process::Pid;
-use crate::wait;
-
-/// A start takes 5 s, and more on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A cluster with one node. Drop ends its servers, each before those that it needs.
 #[derive(Debug)]
@@ -98,10 +93,9 @@ impl Cluster {
         &self.kubectl
     }
 
-    /// Creates a namespace. Returns when pods can be made in it.
-    pub async fn namespace(&self) -> Result<Namespace<'_>> {
-        let number = self.namespaces.fetch_add(1, Ordering::Relaxed);
-        Namespace::create(self, &format!("test-{number}")).await
+    /// A name for a namespace, another one for each call.
+    pub(super) fn name_for_namespace(&self) -> String {
+        format!("test-{}", self.namespaces.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Writes the kubeconfig of a service account, with a new token. Returns its path.
@@ -124,7 +118,7 @@ impl Cluster {
     /// Starts the API server. Returns when it is ready.
     pub async fn start_api_server(&self) -> Result<()> {
         *self.api_server() = Some(control_plane::start_api_server(&self.machine, &self.credentials)?);
-        let ready = wait::until_async(PATIENCE, "the API server to be ready", async || {
+        let ready = patience::until("the API server to be ready", async || {
             self.kubectl.run(&["get", "--raw=/readyz"]).await.is_ok() || !self.api_server_runs()
         });
         ready.await.with_context(|| self.logs())?;
@@ -159,8 +153,7 @@ impl Cluster {
     async fn add_node(&self) -> Result<()> {
         let node = format!("{{ apiVersion: v1, kind: Node, metadata: {{ name: {NODE} }} }}");
         self.kubectl.apply(&node).await?;
-        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-        self.kubectl.run(&["wait", "--for=condition=Ready", "node", NODE, &timeout]).await?;
+        self.kubectl.run(&["wait", "--for=condition=Ready", "node", NODE, &patience::timeout()]).await?;
         Ok(())
     }
 }

@@ -17,7 +17,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -27,6 +26,7 @@ use super::NODE;
 use super::control_plane::flag;
 use super::machine::Server;
 use super::namespace::Namespace;
+use super::patience::PATIENCE;
 use crate::client::{self, Answer, Client};
 use crate::nginx::log::complaints;
 use crate::process::{self, Pid, Signal};
@@ -38,9 +38,6 @@ pub const TOKEN: &str = "token-of-the-controller";
 /// The modules of Debian that the controller's configuration needs, in the order that nginx wants.
 const DEBIAN_MODULES: [&str; 3] =
     ["ndk_http_module.so", "ngx_http_lua_module.so", "ngx_http_headers_more_filter_module.so"];
-
-/// A start takes 4 s, and more on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
-use super::programs;
+use super::{patience, programs};
 
 /// `kubectl` as one user, in one namespace.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Kubectl {
     pub async fn apply_folder(&self, folder: &Path) -> Result<()> {
         let file = format!("--filename={}", folder.display());
         self.run(&["apply", "--server-side", "--force-conflicts", &file]).await?;
-        self.run(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await?;
+        self.run(&["wait", "--for=condition=Established", &patience::timeout(), "crd", "--all"]).await?;
         Ok(())
     }
 

@@ -1,17 +1,13 @@
 //! A namespace of Kubernetes for one test.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::cluster::Cluster;
 use super::kubectl::Kubectl;
-use crate::wait;
-
-/// What a controller needs for a change, at most, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::patience;
 
 /// A namespace. Drop tells the cluster to delete it with all that is in it.
 #[derive(Debug)]
@@ -29,12 +25,19 @@ pub struct Pod {
     pub address: IpAddr,
 }
 
+impl Cluster {
+    /// Creates a namespace. Returns when pods can be made in it.
+    pub async fn namespace(&self) -> Result<Namespace<'_>> {
+        Namespace::create(self, &self.name_for_namespace()).await
+    }
+}
+
 impl<'a> Namespace<'a> {
-    pub(super) async fn create(cluster: &'a Cluster, name: &str) -> Result<Self> {
+    async fn create(cluster: &'a Cluster, name: &str) -> Result<Self> {
         cluster.kubectl().run(&["create", "namespace", name]).await?;
         let kubectl = Kubectl::new(cluster.kubectl().kubeconfig().clone(), name);
         // A pod is refused before its service account is there.
-        wait::until_async(PATIENCE, "the service account of a new namespace", async || {
+        patience::until("the service account of a new namespace", async || {
             kubectl.run(&["get", "serviceaccount", "default"]).await.is_ok()
         })
         .await
@@ -65,8 +68,7 @@ impl<'a> Namespace<'a> {
 
     /// Waits until a Deployment has all its pods, of its newest version, ready.
     pub async fn until_rolled_out(&self, deployment: &str) -> Result<()> {
-        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-        let words = ["rollout", "status", "deployment", deployment, "--watch", &timeout];
+        let words = ["rollout", "status", "deployment", deployment, "--watch", &patience::timeout()];
         self.kubectl.run(&words).await.with_context(|| self.cluster.logs())?;
         Ok(())
     }
@@ -113,7 +115,7 @@ impl<'a> Namespace<'a> {
         let mut expected = expected.to_vec();
         expected.sort();
         let mut seen = Vec::new();
-        let waited = wait::until_async(PATIENCE, "the endpoints of a Service", async || {
+        let waited = patience::until("the endpoints of a Service", async || {
             seen = self.endpoints(service).await.unwrap_or_default();
             seen == expected
         });
@@ -122,8 +124,7 @@ impl<'a> Namespace<'a> {
 
     /// Deletes it. Returns when all that was in it has gone.
     pub async fn delete(&self) -> Result<()> {
-        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-        self.cluster.kubectl().run(&["delete", "namespace", self.name(), &timeout]).await?;
+        self.cluster.kubectl().run(&["delete", "namespace", self.name(), &patience::timeout()]).await?;
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Traefik as a gateway: it serves the HTTPRoutes of one namespace with a data plane of its own.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -9,14 +8,12 @@ use serde_json::json;
 use super::control_plane::flag;
 use super::machine::Server;
 use super::namespace::Namespace;
+use super::patience;
 use super::programs::fetched;
 use crate::client::{self, Answer, Client};
-use crate::{ports, wait};
+use crate::ports;
 
 const CONTROLLER: &str = "traefik.io/gateway-controller";
-/// A start takes 1 s, and more on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A Traefik. Drop kills it.
 #[derive(Debug)]
 pub struct Traefik {
@@ -70,11 +67,12 @@ impl Traefik {
         let name = format!("traefik-{}", namespace.name());
         let server = cluster.machine().start(&name, &fetched("traefik", "traefik"), &flags)?;
         let started = Self { address, server };
-        let answers = wait::until_async(PATIENCE, "Traefik to answer", async || {
+        let answers = patience::until("Traefik to answer", async || {
             client::get(own, "/ping").await.is_ok_and(|answer| answer.status == 200)
         });
         answers.await.with_context(|| started.server.log_tail())?;
-        let programmed = ["wait", "--for=condition=Programmed", "--timeout=60s", "gateway", Self::GATEWAY];
+        let programmed =
+            ["wait", "--for=condition=Programmed", &patience::timeout(), "gateway", Self::GATEWAY];
         namespace.kubectl().run(&programmed).await.with_context(|| started.server.log_tail())?;
         Ok(started)
     }

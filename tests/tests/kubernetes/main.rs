@@ -8,4 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod gateway;
 mod harness;
+mod ingress_nginx;
+mod operator;

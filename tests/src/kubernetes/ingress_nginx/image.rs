@@ -38,8 +38,7 @@ const ENTER: &str = r#"
     set -e
     root=$1 shared=$2 user=$3
     shift 3
-    mount --rbind /usr "$root/usr"
-    mount --rbind /dev "$root/dev"
+    for folder in usr dev sys; do mount --rbind "/$folder" "$root/$folder"; done
     mount --bind "$shared" "$root$shared"
     mount -t proc proc "$root/proc"
     chroot --userspec="$user:$user" "$root" "$@" &
@@ -49,7 +48,9 @@ const ENTER: &str = r#"
 /// Fills the folder. It gets a place for the shared folder.
 pub(super) fn build(root: &Path, shared: &Path) -> Result<()> {
     let shared_path = shared.display().to_string();
-    for folder in ["usr", "dev", "proc", "etc", shared_path.trim_start_matches('/')].iter().chain(&THEIRS) {
+    for folder in
+        ["usr", "dev", "sys", "proc", "etc", shared_path.trim_start_matches('/')].iter().chain(&THEIRS)
+    {
         fs::create_dir_all(root.join(folder))?;
     }
     for link in ["bin", "sbin", "lib", "lib64"] {

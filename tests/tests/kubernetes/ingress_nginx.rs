@@ -1,0 +1,61 @@
+//! The module in the real controller of ingress-nginx.
+
+use cutover_core::api::{Group, RouteChange};
+use cutover_tests::kubernetes::{self, Cluster, IngressNginx, Namespace, Shop, Snippets};
+use cutover_tests::load::Plan;
+use cutover_tests::{Load, SlotOracle};
+
+/// A group over the backends that ingress-nginx has for the slots' Services.
+fn snippets(namespace: &Namespace<'_>) -> Snippets {
+    let backend = |service: &str| format!("{}-{service}-http", namespace.name());
+    Snippets {
+        http: format!(
+            "cutover shop {{ backend {}; slot blue {}; slot green {}; active blue; }}",
+            backend("shop"),
+            backend("shop-blue"),
+            backend("shop-green")
+        ),
+        location: "set $proxy_upstream_name $cutover_upstream;".to_owned(),
+    }
+}
+
+async fn until_answered_by(controller: &IngressNginx, host: &str, slot: &str) {
+    kubernetes::until(&format!("{host} to be answered by {slot}"), async || {
+        controller.get(host, "/").await.is_ok_and(|answer| answer.status_and_slot() == (200, slot))
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_call_moves_the_traffic_of_an_ingress() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let shop = Shop::start(&namespace, 2).await.unwrap();
+        let controller = IngressNginx::start(&namespace, &snippets(&namespace)).await.unwrap();
+        shop.add_ingress(&namespace, controller.class()).await.unwrap();
+        for (host, slot) in
+            [(Shop::HOST, "blue"), ("blue.shop.internal", "blue"), ("green.shop.internal", "green")]
+        {
+            until_answered_by(&controller, host, slot).await;
+        }
+
+        let oracle = SlotOracle::new("blue");
+        let load = Load::start(Plan::new(controller.address()), &oracle);
+        load.answers(50).await.unwrap();
+        for slot in ["green", "blue"].into_iter().cycle().take(20) {
+            let call = oracle.announce(slot);
+            let change = serde_json::to_string(&RouteChange::to(slot, "a test")).unwrap();
+            let answer = controller.call("PUT", "/v1/groups/shop/route", &change).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+            call.acknowledge();
+            load.answers(50).await.unwrap();
+        }
+        let report = load.stop().await;
+        assert_eq!((report.failed(), report.stale), (0, 0), "{report}");
+        let answer = controller.call("GET", "/v1/groups/shop", "").await.unwrap();
+        let group: Group = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((group.route.active.as_str(), group.route.generation), ("blue", 20));
+        controller.stop().await.unwrap();
+    });
+}

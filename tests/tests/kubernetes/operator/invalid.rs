@@ -1,0 +1,109 @@
+//! What is refused: by the API server, or by the operator in a condition.
+
+use cutover_tests::kubernetes::Cluster;
+use cutover_tests::kubernetes::operator::{
+    Operator, apply_shop, apply_slots, install, shop, text, until_status,
+};
+use serde_json::json;
+
+#[test]
+fn each_rule_of_the_definition_says_what_would_be_right() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        install(&namespace).await.unwrap();
+        let slot = |name: &str| json!({ "deployment": name, "service": name });
+        for (more, said) in [
+            (json!({ "slots": { "blue": slot("a") } }), "spec.slots"),
+            (json!({ "slots": { "a": slot("a"), "b": slot("b"), "c": slot("c") } }), "spec.slots"),
+            (
+                json!({ "slots": { "a": { "deployment": "a", "service": "x" }, "b": { "deployment": "b", "service": "x" } } }),
+                "each slot needs a Service of its own",
+            ),
+            (
+                json!({ "slots": { "a": { "deployment": "x", "service": "a" }, "b": { "deployment": "x", "service": "b" } } }),
+                "each slot needs a Deployment of its own",
+            ),
+            (
+                json!({ "slots": { "a": { "deployment": "a", "service": "shop" }, "b": slot("b") } }),
+                "a slot needs another one",
+            ),
+            (json!({ "edge": {} }), "spec.edge"),
+            (json!({ "edge": { "service": {}, "gateway": { "route": "r" } } }), "spec.edge"),
+            (json!({ "edge": { "carrierPigeon": {} } }), "carrierPigeon"),
+            (json!({ "version": "" }), "spec.version"),
+            (json!({ "replicas": 0 }), "spec.replicas"),
+            (json!({ "provisionDeadline": "soon" }), "spec.provisionDeadline"),
+            (json!({ "promotion": "Perhaps" }), "Manual"),
+        ] {
+            let applied = apply_shop(&namespace, "1", &more).await;
+            let why = applied.expect_err(&format!("{more} is accepted")).to_string();
+            assert!(why.contains(said), "{more}: {why}");
+        }
+        apply_shop(&namespace, "1", &json!({})).await.unwrap();
+        for (changed, said) in [
+            (json!({ "service": "other" }), "spec.service cannot be changed"),
+            (
+                json!({ "slots": { "blue": slot("shop-blue"), "red": slot("shop-red") } }),
+                "spec.slots cannot be changed",
+            ),
+        ] {
+            let why = apply_shop(&namespace, "1", &changed).await.unwrap_err().to_string();
+            assert!(why.contains(said), "{changed}: {why}");
+        }
+    });
+}
+
+#[test]
+fn a_policy_that_cannot_be_is_refused_by_key_and_value() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        let _operator = Operator::start(&namespace).await.unwrap();
+        for (policy, said) in [
+            (json!({ "soak": { "duration": "soon" } }), "soon"),
+            (
+                json!({ "provision": { "command": ["/bin/true"] } }),
+                "spec.policy.provision: this key is for hosts",
+            ),
+            (
+                json!({ "steps": ["10% 5m", "100%"] }),
+                "spec.policy.steps: this edge moves all traffic at once",
+            ),
+            (
+                json!({ "smoke": [{ "name": "x", "command": ["/bin/true"] }] }),
+                "the operator runs no programs",
+            ),
+        ] {
+            apply_shop(&namespace, "2", &json!({ "policy": policy })).await.unwrap();
+            let message = |status: &serde_json::Value| {
+                let conditions =
+                    status.pointer("/conditions").and_then(|all| all.as_array()).cloned().unwrap_or_default();
+                let ready = conditions.into_iter().find(|one| text(one, "/type") == "Ready");
+                ready.map(|one| text(&one, "/message").to_owned()).unwrap_or_default()
+            };
+            until_status(&namespace, said, |status| message(status).contains(said)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn two_resources_on_one_service_are_refused_by_name() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        let _operator = Operator::start(&namespace).await.unwrap();
+        apply_shop(&namespace, "1", &json!({})).await.unwrap();
+        until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();
+        // Creation times have whole seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        let mut second = shop("1", &json!({}));
+        second["metadata"]["name"] = json!("second");
+        namespace.kubectl().apply(&second.to_string()).await.unwrap();
+        let limit = std::time::Duration::from_secs(60);
+        let refused = async || {
+            let status = namespace.kubectl().get(&["bluegreen", "second"]).await.unwrap();
+            status.to_string().contains("Service \\\"shop\\\" belongs to BlueGreen \\\"shop\\\" already")
+        };
+        cutover_tests::wait::until_async(limit, "the second one to be refused", refused).await.unwrap();
+    });
+}

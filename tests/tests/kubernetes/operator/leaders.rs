@@ -1,0 +1,61 @@
+//! Several operators: one drives, and another goes on where it was killed.
+
+use cutover_tests::kubernetes::Cluster;
+use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::process::Signal;
+use serde_json::{Value, json};
+
+use super::live;
+
+fn policy() -> Value {
+    json!({ "policy": {
+        "probe": { "interval": "200ms", "deadline": "20s" },
+        "smoke": [{ "name": "front page", "path": "/" }],
+        "soak": { "duration": "2s", "interval": "200ms" },
+        "drain": { "deadline": "1s" },
+        "warm": "2s",
+    } })
+}
+
+#[test]
+fn a_leader_that_is_killed_in_any_phase_is_followed_by_another() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let (_kubelet, mut leader) = live(&namespace, &policy()).await;
+        let kubeconfig = namespace.kubectl().kubeconfig().clone();
+        for (at, phase) in ["Provisioning", "Probing", "Soaking", "Warm"].into_iter().enumerate() {
+            let next = Operator::start_as(&namespace, &format!("operator-{}", at + 1), &kubeconfig).unwrap();
+            let version = format!("{}", at + 2);
+            apply_shop(&namespace, &version, &policy()).await.unwrap();
+            let is_there = |status: &Value| {
+                text(status, "/phase") == phase && text(status, "/deployment/version") == version
+            };
+            until_status(&namespace, phase, is_there).await.unwrap();
+            leader.server().kill();
+            let status = until_ended(&namespace, &version, "completed").await.unwrap();
+            assert_eq!(selected(&namespace).await.unwrap(), text(&status, "/activeSlot"), "{phase}");
+            leader = next;
+        }
+    });
+}
+
+#[test]
+fn a_leader_that_has_slept_cannot_write_and_cannot_move_traffic() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let (_kubelet, mut leader) = live(&namespace, &policy()).await;
+        let kubeconfig = namespace.kubectl().kubeconfig().clone();
+        let _next = Operator::start_as(&namespace, "operator-1", &kubeconfig).unwrap();
+        apply_shop(&namespace, "2", &policy()).await.unwrap();
+        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        leader.server().signal(Signal::STOP).unwrap();
+        let status = until_ended(&namespace, "2", "completed").await.unwrap();
+        let epoch = status.get("epoch").cloned();
+        leader.server().signal(Signal::CONT).unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let status = until_status(&namespace, "the status", |_| true).await.unwrap();
+        assert_eq!(status.get("epoch").cloned(), epoch, "the one that slept has raised no epoch");
+        assert_eq!(text(&status, "/history/0/outcome"), "completed");
+        assert_eq!(selected(&namespace).await.unwrap(), "green");
+    });
+}
