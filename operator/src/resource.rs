@@ -8,6 +8,7 @@
 mod spec;
 mod status;
 
+pub(crate) use spec::ten_seconds;
 pub use spec::{
     BlueGreen, BlueGreenSpec, EdgeSpec, JobSpecOf, MigrationsSpec, Promotion, SlotSpec, TemplateSpec,
 };

@@ -24,6 +24,7 @@ pub mod operator;
 mod patience;
 mod programs;
 mod shop;
+pub mod timeline;
 mod traefik;
 
 pub use argo_rollouts::ArgoRollouts;

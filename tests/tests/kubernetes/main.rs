@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod edges;
 mod gateway;
 mod harness;
 mod ingress_nginx;
