@@ -124,7 +124,10 @@ impl GatewayCarrier {
         self.until_accepted(client, names, &next.stamp, left).await.map_err(|error| match error {
             EdgeError::Unusable { what, why } => {
                 let limit = humantime::format_duration(ACCEPTANCE);
-                EdgeError::Unusable { what, why: format!("its new weights are not accepted within {limit}: {why}") }
+                EdgeError::Unusable {
+                    what,
+                    why: format!("its new weights are not accepted within {limit}: {why}"),
+                }
             }
             error => error,
         })
@@ -234,7 +237,8 @@ fn share(rule: &[Reference]) -> Result<Shares, String> {
     }
     let parts = u128::from(least.weight) * u128::from(Share::WHOLE) / u128::from(sum);
     let parts = u16::try_from(parts).unwrap_or(Share::WHOLE / 2);
-    let of = |parts, reference: &Reference| Percent::from_parts(parts).map(|part| (reference.slot.clone(), part));
+    let of =
+        |parts, reference: &Reference| Percent::from_parts(parts).map(|part| (reference.slot.clone(), part));
     let most = of(Share::WHOLE - parts, most).ok_or_else(|| "its weights are no shares".to_owned())?;
     Ok(Shares { most, least: of(parts, least).filter(|(_, part)| part.parts() > 0) })
 }

@@ -166,10 +166,8 @@ impl CanaryCarrier {
 
     /// Deletes a canary that has no weight, if it is still the same. One that is left has no effect.
     async fn delete(&self, ingresses: &Api<Ingress>, canary: &Ingress) {
-        let preconditions = kube::api::Preconditions {
-            resource_version: canary.resource_version(),
-            uid: canary.uid(),
-        };
+        let preconditions =
+            kube::api::Preconditions { resource_version: canary.resource_version(), uid: canary.uid() };
         let exactly = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         if let Err(error) = ingresses.delete(&self.canary(), &exactly).await {
             tracing::debug!(canary = self.canary(), %error, "a canary without weight is left");

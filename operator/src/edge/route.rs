@@ -49,7 +49,11 @@ impl Route {
     }
 
     /// The route of two weights. Neither says which slot keeps the rest: the stamp does, as long as it speaks of these weights.
-    pub(super) fn of_weights(most: (String, Percent), least: Option<(String, Percent)>, stamp: Stamp) -> Self {
+    pub(super) fn of_weights(
+        most: (String, Percent),
+        least: Option<(String, Percent)>,
+        stamp: Stamp,
+    ) -> Self {
         let (active, percent) = most;
         let route = Self { active, second: least, stamp };
         let Some((slot, _)) = &route.second else { return route };
@@ -160,7 +164,9 @@ mod tests {
         for (share, rest) in [(6_000, 4_000), (5_000, 5_000)] {
             let part = Some(Partial { percent: percent(share), rest: "blue".to_owned() });
             let split = blue().after(&Shift { share: part, ..all_to("green") }).unwrap();
-            for (most, least) in [("green", "blue"), ("blue", "green")].into_iter().take(1 + usize::from(share == rest)) {
+            for (most, least) in
+                [("green", "blue"), ("blue", "green")].into_iter().take(1 + usize::from(share == rest))
+            {
                 let (most, least) = ((most.to_owned(), percent(share)), (least.to_owned(), percent(rest)));
                 let read = Route::of_weights(most, Some(least), split.stamp.clone());
                 assert_eq!(read, split);
@@ -168,7 +174,8 @@ mod tests {
             }
         }
         let by_hand = (("green".to_owned(), percent(7_000)), ("blue".to_owned(), percent(3_000)));
-        let read = Route::of_weights(by_hand.0, Some(by_hand.1), blue().after(&all_to("blue")).unwrap().stamp);
+        let read =
+            Route::of_weights(by_hand.0, Some(by_hand.1), blue().after(&all_to("blue")).unwrap().stamp);
         assert_eq!((read.active.as_str(), read.is_as_stamped()), ("green", false));
     }
 

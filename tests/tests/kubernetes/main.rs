@@ -11,5 +11,6 @@
 mod edges;
 mod gateway;
 mod harness;
+mod ingress_canary;
 mod ingress_nginx;
 mod operator;

@@ -28,7 +28,8 @@ impl Parent {
 
     /// A status may write out the namespace that the spec leaves out.
     fn is(&self, other: &Self) -> bool {
-        let is_near = self.namespace.is_none() || other.namespace.is_none() || self.namespace == other.namespace;
+        let is_near =
+            self.namespace.is_none() || other.namespace.is_none() || self.namespace == other.namespace;
         let own = (&self.kind, &self.name, &self.section, self.port);
         is_near && own == (&other.kind, &other.name, &other.section, other.port)
     }
@@ -53,7 +54,10 @@ pub(super) fn acceptance(object: &Value, generation: i64) -> Result<(), String> 
         };
         let mut of_parent = answers.iter().filter(is_its).peekable();
         if of_parent.peek().is_none() {
-            return Err(format!("{parent} has not accepted it: does the {} exist, and does its controller run?", parent.kind));
+            return Err(format!(
+                "{parent} has not accepted it: does the {} exist, and does its controller run?",
+                parent.kind
+            ));
         }
         for answer in of_parent {
             conditions(answer, generation).map_err(|why| format!("{parent} {why}"))?;
@@ -89,9 +93,7 @@ mod tests {
     use super::*;
 
     fn answer(parent: &Value, generation: i64, status: &str) -> Value {
-        let condition = |kind| {
-            json!({ "type": kind, "status": status, "observedGeneration": generation, "reason": "No", "message": "why" })
-        };
+        let condition = |kind| json!({ "type": kind, "status": status, "observedGeneration": generation, "reason": "No", "message": "why" });
         json!({ "parentRef": parent, "conditions": [condition("Accepted"), condition("ResolvedRefs")] })
     }
 
@@ -109,16 +111,21 @@ mod tests {
         let refused = acceptance(&of(3, "False"), 3).unwrap_err();
         assert_eq!(refused, "Gateway \"web\" says Accepted: False, No: why");
         let nobody = acceptance(&route(&[web], &[]), 3).unwrap_err();
-        assert!(nobody.starts_with("Gateway \"web\" has not accepted it: does the Gateway exist"), "{nobody}");
+        assert!(
+            nobody.starts_with("Gateway \"web\" has not accepted it: does the Gateway exist"),
+            "{nobody}"
+        );
     }
 
     #[test]
     fn each_parent_counts_and_a_status_may_write_out_the_namespace() {
-        let (web, mesh) = (json!({ "name": "web" }), json!({ "kind": "Service", "group": "", "name": "shop" }));
+        let (web, mesh) =
+            (json!({ "name": "web" }), json!({ "kind": "Service", "group": "", "name": "shop" }));
         let there = json!({ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web", "namespace": "here" });
         let one = route(&[web.clone(), mesh.clone()], &[answer(&there, 1, "True")]);
         assert!(acceptance(&one, 1).unwrap_err().starts_with("Service \"shop\" has not accepted it"));
-        let both = route(&[web.clone(), mesh.clone()], &[answer(&there, 1, "True"), answer(&mesh, 1, "True")]);
+        let both =
+            route(&[web.clone(), mesh.clone()], &[answer(&there, 1, "True"), answer(&mesh, 1, "True")]);
         assert_eq!(acceptance(&both, 1), Ok(()));
         let other = json!({ "name": "web", "sectionName": "https" });
         assert!(acceptance(&route(&[web], &[answer(&other, 1, "True")]), 1).is_err());

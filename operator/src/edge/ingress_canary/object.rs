@@ -204,7 +204,15 @@ mod tests {
         assert_eq!(canary_of_somebody_else(&users, &[theirs.clone()]), None, "it is no canary");
         theirs.annotations_mut().insert(CANARY.to_owned(), "true".to_owned());
         assert_eq!(canary_of_somebody_else(&users, &[theirs.clone()]).as_deref(), Some("theirs"));
-        theirs.spec.as_mut().unwrap().rules.as_mut().unwrap().iter_mut().for_each(|rule| rule.host = Some("x".to_owned()));
+        theirs
+            .spec
+            .as_mut()
+            .unwrap()
+            .rules
+            .as_mut()
+            .unwrap()
+            .iter_mut()
+            .for_each(|rule| rule.host = Some("x".to_owned()));
         assert_eq!(canary_of_somebody_else(&users, &[theirs]), None, "it is about another host");
         let ours = made(&users, &names(), "green").unwrap();
         assert_eq!(canary_of_somebody_else(&users, &[ours]), None);
