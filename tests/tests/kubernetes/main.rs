@@ -11,4 +11,5 @@
 mod gateway;
 mod harness;
 mod ingress_nginx;
+mod metrics;
 mod operator;
