@@ -13,4 +13,5 @@ mod gateway;
 mod harness;
 mod ingress_canary;
 mod ingress_nginx;
+mod metrics;
 mod operator;
