@@ -118,7 +118,14 @@ impl ObjectEdge {
             }
             let next = route.after(shift).map_err(ShiftError::Refused)?;
             if next.is_same(&route) && !shift.fence && self.carrier.is_settled(&versions) {
+                // An earlier try may have written it, and what serves the traffic may not have taken it.
+                let accepted = self.carrier.accepted(&self.client, &self.names, &route).await;
+                accepted.map_err(ShiftError::Unknown)?;
                 return self.look_of(&route).await.map_err(ShiftError::Unknown);
+            }
+            if !shift.fence {
+                let may = self.carrier.may_change(&self.client, &self.names, &route).await;
+                may.map_err(|error| ShiftError::Refused(error.to_string()))?;
             }
             if self.carrier.write(&self.client, &self.names, &versions, &next).await? {
                 let read = self.carrier.accepted(&self.client, &self.names, &next).await;
@@ -133,6 +140,20 @@ impl ObjectEdge {
             self.carrier.typed(&self.names),
             self.names.namespace,
         )))
+    }
+
+    /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
+    pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
+        loop {
+            let (route, _) = self.carrier.read(&self.client, &self.names).await?;
+            if route.stamp.generation == 0 {
+                return Ok(());
+            }
+            match after.saturating_sub(route.stamp.age()) {
+                Duration::ZERO => return Ok(()),
+                left => tokio::time::sleep(left).await,
+            }
+        }
     }
 
     async fn expect(&self, expected: &Revision) -> Result<Look, ShiftError> {
