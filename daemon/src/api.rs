@@ -152,6 +152,9 @@ pub struct Accepted {
     /// The same for deployments of other groups, which move together with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<OfGroup>,
+    /// What an abort has ended, if that is no deployment. Then there is nothing to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
 impl Accepted {
@@ -327,7 +330,10 @@ async fn deploy<W: World>(
         control.in_turn(&groups, waiting.as_ref(), &who, control.deploy(&group, wanted)).await
     });
     let deployment = begun.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
-    Ok((StatusCode::CREATED, Json(Accepted { deployment: deployment.id, after: 0, with: Vec::new() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(Accepted { deployment: deployment.id, after: 0, with: Vec::new(), ended: None }),
+    ))
 }
 
 async fn deploy_together<W: World>(
@@ -372,7 +378,7 @@ async fn run<W: World>(
         }
     });
     let deployment = running.await.unwrap_or_else(|error| Err(Refusal::Interrupted(error.to_string())))?;
-    Ok(Json(Accepted { deployment, after, with: Vec::new() }))
+    Ok(Json(Accepted { deployment, after, with: Vec::new(), ended: None }))
 }
 
 async fn switch<W: World>(

@@ -69,6 +69,7 @@ pub use status::{
 pub use steering::Steering;
 pub use switched::HookStatus;
 pub use text::{BadText, MAX_VERSION, Text};
+pub use undo::Aborted;
 pub use vigil::{HealthState, HealthStatus};
 pub use waiting::Waiting;
 

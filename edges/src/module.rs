@@ -16,7 +16,7 @@ use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_core::event::Kind;
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use cutover_engine::peers::request;
 use http_body_util::Full;
 use serde::Serialize;
@@ -371,7 +371,7 @@ impl Edge for Module {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: true, trials: true, counters: true, shares: true }
+        Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

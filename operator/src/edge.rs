@@ -13,7 +13,7 @@ use std::time::Duration;
 use cutover_core::api::{Group, RouteState, Slot};
 use cutover_core::deployment::Revision;
 use cutover_core::fraction::Percent;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use kube::Client;
 
 use crate::resource::EdgeSpec;
@@ -144,7 +144,7 @@ impl Edge for ObjectEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: false, trials: false, counters: false, shares: self.carrier.shares() }
+        Abilities { follow: Follow::Propagated, trials: false, counters: false, shares: self.carrier.shares() }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

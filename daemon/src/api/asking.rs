@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::caller::Caller;
 use super::text::GroupName;
 use super::{Accepted, OfGroup, QueryOf, refused};
-use crate::control::{Control, Refusal, Steering, Text};
+use crate::control::{Aborted, Control, Refusal, Steering, Text};
 
 /// Body of a request to abort, to roll back, to pause, to resume or to promote. It may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,12 +66,15 @@ pub(super) async fn abort<W: World>(
 ) -> Answer {
     let after = control.last_event(&group).await?;
     let mut with = moving_with(&control, &group).await?;
-    let deployment = control.abort(&group, &who).await?;
+    let (deployment, ended) = match control.abort(&group, &who).await? {
+        Aborted::Deployment(deployment) => (deployment, None),
+        Aborted::ByHand { deployment, text } => (deployment, Some(text)),
+    };
     let after = control.before_outcome(&deployment, after).await?;
     for other in &mut with {
         other.after = control.before_outcome(&other.deployment, other.after).await?;
     }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with, ended })))
 }
 
 pub(super) async fn rollback<W: World>(
@@ -86,7 +89,7 @@ pub(super) async fn rollback<W: World>(
     for other in &mut with {
         other.after = control.past_completion(&other.deployment, other.after).await?;
     }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with, ended: None })))
 }
 
 /// The deployments that a request has an effect on, too, and their last events.
@@ -139,5 +142,5 @@ async fn steer<W: World>(
     let after = control.last_event(group).await?;
     let with = moving_with(control, group).await?;
     let deployment = control.steer(group, which, step, &who).await?;
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with })))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with, ended: None })))
 }

@@ -379,6 +379,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A refusal of a switch by hand that is possible if it is forced.
+    pub(super) fn or_by_force(mut self, slot: &str) -> Self {
+        if let Self::NotRun(why) = &mut self
+            && let NotRun::Rerunning { by_force, .. } = &mut **why
+        {
+            *by_force = Some(slot.to_owned());
+        }
+        self
+    }
+
     pub(super) fn being_stopped(group: &str, slot: &str, deployment: &Deployment, state: &State) -> Self {
         let was_live = deployment.plan.cleans_up(state) == Some(Part::Old);
         Self::BeingStopped {

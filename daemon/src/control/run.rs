@@ -2,7 +2,6 @@
 //!
 //! Meanwhile no deployment and no switch by hand to the command's slot can begin, and while a revert runs, no deployment at all.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_core::api::Traffic;
@@ -10,16 +9,16 @@ use cutover_core::deployment::{Outcome, Part, Phase, State};
 use cutover_engine::commands::Job;
 use cutover_engine::driver;
 use cutover_engine::world::World;
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
 
 use super::running::live;
 use super::{Control, LOOK_BACK, NotRun, Refusal, RevertRequest};
 use crate::journal::Entry;
 
 mod active;
+mod reruns;
 
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) use reruns::{Rerunning, Reruns};
 
 /// Who runs a command beside another deployment.
 const BESIDE: &str = "the daemon";
@@ -55,17 +54,6 @@ struct Left {
     slot: Option<String>,
 }
 
-/// Commands that are running again, by group and slot. A command for the database alone has no slot.
-pub(super) type Reruns = BTreeMap<(String, Option<String>), Rerunning>;
-
-/// A command that is running again.
-#[derive(Debug)]
-pub(super) struct Rerunning {
-    pub(super) deployment: String,
-    which: Rerun,
-    task: AbortHandle,
-}
-
 impl Rerun {
     /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -77,11 +65,6 @@ impl Rerun {
             Self::Switched => "switched",
             Self::Database => "cutover database",
         }
-    }
-
-    /// Whether it changes the database.
-    fn changes_database(self) -> bool {
-        matches!(self, Self::Revert | Self::Database)
     }
 
     /// The command and its slot. `None` if the deployment has left nothing for it.
@@ -146,48 +129,6 @@ impl<W: World> Control<W> {
         done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{} was ended", which.as_str()))))
     }
 
-    /// Does something with the database of a group while no deployment of the group runs or begins. It goes on if the caller
-    /// disconnects.
-    pub(super) async fn alone<T: Send + 'static>(
-        &self,
-        group: &str,
-        deployment: &str,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let current = self.current(group);
-        let task = {
-            let current = current.lock().await;
-            self.nothing_reruns(group)?;
-            if let Some((running, phase)) = live(&current).await {
-                return Err(match self.busy(group, &current).await {
-                    Some(busy) => busy,
-                    None => {
-                        let when = match phase {
-                            Phase::Warm { .. } => "when the warm window is over",
-                            _ => "when it has ended",
-                        };
-                        running.refusal(format!("the database can be changed {when}")).await
-                    }
-                });
-            }
-            let (key, control) = ((group.to_owned(), None), self.clone());
-            let mut reruns = self.reruns();
-            let name = key.clone();
-            let task = tokio::spawn(async move {
-                let done = work.await;
-                control.reruns().remove(&name);
-                done
-            });
-            let which = Rerun::Database;
-            reruns.insert(
-                key,
-                Rerunning { deployment: deployment.to_owned(), which, task: task.abort_handle() },
-            );
-            task
-        };
-        task.await.unwrap_or_else(|_| Err(Refusal::Interrupted("it was ended".to_owned())))
-    }
-
     /// Continues the command with which a deployment was stopping a slot when another one began. Nobody waits for it.
     pub(super) fn clean_up_beside(&self, entry: &Entry) {
         let (jobs, plan) = (driver::jobs(&entry.deployment), &entry.deployment.plan);
@@ -200,13 +141,6 @@ impl<W: World> Control<W> {
             let left = Left { entry: entry.clone(), job, slot: Some(plan.slot(part).to_owned()) };
             self.start(&plan.group, left, which, BESIDE);
         }
-    }
-
-    /// The slots of a group that a command is starting or stopping again.
-    pub(super) fn slots_of_reruns(&self, group: &str) -> Vec<(String, &'static str)> {
-        let reruns = self.reruns();
-        let of_group = reruns.iter().filter(|((name, _), _)| name == group);
-        of_group.filter_map(|((_, slot), running)| Some((slot.clone()?, running.which.as_str()))).collect()
     }
 
     fn start(
@@ -231,63 +165,6 @@ impl<W: World> Control<W> {
         });
         reruns.insert(key, Rerunning { deployment, which, task: task.abort_handle() });
         task
-    }
-
-    /// Fails if a command of the group is running again.
-    pub(super) fn nothing_reruns(&self, group: &str) -> Result<(), Refusal> {
-        match self.reruns().iter().find(|((name, _), _)| name == group) {
-            Some((_, running)) => {
-                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Fails if a command on this slot, or on the database, is running again.
-    pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
-        let matters = |its: Option<&str>, running: &Rerunning| {
-            running.which.changes_database() || its.is_none_or(|its| its == slot)
-        };
-        let reruns = self.reruns();
-        let mut of_group = reruns.iter().filter(|((name, _), _)| name == group);
-        match of_group.find(|((_, its), running)| matters(its.as_deref(), running)) {
-            Some((_, running)) => {
-                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Ends the commands of a group that are running again, other than those that change the database. Returns the deployment of
-    /// the last one.
-    pub(super) async fn end_reruns_of(&self, group: &str) -> Option<String> {
-        let ended: Vec<Rerunning> = {
-            let mut reruns = self.reruns();
-            let is_theirs = |key: &(String, Option<String>), running: &Rerunning| {
-                key.0 == group && !running.which.changes_database()
-            };
-            let keys: Vec<_> =
-                reruns.iter().filter(|(key, its)| is_theirs(key, its)).map(|(key, _)| key.clone()).collect();
-            keys.iter().filter_map(|key| reruns.remove(key)).collect()
-        };
-        for Rerunning { deployment, task, .. } in &ended {
-            task.abort();
-            self.end_commands(deployment).await;
-        }
-        ended.into_iter().map(|running| running.deployment).next_back()
-    }
-
-    /// Ends all commands that are running again. Waits until `patience` for those that change a database.
-    pub(super) async fn end_reruns(&self, patience: Instant) {
-        let reverts = || self.reruns().values().any(|running| running.which.changes_database());
-        while reverts() && Instant::now() < patience {
-            tokio::time::sleep(PAUSE).await;
-        }
-        let all = std::mem::take(&mut *self.reruns());
-        for Rerunning { deployment, task, .. } in all.into_values() {
-            task.abort();
-            self.end_commands(&deployment).await;
-        }
     }
 
     /// Finds the command in the last deployment, or in an earlier one if the later ones have moved no traffic. An older revert

@@ -1,24 +1,40 @@
 //! Aborts and rollbacks of a running deployment, and of those that move together with it.
 
 use cutover_core::deployment::{Event, Phase, Progress};
+use cutover_core::shell::quoted;
 use cutover_engine::world::World;
 
 use super::running::{Running, live};
-use super::{Control, Refusal};
+use super::{Control, Refusal, Rerun};
+
+/// What an abort has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aborted {
+    /// A deployment, which goes back now; or the command with which one that is over stops a slot.
+    Deployment(String),
+    /// What an operator was doing to the database.
+    ByHand {
+        /// The deployment under whose name it was done.
+        deployment: String,
+        /// What has ended, and the command that shows how far it came.
+        text: String,
+    },
+}
 
 impl<W: World> Control<W> {
-    /// Starts to abort the running deployment of a group, and those that move together with it. Returns its id.
-    pub async fn abort(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
+    /// Starts to abort the running deployment of a group, and those that move together with it. Without one it ends the commands
+    /// that run again, and changes of the database by hand.
+    pub async fn abort(&self, group: &str, asked_by: &str) -> Result<Aborted, Refusal> {
         self.leading()?;
         self.policy_or_last(group).await?;
         let locked = self.moving_with(group).await;
         let (current, others) = locked.guards().await;
         let Some((running, phase)) = live(&current).await else {
-            let ended = self.end_reruns_of(group).await;
+            let ended = self.end_by_hand(group, asked_by).await;
             return ended.ok_or(Refusal::NothingUnderWay { group: group.to_owned(), verb: "abort" });
         };
         if phase.outcome().is_some() && running.stopping().await.is_none() {
-            if let Some(ended) = self.end_reruns_of(group).await {
+            if let Some(ended) = self.end_by_hand(group, asked_by).await {
                 return Ok(ended);
             }
             return Err(Refusal::AlreadyCompleted { id: running.id.clone(), group: group.to_owned() });
@@ -34,7 +50,22 @@ impl<W: World> Control<W> {
         }
         // The others follow when they see that this one goes back. Asked directly, one that follows already would end its revert.
         running.ask(Event::Abort(format!("aborted by {asked_by}"))).await?;
-        Ok(running.id.clone())
+        Ok(Aborted::Deployment(running.id.clone()))
+    }
+
+    async fn end_by_hand(&self, group: &str, asked_by: &str) -> Option<Aborted> {
+        let ended = self.end_reruns_of(group).await?;
+        let which = ended.which.as_str();
+        tracing::warn!(group, asked_by, deployment = ended.deployment, "ended {which}");
+        if !ended.changes_database() {
+            return Some(Aborted::Deployment(ended.deployment));
+        }
+        let look = match ended.which {
+            Rerun::Database => format!("cutover database status {}", quoted(group)),
+            _ => format!("cutover logs {}", quoted(&ended.deployment)),
+        };
+        let text = format!("{which} of group \"{group}\" is ended; to see how far it came: {look}");
+        Some(Aborted::ByHand { deployment: ended.deployment, text })
     }
 
     /// Starts to roll back the deployment of a group, and those that move together with it. Returns its id.

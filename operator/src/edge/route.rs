@@ -54,9 +54,10 @@ impl Route {
     /// What a change must expect.
     pub(super) fn revision(&self) -> Revision {
         let generation = self.stamp.generation;
-        Revision::new(match self.is_as_stamped() && generation > 0 {
-            true => format!("generation {generation}"),
-            false => format!("generation {generation}, then moved to {}", self.text()),
+        Revision::new(match (generation, self.is_as_stamped()) {
+            (0, _) => format!("generation 0, on {}", self.text()),
+            (_, true) => format!("generation {generation}"),
+            (_, false) => format!("generation {generation}, then moved to {}", self.text()),
         })
     }
 
