@@ -35,6 +35,16 @@ impl ClusterEdge {
     }
 }
 
+impl ClusterEdge {
+    /// Waits until the last change of the route is this old. A module moves requests at once, so nobody waits for it.
+    pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
+        match self {
+            Self::Object(edge) => edge.settle(after).await,
+            Self::IngressNginx(_) => Ok(()),
+        }
+    }
+}
+
 /// Calls the same method of the edge inside.
 macro_rules! inside {
     ($self:ident, $edge:ident => $call:expr) => {
