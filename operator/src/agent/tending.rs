@@ -29,6 +29,7 @@ pub(super) struct Memory {
     renewed: Option<i64>,
     seen: Option<i64>,
     refused: Option<i64>,
+    without_group: bool,
     error: Option<String>,
 }
 
@@ -47,10 +48,11 @@ impl Agent {
     /// Brings nginx to what the API server says about one group.
     pub(super) async fn tend(&self, claim: &Claim, groups: &Result<Vec<String>, String>) -> Tended {
         let mut memory = self.memory_of(claim);
+        memory.without_group = groups.as_ref().is_ok_and(|groups| !groups.contains(&claim.group));
         let (standing, waits, is_settled, error) = match groups {
             Err(error) => (None, false, false, Some(error.clone())),
             // nginx cannot send it anywhere, so nothing is settled by waiting for it.
-            Ok(groups) if !groups.contains(&claim.group) => (None, false, true, Some(unknown(claim))),
+            Ok(_) if memory.without_group => (None, false, true, Some(unknown(claim))),
             Ok(_) => match self.bring(claim, &mut memory).await {
                 Ok((standing, check)) => {
                     let waits = matches!(check, Some(Check::NotYet(_)));
@@ -63,6 +65,11 @@ impl Agent {
                 Err((why, is_settled)) => (None, false, is_settled, Some(why)),
             },
         };
+        if is_settled && standing.is_none() {
+            // Nothing to wait for: this nginx cannot make any change of the group.
+            let pending = claim.resource.status.as_ref().and_then(|status| status.pending.as_ref());
+            memory.refused = pending.map(|pending| pending.route.seq);
+        }
         memory.error = error;
         if let Some(error) = &memory.error {
             tracing::debug!(
@@ -91,7 +98,8 @@ impl Agent {
                 AgentReport { agent: self.status(&memory, Some(standing)), group: Some(look.group), reading }
             }
             Err(error) => {
-                let memory = Memory { error: Some(error), ..memory };
+                let error = memory.error.clone().or(Some(error));
+                let memory = Memory { error, ..memory };
                 AgentReport { agent: self.status(&memory, None), group: None, reading }
             }
         }
@@ -205,6 +213,7 @@ impl Agent {
             refused: memory.refused,
             applied: standing.and_then(Standing::seq),
             taken_back,
+            without_group: memory.without_group,
             error: memory.error.clone(),
         }
     }

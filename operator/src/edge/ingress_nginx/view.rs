@@ -74,7 +74,9 @@ fn may_send(reading: &Reading, route: &RouteStatus, slot: &str) -> bool {
     if route.routes_to(slot) {
         return false;
     }
+    let is_without = reading.report.as_ref().is_ok_and(|report| report.agent.without_group);
     match reading.group() {
+        None if is_without => false,
         Some(group) => group.route.routes_to(slot).is_some() && !is_fallback(group, slot),
         None => reading.pod.is_ready,
     }
@@ -107,7 +109,7 @@ fn trial(readings: &Readings, route: &RouteStatus) -> Option<TrialState> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::readings::tests::{group, reading, route, silent};
+    use super::super::readings::tests::{group, reading, route, silent, without_group};
     use super::super::sums::Sums;
     use super::*;
 
