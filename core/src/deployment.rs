@@ -50,6 +50,7 @@ mod time;
 mod timing;
 mod transition;
 
+pub use advice::InDatabase;
 pub use companion::Companion;
 pub use companions::{Departure, Progress, Stage};
 pub use event::{Event, Illegal};

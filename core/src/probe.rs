@@ -70,6 +70,8 @@ pub struct Slot {
     require: Require,
     /// In the order of the last round. An address may occur twice; each occurrence has its own results.
     peers: Vec<(String, Peer)>,
+    /// Rounds without any peer since the last one with some. `None`: there was never any.
+    deserted: Option<u32>,
 }
 
 impl Slot {
@@ -77,7 +79,7 @@ impl Slot {
     pub fn new(thresholds: Thresholds, require: Require) -> Self {
         let at_least_once =
             Thresholds { healthy: thresholds.healthy.max(1), unhealthy: thresholds.unhealthy.max(1) };
-        Self { thresholds: at_least_once, require, peers: Vec::new() }
+        Self { thresholds: at_least_once, require, peers: Vec::new(), deserted: None }
     }
 
     /// Adds the results of a round. Peers that are not in it have left the slot and are removed.
@@ -90,13 +92,18 @@ impl Slot {
             peer.observe(self.thresholds, result);
             self.peers.push((address, peer));
         }
+        self.deserted = match (self.peers.is_empty(), self.deserted) {
+            (false, _) => Some(0),
+            (true, rounds) => rounds.map(|rounds| rounds.saturating_add(1)),
+        };
     }
 
-    /// Healthy if the required number of peers is healthy. Sick if too many peers are sick for that. A slot without peers is
-    /// unknown.
+    /// Healthy if the required number of peers is healthy. Sick if too many peers are sick for that, or if all have left. A slot
+    /// that never had one is unknown.
     pub fn health(&self) -> Health {
         if self.peers.is_empty() {
-            Health::Unknown
+            let have_left = self.deserted.is_some_and(|rounds| rounds >= self.thresholds.unhealthy);
+            if have_left { Health::Sick } else { Health::Unknown }
         } else if self.require.is_met(self.healthy(), self.peers.len()) {
             Health::Healthy
         } else if !self.require.is_met(self.not_sick(), self.peers.len()) {
@@ -196,6 +203,21 @@ mod tests {
         slot.observe([]);
         assert_eq!(slot.health(), Health::Unknown);
         assert_eq!(slot.why(), NO_PRIMARY);
+    }
+
+    #[test]
+    fn a_slot_that_all_peers_have_left_is_sick() {
+        let mut slot = slot_after("++");
+        slot.observe([]);
+        slot.observe([]);
+        assert_eq!(slot.health(), Health::Unknown, "they may be about to come back");
+        slot.observe([]);
+        assert_eq!(slot.health(), Health::Sick);
+        slot.observe([("10.0.0.1:80".to_owned(), Ok(()))]);
+        assert_eq!(slot.health(), Health::Unknown);
+        let mut never = slot_after("");
+        (0..9).for_each(|_| never.observe([]));
+        assert_eq!(never.health(), Health::Unknown, "it may have backup servers");
     }
 
     #[test]

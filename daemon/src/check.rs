@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 
-mod databases;
+mod database;
 mod door;
 mod literals;
 mod names;
@@ -31,7 +31,7 @@ mod signals;
 mod tls;
 mod user;
 
-pub use databases::check_databases;
+pub use database::check_databases;
 pub use door::check_door;
 use literals::{check_env, check_words};
 use names::{check_names, check_shared};

@@ -115,7 +115,7 @@ impl Config {
         }
         for (name, policy) in &config.group {
             let url =
-                policy.database.as_ref().map_or(Ok(()), |its| crate::databases::check_url(its.url.reveal()));
+                policy.database.as_ref().map_or(Ok(()), |its| crate::migrations::check_url(its.url.reveal()));
             let checked =
                 policy.check_database().and_then(|()| url.map_err(|why| format!("database.url: {why}")));
             checked.map_err(|why| Box::new(de::Error::custom(format!("group.{}.{why}", name.as_str()))))?;

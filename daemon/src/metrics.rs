@@ -11,56 +11,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
         .install_recorder()?;
-    metrics::describe_counter!("cutover_deployments_total", "Deployments that ended, by outcome");
-    metrics::describe_histogram!(
-        "cutover_deployment_duration_seconds",
-        metrics::Unit::Seconds,
-        "Time from the start of a deployment to its outcome"
-    );
-    metrics::describe_histogram!(
-        "cutover_phase_duration_seconds",
-        metrics::Unit::Seconds,
-        "Time that the work of a phase took"
-    );
-    metrics::describe_counter!(
-        "cutover_rolled_back_to_bad_total",
-        "Rollbacks after which the old version was bad too"
-    );
-    metrics::describe_counter!("cutover_switches_total", "Moves of the route by this daemon");
-    metrics::describe_counter!("cutover_probes_total", "Probes of peers, by result");
-    metrics::describe_gauge!(
-        "cutover_phase",
-        "1 for the phase of the deployment that is running; stuck until no operator is needed any more"
-    );
-    metrics::describe_gauge!("cutover_edge_up", "0 while an edge of several does not answer");
-    metrics::describe_gauge!("cutover_edge_generation", "Changes of the route on an edge of several");
-    metrics::describe_gauge!(
-        "cutover_edges_differ",
-        "1 while the edges of a group do not have the same active slot"
-    );
-    metrics::describe_counter!(
-        "cutover_edge_repairs_total",
-        "Moves of one edge to the slot that the others are on"
-    );
-    metrics::describe_counter!("cutover_hooks_total", "Runs of hooks, by result");
-    metrics::describe_gauge!("cutover_journal_failing", "1 while the journal cannot be written");
-    metrics::describe_gauge!(
-        "cutover_active_slot_healthy",
-        "0 while no server of the active slot passes its probes, 1 otherwise"
-    );
-    metrics::describe_gauge!(
-        "cutover_active_slot_bad",
-        "1 while the answers of the active slot break a limit of the group"
-    );
-    metrics::describe_gauge!(
-        "cutover_signal_value",
-        "The last value of a signal; NaN outside of a soak, and without a value"
-    );
-    metrics::describe_gauge!("cutover_signal_limit", "The limit of a signal; NaN outside of a soak");
-    metrics::describe_gauge!(
-        "cutover_signal_ok",
-        "0 while a signal is over its limit and worse than the old version, 1 while it is not; NaN if that is not known"
-    );
+    cutover_engine::metrics::describe();
     metrics::describe_gauge!("cutover_store_leader", "1 while this daemon leads; only with a store in etcd");
     metrics::describe_gauge!("cutover_store_epoch", "The epoch of the daemon that leads");
     metrics::describe_counter!("cutover_store_errors_total", "Calls to etcd that no member has answered");

@@ -2,15 +2,21 @@
 //! after it ends.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cutover_core::migration::{Measure, Reason, Record, Rows, Stage, Thing, Undo};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts};
+use mysql_async::{Conn, Opts, Row};
+use tokio::runtime::Handle;
 
 use crate::error::DatabaseError;
 use crate::request::{Apply, Check, Fields, Settle, quoted, signed, with_before};
 use crate::sql;
 use crate::url::{Limits, Url};
+
+mod options;
+
+use options::options;
 
 /// Named locks are those of a server, so the name has the database in it. Names have at most 64 characters.
 const LOCK: &str = "concat('cutover:', left(sha1(database()), 40))";
@@ -27,23 +33,39 @@ const INSERT: &str = "INSERT INTO cutover_migrations
 const SELECT: &str = "SELECT number, name, checksum, deployment, version, stage,
     CAST(round(unix_timestamp(applied_at) * 1000) AS SIGNED), rows_then FROM cutover_migrations ORDER BY position";
 
+/// How long a server may take to accept a connection.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A connection.
 pub(crate) struct Mysql {
     connection: Conn,
     limits: Limits,
+    /// For a second connection, which ends what this one does.
+    opts: Opts,
+    /// Whether something is under way. If nobody waits for it any more, it must end.
+    pub(crate) is_busy: bool,
+}
+
+/// The default of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ColumnDefault {
+    /// A value, which `default(column)` gives. NULL is one, too.
+    Value,
+    /// There is none, or it is an expression whose value differs from row to row.
+    None,
 }
 
 impl Mysql {
     pub(crate) async fn open(url: &Url, limits: Limits, who: &str) -> Result<Self, DatabaseError> {
         let opts = options(url, who)?;
         let connect = |why: String| DatabaseError::Connect { url: url.to_string(), why };
-        let connection = tokio::time::timeout(std::time::Duration::from_secs(5), Conn::new(opts)).await;
+        let connection = tokio::time::timeout(GRACE, Conn::new(opts.clone())).await;
         let connection = match connection {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(connect(error.to_string())),
             Err(_) => return Err(connect("it does not answer within 5s".to_owned())),
         };
-        let mut session = Self { connection, limits };
+        let mut session = Self { connection, limits, opts, is_busy: false };
         let lock = limits.lock.as_secs().max(1);
         session
             .plain(&format!(
@@ -120,11 +142,11 @@ impl Mysql {
                 ),
                 Some(column) => {
                     let its = columns.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
-                    let Some((column, has_default)) = its else { continue };
+                    let Some((column, default)) = its else { continue };
                     let quoted = quoted(column, '`');
-                    let condition = match has_default {
-                        true => format!("NOT ({quoted} <=> default({quoted}))"),
-                        false => format!("{quoted} IS NOT NULL"),
+                    let condition = match default {
+                        ColumnDefault::Value => format!("NOT ({quoted} <=> default({quoted}))"),
+                        ColumnDefault::None => format!("{quoted} IS NOT NULL"),
                     };
                     (content(column), condition)
                 }
@@ -162,7 +184,15 @@ impl Mysql {
             }
             Err((_, error)) => return Err(error),
         }
-        let rows = with_before(&before, self.measure(&apply.things).await?).to_text();
+        // All of it is applied. What cannot be counted stays unknown, and an operator is asked before the revert.
+        let rows = match self.measure(&apply.things).await {
+            Ok(now) => with_before(&before, now).to_text(),
+            Err(why) if why.is_lost() => return Err(why),
+            Err(why) => {
+                tracing::warn!(file = up.file, %why, "failed to count the rows that a revert would lose");
+                Rows::default().to_text()
+            }
+        };
         let applied = "UPDATE cutover_migrations SET stage = 'applied', rows_then = ? WHERE number = ?";
         self.connection.exec_drop(applied, (rows, number)).await.map_err(error)
     }
@@ -227,7 +257,8 @@ impl Mysql {
                 let _: Vec<Row> = result.collect().await?;
                 done += 1;
                 if result.is_empty() {
-                    return Ok(());
+                    // The driver keeps the error of a later statement for whoever asks next.
+                    return result.drop_result().await;
                 }
             }
         };
@@ -266,13 +297,18 @@ impl Mysql {
         self.connection.exec_drop(delete, (number,)).await.map_err(error)
     }
 
-    /// The columns of a table, and whether each has a default. Empty if there is no such table.
-    async fn columns(&mut self, table: &str) -> Result<Vec<(String, bool)>, DatabaseError> {
+    /// The columns of a table, and their defaults. Empty if there is no such table.
+    async fn columns(&mut self, table: &str) -> Result<Vec<(String, ColumnDefault)>, DatabaseError> {
         let (schema, table) =
             table.split_once('.').map_or((None, table), |(schema, table)| (Some(schema), table));
-        let query = "SELECT column_name, column_default IS NOT NULL OR is_nullable = 'YES' FROM information_schema.columns
+        let query = "SELECT column_name, column_default IS NOT NULL OR is_nullable = 'YES', extra FROM information_schema.columns
              WHERE table_schema = coalesce(?, database()) AND table_name = ? ORDER BY ordinal_position";
-        self.connection.exec(query, (schema, table)).await.map_err(error)
+        let rows: Vec<(String, bool, Option<String>)> =
+            self.connection.exec(query, (schema, table)).await.map_err(error)?;
+        let columns = rows.into_iter().map(|(name, has_default, extra)| {
+            (name, ColumnDefault::of(has_default, extra.as_deref().unwrap_or_default()))
+        });
+        Ok(columns.collect())
     }
 
     async fn plain(&mut self, text: &str) -> Result<(), DatabaseError> {
@@ -280,31 +316,33 @@ impl Mysql {
     }
 }
 
-fn options(url: &Url, who: &str) -> Result<Opts, DatabaseError> {
-    let text = url.secret();
-    let (base, query) = text.split_once('?').unwrap_or((text, ""));
-    let opts = Opts::from_url(base).map_err(|error| url.refused_by_driver(error))?;
-    if opts.db_name().is_none() {
-        return Err(crate::url::BadUrl::NoName(url.to_string()).into());
-    }
-    let mut builder = OptsBuilder::from_opts(opts)
-        .prefer_socket(false)
-        .connect_attribute("program_name", format!("cutover {who}"));
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("socket", path)) => builder = builder.socket(Some(path)),
-            _ => {
-                let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-                let why = format!("the key \"{key}\" is not known: expected socket, sslmode or sslrootcert");
-                return Err(url.refused_by_driver(why).into());
+/// The server would notice only when it writes the answer, and keep the lock until then.
+impl Drop for Mysql {
+    fn drop(&mut self) {
+        let Some(runtime) = Handle::try_current().ok().filter(|_| self.is_busy) else { return };
+        let (opts, id) = (self.opts.clone(), self.connection.id());
+        runtime.spawn(async move {
+            let kill = async {
+                let mut connection = Conn::new(opts).await?;
+                connection.query_drop(format!("KILL {id}")).await?;
+                connection.disconnect().await
+            };
+            if let Ok(Err(error)) = tokio::time::timeout(GRACE, kill).await {
+                tracing::warn!(%error, "failed to end a statement of MySQL or MariaDB; it ends by itself");
             }
+        });
+    }
+}
+
+impl ColumnDefault {
+    /// `extra`: the column EXTRA of information_schema.columns. There, MySQL writes DEFAULT_GENERATED for an expression, of which
+    /// `default(column)` would be an error.
+    fn of(has_default: bool, extra: &str) -> Self {
+        match has_default && !extra.to_ascii_uppercase().contains("DEFAULT_GENERATED") {
+            true => Self::Value,
+            false => Self::None,
         }
     }
-    if url.tls().required {
-        let roots = url.tls().roots.iter().map(|path| path.clone().into()).collect::<Vec<_>>();
-        builder = builder.ssl_opts(SslOpts::default().with_root_certs(roots));
-    }
-    Ok(builder.into())
 }
 
 fn error(error: mysql_async::Error) -> DatabaseError {
@@ -319,5 +357,25 @@ fn error(error: mysql_async::Error) -> DatabaseError {
         )),
         error if error.is_fatal() => DatabaseError::Lost(error.to_string()),
         error => DatabaseError::Statement(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the page of MySQL 8.0 on INFORMATION_SCHEMA.COLUMNS describes the column EXTRA.
+    #[test]
+    fn a_default_that_is_an_expression_is_no_value() {
+        for (has_default, extra, found) in [
+            (true, "", ColumnDefault::Value),
+            (true, "on update current_timestamp()", ColumnDefault::Value),
+            (true, "DEFAULT_GENERATED", ColumnDefault::None),
+            (true, "DEFAULT_GENERATED on update CURRENT_TIMESTAMP", ColumnDefault::None),
+            (false, "", ColumnDefault::None),
+            (false, "auto_increment", ColumnDefault::None),
+        ] {
+            assert_eq!(ColumnDefault::of(has_default, extra), found, "{has_default} {extra}");
+        }
     }
 }

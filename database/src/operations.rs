@@ -121,6 +121,12 @@ pub async fn migrate(
     let mut session = locked(batch).await?;
     let mut records = session.records().await?;
     let plan = plan(folder, &records).map_err(NotMigrated::Refused)?;
+    // A daemon that was killed may not have come so far. Nothing of the version has run since.
+    for record in records.iter().filter(|record| record.deployment == batch.deployment) {
+        if let Some(migration) = folder.get(record.number).filter(|_| record.stage == Stage::Applied) {
+            count(&mut session, batch, migration).await?;
+        }
+    }
     if let Some(live) = live {
         too_old(folder, &plan, live).map_err(NotMigrated::Refused)?;
     }
@@ -137,6 +143,7 @@ pub async fn migrate(
                     why,
                 });
             }
+            drop(session);
             session = locked_again(batch).await.map_err(|error| NotMigrated::Script {
                 file: file(),
                 why: why.and_then(&error),
@@ -158,9 +165,26 @@ pub async fn migrate(
             }
         }
         tracing::info!(deployment = batch.deployment, file = migration.up.file, "applied a migration");
+        count(&mut session, batch, migration).await?;
         records.push(apply.record);
     }
     Ok(records.into_iter().filter(|record| record.deployment == batch.deployment).collect())
+}
+
+/// Records what is in the tables and columns that the revert of a migration would drop. If that fails, it stays unknown, and an
+/// operator is asked before the revert.
+async fn count(session: &mut Session, batch: &Batch<'_>, migration: &Migration) -> Result<(), DatabaseError> {
+    let things = sql::drops(batch.url.kind(), migration).things;
+    let mut counted = session.count(migration.number, &things).await;
+    if counted.as_ref().is_err_and(DatabaseError::is_lost) {
+        *session = locked_again(batch).await?;
+        counted = session.count(migration.number, &things).await;
+    }
+    if let Err(why) = counted {
+        let file = &migration.up.file;
+        tracing::warn!(deployment = batch.deployment, file, %why, "failed to count the rows that a revert would lose");
+    }
+    Ok(())
 }
 
 /// Reverts what the deployment of the batch has applied, the newest first. `folder` is that of its version. Returns what was
@@ -200,6 +224,7 @@ pub async fn revert(
             Ok(None) => {}
             Ok(Some(reason)) => return Err(NotReverted::Asks(reason)),
             Err(why) if why.is_lost() => {
+                drop(session);
                 session = locked_again(batch).await?;
                 let records = session.records().await?;
                 if records.iter().any(|record| record.number == undo.record.number) {

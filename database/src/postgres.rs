@@ -1,18 +1,19 @@
 //! PostgreSQL: a session has an advisory lock, and each migration is a transaction.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use cutover_core::migration::{Measure, Reason, Record, Rows, Stage, Thing, Undo};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::DatabaseError;
-use crate::request::{Apply, Check, Fields, Settle, TABLE, is_expression, quoted, signed, with_before};
+use crate::request::{Apply, Check, Columns, Fields, Settle, TABLE, is_expression, quoted, signed};
+use crate::sql;
 use crate::url::{Kind, Limits, Url};
-use crate::{sql, tls};
+
+mod server;
+
+use server::Server;
 
 /// "cutover" as a number. Advisory locks are those of one database.
 const LOCK: i64 = 0x0063_7574_6f76_6572;
@@ -48,76 +49,45 @@ const OLDEST: &str = "SELECT format('the oldest transaction is that of process %
 
 /// A connection.
 pub(crate) struct Postgres {
-    client: Client,
-    limits: Limits,
+    server: Server,
 }
 
 impl Postgres {
     pub(crate) async fn open(url: &Url, limits: Limits, who: &str) -> Result<Self, DatabaseError> {
-        let mut config: Config = url.secret().parse().map_err(|error| url.refused_by_driver(error))?;
-        config.application_name(format!("cutover {who}")).connect_timeout(Duration::from_secs(5));
-        let connect = |why: String| DatabaseError::Connect { url: url.to_string(), why };
-        let client = if url.tls().required {
-            config.ssl_mode(tokio_postgres::config::SslMode::Require);
-            let tls = MakeRustlsConnect::new(tls::client(url.tls()).map_err(connect)?);
-            let (client, connection) = config.connect(tls).await.map_err(|error| connect(text(&error)))?;
-            tokio::spawn(until_closed(connection));
-            client
-        } else {
-            config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-            let (client, connection) = config.connect(NoTls).await.map_err(|error| connect(text(&error)))?;
-            tokio::spawn(until_closed(connection));
-            client
-        };
-        let session = Self { client, limits };
+        let server = Server::connect(url, limits, who).await?;
         let (lock, limit) = (limits.lock.as_millis(), limits.migration.as_millis());
-        session
+        server
             .batch(&format!(
                 "SET lock_timeout = {lock}; SET statement_timeout = {limit};
                  SET idle_in_transaction_session_timeout = {limit}; SET client_min_messages = warning"
             ))
             .await?;
         // So that the server notices soon that this program was killed. Older servers do not have it.
-        let _ = session.batch("SET client_connection_check_interval = 1000").await;
-        Ok(session)
+        let _ = server.batch("SET client_connection_check_interval = 1000").await;
+        Ok(Self { server })
     }
 
     pub(crate) async fn lock(&mut self) -> Result<(), DatabaseError> {
-        let locked = self.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await;
+        let locked = self.server.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await;
         match locked {
             Ok(_) => {}
             Err(DatabaseError::Locked { waited, .. }) => {
-                let holder = self.client.query_opt(HOLDER, &[&LOCK]).await.ok().flatten();
-                let by = holder.and_then(|row| row.try_get(0).ok());
+                let by = self.said(HOLDER, &[&LOCK]).await;
                 let by = by.unwrap_or_else(|| "another session, which has ended by now".to_owned());
                 return Err(DatabaseError::Locked { by, waited });
             }
             Err(error) => return Err(error),
         }
-        self.batch(CREATE).await
+        self.server.batch(CREATE).await
     }
 
     pub(crate) async fn records(&mut self) -> Result<Vec<Record>, DatabaseError> {
         if !self.is_there(TABLE).await? {
             return Ok(Vec::new());
         }
-        let mut all = Vec::new();
-        for row in self.query(SELECT, &[]).await? {
-            let fields = || {
-                Ok(Fields {
-                    number: row.try_get(0)?,
-                    name: row.try_get(1)?,
-                    checksum: row.try_get(2)?,
-                    deployment: row.try_get(3)?,
-                    version: row.try_get(4)?,
-                    stage: row.try_get(5)?,
-                    at: row.try_get(6)?,
-                    rows: row.try_get(7)?,
-                })
-            };
-            all.push(fields().map_err(|error| self.error(&error))?.record()?);
-        }
-        Ok(all)
+        let rows = self.server.query(SELECT, &[]).await?;
+        let fields = rows.iter().map(|row| Fields::of(row).map_err(|error| self.server.error(&error)));
+        fields.map(|fields| fields?.record()).collect()
     }
 
     pub(crate) async fn measure(&mut self, things: &BTreeSet<Thing>) -> Result<Rows, DatabaseError> {
@@ -134,10 +104,7 @@ impl Postgres {
                     )
                 }
                 Some(column) => {
-                    let values: [&(dyn ToSql + Sync); 2] = [&table, column];
-                    let found = self.query(DEFAULT, &values).await?;
-                    let Some(row) = found.first() else { continue };
-                    let default: Option<String> = row.try_get(0).map_err(|error| self.error(&error))?;
+                    let Some(default) = self.default(&table, column).await? else { continue };
                     let default = default.filter(|default| !is_expression(default));
                     let (column, default) = (quoted(column, '"'), default.unwrap_or("NULL".to_owned()));
                     format!(
@@ -146,10 +113,10 @@ impl Postgres {
                     )
                 }
             };
-            let found = self.query(&query, &[]).await?;
+            let found = self.server.query(&query, &[]).await?;
             let Some(row) = found.first() else { continue };
-            let rows: i64 = row.try_get(0).map_err(|error| self.error(&error))?;
-            let sum = row.try_get(1).map_err(|error| self.error(&error))?;
+            let rows: i64 = row.try_get(0).map_err(|error| self.server.error(&error))?;
+            let sum = row.try_get(1).map_err(|error| self.server.error(&error))?;
             let rows = u64::try_from(rows).unwrap_or_default();
             all.push(Measure { thing: thing.clone(), rows, sum, was_there: false });
         }
@@ -164,15 +131,30 @@ impl Postgres {
         if let Some(found) = sql::own_transaction(Kind::Postgres, &up.text) {
             return Err(DatabaseError::OwnTransaction(up.file.clone(), found));
         }
-        self.batch("BEGIN").await?;
+        self.server.batch("BEGIN").await?;
         let done = async {
-            let before = self.measure(&apply.things).await?;
-            self.script(&up.text).await?;
-            let rows = with_before(&before, self.measure(&apply.things).await?);
-            self.insert(apply, Stage::Applied, &rows).await
+            let before = self.there(&apply.things).await?;
+            self.server.script(&up.text).await?;
+            self.insert(apply, Stage::Applied, &before).await
         };
         let done = done.await;
         self.end(done).await
+    }
+
+    /// Records what is in the tables and columns that the revert of an applied migration would drop. It takes as long as they are
+    /// large, so it is no part of the transaction, whose locks the old version would wait for.
+    pub(crate) async fn count(&mut self, number: u64, things: &BTreeSet<Thing>) -> Result<(), DatabaseError> {
+        let records = self.records().await?;
+        let Some(record) = records.into_iter().find(|record| record.number == number) else { return Ok(()) };
+        let Rows(mut rows) = record.rows;
+        let is_new = |thing: &&Thing| rows.iter().all(|known| known.thing != **thing);
+        let new: BTreeSet<Thing> = things.iter().filter(is_new).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        rows.extend(self.measure(&new).await?.0);
+        let update = "UPDATE cutover_migrations SET rows_then = $2 WHERE number = $1";
+        self.server.execute(update, &[&signed(number), &Rows(rows).to_text()]).await.map(drop)
     }
 
     pub(crate) async fn revert(
@@ -188,7 +170,7 @@ impl Postgres {
                 return Ok(Some(reason));
             }
             let reverting = "UPDATE cutover_migrations SET stage = 'reverting' WHERE number = $1";
-            self.execute(reverting, &[&number]).await?;
+            self.server.execute(reverting, &[&number]).await?;
             self.one_by_one(&down.text).await?;
             self.delete(number).await?;
             return Ok(None);
@@ -196,18 +178,18 @@ impl Postgres {
         if let Some(found) = sql::own_transaction(Kind::Postgres, &down.text) {
             return Err(DatabaseError::OwnTransaction(down.file.clone(), found));
         }
-        self.batch("BEGIN").await?;
+        self.server.batch("BEGIN").await?;
         let mut asks = None;
         let done = async {
             // Nobody writes between the look and the drop.
-            let there = self.measure(&undo.drops.things).await?;
+            let there = self.there(&undo.drops.things).await?;
             for measure in &there.0 {
                 let table = quoted(&measure.thing.table, '"');
-                self.batch(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
+                self.server.batch(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await?;
             }
             asks = check(&self.measure(&undo.drops.things).await?);
             if asks.is_none() {
-                self.script(&down.text).await?;
+                self.server.script(&down.text).await?;
                 self.delete(number).await?;
             }
             Ok(())
@@ -215,7 +197,7 @@ impl Postgres {
         let done = done.await;
         match asks {
             Some(reason) => {
-                self.batch("ROLLBACK").await?;
+                self.server.roll_back().await;
                 Ok(Some(reason))
             }
             None => self.end(done).await.map(|()| None),
@@ -227,7 +209,7 @@ impl Postgres {
         match to {
             Settle::Applied => {
                 let applied = "UPDATE cutover_migrations SET stage = 'applied' WHERE number = $1";
-                self.execute(applied, &[&number]).await.map(drop)
+                self.server.execute(applied, &[&number]).await.map(drop)
             }
             Settle::Gone => self.delete(number).await,
         }
@@ -236,137 +218,106 @@ impl Postgres {
     /// Ends a transaction. If the connection is lost here, it is not known whether it was committed.
     async fn end(&self, done: Result<(), DatabaseError>) -> Result<(), DatabaseError> {
         match done {
-            Ok(()) => self.batch("COMMIT").await,
+            Ok(()) => self.server.batch("COMMIT").await,
             Err(error) if error.is_lost() => Err(error),
             Err(error) => {
-                let why = match &error {
-                    DatabaseError::Locked { waited, .. } => {
-                        self.batch("ROLLBACK").await?;
-                        let oldest = self.client.query_opt(OLDEST, &[]).await.ok().flatten();
-                        let by = oldest.and_then(|row| row.try_get(0).ok());
+                let is_answering = self.server.roll_back().await;
+                match error {
+                    DatabaseError::Locked { waited, .. } if is_answering => {
+                        let by = self.said(OLDEST, &[]).await;
                         let by = by.unwrap_or_else(|| "a transaction that has ended by now".to_owned());
-                        return Err(DatabaseError::Locked { by, waited: *waited });
+                        Err(DatabaseError::Locked { by, waited })
                     }
-                    _ => error,
-                };
-                self.batch("ROLLBACK").await?;
-                Err(why)
+                    error => Err(error),
+                }
             }
         }
     }
 
     async fn apply_alone(&mut self, apply: &Apply) -> Result<(), DatabaseError> {
-        let before = self.measure(&apply.things).await?;
-        self.insert(apply, Stage::Begun, &Rows::default()).await?;
+        let before = self.there(&apply.things).await?;
+        self.insert(apply, Stage::Begun, &before).await?;
         self.one_by_one(&apply.migration.up.text).await?;
-        let rows = with_before(&before, self.measure(&apply.things).await?).to_text();
-        let applied = "UPDATE cutover_migrations SET stage = 'applied', rows_then = $2 WHERE number = $1";
-        let number = signed(apply.record.number);
-        self.execute(applied, &[&number, &rows]).await.map(drop)
+        let applied = "UPDATE cutover_migrations SET stage = 'applied' WHERE number = $1";
+        self.server.execute(applied, &[&signed(apply.record.number)]).await.map(drop)
     }
 
     /// Runs statements outside a transaction. Several in one message would be one.
     async fn one_by_one(&self, text: &str) -> Result<(), DatabaseError> {
         for statement in sql::statements(Kind::Postgres, text).map_err(DatabaseError::Statement)? {
-            self.script(&statement).await?;
+            self.server.script(&statement).await?;
         }
         Ok(())
     }
 
-    async fn script(&self, text: &str) -> Result<(), DatabaseError> {
-        let limit = self.limits.migration;
-        match tokio::time::timeout(limit, self.batch(text)).await {
-            Ok(done) => done,
-            Err(_) => {
-                let _ = self.client.cancel_token().cancel_query(NoTls).await;
-                Err(DatabaseError::TooLong(limit, String::new()))
-            }
-        }
-    }
-
     async fn insert(&self, apply: &Apply, stage: Stage, rows: &Rows) -> Result<(), DatabaseError> {
         let Apply { record, position, .. } = apply;
-        self.execute(
-            INSERT,
-            &[
-                &signed(record.number),
-                &signed(*position),
-                &record.name,
-                &record.checksum,
-                &record.deployment,
-                &record.version,
-                &stage.as_str(),
-                &signed(record.at.0),
-                &rows.to_text(),
-            ],
-        )
-        .await
-        .map(drop)
+        self.server
+            .execute(
+                INSERT,
+                &[
+                    &signed(record.number),
+                    &signed(*position),
+                    &record.name,
+                    &record.checksum,
+                    &record.deployment,
+                    &record.version,
+                    &stage.as_str(),
+                    &signed(record.at.0),
+                    &rows.to_text(),
+                ],
+            )
+            .await
+            .map(drop)
     }
 
     async fn delete(&self, number: i64) -> Result<(), DatabaseError> {
-        self.execute("DELETE FROM cutover_migrations WHERE number = $1", &[&number]).await.map(drop)
+        self.server.execute("DELETE FROM cutover_migrations WHERE number = $1", &[&number]).await.map(drop)
     }
 
-    async fn batch(&self, text: &str) -> Result<(), DatabaseError> {
-        self.client.batch_execute(text).await.map_err(|error| self.error(&error))
+    /// Those of the things that are there, marked so. What is in them is not looked at.
+    async fn there(&self, things: &BTreeSet<Thing>) -> Result<Rows, DatabaseError> {
+        let mut all = Vec::new();
+        for thing in things {
+            let table = quoted(&thing.table, '"');
+            let is_there = match &thing.column {
+                None => self.is_there(&table).await?,
+                Some(column) => self.default(&table, column).await?.is_some(),
+            };
+            if is_there {
+                all.push(Measure { thing: thing.clone(), rows: 0, sum: String::new(), was_there: true });
+            }
+        }
+        Ok(Rows(all))
+    }
+
+    /// The default of a column. `None`: there is no such column.
+    async fn default(&self, table: &str, column: &str) -> Result<Option<Option<String>>, DatabaseError> {
+        let values: [&(dyn ToSql + Sync); 2] = [&table, &column];
+        let found = self.server.query(DEFAULT, &values).await?;
+        let Some(row) = found.first() else { return Ok(None) };
+        row.try_get(0).map(Some).map_err(|error| self.server.error(&error))
     }
 
     async fn is_there(&self, table: &str) -> Result<bool, DatabaseError> {
-        let found = self.query("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?;
+        let found = self.server.query("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?;
         Ok(found.first().is_some_and(|row| row.try_get(0).unwrap_or(false)))
     }
 
-    async fn execute(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, DatabaseError> {
-        self.client.execute(query, values).await.map_err(|error| self.error(&error))
-    }
-
-    async fn query(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, DatabaseError> {
-        self.client.query(query, values).await.map_err(|error| self.error(&error))
-    }
-
-    fn error(&self, error: &tokio_postgres::Error) -> DatabaseError {
-        let Some(said) = error.as_db_error() else {
-            return match error.is_closed()
-                || std::error::Error::source(error).is_some_and(|why| why.is::<std::io::Error>())
-            {
-                true => DatabaseError::Lost(text(error)),
-                false => DatabaseError::Statement(text(error)),
-            };
-        };
-        let code = said.code();
-        match code {
-            &SqlState::LOCK_NOT_AVAILABLE => {
-                DatabaseError::Locked { by: String::new(), waited: self.limits.lock }
-            }
-            &SqlState::QUERY_CANCELED => DatabaseError::TooLong(self.limits.migration, String::new()),
-            &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
-                DatabaseError::Lost(text(error))
-            }
-            _ => DatabaseError::Statement(text(error)),
-        }
+    /// What the server says about itself in one text.
+    async fn said(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Option<String> {
+        self.server.query(query, values).await.ok()?.first()?.try_get(0).ok()
     }
 }
 
-async fn until_closed<S, T>(connection: tokio_postgres::Connection<S, T>)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    // The client learns it, too.
-    let _ = connection.await;
-}
+impl Columns for Row {
+    type Error = tokio_postgres::Error;
 
-/// The server's message with its code, or the error with its reason.
-fn text(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(said) => {
-            let detail = said.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-            format!("{}{detail} (SQLSTATE {})", said.message(), said.code().code())
-        }
-        None => match std::error::Error::source(error) {
-            Some(why) => format!("{error}: {why}"),
-            None => error.to_string(),
-        },
+    fn number(&self, at: usize) -> Result<i64, Self::Error> {
+        self.try_get(at)
+    }
+
+    fn text(&self, at: usize) -> Result<String, Self::Error> {
+        self.try_get(at)
     }
 }

@@ -45,7 +45,29 @@ pub(crate) struct Fields {
     pub(crate) rows: String,
 }
 
+/// A row of the table, in the order of the columns of [`Fields`].
+pub(crate) trait Columns {
+    type Error;
+
+    fn number(&self, at: usize) -> Result<i64, Self::Error>;
+
+    fn text(&self, at: usize) -> Result<String, Self::Error>;
+}
+
 impl Fields {
+    pub(crate) fn of<C: Columns>(row: &C) -> Result<Self, C::Error> {
+        Ok(Self {
+            number: row.number(0)?,
+            name: row.text(1)?,
+            checksum: row.text(2)?,
+            deployment: row.text(3)?,
+            version: row.text(4)?,
+            stage: row.text(5)?,
+            at: row.number(6)?,
+            rows: row.text(7)?,
+        })
+    }
+
     pub(crate) fn record(self) -> Result<Record, DatabaseError> {
         let stage = Stage::of(&self.stage)
             .ok_or_else(|| DatabaseError::Table(format!("its stage {:?} is not known", self.stage)))?;

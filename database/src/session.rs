@@ -33,7 +33,12 @@ impl Session {
         match self {
             Self::Sqlite(its) => its.lock().await,
             Self::Postgres(its) => its.lock().await,
-            Self::Mysql(its) => its.lock().await,
+            Self::Mysql(its) => {
+                its.is_busy = true;
+                let done = its.lock().await;
+                its.is_busy = false;
+                done
+            }
         }
     }
 
@@ -51,7 +56,12 @@ impl Session {
         match self {
             Self::Sqlite(its) => its.measure(things).await,
             Self::Postgres(its) => its.measure(things).await,
-            Self::Mysql(its) => its.measure(things).await,
+            Self::Mysql(its) => {
+                its.is_busy = true;
+                let done = its.measure(things).await;
+                its.is_busy = false;
+                done
+            }
         }
     }
 
@@ -60,7 +70,21 @@ impl Session {
         match self {
             Self::Sqlite(its) => its.apply(apply).await,
             Self::Postgres(its) => its.apply(&apply).await,
-            Self::Mysql(its) => its.apply(&apply).await,
+            Self::Mysql(its) => {
+                its.is_busy = true;
+                let done = its.apply(&apply).await;
+                its.is_busy = false;
+                done
+            }
+        }
+    }
+
+    /// Records what is in the tables and columns that the revert of an applied migration would drop, if that is not known yet.
+    /// SQLite, MySQL and MariaDB have counted when they applied it.
+    pub(crate) async fn count(&mut self, number: u64, things: &BTreeSet<Thing>) -> Result<(), DatabaseError> {
+        match self {
+            Self::Postgres(its) => its.count(number, things).await,
+            Self::Sqlite(_) | Self::Mysql(_) => Ok(()),
         }
     }
 
@@ -73,7 +97,12 @@ impl Session {
         match self {
             Self::Sqlite(its) => its.revert(undo, check).await,
             Self::Postgres(its) => its.revert(undo, check).await,
-            Self::Mysql(its) => its.revert(undo, check).await,
+            Self::Mysql(its) => {
+                its.is_busy = true;
+                let done = its.revert(undo, check).await;
+                its.is_busy = false;
+                done
+            }
         }
     }
 

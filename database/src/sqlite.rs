@@ -1,22 +1,27 @@
 //! SQLite: an immediate transaction is its lock.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cutover_core::migration::{Measure, Reason, Record, Rows, Stage, Thing, Undo};
-use rusqlite::types::ValueRef;
+use cutover_core::migration::{Reason, Record, Rows, Stage, Thing, Undo};
 use rusqlite::{
-    Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension, TransactionBehavior, params,
+    Connection, ErrorCode, InterruptHandle, OpenFlags, OptionalExtension, Row, TransactionBehavior, params,
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::DatabaseError;
-use crate::request::{Apply, Check, Fields, Settle, TABLE, is_expression, quoted, signed, with_before};
+use crate::request::{Apply, Check, Columns, Fields, Settle, TABLE, signed, with_before};
 use crate::sql;
 use crate::url::{Kind, Limits, Url};
+
+mod holder;
+mod measure;
+#[cfg(test)]
+mod tests;
+
+use holder::holder;
+use measure::measure;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS cutover_migrations (
     number INTEGER PRIMARY KEY, position INTEGER NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,
@@ -33,16 +38,19 @@ const SELECT: &str = "SELECT number, name, checksum, deployment, version, stage,
 pub(crate) struct Sqlite {
     connection: Arc<Mutex<Connection>>,
     interrupt: Arc<InterruptHandle>,
+    /// Whether nobody waits for its work any more. An interrupt ends only the statement that runs, and not those after it.
+    abandoned: Arc<AtomicBool>,
     path: PathBuf,
     limits: Limits,
 }
 
-/// Ends the statement that runs when nobody waits for it any more.
-struct Interrupts(Option<Arc<InterruptHandle>>);
+/// Ends the work when nobody waits for it any more.
+struct Interrupts(Option<(Arc<InterruptHandle>, Arc<AtomicBool>)>);
 
 impl Drop for Interrupts {
     fn drop(&mut self) {
-        if let Some(handle) = &self.0 {
+        if let Some((handle, abandoned)) = &self.0 {
+            abandoned.store(true, Ordering::SeqCst);
             handle.interrupt();
         }
     }
@@ -68,7 +76,8 @@ impl Sqlite {
             Err(error) => return Err(connect(error.to_string())),
         };
         let interrupt = Arc::new(connection.get_interrupt_handle());
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), interrupt, path, limits })
+        let (connection, abandoned) = (Arc::new(Mutex::new(connection)), Arc::default());
+        Ok(Self { connection, interrupt, abandoned, path, limits })
     }
 
     /// There is no lock beyond a transaction. Each migration has one of its own, and looks again at the table in it.
@@ -94,35 +103,32 @@ impl Sqlite {
     pub(crate) async fn apply(&mut self, apply: Apply) -> Result<(), DatabaseError> {
         let up = &apply.migration.up;
         if up.marks.no_transaction {
-            return self.run(move |connection| apply_alone(connection, &apply)).await;
+            let abandoned = Arc::clone(&self.abandoned);
+            return self
+                .run(move |connection| {
+                    still_wanted(&abandoned)?;
+                    apply_alone(connection, &apply)
+                })
+                .await;
         }
         if let Some(found) = sql::own_transaction(Kind::Sqlite, &up.text) {
             return Err(DatabaseError::OwnTransaction(up.file.clone(), found));
         }
-        let file = up.file.clone();
-        let ended_early = self
-            .run(move |connection| {
-                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let broken = broken_references(&transaction)?;
-                let before = measure(&transaction, &apply.things)?;
-                transaction.execute_batch(&apply.migration.up.text)?;
-                if transaction.is_autocommit() {
-                    return Ok(true);
-                }
-                if broken_references(&transaction)? > broken {
-                    return Err(said(
-                        "FOREIGN KEY constraint failed: rows refer to others that are not there",
-                    ));
-                }
-                let rows = with_before(&before, measure(&transaction, &apply.things)?);
-                insert(&transaction, &apply, &rows)?;
-                transaction.commit()?;
-                Ok(false)
-            })
-            .await?;
-        match ended_early {
-            true => Err(DatabaseError::OwnTransaction(file, "COMMIT".to_owned())),
-            false => Ok(()),
+        let (file, abandoned) = (up.file.clone(), Arc::clone(&self.abandoned));
+        let applied = self.run(move |connection| {
+            match apply_whole(connection, &apply, Broken::None, &abandoned)? {
+                // They may have been broken before, which only a second look at the whole file can tell.
+                Applied::Broken => apply_whole(connection, &apply, Broken::AsBefore, &abandoned),
+                applied => Ok(applied),
+            }
+        });
+        match applied.await? {
+            Applied::Whole => Ok(()),
+            Applied::EndedEarly => Err(DatabaseError::OwnTransaction(file, "COMMIT".to_owned())),
+            Applied::Broken => {
+                let why = "FOREIGN KEY constraint failed: rows refer to others that are not there";
+                Err(DatabaseError::Statement(why.to_owned()))
+            }
         }
     }
 
@@ -158,8 +164,10 @@ impl Sqlite {
             self.roll_back().await;
             return Ok(Some(reason));
         }
+        let abandoned = Arc::clone(&self.abandoned);
         let done = self
             .run(move |connection| {
+                still_wanted(&abandoned)?;
                 if alone {
                     let reverting = "UPDATE cutover_migrations SET stage = 'reverting' WHERE number = ?1";
                     connection.execute(reverting, [number])?;
@@ -169,6 +177,7 @@ impl Sqlite {
                 }
                 connection.execute_batch(&text)?;
                 delete(connection, number)?;
+                still_wanted(&abandoned)?;
                 connection.execute_batch("COMMIT")
             })
             .await;
@@ -206,7 +215,7 @@ impl Sqlite {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let connection = Arc::clone(&self.connection);
-        let mut interrupts = Interrupts(Some(Arc::clone(&self.interrupt)));
+        let mut interrupts = Interrupts(Some((Arc::clone(&self.interrupt), Arc::clone(&self.abandoned))));
         let mut doing = tokio::task::spawn_blocking(move || {
             work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
         });
@@ -237,9 +246,60 @@ impl Sqlite {
     }
 }
 
-fn said(text: &str) -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CONSTRAINT);
-    rusqlite::Error::SqliteFailure(code, Some(text.to_owned()))
+/// What became of a migration in a transaction.
+enum Applied {
+    /// It is committed.
+    Whole,
+    /// It has ended the transaction itself.
+    EndedEarly,
+    /// Rows refer to others that are not there, so nothing is applied.
+    Broken,
+}
+
+/// How many references may be broken after a migration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    None,
+    /// As many as were before it. To count them takes as long as the file is large.
+    AsBefore,
+}
+
+fn apply_whole(
+    connection: &mut Connection,
+    apply: &Apply,
+    may_be: Broken,
+    abandoned: &AtomicBool,
+) -> rusqlite::Result<Applied> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    still_wanted(abandoned)?;
+    let allowed = match may_be {
+        Broken::None => 0,
+        Broken::AsBefore => broken_references(&transaction)?,
+    };
+    let before = measure(&transaction, &apply.things)?;
+    transaction.execute_batch(&apply.migration.up.text)?;
+    if transaction.is_autocommit() {
+        return Ok(Applied::EndedEarly);
+    }
+    if broken_references(&transaction)? > allowed {
+        return Ok(Applied::Broken);
+    }
+    let rows = with_before(&before, measure(&transaction, &apply.things)?);
+    insert(&transaction, apply, &rows)?;
+    still_wanted(abandoned)?;
+    transaction.commit()?;
+    Ok(Applied::Whole)
+}
+
+/// Fails if nobody waits for the work any more.
+fn still_wanted(abandoned: &AtomicBool) -> rusqlite::Result<()> {
+    match abandoned.load(Ordering::SeqCst) {
+        false => Ok(()),
+        true => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT),
+            Some("nobody waits for it any more".to_owned()),
+        )),
+    }
 }
 
 fn apply_alone(connection: &Connection, apply: &Apply) -> rusqlite::Result<()> {
@@ -279,96 +339,22 @@ fn fields(connection: &Connection) -> rusqlite::Result<Vec<Fields>> {
         return Ok(Vec::new());
     }
     let mut statement = connection.prepare(SELECT)?;
-    let rows = statement.query_map([], |row| {
-        Ok(Fields {
-            number: row.get(0)?,
-            name: row.get(1)?,
-            checksum: row.get(2)?,
-            deployment: row.get(3)?,
-            version: row.get(4)?,
-            stage: row.get(5)?,
-            at: row.get(6)?,
-            rows: row.get(7)?,
-        })
-    })?;
+    let rows = statement.query_map([], |row| Fields::of(row))?;
     rows.collect()
+}
+
+impl Columns for Row<'_> {
+    type Error = rusqlite::Error;
+
+    fn number(&self, at: usize) -> rusqlite::Result<i64> {
+        self.get(at)
+    }
+
+    fn text(&self, at: usize) -> rusqlite::Result<String> {
+        self.get(at)
+    }
 }
 
 fn broken_references(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))
-}
-
-fn measure(connection: &Connection, things: &BTreeSet<Thing>) -> rusqlite::Result<Rows> {
-    let mut all = Vec::new();
-    for thing in things {
-        let name = thing.table.rsplit('.').next().unwrap_or_default();
-        let columns = "SELECT name, dflt_value FROM pragma_table_info(?1)";
-        let mut statement = connection.prepare(columns)?;
-        let columns: Vec<(String, Option<String>)> =
-            statement.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-        let table = quoted(&thing.table, '"');
-        let query = match &thing.column {
-            None if columns.is_empty() => continue,
-            None => format!("SELECT * FROM {table}"),
-            Some(column) => {
-                let its = columns.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
-                let Some((column, default)) = its else { continue };
-                let default = default.as_deref().filter(|default| !is_expression(default)).unwrap_or("NULL");
-                let column = quoted(column, '"');
-                format!("SELECT {column} FROM {table} WHERE {column} IS NOT ({default})")
-            }
-        };
-        let (rows, sum) = summed(connection, &query)?;
-        all.push(Measure { thing: thing.clone(), rows, sum: sum.to_string(), was_there: false });
-    }
-    Ok(Rows(all))
-}
-
-/// The number of rows, and a sum over their values.
-fn summed(connection: &Connection, query: &str) -> rusqlite::Result<(u64, u128)> {
-    let mut statement = connection.prepare(query)?;
-    let width = statement.column_count();
-    let (mut number, mut sum, mut bytes) = (0, 0u128, Vec::new());
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        bytes.clear();
-        for column in 0..width {
-            let value = row.get_ref(column)?;
-            let (kind, content) = match value {
-                ValueRef::Null => (0, Vec::new()),
-                ValueRef::Integer(number) => (1, number.to_le_bytes().to_vec()),
-                ValueRef::Real(number) => (2, number.to_le_bytes().to_vec()),
-                ValueRef::Text(text) => (3, text.to_vec()),
-                ValueRef::Blob(blob) => (4, blob.to_vec()),
-            };
-            bytes.push(kind);
-            bytes.extend(content.len().to_le_bytes());
-            bytes.extend(content);
-        }
-        number += 1;
-        sum = sum.wrapping_add(u128::from(xxh3_64(&bytes)));
-    }
-    Ok((number, sum))
-}
-
-/// The process that holds a lock of the file, as /proc/locks has it.
-fn holder(path: &Path) -> String {
-    let files = ["", "-shm"].map(|end| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        fs::metadata(name).map(|file| file.ino()).ok()
-    });
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let own = std::process::id().to_string();
-    for line in locks.lines() {
-        // 1: POSIX  ADVISORY  WRITE 1234 08:01:131075 120 120
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, _, _, "WRITE", pid, file, ..] = words.as_slice() else { continue };
-        let inode = file.rsplit(':').next().and_then(|inode| inode.parse().ok());
-        if *pid != own && inode.is_some() && files.contains(&inode) {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            return format!("process {pid} ({}) writes to {}", name.trim(), path.display());
-        }
-    }
-    format!("another program writes to {}; to see which: fuser -v {}", path.display(), path.display())
 }

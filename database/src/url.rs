@@ -121,6 +121,33 @@ impl Url {
         self.kind
     }
 
+    /// Whether both name the same database, whoever the user is. Two names of one server, or its socket and its port, are not
+    /// recognised.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.place().is_some_and(|place| other.place() == Some(place))
+    }
+
+    /// The server and the database, or the file. `None`: the driver does not understand the text.
+    fn place(&self) -> Option<String> {
+        Some(match self.kind {
+            Kind::Sqlite => {
+                let path = Path::new(&self.text);
+                path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string()
+            }
+            Kind::Postgres => postgres_place(&self.text.parse().ok()?),
+            Kind::Mysql => {
+                let (base, query) = self.text.split_once('?').unwrap_or((&self.text, ""));
+                let opts = mysql_async::Opts::from_url(base).ok()?;
+                let socket = query.split('&').find_map(|pair| pair.strip_prefix("socket="));
+                let server = match socket {
+                    Some(socket) => socket.to_owned(),
+                    None => format!("{}:{}", loopback(opts.ip_or_hostname()), opts.tcp_port()),
+                };
+                format!("{server}/{}", opts.db_name().unwrap_or_default())
+            }
+        })
+    }
+
     /// The text for the driver. It has the password.
     pub(crate) fn secret(&self) -> &str {
         &self.text
@@ -147,6 +174,27 @@ impl fmt::Display for Url {
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+fn postgres_place(config: &tokio_postgres::Config) -> String {
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        tokio_postgres::config::Host::Tcp(name) => loopback(name),
+        tokio_postgres::config::Host::Unix(folder) => folder.display().to_string(),
+    });
+    let hosts = hosts.collect::<Vec<_>>().join(",");
+    let ports = config.get_ports().iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+    let ports = if ports.is_empty() { "5432" } else { &ports };
+    // The server takes the name of the user if there is none.
+    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
+    format!("{hosts}:{ports}/{database}")
+}
+
+/// A host in one spelling.
+fn loopback(host: &str) -> String {
+    match host.to_ascii_lowercase().as_str() {
+        "localhost" | "::1" | "[::1]" => "127.0.0.1".to_owned(),
+        host => host.to_owned(),
     }
 }
 
@@ -238,6 +286,28 @@ mod tests {
         ] {
             let url = Url::parse(text).unwrap();
             assert_eq!((url.to_string().as_str(), format!("{url:?}").as_str()), (shown, shown));
+        }
+    }
+
+    #[test]
+    fn the_same_database_in_another_spelling() {
+        let folder = std::env::temp_dir();
+        let through = format!("sqlite:{}/../{}", folder.display(), folder.file_name().unwrap().display());
+        for (one, other, is_same) in [
+            ("postgres://a:x@db/shop", "postgresql://b:y@DB:5432/shop?sslmode=require", true),
+            ("postgres://localhost/shop", "postgres://127.0.0.1/shop", true),
+            ("postgres://shop@db", "postgres://db/shop", true),
+            ("postgres:///shop?host=/run/pg", "postgres://a@/shop?host=/run/pg", true),
+            ("postgres://db/shop", "postgres://db/api", false),
+            ("postgres://db/shop", "postgres://db:5433/shop", false),
+            ("postgres://db/shop", "mysql://db/shop", false),
+            ("mysql://a@db/shop", "mariadb://b:c@db:3306/shop", true),
+            ("mysql://a@localhost/shop?socket=/s", "mysql://a@localhost/shop?socket=/t", false),
+            (&through, &format!("sqlite:{}", folder.display()), true),
+            ("sqlite:/nowhere/a", "sqlite:/nowhere/b", false),
+        ] {
+            let [one, other] = [one, other].map(|text| Url::parse(text).unwrap());
+            assert_eq!((one.is_same(&other), other.is_same(&one)), (is_same, is_same), "{one} {other}");
         }
     }
 

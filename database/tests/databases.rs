@@ -6,7 +6,7 @@ mod fixture;
 
 use cutover_core::migration::{OnRevert, Stage};
 use cutover_database::{Consent, NotReverted, look};
-use cutover_tests::DatabaseKind;
+use cutover_tests::{Database, DatabaseKind};
 
 use fixture::Shop;
 
@@ -155,6 +155,14 @@ async fn a_script_that_fails_leaves_nothing_where_the_database_can() {
         shop.query("DROP TABLE half");
         assert!(shop.settle_gone(4).await);
         assert_eq!(shop.revert("shop-2", Consent::None).await.unwrap().len(), 1);
+        // A later statement that fails when it runs is no less a failure.
+        let twice = "CREATE TABLE half (id INTEGER PRIMARY KEY);\nINSERT INTO half VALUES (1);\nINSERT INTO half VALUES (1);";
+        shop.write(&[("0004_bad.up.sql", twice)]);
+        let failed = shop.migrate("shop-3").await.unwrap_err().to_string();
+        assert!(failed.contains("Duplicate entry"), "{failed}");
+        assert_eq!(shop.found().await.records.last().map(|record| record.stage), Some(Stage::Begun));
+        shop.query("DROP TABLE half");
+        assert!(shop.settle_gone(4).await);
         // The first statement is refused: nothing has changed, and nothing is to be settled.
         shop.write(&[(
             "0004_bad.up.sql",
@@ -199,6 +207,81 @@ async fn transactions_of_a_script_are_refused_and_statements_outside_one_are_pos
         assert_eq!(shop.revert("shop-2", Consent::None).await.unwrap().len(), 1);
     })
     .await;
+}
+
+/// Locks of the migration are held only as long as its script runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_counts_rows_after_the_commit() {
+    let shop = Shop::start(DatabaseKind::Postgres).await;
+    let Database::Postgres(server) = &shop.database else { panic!() };
+    shop.query("ALTER SYSTEM SET log_statement = 'all'");
+    shop.query("SELECT pg_reload_conf()");
+    shop.database.until("SHOW log_statement", "all").await.unwrap();
+    shop.write(&GIFTS[..2]);
+    shop.migrate("shop-2").await.unwrap();
+    let log = server.log();
+    let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text} in {log}"));
+    assert!(at("ADD COLUMN wrap") < at("statement: COMMIT"), "{log}");
+    assert!(at("statement: COMMIT") < at("SELECT count(*)"), "{log}");
+    // A daemon that was killed between the two. What is not known is asked for.
+    let rows = "UPDATE cutover_migrations SET rows_then = '[]' WHERE number = 2";
+    shop.query(rows);
+    let asks = shop.revert("shop-2", Consent::None).await.unwrap_err().to_string();
+    assert!(asks.contains("and what was in it after the migration is not known"), "{asks}");
+    // The deployment goes on, and counts then.
+    shop.migrate("shop-2").await.unwrap();
+    assert_eq!(shop.may_revert("shop-2").await, Ok(1));
+    // A table that was there before is never taken for one of the migration's own.
+    shop.query("CREATE TABLE gifts (id INTEGER)");
+    shop.write(&[
+        ("0002_wrap.up.sql", "CREATE TABLE IF NOT EXISTS gifts (id INTEGER);"),
+        ("0002_wrap.down.sql", "DROP TABLE gifts;"),
+    ]);
+    for _ in 0..2 {
+        shop.migrate("shop-4").await.unwrap();
+    }
+    let asks = shop.revert("shop-4", Consent::None).await.unwrap_err().to_string();
+    assert!(asks.contains("which was there before the migration"), "{asks}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_that_were_broken_before_are_no_fault_of_a_migration() {
+    let shop = Shop::start(DatabaseKind::Sqlite).await;
+    shop.write(&[(
+        "0002_orders.up.sql",
+        "CREATE TABLE orders (id INTEGER, stock INTEGER REFERENCES stock (id)); INSERT INTO orders VALUES (1, 99);",
+    )]);
+    let failed = shop.migrate("shop-2").await.unwrap_err().to_string();
+    assert!(
+        failed.contains("FOREIGN KEY constraint failed: rows refer to others that are not there"),
+        "{failed}"
+    );
+    assert!(shop.try_query("SELECT * FROM orders").is_err());
+    shop.write(&[(
+        "0002_orders.up.sql",
+        "CREATE TABLE orders (id INTEGER, stock INTEGER REFERENCES stock (id));",
+    )]);
+    shop.migrate("shop-2").await.unwrap();
+    let Database::Sqlite(_, file) = &shop.database else { panic!() };
+    let careless = "PRAGMA foreign_keys = off; INSERT INTO orders VALUES (1, 99);";
+    rusqlite::Connection::open(file).unwrap().execute_batch(careless).unwrap();
+    shop.write(&[("0003_more.up.sql", "INSERT INTO orders VALUES (2, 1);")]);
+    assert_eq!(shop.migrate("shop-3").await.unwrap().len(), 1);
+    shop.write(&[("0004_worse.up.sql", "INSERT INTO orders VALUES (3, 98);")]);
+    assert!(shop.migrate("shop-4").await.unwrap_err().to_string().contains("FOREIGN KEY constraint failed"));
+    assert_eq!(shop.query("SELECT count(*) FROM orders"), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_with_an_expression_as_its_default_is_applied_and_reverted() {
+    let shop = Shop::start(DatabaseKind::Mariadb).await;
+    shop.write(&[
+        ("0002_token.up.sql", "ALTER TABLE stock ADD COLUMN token VARCHAR(36) NOT NULL DEFAULT (uuid());"),
+        ("0002_token.down.sql", "ALTER TABLE stock DROP COLUMN token;"),
+    ]);
+    shop.migrate("shop-2").await.unwrap();
+    assert_eq!(shop.found().await.records[1].stage, Stage::Applied);
+    assert_eq!(shop.may_revert("shop-2").await, Ok(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use cutover_core::api::{Group, Peer, RouteState, Slot, kept_reason};
 use cutover_core::deployment::Revision;
 use cutover_core::fraction::{Percent, Share};
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Partial, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Partial, Shift, ShiftError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -232,7 +232,7 @@ impl Edge for FileEdge {
 
     fn abilities(&self) -> Abilities {
         Abilities {
-            exact: false,
+            follow: Follow::NewWorkers,
             trials: false,
             counters: self.0.log.is_some(),
             shares: self.0.settings.weighs,

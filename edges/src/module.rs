@@ -16,7 +16,7 @@ use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_core::event::Kind;
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use cutover_engine::peers::request;
 use http_body_util::Full;
 use serde::Serialize;
@@ -199,9 +199,12 @@ impl Module {
         let (path, name) = (path.display(), &self.name);
         match error.kind() {
             ErrorKind::NotFound => format!(
-                "; start nginx, or correct edge.{name}.admin: a server of nginx has \"listen unix:{path};\" and \"cutover_api\""
+                "; start nginx, and if it does not start, nginx -t says why; or correct edge.{name}.admin: a server of nginx has \
+                 \"listen unix:{path};\" and \"cutover_api\""
             ),
-            ErrorKind::ConnectionRefused => "; start nginx: systemctl start nginx".to_owned(),
+            ErrorKind::ConnectionRefused => {
+                "; start nginx: systemctl start nginx; if it does not start, nginx -t says why".to_owned()
+            }
             ErrorKind::PermissionDenied => {
                 format!(
                     "; as root, let the daemon's user into the socket's folder: see host/tmpfiles.conf, and ls -ld {path}"
@@ -371,7 +374,7 @@ impl Edge for Module {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: true, trials: true, counters: true, shares: true }
+        Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

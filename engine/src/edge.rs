@@ -57,8 +57,8 @@ pub const PROBES_ONLY: &str = "watched by probes only";
 /// The abilities of an edge. A deployment that needs more is refused before it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// After a shift has returned, no new request goes to the old slot.
-    pub exact: bool,
+    /// When requests follow a shift.
+    pub follow: Follow,
     /// It can take a bad change back by itself.
     pub trials: bool,
     /// It counts answers by slot.
@@ -67,21 +67,44 @@ pub struct Abilities {
     pub shares: bool,
 }
 
+/// When requests follow a shift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Follow {
+    /// After the shift has returned, no new request goes to the old slot.
+    AtOnce,
+    /// The edge reloads nginx, and its old workers go on with the old slot.
+    NewWorkers,
+    /// Proxies hear of the shift from somebody else, each at its own time.
+    Propagated,
+}
+
+impl Follow {
+    /// What that costs, in one clause.
+    fn price(self) -> Option<&'static str> {
+        match self {
+            Self::AtOnce => None,
+            Self::NewWorkers => Some(
+                "this edge reloads nginx, so workers that are shutting down may use the old slot for a while",
+            ),
+            Self::Propagated => Some(
+                "this edge tells its proxies, so some may use the old slot for a moment after the change",
+            ),
+        }
+    }
+}
+
 impl Abilities {
     /// What a deployment goes without on this edge, one clause each.
     pub fn goes_without(self, policy: &Policy) -> Vec<&'static str> {
         let clauses = [
-            (
-                !self.exact,
-                "this edge reloads nginx, so workers that are shutting down may use the old slot for a while",
-            ),
             (
                 !self.trials && policy.wants_trial(),
                 "this edge cannot take a bad version back by itself, so that waits for the daemon",
             ),
             (self.leaves_probes_only(policy), PROBES_ONLY),
         ];
-        clauses.into_iter().filter_map(|(is_so, clause)| is_so.then_some(clause)).collect()
+        let told = clauses.into_iter().filter_map(|(is_so, clause)| is_so.then_some(clause));
+        self.follow.price().into_iter().chain(told).collect()
     }
 
     /// Whether nothing but probes shows how a new version does.

@@ -15,7 +15,7 @@ use cutover_core::api::Group;
 use cutover_core::deployment::Revision;
 use futures_util::future::join_all;
 
-use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use crate::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use crate::fencing::fence;
 use crate::policy::is_among;
 use crate::shifting::{Fit, ShiftRequest, shift_until_known};
@@ -88,11 +88,11 @@ impl<'a, E: Edge> Fleet<'a, E> {
 
     /// What all edges are able to do.
     pub fn abilities(&self) -> Abilities {
-        let all = Abilities { exact: true, trials: true, counters: true, shares: true };
+        let all = Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true };
         self.members.iter().fold(all, |all, member| {
             let its = member.edge().abilities();
             Abilities {
-                exact: all.exact && its.exact,
+                follow: all.follow.max(its.follow),
                 trials: all.trials && its.trials,
                 counters: all.counters && its.counters,
                 shares: all.shares && its.shares,

@@ -30,6 +30,7 @@ pub mod fencing;
 pub mod figures;
 pub mod fleet;
 pub mod journal;
+pub mod kept;
 pub mod metrics;
 pub mod peers;
 pub mod policy;

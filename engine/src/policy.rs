@@ -15,6 +15,7 @@ mod database;
 mod expect;
 mod fleet;
 mod hook;
+mod journaled;
 mod probe;
 mod proof;
 mod ranges;

@@ -21,11 +21,13 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::conditions;
 use crate::edge::MANAGER;
 use crate::journal::unfinished;
 use crate::ledger::Ledger;
+use crate::metrics;
 use crate::resource::{BlueGreen, BlueGreenStatus};
 use crate::running::Running;
 use crate::setup::Setup;
@@ -108,20 +110,32 @@ pub async fn run(client: Client, namespace: Option<&str>) {
 }
 
 async fn reconcile(resource: Arc<BlueGreen>, context: Arc<Context>) -> Result<Action, Unreconciled> {
+    let begin = Instant::now();
+    let reconciled = reconcile_one(&resource, &context).await;
+    metrics::reconciled(reconciled.is_ok(), begin.elapsed());
+    reconciled
+}
+
+async fn reconcile_one(resource: &BlueGreen, context: &Context) -> Result<Action, Unreconciled> {
+    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
     let Some(uid) = resource.uid() else { return Ok(Action::await_change()) };
-    if resource.metadata.deletion_timestamp.is_some() && !has_finalizer(&resource) {
+    if resource.metadata.deletion_timestamp.is_some() && !has_finalizer(resource) {
         context.driven.lock().remove(&uid);
+        metrics::phase(&namespace, &name, None);
         return Ok(Action::await_change());
     }
     let driven = match context.take(&uid) {
         Some(driven) => driven,
-        None => context.open(&resource, &uid).await?,
+        None => context.open(resource, &uid).await?,
     };
-    let reconciled = context.reconcile(&resource, &driven).await;
+    let reconciled = context.reconcile(resource, &driven).await;
     if let Err(Unreconciled::Journal(JournalError::Closed(why))) = &reconciled {
         tracing::warn!(resource = resource.name_any(), why, "another operator drives this resource");
         context.driven.lock().remove(&uid);
     }
+    let is_driven = context.driven.lock().contains_key(&uid);
+    let status = driven.ledger.status().await;
+    metrics::phase(&namespace, &name, status.phase.as_deref().filter(|_| is_driven));
     reconciled
 }
 

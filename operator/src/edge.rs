@@ -15,7 +15,7 @@ use std::time::Duration;
 use cutover_core::api::{Group, RouteState, Slot};
 use cutover_core::deployment::Revision;
 use cutover_core::fraction::Percent;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use kube::Client;
 
 mod carrier;
@@ -118,7 +118,14 @@ impl ObjectEdge {
             }
             let next = route.after(shift).map_err(ShiftError::Refused)?;
             if next.is_same(&route) && !shift.fence && self.carrier.is_settled(&versions) {
+                // An earlier try may have written it, and what serves the traffic may not have taken it.
+                let accepted = self.carrier.accepted(&self.client, &self.names, &route).await;
+                accepted.map_err(ShiftError::Unknown)?;
                 return self.look_of(&route).await.map_err(ShiftError::Unknown);
+            }
+            if !shift.fence {
+                let may = self.carrier.may_change(&self.client, &self.names, &route).await;
+                may.map_err(|error| ShiftError::Refused(error.to_string()))?;
             }
             if self.carrier.write(&self.client, &self.names, &versions, &next).await? {
                 let read = self.carrier.accepted(&self.client, &self.names, &next).await;
@@ -135,6 +142,20 @@ impl ObjectEdge {
         )))
     }
 
+    /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
+    pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
+        loop {
+            let (route, _) = self.carrier.read(&self.client, &self.names).await?;
+            if route.stamp.generation == 0 {
+                return Ok(());
+            }
+            match after.saturating_sub(route.stamp.age()) {
+                Duration::ZERO => return Ok(()),
+                left => tokio::time::sleep(left).await,
+            }
+        }
+    }
+
     async fn expect(&self, expected: &Revision) -> Result<Look, ShiftError> {
         let look = self.read().await.map_err(ShiftError::NotSent)?;
         if look.revision == *expected { Ok(look) } else { Err(ShiftError::Moved(Box::new(look))) }
@@ -147,7 +168,12 @@ impl Edge for ObjectEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: false, trials: false, counters: false, shares: self.carrier.shares() }
+        Abilities {
+            follow: Follow::Propagated,
+            trials: false,
+            counters: false,
+            shares: self.carrier.shares(),
+        }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

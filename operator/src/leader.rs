@@ -9,6 +9,8 @@ use std::time::Duration;
 use kube::Client;
 use kube_lease_manager::{DurationSeconds, LeaseManager, LeaseManagerBuilder};
 
+use crate::metrics;
+
 /// Pause after an error of the API server.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -39,11 +41,13 @@ pub async fn lead<F: Future<Output = ()>>(
         .build()
         .await?;
     until(&manager, true).await;
+    metrics::leads(true);
     tracing::info!(lease = election.lease, identity = election.identity, "this operator drives now");
     tokio::select! {
         () = work() => {}
         () = until(&manager, false) => tracing::warn!(lease = election.lease, "the Lease is another operator's now"),
     }
+    metrics::leads(false);
     // A Lease that is given back ends the wait of the others. One that cannot be given back ends by itself.
     if let Err(error) = manager.release().await {
         tracing::debug!(%error, "the Lease is not given back");

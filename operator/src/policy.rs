@@ -32,6 +32,9 @@ pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, String> {
     if spec.promotion == Promotion::Manual && keys.get("steps").is_some() {
         return Err("spec.promotion: Manual has no effect beside spec.policy.steps: write a step \"0.01% manual\" first".to_owned());
     }
+    if let Err(error) = humantime::parse_duration(&spec.settle) {
+        return Err(format!("spec.settle: \"{}\" is no time, as in \"10s\": {error}", spec.settle));
+    }
     keys.insert("provision".to_owned(), command("start", Some(&spec.provision_deadline)));
     keys.insert("decommission".to_owned(), command("stop", None));
     if let Some(migrations) = &spec.migrations {

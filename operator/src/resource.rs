@@ -10,6 +10,7 @@ mod spec;
 mod status;
 
 pub use route::{AgentStatus, PendingRoute, RouteStatus, SecondStatus, TrialStatus};
+pub(crate) use spec::ten_seconds;
 pub use spec::{
     BlueGreen, BlueGreenSpec, EdgeSpec, JobSpecOf, MigrationsSpec, Promotion, SlotSpec, TemplateSpec,
 };

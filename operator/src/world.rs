@@ -27,6 +27,9 @@ use crate::workload::{Wanted, Workloads};
 /// Most results of smoke tests that are kept.
 const MOST_RESULTS: usize = 64;
 
+/// How long a slot stays up that has lost its traffic, if the setup does not say.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// The world of one `BlueGreen`.
 pub struct ClusterWorld {
     edges: [Member<ClusterEdge>; 1],
@@ -34,6 +37,7 @@ pub struct ClusterWorld {
     workloads: Workloads,
     jobs: Jobs,
     migrations: Option<MigrationsSpec>,
+    settle: Duration,
     peers: SocketPeers,
     results: Mutex<Vec<SmokeResult>>,
     /// Whether the driver has begun its work.
@@ -52,6 +56,8 @@ impl ClusterWorld {
             workloads: Workloads::new(client, setup.clone()),
             jobs,
             migrations: setup.migrations.clone(),
+            // The policy was refused if it is no time.
+            settle: humantime::parse_duration(&setup.settle).unwrap_or(SETTLE),
             peers: SocketPeers::default(),
             results: Mutex::default(),
             has_begun: AtomicBool::default(),
@@ -64,6 +70,17 @@ impl ClusterWorld {
         };
         let deployment = self.workloads.with_template(slot).await.map_err(Failed::early)?;
         self.jobs.run(job, what, &deployment).await
+    }
+
+    /// Scales a slot down, once nobody gives it requests any more. Returns one line.
+    pub async fn stop(&self, slot: &str, wanted: Wanted) -> Result<String, String> {
+        self.settle().await?;
+        self.workloads.stop(slot, wanted).await
+    }
+
+    /// Waits until proxies have had the time to learn of the last change of the route.
+    async fn settle(&self) -> Result<(), String> {
+        self.edge().settle(self.settle).await.map_err(|error| error.to_string())
     }
 
     /// The edge.
@@ -127,9 +144,12 @@ impl Commands for ClusterWorld {
         let migrations = self.migrations.as_ref();
         let done = match job.name.as_str() {
             "migrate" => return self.run_job(job, migrations.map(|all| &all.migrate), slot).await,
-            "revert" => return self.run_job(job, migrations.and_then(|all| all.revert.as_ref()), slot).await,
+            "revert" => {
+                self.settle().await.map_err(Failed::early)?;
+                return self.run_job(job, migrations.and_then(|all| all.revert.as_ref()), slot).await;
+            }
             "provision" => self.workloads.start(slot, version, job.command.timeout.get()).await,
-            "decommission" | "teardown" => self.workloads.stop(slot, Wanted::None).await,
+            "decommission" | "teardown" => self.stop(slot, Wanted::None).await,
             other => Err(format!("the operator has no command \"{other}\"")),
         };
         done.map_err(Failed::early)

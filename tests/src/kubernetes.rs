@@ -25,6 +25,7 @@ pub mod operator;
 mod patience;
 mod programs;
 mod shop;
+pub mod timeline;
 mod traefik;
 
 pub use agent::Agent;

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::certificate::Certificate;
 use crate::process::{self, Pid, Signal};
 use crate::temp::TempDir;
 use crate::{ports, wait};
@@ -77,6 +79,27 @@ impl Postgres {
         let ready =
             wait::until("PostgreSQL to answer", || self.query_in("postgres", "SELECT 1").is_ok()).await;
         ready.with_context(|| self.log())
+    }
+
+    /// Lets it speak TLS with this certificate, and refuse all that do not, except on the unix socket.
+    pub async fn demand_tls(&self, certificate: &Certificate) -> Result<()> {
+        let mut settings = String::from("ALTER SYSTEM SET ssl = on");
+        for (name, from) in [("cert", &certificate.certificate), ("key", &certificate.key)] {
+            let file = self.folder.path().join(format!("server.{name}"));
+            fs::copy(from, &file)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            own(&file, "postgres")?;
+            settings = format!("{settings};\nALTER SYSTEM SET ssl_{name}_file = '{}'", file.display());
+        }
+        // Each is a statement outside a transaction.
+        for setting in settings.split(";\n") {
+            self.query_in("postgres", setting)?;
+        }
+        let rules = self.data.join("pg_hba.conf");
+        let text = fs::read_to_string(&rules)?;
+        fs::write(&rules, text.replace("\nhost ", "\nhostssl "))?;
+        self.query_in("postgres", "SELECT pg_reload_conf()")?;
+        wait::until("TLS", || self.query_in("postgres", "SHOW ssl").is_ok_and(|ssl| ssl == "on")).await
     }
 
     /// Its URL over the unix socket.

@@ -3,7 +3,27 @@
 use super::{Moved, Plan, State};
 use crate::shell::quoted;
 
+/// What a deployment has left in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InDatabase {
+    /// Nothing, or it is not known to have migrated anything.
+    Nothing,
+    /// Migrations that can be reverted.
+    Revertible,
+    /// Migrations that nothing reverts.
+    Stays,
+}
+
 impl Plan {
+    /// What the deployment has left in the database in this state.
+    pub fn in_database(&self, state: &State) -> InDatabase {
+        match (state.migrated, self.revert) {
+            (false, _) => InDatabase::Nothing,
+            (true, true) => InDatabase::Revertible,
+            (true, false) => InDatabase::Stays,
+        }
+    }
+
     /// The command line that runs a command of the deployment again. It does not show the command itself, which may contain
     /// secrets.
     pub(super) fn rerun(&self, command: &str) -> String {
@@ -44,7 +64,7 @@ impl Plan {
 
     /// The next command that undoes what the deployment did: revert first, then teardown.
     fn left_behind(&self, state: &State) -> Option<&'static str> {
-        if state.migrated && self.revert {
+        if self.in_database(state) == InDatabase::Revertible {
             Some("revert")
         } else if state.provisioned && self.decommission {
             Some("teardown")

@@ -1,7 +1,9 @@
 //! What operators ask of a running deployment.
 
 use super::phase::Store::{Reading, Storing};
-use super::{Cause, CauseKind, Event, Illegal, Part, Phase, Plan, RollbackStep, State, TeardownStep, Time};
+use super::{
+    Cause, CauseKind, Event, Illegal, InDatabase, Part, Phase, Plan, RollbackStep, State, TeardownStep, Time,
+};
 
 impl Plan {
     /// The slot that a command stops in this state, as the last work of the deployment. Nothing depends on that command. A slot
@@ -36,7 +38,7 @@ impl Plan {
 
     /// Whether the migration is still to be reverted.
     pub(super) fn reverts(&self, state: &State, keep_database: bool) -> bool {
-        state.migrated && !keep_database && self.revert
+        !keep_database && self.in_database(state) == InDatabase::Revertible
     }
 
     /// The state after an operator's request. Fails if the request is not possible in this phase.

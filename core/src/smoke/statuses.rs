@@ -22,6 +22,12 @@ impl Statuses {
     }
 }
 
+impl From<RangeInclusive<u16>> for Statuses {
+    fn from(range: RangeInclusive<u16>) -> Self {
+        Self(vec![range])
+    }
+}
+
 /// As in `200 or 300 to 399`.
 impl fmt::Display for Statuses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,6 +17,7 @@ use super::target::Chosen;
 use super::waiting::deploy_again;
 use super::{Control, NewDeployment, Refusal};
 use crate::journal::{Beginning, JournalError};
+use crate::migrations::Planned;
 
 /// A deployment that may begin, before its companions are known.
 struct Draft {
@@ -50,9 +51,16 @@ impl<W: World> Control<W> {
             true => Refusal::OfGroup { group: group.to_owned(), refusal: Box::new(refusal) },
             false => refusal,
         };
-        let mut policies = Vec::new();
+        let (mut policies, mut planned) = (Vec::new(), Vec::new());
         for group in &groups {
-            policies.push(self.may_deploy(group, &wanted).await.map_err(|refusal| named(group, refusal))?);
+            let policy = self.may_deploy(group, &wanted).await.map_err(|refusal| named(group, refusal))?;
+            // A caller that waits for its turn asks again and again.
+            if let Some(busy) = self.busy(group, &self.current(group).lock().await).await {
+                return Err(named(group, busy));
+            }
+            // A database that does not answer must delay nobody else, so it is asked while nothing is locked.
+            planned.push(Planned::of(&policy, &wanted.version).await);
+            policies.push(policy);
         }
         let all: Vec<_> = groups.iter().map(|group| self.current(group)).collect();
         let mut currents = Vec::new();
@@ -71,8 +79,9 @@ impl<W: World> Control<W> {
             self.is_not_frozen(group).await.map_err(|refusal| named(group, refusal))?;
         }
         let mut drafts = Vec::new();
-        for ((group, policy), current) in groups.iter().zip(&policies).zip(&currents) {
-            let draft = self.draft(group, policy, wanted.clone(), current).await;
+        for (((group, policy), current), planned) in groups.iter().zip(&policies).zip(&currents).zip(planned)
+        {
+            let draft = self.draft(group, policy, wanted.clone(), (current, planned)).await;
             drafts.push(draft.map_err(|refusal| named(group, refusal))?);
         }
         self.share_no_servers(&drafts.iter().map(|draft| &draft.deployment.plan).collect::<Vec<_>>()).await?;
@@ -88,6 +97,7 @@ impl<W: World> Control<W> {
         }
         self.is_not_frozen(group).await?;
         self.writable(&policy).await?;
+        self.has_own_database(group)?;
         Ok(policy)
     }
 
@@ -109,7 +119,7 @@ impl<W: World> Control<W> {
         group: &str,
         policy: &Policy,
         wanted: NewDeployment,
-        current: &MutexGuard<'_, Option<Running>>,
+        (current, planned): (&MutexGuard<'_, Option<Running>>, Result<Option<Planned>, String>),
     ) -> Result<Draft, Refusal> {
         let excluded = self.missing_edges(group, policy).await?;
         let fleet = self.fleet(group).without(&excluded);
@@ -122,7 +132,8 @@ impl<W: World> Control<W> {
         if let Some(missing) = fleet.abilities().missing_for(&deployment.plan) {
             return Err(Refusal::Unable { edge: fleet.name(), missing });
         }
-        let planned = crate::databases::plan(policy, &deployment.version, &deployment.previous).await;
+        let planned =
+            planned.and_then(|planned| planned.map(|its| its.clause(&deployment.previous)).transpose());
         let planned = planned.map_err(Refusal::Database)?;
         let without = fleet.abilities().goes_without(policy).into_iter().map(str::to_owned);
         let alone = text_of_excluded(&deployment.plan.excluded);

@@ -83,7 +83,7 @@ impl<W: World> Control<W> {
             let fit = StillFit { control: self, slot: &wanted.to, policy: None };
             return move_route(&self.fleet(group), &look, &shift, &fit).await;
         }
-        self.nothing_reruns_on(group, &wanted.to)?;
+        self.may_switch_beside(group, &wanted.to, wanted.force)?;
         match self.is_fit(&look.group, &wanted.to, &policy).await {
             Ok(()) => {}
             Err(why) if wanted.force => {
@@ -98,7 +98,7 @@ impl<W: World> Control<W> {
         }
         // The probes have taken their time.
         self.nothing_stops(group, &wanted.to, &current).await?;
-        self.nothing_reruns_on(group, &wanted.to)?;
+        self.may_switch_beside(group, &wanted.to, wanted.force)?;
         if self.is_ending(&current).await {
             self.supersede(&mut current).await?;
         }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::run::Rerun;
 use super::{Control, Refusal};
-use crate::databases::{Doer, Place, next};
 use crate::journal::Entry;
+use crate::migrations::{Doer, Place, next};
 
 mod request;
 
@@ -110,14 +110,14 @@ impl<W: World> Control<W> {
     ) -> Result<DatabaseDone, Refusal> {
         self.leading()?;
         let (policy, place) = self.place(group).await?;
-        let live = self.live_version(group, &policy).await;
+        self.has_own_database(group)?;
         let folder = place.folder(version).await.map_err(Refusal::Database)?;
         let now = self.clock.now();
         let stamp: String = rfc3339(now).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
         // Two in one second are two: what is reverted together must have been applied together.
         let deployment = format!("by-hand-{}-{:03}", stamp.replace('T', "-"), now.0 % 1000);
         let (id, version, group_name) = (deployment.clone(), version.to_owned(), group.to_owned());
-        let work = async move {
+        let work = move |live: String| async move {
             let doer = Doer { deployment: &id, version: &version, now };
             match place.migrate(doer, &folder, (!yes).then_some(live.as_str())).await {
                 Ok(records) => Ok(records.iter().map(Record::shown).collect::<Vec<_>>()),
@@ -135,8 +135,10 @@ impl<W: World> Control<W> {
                 Err(failed) => Err(Refusal::Database(failed.to_string())),
             }
         };
-        let migrations = self.alone(group, &deployment, work).await?;
+        let begin = async { Ok((None, work(self.live_version(group, &policy).await))) };
+        let migrations = self.alone(group, &deployment, begin).await?;
         tracing::info!(group, asked_by, deployment, "migrated by hand: {}", migrations.join(", "));
+        self.did(Some(group), &format!("migrated {}", migrations.join(", ")), (asked_by, "")).await;
         Ok(DatabaseDone { deployment, migrations })
     }
 
@@ -161,34 +163,41 @@ impl<W: World> Control<W> {
                 quoted(group)
             )));
         };
-        let entry = self.journal.entry(&last.deployment).await?;
-        self.may_revert(group, &last, entry.as_ref(), &wanted).await?;
         let version = wanted.version.clone().unwrap_or_else(|| last.version.clone());
         let folder = place.folder(&version).await.map_err(Refusal::Database)?;
         let (deployment, group_name, now) = (last.deployment.clone(), group.to_owned(), self.clock.now());
         let consent = if wanted.yes { Consent::Given } else { Consent::None };
-        let work = async move {
+        let (control, by) = (self.clone(), asked_by.to_owned());
+        let work = move |entry: Option<Entry>| async move {
             let doer = Doer { deployment: &deployment, version: &version, now };
-            match place.revert(doer, &folder, consent).await {
-                Ok(records) => Ok(records.iter().map(Record::shown).collect::<Vec<_>>()),
+            let reverted = match place.revert(doer, &folder, consent).await {
+                Ok(records) => records.iter().map(Record::shown).collect::<Vec<_>>(),
                 Err(NotReverted::Asks(reason)) => {
                     let next = next(&group_name, &deployment, &reason);
-                    Err(Refusal::DatabaseAsks { why: reason.to_string(), next })
+                    return Err(Refusal::DatabaseAsks { why: reason.to_string(), next });
                 }
-                Err(failed) => Err(Refusal::Database(failed.to_string())),
+                Err(failed) => return Err(Refusal::Database(failed.to_string())),
+            };
+            tracing::info!(
+                group = group_name,
+                asked_by = by,
+                deployment,
+                "reverted by hand: {}",
+                reverted.join(", ")
+            );
+            control.did(Some(&group_name), &format!("reverted {}", reverted.join(", ")), (&by, "")).await;
+            if let Some(entry) = entry {
+                control.reverted(entry, &by).await?;
             }
+            Ok(reverted)
         };
-        let migrations = self.alone(group, &last.deployment, work).await?;
-        tracing::info!(
-            group,
-            asked_by,
-            deployment = last.deployment,
-            "reverted by hand: {}",
-            migrations.join(", ")
-        );
-        if let Some(entry) = entry {
-            self.reverted(entry, asked_by).await?;
-        }
+        // Nothing moves traffic to the version between this look and the revert.
+        let begin = async {
+            let entry = self.journal.entry(&last.deployment).await?;
+            let slot = self.may_revert(group, &last, entry.as_ref(), &wanted).await?;
+            Ok((slot, work(entry)))
+        };
+        let migrations = self.alone(group, &last.deployment, begin).await?;
         Ok(DatabaseDone { deployment: last.deployment, migrations })
     }
 
@@ -215,8 +224,10 @@ impl<W: World> Control<W> {
                 ))
             })
         };
-        let record = self.alone(group, "settle", work).await?;
+        let record = self.alone(group, "settle", async { Ok((None, work)) }).await?;
         tracing::warn!(group, asked_by, applied, "settled {} by hand", record.shown());
+        let what = if applied { "applied" } else { "gone" };
+        self.did(Some(group), &format!("settled {} as {what}", record.shown()), (asked_by, "")).await;
         Ok(DatabaseDone { migrations: vec![record.shown()], deployment: record.deployment })
     }
 
@@ -239,14 +250,14 @@ impl<W: World> Control<W> {
         version.ok().flatten().unwrap_or_default()
     }
 
-    /// Fails if the version of the migrations has traffic, or may have it.
+    /// Fails if the version of the migrations has traffic, or may have it. Returns the slot that holds the version.
     async fn may_revert(
         &self,
         group: &str,
         last: &Record,
         entry: Option<&Entry>,
         wanted: &RevertRequest,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<String>, Refusal> {
         let asks = |why: String| {
             let again = format!(
                 "cutover database revert {} --deployment {} --yes",
@@ -257,7 +268,7 @@ impl<W: World> Control<W> {
         };
         let Some(entry) = entry else {
             return match wanted.yes {
-                true => Ok(()),
+                true => Ok(None),
                 false => asks(format!(
                     "{} was applied by \"{}\", which is no deployment of this daemon, and the version that has the traffic may \
                      need it",
@@ -270,10 +281,12 @@ impl<W: World> Control<W> {
         let is_last = is_last.is_some_and(|last| last.deployment.id == entry.deployment.id);
         if is_last {
             // The slot that holds its version.
-            return self.may_touch(group, &entry.deployment.plan.to, Rerun::Revert).await;
+            let slot = &entry.deployment.plan.to;
+            self.may_touch(group, slot, Rerun::Revert).await?;
+            return Ok(Some(slot.clone()));
         }
         match wanted.yes && wanted.deployment.is_some() {
-            true => Ok(()),
+            true => Ok(None),
             false => asks(format!(
                 "deployment \"{}\" is not the last one, and a later one may need its migrations",
                 last.deployment

@@ -7,6 +7,7 @@ use cutover_engine::world::World;
 
 use super::{Control, Refusal};
 use crate::config::{EdgeSection, Loaded, ModuleSection};
+use crate::migrations::SharedDatabase;
 
 impl<W: World> Control<W> {
     /// The names of the groups in the configuration.
@@ -34,6 +35,13 @@ impl<W: World> Control<W> {
                 last.map(|entry| entry.deployment.policy).ok_or(refused)
             }
         }
+    }
+
+    /// Fails if another group of the configuration has the same database.
+    pub(super) fn has_own_database(&self, group: &str) -> Result<(), Refusal> {
+        let shared = SharedDatabase::all(&self.loaded.load().0.config.group);
+        let own = shared.into_iter().find(|shared| shared.is_of(group));
+        own.map_or(Ok(()), |shared| Err(Refusal::Database(shared.to_string())))
     }
 
     fn unknown_group(&self, group: &str) -> Refusal {

@@ -2,7 +2,6 @@
 //!
 //! Meanwhile no deployment and no switch by hand to the command's slot can begin, and while a revert runs, no deployment at all.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover_core::api::Traffic;
@@ -10,16 +9,19 @@ use cutover_core::deployment::{Outcome, Part, Phase, State};
 use cutover_engine::commands::Job;
 use cutover_engine::driver;
 use cutover_engine::world::World;
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
 
 use super::running::live;
 use super::{Control, LOOK_BACK, NotRun, Refusal, RevertRequest};
 use crate::journal::Entry;
 
 mod active;
+mod rerunning;
+mod reruns;
 
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) use rerunning::Reruns;
+pub(super) use rerunning::Work;
+use rerunning::{Place, end_of};
 
 /// Who runs a command beside another deployment.
 const BESIDE: &str = "the daemon";
@@ -41,10 +43,6 @@ pub enum Rerun {
     Provision,
     /// Tell the hook "switched" once more what it was told last
     Switched,
-    /// `cutover database`, which is a verb of its own.
-    #[value(skip)]
-    #[serde(skip)]
-    Database,
 }
 
 /// A command that a deployment has left undone.
@@ -53,17 +51,6 @@ struct Left {
     job: Job,
     /// The slot of the command. `None` if the slot now holds another version, so the command concerns only the database.
     slot: Option<String>,
-}
-
-/// Commands that are running again, by group and slot. A command for the database alone has no slot.
-pub(super) type Reruns = BTreeMap<(String, Option<String>), Rerunning>;
-
-/// A command that is running again.
-#[derive(Debug)]
-pub(super) struct Rerunning {
-    pub(super) deployment: String,
-    which: Rerun,
-    task: AbortHandle,
 }
 
 impl Rerun {
@@ -75,13 +62,7 @@ impl Rerun {
             Self::Decommission => "decommission",
             Self::Provision => "provision",
             Self::Switched => "switched",
-            Self::Database => "cutover database",
         }
-    }
-
-    /// Whether it changes the database.
-    fn changes_database(self) -> bool {
-        matches!(self, Self::Revert | Self::Database)
     }
 
     /// The command and its slot. `None` if the deployment has left nothing for it.
@@ -142,50 +123,7 @@ impl<W: World> Control<W> {
             }
             self.start(group, left, which, asked_by)
         };
-        let done = task.await;
-        done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{} was ended", which.as_str()))))
-    }
-
-    /// Does something with the database of a group while no deployment of the group runs or begins. It goes on if the caller
-    /// disconnects.
-    pub(super) async fn alone<T: Send + 'static>(
-        &self,
-        group: &str,
-        deployment: &str,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let current = self.current(group);
-        let task = {
-            let current = current.lock().await;
-            self.nothing_reruns(group)?;
-            if let Some((running, phase)) = live(&current).await {
-                return Err(match self.busy(group, &current).await {
-                    Some(busy) => busy,
-                    None => {
-                        let when = match phase {
-                            Phase::Warm { .. } => "when the warm window is over",
-                            _ => "when it has ended",
-                        };
-                        running.refusal(format!("the database can be changed {when}")).await
-                    }
-                });
-            }
-            let (key, control) = ((group.to_owned(), None), self.clone());
-            let mut reruns = self.reruns();
-            let name = key.clone();
-            let task = tokio::spawn(async move {
-                let done = work.await;
-                control.reruns().remove(&name);
-                done
-            });
-            let which = Rerun::Database;
-            reruns.insert(
-                key,
-                Rerunning { deployment: deployment.to_owned(), which, task: task.abort_handle() },
-            );
-            task
-        };
-        task.await.unwrap_or_else(|_| Err(Refusal::Interrupted("it was ended".to_owned())))
+        end_of(Work::Command(which), task).await
     }
 
     /// Continues the command with which a deployment was stopping a slot when another one began. Nobody waits for it.
@@ -202,13 +140,6 @@ impl<W: World> Control<W> {
         }
     }
 
-    /// The slots of a group that a command is starting or stopping again.
-    pub(super) fn slots_of_reruns(&self, group: &str) -> Vec<(String, &'static str)> {
-        let reruns = self.reruns();
-        let of_group = reruns.iter().filter(|((name, _), _)| name == group);
-        of_group.filter_map(|((_, slot), running)| Some((slot.clone()?, running.which.as_str()))).collect()
-    }
-
     fn start(
         &self,
         group: &str,
@@ -216,78 +147,15 @@ impl<W: World> Control<W> {
         which: Rerun,
         asked_by: &str,
     ) -> JoinHandle<Result<String, Refusal>> {
-        let deployment = entry.deployment.id.clone();
         let (control, asked_by) = (self.clone(), asked_by.to_owned());
-        let key = (group.to_owned(), slot.clone());
-        let (name, is_beside) = (key.clone(), asked_by == BESIDE);
-        let mut reruns = self.reruns();
-        let task = tokio::spawn(async move {
-            let done = match slot.filter(|_| is_beside) {
+        let place: Place = (group.to_owned(), slot.clone());
+        let whose = (entry.deployment.id.clone(), Work::Command(which));
+        self.run_in(place, whose, async move {
+            match slot.filter(|_| asked_by == BESIDE) {
                 Some(slot) => control.rerun_beside(entry, job, which, &slot).await,
                 None => control.rerun(entry, job, which, &asked_by).await,
-            };
-            control.reruns().remove(&name);
-            done
-        });
-        reruns.insert(key, Rerunning { deployment, which, task: task.abort_handle() });
-        task
-    }
-
-    /// Fails if a command of the group is running again.
-    pub(super) fn nothing_reruns(&self, group: &str) -> Result<(), Refusal> {
-        match self.reruns().iter().find(|((name, _), _)| name == group) {
-            Some((_, running)) => {
-                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
             }
-            None => Ok(()),
-        }
-    }
-
-    /// Fails if a command on this slot, or on the database, is running again.
-    pub(super) fn nothing_reruns_on(&self, group: &str, slot: &str) -> Result<(), Refusal> {
-        let matters = |its: Option<&str>, running: &Rerunning| {
-            running.which.changes_database() || its.is_none_or(|its| its == slot)
-        };
-        let reruns = self.reruns();
-        let mut of_group = reruns.iter().filter(|((name, _), _)| name == group);
-        match of_group.find(|((_, its), running)| matters(its.as_deref(), running)) {
-            Some((_, running)) => {
-                Err(NotRun::Rerunning { group: group.to_owned(), which: running.which.as_str() }.into())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Ends the commands of a group that are running again, other than those that change the database. Returns the deployment of
-    /// the last one.
-    pub(super) async fn end_reruns_of(&self, group: &str) -> Option<String> {
-        let ended: Vec<Rerunning> = {
-            let mut reruns = self.reruns();
-            let is_theirs = |key: &(String, Option<String>), running: &Rerunning| {
-                key.0 == group && !running.which.changes_database()
-            };
-            let keys: Vec<_> =
-                reruns.iter().filter(|(key, its)| is_theirs(key, its)).map(|(key, _)| key.clone()).collect();
-            keys.iter().filter_map(|key| reruns.remove(key)).collect()
-        };
-        for Rerunning { deployment, task, .. } in &ended {
-            task.abort();
-            self.end_commands(deployment).await;
-        }
-        ended.into_iter().map(|running| running.deployment).next_back()
-    }
-
-    /// Ends all commands that are running again. Waits until `patience` for those that change a database.
-    pub(super) async fn end_reruns(&self, patience: Instant) {
-        let reverts = || self.reruns().values().any(|running| running.which.changes_database());
-        while reverts() && Instant::now() < patience {
-            tokio::time::sleep(PAUSE).await;
-        }
-        let all = std::mem::take(&mut *self.reruns());
-        for Rerunning { deployment, task, .. } in all.into_values() {
-            task.abort();
-            self.end_commands(&deployment).await;
-        }
+        })
     }
 
     /// Finds the command in the last deployment, or in an earlier one if the later ones have moved no traffic. An older revert

@@ -3,12 +3,12 @@
 use cutover_core::deployment::{
     CauseKind, Event, Marks, Old, Phase, Plan, Revision, RollbackStep, State, Store, TeardownStep, Time,
 };
-use cutover_core::migration::OnRevert;
 use cutover_core::shell::quoted;
 
 use crate::clock::rfc3339;
 use crate::edge::PROBES_ONLY;
 use crate::journal::Deployment;
+use crate::kept::Kept;
 
 /// The message of the first record. `gives_up` lists what the deployment costs, one clause each.
 pub fn first_message(deployment: &Deployment, gives_up: &[String], state: &State) -> String {
@@ -78,28 +78,12 @@ pub(super) fn with_end(message: String, deployment: &Deployment, next: &State) -
     if message.is_empty() || end.contains(&message) { end } else { format!("{message}; {end}") }
 }
 
-/// A clause about a migration that stays in the database, because it affects the next deployment.
+/// A clause about migrations that stay in the database, because they affect the next deployment.
 fn database(deployment: &Deployment, state: &State) -> String {
-    if !state.migrated {
-        return String::new();
-    }
-    if let Some(database) = &deployment.policy.database {
-        return match database.revert {
-            OnRevert::Never => "; the database keeps its migrations: revert = \"never\"".to_owned(),
-            _ => format!(
-                "; the database keeps its migrations, because users may have written data with them; to revert them, type: \
-                 cutover database revert {}",
-                quoted(&deployment.plan.group)
-            ),
-        };
-    }
-    match deployment.policy.revert {
-        Some(_) => format!(
-            "; the database keeps its migration, because users {} data with it; to revert it, type: cutover run {} revert",
-            if matches!(state.phase, Phase::Failed(_)) { "may have written" } else { "have written" },
-            quoted(&deployment.plan.group)
-        ),
-        None => "; the database keeps its migration: there is no revert command".to_owned(),
+    match Kept::of(deployment, state) {
+        None => String::new(),
+        Some(Kept { why, revert: None }) => format!("; {why}"),
+        Some(Kept { why, revert: Some(revert) }) => format!("; {why}; to revert it, type: {revert}"),
     }
 }
 

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Capacity(u16);
 
 impl Capacity {
+    /// The guard is off.
+    pub const OFF: Self = Self(0);
+
     /// Whether the guard is off.
     pub fn is_off(self) -> bool {
         self.0 == 0

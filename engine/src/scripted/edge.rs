@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::scene::{Away, Fault, Late, Scene};
 use super::world::ScriptedEdge;
-use crate::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use crate::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 
 impl Edge for ScriptedEdge {
     fn name(&self) -> &str {
@@ -20,7 +20,12 @@ impl Edge for ScriptedEdge {
 
     fn abilities(&self) -> Abilities {
         let scene = self.scene();
-        Abilities { exact: true, trials: scene.trials, counters: scene.counts, shares: scene.shares }
+        Abilities {
+            follow: Follow::AtOnce,
+            trials: scene.trials,
+            counters: scene.counts,
+            shares: scene.shares,
+        }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

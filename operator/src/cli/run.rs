@@ -1,9 +1,11 @@
 //! `run`: drives the deployments of all resources.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use clap::Args;
-use cutover_operator::controller;
 use cutover_operator::leader::{Election, lead};
+use cutover_operator::{controller, serve};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +27,9 @@ pub(super) struct Run {
     /// How long the Lease lasts without a renewal, in seconds.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
     lease_seconds: u64,
+    /// Where to answer the probes of the kubelet and Prometheus: /healthz, /readyz, /metrics. Nowhere if absent.
+    #[arg(long, env = "CUTOVER_LISTEN", value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
 }
 
 impl Run {
@@ -32,6 +37,10 @@ impl Run {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         super::log();
         let client = Client::try_default().await.context("no Kubernetes cluster is configured")?;
+        if let Some(address) = self.listen {
+            let bound = serve::serve(address, client.clone(), self.namespace.clone()).await?;
+            tracing::info!(address = %bound, "serving /healthz, /readyz and /metrics");
+        }
         let election = Election {
             namespace: self.lease_namespace,
             lease: self.lease,

@@ -137,4 +137,17 @@ impl Carrier {
             Self::Gateway(gateway) => gateway.accepted(client, names, next).await,
         }
     }
+
+    /// Fails if what serves the traffic would not take a change.
+    pub(super) async fn may_change(
+        &self,
+        client: &Client,
+        names: &Names,
+        route: &Route,
+    ) -> Result<(), EdgeError> {
+        match self {
+            Self::Service | Self::IngressCanary(_) => Ok(()),
+            Self::Gateway(gateway) => gateway.may_change(client, names, route).await,
+        }
+    }
 }

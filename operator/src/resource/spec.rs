@@ -75,6 +75,11 @@ pub struct BlueGreenSpec {
     #[serde(default = "five_minutes")]
     #[schemars(extend("pattern" = DURATION))]
     pub provision_deadline: String,
+    /// How long after a change of the route a slot stays up that has lost its traffic, and its database is not reverted: proxies
+    /// learn of a change with delay.
+    #[serde(default = "ten_seconds")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub settle: String,
     /// Whether the traffic moves by itself once the new version is ready.
     #[serde(default)]
     pub promotion: Promotion,
@@ -179,6 +184,11 @@ pub enum Promotion {
 
 fn five_minutes() -> String {
     "5m".to_owned()
+}
+
+/// Longer than kube-proxy, ingress-nginx and gateways take on a busy cluster.
+pub(crate) fn ten_seconds() -> String {
+    "10s".to_owned()
 }
 
 fn port(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

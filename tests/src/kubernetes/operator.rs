@@ -29,8 +29,18 @@ impl Operator {
 
     /// Starts an operator with this name and kubeconfig.
     pub fn start_as(namespace: &Namespace<'_>, name: &str, kubeconfig: &Path) -> Result<Self> {
+        Self::start_with(namespace, name, kubeconfig, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(
+        namespace: &Namespace<'_>,
+        name: &str,
+        kubeconfig: &Path,
+        more: &[&str],
+    ) -> Result<Self> {
         let operator = program("cutover-operator")?;
-        let arguments: Vec<String> = [
+        let mut arguments: Vec<String> = [
             &format!("KUBECONFIG={}", kubeconfig.display()),
             "RUST_LOG=info,cutover_operator=debug,cutover_engine=debug",
             "RUST_BACKTRACE=1",
@@ -47,6 +57,7 @@ impl Operator {
         ]
         .map(str::to_owned)
         .into();
+        arguments.extend(more.iter().map(|more| (*more).to_owned()));
         let log = format!("{}-{name}", namespace.name());
         let server = namespace.cluster().machine().start(&log, Path::new("/usr/bin/env"), &arguments)?;
         Ok(Self { server })
@@ -96,6 +107,7 @@ pub fn shop(version: &str, more: &Value) -> Value {
             "green": { "deployment": "shop-green", "service": "shop-green" },
         },
         "edge": { "service": {} },
+        "settle": "1s",
         "version": version,
         "template": { "image": format!("shop:{version}") },
         "policy": {

@@ -8,7 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod edges;
 mod gateway;
 mod harness;
+mod ingress_canary;
 mod ingress_nginx;
+mod metrics;
 mod operator;

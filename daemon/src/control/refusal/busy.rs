@@ -167,7 +167,7 @@ impl Refusal {
                 BusyAnswer { deployment: Some(id.clone()), ..of(group, "decommissioning") }
             }
             Self::NotRun(why) => match &**why {
-                NotRun::Rerunning { group, which } => of(group, which),
+                NotRun::Rerunning { group, which, .. } => of(group, which),
                 _ => return None,
             },
             Self::Resuming => BusyAnswer { phase: "resuming".to_owned(), ..BusyAnswer::default() },

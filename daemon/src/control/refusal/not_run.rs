@@ -6,6 +6,8 @@ use cutover_engine::commands::Failed;
 
 use super::Refusal;
 use super::advice::whose;
+use crate::control::Rerun;
+use crate::control::run::Work;
 
 /// Why `cutover run` is refused, or what became of its command.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +23,7 @@ pub enum NotRun {
         answers: u64,
     },
     /// The deployment has left nothing for the command to do.
-    #[error("{} has nothing to {which}", whose(group, wanted.as_deref()))]
+    #[error("{} has nothing to {which}; to see what it did: cutover history {}", whose(group, wanted.as_deref()), quoted(group))]
     NothingToRun {
         /// The group.
         group: String,
@@ -61,12 +63,14 @@ pub enum NotRun {
         later: String,
     },
     /// A command of the group is already running again.
-    #[error("{which} of group \"{group}\" is running again: wait until it ends")]
+    #[error("{}", rerunning(group, which, by_force.as_deref()))]
     Rerunning {
         /// The group.
         group: String,
         /// The command.
         which: &'static str,
+        /// The slot to which a switch by hand is possible all the same, if it is forced.
+        by_force: Option<String>,
     },
     /// The slot of the command has traffic.
     #[error("slot \"{slot}\" {traffic}, so {which} is not run")]
@@ -132,6 +136,23 @@ impl NotRun {
             Self::UsedSince { .. } => "used_since",
         }
     }
+}
+
+/// What runs, and the commands for an operator who cannot wait.
+fn rerunning(group: &str, which: &str, by_force: Option<&str>) -> String {
+    // `cutover database` is no command of a deployment.
+    let again = if which == Work::Database.name() { "" } else { " again" };
+    let mut text = format!("{which} of group \"{group}\" is running{again}: wait until it ends");
+    let group = quoted(group);
+    if let Some(slot) = by_force {
+        text += "; to move the traffic meanwhile: ";
+        text += &format!("cutover switch {group} --to {} --force", quoted(slot));
+    }
+    // Nothing but its time ends a hook.
+    if which != Rerun::Switched.as_str() {
+        text += &format!("; to end it: cutover abort {group}");
+    }
+    text
 }
 
 impl From<NotRun> for Refusal {

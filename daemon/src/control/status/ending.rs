@@ -3,6 +3,7 @@
 use cutover_core::deployment::{CauseKind, Phase, State};
 use cutover_core::shell::quoted;
 use cutover_engine::journal::Deployment;
+use cutover_engine::kept::Kept;
 use serde::{Deserialize, Serialize};
 
 use super::words::version;
@@ -74,17 +75,41 @@ fn first(next: &str) -> &'static str {
 
 /// What a deployment has left in the database, and the command that comes first then.
 fn left_in_database(deployment: &Deployment, state: &State, otherwise: &str) -> (String, String) {
-    if !state.migrated {
-        return (String::new(), otherwise.to_owned());
+    match Kept::of(deployment, state) {
+        None => (String::new(), otherwise.to_owned()),
+        Some(Kept { why, revert }) => (format!("; {why}"), revert.unwrap_or_else(|| otherwise.to_owned())),
     }
-    match deployment.policy.revert {
-        Some(_) => {
-            let next = format!("cutover run {} revert", quoted(&deployment.plan.group));
-            ("; the database keeps its migration until you revert it".to_owned(), next)
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::deployment::Cause;
+    use cutover_engine::scripted;
+
+    use super::*;
+
+    /// The log and the status say the same about the database, of whichever kind the group's is.
+    #[test]
+    fn what_the_database_keeps_is_that_of_the_log() {
+        let command = serde_json::json!({ "command": ["/bin/true"] });
+        let table = |on| serde_json::json!({ "url": "sqlite:/s", "migrations": "/m", "revert": on });
+        for (policy, next) in [
+            (serde_json::json!({ "database": table("auto") }), "cutover database revert shop"),
+            (serde_json::json!({ "database": table("never") }), "cutover deploy shop --version VERSION"),
+            (serde_json::json!({ "migrate": command, "revert": command }), "cutover run shop revert"),
+            (serde_json::json!({ "migrate": command }), "cutover deploy shop --version VERSION"),
+        ] {
+            let mut deployment = scripted::deployment();
+            deployment.policy = serde_json::from_value(policy).unwrap();
+            deployment.plan.revert = deployment.policy.reverts();
+            let cause =
+                Cause { kind: CauseKind::Operator, text: "it was bad".to_owned(), blames_version: false };
+            let phase = Phase::RolledBack { cause, but: None };
+            let state = State { migrated: true, ..State::new(phase) };
+            let kept = Kept::of(&deployment, &state).unwrap();
+            let ending = Ending::of(&deployment, &state).unwrap();
+            assert_eq!(ending.why, format!("it was bad; {}", kept.why));
+            assert_eq!(ending.next, next);
         }
-        None => (
-            "; the database keeps its migration: there is no revert command".to_owned(),
-            otherwise.to_owned(),
-        ),
     }
 }

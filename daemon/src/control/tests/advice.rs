@@ -34,7 +34,9 @@ async fn type_line(bench: &Bench, line: &str) -> Result<String, Refusal> {
         ["deploy", "shop", "--version", version, ..] => {
             bench.deploy(&version.replace("VERSION", "4")).await.map(|begun| begun.id)
         }
-        ["abort", "shop", ..] => bench.control.abort("shop", "me").await,
+        ["abort", "shop", ..] => bench.control.abort("shop", "me").await.map(|aborted| match aborted {
+            Aborted::Deployment(id) | Aborted::ByHand { deployment: id, .. } => id,
+        }),
         ["rollback", "shop", ..] => bench.control.rollback("shop", "me").await,
         other => panic!("{other:?}"),
     }

@@ -237,8 +237,8 @@ async fn a_rollback_in_the_soak_onto_a_sick_slot_is_refused_and_the_soak_goes_on
     let two = bench.deploy("2").await.unwrap();
     bench.until(&two.id, "soaking").await;
     bench.world.scene().sick.push("blue".to_owned());
-    for refused in [bench.control.rollback("shop", "me").await, bench.control.abort("shop", "me").await] {
-        let refused = refused.unwrap_err();
+    let aborted = bench.control.abort("shop", "me").await.unwrap_err();
+    for refused in [bench.control.rollback("shop", "me").await.unwrap_err(), aborted] {
         assert_eq!(refused.code(), "no_better");
         assert!(refused.to_string().contains("the deployment stays soaking"), "{refused}");
     }

@@ -2,6 +2,7 @@
 
 use cutover_core::deployment::Time;
 use cutover_engine::journal::Deployment;
+use cutover_engine::policy::Policy;
 use etcd_client::{GetOptions, KeyValue, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse};
 
 use super::value::{self, Head, Recorded, Requested, Summary};
@@ -214,7 +215,7 @@ impl Raw {
         let summary = summary.map_err(failed)?;
         let parse_failed = |error: serde_json::Error| unreadable(&id, error.to_string());
         let plan = serde_json::from_value(requested.plan).map_err(parse_failed)?;
-        let policy = serde_json::from_value(requested.policy).map_err(parse_failed)?;
+        let policy = Policy::from_journal(requested.policy).map_err(parse_failed)?;
         let state = serde_json::from_value(head.state).map_err(parse_failed)?;
         // Notes after its end do not hide how it ended.
         let noted = last.filter(|_| !summary.closed).and_then(|last| value::read::<Recorded>(&last).ok());

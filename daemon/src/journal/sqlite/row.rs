@@ -2,6 +2,7 @@
 
 use cutover_core::deployment::{Outcome, Time};
 use cutover_engine::journal::Deployment;
+use cutover_engine::policy::Policy;
 use rusqlite::Row;
 
 use super::{Entry, JournalError};
@@ -31,7 +32,7 @@ pub(super) fn parse_entry((texts, started, updated, word): Raw) -> Result<Entry,
         why: error.to_string(),
     };
     let plan = serde_json::from_str(&plan).map_err(unreadable)?;
-    let policy = serde_json::from_str(&policy).map_err(unreadable)?;
+    let policy = serde_json::from_str(&policy).and_then(Policy::from_journal).map_err(unreadable)?;
     let state = serde_json::from_str(&state).map_err(unreadable)?;
     Ok(Entry {
         deployment: Deployment { id, version, previous, asked_by, reason, started, plan, policy },

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use cutover_core::deployment::Phase;
+use cutover_engine::policy::Capacity;
 use cutover_engine::scripted::{self, Place};
 
 use super::super::Store;
@@ -41,6 +42,12 @@ async fn switches_by_hand() {
 }
 
 #[tokio::test]
+async fn acts_by_hand() {
+    let (_folder, store) = empty();
+    suite::acts_by_hand(store).await;
+}
+
+#[tokio::test]
 async fn what_hooks_were_told() {
     let (_folder, store) = empty();
     suite::what_hooks_were_told(store).await;
@@ -59,6 +66,7 @@ async fn an_earlier_format_is_brought_up_to_date() {
     drop(store);
     let path = folder.path().join("journal.sqlite");
     let as_it_was = "
+        DROP TABLE acts;
         DROP TABLE told;
         DROP TABLE freezes;
         ALTER TABLE deployments DROP COLUMN reason;
@@ -165,8 +173,13 @@ async fn a_journal_of_an_earlier_version_is_taken_over() {
     old.execute_batch(schema::TABLES).unwrap();
     old.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
     old.pragma_update(None, "user_version", schema::FIRST).unwrap();
-    let begun = deployment("shop-1", "blue", "green", "2");
-    let texts = [json(&begun.plan), json(&begun.policy), json(&state(Phase::Smoking))];
+    let mut begun = deployment("shop-1", "blue", "green", "2");
+    let mut policy = serde_json::to_value(&begun.policy).unwrap();
+    policy.as_object_mut().unwrap().remove("capacity");
+    let texts = [json(&begun.plan), policy.to_string(), json(&state(Phase::Smoking))];
+    // There was no such guard, and a redirect was a good answer to a probe.
+    begun.policy.capacity = Capacity::OFF;
+    begun.policy.probe.check.expect_mut().unwrap().status = Some((200..=399).into());
     old.execute(
         "INSERT INTO deployments (id, grp, version, previous, asked_by, started, plan, config)
          VALUES ('shop-1', 'shop', '2', '', 'a test', 5, ?1, ?2)",

@@ -30,6 +30,10 @@ async fn plan_migrate_status_and_revert() {
     );
     let done = shop.says(&advice(&refused));
     assert!(done.starts_with("reverted 0003_gifts, 0002_wrap "), "{done}");
+    let history = shop.says("cutover history shop");
+    for act in ["  migrated 0002_wrap, 0003_gifts  by hand", "  reverted 0003_gifts, 0002_wrap  by hand"] {
+        assert!(history.contains(act), "{history}");
+    }
     let nothing = shop.host.refused("cutover database revert shop --deployment x").unwrap();
     assert!(nothing.contains("nothing is applied by deployment \"x\""), "{nothing}");
     shop.says(&advice(&nothing.replace("status is: ", "type: ").replace("to see what is: ", "type: ")));
@@ -104,5 +108,49 @@ async fn the_holder_of_the_lock_is_named() {
         let both = both.map(|thread| thread.join().unwrap());
         assert!(both.iter().any(|output| output.status.success()), "{both:?}");
         assert_eq!(shop.records(), "stock|applied wrap|applied gifts|applied");
+    }
+}
+
+/// What refuses an operator names the commands that help, and they do.
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_moves_and_an_abort_ends_it_while_it_runs() {
+    for kind in [DatabaseKind::Postgres, DatabaseKind::Mariadb] {
+        let shop = Shop::start(kind).await;
+        let (slow, sleeps) = match kind {
+            DatabaseKind::Mariadb => (
+                "DO sleep(60);",
+                "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep'",
+            ),
+            _ => {
+                ("SELECT pg_sleep(60);", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+            }
+        };
+        shop.publish("2.0", &[("0002_slow.up.sql", slow)]);
+        shop.green.on("/health", Action::status(200));
+        let mut command =
+            shop.host.daemon.command(&["database", "migrate", "shop", "--version", "2.0", "--yes"]);
+        let migration = std::thread::spawn(move || command.output().unwrap());
+        shop.database.until(sleeps, "1").await.unwrap();
+        let refused = shop.host.refused("cutover switch shop --to green").unwrap();
+        for line in ["cutover switch shop --to green --force", "cutover abort shop"] {
+            assert!(refused.contains(&format!(": {line}")), "{refused}");
+        }
+        shop.says("cutover switch shop --to green --force");
+        assert_eq!(shop.host.active().await.unwrap(), "green");
+        let ended = shop.says("cutover abort shop");
+        assert!(
+            ended.starts_with("cutover database of group \"shop\" is ended; to see how far it came: "),
+            "{ended}"
+        );
+        let output = migration.join().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("it was ended by cutover abort"),
+            "{output:?}"
+        );
+        shop.database.until(sleeps, "0").await.unwrap();
+        let status = shop.says("cutover database status shop");
+        let is_begun = status.contains("0002_slow   begun");
+        assert_eq!(is_begun, kind == DatabaseKind::Mariadb, "{status}");
     }
 }

@@ -105,6 +105,84 @@ async fn killed_in_the_middle_of_a_migration() {
     }
 }
 
+/// A revert that takes long enough to be killed, after statements that have changed something. It counts its runs.
+fn slow_revert(kind: DatabaseKind) -> String {
+    let slow = match kind {
+        DatabaseKind::Sqlite => {
+            "CREATE TABLE numbers AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 4000000)
+             SELECT max(x) AS x FROM c;\nDROP TABLE numbers;"
+        }
+        DatabaseKind::Postgres => "SELECT pg_sleep(3) AS half;",
+        DatabaseKind::Mariadb => "DO sleep(3);",
+    };
+    format!("-- cutover: safe\nINSERT INTO reverts VALUES (1);\nDROP TABLE half;\n{slow}")
+}
+
+/// Waits until the statement of the revert that takes long runs.
+async fn until_slow_revert(shop: &Shop, kind: DatabaseKind) {
+    match kind {
+        DatabaseKind::Postgres => {
+            let slow = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%reverts%' AND wait_event = 'PgSleep'";
+            shop.database.until(slow, "1").await.unwrap();
+        }
+        kind => until_slow(shop, kind).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_of_a_revert() {
+    println!("| database | found | outcome |\n|---|---|---|");
+    for kind in DatabaseKind::ALL {
+        let mut shop = Shop::start(kind).await;
+        shop.database.query("CREATE TABLE reverts (n INTEGER)").unwrap();
+        shop.publish(
+            "2.0",
+            &[
+                GIFTS[0],
+                GIFTS[1],
+                ("0003_slow.up.sql", "CREATE TABLE half (id BIGINT);"),
+                ("0003_slow.down.sql", &slow_revert(kind)),
+            ],
+        );
+        shop.green.on("/", Action::status(200));
+        let users = shop.host.users().unwrap();
+        let mut deployment = shop.begin("2.0");
+        deployment.phase("soaking").await.unwrap();
+        shop.green.on("/", Action::status(500));
+        until_slow_revert(&shop, kind).await;
+        shop.host.daemon.kill().unwrap();
+        shop.host.daemon.resume().await.unwrap();
+        let ended = shop.host.daemon.follow(deployment).await.unwrap();
+        drop(users);
+        let (records, said) = (shop.records(), messages(&ended));
+        println!("| {kind:?} | {records} | {} |", ended.outcome);
+        assert_eq!(shop.host.active().await.unwrap(), "blue");
+        match kind {
+            // The transaction was undone, and the daemon reverts it again.
+            DatabaseKind::Sqlite | DatabaseKind::Postgres => {
+                assert_eq!(ended.outcome, "rolled_back", "{said}");
+                assert_eq!(records, "stock|applied", "{said}");
+            }
+            // It is found half done, and never repeated blindly.
+            DatabaseKind::Mariadb => {
+                assert_eq!(ended.outcome, "stuck", "{said}");
+                assert_eq!(records, "stock|applied wrap|applied slow|reverting", "{said}");
+                assert!(
+                    said.contains("0003_slow was interrupted, and how far it came is not known"),
+                    "{said}"
+                );
+                shop.says("cutover database settle shop 3 --gone");
+                shop.says("cutover database revert shop --yes");
+                assert_eq!(shop.records(), "stock|applied");
+            }
+        }
+        assert_eq!(shop.database.query("SELECT count(*) FROM reverts").unwrap(), "1", "it ran twice");
+        assert!(shop.database.query("SELECT wrap FROM stock").is_err(), "it is reverted");
+        let status = shop.host.daemon.status("shop").unwrap();
+        assert_eq!(status["deployment"]["needs_operator"], false, "{status}");
+    }
+}
+
 /// The operator looks, drops what is there, says so, and goes on.
 fn settle_by_hand(shop: &Shop, said: &str) {
     assert!(said.contains("0003_slow was interrupted, and how far it came is not known"), "{said}");

@@ -1,21 +1,15 @@
-//! The databases of `[group.NAME.database]`: from the policy of a group to operations on its database.
+//! Where the database of a group is, and the operations on it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cutover_core::deployment::Time;
-use cutover_core::migration::{Folder, OnRevert, Reason, Record, too_old};
-use cutover_core::shell::quoted;
+use cutover_core::migration::{Folder, OnRevert, Record};
 use cutover_database::{
-    Batch, Consent, Found, Limits, NotMigrated as Failed, NotReverted as Stays, Url, look, migrate, read,
-    records, revert,
+    Batch, Consent, Found, Limits, NotMigrated, NotReverted, Url, look, migrate, read, records, revert,
 };
-use cutover_engine::databases::{Databases, NotMigrated, NotReverted};
-use cutover_engine::journal::Deployment;
 use cutover_engine::policy;
-
-use crate::live::Live;
 
 /// How long a database may take to say what is applied. Operators and deployments of other groups may wait for it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,6 +52,11 @@ impl Place {
         let url = Url::parse(&text).map_err(|bad| format!("database.url: {bad}"))?;
         let limits = Limits { lock: database.lock_timeout.get(), migration: database.timeout.get() };
         Ok(Self { url, limits, on: database.revert, migrations: database.migrations.clone() })
+    }
+
+    /// Whether it is the same database, as far as the URLs tell.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.url.is_same(&other.url)
     }
 
     /// Its URL, without a password.
@@ -107,7 +106,7 @@ impl Place {
         doer: Doer<'_>,
         folder: &Folder,
         live: Option<&str>,
-    ) -> Result<Vec<Record>, Failed> {
+    ) -> Result<Vec<Record>, NotMigrated> {
         migrate(&self.batch(doer), folder, live).await
     }
 
@@ -117,7 +116,7 @@ impl Place {
         doer: Doer<'_>,
         folder: &Folder,
         consent: Consent,
-    ) -> Result<Vec<Record>, Stays> {
+    ) -> Result<Vec<Record>, NotReverted> {
         revert(&self.batch(doer), folder, self.on, consent).await
     }
 
@@ -135,73 +134,6 @@ impl Place {
     fn batch<'a>(&'a self, doer: Doer<'a>) -> Batch<'a> {
         let Doer { deployment, version, now } = doer;
         Batch { url: &self.url, limits: self.limits, deployment, version, now }
-    }
-}
-
-/// What a new deployment would apply, as a clause. Fails with one line if it must not begin. `live`: the version that has the
-/// traffic; empty if it is not known.
-pub(crate) async fn plan(
-    policy: &policy::Policy,
-    version: &str,
-    live: &str,
-) -> Result<Option<String>, String> {
-    let Some(database) = &policy.database else { return Ok(None) };
-    let place = Place::of(database, &policy.env)?;
-    let folder = place.folder(version).await?;
-    let found = place.look(&folder).await?;
-    let plan = found.plan.map_err(|refused| refused.to_string())?;
-    too_old(&folder, &plan, live).map_err(|refused| refused.to_string())?;
-    Ok(Some(plan.clause()))
-}
-
-/// The command that an operator types when a revert must not run by itself.
-pub(crate) fn next(group: &str, deployment: &str, reason: &Reason) -> String {
-    let (group, deployment) = (quoted(group), quoted(deployment));
-    match reason {
-        Reason::Half(_) => format!("cutover database status {group}"),
-        // With a name, because it may not be the last one any more.
-        Reason::Later { .. } => format!("cutover database revert {group} --deployment {deployment} --yes"),
-        _ => format!("cutover database revert {group} --yes"),
-    }
-}
-
-impl Databases for Live {
-    async fn migrate(&self, deployment: &Deployment) -> Result<Vec<String>, NotMigrated> {
-        let Some(database) = &deployment.policy.database else { return Ok(Vec::new()) };
-        if !self.leads() {
-            return Err(NotMigrated::Partly("this daemon does not lead any more".to_owned()));
-        }
-        // What an earlier process has applied is not known before the database is asked.
-        let place = Place::of(database, &deployment.policy.env).map_err(NotMigrated::Partly)?;
-        let folder = place.folder(&deployment.version).await.map_err(NotMigrated::Partly)?;
-        match place.migrate(doer(deployment), &folder, Some(&deployment.previous)).await {
-            Ok(records) => Ok(records.iter().map(Record::shown).collect()),
-            Err(failed) => {
-                let why = failed.to_string();
-                let left = place.records().await;
-                match left.map(|all| all.iter().any(|record| record.deployment == deployment.id)) {
-                    Ok(false) => Err(NotMigrated::Nothing(why)),
-                    Ok(true) | Err(_) => Err(NotMigrated::Partly(why)),
-                }
-            }
-        }
-    }
-
-    async fn revert(&self, deployment: &Deployment) -> Result<Vec<String>, NotReverted> {
-        let Some(database) = &deployment.policy.database else { return Ok(Vec::new()) };
-        if !self.leads() {
-            return Err(NotReverted::Failed("this daemon does not lead any more".to_owned()));
-        }
-        let place = Place::of(database, &deployment.policy.env).map_err(NotReverted::Failed)?;
-        let folder = place.folder(&deployment.version).await.map_err(NotReverted::Failed)?;
-        match place.revert(doer(deployment), &folder, Consent::None).await {
-            Ok(records) => Ok(records.iter().map(Record::shown).collect()),
-            Err(Stays::Asks(reason)) => {
-                let next = next(&deployment.plan.group, &deployment.id, &reason);
-                Err(NotReverted::Ask { why: reason.to_string(), next })
-            }
-            Err(failed) => Err(NotReverted::Failed(failed.to_string())),
-        }
     }
 }
 
@@ -229,9 +161,4 @@ pub(crate) fn check_url(text: &str) -> Result<(), String> {
         Written::Variable(_) | Written::File(_) => Ok(()),
         Written::Here(text) => Url::parse(text).map(drop).map_err(|bad| bad.to_string()),
     }
-}
-
-fn doer(deployment: &Deployment) -> Doer<'_> {
-    let now = cutover_engine::clock::Clock::start().now();
-    Doer { deployment: &deployment.id, version: &deployment.version, now }
 }

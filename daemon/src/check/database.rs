@@ -1,12 +1,13 @@
-//! Whether the databases of the groups can be read.
+//! Whether each group has a database of its own, which can be read.
 
 use crate::check::Finding;
 use crate::config::Config;
-use crate::databases::Place;
+use crate::migrations::{Place, SharedDatabase};
 
-/// Connects to each database, and reads what is applied.
+/// Compares the databases of the groups, connects to each, and reads what is applied.
 pub async fn check_databases(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let shared = SharedDatabase::all(&config.group);
+    let mut findings: Vec<_> = shared.iter().map(|shared| Finding::Problem(shared.to_string())).collect();
     for (group, policy) in &config.group {
         let Some(database) = &policy.database else { continue };
         let named = |why: String| format!("group \"{}\": {why}", group.as_str());
