@@ -35,6 +35,16 @@ impl ClusterEdge {
     }
 }
 
+impl ClusterEdge {
+    /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
+    pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
+        match self {
+            Self::Object(edge) => edge.settle(after).await,
+            Self::IngressNginx(edge) => edge.settle(after).await,
+        }
+    }
+}
+
 /// Calls the same method of the edge inside.
 macro_rules! inside {
     ($self:ident, $edge:ident => $call:expr) => {

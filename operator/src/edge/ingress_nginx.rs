@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cutover_core::api::Group;
 use cutover_core::deployment::Revision;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use cutover_engine::journal::JournalError;
 use kube::Client;
 use parking_lot::Mutex;
@@ -153,7 +153,7 @@ impl Edge for IngressNginxEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exact: true, trials: true, counters: true, shares: true }
+        Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

@@ -92,6 +92,13 @@ fn policy(soak: &str) -> Value {
     } })
 }
 
+/// The same without users in the soak.
+fn without_users() -> Value {
+    let mut spec = policy("2s");
+    spec["policy"]["soak"]["on_inconclusive"] = json!("promote");
+    spec
+}
+
 /// The users' Ingress, and the one that makes backends of the slots' Services.
 async fn apply_ingresses(namespace: &Namespace<'_>, class: &str) {
     let rule = |host: &str, service: &str| {
@@ -199,13 +206,14 @@ fn nothing_moves_when_one_nginx_could_not() {
         let mut other = snippets(&namespace);
         other.http = other.http.replace("cutover shop {", "cutover other {");
         let front = Front::with(&namespace, &spec, &[snippets(&namespace), other]).await;
-        let before = group(&front.controllers[0]).await.route;
         apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
         let status = until_ended(&namespace, "2", "failed").await.unwrap();
         let message = text(&status, "/history/0/message");
         let pod = front.agents[1].pod();
         assert!(message.contains(&format!("Pod \"{pod}\": nginx has no group \"shop\": write")), "{status}");
-        assert_eq!(group(&front.controllers[0]).await.route, before, "the other one has not moved");
+        let other = group(&front.controllers[0]).await;
+        let has_moved = other.events.iter().any(|event| event.to == "green");
+        assert!(other.route.is_all_on("blue") && !has_moved, "the other one has not moved: {other:?}");
         assert!(status.get("pending").is_none(), "the question is withdrawn: {status}");
         front.stop().await;
     });
@@ -215,7 +223,7 @@ fn nothing_moves_when_one_nginx_could_not() {
 fn an_agent_that_is_late_stops_a_release_before_anything_moves() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
-        let spec = policy("2s");
+        let spec = without_users();
         let mut front = Front::start(&namespace, &spec).await;
         front.agents[1].server().signal(Signal::STOP).unwrap();
         apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
@@ -316,7 +324,7 @@ fn a_trial_ends_by_itself_while_the_api_server_is_away() {
 fn a_new_nginx_has_the_route_before_its_pod_is_ready() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
-        let spec = policy("2s");
+        let spec = without_users();
         let mut front = Front::start(&namespace, &spec).await;
         apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
         until_ended(&namespace, "2", "completed").await.unwrap();
@@ -340,6 +348,42 @@ fn a_new_nginx_has_the_route_before_its_pod_is_ready() {
         assert!(!pods.contains(&gone.pod()) && pods.len() == 2, "{status}");
         drop(gone);
         first.stop().await.unwrap();
+        front.stop().await;
+    });
+}
+
+#[test]
+fn steps_move_in_all_controllers_and_another_operator_goes_on_with_them() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let mut spec = policy("3s");
+        spec["policy"]["steps"] = json!(["20% 4s"]);
+        let mut front = Front::start(&namespace, &spec).await;
+        let oracle = SlotOracle::new("1");
+        let loads = front.load(&oracle);
+        let call = oracle.announce("2");
+        begin_soak(&namespace, "2", &spec).await;
+        for controller in &front.controllers {
+            let route = group(controller).await.route;
+            assert_eq!(
+                (route.active.as_str(), route.share("green").map(|share| share.parts())),
+                ("blue", Some(2_000))
+            );
+            assert!(route.trial.is_some());
+        }
+        let kubeconfig = namespace.kubectl().kubeconfig().clone();
+        let next = Operator::start_as(&namespace, "operator-1", &kubeconfig).unwrap();
+        front.operator.server().kill();
+        front.operator = next;
+        let status = until_ended(&namespace, "2", "completed").await.unwrap();
+        call.acknowledge();
+        assert_eq!(front.slots().await, ["green", "green"]);
+        assert_eq!(text(&status, "/route/active"), "green");
+        for load in loads {
+            load.answers(50).await.unwrap();
+            let report = load.stop().await;
+            assert_eq!((report.failed(), report.stale), (0, 0), "{report}");
+        }
         front.stop().await;
     });
 }
