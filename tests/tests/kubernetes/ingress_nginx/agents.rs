@@ -330,7 +330,10 @@ fn a_new_nginx_has_the_route_before_its_pod_is_ready() {
         until_ended(&namespace, "2", "completed").await.unwrap();
         // Its configuration says blue, as that of the others did.
         let third = IngressNginx::start(&namespace, &snippets(&namespace)).await.unwrap();
+        let answers = async || third.call("GET", "/v1/groups", "").await.is_ok();
+        kubernetes::until("the module to answer", answers).await.unwrap();
         assert_eq!(group(&third).await.route.active, "blue");
+        apply_ingresses(&namespace, third.class()).await;
         let agent = Agent::start(&namespace, &third).await.unwrap();
         kubernetes::until("the agent to be ready", async || agent.is_ready().await).await.unwrap();
         assert_eq!(group(&third).await.route.active, "green");
@@ -357,7 +360,7 @@ fn steps_move_in_all_controllers_and_another_operator_goes_on_with_them() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let mut spec = policy("3s");
-        spec["policy"]["steps"] = json!(["20% 4s"]);
+        spec["policy"]["steps"] = json!(["20% 4s", "100%"]);
         let mut front = Front::start(&namespace, &spec).await;
         let oracle = SlotOracle::new("1");
         let loads = front.load(&oracle);
