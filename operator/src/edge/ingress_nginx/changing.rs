@@ -201,12 +201,9 @@ impl IngressNginxEdge {
         if route.trial.is_some() || route.second.is_some() {
             return;
         }
-        match self.follow(&route.active, reason).await {
-            // Nobody uses it, or an operator must look at it. No slot is stopped before it follows.
-            Err(error) => {
-                tracing::warn!(group = self.names.group, %error, "the Service does not follow the route")
-            }
-            Ok(()) => {}
+        // Nobody uses it, or an operator must look at it. No slot is stopped before it follows.
+        if let Err(error) = self.follow(&route.active, reason).await {
+            tracing::warn!(group = self.names.group, %error, "the Service does not follow the route");
         }
         self.forget_gone().await;
     }

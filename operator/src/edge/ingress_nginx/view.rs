@@ -135,7 +135,12 @@ mod tests {
     fn a_slot_that_a_late_nginx_may_use_is_not_free() {
         let late = seen(
             &route(7, "green", false),
-            vec![reading("a", 7, group("green", 5)), reading("b", 6, group("blue", 7)), silent("c")],
+            vec![
+                reading("a", 7, group("green", 5)),
+                reading("b", 6, group("blue", 7)),
+                silent("c"),
+                without_group("d"),
+            ],
         );
         assert!(late.route().is_all_on("green"), "the others go on");
         assert_eq!(late.group.slot("blue").unwrap().old_workers, 2);
