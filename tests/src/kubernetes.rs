@@ -12,6 +12,8 @@
 //! pod: a test starts what shall answer at the pod's address. Services have no reachable address of their own.
 
 mod argo_rollouts;
+mod audit;
+mod chart;
 mod cluster;
 mod control_plane;
 mod credentials;
@@ -27,6 +29,8 @@ mod shop;
 mod traefik;
 
 pub use argo_rollouts::ArgoRollouts;
+pub use audit::{Right, Used};
+pub use chart::{Chart, documents};
 pub use cluster::Cluster;
 pub use credentials::Account;
 pub use ingress_nginx::{IngressNginx, Snippets, TOKEN};

@@ -8,8 +8,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod charts;
 mod gateway;
 mod harness;
 mod ingress_nginx;
 mod metrics;
 mod operator;
+mod pages;
+mod roles;
