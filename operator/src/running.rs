@@ -42,7 +42,7 @@ impl Running {
         clock: Clock,
         takes_over: bool,
     ) -> Self {
-        let world = Arc::new(ClusterWorld::new(client, &setup));
+        let world = Arc::new(ClusterWorld::new(client, &setup, ledger));
         let journal = ResourceJournal::new(Arc::clone(ledger), &unfinished, setup.clone());
         let id = unfinished.deployment.id.clone();
         let plan = &unfinished.deployment.plan;
@@ -109,7 +109,7 @@ async fn shrink_when_warm(
     if state.wait_for(is_warm).await.is_err() {
         return;
     }
-    if let Err(error) = world.workloads().stop(&old, Wanted::Warm).await {
+    if let Err(error) = world.stop(&old, Wanted::Warm).await {
         tracing::warn!(slot = old, error, "failed to scale the old slot to its warm size");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::edge::Names;
-use crate::resource::{BlueGreen, EdgeSpec, MigrationsSpec, SlotSpec, TemplateSpec};
+use crate::resource::{BlueGreen, EdgeSpec, MigrationsSpec, SlotSpec, TemplateSpec, ten_seconds};
 
 /// What a deployment is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Setup {
     /// How many Pods of the old version stay up in the warm window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_replicas: Option<i32>,
+    /// How long after a change of the route a slot stays up that has lost its traffic, as in `10s`.
+    #[serde(default = "ten_seconds")]
+    pub settle: String,
 }
 
 impl Setup {
@@ -63,6 +66,7 @@ impl Setup {
             migrations: spec.migrations.clone(),
             replicas: spec.replicas,
             warm_replicas: spec.warm_replicas,
+            settle: spec.settle.clone(),
         }
     }
 

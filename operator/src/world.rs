@@ -1,5 +1,6 @@
 //! The world of one `BlueGreen`: its edge, the Pods behind it, and what starts and stops them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use cutover_engine::world::World;
 use kube::Client;
 use parking_lot::Mutex;
 
-use crate::edge::{Names, ObjectEdge};
+use crate::edge::{ClusterEdge, Names};
 use crate::jobs::Jobs;
+use crate::ledger::Ledger;
 use crate::resource::{JobSpecOf, MigrationsSpec};
 use crate::setup::Setup;
 use crate::workload::{Wanted, Workloads};
@@ -25,13 +27,17 @@ use crate::workload::{Wanted, Workloads};
 /// Most results of smoke tests that are kept.
 const MOST_RESULTS: usize = 64;
 
+/// How long a slot stays up that has lost its traffic, if the setup does not say.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// The world of one `BlueGreen`.
 pub struct ClusterWorld {
-    edges: [Member<ObjectEdge>; 1],
+    edges: [Member<ClusterEdge>; 1],
     names: Names,
     workloads: Workloads,
     jobs: Jobs,
     migrations: Option<MigrationsSpec>,
+    settle: Duration,
     peers: SocketPeers,
     results: Mutex<Vec<SmokeResult>>,
     /// Whether the driver has begun its work.
@@ -40,9 +46,9 @@ pub struct ClusterWorld {
 
 impl ClusterWorld {
     /// The world of a deployment with this setup.
-    pub fn new(client: Client, setup: &Setup) -> Self {
+    pub fn new(client: Client, setup: &Setup, ledger: &Arc<Ledger>) -> Self {
         let names = setup.names();
-        let edge = ObjectEdge::new(client.clone(), names.clone(), &setup.edge);
+        let edge = ClusterEdge::new(client.clone(), names.clone(), &setup.edge, ledger);
         let jobs = Jobs::new(client.clone(), &setup.namespace);
         Self {
             edges: [Member::new(edge)],
@@ -50,6 +56,8 @@ impl ClusterWorld {
             workloads: Workloads::new(client, setup.clone()),
             jobs,
             migrations: setup.migrations.clone(),
+            // The policy was refused if it is no time.
+            settle: humantime::parse_duration(&setup.settle).unwrap_or(SETTLE),
             peers: SocketPeers::default(),
             results: Mutex::default(),
             has_begun: AtomicBool::default(),
@@ -64,8 +72,19 @@ impl ClusterWorld {
         self.jobs.run(job, what, &deployment).await
     }
 
+    /// Scales a slot down, once nobody gives it requests any more. Returns one line.
+    pub async fn stop(&self, slot: &str, wanted: Wanted) -> Result<String, String> {
+        self.settle().await?;
+        self.workloads.stop(slot, wanted).await
+    }
+
+    /// Waits until proxies have had the time to learn of the last change of the route.
+    async fn settle(&self) -> Result<(), String> {
+        self.edge().settle(self.settle).await.map_err(|error| error.to_string())
+    }
+
     /// The edge.
-    pub fn edge(&self) -> &ObjectEdge {
+    pub fn edge(&self) -> &ClusterEdge {
         let [member] = &self.edges;
         member.edge()
     }
@@ -82,9 +101,9 @@ impl ClusterWorld {
 }
 
 impl World for ClusterWorld {
-    type Edge = ObjectEdge;
+    type Edge = ClusterEdge;
 
-    fn edges(&self) -> &[Member<ObjectEdge>] {
+    fn edges(&self) -> &[Member<ClusterEdge>] {
         &self.edges
     }
 }
@@ -125,9 +144,12 @@ impl Commands for ClusterWorld {
         let migrations = self.migrations.as_ref();
         let done = match job.name.as_str() {
             "migrate" => return self.run_job(job, migrations.map(|all| &all.migrate), slot).await,
-            "revert" => return self.run_job(job, migrations.and_then(|all| all.revert.as_ref()), slot).await,
+            "revert" => {
+                self.settle().await.map_err(Failed::early)?;
+                return self.run_job(job, migrations.and_then(|all| all.revert.as_ref()), slot).await;
+            }
             "provision" => self.workloads.start(slot, version, job.command.timeout.get()).await,
-            "decommission" | "teardown" => self.workloads.stop(slot, Wanted::None).await,
+            "decommission" | "teardown" => self.stop(slot, Wanted::None).await,
             other => Err(format!("the operator has no command \"{other}\"")),
         };
         done.map_err(Failed::early)

@@ -1,6 +1,8 @@
 //! The route in the weights of an HTTPRoute of the Gateway API.
 //!
 //! Each rule that names a slot's Service must name both. Only their weights are written; all else stays as it is.
+//!
+//! A parent of the route is a Gateway, or a Service if a mesh serves it (GAMMA). Each must accept a change before it counts as made.
 
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
 
@@ -18,9 +20,15 @@ use super::Names;
 use super::errors::{is_conflict, unchanged, unread};
 use super::route::{ANNOTATION, Route, Stamp};
 use super::service::MANAGER;
+use acceptance::acceptance;
 
-/// How long the gateway may take to accept a change.
-const ACCEPTANCE: Duration = Duration::from_secs(10);
+mod acceptance;
+
+/// How long the parents may take to accept a change. The controller of a gateway may be restarting.
+const ACCEPTANCE: Duration = Duration::from_secs(30);
+
+/// How long a route may be unaccepted before it is given new weights.
+const BEFORE: Duration = Duration::from_secs(5);
 
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -62,15 +70,15 @@ impl GatewayCarrier {
              the other with weight 0",
             names.slots.iter().map(|(_, service)| service.as_str()).collect::<Vec<_>>().join("\" or \""),
         )));
-        let (active, second) = first.map_err(|why| self.unusable(names, why))?;
+        let first = first.map_err(|why| self.unusable(names, why))?;
         for other in shares {
-            if other.map_err(|why| self.unusable(names, why))? != (active.clone(), second.clone()) {
+            if other.map_err(|why| self.unusable(names, why))? != first {
                 let why = "its rules give the slots different shares: give both slots the same weights in each rule";
                 return Err(self.unusable(names, why.to_owned()));
             }
         }
         let stamp = Stamp::read(object.annotations().get(ANNOTATION));
-        Ok((Route { active, second, stamp }, object))
+        Ok((Route::of_weights(first.most, first.least, stamp), object))
     }
 
     pub(super) async fn write(
@@ -104,24 +112,55 @@ impl GatewayCarrier {
         }
     }
 
-    /// Waits until every gateway of the route has accepted it and resolved its references.
+    /// Waits until every parent of the route has accepted the change and resolved its references. Tries again and again of the same
+    /// change share its time.
     pub(super) async fn accepted(
         &self,
         client: &Client,
         names: &Names,
         next: &Route,
     ) -> Result<(), EdgeError> {
+        let left = ACCEPTANCE.saturating_sub(next.stamp.age());
+        self.until_accepted(client, names, &next.stamp, left).await.map_err(|error| match error {
+            EdgeError::Unusable { what, why } => {
+                let limit = humantime::format_duration(ACCEPTANCE);
+                EdgeError::Unusable {
+                    what,
+                    why: format!("its new weights are not accepted within {limit}: {why}"),
+                }
+            }
+            error => error,
+        })
+    }
+
+    /// Fails if the parents do not accept the route as it is: they would not accept other weights either.
+    pub(super) async fn may_change(
+        &self,
+        client: &Client,
+        names: &Names,
+        route: &Route,
+    ) -> Result<(), EdgeError> {
+        self.until_accepted(client, names, &route.stamp, BEFORE).await
+    }
+
+    async fn until_accepted(
+        &self,
+        client: &Client,
+        names: &Names,
+        stamp: &Stamp,
+        limit: Duration,
+    ) -> Result<(), EdgeError> {
         let begin = tokio::time::Instant::now();
         loop {
             let object = self.api(client, names).get(&self.route).await;
             let object = object.map_err(|error| unread(&self.what(names), error))?;
-            if Stamp::read(object.annotations().get(ANNOTATION)) != next.stamp {
+            if Stamp::read(object.annotations().get(ANNOTATION)) != *stamp {
                 // The next reading says who moved it.
                 return Ok(());
             }
             match acceptance(&object.data, object.metadata.generation.unwrap_or_default()) {
                 Ok(()) => return Ok(()),
-                Err(why) if begin.elapsed() >= ACCEPTANCE => return Err(self.unusable(names, why)),
+                Err(why) if begin.elapsed() >= limit => return Err(self.unusable(names, why)),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -166,8 +205,8 @@ fn references(object: &Value, names: &Names) -> Result<Vec<Vec<Reference>>, Stri
             }
             _ => {
                 return Err(format!(
-                    "spec.rules[{at}] must name the Service of each slot once in its backendRefs: {}",
-                    names.slots.iter().map(|(_, service)| service.as_str()).collect::<Vec<_>>().join(", "),
+                    "spec.rules[{at}] must name the Service of each slot once in its backendRefs, {}: add what is missing, with weight 0",
+                    names.slots.iter().map(|(_, service)| service.as_str()).collect::<Vec<_>>().join(" and "),
                 ));
             }
         }
@@ -175,20 +214,33 @@ fn references(object: &Value, names: &Names) -> Result<Vec<Vec<Reference>>, Stri
     Ok(all)
 }
 
-/// The slot with most of the traffic, and the other one with its share.
-fn share(rule: &[Reference]) -> Result<(String, Option<(String, Percent)>), String> {
+/// The shares of the slots.
+#[derive(Clone, Debug, PartialEq)]
+struct Shares {
+    /// The slot with most of the traffic.
+    most: (String, Percent),
+    /// The other one. `None`: it gets nothing.
+    least: Option<(String, Percent)>,
+}
+
+/// The shares that a rule gives the slots.
+fn share(rule: &[Reference]) -> Result<Shares, String> {
     let [one, other] = rule else { return Err("a rule must name both slots".to_owned()) };
-    let (most, least) = if one.weight >= other.weight { (one, other) } else { (other, one) };
-    let sum = most.weight + least.weight;
+    // Which of two with the same weight comes first does not depend on their order in the rule.
+    let is_first = (one.weight, &other.slot) >= (other.weight, &one.slot);
+    let (most, least) = if is_first { (one, other) } else { (other, one) };
+    let sum = most.weight.saturating_add(least.weight);
     if sum == 0 {
         return Err(
             "both slots have weight 0, so nobody gets an answer: give the active slot weight 100".to_owned()
         );
     }
-    let parts = least.weight * u64::from(Share::WHOLE) / sum;
-    let percent =
-        u16::try_from(parts).ok().and_then(Percent::from_parts).filter(|percent| percent.parts() > 0);
-    Ok((most.slot.clone(), percent.map(|percent| (least.slot.clone(), percent))))
+    let parts = u128::from(least.weight) * u128::from(Share::WHOLE) / u128::from(sum);
+    let parts = u16::try_from(parts).unwrap_or(Share::WHOLE / 2);
+    let of =
+        |parts, reference: &Reference| Percent::from_parts(parts).map(|part| (reference.slot.clone(), part));
+    let most = of(Share::WHOLE - parts, most).ok_or_else(|| "its weights are no shares".to_owned())?;
+    Ok(Shares { most, least: of(parts, least).filter(|(_, part)| part.parts() > 0) })
 }
 
 fn weight(route: &Route, slot: &str) -> u16 {
@@ -202,39 +254,6 @@ fn weight(route: &Route, slot: &str) -> u16 {
     // Plain percent where they are whole.
     let is_plain = route.second.as_ref().is_none_or(|(_, percent)| percent.parts() % 100 == 0);
     if is_plain { parts / 100 } else { parts }
-}
-
-/// Fails with the reason if a gateway has not accepted this generation.
-fn acceptance(object: &Value, generation: i64) -> Result<(), String> {
-    let parents = object.pointer("/status/parents").and_then(Value::as_array).cloned().unwrap_or_default();
-    if parents.is_empty() {
-        return Err(format!(
-            "no gateway has accepted it within {}: is the controller of its Gateway running?",
-            humantime::format_duration(ACCEPTANCE)
-        ));
-    }
-    for parent in &parents {
-        let gateway = parent.pointer("/parentRef/name").and_then(Value::as_str).unwrap_or_default();
-        let conditions = parent.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-        for kind in ["Accepted", "ResolvedRefs"] {
-            let condition =
-                conditions.iter().find(|one| one.get("type").and_then(Value::as_str) == Some(kind));
-            let text =
-                |key| condition.and_then(|one| one.get(key)).and_then(Value::as_str).unwrap_or_default();
-            let seen = condition.and_then(|one| one.get("observedGeneration")).and_then(Value::as_i64);
-            if seen.unwrap_or_default() < generation {
-                return Err(format!("Gateway \"{gateway}\" has not seen its generation {generation} yet"));
-            }
-            if text("status") != "True" {
-                return Err(format!(
-                    "Gateway \"{gateway}\": {kind} is {}: {}",
-                    text("status"),
-                    text("message")
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -268,7 +287,10 @@ mod tests {
                 json!([{ "name": "shop-blue", "weight": blue }, { "name": "shop-green", "weight": green }]);
             let rules = references(&route(backends), &names()).unwrap();
             let second = second.map(|(slot, parts)| (slot.to_owned(), Percent::from_parts(parts).unwrap()));
-            assert_eq!(share(&rules[0]).unwrap(), (active.to_owned(), second), "{blue} {green}");
+            let shares = share(&rules[0]).unwrap();
+            assert_eq!((shares.most.0.as_str(), &shares.least), (active, &second), "{blue} {green}");
+            let sum = shares.most.1.parts() + second.map_or(0, |(_, part)| part.parts());
+            assert_eq!(sum, Share::WHOLE);
             assert_eq!(rules[0][1].pointer, "/spec/rules/1/backendRefs/1");
         }
     }
@@ -289,20 +311,5 @@ mod tests {
         };
         assert_eq!((weight(&route(1_000), "blue"), weight(&route(1_000), "green")), (90, 10));
         assert_eq!((weight(&route(25), "blue"), weight(&route(25), "green")), (9_975, 25));
-    }
-
-    #[test]
-    fn acceptance_is_that_of_this_generation() {
-        let status = |generation, accepted| {
-            let condition = |kind| json!({ "type": kind, "status": accepted, "observedGeneration": generation, "message": "why" });
-            json!({ "status": { "parents": [{
-                "parentRef": { "name": "web" },
-                "conditions": [condition("Accepted"), condition("ResolvedRefs")],
-            }] } })
-        };
-        assert_eq!(acceptance(&status(3, "True"), 3), Ok(()));
-        assert!(acceptance(&status(2, "True"), 3).unwrap_err().contains("has not seen its generation 3"));
-        assert!(acceptance(&status(3, "False"), 3).unwrap_err().contains("Accepted is False: why"));
-        assert!(acceptance(&json!({}), 3).unwrap_err().contains("no gateway has accepted it"));
     }
 }

@@ -6,26 +6,31 @@
 //! all on green     selector green
 //! ```
 //!
-//! The canary Ingress exists only while there is a share. A change to all traffic moves the selector first, so that the share
-//! never ends before the rest has moved, and then deletes the Ingress.
+//! The canary Ingress exists only while there is a share. Two objects cannot change at once, so the stamp of the Service decides:
+//!
+//! ```text
+//! a share   canary with weight 0, if there is none -> stamp -> weight, if the canary is still the same
+//! all       selector and stamp -> the canary is deleted
+//! ```
+//!
+//! The canary names the generation that its weight is of. If the stamp is newer, the change is unfinished, and the next try finishes
+//! it. A weight that is late finds another canary, or none, and has no effect.
 
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
 
 use cutover_core::fraction::Percent;
 use cutover_engine::edge::{EdgeError, ShiftError};
-use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressServiceBackend};
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, KubeSchema, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use super::Names;
 use super::errors::{is_conflict, unchanged, unread};
 use super::route::Route;
-use super::service::{self, MANAGER, SelectorVersions};
+use super::service::{self, SelectorVersions};
 
-const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
-const WEIGHT: &str = "nginx.ingress.kubernetes.io/canary-weight";
-const TOTAL: &str = "nginx.ingress.kubernetes.io/canary-weight-total";
+mod object;
 
 /// A canary Ingress of ingress-nginx.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,13 +51,13 @@ pub(super) struct CanaryCarrier {
 pub(super) struct Versions {
     services: SelectorVersions,
     canary: Option<Ingress>,
-    has_share: bool,
+    is_settled: bool,
 }
 
 impl Versions {
-    /// Whether there is no canary Ingress without a share.
+    /// Whether the canary Ingress is as the stamp says.
     pub(super) fn is_settled(&self) -> bool {
-        self.canary.is_none() || self.has_share
+        self.is_settled
     }
 }
 
@@ -61,12 +66,16 @@ impl CanaryCarrier {
         let (route, services) = service::read(client, names).await?;
         let canary = self.api(client, names).get_opt(&self.canary()).await;
         let canary = canary.map_err(|error| unread(&self.what(names, &self.canary()), error))?;
-        let second = match &canary {
-            None => None,
-            Some(canary) => self.share(canary, names)?.filter(|(slot, _)| *slot != route.active),
+        let canary = canary.filter(object::is_ours);
+        let Some(made) = &canary else {
+            return Ok((Route { second: None, ..route }, Versions { services, canary, is_settled: true }));
         };
-        let has_share = second.is_some();
-        Ok((Route { second, ..route }, Versions { services, canary, has_share }))
+        let has_late_weight = object::generation(made) < route.stamp.generation;
+        let stamped = route.stamp.share().filter(|_| has_late_weight);
+        let read = object::share(made, names).map_err(|why| self.unusable(names, why))?;
+        let second = stamped.clone().or(read).filter(|(slot, _)| *slot != route.active);
+        let is_settled = second.is_some() && stamped.is_none();
+        Ok((Route { second, ..route }, Versions { services, canary, is_settled }))
     }
 
     pub(super) async fn write(
@@ -76,113 +85,121 @@ impl CanaryCarrier {
         versions: &Versions,
         next: &Route,
     ) -> Result<bool, ShiftError> {
-        // The stamp on the Service is the compare-and-swap of the whole change, so it is written first.
+        match &next.second {
+            Some((slot, percent)) => self.write_share(client, names, versions, (next, slot, *percent)).await,
+            None => self.write_all(client, names, versions, next).await,
+        }
+    }
+
+    async fn write_share(
+        &self,
+        client: &Client,
+        names: &Names,
+        versions: &Versions,
+        (next, slot, percent): (&Route, &str, Percent),
+    ) -> Result<bool, ShiftError> {
+        let ingresses = self.api(client, names);
+        let (users, others) = self.users(&ingresses, names).await.map_err(ShiftError::NotSent)?;
+        if let Some(other) = object::canary_of_somebody_else(&users, &others) {
+            return Err(ShiftError::Refused(format!(
+                "Ingress \"{other}\" in namespace \"{}\" is a canary of somebody else for the same host, and ingress-nginx \
+                 obeys only one: delete it",
+                names.namespace
+            )));
+        }
+        let what = self.what(names, &self.canary());
+        let wanted = object::made(&users, names, slot).map_err(|why| self.refused(names, &why))?;
+        let (mut canary, is_new) = match &versions.canary {
+            Some(canary) => (canary.clone(), false),
+            None => {
+                let empty = object::weighted(wanted.clone(), None, 0);
+                let created = ingresses.create(&PostParams::default(), &empty).await;
+                match created {
+                    Ok(created) => (created, true),
+                    Err(error) if is_conflict(&error) => return Ok(false),
+                    Err(error) => return Err(unchanged(&what, error)),
+                }
+            }
+        };
+        match service::write(client, names, &versions.services, next).await {
+            Ok(true) => {}
+            not_moved => {
+                if is_new {
+                    self.delete(&ingresses, &canary).await;
+                }
+                return not_moved;
+            }
+        }
+        canary.spec = wanted.spec;
+        let canary = object::weighted(canary, Some(percent), next.stamp.generation);
+        // With its resource version: if another operator has changed or deleted it since, this one comes too late.
+        match ingresses.replace(&self.canary(), &PostParams::default(), &canary).await {
+            Ok(_) => Ok(true),
+            // The stamp is written, so the route counts as changed.
+            Err(error) => Err(ShiftError::Unknown(unread(&what, error))),
+        }
+    }
+
+    async fn write_all(
+        &self,
+        client: &Client,
+        names: &Names,
+        versions: &Versions,
+        next: &Route,
+    ) -> Result<bool, ShiftError> {
         if !service::write(client, names, &versions.services, next).await? {
             return Ok(false);
         }
         let ingresses = self.api(client, names);
         let what = self.what(names, &self.canary());
-        let Some((slot, percent)) = &next.second else {
-            return match ingresses.delete(&self.canary(), &DeleteParams::default()).await {
-                Ok(_) => Ok(true),
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
-                Err(error) => Err(ShiftError::Unknown(unread(&what, error))),
-            };
-        };
-        let users = ingresses.get(&self.ingress).await;
-        let users =
-            users.map_err(|error| ShiftError::Unknown(unread(&self.what(names, &self.ingress), error)))?;
-        let canary = self.made(&users, names, slot, *percent).map_err(ShiftError::Refused)?;
-        match ingresses
-            .patch(&self.canary(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(canary))
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(error) if is_conflict(&error) => Ok(false),
-            Err(error) => Err(match unchanged(&what, error) {
-                // The stamp is written, so the route counts as changed.
-                ShiftError::Refused(why) => {
-                    ShiftError::Unknown(EdgeError::Refused { subject: super::API, why })
-                }
-                other => other,
-            }),
+        let unknown = |error| ShiftError::Unknown(unread(&what, error));
+        // One that has been made since it was read, too.
+        let found = ingresses.get_opt(&self.canary()).await.map_err(unknown)?;
+        if found.filter(object::is_ours).is_none() {
+            return Ok(true);
+        }
+        match ingresses.delete(&self.canary(), &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
+            deleted => deleted.map(|_| true).map_err(unknown),
         }
     }
 
-    /// The canary Ingress: the users' one with another backend.
-    fn made(&self, users: &Ingress, names: &Names, slot: &str, percent: Percent) -> Result<Ingress, String> {
-        let service = names.service_of(slot).ok_or_else(|| format!("there is no slot \"{slot}\""))?;
-        let mut spec = users.spec.clone().unwrap_or_default();
-        let mut found = false;
-        let mut replace = |backend: &mut IngressBackend| {
-            if let Some(IngressServiceBackend { name, .. }) = &mut backend.service
-                && *name == names.service
-            {
-                service.clone_into(name);
-                found = true;
-            }
-        };
-        spec.default_backend.iter_mut().for_each(&mut replace);
-        for rule in spec.rules.iter_mut().flatten() {
-            // A canary Ingress applies to the paths that it has: those of other Services are none of ours.
-            if let Some(http) = &mut rule.http {
-                http.paths.retain(|path| {
-                    path.backend.service.as_ref().is_some_and(|service| service.name == names.service)
-                });
-                http.paths.iter_mut().for_each(|path| replace(&mut path.backend));
-            }
+    /// Deletes a canary that has no weight, if it is still the same. One that is left has no effect.
+    async fn delete(&self, ingresses: &Api<Ingress>, canary: &Ingress) {
+        let preconditions =
+            kube::api::Preconditions { resource_version: canary.resource_version(), uid: canary.uid() };
+        let exactly = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        if let Err(error) = ingresses.delete(&self.canary(), &exactly).await {
+            tracing::debug!(canary = self.canary(), %error, "a canary without weight is left");
         }
-        spec.rules.iter_mut().for_each(|rules| {
-            rules.retain(|rule| rule.http.as_ref().is_some_and(|http| !http.paths.is_empty()))
-        });
-        spec.tls = None;
-        if !found {
-            return Err(format!(
-                "Ingress \"{}\" has no backend with Service \"{}\": name the Ingress that users reach in \
-                 spec.edge.ingressCanary.ingress",
-                self.ingress, names.service
-            ));
-        }
-        let annotations =
-            [(CANARY, "true".to_owned()), (WEIGHT, percent.parts().to_string()), (TOTAL, "10000".to_owned())];
-        Ok(Ingress {
-            metadata: ObjectMeta {
-                name: Some(self.canary()),
-                namespace: Some(names.namespace.clone()),
-                annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
-                labels: Some([("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned())].into()),
-                owner_references: users.metadata.uid.clone().map(|uid| {
-                    vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
-                        api_version: "networking.k8s.io/v1".to_owned(),
-                        kind: "Ingress".to_owned(),
-                        name: users.name_any(),
-                        uid,
-                        ..Default::default()
-                    }]
-                }),
-                ..ObjectMeta::default()
-            },
-            spec: Some(spec),
-            status: None,
-        })
     }
 
-    /// The slot of the canary Ingress and its share. `None`: it gets nothing.
-    fn share(&self, canary: &Ingress, names: &Names) -> Result<Option<(String, Percent)>, EdgeError> {
-        let unusable = |why: String| EdgeError::Unusable { what: self.what(names, &self.canary()), why };
-        let number = |key| canary.annotations().get(key).and_then(|text| text.parse::<u64>().ok());
-        let weight = number(WEIGHT)
-            .ok_or_else(|| unusable(format!("its annotation {WEIGHT} is not a number: delete it")))?;
-        let total = number(TOTAL).unwrap_or(100).max(1);
-        let parts = u16::try_from((weight.min(total)) * 10_000 / total).unwrap_or(10_000);
-        let rules = canary.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-        let backends =
-            rules.flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths)).map(|path| &path.backend);
-        let default = canary.spec.iter().flat_map(|spec| &spec.default_backend);
-        let mut services = default.chain(backends).filter_map(|backend| backend.service.as_ref());
-        let slot = services.find_map(|service| names.slot_of(&service.name));
-        let slot = slot.ok_or_else(|| unusable("it leads to no slot: delete it".to_owned()))?;
-        Ok(Percent::from_parts(parts).filter(|_| parts > 0).map(|percent| (slot.to_owned(), percent)))
+    /// The users' Ingress, and the others of the namespace.
+    async fn users(
+        &self,
+        ingresses: &Api<Ingress>,
+        names: &Names,
+    ) -> Result<(Ingress, Vec<Ingress>), EdgeError> {
+        let all = ingresses.list(&ListParams::default()).await;
+        let what = format!("Ingresses in namespace \"{}\"", names.namespace);
+        let (users, others): (Vec<Ingress>, Vec<Ingress>) = all
+            .map_err(|error| unread(&what, error))?
+            .into_iter()
+            .partition(|one| one.name_any() == self.ingress);
+        let users = users.into_iter().next().ok_or_else(|| EdgeError::Unusable {
+            what: self.what(names, &self.ingress),
+            why: "it does not exist: name the Ingress that users reach in spec.edge.ingressCanary.ingress"
+                .to_owned(),
+        })?;
+        Ok((users, others))
+    }
+
+    fn refused(&self, names: &Names, why: &str) -> ShiftError {
+        ShiftError::Refused(format!("{} cannot be used: {why}", self.what(names, &self.ingress)))
+    }
+
+    fn unusable(&self, names: &Names, why: String) -> EdgeError {
+        EdgeError::Unusable { what: self.what(names, &self.canary()), why }
     }
 
     fn canary(&self) -> String {

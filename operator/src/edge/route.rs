@@ -1,5 +1,7 @@
 //! The route of a group, and the stamp beside it.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use cutover_core::deployment::Revision;
 use cutover_core::fraction::{Percent, Share};
 use cutover_engine::edge::{Partial, Shift};
@@ -46,6 +48,23 @@ impl Route {
         }
     }
 
+    /// The route of two weights. Neither says which slot keeps the rest: the stamp does, as long as it speaks of these weights.
+    pub(super) fn of_weights(
+        most: (String, Percent),
+        least: Option<(String, Percent)>,
+        stamp: Stamp,
+    ) -> Self {
+        let (active, percent) = most;
+        let route = Self { active, second: least, stamp };
+        let Some((slot, _)) = &route.second else { return route };
+        let turned = Self {
+            active: slot.clone(),
+            second: Some((route.active.clone(), percent)),
+            stamp: route.stamp.clone(),
+        };
+        if route.stamp.generation > 0 && turned.is_as_stamped() { turned } else { route }
+    }
+
     /// Whether nobody has moved the route since the last change by Cutover.
     pub(super) fn is_as_stamped(&self) -> bool {
         self.stamp.generation == 0 || self.stamp.route == self.text()
@@ -74,7 +93,7 @@ impl Route {
             }
             _ => (shift.to.clone(), None),
         };
-        let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut next = Self { active, second, stamp: Stamp::default() };
         next.stamp = Stamp {
             generation: self.stamp.generation + 1,
@@ -88,6 +107,19 @@ impl Route {
 }
 
 impl Stamp {
+    /// The slot with a share after the change, and that share.
+    pub(super) fn share(&self) -> Option<(String, Percent)> {
+        let (slot, percent) = self.route.split_once(", ")?.1.split_once(' ')?;
+        let percent: f64 = percent.strip_suffix('%')?.trim().parse().ok()?;
+        Some((slot.to_owned(), Percent::try_from(percent).ok()?))
+    }
+
+    /// How long ago the change was, by this clock. One that is to come was just now.
+    pub(super) fn age(&self) -> Duration {
+        let at = UNIX_EPOCH + Duration::from_millis(self.at);
+        SystemTime::now().duration_since(at).unwrap_or_default()
+    }
+
     /// Reads the annotation. One that is damaged counts as none, so that the revision differs from all that were stamped.
     pub(super) fn read(annotation: Option<&String>) -> Self {
         annotation.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
@@ -128,6 +160,27 @@ mod tests {
     }
 
     #[test]
+    fn the_slot_that_keeps_the_rest_is_the_one_of_the_stamp() {
+        let percent = |parts| Percent::from_parts(parts).unwrap();
+        for (share, rest) in [(6_000, 4_000), (5_000, 5_000)] {
+            let part = Some(Partial { percent: percent(share), rest: "blue".to_owned() });
+            let split = blue().after(&Shift { share: part, ..all_to("green") }).unwrap();
+            for (most, least) in
+                [("green", "blue"), ("blue", "green")].into_iter().take(1 + usize::from(share == rest))
+            {
+                let (most, least) = ((most.to_owned(), percent(share)), (least.to_owned(), percent(rest)));
+                let read = Route::of_weights(most, Some(least), split.stamp.clone());
+                assert_eq!(read, split);
+                assert_eq!(read.revision().as_str(), "generation 1");
+            }
+        }
+        let by_hand = (("green".to_owned(), percent(7_000)), ("blue".to_owned(), percent(3_000)));
+        let read =
+            Route::of_weights(by_hand.0, Some(by_hand.1), blue().after(&all_to("blue")).unwrap().stamp);
+        assert_eq!((read.active.as_str(), read.is_as_stamped()), ("green", false));
+    }
+
+    #[test]
     fn a_share() {
         let percent = Percent::from_parts(1_000).unwrap();
         let share = Some(Partial { percent, rest: "blue".to_owned() });
@@ -135,5 +188,6 @@ mod tests {
         assert_eq!((split.active.as_str(), &split.second), ("blue", &Some(("green".to_owned(), percent))));
         assert_eq!(split.stamp.route, "blue, green 10 %");
         assert_eq!(Stamp::read(Some(&split.stamp.write())), split.stamp);
+        assert_eq!((split.stamp.share(), blue().stamp.share()), (split.second, None));
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::BlueGreenStatus;
 use crate::edge::gateway::GatewaySpec;
 use crate::edge::ingress_canary::IngressCanarySpec;
+use crate::edge::ingress_nginx::IngressNginxSpec;
 
 /// An application with two slots behind one Service.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +75,11 @@ pub struct BlueGreenSpec {
     #[serde(default = "five_minutes")]
     #[schemars(extend("pattern" = DURATION))]
     pub provision_deadline: String,
+    /// How long after a change of the route a slot stays up that has lost its traffic, and its database is not reverted: proxies
+    /// learn of a change with delay.
+    #[serde(default = "ten_seconds")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub settle: String,
     /// Whether the traffic moves by itself once the new version is ready.
     #[serde(default)]
     pub promotion: Promotion,
@@ -110,6 +116,8 @@ pub enum EdgeSpec {
     Service {},
     /// A canary Ingress of ingress-nginx, and then the selector of `spec.service`.
     IngressCanary(IngressCanarySpec),
+    /// ingress-nginx with Cutover's module, and an agent in each of its Pods.
+    IngressNginx(IngressNginxSpec),
     /// The weights of an HTTPRoute of the Gateway API.
     Gateway(GatewaySpec),
 }
@@ -176,6 +184,11 @@ pub enum Promotion {
 
 fn five_minutes() -> String {
     "5m".to_owned()
+}
+
+/// Longer than kube-proxy, ingress-nginx and gateways take on a busy cluster.
+pub(crate) fn ten_seconds() -> String {
+    "10s".to_owned()
 }
 
 fn port(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

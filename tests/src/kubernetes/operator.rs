@@ -107,6 +107,7 @@ pub fn shop(version: &str, more: &Value) -> Value {
             "green": { "deployment": "shop-green", "service": "shop-green" },
         },
         "edge": { "service": {} },
+        "settle": "1s",
         "version": version,
         "template": { "image": format!("shop:{version}") },
         "policy": {

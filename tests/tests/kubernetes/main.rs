@@ -9,8 +9,10 @@
 )]
 
 mod charts;
+mod edges;
 mod gateway;
 mod harness;
+mod ingress_canary;
 mod ingress_nginx;
 mod metrics;
 mod operator;
