@@ -45,7 +45,7 @@ What the operator may do where BlueGreens are. A test compares these rules with 
 # The edge ingressCanary: a canary Ingress while there are shares.
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
-  verbs: [get, create, patch, delete]
+  verbs: [get, list, create, update, delete]
 {{- end }}
 {{- if .Values.edges.gateway }}
 # The edge gateway: weights of HTTPRoutes.

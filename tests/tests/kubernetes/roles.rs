@@ -1,9 +1,15 @@
 //! The roles of the chart: an operator with its ServiceAccount does all that it can do, and uses each right.
 
 use cutover_tests::flavour::program;
+use cutover_tests::kubernetes::agent::{apply_token, edge};
 use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, text, until_ended, until_status};
-use cutover_tests::kubernetes::{self, Chart, Cluster, Kubelet, NODE, Namespace, Server, Traefik};
+use cutover_tests::kubernetes::{
+    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Traefik,
+};
 use serde_json::{Value, json};
+
+use crate::ingress_nginx::agents::apply_ingresses;
+use crate::ingress_nginx::{snippets, until_answered_by};
 
 const ACCOUNT: &str = "cutover";
 
@@ -185,5 +191,50 @@ fn the_operator_uses_each_right_of_its_role_and_asks_for_no_other() {
         let missing: Vec<_> = used.rights.difference(&may).collect();
         let idle: Vec<_> = may.difference(&used.rights).collect();
         assert!(missing.is_empty() && idle.is_empty(), "no rule gives {missing:#?}; nobody used {idle:#?}");
+    });
+}
+
+/// The ServiceAccount of the Pods of ingress-nginx.
+const CONTROLLER: &str = "ingress-nginx";
+
+#[test]
+fn an_agent_uses_each_right_of_its_role_and_asks_for_no_other() {
+    Cluster::alone(async |cluster| {
+        let (home, namespace) = (cluster.namespace().await.unwrap(), cluster.namespace().await.unwrap());
+        let of_controller = format!("edges.ingressNginx.namespace={}", namespace.name());
+        let values = ["edges.ingressNginx.enabled=true", &of_controller, "port=18080"];
+        let chart = Chart::render(home.name(), &values).unwrap();
+        cluster.kubectl().anywhere().apply(chart.yaml()).await.unwrap();
+        namespace.kubectl().run(&["create", "serviceaccount", CONTROLLER]).await.unwrap();
+        let operator = start(cluster, &home, &chart).await;
+
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        apply_token(&namespace).await.unwrap();
+        let _kubelet = Kubelet::start(&namespace);
+        let controller = IngressNginx::start(&namespace, &snippets(&namespace)).await.unwrap();
+        apply_ingresses(&namespace, controller.class()).await;
+        until_answered_by(&controller, Shop::HOST, "1").await;
+        let kubeconfig = cluster.kubeconfig_of(namespace.name(), CONTROLLER).await.unwrap();
+        let agent = Agent::start_as(&namespace, &controller, &kubeconfig).await.unwrap();
+
+        let with_edge = |version| {
+            let mut spec = spec(version, NODE, json!({ "edge": edge(&namespace) }));
+            spec["policy"]["soak"]["on_inconclusive"] = json!("promote");
+            spec
+        };
+        apply_shop(&namespace, "1", &with_edge("1")).await.unwrap();
+        until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();
+        apply_shop(&namespace, "2", &with_edge("2")).await.unwrap();
+        until_ended(&namespace, "2", "completed").await.unwrap();
+        drop(agent);
+
+        let used = cluster.used_by(namespace.name(), CONTROLLER).unwrap();
+        assert_eq!(used.forbidden, [].into());
+        assert_eq!(used.rights, chart.rights_of(CONTROLLER).unwrap());
+        let used = cluster.used_by(home.name(), ACCOUNT).unwrap();
+        assert_eq!(used.forbidden, [].into(), "{}", operator.log_tail());
+        let token = Right { group: String::new(), resource: "secrets".to_owned(), verb: "get".to_owned() };
+        assert!(used.rights.contains(&token) && used.rights.is_subset(&chart.rights_of(ACCOUNT).unwrap()));
+        controller.stop().await.unwrap();
     });
 }
