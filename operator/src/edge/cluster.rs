@@ -17,7 +17,7 @@ use crate::resource::EdgeSpec;
 /// An edge in a cluster.
 pub enum ClusterEdge {
     /// Objects of the API carry the route.
-    Object(ObjectEdge),
+    Object(Box<ObjectEdge>),
     /// The status of the `BlueGreen` carries it, and agents give it to ingress-nginx.
     IngressNginx(Box<IngressNginxEdge>),
 }
@@ -26,7 +26,7 @@ impl ClusterEdge {
     /// The edge of a `BlueGreen`.
     pub fn new(client: Client, names: Names, spec: &EdgeSpec, ledger: &Arc<Ledger>) -> Self {
         match Carrier::new(spec) {
-            Ok(carrier) => Self::Object(ObjectEdge::new(client, names, carrier)),
+            Ok(carrier) => Self::Object(Box::new(ObjectEdge::new(client, names, carrier))),
             Err(spec) => {
                 let edge = IngressNginxEdge::new(client, names, spec, Arc::clone(ledger));
                 Self::IngressNginx(Box::new(edge))

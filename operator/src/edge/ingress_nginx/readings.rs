@@ -200,7 +200,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::edge::ingress_nginx) fn route(seq: i64, active: &str, is_on_trial: bool) -> RouteStatus {
-        let trial = is_on_trial.then(|| TrialStatus { lease_ms: Some(30_000), guard: None, rescue: false });
+        let trial = is_on_trial.then_some(TrialStatus { lease_ms: Some(30_000), guard: None, rescue: false });
         RouteStatus { seq, active: active.to_owned(), trial, ..RouteStatus::default() }
     }
 
