@@ -99,10 +99,14 @@ fn each_command_of_the_operator_on_the_pages_is_one() {
 fn shell(namespace: &Namespace<'_>, folder: &TempDir) -> Shell {
     let kubeconfig = namespace.kubectl().kubeconfig().display();
     let (kubectl, operator) = (fetched("kubernetes", "kubectl"), program("cutover-operator").unwrap());
+    // There is no kubelet, so Pods of the chart do not start, and nobody keeps logs.
     let functions = format!(
-        "export KUBECONFIG={kubeconfig}\nkubectl() {{ {} \"$@\"; }}\ncutover-operator() {{ {} \"$@\"; }}",
+        "export KUBECONFIG={kubeconfig} HOME=$PWD\nkubectl() {{ case \"$*\" in *'rollout status'* | *' logs '*) return ;; esac; \
+         {} \"$@\"; }}\ncutover-operator() {{ {} \"$@\"; }}\nhelm() {{ {} \"$@\"; }}\nln -sfn {} charts",
         kubectl.display(),
-        operator.display()
+        operator.display(),
+        fetched("helm", "helm").display(),
+        root().join("charts").display(),
     );
     Shell::new(folder.path(), functions)
 }
@@ -123,7 +127,7 @@ fn the_first_deployment_is_as_its_page_says() {
         let [objects, resource] = page.section("What you need").unwrap().blocks_of("yaml").unwrap();
         namespace.kubectl().apply(&objects).await.unwrap();
         let _kubelet = Kubelet::start(&namespace);
-        let _operator = Operator::start(&namespace).await.unwrap();
+        let operator = Operator::start(&namespace).await.unwrap();
         namespace.kubectl().apply(&resource).await.unwrap();
 
         let folder = TempDir::new().unwrap();
@@ -146,5 +150,47 @@ fn the_first_deployment_is_as_its_page_says() {
         run(&back);
         let status = until_ended(&namespace, "2.1", "rolled_back").await.unwrap();
         assert_eq!(text(&status, "/activeSlot"), "blue", "{status}");
+
+        // What helps when something is wrong can be typed, too.
+        let page = Page::read("docs/kubernetes/troubleshooting.md").unwrap();
+        let page = page.with("-n shop", format!("-n {}", namespace.name())).unwrap();
+        for block in page.blocks().unwrap().iter().filter(|block| block.language == "sh") {
+            if !block.text.contains("finalizers") && !block.text.contains("grep") {
+                run(&block.text);
+            }
+        }
+        drop(operator);
+        namespace.kubectl().run(&["delete", "bluegreen", "shop", "--wait=false"]).await.unwrap();
+        let [release] = page.section("A BlueGreen is not deleted").unwrap().blocks_of("sh").unwrap();
+        run(&release);
+        namespace.kubectl().run(&["wait", "--for=delete", "bluegreen/shop", "--timeout=60s"]).await.unwrap();
+    });
+}
+
+#[test]
+fn the_chart_is_installed_and_removed_as_its_page_says() {
+    Cluster::alone(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let page = Page::read("docs/kubernetes/installing.md").unwrap();
+        let folder = TempDir::new().unwrap();
+        let shell = shell(&namespace, &folder);
+        let run = |script: &str| tokio::task::block_in_place(|| shell.run(script)).unwrap();
+        let [install] = page.section("With helm").unwrap().blocks_of("sh").unwrap();
+        let said = run(&install);
+        assert!(said.contains("docs/kubernetes/services.md"), "no notes: {said}");
+        let kubectl = cluster.kubectl();
+        let deployment = kubectl.get(&["deployment", "cutover", "--namespace=cutover"]).await.unwrap();
+        assert_eq!(deployment.pointer("/spec/replicas"), Some(&json!(2)));
+        run("helm upgrade cutover charts/cutover --namespace cutover --reuse-values --set replicas=3");
+        let [remove] = page.section("Removing").unwrap().blocks_of("sh").unwrap();
+        let (before, definition) = remove.split_once("kubectl delete crd").unwrap();
+        run(before);
+        assert!(kubectl.get(&["deployment", "cutover", "--namespace=cutover"]).await.is_err());
+        kubectl
+            .get(&["crd", "bluegreens.cutover.dev"])
+            .await
+            .expect("the definition has gone with the release");
+        run(&format!("kubectl delete crd{definition}"));
+        assert!(kubectl.get(&["crd", "bluegreens.cutover.dev"]).await.is_err());
     });
 }
