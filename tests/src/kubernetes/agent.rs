@@ -33,6 +33,15 @@ pub struct Agent {
 impl Agent {
     /// Starts the agent of a controller at the address of the controller's Pod, which gets the label of [`edge`].
     pub async fn start(namespace: &Namespace<'_>, controller: &IngressNginx) -> Result<Self> {
+        Self::start_as(namespace, controller, namespace.kubectl().kubeconfig()).await
+    }
+
+    /// The same with this kubeconfig.
+    pub async fn start_as(
+        namespace: &Namespace<'_>,
+        controller: &IngressNginx,
+        kubeconfig: &Path,
+    ) -> Result<Self> {
         let pod = controller.class().to_owned();
         let label = format!("{}={}", LABEL.0, LABEL.1);
         namespace.kubectl().run(&["label", "pod", &pod, &label, "--overwrite"]).await?;

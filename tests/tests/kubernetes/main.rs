@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod charts;
 mod edges;
 mod gateway;
 mod harness;
@@ -15,3 +16,5 @@ mod ingress_canary;
 mod ingress_nginx;
 mod metrics;
 mod operator;
+mod pages;
+mod roles;

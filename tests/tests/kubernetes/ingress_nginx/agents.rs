@@ -100,7 +100,7 @@ fn without_users() -> Value {
 }
 
 /// The users' Ingress, and the one that makes backends of the slots' Services.
-async fn apply_ingresses(namespace: &Namespace<'_>, class: &str) {
+pub(crate) async fn apply_ingresses(namespace: &Namespace<'_>, class: &str) {
     let rule = |host: &str, service: &str| {
         let backend = json!({ "service": { "name": service, "port": { "name": "http" } } });
         json!({ "host": host, "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } })
