@@ -83,12 +83,12 @@ impl Follow {
     fn price(self) -> Option<&'static str> {
         match self {
             Self::AtOnce => None,
-            Self::NewWorkers => {
-                Some("this edge reloads nginx, so workers that are shutting down may use the old slot for a while")
-            }
-            Self::Propagated => {
-                Some("this edge tells its proxies, so some may use the old slot for a moment after the change")
-            }
+            Self::NewWorkers => Some(
+                "this edge reloads nginx, so workers that are shutting down may use the old slot for a while",
+            ),
+            Self::Propagated => Some(
+                "this edge tells its proxies, so some may use the old slot for a moment after the change",
+            ),
         }
     }
 }

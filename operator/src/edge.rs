@@ -165,7 +165,12 @@ impl Edge for ObjectEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { follow: Follow::Propagated, trials: false, counters: false, shares: self.carrier.shares() }
+        Abilities {
+            follow: Follow::Propagated,
+            trials: false,
+            counters: false,
+            shares: self.carrier.shares(),
+        }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

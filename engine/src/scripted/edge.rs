@@ -20,7 +20,12 @@ impl Edge for ScriptedEdge {
 
     fn abilities(&self) -> Abilities {
         let scene = self.scene();
-        Abilities { follow: Follow::AtOnce, trials: scene.trials, counters: scene.counts, shares: scene.shares }
+        Abilities {
+            follow: Follow::AtOnce,
+            trials: scene.trials,
+            counters: scene.counts,
+            shares: scene.shares,
+        }
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

@@ -34,7 +34,7 @@ fn route(rules: &Value) -> Value {
 }
 
 /// A route with these weights of the slots.
-fn weighted(blue: u32, green: u32) -> Value {
+pub(crate) fn weighted(blue: u32, green: u32) -> Value {
     route(&json!([{ "backendRefs": [backend("blue", blue), backend("green", green)] }]))
 }
 
@@ -58,7 +58,7 @@ fn all_on_blue() -> Vec<Vec<(String, u64)>> {
     vec![vec![("shop-blue".to_owned(), 100), ("shop-green".to_owned(), 0)]]
 }
 
-async fn until_answered_by(traefik: &Traefik, slot: &str) {
+pub(crate) async fn until_answered_by(traefik: &Traefik, slot: &str) {
     kubernetes::until(&format!("ten answers of {slot} in a row"), async || {
         for _ in 0..10 {
             let answer = traefik.get(Shop::HOST, "/").await;
@@ -72,7 +72,7 @@ async fn until_answered_by(traefik: &Traefik, slot: &str) {
     .unwrap();
 }
 
-async fn apply(namespace: &Namespace<'_>, route: &Value) {
+pub(crate) async fn apply(namespace: &Namespace<'_>, route: &Value) {
     namespace.kubectl().apply(&route.to_string()).await.unwrap();
 }
 

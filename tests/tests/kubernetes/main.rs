@@ -15,3 +15,6 @@ mod ingress_canary;
 mod ingress_nginx;
 mod metrics;
 mod operator;
+mod scale;
+mod signals;
+mod verdicts;
