@@ -18,6 +18,7 @@ RUN apt-get update \
         /run/cutover /var/lib/cutover /var/lib/cutover-daemon /var/lib/nginx /var/log/nginx
 COPY --from=build --chmod=0644 /out/ngx_http_cutover_module.so /usr/share/nginx/modules/
 COPY --from=build --chmod=0755 /out/cutover /usr/local/bin/
+COPY --chmod=0644 LICENSE licences/ /usr/share/doc/cutover/
 COPY --chmod=0755 container/entrypoint /usr/local/bin/cutover-entrypoint
 COPY --chmod=0644 container/nginx.conf container/cutover.toml /etc/cutover/
 

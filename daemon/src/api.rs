@@ -16,6 +16,7 @@
 //! | `POST /v1/groups/NAME/database/migrate`, `.../revert`, `.../settle` | [`crate::control::DatabaseDone`] |
 //! | `GET /v1/deployments?group=NAME&limit=N` | [`DeploymentStatus`] of each, the newest first |
 //! | `GET /v1/switches?group=NAME&limit=N` | [`SwitchStatus`] of each, the newest first |
+//! | `GET /v1/acts?group=NAME&limit=N` | [`ActStatus`] of each, the newest first: freezes, and changes of databases by hand |
 //! | `GET /v1/deployments/ID` | [`DeploymentStatus`] |
 //! | `GET /v1/deployments/ID/events?after=SEQ` | [`DeploymentEvent`]s, one per line, until the next outcome |
 //! | `GET /v1/deployments/ID/report` | [`Report`](crate::control::Report) |
@@ -35,8 +36,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{
-    BusyAnswer, ConfigurationStatus, Control, DeploymentStatus, GroupStatus, ManualSwitch, NewDeployment,
-    Refusal, Rerun, SwitchStatus, Text, Waiting,
+    ActStatus, BusyAnswer, ConfigurationStatus, Control, DeploymentStatus, GroupStatus, ManualSwitch,
+    NewDeployment, Refusal, Rerun, SwitchStatus, Text, Waiting,
 };
 use cutover_engine::journal::Deployment;
 use cutover_engine::world::World;
@@ -281,6 +282,7 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/groups/{group}/database/settle", post(database::settle::<W>))
         .route("/v1/deployments", get(history::<W>).post(deploy_together::<W>))
         .route("/v1/switches", get(switches::<W>))
+        .route("/v1/acts", get(acts::<W>))
         .route("/v1/deployments/{id}", get(deployment::<W>))
         .route("/v1/deployments/{id}/events", get(events::follow::<W>))
         .route("/v1/deployments/{id}/report", get(reports::report::<W>))
@@ -288,7 +290,7 @@ pub fn router<W: World>(control: Control<W>) -> Router {
         .route("/v1/deployments/{id}/log", get(reports::output::<W>))
         .fallback(async || {
             let message = "unknown path: the paths of this API begin with /v1/status, /v1/configuration, /v1/groups, \
-                           /v1/deployments, /v1/switches";
+                           /v1/deployments, /v1/switches, /v1/acts";
             refused(StatusCode::NOT_FOUND, "not_found", message.to_owned())
         })
         .method_not_allowed_fallback(async |request: Request| {
@@ -430,6 +432,13 @@ async fn switches<W: World>(
     QueryOf(query): QueryOf<HistoryQuery>,
 ) -> Result<Json<Vec<SwitchStatus>>, Refusal> {
     control.switches(query.group()?.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
+}
+
+async fn acts<W: World>(
+    State(control): State<Control<W>>,
+    QueryOf(query): QueryOf<HistoryQuery>,
+) -> Result<Json<Vec<ActStatus>>, Refusal> {
+    control.acts(query.group()?.as_deref(), query.limit.unwrap_or(20)).await.map(Json)
 }
 
 async fn deployment<W: World>(

@@ -9,6 +9,8 @@ use serde::Serialize;
 use crate::config::ConfigError;
 
 mod abort;
+#[cfg(test)]
+mod advised;
 mod check;
 mod client;
 mod codes;
@@ -41,6 +43,7 @@ mod status;
 mod steer;
 mod switch;
 mod terminal;
+mod undo;
 mod unfreeze;
 mod waiting;
 mod watch;
@@ -112,7 +115,7 @@ enum Verb {
     Unfreeze(unfreeze::Unfreeze),
     /// Show, apply and revert the migrations of [group.NAME.database] by hand
     Database(database::Database),
-    /// List deployments and switches by hand
+    /// List deployments, and what was done by hand: switches, freezes, changes of a database
     History(history::History),
     /// Show everything about one deployment on one page: timeline, figures, outcome, output of its commands
     Report(report::Report),

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::config::Loaded;
 use crate::journal::{Entry, JournalError, KEPT, Store};
 
+mod acts;
 mod again;
 mod begin;
 mod by_hand;
@@ -53,6 +54,7 @@ use switched::Hooks;
 use vigil::Vigils;
 use waiting::Line;
 
+pub use acts::ActStatus;
 pub use by_hand::{ManualSwitch, move_route};
 pub use database::{AppliedMigration, DatabaseDone, DatabaseStatus, RevertRequest};
 pub use edges::EdgeStatus;
@@ -248,10 +250,12 @@ impl<W: World> Control<W> {
     async fn end_leftover(&self, id: &str) {
         self.end_commands(id).await;
         let Ok(Some(entry)) = self.journal.entry(id).await else { return };
-        let message = "the end of the daemon has ended a command of this deployment; look at its output, and run it again if it is \
-                       still needed: cutover run";
+        let message = format!(
+            "the end of the daemon has ended a command of this deployment; run it again if it is still needed, with the verb run; \
+             its output: cutover logs {id}"
+        );
         tracing::warn!(deployment = id, "{message}");
-        let noted = self.journal.note(id, self.clock.now(), entry.state.phase.name(), message).await;
+        let noted = self.journal.note(id, self.clock.now(), entry.state.phase.name(), &message).await;
         if let Err(error) = noted {
             tracing::warn!(deployment = id, %error, "failed to write a note");
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Leader;
 
+mod act;
 mod beginning;
 mod engine;
 mod etcd;
@@ -23,6 +24,7 @@ mod suite;
 mod superseded;
 mod told;
 
+pub use act::Act;
 pub use beginning::Beginning;
 pub use etcd::{EtcdError, EtcdJournal, Identity, Leads, Settings, Term};
 pub use freeze::Freeze;
@@ -34,7 +36,7 @@ pub use told::Told;
 /// Number of closed deployments that are kept for each group.
 pub const KEPT: u32 = 50;
 
-/// Number of switches by hand that are kept for each group.
+/// Number of switches by hand, and of other acts, that are kept for each group.
 const KEPT_SWITCHES: u32 = 1000;
 
 /// Why the journal failed. The text completes "journal: ..".

@@ -199,9 +199,12 @@ impl Module {
         let (path, name) = (path.display(), &self.name);
         match error.kind() {
             ErrorKind::NotFound => format!(
-                "; start nginx, or correct edge.{name}.admin: a server of nginx has \"listen unix:{path};\" and \"cutover_api\""
+                "; start nginx, and if it does not start, nginx -t says why; or correct edge.{name}.admin: a server of nginx has \
+                 \"listen unix:{path};\" and \"cutover_api\""
             ),
-            ErrorKind::ConnectionRefused => "; start nginx: systemctl start nginx".to_owned(),
+            ErrorKind::ConnectionRefused => {
+                "; start nginx: systemctl start nginx; if it does not start, nginx -t says why".to_owned()
+            }
             ErrorKind::PermissionDenied => {
                 format!(
                     "; as root, let the daemon's user into the socket's folder: see host/tmpfiles.conf, and ls -ld {path}"

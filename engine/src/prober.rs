@@ -68,11 +68,18 @@ pub struct Found {
 impl<W: Peers> Prober<'_, W> {
     /// Probes all primaries of a slot at the same time.
     pub async fn round(&self, slot: &Slot) -> Round {
-        let probes = slot.primaries().map(async |peer| {
-            let asked = self.probe(&slot.name, &peer.address).await;
-            metrics::probed(self.group, &slot.name, asked.verdict.is_ok());
-            (peer.address.clone(), asked)
-        });
+        let round = self.uncounted_round(slot).await;
+        for (_, result) in &round.results {
+            metrics::probed(self.group, &slot.name, result.is_ok());
+        }
+        round
+    }
+
+    /// The same for a slot that may well be stopped: its probes are in no metric, because a failed one is no fault.
+    pub async fn uncounted_round(&self, slot: &Slot) -> Round {
+        let probes = slot
+            .primaries()
+            .map(async |peer| (peer.address.clone(), self.probe(&slot.name, &peer.address).await));
         let asked = join_all(probes).await;
         let mut redirects = asked.iter().map(|(_, asked)| asked.redirect().filter(|_| asked.verdict.is_ok()));
         let first = redirects.next().flatten();

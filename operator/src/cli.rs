@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use cutover_operator::controller::Verb;
 
+mod agent;
 mod ask;
 mod run;
 
@@ -18,6 +19,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Drives the deployments of all BlueGreens.
     Run(run::Run),
+    /// Gives the routes to the nginx of one Pod of ingress-nginx: runs in a container of each.
+    Agent(agent::Agent),
     /// Prints the CustomResourceDefinition, for kubectl apply -f -.
     Crd,
     /// Moves a deployment on that waits for it.
@@ -39,6 +42,7 @@ impl Cli {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let (ask, verb) = match self.verb {
             Command::Run(run) => return run.run().await,
+            Command::Agent(agent) => return agent.run().await,
             Command::Crd => {
                 print!("{}", cutover_operator::crd::yaml()?);
                 return Ok(());
@@ -52,4 +56,11 @@ impl Cli {
         };
         ask.ask(verb).await
     }
+}
+
+/// Logs to the standard error, as much as RUST_LOG says.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

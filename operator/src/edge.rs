@@ -1,11 +1,13 @@
 //! What moves traffic in a cluster: objects of the API that say which slot gets it.
 //!
 //! ```text
-//! ObjectEdge   reads and moves a route with compare-and-swap; one for all kinds
-//!   Carrier    which objects carry the route of one kind, and how
+//! ClusterEdge
+//!   ObjectEdge         reads and moves a route with compare-and-swap; one for most kinds
+//!     Carrier          which objects carry the route of one kind, and how
+//!   IngressNginxEdge   the route is in the status, and agents give it to nginx
 //! ```
 //!
-//! The route has a generation, in an annotation of the object that carries it. A change by somebody else leaves the annotation
+//! The route of an `ObjectEdge` has a generation, in an annotation of the object that carries it. A change by somebody else leaves the annotation
 //! as it was, so the route and the annotation differ, and so does the revision.
 
 use std::time::Duration;
@@ -16,19 +18,21 @@ use cutover_core::fraction::Percent;
 use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use kube::Client;
 
-use crate::resource::EdgeSpec;
-
 mod carrier;
+mod cluster;
 mod endpoints;
 mod errors;
 pub mod gateway;
 pub mod ingress_canary;
+pub mod ingress_nginx;
 mod route;
 mod service;
 
 use carrier::Carrier;
+pub use cluster::ClusterEdge;
 pub use endpoints::{Endpoints, backends};
 pub use errors::API;
+pub use ingress_nginx::AGENT_PORT;
 use route::Route;
 pub use service::MANAGER;
 
@@ -71,8 +75,7 @@ pub struct ObjectEdge {
 
 impl ObjectEdge {
     /// The edge of a `BlueGreen`.
-    pub fn new(client: Client, names: Names, spec: &EdgeSpec) -> Self {
-        let carrier = Carrier::new(spec);
+    fn new(client: Client, names: Names, carrier: Carrier) -> Self {
         Self { client, names, carrier }
     }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::edge::MANAGER;
-use crate::resource::{BlueGreen, BlueGreenStatus};
+use crate::resource::{AgentStatus, BlueGreen, BlueGreenStatus};
 use crate::workload::told;
 
 /// Longest note of an event, in bytes.
@@ -38,12 +38,14 @@ pub struct Ledger {
 struct Inner {
     status: BlueGreenStatus,
     resource_version: String,
+    /// The reply to the last write was lost, so the API server may have another status.
+    is_uncertain: bool,
 }
 
 impl Ledger {
     /// Takes the right to write the status of a resource: the epoch rises.
     pub async fn open(client: Client, resource: &BlueGreen) -> Result<Self, JournalError> {
-        let status = resource.status.clone().unwrap_or_default();
+        let status = own(resource);
         let ledger = Self {
             client,
             namespace: resource.namespace().unwrap_or_default(),
@@ -53,6 +55,7 @@ impl Ledger {
             inner: Mutex::new(Inner {
                 status,
                 resource_version: resource.resource_version().unwrap_or_default(),
+                is_uncertain: false,
             }),
             is_closed: AtomicBool::new(false),
         };
@@ -60,7 +63,9 @@ impl Ledger {
         let next = BlueGreenStatus { epoch: ledger.epoch, ..inner.status.clone() };
         // The resource may be an older one from a watch: whoever has read the newest one opens it.
         match ledger.put(&next, &inner.resource_version).await {
-            Ok(version) => *inner = Inner { status: next, resource_version: version },
+            Ok(version) => {
+                *inner = Inner { status: next, resource_version: version, is_uncertain: false };
+            }
             Err(error) => return Err(JournalError::Failed(told(&error))),
         }
         drop(inner);
@@ -70,6 +75,11 @@ impl Ledger {
     /// The unique id of the resource.
     pub fn uid(&self) -> &str {
         &self.uid
+    }
+
+    /// The epoch of this operator for the resource.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
     }
 
     /// The status as it was written last.
@@ -83,6 +93,9 @@ impl Ledger {
             return Err(self.closed());
         }
         let mut inner = self.inner.lock().await;
+        if inner.is_uncertain {
+            self.read_again(&mut inner).await?;
+        }
         let mut next = inner.status.clone();
         change(&mut next);
         if next == inner.status {
@@ -91,26 +104,50 @@ impl Ledger {
         for _ in 0..TRIES {
             match self.put(&next, &inner.resource_version).await {
                 Ok(version) => {
-                    *inner = Inner { status: next, resource_version: version };
+                    *inner = Inner { status: next, resource_version: version, is_uncertain: false };
                     return Ok(());
                 }
                 Err(kube::Error::Api(status)) if status.code == 409 => {
-                    let now = self.api().get(&self.name).await;
-                    let now = now.map_err(|error| self.failed(&error))?;
-                    let epoch = now.status.as_ref().map(|status| status.epoch).unwrap_or_default();
-                    if epoch != self.epoch || now.uid().as_deref() != Some(&self.uid) {
-                        self.is_closed.store(true, Ordering::Release);
-                        return Err(self.closed());
-                    }
-                    inner.resource_version = now.resource_version().unwrap_or_default();
+                    inner.resource_version = self.newest().await?.resource_version().unwrap_or_default();
                 }
-                Err(error) => return Err(self.failed(&error)),
+                Err(error) => {
+                    inner.is_uncertain = !matches!(&error, kube::Error::Api(status) if status.code < 500);
+                    return Err(self.failed(&error));
+                }
             }
         }
         Err(JournalError::Failed(format!(
             "BlueGreen \"{}\" in namespace \"{}\" changes too often: {TRIES} writes of its status met another change",
             self.name, self.namespace
         )))
+    }
+
+    /// The agents as they have written about themselves, and are not told in [`status`](Self::status).
+    pub async fn agents(&self) -> Result<Vec<AgentStatus>, JournalError> {
+        let now = self.newest().await?;
+        Ok(now.status.map(|status| status.agents).unwrap_or_default())
+    }
+
+    /// Learns whether a write has arrived whose reply was lost.
+    async fn read_again(&self, inner: &mut Inner) -> Result<(), JournalError> {
+        let now = self.newest().await?;
+        *inner = Inner {
+            status: own(&now),
+            resource_version: now.resource_version().unwrap_or_default(),
+            is_uncertain: false,
+        };
+        Ok(())
+    }
+
+    /// The resource as the API server has it. Fails when another operator drives it.
+    async fn newest(&self) -> Result<BlueGreen, JournalError> {
+        let now = self.api().get(&self.name).await.map_err(|error| self.failed(&error))?;
+        let epoch = now.status.as_ref().map(|status| status.epoch).unwrap_or_default();
+        if epoch != self.epoch || now.uid().as_deref() != Some(&self.uid) {
+            self.is_closed.store(true, Ordering::Release);
+            return Err(self.closed());
+        }
+        Ok(now)
     }
 
     /// Publishes an event of the resource. A failure is only logged: the status has the message, too.
@@ -164,6 +201,11 @@ impl Ledger {
     fn api(&self) -> Api<BlueGreen> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
+}
+
+/// The part of the status that is the operator's: the agents write about themselves.
+fn own(resource: &BlueGreen) -> BlueGreenStatus {
+    BlueGreenStatus { agents: Vec::new(), ..resource.status.clone().unwrap_or_default() }
 }
 
 /// The kind of an object for events about it.

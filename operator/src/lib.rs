@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod conditions;
 pub mod controller;
 pub mod crd;

@@ -3,7 +3,7 @@
 use cutover_engine::policy::{Check, Policy, Smoke, SmokeKind};
 use serde_json::{Map, Value, json};
 
-use crate::resource::{BlueGreenSpec, Promotion};
+use crate::resource::{BlueGreenSpec, EdgeSpec, Promotion};
 
 /// Keys of a group on hosts that make no sense here, and what is used in their place.
 const ELSEWHERE: [(&str, &str); 12] = [
@@ -24,7 +24,9 @@ const ELSEWHERE: [(&str, &str); 12] = [
 /// Reads the policy of a spec. The error is one line and names the key.
 pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, String> {
     let mut keys = spec.policy.clone();
-    if let Some((key, used)) = ELSEWHERE.into_iter().find(|(key, _)| keys.contains_key(*key)) {
+    let has_trials = matches!(spec.edge, EdgeSpec::IngressNginx(_));
+    let elsewhere = ELSEWHERE.into_iter().filter(|(key, _)| *key != "trial" || !has_trials);
+    if let Some((key, used)) = elsewhere.into_iter().find(|(key, _)| keys.contains_key(*key)) {
         return Err(format!("spec.policy.{key}: this key is for hosts; use {used}"));
     }
     if spec.promotion == Promotion::Manual && keys.get("steps").is_some() {
@@ -45,8 +47,13 @@ pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, String> {
             keys.insert("revert".to_owned(), command("revert", Some(&migrations.deadline)));
         }
     }
-    // No edge of the API can take a version back by itself.
-    keys.insert("trial".to_owned(), json!({ "lease": "off", "guard": false, "rescue": false }));
+    match has_trials {
+        // nginx with the module can take a version back by itself. Where another one balances, it cannot rescue.
+        true => drop(keys.entry("trial").or_insert_with(|| json!({ "rescue": false }))),
+        false => {
+            keys.insert("trial".to_owned(), json!({ "lease": "off", "guard": false, "rescue": false }));
+        }
+    }
     let policy: Policy =
         serde_json::from_value(Value::Object(keys)).map_err(|error| format!("spec.policy: {error}"))?;
     policy.check_signals().map_err(|why| format!("spec.policy: {why}"))?;

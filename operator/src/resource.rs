@@ -5,9 +5,11 @@
 //! status    what the operator has done: where the traffic is, the phase, and the journal of the deployment
 //! ```
 
+mod route;
 mod spec;
 mod status;
 
+pub use route::{AgentStatus, PendingRoute, RouteStatus, SecondStatus, TrialStatus};
 pub(crate) use spec::ten_seconds;
 pub use spec::{
     BlueGreen, BlueGreenSpec, EdgeSpec, JobSpecOf, MigrationsSpec, Promotion, SlotSpec, TemplateSpec,

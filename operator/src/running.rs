@@ -42,7 +42,7 @@ impl Running {
         clock: Clock,
         takes_over: bool,
     ) -> Self {
-        let world = Arc::new(ClusterWorld::new(client, &setup));
+        let world = Arc::new(ClusterWorld::new(client, &setup, ledger));
         let journal = ResourceJournal::new(Arc::clone(ledger), &unfinished, setup.clone());
         let id = unfinished.deployment.id.clone();
         let plan = &unfinished.deployment.plan;

@@ -1,5 +1,6 @@
 //! The world of one `BlueGreen`: its edge, the Pods behind it, and what starts and stops them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use cutover_engine::world::World;
 use kube::Client;
 use parking_lot::Mutex;
 
-use crate::edge::{Names, ObjectEdge};
+use crate::edge::{ClusterEdge, Names};
 use crate::jobs::Jobs;
+use crate::ledger::Ledger;
 use crate::resource::{JobSpecOf, MigrationsSpec};
 use crate::setup::Setup;
 use crate::workload::{Wanted, Workloads};
@@ -30,7 +32,7 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// The world of one `BlueGreen`.
 pub struct ClusterWorld {
-    edges: [Member<ObjectEdge>; 1],
+    edges: [Member<ClusterEdge>; 1],
     names: Names,
     workloads: Workloads,
     jobs: Jobs,
@@ -44,9 +46,9 @@ pub struct ClusterWorld {
 
 impl ClusterWorld {
     /// The world of a deployment with this setup.
-    pub fn new(client: Client, setup: &Setup) -> Self {
+    pub fn new(client: Client, setup: &Setup, ledger: &Arc<Ledger>) -> Self {
         let names = setup.names();
-        let edge = ObjectEdge::new(client.clone(), names.clone(), &setup.edge);
+        let edge = ClusterEdge::new(client.clone(), names.clone(), &setup.edge, ledger);
         let jobs = Jobs::new(client.clone(), &setup.namespace);
         Self {
             edges: [Member::new(edge)],
@@ -82,7 +84,7 @@ impl ClusterWorld {
     }
 
     /// The edge.
-    pub fn edge(&self) -> &ObjectEdge {
+    pub fn edge(&self) -> &ClusterEdge {
         let [member] = &self.edges;
         member.edge()
     }
@@ -99,9 +101,9 @@ impl ClusterWorld {
 }
 
 impl World for ClusterWorld {
-    type Edge = ObjectEdge;
+    type Edge = ClusterEdge;
 
-    fn edges(&self) -> &[Member<ObjectEdge>] {
+    fn edges(&self) -> &[Member<ClusterEdge>] {
         &self.edges
     }
 }

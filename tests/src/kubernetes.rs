@@ -11,6 +11,7 @@
 //! `scripts/fetch-kubernetes` builds the programs. There is no scheduler: a pod names its node, [`NODE`]. Nothing is started for a
 //! pod: a test starts what shall answer at the pod's address. Services have no reachable address of their own.
 
+pub mod agent;
 mod argo_rollouts;
 mod cluster;
 mod control_plane;
@@ -27,6 +28,7 @@ mod shop;
 pub mod timeline;
 mod traefik;
 
+pub use agent::Agent;
 pub use argo_rollouts::ArgoRollouts;
 pub use cluster::Cluster;
 pub use credentials::Account;

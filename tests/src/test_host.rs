@@ -52,19 +52,35 @@ pub struct TestHost {
     pub nginx: Nginx,
 }
 
+/// Commands and a smoke test of `[group.shop]` that succeed.
+pub const GOOD_COMMANDS: &str = r#"
+    [group.shop.provision]
+    command = ["/bin/true"]
+    [group.shop.decommission]
+    command = ["/bin/true"]
+    [[group.shop.smoke]]
+    name = "answers"
+    path = "/"
+"#;
+
 /// Steps in which a deployment waits until it is promoted, for [`TestHost::with_slots`].
 pub const MANUAL_STEPS: &str = "steps = [\"50% manual\", \"100%\"]";
 
 impl TestHost {
     /// A host with a server for each slot, and a group without traffic. `keys`: more keys and tables of `[group.shop]`.
     pub async fn with_slots(keys: &str) -> Result<(Self, [Backend; 2])> {
+        let groups = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", &format!("warm = \"1h\"\n{keys}"));
+        Self::with_slots_and(&groups).await
+    }
+
+    /// A host with a server for each slot, blue and green. `groups`: the tables of the groups.
+    pub async fn with_slots_and(groups: &str) -> Result<(Self, [Backend; 2])> {
         let slots = [Backend::start("blue").await?, Backend::start("green").await?];
         let nginx = Nginx::builder()
             .http(&TestEdge::http(UPSTREAMS, LOCATION))
             .set("blue", slots[0].address())
             .set("green", slots[1].address());
-        let groups = GROUP_WITHOUT_TRAFFIC.replace("warm = \"1h\"", &format!("warm = \"1h\"\n{keys}"));
-        Ok((Self::start(nginx, &groups).await?, slots))
+        Ok((Self::start(nginx, groups).await?, slots))
     }
 
     /// Starts both. `groups` holds the tables of the groups in the daemon's configuration.

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use cutover_core::deployment::Companion;
+use cutover_engine::journal::with_reason;
 use cutover_engine::world::World;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +26,18 @@ pub struct AskRequest {
     pub reason: Option<String>,
 }
 
-/// Who asks, and why, in one text.
-pub(super) struct Asked(pub(super) String);
+/// Who asks, and why; empty if no reason was given.
+pub(super) struct Asked {
+    pub(super) who: String,
+    pub(super) reason: String,
+}
+
+impl Asked {
+    /// Both in one text.
+    fn in_words(&self) -> String {
+        with_reason(&self.who, &self.reason)
+    }
+}
 
 impl<S: Send + Sync> FromRequest<S> for Asked {
     type Rejection = Response;
@@ -48,7 +59,7 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
             })?,
         };
         let reason = checked(asked.and_then(|asked| asked.reason)).map_err(IntoResponse::into_response)?;
-        Ok(Self(caller.because(&reason)))
+        Ok(Self { who: caller.to_string(), reason })
     }
 }
 
@@ -59,37 +70,47 @@ pub(super) fn checked(reason: Option<String>) -> Result<String, Refusal> {
 
 type Answer = Result<(StatusCode, Json<Accepted>), Refusal>;
 
+/// What takes a version back.
+#[derive(Clone, Copy, Debug)]
+enum Undo {
+    Abort,
+    Rollback,
+}
+
 pub(super) async fn abort<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    Asked(who): Asked,
+    asked: Asked,
 ) -> Answer {
-    let after = control.last_event(&group).await?;
-    let mut with = moving_with(&control, &group).await?;
-    let (deployment, ended) = match control.abort(&group, &who).await? {
-        Aborted::Deployment(deployment) => (deployment, None),
-        Aborted::ByHand { deployment, text } => (deployment, Some(text)),
-    };
-    let after = control.before_outcome(&deployment, after).await?;
-    for other in &mut with {
-        other.after = control.before_outcome(&other.deployment, other.after).await?;
-    }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with, ended })))
+    undo(&control, &group, Undo::Abort, asked).await
 }
 
 pub(super) async fn rollback<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    Asked(who): Asked,
+    asked: Asked,
 ) -> Answer {
-    let after = control.last_event(&group).await?;
-    let mut with = moving_with(&control, &group).await?;
-    let deployment = control.rollback(&group, &who).await?;
-    let after = control.past_completion(&deployment, after).await?;
-    for other in &mut with {
-        other.after = control.past_completion(&other.deployment, other.after).await?;
+    undo(&control, &group, Undo::Rollback, asked).await
+}
+
+async fn undo<W: World>(control: &Control<W>, group: &str, which: Undo, asked: Asked) -> Answer {
+    let (mut after, mut with) = (control.last_event(group).await?, moving_with(control, group).await?);
+    let who = asked.in_words();
+    let (deployment, ended) = match which {
+        Undo::Abort => match control.abort(group, &who).await? {
+            Aborted::Deployment(deployment) => (deployment, None),
+            Aborted::ByHand { deployment, text } => (deployment, Some(text)),
+        },
+        Undo::Rollback => (control.rollback(group, &who).await?, None),
+    };
+    let its_own = (&deployment, &mut after);
+    for (id, after) in with.iter_mut().map(|other| (&other.deployment, &mut other.after)).chain([its_own]) {
+        *after = match which {
+            Undo::Abort => control.before_outcome(id, *after).await?,
+            Undo::Rollback => control.past_completion(id, *after).await?,
+        };
     }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with, ended: None })))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with, ended })))
 }
 
 /// The deployments that a request has an effect on, too, and their last events.
@@ -137,10 +158,10 @@ async fn steer<W: World>(
     control: &Control<W>,
     group: &str,
     (which, step): (Steering, Option<usize>),
-    Asked(who): Asked,
+    asked: Asked,
 ) -> Answer {
     let after = control.last_event(group).await?;
     let with = moving_with(control, group).await?;
-    let deployment = control.steer(group, which, step, &who).await?;
+    let deployment = control.steer(group, which, step, &asked.in_words()).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { deployment, after, with, ended: None })))
 }

@@ -46,14 +46,14 @@ pub(super) async fn freeze_all<W: World>(
 pub(super) async fn unfreeze<W: World>(
     State(control): State<Control<W>>,
     GroupName(group): GroupName,
-    Asked(who): Asked,
+    Asked { who, reason }: Asked,
 ) -> Result<Json<Thawed>, Refusal> {
-    control.unfreeze(Some(&group), &who).await.map(Json)
+    control.unfreeze(Some(&group), (&who, &reason)).await.map(Json)
 }
 
 pub(super) async fn unfreeze_all<W: World>(
     State(control): State<Control<W>>,
-    Asked(who): Asked,
+    Asked { who, reason }: Asked,
 ) -> Result<Json<Thawed>, Refusal> {
-    control.unfreeze(None, &who).await.map(Json)
+    control.unfreeze(None, (&who, &reason)).await.map(Json)
 }

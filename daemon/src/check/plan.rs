@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use cutover_core::api::{Group as Seen, next_standby};
 use cutover_core::deployment::Hold;
+use cutover_core::shell::quoted;
 use cutover_engine::policy::{Command, Duration, OnBad, OnInconclusive, Policy, SmokeKind};
 use serde::Serialize;
 
@@ -109,7 +110,7 @@ impl DeploymentPlan {
         for step in policy.steps.get().iter() {
             let hold = match step.hold {
                 Hold::For(time) => format!("for {}", Duration::from(time)),
-                Hold::Manual => "until: cutover promote".to_owned(),
+                Hold::Manual => format!("until: cutover promote {}", quoted(&self.group)),
             };
             self.add("switch", format!("{} of the traffic to \"{}\", {hold}", step.share, self.to));
         }
@@ -248,7 +249,7 @@ mod tests {
             plan.steps.iter().filter(|step| step.step == "switch").map(|step| step.does.as_str()).collect();
         assert_eq!(switches.len(), 3, "{switches:?}");
         assert!(switches[0].ends_with("of the traffic to \"b\", for 2m"), "{switches:?}");
-        assert!(switches[1].ends_with("until: cutover promote"), "{switches:?}");
+        assert!(switches[1].ends_with("until: cutover promote shop"), "{switches:?}");
     }
 
     #[test]

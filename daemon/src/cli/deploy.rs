@@ -53,7 +53,9 @@ impl Deploy {
             let mut out = io::stdout().lock();
             for OfGroup { deployment, .. } in &begun {
                 match json {
-                    true => writeln!(out, "{}", serde_json::json!({"deployment": deployment}))?,
+                    true => {
+                        writeln!(out, "{}", serde_json::json!({"deployment": deployment, "exit_code": 0}))?
+                    }
                     false => writeln!(out, "{deployment}")?,
                 }
             }

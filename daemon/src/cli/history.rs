@@ -9,7 +9,7 @@ use cutover_core::deployment::Outcome;
 use super::terminal::{column, plain};
 use super::width::{cut, width};
 use super::{CliError, Place};
-use crate::control::{DeploymentStatus, SwitchStatus};
+use crate::control::{ActStatus, DeploymentStatus, SwitchStatus};
 use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
@@ -19,12 +19,12 @@ pub(super) struct History {
     /// Maximum number of entries; the newest comes first
     #[arg(long, default_value_t = 20, value_name = "NUMBER")]
     limit: u32,
-    /// Print one JSON deployment or switch per line
+    /// Print one JSON deployment, switch or other act per line
     #[arg(long)]
     json: bool,
 }
 
-/// One deployment or switch: when, its id, the versions, the outcome, how long it took, who, and why.
+/// One deployment, switch or other act: when, its id, the versions, the outcome, how long it took, who, and why.
 struct Row {
     /// In UTC, to sort.
     time: String,
@@ -43,13 +43,15 @@ impl History {
         let query = format!("limit={}{group}", self.limit);
         let deployments: Vec<DeploymentStatus> = client.get(&format!("/v1/deployments?{query}")).await?;
         let switches: Vec<SwitchStatus> = client.get(&format!("/v1/switches?{query}")).await?;
+        let acts: Vec<ActStatus> = client.get(&format!("/v1/acts?{query}")).await?;
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let mut out = io::stdout().lock();
         if self.json {
             let deployments =
                 deployments.into_iter().map(|one| (one.started.clone(), serde_json::json!(one)));
             let switches = switches.into_iter().map(|one| (one.switched.clone(), serde_json::json!(one)));
-            let mut all: Vec<_> = deployments.chain(switches).collect();
+            let acts = acts.into_iter().map(|one| (one.done.clone(), serde_json::json!(one)));
+            let mut all: Vec<_> = deployments.chain(switches).chain(acts).collect();
             // Times in RFC 3339 and UTC sort as text.
             all.sort_by(|(one, _), (other, _)| other.cmp(one));
             for (_, one) in all.into_iter().take(most) {
@@ -57,8 +59,8 @@ impl History {
             }
             return Ok(0);
         }
-        let mut rows: Vec<Row> =
-            deployments.iter().map(Row::of).chain(switches.iter().map(Row::of_switch)).collect();
+        let by_hand = switches.iter().map(Row::of_switch).chain(acts.iter().map(Row::of_act));
+        let mut rows: Vec<Row> = deployments.iter().map(Row::of).chain(by_hand).collect();
         rows.sort_by(|one, other| other.time.cmp(&one.time));
         rows.truncate(most);
         for line in table(&rows, width()) {
@@ -127,6 +129,21 @@ impl Row {
                 local(&one.switched),
                 one.group.clone(),
                 format!("{} -> {}", one.from, one.to),
+                "by hand".to_owned(),
+                String::new(),
+                plain(&one.asked_by).into_owned(),
+            ],
+            why: plain(&one.reason).into_owned(),
+        }
+    }
+
+    fn of_act(one: &ActStatus) -> Self {
+        Self {
+            time: one.done.clone(),
+            cells: [
+                local(&one.done),
+                one.group.clone().unwrap_or_else(|| "all groups".to_owned()),
+                plain(&one.what).into_owned(),
                 "by hand".to_owned(),
                 String::new(),
                 plain(&one.asked_by).into_owned(),

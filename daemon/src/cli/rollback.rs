@@ -3,38 +3,22 @@
 use clap::Args;
 use cutover_core::deployment::Outcome;
 
-use super::codes::Codes;
-use super::follow::follow_all;
-use super::reason::Reason;
+use super::undo::Undo;
 use super::{CliError, Place};
-use crate::api::{Accepted, AskRequest};
-use cutover_core::name::in_path;
 
 #[derive(Debug, Args)]
 pub(super) struct Rollback {
-    /// The group
-    group: String,
     #[command(flatten)]
-    reason: Reason,
-    /// Print one JSON event per line
-    #[arg(long)]
-    json: bool,
+    undo: Undo,
 }
 
 impl Rollback {
     pub(super) fn json(&self) -> bool {
-        self.json
+        self.undo.json
     }
 
     pub(super) async fn run(self, place: &Place) -> Result<u8, CliError> {
-        let client = place.client()?;
-        let request = AskRequest { reason: self.reason.reason };
-        let accepted: Accepted =
-            client.post(&format!("/v1/groups/{}/rollback", in_path(&self.group)), &request).await?;
-        let codes = self.json.then(|| Codes::new(code));
-        let board = place.board(&client, codes);
-        let outcomes = follow_all(&client, &accepted.all(&self.group), &board).await?;
-        Ok(outcomes.into_iter().map(code).max().unwrap_or(0))
+        self.undo.send(place, "rollback", code).await
     }
 }
 

@@ -46,12 +46,16 @@ impl Status {
     /// Shows it once. The exit code is 1 if the daemon is away.
     async fn show(&self, client: &Client, paper: &Paper, place: &Place) -> Result<u8, CliError> {
         let all = self.read(client, place).await?;
+        let code = u8::from(all.iter().any(|one| one.daemon_away.is_some()));
+        let coded = |one: &GroupStatus| super::with_exit_code(one, code);
         match (self.json, all.as_slice(), &self.group) {
-            (true, [one], Some(_)) => writeln!(io::stdout(), "{}", serde_json::json!(one))?,
-            (true, _, _) => writeln!(io::stdout(), "{}", serde_json::json!(all))?,
+            (true, [one], Some(_)) => writeln!(io::stdout(), "{}", coded(one))?,
+            (true, _, _) => {
+                writeln!(io::stdout(), "{}", serde_json::Value::from_iter(all.iter().map(coded)))?;
+            }
             (false, _, _) => paper.write(&lines(&all, &client.program()))?,
         }
-        Ok(u8::from(all.iter().any(|one| one.daemon_away.is_some())))
+        Ok(code)
     }
 
     /// Asks the daemon; if it is away, the edges.

@@ -3,6 +3,7 @@
 use clap::Args;
 use cutover_core::deployment::Outcome;
 use cutover_core::name::in_path;
+use cutover_core::shell::quoted;
 
 use super::codes::Codes;
 use super::follow::follow_past;
@@ -28,9 +29,13 @@ impl Watch {
         let client = place.client()?;
         let status: GroupStatus = client.get(&format!("/v1/groups/{}", in_path(&self.group))).await?;
         let Some(deployment) = status.deployment else {
-            return Err(
-                ClientError::Refused(format!("group \"{}\" has no deployment yet", self.group)).into()
-            );
+            return Err(ClientError::Refused(format!(
+                "group \"{}\" has no deployment yet; to begin one: {} deploy {} --version VERSION",
+                self.group,
+                client.program(),
+                quoted(&self.group)
+            ))
+            .into());
         };
         // A deployment that has completed may be on its way back now, or have gone back. Then that is what it comes to.
         let is_completed = ["warm", "decommissioning", "completed"].contains(&deployment.phase.as_str());

@@ -138,6 +138,7 @@ impl<W: World> Control<W> {
         let begin = async { Ok((None, work(self.live_version(group, &policy).await))) };
         let migrations = self.alone(group, &deployment, begin).await?;
         tracing::info!(group, asked_by, deployment, "migrated by hand: {}", migrations.join(", "));
+        self.did(Some(group), &format!("migrated {}", migrations.join(", ")), (asked_by, "")).await;
         Ok(DatabaseDone { deployment, migrations })
     }
 
@@ -184,6 +185,7 @@ impl<W: World> Control<W> {
                 "reverted by hand: {}",
                 reverted.join(", ")
             );
+            control.did(Some(&group_name), &format!("reverted {}", reverted.join(", ")), (&by, "")).await;
             if let Some(entry) = entry {
                 control.reverted(entry, &by).await?;
             }
@@ -224,6 +226,8 @@ impl<W: World> Control<W> {
         };
         let record = self.alone(group, "settle", async { Ok((None, work)) }).await?;
         tracing::warn!(group, asked_by, applied, "settled {} by hand", record.shown());
+        let what = if applied { "applied" } else { "gone" };
+        self.did(Some(group), &format!("settled {} as {what}", record.shown()), (asked_by, "")).await;
         Ok(DatabaseDone { migrations: vec![record.shown()], deployment: record.deployment })
     }
 

@@ -91,6 +91,8 @@ impl<W: World> Control<W> {
             before
         };
         tracing::info!(group, who = freeze.who, reason = freeze.reason, "frozen");
+        let until = until.map(|until| format!(" until {}", rfc3339(until))).unwrap_or_default();
+        self.did(group, &format!("frozen{until}"), (&freeze.who, &freeze.reason)).await;
         let mut under_way = Vec::new();
         for entry in self.journal.open_deployments().await? {
             let group = entry.deployment.plan.group;
@@ -102,7 +104,11 @@ impl<W: World> Control<W> {
     }
 
     /// Ends the freeze of a group, or the one of all groups. Fails if another freeze keeps it frozen.
-    pub async fn unfreeze(&self, group: Option<&str>, who: &str) -> Result<Thawed, Refusal> {
+    pub async fn unfreeze(
+        &self,
+        group: Option<&str>,
+        (who, reason): (&str, &str),
+    ) -> Result<Thawed, Refusal> {
         self.leading()?;
         if let Some(group) = group {
             self.policy_or_last(group).await?;
@@ -119,8 +125,12 @@ impl<W: World> Control<W> {
                 Err(Refusal::NotFrozen(Box::new(NotFrozen { group: group.map(str::to_owned), freeze })))
             }
             _ => {
-                tracing::info!(group, who, "the freeze has ended");
-                Ok(Thawed { was_frozen: was_frozen && had_own })
+                let was_frozen = was_frozen && had_own;
+                tracing::info!(group, who, reason, "the freeze has ended");
+                if was_frozen {
+                    self.did(group, "unfrozen", (who, reason)).await;
+                }
+                Ok(Thawed { was_frozen })
             }
         }
     }

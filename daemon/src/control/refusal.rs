@@ -117,7 +117,10 @@ pub enum Refusal {
         standby: Option<String>,
     },
     /// The group has only one slot.
-    #[error("group \"{0}\" has no second slot in nginx: there is nowhere to deploy to")]
+    #[error(
+        "group \"{0}\" has no second slot in nginx: there is nowhere to deploy to; add one to \"cutover {0}\" in nginx's \
+         configuration"
+    )]
     NoStandby(String),
     /// The version is part of the proof, and the request names none.
     #[error(
@@ -216,7 +219,10 @@ pub enum Refusal {
         why: String,
     },
     /// There is no deployment to ask.
-    #[error("group \"{group}\" has no deployment under way: there is nothing to {verb}")]
+    #[error(
+        "group \"{group}\" has no deployment under way: there is nothing to {verb}; to see what was last: cutover status {}",
+        quoted(group)
+    )]
     NothingUnderWay {
         /// The group.
         group: String,
@@ -347,7 +353,7 @@ pub enum Refusal {
     #[error("journal: {0}")]
     Journal(JournalError),
     /// The journal has no such deployment.
-    #[error("no deployment \"{0}\" in the journal")]
+    #[error("no deployment \"{0}\" in the journal; to see which there are: cutover history")]
     UnknownDeployment(String),
     /// The journal has no such deployment, or no longer.
     #[error(

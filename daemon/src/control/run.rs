@@ -16,9 +16,12 @@ use super::{Control, LOOK_BACK, NotRun, Refusal, RevertRequest};
 use crate::journal::Entry;
 
 mod active;
+mod rerunning;
 mod reruns;
 
-pub(super) use reruns::{Rerunning, Reruns};
+pub(super) use rerunning::Reruns;
+pub(super) use rerunning::Work;
+use rerunning::{Place, end_of};
 
 /// Who runs a command beside another deployment.
 const BESIDE: &str = "the daemon";
@@ -40,10 +43,6 @@ pub enum Rerun {
     Provision,
     /// Tell the hook "switched" once more what it was told last
     Switched,
-    /// `cutover database`, which is a verb of its own.
-    #[value(skip)]
-    #[serde(skip)]
-    Database,
 }
 
 /// A command that a deployment has left undone.
@@ -63,7 +62,6 @@ impl Rerun {
             Self::Decommission => "decommission",
             Self::Provision => "provision",
             Self::Switched => "switched",
-            Self::Database => "cutover database",
         }
     }
 
@@ -125,8 +123,7 @@ impl<W: World> Control<W> {
             }
             self.start(group, left, which, asked_by)
         };
-        let done = task.await;
-        done.unwrap_or_else(|_| Err(Refusal::Interrupted(format!("{} was ended", which.as_str()))))
+        end_of(Work::Command(which), task).await
     }
 
     /// Continues the command with which a deployment was stopping a slot when another one began. Nobody waits for it.
@@ -150,21 +147,15 @@ impl<W: World> Control<W> {
         which: Rerun,
         asked_by: &str,
     ) -> JoinHandle<Result<String, Refusal>> {
-        let deployment = entry.deployment.id.clone();
         let (control, asked_by) = (self.clone(), asked_by.to_owned());
-        let key = (group.to_owned(), slot.clone());
-        let (name, is_beside) = (key.clone(), asked_by == BESIDE);
-        let mut reruns = self.reruns();
-        let task = tokio::spawn(async move {
-            let done = match slot.filter(|_| is_beside) {
+        let place: Place = (group.to_owned(), slot.clone());
+        let whose = (entry.deployment.id.clone(), Work::Command(which));
+        self.run_in(place, whose, async move {
+            match slot.filter(|_| asked_by == BESIDE) {
                 Some(slot) => control.rerun_beside(entry, job, which, &slot).await,
                 None => control.rerun(entry, job, which, &asked_by).await,
-            };
-            control.reruns().remove(&name);
-            done
-        });
-        reruns.insert(key, Rerunning { deployment, which, task: task.abort_handle() });
-        task
+            }
+        })
     }
 
     /// Finds the command in the last deployment, or in an earlier one if the later ones have moved no traffic. An older revert

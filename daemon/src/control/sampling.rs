@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 
 use super::{Control, HealthStatus};
 
+mod rounds;
 mod standbys;
 
 use standbys::Standbys;
@@ -85,8 +86,8 @@ impl Samples {
     }
 
     /// The health of a slot without traffic. Unknown if it is not probed now.
-    pub(super) fn health(&self, group: &str, slot: &str) -> HealthStatus {
-        self.standbys.health(group, slot)
+    pub(super) fn health(&self, now: Time, group: &str, slot: &str) -> HealthStatus {
+        self.standbys.health(now, group, slot)
     }
 
     /// Forgets groups that no edge has any more.

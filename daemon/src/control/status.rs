@@ -330,7 +330,7 @@ impl<W: World> Control<W> {
             Ok(seen) => GroupStatus {
                 active: Some(seen.route.active.clone()),
                 generation: Some(seen.route.generation),
-                health: self.vigils.health(group, &seen.route.active),
+                health: self.vigils.health(self.clock.now(), group, &seen.route.active),
                 trial: seen.route.trial.clone(),
                 slots: self.slots(seen).await?,
                 ..status
@@ -435,8 +435,8 @@ impl<W: World> Control<W> {
                 upgraded: slot.upgraded(),
                 share: share(&seen, &slot),
                 health: match is_active {
-                    true => self.vigils.health(&seen.name, &slot.name),
-                    false => self.samples.health(&seen.name, &slot.name),
+                    true => self.vigils.health(self.clock.now(), &seen.name, &slot.name),
+                    false => self.samples.health(self.clock.now(), &seen.name, &slot.name),
                 },
                 last_10_s,
                 last_60_s,

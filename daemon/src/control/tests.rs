@@ -14,11 +14,13 @@ use cutover_edges::module::AdminAddress;
 use cutover_engine::policy::Duration;
 use cutover_engine::scripted::{self, Fault, Scripted};
 
+mod acts;
 mod advice;
 mod again;
 mod database;
 mod fleet;
 mod fleet_faults;
+mod panics;
 mod proof;
 mod sessions;
 mod stuck;
@@ -173,6 +175,23 @@ async fn a_rollback_out_of_the_warm_window_is_one_store() {
     let scene = bench.world.scene();
     assert_eq!(scene.moves, ["blue->green", "green->blue"]);
     assert_eq!(scene.database.len(), 1, "users have written with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_rollback_is_told_the_end_of_the_first_one() {
+    let bench = Bench::new().await;
+    let two = bench.deploy("2").await.unwrap();
+    bench.until(&two.id, "warm").await;
+    bench.world.scene().held = 1;
+    assert_eq!(bench.control.rollback("shop", "me").await.unwrap(), two.id);
+    bench.until(&two.id, "rolling_back").await;
+    assert_eq!(bench.control.rollback("shop", "alice").await.unwrap(), two.id);
+    let records = bench.control.journal().records(&two.id, 0).await.unwrap();
+    let said = records.iter().any(|record| record.message.ends_with("a rollback was requested by alice"));
+    assert!(said, "{records:?}");
+    bench.world.scene().held = 0;
+    bench.until(&two.id, "rolled_back").await;
+    assert_eq!(bench.world.scene().moves, ["blue->green", "green->blue"], "once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,9 @@ use cutover_core::deployment::{Event, Phase, Progress};
 use cutover_core::shell::quoted;
 use cutover_engine::world::World;
 
+use super::run::Work;
 use super::running::{Running, live};
-use super::{Control, Refusal, Rerun};
+use super::{Control, Refusal};
 
 /// What an abort has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,20 +56,21 @@ impl<W: World> Control<W> {
 
     async fn end_by_hand(&self, group: &str, asked_by: &str) -> Option<Aborted> {
         let ended = self.end_reruns_of(group).await?;
-        let which = ended.which.as_str();
+        let which = ended.work.name();
         tracing::warn!(group, asked_by, deployment = ended.deployment, "ended {which}");
-        if !ended.changes_database() {
+        if !ended.work.changes_database() {
             return Some(Aborted::Deployment(ended.deployment));
         }
-        let look = match ended.which {
-            Rerun::Database => format!("cutover database status {}", quoted(group)),
+        let look = match ended.work {
+            Work::Database => format!("cutover database status {}", quoted(group)),
             _ => format!("cutover logs {}", quoted(&ended.deployment)),
         };
         let text = format!("{which} of group \"{group}\" is ended; to see how far it came: {look}");
         Some(Aborted::ByHand { deployment: ended.deployment, text })
     }
 
-    /// Starts to roll back the deployment of a group, and those that move together with it. Returns its id.
+    /// Starts to roll back the deployment of a group, and those that move together with it. If that has begun already, this is no
+    /// refusal: what is asked for is on its way. Returns its id.
     pub async fn rollback(&self, group: &str, asked_by: &str) -> Result<String, Refusal> {
         self.leading()?;
         let policy = self.policy_or_last(group).await?;
@@ -77,6 +79,9 @@ impl<W: World> Control<W> {
         let Some((running, phase)) = live(&current).await else {
             return Err(self.no_way_back(group, &policy).await?);
         };
+        if matches!(phase, Phase::RollingBack { .. }) {
+            return Ok(self.goes_back_already(running, &phase, asked_by).await);
+        }
         self.may_roll_back(group, running, &phase).await?;
         for other in running.companions_in(&others) {
             match other.phase().await {
@@ -92,6 +97,15 @@ impl<W: World> Control<W> {
         Ok(running.id.clone())
     }
 
+    /// Records who wanted back, too. It changes nothing, so a failure is only logged.
+    async fn goes_back_already(&self, running: &Running, phase: &Phase, asked_by: &str) -> String {
+        let message = format!("it was rolling back already when a rollback was requested by {asked_by}");
+        if let Err(error) = self.journal.note(&running.id, self.clock.now(), phase.name(), &message).await {
+            tracing::warn!(deployment = running.id, %error, "failed to write a note");
+        }
+        running.id.clone()
+    }
+
     async fn may_roll_back(&self, group: &str, running: &Running, phase: &Phase) -> Result<(), Refusal> {
         match phase {
             Phase::Warm { .. } | Phase::Soaking { .. } | Phase::Confirming(_) | Phase::Draining { .. } => {
@@ -102,7 +116,9 @@ impl<W: World> Control<W> {
                 Err(Refusal::being_stopped(group, slot, &running.deployment, &state))
             }
             Phase::RollingBack { .. } | Phase::TearingDown { .. } => {
-                Err(running.refusal("it is already being undone".to_owned()).await)
+                let follow =
+                    format!("it is already being undone; to follow it: cutover watch {}", quoted(group));
+                Err(running.refusal(follow).await)
             }
             // Users are on the new version already, with the share of an earlier step.
             Phase::Switching(_) if running.has_share() => Ok(()),

@@ -51,8 +51,8 @@ pub(super) struct Vigils {
 #[derive(Debug, Default)]
 struct Kept {
     task: Mutex<Option<AbortHandle>>,
-    /// The active slot and its health.
-    health: Mutex<Option<(String, HealthStatus)>>,
+    /// The active slot, its health, and until when that says how it is.
+    health: Mutex<Option<(String, HealthStatus, Time)>>,
     past: Mutex<Option<baseline::ActivePast>>,
     last: Mutex<stuck::Last>,
 }
@@ -64,11 +64,12 @@ impl Vigils {
         self.forget_last(group);
     }
 
-    /// The health of a group's active slot. Unknown until it has been probed.
-    pub(super) fn health(&self, group: &str, active: &str) -> HealthStatus {
+    /// The health of a group's active slot. Unknown until it has been probed, and if that was too long ago.
+    pub(super) fn health(&self, now: Time, group: &str, active: &str) -> HealthStatus {
         let kept = self.groups.lock().get(group).cloned();
         let health = kept.and_then(|kept| kept.health.lock().clone());
-        health.filter(|(slot, _)| slot == active).map(|(_, health)| health).unwrap_or_default()
+        let health = health.filter(|(slot, _, until)| slot == active && now <= *until);
+        health.map(|(_, health, _)| health).unwrap_or_default()
     }
 
     /// What the active slot did in the last minutes until this reading. `None` if it had no answer, or has just got the traffic.
@@ -189,7 +190,8 @@ impl<W: World> Control<W> {
         for news in changed.iter().chain(&answered) {
             news.tell(group, &active.name, &status);
         }
-        *kept.health.lock() = Some((active.name.clone(), status));
+        let until = self.clock.now().after(policy.probe.lasts());
+        *kept.health.lock() = Some((active.name.clone(), status, until));
         let well = lookout.well_since();
         self.settle(group, policy, kept, seen, well).await;
     }

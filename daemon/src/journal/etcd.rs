@@ -16,12 +16,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Beginning, JournalError, Superseded};
 
+mod acts;
 mod commands;
 mod election;
 mod freezes;
 mod keys;
 mod members;
 mod moving;
+mod newest;
 mod prune;
 mod read;
 mod switches;

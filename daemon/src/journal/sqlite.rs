@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::{Beginning, Entry, JournalError, Record};
 
+mod acts;
 mod commands;
 mod draft;
 mod file;

@@ -5,7 +5,7 @@ use cutover_engine::journal::Deployment;
 use tokio::sync::watch;
 
 use super::{
-    Beginning, Entry, EtcdJournal, Freeze, JournalError, LeftCommand, Record, SqliteJournal, Superseded,
+    Act, Beginning, Entry, EtcdJournal, Freeze, JournalError, LeftCommand, Record, SqliteJournal, Superseded,
     Switch, Told,
 };
 use crate::command::Leader;
@@ -127,6 +127,16 @@ impl Store {
     /// Switches by hand of one group or of all, the newest first.
     pub async fn switches(&self, group: Option<&str>, limit: u32) -> Result<Vec<Switch>, JournalError> {
         of_each!(self, journal => journal.switches(group, limit))
+    }
+
+    /// Records what somebody did by hand, beside switches.
+    pub async fn acted(&self, act: Act) -> Result<(), JournalError> {
+        of_each!(self, journal => journal.acted(act))
+    }
+
+    /// Acts on one group, those on all groups included, or all acts. The newest come first.
+    pub async fn acts(&self, group: Option<&str>, limit: u32) -> Result<Vec<Act>, JournalError> {
+        of_each!(self, journal => journal.acts(group, limit))
     }
 
     /// What the hook of a group was told last.

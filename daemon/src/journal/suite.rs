@@ -172,6 +172,28 @@ pub(super) async fn switches_by_hand(store: Store) {
     assert_eq!(times(Some("shop"), 1).await, [3]);
 }
 
+pub(super) async fn acts_by_hand(store: Store) {
+    for (at, group, what) in
+        [(1, Some("shop"), "frozen"), (2, Some("books"), "frozen"), (3, None, "unfrozen")]
+    {
+        let (group, what) = (group.map(str::to_owned), what.to_owned());
+        let (reason, asked_by) = ("the sale".to_owned(), "alice (as root)".to_owned());
+        store.acted(Act { group, at: Time(at), what, reason, asked_by }).await.unwrap();
+    }
+    let times = async |group: Option<&str>, limit| {
+        let found = store.acts(group, limit).await.unwrap();
+        found.iter().map(|act| act.at.0).collect::<Vec<_>>()
+    };
+    assert_eq!(times(None, 9).await, [3, 2, 1]);
+    assert_eq!(times(Some("shop"), 9).await, [3, 1], "all groups are this one, too");
+    assert_eq!(times(Some("shop"), 1).await, [3]);
+    let first = store.acts(None, 9).await.unwrap().remove(2);
+    assert_eq!(
+        (first.group.as_deref(), first.what.as_str(), first.reason.as_str(), first.asked_by.as_str()),
+        (Some("shop"), "frozen", "the sale", "alice (as root)")
+    );
+}
+
 pub(super) async fn what_hooks_were_told(store: Store) {
     assert_eq!(store.told("shop").await.unwrap(), None);
     let told = |at, to: &str, failed: Option<&str>| Told {

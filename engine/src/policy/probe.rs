@@ -31,7 +31,15 @@ pub struct Probe {
     pub require: Require,
 }
 
+/// How much later than planned a round may come, for a slow edge or a busy machine.
+const LATE: std::time::Duration = std::time::Duration::from_secs(10);
+
 impl Probe {
+    /// How long a result says how a server is. An older one is not shown any more.
+    pub fn lasts(&self) -> std::time::Duration {
+        (self.interval.get() + self.timeout.get()) * 3 + LATE
+    }
+
     /// The thresholds for core.
     pub fn thresholds(&self) -> Thresholds {
         Thresholds { healthy: self.healthy.get(), unhealthy: self.unhealthy.get() }

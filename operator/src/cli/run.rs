@@ -35,9 +35,7 @@ pub(super) struct Run {
 impl Run {
     /// Runs until SIGTERM, or until another operator has the Lease.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        super::log();
         let client = Client::try_default().await.context("no Kubernetes cluster is configured")?;
         if let Some(address) = self.listen {
             let bound = serve::serve(address, client.clone(), self.namespace.clone()).await?;

@@ -5,6 +5,7 @@ use kube::Client;
 
 use super::gateway::{GatewayCarrier, GatewaySpec};
 use super::ingress_canary::{CanaryCarrier, IngressCanarySpec};
+use super::ingress_nginx::IngressNginxSpec;
 use super::route::Route;
 use super::service::{self, SelectorVersions};
 use super::{Names, ingress_canary};
@@ -33,8 +34,9 @@ pub(super) enum Versions {
 }
 
 impl Carrier {
-    pub(super) fn new(spec: &EdgeSpec) -> Self {
-        match spec {
+    /// The carrier of a kind of edge. Fails for the kind whose route no object of its own carries.
+    pub(super) fn new(spec: &EdgeSpec) -> Result<Self, &IngressNginxSpec> {
+        Ok(match spec {
             EdgeSpec::Service {} => Self::Service,
             EdgeSpec::IngressCanary(IngressCanarySpec { ingress }) => {
                 Self::IngressCanary(CanaryCarrier { ingress: ingress.clone() })
@@ -42,7 +44,8 @@ impl Carrier {
             EdgeSpec::Gateway(GatewaySpec { route }) => {
                 Self::Gateway(GatewayCarrier { route: route.clone() })
             }
-        }
+            EdgeSpec::IngressNginx(spec) => return Err(spec),
+        })
     }
 
     /// The name of the edge.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cutover_engine::edge::{EdgeError, ShiftError};
+use cutover_engine::edge::{EdgeError, Shift, ShiftError};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -89,6 +89,25 @@ pub(super) async fn write(
         Err(error) if is_conflict(&error) => Ok(false),
         Err(error) => Err(unchanged(&what, error)),
     }
+}
+
+/// Lets the selector follow a route that something else carries.
+pub(super) async fn follow(
+    client: &Client,
+    names: &Names,
+    active: &str,
+    reason: &str,
+) -> Result<(), ShiftError> {
+    for _ in 0..super::TRIES {
+        let (route, versions) = read(client, names).await.map_err(ShiftError::NotSent)?;
+        let (to, reason) = (active.to_owned(), reason.to_owned());
+        let shift = Shift { to, share: None, reason, trial: None, fence: false };
+        let next = route.after(&shift).map_err(ShiftError::Refused)?;
+        if next.is_same(&route) || write(client, names, &versions, &next).await? {
+            return Ok(());
+        }
+    }
+    Err(ShiftError::Refused(format!("Service \"{}\" changes too often", names.service)))
 }
 
 fn selector(service: &Service, what: &str) -> Result<BTreeMap<String, String>, EdgeError> {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::BlueGreenStatus;
 use crate::edge::gateway::GatewaySpec;
 use crate::edge::ingress_canary::IngressCanarySpec;
+use crate::edge::ingress_nginx::IngressNginxSpec;
 
 /// An application with two slots behind one Service.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +116,8 @@ pub enum EdgeSpec {
     Service {},
     /// A canary Ingress of ingress-nginx, and then the selector of `spec.service`.
     IngressCanary(IngressCanarySpec),
+    /// ingress-nginx with Cutover's module, and an agent in each of its Pods.
+    IngressNginx(IngressNginxSpec),
     /// The weights of an HTTPRoute of the Gateway API.
     Gateway(GatewaySpec),
 }

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::route::{AgentStatus, PendingRoute, RouteStatus};
+
 /// What the operator has done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +49,21 @@ pub struct BlueGreenStatus {
     /// The deployment that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<JournalEntry>,
+    /// The route, if the edge has agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub route: Option<RouteStatus>,
+    /// The last number that a change of the route was given, made or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seq: Option<i64>,
+    /// The change of the route that the agents are asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub pending: Option<PendingRoute>,
+    /// The agents, each written by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"]))]
+    pub agents: Vec<AgentStatus>,
     /// Past deployments, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<PastDeployment>,

@@ -123,6 +123,11 @@ impl IngressNginx {
         self.admin
     }
 
+    /// Where the controller tells its backends.
+    pub fn status(&self) -> SocketAddr {
+        self.status
+    }
+
     /// The folder that is `/modules_mount` for the controller.
     pub fn modules_mount(&self) -> PathBuf {
         self.root.join("modules_mount")

@@ -182,3 +182,30 @@ async fn a_caller_that_gives_up_leaves_the_line() {
         || site.host.daemon.cli(&["deploy", "shop", "--version", "4", "--detach"]).unwrap().status.success();
     wait::until_within(Duration::from_secs(40), "the turn of the next caller", begins).await.unwrap();
 }
+
+/// Two operators want back at the same time: both are told that it has gone back, and neither that it cannot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_somebody_else_has_begun_is_followed_to_its_end() {
+    let site = Site::start().await;
+    let id = site.begin("2").await;
+    let rollback = ["rollback", "shop", "--wait", "--json"];
+    let both = [0, 1].map(|_| {
+        let mut command = site.host.daemon.command(&rollback);
+        std::thread::spawn(move || command.output().unwrap())
+    });
+    for thread in both {
+        let output = thread.join().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.code() != Some(0) {
+            // It came after the end of the other one.
+            assert!(text.contains("\"no_way_back\""), "{output:?}");
+            continue;
+        }
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (last["deployment"].as_str(), last["outcome"].as_str(), last["exit_code"].as_i64()),
+            (Some(id.as_str()), Some("rolled_back"), Some(0)),
+            "{last}"
+        );
+    }
+}

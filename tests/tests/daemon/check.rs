@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use cutover_tests::{Backend, Nginx, flavour};
 
+mod names;
 mod rights;
 
 /// The operator's commands in `host/cutover.toml`: keys, and programs in `/usr/local/bin`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
-use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
+use cutover_tests::test_host::{GOOD_COMMANDS, GROUP_WITHOUT_TRAFFIC};
 use cutover_tests::{Backend, Daemon, Nginx, Switcher, TestEdge};
 
 const TOKEN: &str = "Zm9yIHRoZSBkYWVtb24gb25seQ";
@@ -22,16 +22,6 @@ const LISTENERS: &str = "
     server { listen %%listen:reader%%; location / { cutover_api token_file=%%prefix%%/token; } }
     server { listen unix:%%prefix%%/both.sock; location / { cutover_api write=on token_file=%%prefix%%/token; } }
 ";
-
-const COMMANDS: &str = r#"
-    [group.shop.provision]
-    command = ["/bin/true"]
-    [group.shop.decommission]
-    command = ["/bin/true"]
-    [[group.shop.smoke]]
-    name = "answers"
-    path = "/"
-"#;
 
 struct TcpHost {
     edge: TestEdge,
@@ -75,7 +65,7 @@ impl TcpHost {
 
     /// Starts the daemon; `admin` says how it reaches the admin API.
     async fn daemon(&self, admin: &str) -> Daemon {
-        let groups = format!("{GROUP_WITHOUT_TRAFFIC}{COMMANDS}");
+        let groups = format!("{GROUP_WITHOUT_TRAFFIC}{GOOD_COMMANDS}");
         Daemon::start_with(self.edge.nginx.prefix(), admin, &groups).await.unwrap()
     }
 

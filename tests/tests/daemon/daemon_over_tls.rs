@@ -10,27 +10,19 @@ use cutover_tests::certificate::{Authority, Certificate, Validity};
 use cutover_tests::daemon::config;
 use cutover_tests::flavour::program;
 use cutover_tests::hosts::Host;
-use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
+use cutover_tests::test_host::{GOOD_COMMANDS, GROUP_WITHOUT_TRAFFIC};
 use cutover_tests::{Backend, Daemon, Hosts, Network, Relay, wait};
 
 mod certificates;
-
-const COMMANDS: &str = r#"
-    [group.shop.provision]
-    command = ["/bin/true"]
-    [group.shop.decommission]
-    command = ["/bin/true"]
-    [[group.shop.smoke]]
-    name = "answers"
-    path = "/"
-"#;
 
 /// The time limit of one call, and what a busy machine adds.
 const LIMIT: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(3);
 
 async fn start(hosts: &Hosts, keys: &str) -> Daemon {
-    Daemon::start_with(&hosts.folder(), keys, &format!("{GROUP_WITHOUT_TRAFFIC}{COMMANDS}")).await.unwrap()
+    Daemon::start_with(&hosts.folder(), keys, &format!("{GROUP_WITHOUT_TRAFFIC}{GOOD_COMMANDS}"))
+        .await
+        .unwrap()
 }
 
 fn run(daemon: &Daemon, line: &str) -> (i32, String) {
@@ -45,7 +37,7 @@ fn said(output: Output) -> (i32, String) {
 /// `cutover check` with other keys of `[edge.nginx]`; no daemon runs.
 fn check(hosts: &Hosts, keys: &str) -> (i32, String) {
     let folder = hosts.folder();
-    let text = config::text(keys, &format!("{GROUP_WITHOUT_TRAFFIC}{COMMANDS}"));
+    let text = config::text(keys, &format!("{GROUP_WITHOUT_TRAFFIC}{GOOD_COMMANDS}"));
     let path = folder.join("checked.toml");
     fs::write(&path, text.replace("%%folder%%", &folder.display().to_string())).unwrap();
     said(Command::new(program("cutover").unwrap()).arg("--config").arg(path).arg("check").output().unwrap())
@@ -263,7 +255,7 @@ fn a_server_that_only_the_edge_host_reaches_is_not_probed_here() {
         host.nginx.reload().await.unwrap();
         let patient =
             GROUP_WITHOUT_TRAFFIC.replace("interval = \"20ms\"", "interval = \"20ms\"\ndeadline = \"500ms\"");
-        let groups = format!("{patient}{COMMANDS}");
+        let groups = format!("{patient}{GOOD_COMMANDS}");
         let daemon = Daemon::start_with(&hosts.folder(), &hosts.keys(host), &groups).await.unwrap();
         let why = "is a server that only the host 10.77.0.1 reaches, and this daemon runs elsewhere";
         for verb in ["check", "switch shop --to green", "deploy shop --version 2"] {

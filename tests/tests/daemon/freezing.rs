@@ -39,6 +39,9 @@ async fn no_new_version_gets_traffic_and_the_way_back_stays_open() {
         ),
         "{said}"
     );
+    let history = site.text(&["history", "shop"]);
+    let act = history.lines().next().unwrap().split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
+    assert_eq!(act, "shop frozen by hand alice (as root) the sale", "{history}");
     // It outlives the daemon.
     site.host.daemon.kill().unwrap();
     site.host.daemon.resume().await.unwrap();

@@ -2,9 +2,8 @@
 
 use std::fs;
 
-use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::GROUP;
-use cutover_tests::{Action, Backend, Daemon, Nginx, TestEdge, TestHost, wait};
+use cutover_tests::{Action, Backend, Daemon, TestHost, wait};
 use serde_json::Value;
 
 const PROVISION: &str = r#"
@@ -20,12 +19,7 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
-        let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
-        let nginx = Nginx::builder()
-            .set("blue", blue.address())
-            .set("green", green.address())
-            .http(&TestEdge::http(UPSTREAMS, LOCATION));
-        let host = TestHost::start(nginx, &format!("{GROUP}{PROVISION}")).await.unwrap();
+        let (host, [blue, green]) = TestHost::with_slots_and(&format!("{GROUP}{PROVISION}")).await.unwrap();
         Self { host, green, _blue: blue }
     }
 

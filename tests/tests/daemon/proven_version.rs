@@ -1,8 +1,7 @@
 //! A slot that answers, but with another version than the one that was deployed.
 
-use cutover_tests::test_edge::{LOCATION, UPSTREAMS};
 use cutover_tests::test_host::GROUP_WITHOUT_TRAFFIC;
-use cutover_tests::{Action, Backend, Nginx, TestEdge, TestHost};
+use cutover_tests::{Action, Backend, TestHost};
 
 const EXPECTED: &str = "
     [group.shop.probe.expect]
@@ -19,14 +18,9 @@ struct Slots {
 
 impl Slots {
     async fn start() -> Self {
-        let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
-        let nginx = Nginx::builder()
-            .set("blue", blue.address())
-            .set("green", green.address())
-            .http(&TestEdge::http(UPSTREAMS, LOCATION));
         let short = GROUP_WITHOUT_TRAFFIC
             .replace("interval = \"20ms\"", "interval = \"20ms\"\n    deadline = \"500ms\"");
-        let host = TestHost::start(nginx, &format!("{short}{EXPECTED}")).await.unwrap();
+        let (host, [blue, green]) = TestHost::with_slots_and(&format!("{short}{EXPECTED}")).await.unwrap();
         Self { host, blue, green }
     }
 }

@@ -64,19 +64,59 @@ async fn bash_completes_verbs_options_and_the_names_of_groups() {
     assert_eq!(completed(&path, &[], &["cutover", "--config", &config, "status", "sh"]), ["shop"]);
 }
 
-#[test]
-fn every_shell_has_a_script() {
-    for (shell, part) in
-        [("bash", "complete "), ("zsh", "#compdef cutover"), ("fish", "complete --keep-order")]
+/// What fish offers after a line.
+fn completed_by_fish(path: &TempDir, config: &str, line: &str) -> Vec<String> {
+    let script = "cutover completions fish | source; complete -C $argv[1]";
+    let mut command = Command::new("fish");
+    command.args(["--no-config", "-c", script, line]);
+    let text = output_of(command, path, config);
+    text.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect()
+}
+
+/// The line that zsh makes of a line and a Tab, at a terminal.
+fn completed_by_zsh(path: &TempDir, config: &str, line: &str) -> String {
+    let script = r#"
+        zmodload zsh/zpty
+        out=$2/line-of-zsh
+        rm -f $out
+        zpty shell zsh -f -i
+        zpty -w shell "autoload -Uz compinit; compinit -u -D; source <(cutover completions zsh)"
+        zpty -w shell "tell() { print -r -- \"\$BUFFER\" >$out.part && mv $out.part $out }; zle -N tell; bindkey '^G' tell"
+        zpty -n -w shell "$1"$'\t\a'
+        for i in {1..1200}; do [[ -s $out ]] && break; sleep 0.05; done
+        zpty -d shell
+        cat $out
+    "#;
+    let mut command = Command::new("zsh");
+    command.args(["-f", "-c", script, "zsh", line]).arg(path.path());
+    output_of(command, path, config).trim_end_matches('\n').to_owned()
+}
+
+fn output_of(mut command: Command, path: &TempDir, config: &str) -> String {
+    let command = command
+        .env("PATH", format!("{}:/usr/bin:/bin", path.path().display()))
+        .env("HOME", path.path())
+        .env("CUTOVER_CONFIG", config);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zsh_and_fish_complete_the_same() {
+    let path = path_with_cutover();
+    let edge = TestEdge::start(&TestEdge::http(UPSTREAMS, LOCATION)).await.unwrap();
+    let daemon = Daemon::start(edge.nginx.prefix(), GROUP_WITHOUT_TRAFFIC).await.unwrap();
+    let config = daemon.config().display().to_string();
+    for (line, word) in
+        [("cutover dep", "deploy"), ("cutover deploy shop --reas", "--reason"), ("cutover status sh", "shop")]
     {
-        let output =
-            Command::new(flavour::program("cutover").unwrap()).args(["completions", shell]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success() && text.contains(part) && text.contains("CUTOVER_COMPLETE"),
-            "{shell}: {text}"
-        );
+        assert_eq!(completed_by_fish(&path, &config, line), [word], "{line}");
+        let begin = line.rsplit_once(' ').unwrap().0;
+        assert_eq!(completed_by_zsh(&path, &config, line), format!("{begin} {word} "), "{line}");
     }
+    let verbs = completed_by_fish(&path, &config, "cutover ");
+    assert!(verbs.len() > 15 && !verbs.contains(&"dial-stdio".to_owned()), "{verbs:?}");
 }
 
 #[test]

@@ -113,7 +113,9 @@ async fn every_verb_succeeds_with_the_code_of_the_process() {
     // For somebody who watches the deployment it is none.
     assert_eq!(check("watch shop", 4)["outcome"], "rolled_back");
     check("switch shop --to green", 0);
-    // These print a status or rows, which have no code.
-    assert_eq!(last("status shop").0, 0);
+    check("status shop", 0);
+    let (code, all) = last("status");
+    assert_eq!((code, &all[0]["exit_code"]), (0, &0.into()), "{all}");
+    // These are rows of a table, which have no code.
     assert_eq!(last("history shop").0, 0);
 }

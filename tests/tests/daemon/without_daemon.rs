@@ -43,6 +43,10 @@ async fn a_dead_slot_is_seen_and_left_by_the_command_that_status_names() {
         (json["health"]["state"].as_str(), json["next"]["command"].as_str()),
         (Some("dead"), Some(next))
     );
+    assert_eq!(json["exit_code"], 1, "{json}");
+    let (code, text) = said(&host, "cutover status --json");
+    let all: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!((code, &all[0]["exit_code"]), (1, &1.into()), "{all}");
     let (code, text) = said(&host, &format!("{next} --reason outage"));
     assert_eq!(code, 0, "{text}");
     assert_eq!(host.active().await.unwrap(), "green");

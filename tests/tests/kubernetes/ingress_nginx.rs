@@ -5,6 +5,8 @@ use cutover_tests::kubernetes::{self, Cluster, IngressNginx, Namespace, Shop, Sn
 use cutover_tests::load::Plan;
 use cutover_tests::{Load, SlotOracle};
 
+mod agents;
+
 /// A group over the backends that ingress-nginx has for the slots' Services.
 fn snippets(namespace: &Namespace<'_>) -> Snippets {
     let backend = |service: &str| format!("{}-{service}-http", namespace.name());

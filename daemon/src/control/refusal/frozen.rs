@@ -9,10 +9,11 @@ use crate::journal::Freeze;
 /// The group of a request is frozen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "group \"{group}\" is frozen{}: no new version gets traffic; the way back stays open, by cutover rollback or cutover abort; to \
-     end the freeze: {}",
+    "group \"{group}\" is frozen{}: no new version gets traffic; the way back stays open, by cutover rollback {of} or cutover \
+     abort {of}; to end the freeze: {}",
     told(freeze),
-    thaw(freeze)
+    thaw(freeze),
+    of = quoted(group)
 )]
 pub struct Frozen {
     /// The group of the request.
@@ -79,8 +80,8 @@ mod tests {
         assert_eq!(
             frozen.to_string(),
             "group \"shop\" is frozen since 1970-01-01T00:00:00.000Z until 1970-01-01T02:00:00.000Z by alice, reason \"the sale\": \
-             no new version gets traffic; the way back stays open, by cutover rollback or cutover abort; to end the freeze: \
-             cutover unfreeze --all"
+             no new version gets traffic; the way back stays open, by cutover rollback shop or cutover abort shop; to end \
+             the freeze: cutover unfreeze --all"
         );
         let own = Freeze { group: Some("a b".to_owned()), until: None, reason: String::new(), ..freeze };
         let said = NotFrozen { group: None, freeze: own }.to_string();

@@ -7,6 +7,7 @@ use cutover_engine::commands::Failed;
 use super::Refusal;
 use super::advice::whose;
 use crate::control::Rerun;
+use crate::control::run::Work;
 
 /// Why `cutover run` is refused, or what became of its command.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub enum NotRun {
         answers: u64,
     },
     /// The deployment has left nothing for the command to do.
-    #[error("{} has nothing to {which}", whose(group, wanted.as_deref()))]
+    #[error("{} has nothing to {which}; to see what it did: cutover history {}", whose(group, wanted.as_deref()), quoted(group))]
     NothingToRun {
         /// The group.
         group: String,
@@ -140,7 +141,7 @@ impl NotRun {
 /// What runs, and the commands for an operator who cannot wait.
 fn rerunning(group: &str, which: &str, by_force: Option<&str>) -> String {
     // `cutover database` is no command of a deployment.
-    let again = if which == Rerun::Database.as_str() { "" } else { " again" };
+    let again = if which == Work::Database.name() { "" } else { " again" };
     let mut text = format!("{which} of group \"{group}\" is running{again}: wait until it ends");
     let group = quoted(group);
     if let Some(slot) = by_force {

@@ -16,6 +16,7 @@ use cutover_engine::world::World;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
+use super::rounds::side_by_side;
 use crate::control::{Control, HealthState, HealthStatus};
 
 /// Slots without traffic are probed at most so often.
@@ -35,10 +36,12 @@ struct Standby {
 }
 
 impl Standbys {
-    /// The health of a slot.
-    pub(super) fn health(&self, group: &str, slot: &str) -> HealthStatus {
+    /// The health of a slot. Unknown if its last round was too long ago to say how it is now.
+    pub(super) fn health(&self, now: Time, group: &str, slot: &str) -> HealthStatus {
         let standbys = self.0.lock();
-        let Some(standby) = standbys.get(&(group.to_owned(), slot.to_owned())) else {
+        let standby = standbys.get(&(group.to_owned(), slot.to_owned()));
+        let Some(standby) = standby.filter(|standby| standby.probed.until(now) <= standby.probe.lasts())
+        else {
             return HealthStatus::default();
         };
         let is_well = standby.state == HealthState::Healthy;
@@ -93,14 +96,11 @@ impl Standbys {
 impl<W: World> Control<W> {
     /// Probes the slots without traffic of all groups, for ever.
     pub(super) async fn probe_standbys(self) {
-        loop {
-            let groups = self.groups();
-            join_all(groups.iter().map(|group| self.probe_standbys_of(group))).await;
-            tokio::time::sleep(LEAST).await;
-        }
+        side_by_side(LEAST, || self.groups(), |group| self.probe_standbys_of(group)).await;
     }
 
-    async fn probe_standbys_of(&self, group: &str) {
+    async fn probe_standbys_of(&self, group: String) {
+        let group = group.as_str();
         let standbys = &self.samples.standbys;
         let seen = self.sampled(group).filter(|_| !self.vigils.is_driven(group));
         let (Some(seen), Ok(policy)) = (seen, self.policy(group)) else {
@@ -121,7 +121,27 @@ impl<W: World> Control<W> {
             true => self.versions_in(seen).await.unwrap_or_default(),
             false => Versions::default(),
         };
-        let round = Prober { world: &*self.world, group, policy, versions }.round(slot).await;
+        let round = Prober { world: &*self.world, group, policy, versions }.uncounted_round(slot).await;
         standbys.observe(group, &slot.name, round, self.clock.now(), policy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_health_that_is_too_old_is_not_shown() {
+        let (standbys, policy) =
+            (Standbys::default(), crate::config::tests::loaded().config.group.into_values().next().unwrap());
+        for second in [0, 1, 2] {
+            let results = vec![("127.0.0.1:1".to_owned(), Ok(()))];
+            let round = Round { results, ..Round::default() };
+            standbys.observe("shop", "green", round, Time(second * 1000), &policy);
+        }
+        let lasts = policy.probe.lasts();
+        let state = |after| standbys.health(Time(2000).after(after), "shop", "green").state;
+        assert_eq!(state(lasts), HealthState::Healthy);
+        assert_eq!(state(lasts + Duration::from_secs(1)), HealthState::Unknown);
     }
 }

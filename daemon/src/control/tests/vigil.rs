@@ -185,7 +185,10 @@ async fn groups_come_and_go_with_the_configuration() {
     without.config.group.clear();
     bench.control.reload(without).unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    assert!(bench.control.vigils.health("shop", "blue").since.is_none(), "nobody watches it");
+    assert!(
+        bench.control.vigils.health(bench.control.clock.now(), "shop", "blue").since.is_none(),
+        "nobody watches it"
+    );
     let mut strict = loaded();
     let policy = strict.config.group.values_mut().next().unwrap();
     policy.soak.signals.insert(Signal::Errors, cutover_engine::policy::Setting::Switch(false));

@@ -12,6 +12,8 @@
 //! switches/GROUP/TIME-HASH  a switch by hand
 //! moving/GROUP              a switch by hand that has not ended
 //! told/GROUP                what the hook of the group was told last
+//! acts/of/GROUP/TIME-HASH   what was done by hand with a group, beside switches
+//! acts/all/TIME-HASH        what was done with all groups
 //! freezes/of/GROUP          who has frozen a group
 //! freezes/all               who has frozen all groups
 //! ```
@@ -123,6 +125,18 @@ impl Keys {
         match group {
             Some(group) => self.key(&format!("freezes/of/{group}")),
             None => self.key("freezes/all"),
+        }
+    }
+
+    pub(super) fn all_acts(&self) -> String {
+        self.key("acts/")
+    }
+
+    /// The folder of a group, or the one for all groups.
+    pub(super) fn acts(&self, group: Option<&str>) -> String {
+        match group {
+            Some(group) => self.key(&format!("acts/of/{group}/")),
+            None => self.key("acts/all/"),
         }
     }
 

@@ -125,6 +125,12 @@ async fn switches_by_hand() {
 }
 
 #[tokio::test]
+async fn acts_by_hand() {
+    let (_etcd, journal) = leading().await;
+    suite::acts_by_hand(journal.into()).await;
+}
+
+#[tokio::test]
 async fn what_hooks_were_told() {
     let (_etcd, journal) = leading().await;
     suite::what_hooks_were_told(journal.into()).await;

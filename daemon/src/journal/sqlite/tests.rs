@@ -42,6 +42,12 @@ async fn switches_by_hand() {
 }
 
 #[tokio::test]
+async fn acts_by_hand() {
+    let (_folder, store) = empty();
+    suite::acts_by_hand(store).await;
+}
+
+#[tokio::test]
 async fn what_hooks_were_told() {
     let (_folder, store) = empty();
     suite::what_hooks_were_told(store).await;
@@ -60,6 +66,7 @@ async fn an_earlier_format_is_brought_up_to_date() {
     drop(store);
     let path = folder.path().join("journal.sqlite");
     let as_it_was = "
+        DROP TABLE acts;
         DROP TABLE told;
         DROP TABLE freezes;
         ALTER TABLE deployments DROP COLUMN reason;

@@ -34,8 +34,20 @@ const HOOKS: &str = "
     );
 ";
 
+/// What was done by hand, beside switches.
+const ACTS: &str = "
+    CREATE TABLE acts (
+        seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+        grp      TEXT NOT NULL,             -- empty: all groups
+        at       INTEGER NOT NULL,
+        what     TEXT NOT NULL,
+        reason   TEXT NOT NULL,
+        asked_by TEXT NOT NULL
+    );
+";
+
 /// The first step leads from the format [`FIRST`] to the one after it. Steps are only ever added at the end.
-const STEPS: [&str; 2] = [FREEZES, HOOKS];
+const STEPS: [&str; 3] = [FREEZES, HOOKS, ACTS];
 
 /// The format that this daemon writes.
 pub(super) const VERSION: i32 = FIRST + STEPS.len() as i32;

@@ -30,6 +30,10 @@ async fn plan_migrate_status_and_revert() {
     );
     let done = shop.says(&advice(&refused));
     assert!(done.starts_with("reverted 0003_gifts, 0002_wrap "), "{done}");
+    let history = shop.says("cutover history shop");
+    for act in ["  migrated 0002_wrap, 0003_gifts  by hand", "  reverted 0003_gifts, 0002_wrap  by hand"] {
+        assert!(history.contains(act), "{history}");
+    }
     let nothing = shop.host.refused("cutover database revert shop --deployment x").unwrap();
     assert!(nothing.contains("nothing is applied by deployment \"x\""), "{nothing}");
     shop.says(&advice(&nothing.replace("status is: ", "type: ").replace("to see what is: ", "type: ")));

@@ -38,22 +38,27 @@ impl Host {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_symptom_and_what_helps() {
-    let (mut blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
+/// An nginx with two slots, a good configuration of the daemon, and no daemon.
+async fn host(blue: &Backend, green: &Backend) -> (Host, String) {
     let http = TestEdge::http(UPSTREAMS, LOCATION);
     let nginx = Nginx::builder().set("blue", blue.address()).set("green", green.address()).http(&http);
     let nginx = nginx.start().await.unwrap();
-    let folder = nginx.prefix().to_owned();
-    let shell = Shell::new(&folder, functions(&nginx));
-    let host = Host { page: Page::read("docs/troubleshooting.md").unwrap(), shell, nginx };
-    let _end = End(folder.clone());
-    let shown = folder.display();
+    let shell = Shell::new(nginx.prefix(), functions(&nginx));
+    let shown = nginx.prefix().display();
     let good = format!(
         "[daemon]\nsocket = \"{shown}/cutover.sock\"\nstate = \"{shown}/daemon\"\n[edge.nginx]\n\
          admin = \"unix:{shown}/admin.sock\"\n{GROUP}{COMMANDS}"
     );
+    let host = Host { page: Page::read("docs/troubleshooting.md").unwrap(), shell, nginx };
     host.configure(&good);
+    (host, good)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_symptom_and_what_helps() {
+    let (mut blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
+    let (host, good) = host(&blue, &green).await;
+    let _end = End(host.nginx.prefix().to_owned());
 
     host.show("No daemon answers");
     host.nginx.stop().await.unwrap();
@@ -78,4 +83,30 @@ async fn each_symptom_and_what_helps() {
     let is_dead = || host.shell.try_run("cutover status shop").is_ok_and(|(_, said)| said.contains("DEAD"));
     wait::until("the active slot to be dead", is_dead).await.unwrap();
     host.show("The active slot is dead");
+}
+
+/// Messages that name their cause: each is caused, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_message_and_what_helps() {
+    let (blue, green) = (Backend::start("blue").await.unwrap(), Backend::start("green").await.unwrap());
+    let (host, good) = host(&blue, &green).await;
+    let _end = End(host.nginx.prefix().to_owned());
+    let provision = |command: &str| good.replacen("command = [\"/bin/true\"]", command, 1);
+    let apply = |text: &str, verb: &str| {
+        host.configure(text);
+        let (code, said) = host.shell.try_run(&format!("systemctl {verb} cutover")).unwrap();
+        assert_eq!(code, 0, "{said}");
+    };
+
+    apply(&provision("command = [\"/bin/echo\", \"$CUTOVER_SLOT\"]"), "start");
+    host.show("No shell reads");
+    apply(&provision("command = [\"/bin/sleep\", \"60\"]\n    timeout = \"1s\""), "reload");
+    host.show("A command did not end");
+    apply(&good, "reload");
+    host.show("Inconclusive");
+    apply(
+        &good.replacen("warm = \"1s\"", "warm = \"1s\"\n    steps = [\"50% manual\", \"100%\"]", 1),
+        "reload",
+    );
+    host.show("Another deployment is under way");
 }

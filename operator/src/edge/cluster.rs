@@ -1,0 +1,90 @@
+//! Any edge in a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::api::Group;
+use cutover_core::deployment::Revision;
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
+use kube::Client;
+
+use super::carrier::Carrier;
+use super::ingress_nginx::IngressNginxEdge;
+use super::{Names, ObjectEdge};
+use crate::ledger::Ledger;
+use crate::resource::EdgeSpec;
+
+/// An edge in a cluster.
+pub enum ClusterEdge {
+    /// Objects of the API carry the route.
+    Object(ObjectEdge),
+    /// The status of the `BlueGreen` carries it, and agents give it to ingress-nginx.
+    IngressNginx(Box<IngressNginxEdge>),
+}
+
+impl ClusterEdge {
+    /// The edge of a `BlueGreen`.
+    pub fn new(client: Client, names: Names, spec: &EdgeSpec, ledger: &Arc<Ledger>) -> Self {
+        match Carrier::new(spec) {
+            Ok(carrier) => Self::Object(ObjectEdge::new(client, names, carrier)),
+            Err(spec) => {
+                let edge = IngressNginxEdge::new(client, names, spec, Arc::clone(ledger));
+                Self::IngressNginx(Box::new(edge))
+            }
+        }
+    }
+}
+
+impl ClusterEdge {
+    /// Waits until the last change of the route is this old. A module moves requests at once, so nobody waits for it.
+    pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
+        match self {
+            Self::Object(edge) => edge.settle(after).await,
+            Self::IngressNginx(_) => Ok(()),
+        }
+    }
+}
+
+/// Calls the same method of the edge inside.
+macro_rules! inside {
+    ($self:ident, $edge:ident => $call:expr) => {
+        match $self {
+            ClusterEdge::Object($edge) => $call,
+            ClusterEdge::IngressNginx($edge) => $call,
+        }
+    };
+}
+
+impl Edge for ClusterEdge {
+    fn name(&self) -> &str {
+        inside!(self, edge => edge.name())
+    }
+
+    fn abilities(&self) -> Abilities {
+        inside!(self, edge => edge.abilities())
+    }
+
+    async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
+        inside!(self, edge => edge.groups().await)
+    }
+
+    async fn look(&self, group: &str) -> Result<Look, EdgeError> {
+        inside!(self, edge => edge.look(group).await)
+    }
+
+    async fn stand_by(&self, group: &str, slot: &str) -> Result<(), EdgeError> {
+        inside!(self, edge => edge.stand_by(group, slot).await)
+    }
+
+    async fn shift(&self, group: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
+        inside!(self, edge => edge.shift(group, shift, expected).await)
+    }
+
+    async fn renew(&self, group: &str, lease: Duration, expected: &Revision) -> Result<Look, ShiftError> {
+        inside!(self, edge => edge.renew(group, lease, expected).await)
+    }
+
+    async fn confirm(&self, group: &str, reason: &str, expected: &Revision) -> Result<Look, ShiftError> {
+        inside!(self, edge => edge.confirm(group, reason, expected).await)
+    }
+}
