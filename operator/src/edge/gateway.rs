@@ -90,7 +90,7 @@ impl GatewayCarrier {
     ) -> Result<bool, ShiftError> {
         let rules = references(&object.data, names).map_err(ShiftError::Refused)?;
         let mut operations = vec![
-            json!({ "op": "test", "path": "/metadata/resourceVersion", "value": object.resource_version() }),
+            json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": object.resource_version() }),
         ];
         if object.metadata.annotations.is_none() {
             operations.push(json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));

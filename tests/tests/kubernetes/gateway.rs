@@ -20,7 +20,7 @@ fn backend(slot: &str, weight: u32) -> Value {
 }
 
 /// A route with these rules.
-fn route(rules: &Value) -> Value {
+pub(crate) fn route(rules: &Value) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",

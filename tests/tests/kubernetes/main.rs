@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod argo_rollouts;
 mod edges;
 mod gateway;
 mod harness;
