@@ -7,8 +7,8 @@
 //!   IngressNginxEdge   the route is in the status, and agents give it to nginx
 //! ```
 //!
-//! The route of an `ObjectEdge` has a generation, in an annotation of the object that carries it. A change by somebody else leaves the annotation
-//! as it was, so the route and the annotation differ, and so does the revision.
+//! The route of an `ObjectEdge` has a generation, in an annotation of the object that carries it. A change by somebody else leaves
+//! the annotation as it was, so the route and the annotation differ, and so does the revision.
 
 use std::sync::Arc;
 use std::time::Duration;

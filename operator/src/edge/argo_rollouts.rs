@@ -65,7 +65,7 @@ impl RolloutEdge {
                 Some(hash) => self.rollout.pods(hash).await?,
                 None => Vec::new(),
             };
-            let upstream = format!("{}/{}", names.namespace, self.rollout.name());
+            let upstream = format!("{}/{}/{slot}", names.namespace, self.rollout.name());
             let peer = |address| Peer { address, server: None, backup: false, down: false };
             let peers = peers.into_iter().map(peer).collect();
             slots.push(Slot { name: slot.clone(), upstream, peers, ..Slot::default() });

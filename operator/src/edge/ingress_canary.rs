@@ -13,8 +13,8 @@
 //! all       selector and stamp -> the canary is deleted
 //! ```
 //!
-//! The canary names the generation that its weight is of. If the stamp is newer, the change is unfinished, and the next try finishes
-//! it. A weight that is late finds another canary, or none, and has no effect.
+//! The canary names the generation that its weight is of. If the stamp is newer, the change is unfinished, and the next try
+//! finishes it. A weight that is late finds another canary, or none, and has no effect.
 
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
 

@@ -37,10 +37,18 @@ use crate::edge::ingress_nginx::IngressNginxSpec;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("size(self.slots) == 2").message("spec.slots must have exactly two slots, as in blue and green"))]
-#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || !has(self.slots[a].service) || !has(self.slots[b].service) || self.slots[a].service != self.slots[b].service))").message("each slot needs a Service of its own"))]
-#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || !has(self.slots[a].deployment) || !has(self.slots[b].deployment) || self.slots[a].deployment != self.slots[b].deployment))").message("each slot needs a Deployment of its own"))]
-#[x_kube(validation = Rule::new("self.slots.all(name, !has(self.slots[name].service) || self.slots[name].service != self.service)").message("spec.service is the Service that users reach; a slot needs another one"))]
-#[x_kube(validation = Rule::new("has(self.edge.argoRollouts) ? self.slots.all(name, !has(self.slots[name].service) && !has(self.slots[name].deployment)) : self.slots.all(name, has(self.slots[name].service) && has(self.slots[name].deployment))").message("each slot needs a deployment and a service; with spec.edge.argoRollouts neither, because its slots are ReplicaSets of the Rollout"))]
+#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || \
+    !has(self.slots[a].service) || !has(self.slots[b].service) || \
+    self.slots[a].service != self.slots[b].service))").message("each slot needs a Service of its own"))]
+#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || \
+    !has(self.slots[a].deployment) || !has(self.slots[b].deployment) || \
+    self.slots[a].deployment != self.slots[b].deployment))").message("each slot needs a Deployment of its own"))]
+#[x_kube(validation = Rule::new("self.slots.all(name, !has(self.slots[name].service) || \
+    self.slots[name].service != self.service)").message("spec.service is the Service that users reach; a slot needs another one"))]
+#[x_kube(validation = Rule::new("has(self.edge.argoRollouts) ? \
+    self.slots.all(name, !has(self.slots[name].service) && !has(self.slots[name].deployment)) : \
+    self.slots.all(name, has(self.slots[name].service) && has(self.slots[name].deployment))").message("each slot needs a \
+    deployment and a service; with spec.edge.argoRollouts neither, because its slots are ReplicaSets of the Rollout"))]
 pub struct BlueGreenSpec {
     /// The Service that the users' Ingress, HTTPRoute or other Pods name.
     #[schemars(length(min = 1, max = 63))]

@@ -1,7 +1,6 @@
 //! Many BlueGreens on one operator: all end right, and what that costs.
 //!
-//! Nothing runs in their Pods, and they are not probed from outside: a check of kind tcp would need as many listeners. So one backend
-//! answers for all addresses of Pods.
+//! Nothing runs in their Pods: one backend answers for all their addresses.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
