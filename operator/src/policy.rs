@@ -99,3 +99,35 @@ fn program(policy: &Policy) -> Option<String> {
     let runs = |smoke: &&Smoke| !matches!(smoke.kind(), SmokeKind::Check { check, .. } if !matches!(check, Check::Command(_)));
     policy.smoke.iter().find(runs).map(|smoke| format!("smoke \"{}\"", smoke.name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(edge: &Value, trial: Option<Value>) -> BlueGreenSpec {
+        let slot = |name: &str| json!({ "deployment": name, "service": name });
+        let mut spec = json!({
+            "service": "shop",
+            "slots": { "blue": slot("blue"), "green": slot("green") },
+            "edge": edge,
+            "version": "1",
+        });
+        if let Some(trial) = trial {
+            spec["policy"] = json!({ "trial": trial });
+        }
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn only_an_edge_that_can_take_a_version_back_has_trials() {
+        let (service, nginx) = (json!({ "service": {} }), json!({ "ingressNginx": {} }));
+        let lease = || Some(json!({ "lease": "7s" }));
+        let refused = policy(&spec(&service, lease())).unwrap_err();
+        assert!(refused.starts_with("spec.policy.trial: this key is for hosts"), "{refused}");
+        assert!(!policy(&spec(&service, None)).unwrap().wants_trial());
+        let usual = policy(&spec(&nginx, None)).unwrap();
+        assert!(usual.wants_trial() && !usual.rescues() && usual.trial.lease.is_some());
+        let own = policy(&spec(&nginx, lease())).unwrap();
+        assert_eq!(own.trial.lease.map(|lease| lease.get()), Some(std::time::Duration::from_secs(7)));
+    }
+}
