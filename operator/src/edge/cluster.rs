@@ -36,11 +36,11 @@ impl ClusterEdge {
 }
 
 impl ClusterEdge {
-    /// Waits until the last change of the route is this old. A module moves requests at once, so nobody waits for it.
+    /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         match self {
             Self::Object(edge) => edge.settle(after).await,
-            Self::IngressNginx(_) => Ok(()),
+            Self::IngressNginx(edge) => edge.settle(after).await,
         }
     }
 }

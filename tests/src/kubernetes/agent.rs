@@ -12,7 +12,7 @@ use super::ingress_nginx::{IngressNginx, TOKEN};
 use super::machine::Server;
 use super::namespace::Namespace;
 use crate::client::{Answer, Client};
-use crate::flavour::program;
+use crate::flavour::{program, root};
 
 /// The port on which agents answer unless the spec says otherwise.
 const PORT: u16 = 18181;
@@ -48,6 +48,7 @@ impl Agent {
         let selector = format!("app={pod}");
         let found = namespace.pods(&selector).await?;
         let address = SocketAddr::new(found.first().context("the controller has no Pod")?.address, PORT);
+        let kubeconfig = with_rights(namespace).await?;
         let token = token_file(namespace.cluster().machine().folder())?;
         let arguments: Vec<String> = [
             &format!("KUBECONFIG={}", kubeconfig.display()),
@@ -134,6 +135,20 @@ pub async fn apply_token(namespace: &Namespace<'_>) -> Result<()> {
         "stringData": { "token": TOKEN },
     });
     namespace.kubectl().apply(&secret.to_string()).await
+}
+
+/// A kubeconfig with the rights that the page gives to agents.
+async fn with_rights(namespace: &Namespace<'_>) -> Result<PathBuf> {
+    let page = fs::read_to_string(root().join("docs/ingress-nginx.md"))?;
+    let mut blocks =
+        page.split("```yaml\n").filter_map(|rest| rest.split_once("```")).map(|(block, _)| block);
+    let rights =
+        blocks.find(|block| block.contains("kind: ClusterRole")).context("the page gives no rights")?;
+    // Roles are of the whole cluster, which tests share.
+    let account = format!("cutover-agent-{}", namespace.name());
+    let rights = rights.replace("cutover-agent", &account).replace("ingress-nginx", namespace.name());
+    namespace.kubectl().apply(&rights).await?;
+    namespace.cluster().kubeconfig_of(namespace.name(), &account).await
 }
 
 fn start(namespace: &Namespace<'_>, log: &str, arguments: &[String]) -> Result<Server> {
