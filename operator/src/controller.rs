@@ -14,9 +14,10 @@ use cutover_core::deployment::{Event, Phase};
 use cutover_engine::clock::Clock;
 use cutover_engine::journal::JournalError;
 use futures_util::StreamExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::conditions;
-use crate::edge::MANAGER;
+use crate::edge::{MANAGER, Watched};
 use crate::journal::unfinished;
 use crate::ledger::Ledger;
 use crate::metrics;
@@ -70,6 +71,9 @@ impl From<kube::Error> for Unreconciled {
 /// What all reconciliations share.
 pub struct Context {
     client: Client,
+    watched: Arc<Watched>,
+    /// All resources that are watched.
+    resources: Store<BlueGreen>,
     clock: Clock,
     /// By the unique id of the resource.
     driven: Mutex<BTreeMap<String, Arc<Driven>>>,
@@ -98,8 +102,15 @@ pub async fn run(client: Client, namespace: Option<&str>) {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let context = Arc::new(Context { client, clock: Clock::start(), driven: Mutex::default() });
-    Controller::new(resources, watcher::Config::default())
+    let controller = Controller::new(resources, watcher::Config::default());
+    let context = Arc::new(Context {
+        watched: Arc::new(Watched::new(client.clone())),
+        client,
+        resources: controller.store(),
+        clock: Clock::start(),
+        driven: Mutex::default(),
+    });
+    controller
         .run(reconcile, error_policy, context)
         .for_each(|done| async move {
             if let Err(error) = done {
@@ -186,7 +197,7 @@ impl Context {
         read: (cutover_engine::journal::Unfinished, Setup),
         takes_over: bool,
     ) -> Arc<Running> {
-        Arc::new(Running::start(self.client.clone(), ledger, read, self.clock, takes_over))
+        Arc::new(Running::start(&self.watched, ledger, read, self.clock, takes_over))
     }
 
     async fn reconcile(&self, resource: &BlueGreen, driven: &Driven) -> Result<Action, Unreconciled> {
@@ -198,7 +209,7 @@ impl Context {
         }
         self.handle_verbs(resource, driven).await?;
         let setup = Setup::of(resource);
-        let policy = match self.valid(resource).await? {
+        let policy = match self.valid(resource) {
             Ok(policy) => policy,
             Err(why) => {
                 self.not_ready(driven, resource, "InvalidSpec", &why).await?;
@@ -273,21 +284,18 @@ impl Context {
     }
 
     /// The policy of a valid spec, or what is wrong with it in one line.
-    async fn valid(
-        &self,
-        resource: &BlueGreen,
-    ) -> Result<Result<cutover_engine::policy::Policy, String>, Unreconciled> {
-        let policy = match crate::policy::policy(&resource.spec) {
-            Ok(policy) => policy,
-            Err(why) => return Ok(Err(why)),
+    fn valid(&self, resource: &BlueGreen) -> Result<cutover_engine::policy::Policy, String> {
+        let policy = crate::policy::policy(&resource.spec)?;
+        let others = self.resources.state();
+        let is_other = |other: &&Arc<BlueGreen>| {
+            other.namespace() == resource.namespace() && other.uid() != resource.uid()
         };
-        let others = self.api(resource).list(&ListParams::default()).await?;
-        let clash = others.iter().filter(|other| other.uid() != resource.uid()).find_map(|other| {
+        let clash = others.iter().filter(is_other).find_map(|other| {
             let is_older = (&other.metadata.creation_timestamp, other.uid())
                 < (&resource.metadata.creation_timestamp, resource.uid());
             is_older.then(|| clash(&resource.spec, other)).flatten()
         });
-        Ok(clash.map_or(Ok(policy), Err))
+        clash.map_or(Ok(policy), Err)
     }
 
     async fn not_ready(
@@ -330,9 +338,9 @@ fn clash(spec: &crate::resource::BlueGreenSpec, other: &BlueGreen) -> Option<Str
         let slots = resource.slots.values();
         let services = slots.clone().map(|slot| ("Service", slot.service.clone()));
         let deployments = slots.map(|slot| ("Deployment", slot.deployment.clone()));
-        let all: Vec<(&str, String)> =
-            [("Service", resource.service.clone())].into_iter().chain(services).chain(deployments).collect();
-        all
+        let all = [("Service", resource.service.clone())].into_iter().chain(services).chain(deployments);
+        let named: Vec<(&str, String)> = all.filter(|(_, name)| !name.is_empty()).collect();
+        named
     };
     let theirs = own(&other.spec);
     own(spec).into_iter().find(|one| theirs.contains(one)).map(|(kind, what)| {

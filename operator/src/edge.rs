@@ -7,17 +7,20 @@
 //!   IngressNginxEdge   the route is in the status, and agents give it to nginx
 //! ```
 //!
-//! The route of an `ObjectEdge` has a generation, in an annotation of the object that carries it. A change by somebody else leaves the annotation
-//! as it was, so the route and the annotation differ, and so does the revision.
+//! The route of an `ObjectEdge` has a generation, in an annotation of the object that carries it. A change by somebody else leaves
+//! the annotation as it was, so the route and the annotation differ, and so does the revision.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::api::{Group, RouteState, Slot};
 use cutover_core::deployment::Revision;
 use cutover_core::fraction::Percent;
 use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
-use kube::Client;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
+pub mod argo_rollouts;
 mod carrier;
 mod cluster;
 mod endpoints;
@@ -27,6 +30,7 @@ pub mod ingress_canary;
 pub mod ingress_nginx;
 mod route;
 mod service;
+mod watched;
 
 use carrier::Carrier;
 pub use cluster::ClusterEdge;
@@ -35,9 +39,13 @@ pub use errors::API;
 pub use ingress_nginx::AGENT_PORT;
 use route::Route;
 pub use service::MANAGER;
+pub use watched::Watched;
 
 /// How often a change is tried again after another change of the same object, which did not move the route.
 const TRIES: u32 = 8;
+
+/// How long a reading is shared. A soak, its probes and a watch of the route each look once in a second.
+const FRESH: Duration = Duration::from_millis(300);
 
 /// The names that an edge is about.
 #[derive(Clone, Debug)]
@@ -68,26 +76,28 @@ impl Names {
 
 /// An edge whose route is in objects of the API.
 pub struct ObjectEdge {
-    client: Client,
+    watched: Arc<Watched>,
     names: Names,
     carrier: Carrier,
+    /// The last reading. Those who look at once share one.
+    last: Mutex<Option<(Instant, Look)>>,
 }
 
 impl ObjectEdge {
     /// The edge of a `BlueGreen`.
-    fn new(client: Client, names: Names, carrier: Carrier) -> Self {
-        Self { client, names, carrier }
+    fn new(watched: Arc<Watched>, names: Names, carrier: Carrier) -> Self {
+        Self { watched, names, carrier, last: Mutex::default() }
     }
 
     async fn read(&self) -> Result<Look, EdgeError> {
-        let (route, _) = self.carrier.read(&self.client, &self.names).await?;
+        let (route, _) = self.carrier.read(&self.watched, &self.names).await?;
         self.look_of(&route).await
     }
 
     async fn look_of(&self, route: &Route) -> Result<Look, EdgeError> {
         let mut slots = Vec::new();
         for (slot, service) in &self.names.slots {
-            let endpoints = backends(&self.client, &self.names, service).await?;
+            let endpoints = self.watched.endpoints(&self.names, service).await?;
             let upstream = format!("{}/{service}", self.names.namespace);
             slots.push(Slot { name: slot.clone(), upstream, peers: endpoints.peers(), ..Slot::default() });
         }
@@ -110,7 +120,7 @@ impl ObjectEdge {
     /// Moves the route from the expected revision.
     async fn change(&self, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
         for _ in 0..TRIES {
-            let read = self.carrier.read(&self.client, &self.names).await;
+            let read = self.carrier.read(&self.watched, &self.names).await;
             let (route, versions) = read.map_err(ShiftError::NotSent)?;
             if route.revision() != *expected {
                 let look = self.look_of(&route).await.map_err(ShiftError::NotSent)?;
@@ -119,16 +129,16 @@ impl ObjectEdge {
             let next = route.after(shift).map_err(ShiftError::Refused)?;
             if next.is_same(&route) && !shift.fence && self.carrier.is_settled(&versions) {
                 // An earlier try may have written it, and what serves the traffic may not have taken it.
-                let accepted = self.carrier.accepted(&self.client, &self.names, &route).await;
+                let accepted = self.carrier.accepted(self.watched.client(), &self.names, &route).await;
                 accepted.map_err(ShiftError::Unknown)?;
                 return self.look_of(&route).await.map_err(ShiftError::Unknown);
             }
             if !shift.fence {
-                let may = self.carrier.may_change(&self.client, &self.names, &route).await;
+                let may = self.carrier.may_change(self.watched.client(), &self.names, &route).await;
                 may.map_err(|error| ShiftError::Refused(error.to_string()))?;
             }
-            if self.carrier.write(&self.client, &self.names, &versions, &next).await? {
-                let read = self.carrier.accepted(&self.client, &self.names, &next).await;
+            if self.carrier.write(self.watched.client(), &self.names, &versions, &next).await? {
+                let read = self.carrier.accepted(self.watched.client(), &self.names, &next).await;
                 read.map_err(ShiftError::Unknown)?;
                 return self.look_of(&next).await.map_err(ShiftError::Unknown);
             }
@@ -145,7 +155,7 @@ impl ObjectEdge {
     /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         loop {
-            let (route, _) = self.carrier.read(&self.client, &self.names).await?;
+            let (route, _) = self.carrier.read(&self.watched, &self.names).await?;
             if route.stamp.generation == 0 {
                 return Ok(());
             }
@@ -181,7 +191,15 @@ impl Edge for ObjectEdge {
     }
 
     async fn look(&self, _: &str) -> Result<Look, EdgeError> {
-        self.read().await
+        let mut last = self.last.lock().await;
+        if let Some((at, look)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return Ok(look.clone());
+        }
+        let look = self.read().await?;
+        *last = Some((Instant::now(), look.clone()));
+        Ok(look)
     }
 
     /// There are no previews.
@@ -190,7 +208,9 @@ impl Edge for ObjectEdge {
     }
 
     async fn shift(&self, _: &str, shift: &Shift, expected: &Revision) -> Result<Look, ShiftError> {
-        self.change(shift, expected).await
+        let changed = self.change(shift, expected).await;
+        *self.last.lock().await = None;
+        changed
     }
 
     /// There is no trial, so this only reads.

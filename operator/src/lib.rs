@@ -27,6 +27,7 @@ pub mod resource;
 pub mod running;
 pub mod serve;
 pub mod setup;
+pub mod verdicts;
 pub mod words;
 pub mod workload;
 pub mod world;

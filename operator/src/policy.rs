@@ -35,6 +35,21 @@ pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, String> {
     if let Err(error) = humantime::parse_duration(&spec.settle) {
         return Err(format!("spec.settle: \"{}\" is no time, as in \"10s\": {error}", spec.settle));
     }
+    if matches!(spec.edge, EdgeSpec::ArgoRollouts(_)) {
+        if spec.migrations.is_some() {
+            return Err(
+                "spec.migrations: there are no Jobs beside a Rollout of Argo: migrate in an init container, or use Deployments \
+                 and another edge"
+                    .to_owned(),
+            );
+        }
+        if spec.replicas.is_some() || spec.warm_replicas.is_some() {
+            return Err(
+                "spec.replicas and spec.warmReplicas: Argo Rollouts scales its ReplicaSets: set replicas in the Rollout"
+                    .to_owned(),
+            );
+        }
+    }
     keys.insert("provision".to_owned(), command("start", Some(&spec.provision_deadline)));
     keys.insert("decommission".to_owned(), command("stop", None));
     if let Some(migrations) = &spec.migrations {

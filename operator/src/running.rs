@@ -7,10 +7,10 @@ use cutover_core::deployment::{Event, Phase, State};
 use cutover_engine::clock::Clock;
 use cutover_engine::driver::{Driver, Handle, Request};
 use cutover_engine::journal::Unfinished;
-use kube::Client;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::edge::Watched;
 use crate::journal::ResourceJournal;
 use crate::ledger::Ledger;
 use crate::metrics;
@@ -37,13 +37,13 @@ pub struct Running {
 impl Running {
     /// Drives a deployment. `takes_over`: another operator may have driven it until now.
     pub fn start(
-        client: Client,
+        watched: &Arc<Watched>,
         ledger: &Arc<Ledger>,
         (unfinished, setup): (Unfinished, Setup),
         clock: Clock,
         takes_over: bool,
     ) -> Self {
-        let world = Arc::new(ClusterWorld::new(client, &setup, ledger));
+        let world = Arc::new(ClusterWorld::new(watched, &setup, ledger));
         let journal = ResourceJournal::new(Arc::clone(ledger), &unfinished, setup.clone());
         let id = unfinished.deployment.id.clone();
         let plan = &unfinished.deployment.plan;

@@ -4,6 +4,7 @@
 //! /healthz  200: the process answers
 //! /readyz   200: the API server answers, and this operator may list BlueGreens; else 503 with the reason
 //! /metrics  the page for Prometheus
+//! /v1/..    verdicts for Argo Rollouts and Flagger
 //! ```
 //!
 //! An operator that waits for the Lease is ready, too. Nothing here changes anything.
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::metrics::{NotRecorded, Page};
 use crate::resource::BlueGreen;
+use crate::verdicts;
 use crate::workload::told;
 
 /// How long the API server may take to answer. The kubelet waits for a second by default; the chart says 5.
@@ -66,7 +68,8 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(page))
-        .with_state(Served { client, namespace, page: Page::install()? });
+        .with_state(Served { client: client.clone(), namespace, page: Page::install()? })
+        .merge(verdicts::router(client));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the HTTP server has stopped");

@@ -1,16 +1,19 @@
 //! The Deployments of the slots: started with a new version, and scaled down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::edge::{API, MANAGER, backends};
+use crate::edge::argo_rollouts::RolloutWorkload;
+use crate::edge::{API, MANAGER, Watched};
+use crate::resource::EdgeSpec;
 use crate::setup::Setup;
 
 /// The annotation of a slot's Deployment with the version that it runs.
@@ -31,19 +34,31 @@ pub enum Wanted {
 /// The Deployments of the slots.
 #[derive(Clone)]
 pub struct Workloads {
-    client: Client,
+    watched: Arc<Watched>,
     setup: Setup,
+    /// The Rollout of Argo in their place.
+    rollout: Option<RolloutWorkload>,
 }
 
 impl Workloads {
     /// Those of a setup.
-    pub fn new(client: Client, setup: Setup) -> Self {
-        Self { client, setup }
+    pub fn new(watched: Arc<Watched>, setup: Setup) -> Self {
+        let rollout = match &setup.edge {
+            EdgeSpec::ArgoRollouts(spec) => {
+                let template = setup.template.clone();
+                Some(RolloutWorkload::new(Arc::clone(&watched), setup.names(), spec, template))
+            }
+            _ => None,
+        };
+        Self { watched, setup, rollout }
     }
 
     /// Starts a version in a slot, and waits until its Pods are ready and in the endpoints of the slot's Service. Returns one line
     /// that says what runs, and fails with one.
     pub async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<String, String> {
+        if let Some(rollout) = &self.rollout {
+            return rollout.start(slot, version, limit).await;
+        }
         let deployment = self.get(slot).await?;
         let replicas = self.size(slot).await?;
         let (name, what) = (deployment.name_any(), self.what(slot));
@@ -79,6 +94,11 @@ impl Workloads {
 
     /// Scales a slot down. Returns one line.
     pub async fn stop(&self, slot: &str, wanted: Wanted) -> Result<String, String> {
+        match (&self.rollout, wanted) {
+            (Some(rollout), Wanted::None) => return rollout.stop(slot).await,
+            (Some(_), Wanted::Warm) => return Ok("Argo Rollouts keeps the old ReplicaSet".to_owned()),
+            (None, _) => {}
+        }
         let deployment = self.get(slot).await?;
         let (name, what) = (deployment.name_any(), self.what(slot));
         let live = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
@@ -97,6 +117,10 @@ impl Workloads {
 
     /// Scales a slot to the size of another one, and waits until its Pods are ready. A way back needs as many as users need now.
     pub async fn grow(&self, slot: &str, limit: Duration) -> Result<(), String> {
+        if self.rollout.is_some() {
+            // The way back does not move the traffic before Argo has the Pods.
+            return Ok(());
+        }
         let deployment = self.get(slot).await?;
         let live = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let replicas = self.size(slot).await?;
@@ -122,6 +146,9 @@ impl Workloads {
 
     /// The image and version that a slot's Deployment has now.
     pub async fn running(&self, slot: &str) -> Result<(Option<String>, Option<String>), String> {
+        if let Some(rollout) = &self.rollout {
+            return rollout.running().await;
+        }
         let deployment = self.get(slot).await?;
         let version = deployment.annotations().get(VERSION).cloned();
         Ok((image(&deployment, self.container()), version))
@@ -151,7 +178,7 @@ impl Workloads {
             size = size.max(live).max(asked);
         }
         let scalers: Api<HorizontalPodAutoscaler> =
-            Api::namespaced(self.client.clone(), &self.setup.namespace);
+            Api::namespaced(self.watched.client().clone(), &self.setup.namespace);
         let listed = scalers.list(&ListParams::default()).await;
         let listed =
             listed.map_err(|error| format!("HorizontalPodAutoscalers cannot be read: {}", told(&error)))?;
@@ -184,7 +211,7 @@ impl Workloads {
             return Some(format!("{ready} of {wanted} Pods are ready, {updated} of them new"));
         }
         let service = self.setup.slots.get(slot).map(|slot| slot.service.clone()).unwrap_or_default();
-        match backends(&self.client, &self.setup.names(), &service).await {
+        match self.watched.endpoints(&self.setup.names(), &service).await {
             Ok(found) if i32::try_from(found.len()).is_ok_and(|found| found >= wanted) => None,
             Ok(found) => Some(format!("Service \"{service}\" has {} of {wanted} endpoints", found.len())),
             Err(error) => Some(error.to_string()),
@@ -193,7 +220,7 @@ impl Workloads {
 
     /// What the events of a Deployment's Pods complain of; empty if there is nothing.
     async fn trouble(&self, deployment: &str) -> String {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.setup.namespace);
+        let events: Api<Event> = Api::namespaced(self.watched.client().clone(), &self.setup.namespace);
         let warnings = ListParams::default().fields("type=Warning");
         let Ok(listed) = events.list(&warnings).await else { return String::new() };
         let prefix = format!("{deployment}-");
@@ -258,7 +285,7 @@ impl Workloads {
     }
 
     fn api(&self) -> Api<Deployment> {
-        Api::namespaced(self.client.clone(), &self.setup.namespace)
+        Api::namespaced(self.watched.client().clone(), &self.setup.namespace)
     }
 }
 

@@ -14,10 +14,9 @@ use cutover_engine::peers::{Call, CheckError, Peers, Reply, What};
 use cutover_engine::policy::Signal;
 use cutover_engine::signals::Signals;
 use cutover_engine::world::World;
-use kube::Client;
 use parking_lot::Mutex;
 
-use crate::edge::{ClusterEdge, Names};
+use crate::edge::{ClusterEdge, Names, Watched};
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::resource::{JobSpecOf, MigrationsSpec};
@@ -46,14 +45,14 @@ pub struct ClusterWorld {
 
 impl ClusterWorld {
     /// The world of a deployment with this setup.
-    pub fn new(client: Client, setup: &Setup, ledger: &Arc<Ledger>) -> Self {
+    pub fn new(watched: &Arc<Watched>, setup: &Setup, ledger: &Arc<Ledger>) -> Self {
         let names = setup.names();
-        let edge = ClusterEdge::new(client.clone(), names.clone(), &setup.edge, ledger);
-        let jobs = Jobs::new(client.clone(), &setup.namespace);
+        let edge = ClusterEdge::new(watched, names.clone(), &setup.edge, ledger);
+        let jobs = Jobs::new(watched.client().clone(), &setup.namespace);
         Self {
             edges: [Member::new(edge)],
             names,
-            workloads: Workloads::new(client, setup.clone()),
+            workloads: Workloads::new(Arc::clone(watched), setup.clone()),
             jobs,
             migrations: setup.migrations.clone(),
             // The policy was refused if it is no time.

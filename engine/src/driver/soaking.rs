@@ -179,7 +179,8 @@ impl<W: World, J: Journal> Work<W, J> {
     /// A reading of all edges. `at`: the time since the first reading.
     fn reading(&self, look: &View, at: Duration) -> Reading {
         let plan = &self.deployment.plan;
-        let split = look.route().share(&plan.to).is_some();
+        // Where nobody counts what the old slot answers, there is nothing to compare with at the same time.
+        let split = self.fleet().abilities().counters && look.route().share(&plan.to).is_some();
         let mut edges = look.readings(Some(&plan.to), Some(&plan.from));
         edges.extend(self.counted_synthetically(&self.synthetic));
         Reading { at, split, edges }

@@ -20,7 +20,7 @@ impl Context {
         setup: Setup,
         policy: Policy,
     ) -> Result<(), Unreconciled> {
-        let world = ClusterWorld::new(self.client.clone(), &setup, &driven.ledger);
+        let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
         let look = match world.edge().look(&setup.name).await {
             Ok(look) => look,
             Err(error) => return self.not_ready(driven, resource, "NoRoute", &error.to_string()).await,

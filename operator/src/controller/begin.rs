@@ -35,7 +35,7 @@ impl Context {
             );
             return self.not_ready(driven, resource, "Shared", &why).await;
         }
-        let world = ClusterWorld::new(self.client.clone(), &setup, &driven.ledger);
+        let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
         let abilities = world.edge().abilities();
         let deployment = self.planned(resource, driven, (&from, &to), (&setup, &policy), abilities).await;
         if let Some(missing) = abilities.missing_for(&deployment.plan) {

@@ -14,7 +14,7 @@ impl Context {
     /// Reads the route, and writes what has changed.
     pub(super) async fn observe(&self, resource: &BlueGreen, driven: &Driven) -> Result<(), Unreconciled> {
         let setup = driven.running().map_or_else(|| Setup::of(resource), |running| running.setup.clone());
-        let world = ClusterWorld::new(self.client.clone(), &setup, &driven.ledger);
+        let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
         let look = match world.edge().look(&setup.name).await {
             Ok(look) => look,
             Err(error) => return self.not_ready(driven, resource, "NoRoute", &error.to_string()).await,

@@ -3,12 +3,13 @@
 use cutover_engine::edge::{EdgeError, ShiftError};
 use kube::Client;
 
+use super::argo_rollouts::ArgoRolloutsSpec;
 use super::gateway::{GatewayCarrier, GatewaySpec};
 use super::ingress_canary::{CanaryCarrier, IngressCanarySpec};
 use super::ingress_nginx::IngressNginxSpec;
 use super::route::Route;
 use super::service::{self, SelectorVersions};
-use super::{Names, ingress_canary};
+use super::{Names, Watched, ingress_canary};
 use crate::resource::EdgeSpec;
 
 /// What carries the route.
@@ -33,9 +34,17 @@ pub(super) enum Versions {
     Gateway(Box<kube::core::DynamicObject>),
 }
 
+/// The kinds whose route is moved by others.
+pub(super) enum Other<'a> {
+    /// By agents.
+    IngressNginx(&'a IngressNginxSpec),
+    /// By the controller of Argo.
+    ArgoRollouts(&'a ArgoRolloutsSpec),
+}
+
 impl Carrier {
-    /// The carrier of a kind of edge. Fails for the kind whose route no object of its own carries.
-    pub(super) fn new(spec: &EdgeSpec) -> Result<Self, &IngressNginxSpec> {
+    /// The carrier of a kind of edge. Fails for the kinds whose route is moved by others.
+    pub(super) fn new(spec: &EdgeSpec) -> Result<Self, Other<'_>> {
         Ok(match spec {
             EdgeSpec::Service {} => Self::Service,
             EdgeSpec::IngressCanary(IngressCanarySpec { ingress }) => {
@@ -44,7 +53,8 @@ impl Carrier {
             EdgeSpec::Gateway(GatewaySpec { route }) => {
                 Self::Gateway(GatewayCarrier { route: route.clone() })
             }
-            EdgeSpec::IngressNginx(spec) => return Err(spec),
+            EdgeSpec::IngressNginx(spec) => return Err(Other::IngressNginx(spec)),
+            EdgeSpec::ArgoRollouts(spec) => return Err(Other::ArgoRollouts(spec)),
         })
     }
 
@@ -78,18 +88,22 @@ impl Carrier {
         }
     }
 
-    pub(super) async fn read(&self, client: &Client, names: &Names) -> Result<(Route, Versions), EdgeError> {
+    pub(super) async fn read(
+        &self,
+        watched: &Watched,
+        names: &Names,
+    ) -> Result<(Route, Versions), EdgeError> {
         match self {
             Self::Service => {
-                let (route, versions) = service::read(client, names).await?;
+                let (route, versions) = service::read(watched, names).await?;
                 Ok((route, Versions::Service(versions)))
             }
             Self::IngressCanary(canary) => {
-                let (route, versions) = canary.read(client, names).await?;
+                let (route, versions) = canary.read(watched, names).await?;
                 Ok((route, Versions::IngressCanary(Box::new(versions))))
             }
             Self::Gateway(gateway) => {
-                let (route, object) = gateway.read(client, names).await?;
+                let (route, object) = gateway.read(watched.client(), names).await?;
                 Ok((route, Versions::Gateway(Box::new(object))))
             }
         }

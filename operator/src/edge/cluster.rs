@@ -6,11 +6,11 @@ use std::time::Duration;
 use cutover_core::api::Group;
 use cutover_core::deployment::Revision;
 use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
-use kube::Client;
 
-use super::carrier::Carrier;
+use super::argo_rollouts::RolloutEdge;
+use super::carrier::{Carrier, Other};
 use super::ingress_nginx::IngressNginxEdge;
-use super::{Names, ObjectEdge};
+use super::{Names, ObjectEdge, Watched};
 use crate::ledger::Ledger;
 use crate::resource::EdgeSpec;
 
@@ -20,15 +20,20 @@ pub enum ClusterEdge {
     Object(Box<ObjectEdge>),
     /// The status of the `BlueGreen` carries it, and agents give it to ingress-nginx.
     IngressNginx(Box<IngressNginxEdge>),
+    /// The controller of Argo Rollouts moves the traffic.
+    ArgoRollouts(RolloutEdge),
 }
 
 impl ClusterEdge {
     /// The edge of a `BlueGreen`.
-    pub fn new(client: Client, names: Names, spec: &EdgeSpec, ledger: &Arc<Ledger>) -> Self {
+    pub fn new(watched: &Arc<Watched>, names: Names, spec: &EdgeSpec, ledger: &Arc<Ledger>) -> Self {
         match Carrier::new(spec) {
-            Ok(carrier) => Self::Object(Box::new(ObjectEdge::new(client, names, carrier))),
-            Err(spec) => {
-                let edge = IngressNginxEdge::new(client, names, spec, Arc::clone(ledger));
+            Ok(carrier) => Self::Object(Box::new(ObjectEdge::new(Arc::clone(watched), names, carrier))),
+            Err(Other::ArgoRollouts(spec)) => {
+                Self::ArgoRollouts(RolloutEdge::new(Arc::clone(watched), names, spec))
+            }
+            Err(Other::IngressNginx(spec)) => {
+                let edge = IngressNginxEdge::new(Arc::clone(watched), names, spec, Arc::clone(ledger));
                 Self::IngressNginx(Box::new(edge))
             }
         }
@@ -40,6 +45,7 @@ impl ClusterEdge {
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         match self {
             Self::Object(edge) => edge.settle(after).await,
+            Self::ArgoRollouts(edge) => edge.settle(after).await,
             Self::IngressNginx(edge) => edge.settle(after).await,
         }
     }
@@ -51,6 +57,7 @@ macro_rules! inside {
         match $self {
             ClusterEdge::Object($edge) => $call,
             ClusterEdge::IngressNginx($edge) => $call,
+            ClusterEdge::ArgoRollouts($edge) => $call,
         }
     };
 }

@@ -17,8 +17,8 @@ pub struct Endpoints(BTreeSet<String>);
 
 impl Endpoints {
     /// Reads them from the slices of one Service.
-    pub fn of(slices: &[EndpointSlice], port: Option<&str>) -> Self {
-        Self(slices.iter().flat_map(|slice| addresses(slice, port)).collect())
+    pub fn of<'a>(slices: impl IntoIterator<Item = &'a EndpointSlice>, port: Option<&str>) -> Self {
+        Self(slices.into_iter().flat_map(|slice| addresses(slice, port)).collect())
     }
 
     /// How many there are.
@@ -39,7 +39,7 @@ impl Endpoints {
     }
 }
 
-/// Reads the endpoints of a Service.
+/// Reads the endpoints of a Service as they are now.
 pub async fn backends(client: &Client, names: &Names, service: &str) -> Result<Endpoints, EdgeError> {
     let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &names.namespace);
     let of_service = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));

@@ -21,12 +21,7 @@ pub(super) fn unread(what: &str, error: kube::Error) -> EdgeError {
 
 /// Whether a change was refused because the object had changed in the meantime.
 pub(super) fn is_conflict(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) if status.code == 409 => true,
-        // A `test` of a JSON patch that fails.
-        kube::Error::Api(status) => status.code == 422 && status.message.contains("test"),
-        _ => false,
-    }
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// Why an object could not be changed.

@@ -2,7 +2,8 @@
 //!
 //! Each rule that names a slot's Service must name both. Only their weights are written; all else stays as it is.
 //!
-//! A parent of the route is a Gateway, or a Service if a mesh serves it (GAMMA). Each must accept a change before it counts as made.
+//! A parent of the route is a Gateway, or a Service if a mesh serves it (GAMMA). Each must accept a change before it counts as
+//! made.
 
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
 
@@ -90,7 +91,7 @@ impl GatewayCarrier {
     ) -> Result<bool, ShiftError> {
         let rules = references(&object.data, names).map_err(ShiftError::Refused)?;
         let mut operations = vec![
-            json!({ "op": "test", "path": "/metadata/resourceVersion", "value": object.resource_version() }),
+            json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": object.resource_version() }),
         ];
         if object.metadata.annotations.is_none() {
             operations.push(json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));
@@ -205,7 +206,8 @@ fn references(object: &Value, names: &Names) -> Result<Vec<Vec<Reference>>, Stri
             }
             _ => {
                 return Err(format!(
-                    "spec.rules[{at}] must name the Service of each slot once in its backendRefs, {}: add what is missing, with weight 0",
+                    "spec.rules[{at}] must name the Service of each slot once in its backendRefs, {}: add what is missing, with \
+                     weight 0",
                     names.slots.iter().map(|(_, service)| service.as_str()).collect::<Vec<_>>().join(" and "),
                 ));
             }

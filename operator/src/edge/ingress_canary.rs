@@ -13,8 +13,8 @@
 //! all       selector and stamp -> the canary is deleted
 //! ```
 //!
-//! The canary names the generation that its weight is of. If the stamp is newer, the change is unfinished, and the next try finishes
-//! it. A weight that is late finds another canary, or none, and has no effect.
+//! The canary names the generation that its weight is of. If the stamp is newer, the change is unfinished, and the next try
+//! finishes it. A weight that is late finds another canary, or none, and has no effect.
 
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
 
@@ -25,10 +25,10 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, KubeSchema, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use super::Names;
 use super::errors::{is_conflict, unchanged, unread};
 use super::route::Route;
 use super::service::{self, SelectorVersions};
+use super::{Names, Watched};
 
 mod object;
 
@@ -62,9 +62,13 @@ impl Versions {
 }
 
 impl CanaryCarrier {
-    pub(super) async fn read(&self, client: &Client, names: &Names) -> Result<(Route, Versions), EdgeError> {
-        let (route, services) = service::read(client, names).await?;
-        let canary = self.api(client, names).get_opt(&self.canary()).await;
+    pub(super) async fn read(
+        &self,
+        watched: &Watched,
+        names: &Names,
+    ) -> Result<(Route, Versions), EdgeError> {
+        let (route, services) = service::read(watched, names).await?;
+        let canary = self.api(watched.client(), names).get_opt(&self.canary()).await;
         let canary = canary.map_err(|error| unread(&self.what(names, &self.canary()), error))?;
         let canary = canary.filter(object::is_ours);
         let Some(made) = &canary else {

@@ -14,12 +14,12 @@ use cutover_core::api::Group;
 use cutover_core::deployment::Revision;
 use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
 use cutover_engine::journal::JournalError;
-use kube::Client;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Names;
 use super::errors::API;
+use super::watched::Watched;
 use crate::ledger::Ledger;
 use crate::resource::{BlueGreenStatus, RouteStatus};
 
@@ -52,7 +52,7 @@ const RENEWALS: u32 = 5;
 
 /// The edge of one `BlueGreen`.
 pub struct IngressNginxEdge {
-    client: Client,
+    watched: Arc<Watched>,
     names: Names,
     ledger: Arc<Ledger>,
     pods: ControllerPods,
@@ -64,12 +64,13 @@ pub struct IngressNginxEdge {
 
 impl IngressNginxEdge {
     /// The edge of a `BlueGreen`, whose status the ledger writes.
-    pub fn new(client: Client, names: Names, spec: &IngressNginxSpec, ledger: Arc<Ledger>) -> Self {
+    pub fn new(watched: Arc<Watched>, names: Names, spec: &IngressNginxSpec, ledger: Arc<Ledger>) -> Self {
+        let client = watched.client();
         let namespace = &spec.controller.namespace;
         Self {
             pods: ControllerPods::new(client.clone(), spec.controller.clone()),
             asking: Asking::new(client.clone(), namespace, &names.namespace, &names.group),
-            client,
+            watched,
             names,
             ledger,
             sums: Mutex::default(),

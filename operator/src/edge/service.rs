@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::errors::{is_conflict, unchanged, unread};
 use super::route::{ANNOTATION, Route, Stamp};
-use super::{Names, errors};
+use super::{Names, Watched, errors};
 
 /// The name under which the operator writes.
 pub const MANAGER: &str = "cutover-operator";
@@ -22,30 +22,65 @@ pub(super) struct SelectorVersions {
     selectors: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Reads the route.
-pub(super) async fn read(client: &Client, names: &Names) -> Result<(Route, SelectorVersions), EdgeError> {
-    let services: Api<Service> = Api::namespaced(client.clone(), &names.namespace);
-    let what = |service: &str| format!("Service \"{service}\" in namespace \"{}\"", names.namespace);
-    let get =
-        async |service: &str| services.get(service).await.map_err(|error| unread(&what(service), error));
+/// Reads the route. Only the apex Service is read anew.
+pub(super) async fn read(watched: &Watched, names: &Names) -> Result<(Route, SelectorVersions), EdgeError> {
     let mut selectors = BTreeMap::new();
     for (slot, service) in &names.slots {
-        selectors.insert(slot.clone(), selector(&get(service).await?, &what(service))?);
+        let what = what(names, service);
+        let of_slot = match watched.service(names, service).await? {
+            Some(known) => selector(&known, &what)?,
+            // It may be new, or there is none: the API server says which.
+            None => selector(&get(watched.client(), names, service).await?, &what)?,
+        };
+        selectors.insert(slot.clone(), of_slot);
     }
+    route_of(watched.client(), names, selectors).await
+}
+
+/// The same. Reads all Services anew.
+async fn read_all(client: &Client, names: &Names) -> Result<(Route, SelectorVersions), EdgeError> {
+    let mut selectors = BTreeMap::new();
+    for (slot, service) in &names.slots {
+        let of_slot = selector(&get(client, names, service).await?, &what(names, service))?;
+        selectors.insert(slot.clone(), of_slot);
+    }
+    route_of(client, names, selectors).await
+}
+
+async fn get(client: &Client, names: &Names, service: &str) -> Result<Service, EdgeError> {
+    let services: Api<Service> = Api::namespaced(client.clone(), &names.namespace);
+    services.get(service).await.map_err(|error| unread(&what(names, service), error))
+}
+
+fn what(names: &Names, service: &str) -> String {
+    format!("Service \"{service}\" in namespace \"{}\"", names.namespace)
+}
+
+/// The route, given the selectors of the slots' Services.
+async fn route_of(
+    client: &Client,
+    names: &Names,
+    selectors: BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<(Route, SelectorVersions), EdgeError> {
     if let [one, other] = selectors.values().collect::<Vec<_>>()[..]
         && one == other
     {
         return Err(EdgeError::Unusable {
-            what: names.slots.iter().map(|(_, service)| what(service)).collect::<Vec<_>>().join(" and "),
+            what: names
+                .slots
+                .iter()
+                .map(|(_, service)| what(names, service))
+                .collect::<Vec<_>>()
+                .join(" and "),
             why: "they select the same Pods: give each slot's Pods a label of their own, as in slot: blue"
                 .to_owned(),
         });
     }
-    let apex = get(&names.service).await?;
-    let now = selector(&apex, &what(&names.service))?;
+    let apex = get(client, names, &names.service).await?;
+    let now = selector(&apex, &what(names, &names.service))?;
     let active = selectors.iter().find(|(_, selector)| **selector == now).map(|(slot, _)| slot.clone());
     let active = active.ok_or_else(|| EdgeError::Unusable {
-        what: what(&names.service),
+        what: what(names, &names.service),
         why: format!(
             "its selector {} is that of no slot's Service: set it to the selector of the slot that users are to reach, as in {}",
             json!(now),
@@ -99,7 +134,7 @@ pub(super) async fn follow(
     reason: &str,
 ) -> Result<(), ShiftError> {
     for _ in 0..super::TRIES {
-        let (route, versions) = read(client, names).await.map_err(ShiftError::NotSent)?;
+        let (route, versions) = read_all(client, names).await.map_err(ShiftError::NotSent)?;
         let (to, reason) = (active.to_owned(), reason.to_owned());
         let shift = Shift { to, share: None, reason, trial: None, fence: false };
         let next = route.after(&shift).map_err(ShiftError::Refused)?;

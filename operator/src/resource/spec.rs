@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::BlueGreenStatus;
+use crate::edge::argo_rollouts::ArgoRolloutsSpec;
 use crate::edge::gateway::GatewaySpec;
 use crate::edge::ingress_canary::IngressCanarySpec;
 use crate::edge::ingress_nginx::IngressNginxSpec;
@@ -36,9 +37,18 @@ use crate::edge::ingress_nginx::IngressNginxSpec;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("size(self.slots) == 2").message("spec.slots must have exactly two slots, as in blue and green"))]
-#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || self.slots[a].service != self.slots[b].service))").message("each slot needs a Service of its own"))]
-#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || self.slots[a].deployment != self.slots[b].deployment))").message("each slot needs a Deployment of its own"))]
-#[x_kube(validation = Rule::new("self.slots.all(name, self.slots[name].service != self.service)").message("spec.service is the Service that users reach; a slot needs another one"))]
+#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || \
+    !has(self.slots[a].service) || !has(self.slots[b].service) || \
+    self.slots[a].service != self.slots[b].service))").message("each slot needs a Service of its own"))]
+#[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || \
+    !has(self.slots[a].deployment) || !has(self.slots[b].deployment) || \
+    self.slots[a].deployment != self.slots[b].deployment))").message("each slot needs a Deployment of its own"))]
+#[x_kube(validation = Rule::new("self.slots.all(name, !has(self.slots[name].service) || \
+    self.slots[name].service != self.service)").message("spec.service is the Service that users reach; a slot needs another one"))]
+#[x_kube(validation = Rule::new("has(self.edge.argoRollouts) ? \
+    self.slots.all(name, !has(self.slots[name].service) && !has(self.slots[name].deployment)) : \
+    self.slots.all(name, has(self.slots[name].service) && has(self.slots[name].deployment))").message("each slot needs a \
+    deployment and a service; with spec.edge.argoRollouts neither, because its slots are ReplicaSets of the Rollout"))]
 pub struct BlueGreenSpec {
     /// The Service that the users' Ingress, HTTPRoute or other Pods name.
     #[schemars(length(min = 1, max = 63))]
@@ -95,14 +105,16 @@ pub struct BlueGreenSpec {
 /// A text as in `1h30m`.
 const DURATION: &str = r"^([0-9]+(ms|s|m|h|d))+$";
 
-/// A slot: the Deployment that runs its Pods, and the Service that selects them.
+/// A slot: the Deployment that runs its Pods, and the Service that selects them. Empty for a Rollout of Argo.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlotSpec {
     /// The Deployment.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(min = 1, max = 253))]
     pub deployment: String,
     /// The Service.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(min = 1, max = 63))]
     pub service: String,
 }
@@ -120,6 +132,8 @@ pub enum EdgeSpec {
     IngressNginx(IngressNginxSpec),
     /// The weights of an HTTPRoute of the Gateway API.
     Gateway(GatewaySpec),
+    /// A blue-green Rollout of Argo, which the operator promotes. Its slots are ReplicaSets of the Rollout.
+    ArgoRollouts(ArgoRolloutsSpec),
 }
 
 /// What the Pods of the new version differ in.

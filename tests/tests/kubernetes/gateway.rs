@@ -20,7 +20,7 @@ fn backend(slot: &str, weight: u32) -> Value {
 }
 
 /// A route with these rules.
-fn route(rules: &Value) -> Value {
+pub(crate) fn route(rules: &Value) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
@@ -34,7 +34,7 @@ fn route(rules: &Value) -> Value {
 }
 
 /// A route with these weights of the slots.
-fn weighted(blue: u32, green: u32) -> Value {
+pub(crate) fn weighted(blue: u32, green: u32) -> Value {
     route(&json!([{ "backendRefs": [backend("blue", blue), backend("green", green)] }]))
 }
 
@@ -58,7 +58,7 @@ fn all_on_blue() -> Vec<Vec<(String, u64)>> {
     vec![vec![("shop-blue".to_owned(), 100), ("shop-green".to_owned(), 0)]]
 }
 
-async fn until_answered_by(traefik: &Traefik, slot: &str) {
+pub(crate) async fn until_answered_by(traefik: &Traefik, slot: &str) {
     kubernetes::until(&format!("ten answers of {slot} in a row"), async || {
         for _ in 0..10 {
             let answer = traefik.get(Shop::HOST, "/").await;
@@ -72,7 +72,7 @@ async fn until_answered_by(traefik: &Traefik, slot: &str) {
     .unwrap();
 }
 
-async fn apply(namespace: &Namespace<'_>, route: &Value) {
+pub(crate) async fn apply(namespace: &Namespace<'_>, route: &Value) {
     namespace.kubectl().apply(&route.to_string()).await.unwrap();
 }
 
@@ -117,8 +117,10 @@ fn a_bad_release_goes_back() {
         let spec = edges::spec(edge(), policy(&["10% 60s", "100%"]));
         let (_kubelet, _operator) = live(&namespace, &spec).await;
         until_answered_by(&traefik, "1").await;
+        let stamps = Stamps::watch(namespace.kubectl(), ["httproute", "shop"]);
         apply_shop(&namespace, "2-broken", &spec).await.unwrap();
         let status = until_ended(&namespace, "2-broken", "rolled_back").await.unwrap();
+        assert_eq!(stamps.routes(), ["blue, green 10 %", "blue"], "it has never got more");
         assert!(text(&status, "/history/0/message").contains("500"), "{status}");
         assert_eq!(text(&status, "/activeSlot"), "blue");
         assert_eq!(weights(&namespace).await, all_on_blue());
@@ -165,17 +167,19 @@ fn a_rule_that_names_one_slot_is_refused_with_what_to_do() {
         let kubelet = Kubelet::start(&namespace);
         let _operator = Operator::start(&namespace).await.unwrap();
         apply_shop(&namespace, "1", &spec).await.unwrap();
-        let said = "spec.rules[1] must name the Service of each slot once in its backendRefs, shop-blue and shop-green: add what is \
-                    missing, with weight 0";
+        let said = "spec.rules[1] must name the Service of each slot once in its backendRefs, shop-blue and shop-green: add \
+                    what is missing, with weight 0";
         until_status(&namespace, "the reason", |status| status.to_string().contains(said)).await.unwrap();
 
         // It does what the message says, and nothing else of the route changes.
         let matches = json!([{ "path": { "type": "PathPrefix", "value": "/api" } }]);
-        let filters = json!([{ "type": "RequestHeaderModifier", "requestHeaderModifier": { "set": [{ "name": "x-rule", "value": "api" }] } }]);
+        let set = json!([{ "name": "x-rule", "value": "api" }]);
+        let filters = json!([{ "type": "RequestHeaderModifier", "requestHeaderModifier": { "set": set } }]);
+        let exact = json!([{ "path": { "type": "Exact", "value": "/other" } }]);
         let all = json!([
             { "backendRefs": [backend("blue", 100), backend("green", 0)] },
             { "matches": matches, "filters": filters, "backendRefs": [backend("blue", 1), backend("green", 0)] },
-            { "matches": [{ "path": { "type": "Exact", "value": "/other" } }], "backendRefs": [{ "name": "shop", "port": 80, "weight": 3 }] },
+            { "matches": exact, "backendRefs": [{ "name": "shop", "port": 80, "weight": 3 }] },
         ]);
         apply(&namespace, &route(&all)).await;
         until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();

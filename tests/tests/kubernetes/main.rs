@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod argo_rollouts;
 mod charts;
 mod edges;
 mod gateway;
@@ -18,3 +19,6 @@ mod metrics;
 mod operator;
 mod pages;
 mod roles;
+mod scale;
+mod signals;
+mod verdicts;

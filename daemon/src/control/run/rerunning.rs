@@ -104,7 +104,7 @@ pub(super) async fn end_of<T>(work: Work, task: JoinHandle<Result<T, Refusal>>) 
             true => {
                 format!("a bug of the daemon has ended {name}, and its log says more; see: cutover status")
             }
-            false => format!("{name} was ended by cutover abort, or by the end of the daemon"),
+            false => format!("{name} was ended, by an abort or by the end of the daemon"),
         }))
     })
 }

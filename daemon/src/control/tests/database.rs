@@ -89,7 +89,7 @@ async fn a_migration_by_hand_keeps_nobody_from_moving_traffic_and_can_be_ended()
         "cutover database of group \"shop\" is ended; to see how far it came: cutover database status shop"
     );
     let refused = migration.await.unwrap().unwrap_err().to_string();
-    assert!(refused.contains("it was ended by cutover abort"), "{refused}");
+    assert!(refused.contains("cutover database was ended, by an abort"), "{refused}");
     // Nothing of it is applied, also later, and nothing is in the way of the next one.
     std::fs::write(shop.files.path().join("0001_a.up.sql"), QUICK).unwrap();
     let done = shop.bench.control.migrate_database("shop", "2", true, "me").await.unwrap();

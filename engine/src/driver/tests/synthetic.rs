@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::scripted::{Scene, peer};
+use crate::scripted::{Scene, in_steps, peer};
 
 /// A deployment whose soak of 60 s needs 50 answers.
 fn quiet(synthetic: serde_json::Value) -> Deployment {
@@ -70,6 +70,21 @@ async fn a_version_that_fails_them_is_taken_back() {
     assert!(text.contains(" answers of green are errors, 100 % (") && text.contains(" times 500)"), "{text}");
     assert!(text.ends_with(" of them synthetic"), "{text}");
     assert!(world.scene().synthetic.len() < 20, "at once: {text}");
+}
+
+/// The old version is sent none, so there is nothing to compare with at the same time.
+#[tokio::test(start_paused = true)]
+async fn a_step_where_nothing_else_is_counted_judges_them() {
+    let mut deployment = quiet(json!({}));
+    in_steps(&mut deployment, &["10% 60s", "100%"]);
+    let (state, world, said) = ended(deployment, |scene| {
+        scene.counts = false;
+        scene.bad_version = Some("2".to_owned());
+    })
+    .await;
+    assert_eq!(state.phase.name(), "rolled_back", "{said:#?}");
+    assert_eq!(world.scene().moves, ["blue->10 % green", "green->blue"], "{said:#?}");
+    assert!(world.scene().synthetic.len() < 20, "at once: {said:#?}");
 }
 
 #[tokio::test(start_paused = true)]

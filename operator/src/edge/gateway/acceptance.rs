@@ -93,7 +93,11 @@ mod tests {
     use super::*;
 
     fn answer(parent: &Value, generation: i64, status: &str) -> Value {
-        let condition = |kind| json!({ "type": kind, "status": status, "observedGeneration": generation, "reason": "No", "message": "why" });
+        let condition = |kind| {
+            json!({
+                "type": kind, "status": status, "observedGeneration": generation, "reason": "No", "message": "why",
+            })
+        };
         json!({ "parentRef": parent, "conditions": [condition("Accepted"), condition("ResolvedRefs")] })
     }
 

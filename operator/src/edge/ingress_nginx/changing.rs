@@ -116,7 +116,8 @@ impl IngressNginxEdge {
     async fn ask(&self, route: &RouteStatus, next: &RouteStatus, slot: &str) -> Result<(), ShiftError> {
         let service = self.names.service_of(slot);
         let service = service.ok_or_else(|| ShiftError::Refused(format!("there is no slot \"{slot}\"")))?;
-        let endpoints = backends(&self.client, &self.names, service).await.map_err(ShiftError::NotSent)?;
+        let endpoints =
+            backends(self.watched.client(), &self.names, service).await.map_err(ShiftError::NotSent)?;
         let endpoints = endpoints.peers().into_iter().map(|peer| peer.address).collect();
         let pending = PendingRoute { route: next.clone(), slot: slot.to_owned(), endpoints };
         let mut is_asked = false;
@@ -179,7 +180,7 @@ impl IngressNginxEdge {
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         let Some(route) = self.ledger.status().await.route else { return Ok(()) };
         loop {
-            let stamp = match service::read(&self.client, &self.names).await {
+            let stamp = match service::read(&self.watched, &self.names).await {
                 Ok((selected, _)) if selected.active == route.active => selected.stamp,
                 Ok(_) => {
                     self.follow(&route.active, &route.reason).await?;
@@ -209,7 +210,7 @@ impl IngressNginxEdge {
     }
 
     async fn follow(&self, active: &str, reason: &str) -> Result<(), EdgeError> {
-        let followed = service::follow(&self.client, &self.names, active, reason).await;
+        let followed = service::follow(self.watched.client(), &self.names, active, reason).await;
         followed.map_err(|error| match error {
             ShiftError::NotSent(error) | ShiftError::Unknown(error) => error,
             other => EdgeError::Refused { subject: API, why: other.to_string() },
@@ -221,7 +222,7 @@ impl IngressNginxEdge {
         let (Ok(agents), Ok(pods)) = (self.ledger.agents().await, self.pods.list().await) else { return };
         let resource = (self.names.namespace.as_str(), self.names.group.as_str(), self.ledger.uid());
         for gone in agents.iter().filter(|agent| pods.iter().all(|pod| pod.name != agent.pod)) {
-            if let Err(error) = agent::remove(&self.client, resource, &gone.pod).await {
+            if let Err(error) = agent::remove(self.watched.client(), resource, &gone.pod).await {
                 tracing::debug!(pod = gone.pod, %error, "failed to remove what a Pod that is gone has said");
             }
         }
