@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It gives `status.route` of each `BlueGreen` to its nginx, never an older one than it has seen, and says what came of it. It
-//! decides nothing: while the API server is away it keeps the last route, and renews no lease, so that nginx takes a change on trial
-//! back by itself.
+//! decides nothing: while the API server is away it keeps the last route, and renews no lease, so that nginx takes a change on
+//! trial back by itself.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

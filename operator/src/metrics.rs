@@ -1,4 +1,4 @@
-//! Metrics of the operator. [`cutover_engine::metrics`] has those of deployments.
+//! Metrics of the operator. [`cutover_engine::metrics`] has those of deployments, which get the label `namespace` here.
 //!
 //! | name | kind | labels |
 //! |---|---|---|
@@ -15,11 +15,28 @@ use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
+mod by_namespace;
+
+pub use by_namespace::within;
+
+use by_namespace::ByNamespace;
+
 /// Bounds of histograms in seconds, from a reconciliation to a soak of an hour.
 const BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0];
 
 /// The phases by namespace and name. A gauge of the recorder could not be removed with its resource.
 static PHASES: Mutex<BTreeMap<(String, String), String>> = Mutex::new(BTreeMap::new());
+
+/// Why nothing is recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRecorded {
+    /// The recorder cannot be made.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The process has one already.
+    #[error("the process has a recorder already")]
+    Second,
+}
 
 /// The page that Prometheus reads.
 #[derive(Clone, Debug)]
@@ -27,10 +44,12 @@ pub struct Page(PrometheusHandle);
 
 impl Page {
     /// Installs the recorder of the process. Fails on a second call.
-    pub fn install() -> Result<Self, BuildError> {
-        let handle = PrometheusBuilder::new()
+    pub fn install() -> Result<Self, NotRecorded> {
+        let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
-            .install_recorder()?;
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(ByNamespace(recorder)).map_err(|_| NotRecorded::Second)?;
         cutover_engine::metrics::describe();
         metrics::describe_gauge!("cutover_operator_leader", "1 while this operator drives");
         metrics::describe_counter!("cutover_reconciliations_total", "Reconciliations, by result");

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::edge::Watched;
 use crate::journal::ResourceJournal;
 use crate::ledger::Ledger;
+use crate::metrics;
 use crate::setup::Setup;
 use crate::workload::Wanted;
 use crate::world::ClusterWorld;
@@ -50,11 +51,11 @@ impl Running {
         let (driver, handle) = Driver::new(Arc::clone(&world), journal, clock, unfinished);
         let driver = if takes_over { driver.taking_over() } else { driver };
         let name = id.clone();
-        let driving = tokio::spawn(async move {
+        let driving = tokio::spawn(metrics::within(setup.namespace.clone(), async move {
             if let Err(error) = driver.run().await {
                 tracing::error!(deployment = name, %error, "the driver stopped");
             }
-        });
+        }));
         let warming =
             tokio::spawn(shrink_when_warm(Arc::clone(&world), handle.state.clone(), slots.0.clone()));
         Self { id, setup, slots, world, handle, tasks: [driving, warming] }

@@ -20,7 +20,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
 
-use crate::metrics::Page;
+use crate::metrics::{NotRecorded, Page};
 use crate::resource::BlueGreen;
 use crate::verdicts;
 use crate::workload::told;
@@ -41,9 +41,9 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
-    /// The process has a recorder already.
+    /// There can be no metrics.
     #[error("the metrics cannot be recorded: {0}")]
-    Recorder(#[from] metrics_exporter_prometheus::BuildError),
+    Recorder(#[from] NotRecorded),
 }
 
 /// What the answers need.

@@ -13,6 +13,8 @@
 
 pub mod agent;
 mod argo_rollouts;
+mod audit;
+mod chart;
 mod cluster;
 mod control_plane;
 mod credentials;
@@ -30,6 +32,8 @@ mod traefik;
 
 pub use agent::Agent;
 pub use argo_rollouts::ArgoRollouts;
+pub use audit::{Right, Used};
+pub use chart::{Chart, documents};
 pub use cluster::Cluster;
 pub use credentials::Account;
 pub use ingress_nginx::{IngressNginx, Snippets, TOKEN};

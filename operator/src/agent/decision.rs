@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn route(seq: i64, is_on_trial: bool) -> RouteStatus {
-        let trial = is_on_trial.then(|| TrialStatus { lease_ms: Some(30_000), guard: None, rescue: false });
+        let trial = is_on_trial.then_some(TrialStatus { lease_ms: Some(30_000), guard: None, rescue: false });
         RouteStatus { seq, active: "green".to_owned(), trial, renewals: 2, ..RouteStatus::default() }
     }
 

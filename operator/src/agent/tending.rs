@@ -29,6 +29,7 @@ pub(super) struct Memory {
     renewed: Option<i64>,
     seen: Option<i64>,
     refused: Option<i64>,
+    without_group: bool,
     error: Option<String>,
 }
 
@@ -47,10 +48,11 @@ impl Agent {
     /// Brings nginx to what the API server says about one group.
     pub(super) async fn tend(&self, claim: &Claim, groups: &Result<Vec<String>, String>) -> Tended {
         let mut memory = self.memory_of(claim);
+        memory.without_group = groups.as_ref().is_ok_and(|groups| !groups.contains(&claim.group));
         let (standing, waits, is_settled, error) = match groups {
             Err(error) => (None, false, false, Some(error.clone())),
             // nginx cannot send it anywhere, so nothing is settled by waiting for it.
-            Ok(groups) if !groups.contains(&claim.group) => (None, false, true, Some(unknown(claim))),
+            Ok(_) if memory.without_group => (None, false, true, Some(unknown(claim))),
             Ok(_) => match self.bring(claim, &mut memory).await {
                 Ok((standing, check)) => {
                     let waits = matches!(check, Some(Check::NotYet(_)));
@@ -63,6 +65,11 @@ impl Agent {
                 Err((why, is_settled)) => (None, false, is_settled, Some(why)),
             },
         };
+        if is_settled && standing.is_none() {
+            // Nothing to wait for: this nginx cannot make any change of the group.
+            let pending = claim.resource.status.as_ref().and_then(|status| status.pending.as_ref());
+            memory.refused = pending.map(|pending| pending.route.seq);
+        }
         memory.error = error;
         if let Some(error) = &memory.error {
             tracing::debug!(
@@ -84,14 +91,18 @@ impl Agent {
         number.number += 1;
         let (reading, looked) = (*number, self.look(claim).await);
         drop(number);
-        let memory = self.memory_of(claim);
+        let mut memory = self.memory_of(claim);
         match looked {
-            Ok(look) => {
+            Ok(mut look) => {
+                if let Err(why) = self.fill(claim, &mut look.group).await {
+                    memory.error.get_or_insert(why);
+                }
                 let standing = Standing::of(&look.group, &claim.uid);
                 AgentReport { agent: self.status(&memory, Some(standing)), group: Some(look.group), reading }
             }
             Err(error) => {
-                let memory = Memory { error: Some(error), ..memory };
+                let error = memory.error.clone().or(Some(error));
+                let memory = Memory { error, ..memory };
                 AgentReport { agent: self.status(&memory, None), group: None, reading }
             }
         }
@@ -115,8 +126,14 @@ impl Agent {
         }
         let standing = Standing::of(&look.group, &claim.uid);
         let pending = status.and_then(|status| status.pending.as_ref());
-        let checked = pending.map(|pending| verify(claim, pending, route, (&look.group, standing), memory));
-        Ok((standing, checked))
+        let Some(pending) = pending else { return Ok((standing, None)) };
+        let checked = match self.fill(claim, &mut look.group).await {
+            Ok(None) => verify(claim, pending, route, (&look.group, standing), memory),
+            Ok(Some(backend)) => unable(claim, pending, memory, canary(claim, &backend)),
+            // The controller may be starting.
+            Err(why) => Check::NotYet(why),
+        };
+        Ok((standing, Some(checked)))
     }
 
     /// Makes the changes that lead to a route.
@@ -173,21 +190,20 @@ impl Agent {
         Ok(look)
     }
 
-    /// Reads the group, with the servers that the controller knows.
+    /// Reads the group from nginx.
     async fn look(&self, claim: &Claim) -> Result<Look, String> {
-        let mut look = self.module.look(&claim.group).await.map_err(|error| error.to_string())?;
-        if is_of_backends(&look.group) {
-            let backends = self.controller.backends().await?;
-            let namespace = claim.resource.namespace().unwrap_or_default();
-            if let Some(backend) = backends.canary(&format!("{namespace}-{}-", claim.resource.spec.service)) {
-                return Err(format!(
-                    "backend {backend} gives requests to a canary Ingress, past the route of group \"{}\": delete that Ingress",
-                    claim.group
-                ));
-            }
-            backends.fill(&mut look.group);
+        self.module.look(&claim.group).await.map_err(|error| error.to_string())
+    }
+
+    /// Gives the slots the servers that the controller knows. Returns a backend whose traffic goes past the route.
+    async fn fill(&self, claim: &Claim, group: &mut Group) -> Result<Option<String>, String> {
+        if !is_of_backends(group) {
+            return Ok(None);
         }
-        Ok(look)
+        let backends = self.controller.backends().await?;
+        backends.fill(group);
+        let namespace = claim.resource.namespace().unwrap_or_default();
+        Ok(backends.canary(&format!("{namespace}-{}-", claim.resource.spec.service)))
     }
 
     fn memory_of(&self, claim: &Claim) -> Memory {
@@ -205,6 +221,7 @@ impl Agent {
             refused: memory.refused,
             applied: standing.and_then(Standing::seq),
             taken_back,
+            without_group: memory.without_group,
             error: memory.error.clone(),
         }
     }
@@ -226,15 +243,28 @@ fn verify(
         return Check::Unable(memory.error.clone().unwrap_or_default());
     }
     let checked = check(pending, route, group, standing);
-    match &checked {
-        Check::Able => memory.seen = Some(seq),
-        Check::NotYet(_) => {}
-        Check::Unable(why) => {
-            tracing::warn!(group = claim.group, seq, why, "a pending change is refused");
-            memory.refused = Some(seq);
+    match checked {
+        Check::Able => {
+            memory.seen = Some(seq);
+            Check::Able
         }
+        Check::NotYet(why) => Check::NotYet(why),
+        Check::Unable(why) => unable(claim, pending, memory, why),
     }
-    checked
+}
+
+fn unable(claim: &Claim, pending: &PendingRoute, memory: &mut Memory, why: String) -> Check {
+    let seq = pending.route.seq;
+    tracing::warn!(group = claim.group, seq, why, "a pending change is refused");
+    memory.refused = Some(seq);
+    Check::Unable(why)
+}
+
+fn canary(claim: &Claim, backend: &str) -> String {
+    format!(
+        "backend {backend} gives requests to a canary Ingress, past the route of group \"{}\": delete that Ingress",
+        claim.group
+    )
 }
 
 /// The change that leads from what nginx has to a route.

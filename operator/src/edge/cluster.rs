@@ -17,7 +17,7 @@ use crate::resource::EdgeSpec;
 /// An edge in a cluster.
 pub enum ClusterEdge {
     /// Objects of the API carry the route.
-    Object(ObjectEdge),
+    Object(Box<ObjectEdge>),
     /// The status of the `BlueGreen` carries it, and agents give it to ingress-nginx.
     IngressNginx(Box<IngressNginxEdge>),
     /// The controller of Argo Rollouts moves the traffic.
@@ -28,7 +28,7 @@ impl ClusterEdge {
     /// The edge of a `BlueGreen`.
     pub fn new(watched: &Arc<Watched>, names: Names, spec: &EdgeSpec, ledger: &Arc<Ledger>) -> Self {
         match Carrier::new(spec) {
-            Ok(carrier) => Self::Object(ObjectEdge::new(Arc::clone(watched), names, carrier)),
+            Ok(carrier) => Self::Object(Box::new(ObjectEdge::new(Arc::clone(watched), names, carrier))),
             Err(Other::ArgoRollouts(spec)) => {
                 Self::ArgoRollouts(RolloutEdge::new(Arc::clone(watched), names, spec))
             }
@@ -41,12 +41,12 @@ impl ClusterEdge {
 }
 
 impl ClusterEdge {
-    /// Waits until the last change of the route is this old. A module moves requests at once, so nobody waits for it.
+    /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         match self {
             Self::Object(edge) => edge.settle(after).await,
             Self::ArgoRollouts(edge) => edge.settle(after).await,
-            Self::IngressNginx(_) => Ok(()),
+            Self::IngressNginx(edge) => edge.settle(after).await,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! ingress-nginx with Cutover's module: the route is in the status of the `BlueGreen`, and an agent in each Pod gives it to its nginx.
+//! ingress-nginx with Cutover's module: the route is in the status of the `BlueGreen`, and an agent in each Pod gives it to
+//! its nginx.
 //!
 //! ```text
 //! shift    status.pending -> every agent: my nginx could -> status.route -> every agent: my nginx has it

@@ -105,6 +105,9 @@ pub struct AgentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub taken_back: Option<TakenBackBy>,
+    /// Its nginx has no such group, so it follows no route.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_group: bool,
     /// What is wrong, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -12,7 +12,7 @@ use super::ingress_nginx::{IngressNginx, TOKEN};
 use super::machine::Server;
 use super::namespace::Namespace;
 use crate::client::{Answer, Client};
-use crate::flavour::program;
+use crate::flavour::{program, root};
 
 /// The port on which agents answer unless the spec says otherwise.
 const PORT: u16 = 18181;
@@ -33,15 +33,25 @@ pub struct Agent {
 impl Agent {
     /// Starts the agent of a controller at the address of the controller's Pod, which gets the label of [`edge`].
     pub async fn start(namespace: &Namespace<'_>, controller: &IngressNginx) -> Result<Self> {
+        Self::start_as(namespace, controller, namespace.kubectl().kubeconfig()).await
+    }
+
+    /// The same with this kubeconfig.
+    pub async fn start_as(
+        namespace: &Namespace<'_>,
+        controller: &IngressNginx,
+        kubeconfig: &Path,
+    ) -> Result<Self> {
         let pod = controller.class().to_owned();
         let label = format!("{}={}", LABEL.0, LABEL.1);
         namespace.kubectl().run(&["label", "pod", &pod, &label, "--overwrite"]).await?;
         let selector = format!("app={pod}");
         let found = namespace.pods(&selector).await?;
         let address = SocketAddr::new(found.first().context("the controller has no Pod")?.address, PORT);
+        let kubeconfig = with_rights(namespace).await?;
         let token = token_file(namespace.cluster().machine().folder())?;
         let arguments: Vec<String> = [
-            &format!("KUBECONFIG={}", namespace.kubectl().kubeconfig().display()),
+            &format!("KUBECONFIG={}", kubeconfig.display()),
             "RUST_LOG=info,cutover_operator=debug",
             "RUST_BACKTRACE=1",
             &program("cutover-operator")?.display().to_string(),
@@ -125,6 +135,20 @@ pub async fn apply_token(namespace: &Namespace<'_>) -> Result<()> {
         "stringData": { "token": TOKEN },
     });
     namespace.kubectl().apply(&secret.to_string()).await
+}
+
+/// A kubeconfig with the rights that the page gives to agents.
+async fn with_rights(namespace: &Namespace<'_>) -> Result<PathBuf> {
+    let page = fs::read_to_string(root().join("docs/ingress-nginx.md"))?;
+    let mut blocks =
+        page.split("```yaml\n").filter_map(|rest| rest.split_once("```")).map(|(block, _)| block);
+    let rights =
+        blocks.find(|block| block.contains("kind: ClusterRole")).context("the page gives no rights")?;
+    // Roles are of the whole cluster, which tests share.
+    let account = format!("cutover-agent-{}", namespace.name());
+    let rights = rights.replace("cutover-agent", &account).replace("ingress-nginx", namespace.name());
+    namespace.kubectl().apply(&rights).await?;
+    namespace.cluster().kubeconfig_of(namespace.name(), &account).await
 }
 
 fn start(namespace: &Namespace<'_>, log: &str, arguments: &[String]) -> Result<Server> {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 use super::NODE;
+use super::audit::{self, Used};
 use super::control_plane::{self, URL};
 use super::credentials::{ADMIN_TOKEN, Account, Credentials};
 use super::kubectl::Kubectl;
@@ -108,6 +109,11 @@ impl Cluster {
     pub async fn token_for(&self, namespace: &str, service_account: &str) -> Result<String> {
         let words = ["create", "token", service_account, "--namespace", namespace];
         Ok(self.kubectl.run(&words).await?.trim().to_owned())
+    }
+
+    /// What a service account has asked the API server for.
+    pub fn used_by(&self, namespace: &str, service_account: &str) -> Result<Used> {
+        audit::used_by(self.machine.folder(), &format!("system:serviceaccount:{namespace}:{service_account}"))
     }
 
     /// Kills the API server. Only for a cluster that the test has alone.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::audit;
 use super::credentials::{Account, Credentials};
 use super::machine::{Machine, PODS, Server};
 use super::programs::fetched;
@@ -14,7 +15,7 @@ const ETCD: &str = "http://127.0.0.1:2379";
 /// What makes pods of Deployments, endpoints of pods, and tokens of service accounts, and removes what has lost its owner.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,endpointslice-controller,endpoints-controller,\
     namespace-controller,garbage-collector-controller,serviceaccount-controller,serviceaccount-token-controller,\
-    root-ca-certificate-publisher-controller";
+    root-ca-certificate-publisher-controller,job-controller";
 
 /// When kwok changes pods and nodes: at once, and leases of nodes in time.
 const STAGES: [&str; 5] =
@@ -57,6 +58,8 @@ pub(super) fn start_api_server(machine: &Machine, credentials: &Credentials) -> 
         flag("enable-priority-and-fairness", "false"),
         // Clients would wait for half a minute for what etcd 3.4 does not have.
         flag("feature-gates", "WatchList=false"),
+        path_flag("audit-policy-file", &audit::write_policy(machine.folder())?),
+        path_flag("audit-log-path", &audit::log(machine.folder())),
     ];
     machine.start("kube-apiserver", &fetched("kubernetes", "kube-apiserver"), &arguments)
 }

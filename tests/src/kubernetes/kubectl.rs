@@ -22,6 +22,11 @@ impl Kubectl {
         Self { kubeconfig, namespace: namespace.to_owned() }
     }
 
+    /// The same user, for objects that name their namespaces.
+    pub fn anywhere(&self) -> Self {
+        Self { kubeconfig: self.kubeconfig.clone(), namespace: String::new() }
+    }
+
     /// The kubeconfig.
     pub fn kubeconfig(&self) -> &PathBuf {
         &self.kubeconfig
@@ -50,7 +55,13 @@ impl Kubectl {
         Ok(())
     }
 
-    /// The same with all files of a folder, such as resource definitions. Returns when the API server knows these.
+    /// Asks the API server whether it would take the objects, and changes nothing.
+    pub async fn would_apply(&self, objects: &str) -> Result<()> {
+        self.run_with(&["apply", "--server-side", "--dry-run=server", "--filename=-"], objects).await?;
+        Ok(())
+    }
+
+    /// Applies all files of a folder, such as resource definitions. Returns when the API server knows these.
     pub async fn apply_folder(&self, folder: &Path) -> Result<()> {
         let file = format!("--filename={}", folder.display());
         self.run(&["apply", "--server-side", "--force-conflicts", &file]).await?;

@@ -5,10 +5,10 @@ use cutover_tests::kubernetes::{self, Cluster, IngressNginx, Namespace, Shop, Sn
 use cutover_tests::load::Plan;
 use cutover_tests::{Load, SlotOracle};
 
-mod agents;
+pub(crate) mod agents;
 
 /// A group over the backends that ingress-nginx has for the slots' Services.
-fn snippets(namespace: &Namespace<'_>) -> Snippets {
+pub(crate) fn snippets(namespace: &Namespace<'_>) -> Snippets {
     let backend = |service: &str| format!("{}-{service}-http", namespace.name());
     Snippets {
         http: format!(
@@ -21,7 +21,7 @@ fn snippets(namespace: &Namespace<'_>) -> Snippets {
     }
 }
 
-async fn until_answered_by(controller: &IngressNginx, host: &str, slot: &str) {
+pub(crate) async fn until_answered_by(controller: &IngressNginx, host: &str, slot: &str) {
     kubernetes::until(&format!("{host} to be answered by {slot}"), async || {
         controller.get(host, "/").await.is_ok_and(|answer| answer.status_and_slot() == (200, slot))
     })

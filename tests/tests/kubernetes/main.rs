@@ -9,6 +9,7 @@
 )]
 
 mod argo_rollouts;
+mod charts;
 mod edges;
 mod gateway;
 mod harness;
@@ -16,6 +17,8 @@ mod ingress_canary;
 mod ingress_nginx;
 mod metrics;
 mod operator;
+mod pages;
+mod roles;
 mod scale;
 mod signals;
 mod verdicts;

@@ -63,9 +63,13 @@ fn the_phase_of_each_resource_is_a_metric_and_goes_with_it() {
         until_async(limit, "the phase of the soak", soaks).await.unwrap();
         until_ended(&namespace, "2", "completed").await.unwrap();
         let page = get(at, "/metrics").await.1;
+        let ended = format!(
+            "cutover_deployments_total{{group=\"shop\",outcome=\"completed\",namespace=\"{}\"}} 1",
+            namespace.name()
+        );
         for line in [
             "cutover_operator_leader 1",
-            "cutover_deployments_total{group=\"shop\",outcome=\"completed\"} 1",
+            &ended,
             "# TYPE cutover_reconciliation_duration_seconds histogram",
             "cutover_reconciliations_total{result=\"ok\"}",
         ] {

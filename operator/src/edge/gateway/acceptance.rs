@@ -48,7 +48,7 @@ pub(super) fn acceptance(object: &Value, generation: i64) -> Result<(), String> 
         return Err("it has no spec.parentRefs, so nothing serves it: name a Gateway".to_owned());
     }
     let answers = list(object, "/status/parents");
-    for parent in wanted.iter().map(|reference| Parent::of(reference)) {
+    for parent in wanted.iter().map(Parent::of) {
         let is_its = |answer: &&Value| {
             answer.get("parentRef").is_some_and(|reference| Parent::of(reference).is(&parent))
         };
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn it_is_that_of_this_generation() {
         let web = json!({ "name": "web" });
-        let of = |generation, status| route(&[web.clone()], &[answer(&web, generation, status)]);
+        let of = |generation, status| route(std::slice::from_ref(&web), &[answer(&web, generation, status)]);
         assert_eq!(acceptance(&of(3, "True"), 3), Ok(()));
         let late = acceptance(&of(2, "True"), 3).unwrap_err();
         assert_eq!(late, "Gateway \"web\" has not seen its generation 3 yet: does its controller run?");

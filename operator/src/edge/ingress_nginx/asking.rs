@@ -1,5 +1,6 @@
 //! Reads the agents over HTTP.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cutover_edges::http::{Address, ask};
@@ -23,7 +24,10 @@ const SECRET: &str = "cutover-agent";
 const KEY: &str = "token";
 
 /// How long an agent may take to answer.
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// The same for one that did not answer the last time: what is known of the others is not kept back for it again and again.
+const LATE: Duration = Duration::from_millis(300);
 
 /// Asks the agents about one resource.
 pub(super) struct Asking {
@@ -33,12 +37,14 @@ pub(super) struct Asking {
     /// What the agents are asked for.
     path: String,
     token: Mutex<Option<String>>,
+    /// The unique ids of the Pods that did not answer the last time.
+    late: Mutex<BTreeSet<String>>,
 }
 
 impl Asking {
     pub(super) fn new(client: Client, secrets: &str, namespace: &str, name: &str) -> Self {
         let path = format!("/v1/groups/{namespace}/{name}");
-        Self { client, secrets: secrets.to_owned(), path, token: Mutex::default() }
+        Self { client, secrets: secrets.to_owned(), path, token: Mutex::default(), late: Mutex::default() }
     }
 
     /// Asks all of them at once.
@@ -59,7 +65,12 @@ impl Asking {
         let authorization = format!("Bearer {token}");
         let headers = [("host", address.as_str()), ("authorization", authorization.as_str())];
         let call = request("GET", &self.path, &headers, None).map_err(|error| failed(error.to_string()))?;
-        let answer = ask(&Address::Tcp(address.clone()), call, LIMIT).await;
+        let limit = if self.late.lock().contains(&pod.uid) { LATE } else { LIMIT };
+        let answer = ask(&Address::Tcp(address.clone()), call, limit).await;
+        match &answer {
+            Ok(_) => self.late.lock().remove(&pod.uid),
+            Err(_) => self.late.lock().insert(pod.uid.clone()),
+        };
         let answer = answer.map_err(|error| failed(error.to_string()))?;
         match answer.status {
             200 => serde_json::from_slice(&answer.body).map_err(|error| failed(error.to_string())),

@@ -1,5 +1,7 @@
 //! Changes of the route: asked first, written, and waited for.
 
+use std::time::Duration;
+
 use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_engine::edge::{EdgeError, Look, Shift, ShiftError};
 use cutover_engine::journal::JournalError;
@@ -7,6 +9,7 @@ use cutover_engine::journal::JournalError;
 use super::readings::{Progress, Readings};
 use super::{IngressNginxEdge, PATIENCE, next_seq, revision, unwritten};
 use crate::agent;
+use crate::edge::errors::API;
 use crate::edge::{backends, service};
 use crate::resource::{PendingRoute, RouteStatus};
 
@@ -57,7 +60,7 @@ impl IngressNginxEdge {
             Err(error) => return Err(ShiftError::Unknown(unwritten(&error))),
         }
         let look = self.until_applied(&next).await?;
-        self.settle(&next, &shift.reason).await;
+        self.finish(&next, &shift.reason).await;
         Ok(look)
     }
 
@@ -76,7 +79,7 @@ impl IngressNginxEdge {
             return Err(ShiftError::Moved(Box::new(now)));
         };
         let look = self.until_applied(&route).await?;
-        self.settle(&route, "the change is confirmed").await;
+        self.finish(&route, "the change is confirmed").await;
         Ok(look)
     }
 
@@ -172,19 +175,45 @@ impl IngressNginxEdge {
         }
     }
 
-    /// What follows a change that stays: traffic inside the cluster, and agents that are gone are forgotten.
-    async fn settle(&self, route: &RouteStatus, reason: &str) {
+    /// Waits until the traffic inside the cluster has had this long to follow the route. Fails if its Service does not.
+    pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
+        let Some(route) = self.ledger.status().await.route else { return Ok(()) };
+        loop {
+            let stamp = match service::read_all(&self.client, &self.names).await {
+                Ok((selected, _)) if selected.active == route.active => selected.stamp,
+                Ok(_) => {
+                    self.follow(&route.active, &route.reason).await?;
+                    continue;
+                }
+                // It selects no slot, so it gives none of them traffic.
+                Err(EdgeError::Unusable { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            match after.saturating_sub(stamp.age()) {
+                left if stamp.generation > 0 && !left.is_zero() => tokio::time::sleep(left).await,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// What comes after a change that stays: traffic inside the cluster follows, and agents that are gone are forgotten.
+    async fn finish(&self, route: &RouteStatus, reason: &str) {
         if route.trial.is_some() || route.second.is_some() {
             return;
         }
-        if let Err(error) = service::follow(&self.client, &self.names, &route.active, reason).await {
-            tracing::warn!(
-                group = self.names.group,
-                %error,
-                "the selector of the Service does not follow the route: traffic inside the cluster stays where it is"
-            );
+        // Nobody uses it, or an operator must look at it. No slot is stopped before it follows.
+        if let Err(error) = self.follow(&route.active, reason).await {
+            tracing::warn!(group = self.names.group, %error, "the Service does not follow the route");
         }
         self.forget_gone().await;
+    }
+
+    async fn follow(&self, active: &str, reason: &str) -> Result<(), EdgeError> {
+        let followed = service::follow(&self.client, &self.names, active, reason).await;
+        followed.map_err(|error| match error {
+            ShiftError::NotSent(error) | ShiftError::Unknown(error) => error,
+            other => EdgeError::Refused { subject: API, why: other.to_string() },
+        })
     }
 
     /// Removes what the agents of Pods that are gone have said.

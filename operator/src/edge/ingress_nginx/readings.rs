@@ -59,9 +59,12 @@ impl Reading {
         }
     }
 
-    /// Whether its nginx has the route.
+    /// Whether its nginx has the route, or no such group.
     pub(super) fn has(&self, route: &RouteStatus) -> bool {
         let Ok(report) = &self.report else { return false };
+        if report.agent.without_group {
+            return true;
+        }
         let is_ended =
             route.trial.is_some() || report.group.as_ref().is_some_and(|group| group.route.trial.is_none());
         report.agent.applied == Some(route.seq) && report.agent.taken_back.is_none() && is_ended
@@ -181,6 +184,12 @@ pub(super) mod tests {
         Reading { pod: pod(name), report: Ok(report) }
     }
 
+    pub(in crate::edge::ingress_nginx) fn without_group(name: &str) -> Reading {
+        let agent = AgentStatus { pod: name.to_owned(), without_group: true, ..AgentStatus::default() };
+        let report = AgentReport { agent, group: None, reading: ReadingNumber::default() };
+        Reading { pod: pod(name), report: Ok(report) }
+    }
+
     pub(in crate::edge::ingress_nginx) fn numbered(mut reading: Reading, number: u64) -> Reading {
         if let Ok(report) = &mut reading.report {
             report.reading.number = number;
@@ -200,7 +209,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::edge::ingress_nginx) fn route(seq: i64, active: &str, is_on_trial: bool) -> RouteStatus {
-        let trial = is_on_trial.then(|| TrialStatus { lease_ms: Some(30_000), guard: None, rescue: false });
+        let trial = is_on_trial.then_some(TrialStatus { lease_ms: Some(30_000), guard: None, rescue: false });
         RouteStatus { seq, active: active.to_owned(), trial, ..RouteStatus::default() }
     }
 
@@ -245,6 +254,7 @@ pub(super) mod tests {
         assert!(armed.has(&route(7, "green", true)) && !armed.has(&route(7, "green", false)));
         assert!(reading("a", 7, group("green", 0)).has(&route(7, "green", false)));
         assert!(!reading("a", 6, group("green", 0)).has(&route(7, "green", true)));
+        assert!(without_group("a").has(&route(7, "green", true)), "it follows no route");
     }
 
     #[test]

@@ -74,7 +74,9 @@ fn may_send(reading: &Reading, route: &RouteStatus, slot: &str) -> bool {
     if route.routes_to(slot) {
         return false;
     }
+    let is_without = reading.report.as_ref().is_ok_and(|report| report.agent.without_group);
     match reading.group() {
+        None if is_without => false,
         Some(group) => group.route.routes_to(slot).is_some() && !is_fallback(group, slot),
         None => reading.pod.is_ready,
     }
@@ -107,7 +109,7 @@ fn trial(readings: &Readings, route: &RouteStatus) -> Option<TrialState> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::readings::tests::{group, reading, route, silent};
+    use super::super::readings::tests::{group, reading, route, silent, without_group};
     use super::super::sums::Sums;
     use super::*;
 
@@ -133,7 +135,12 @@ mod tests {
     fn a_slot_that_a_late_nginx_may_use_is_not_free() {
         let late = seen(
             &route(7, "green", false),
-            vec![reading("a", 7, group("green", 5)), reading("b", 6, group("blue", 7)), silent("c")],
+            vec![
+                reading("a", 7, group("green", 5)),
+                reading("b", 6, group("blue", 7)),
+                silent("c"),
+                without_group("d"),
+            ],
         );
         assert!(late.route().is_all_on("green"), "the others go on");
         assert_eq!(late.group.slot("blue").unwrap().old_workers, 2);

@@ -1,0 +1,240 @@
+//! The roles of the chart: an operator with its ServiceAccount does all that it can do, and uses each right.
+
+use cutover_tests::flavour::program;
+use cutover_tests::kubernetes::agent::{apply_token, edge};
+use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, text, until_ended, until_status};
+use cutover_tests::kubernetes::{
+    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Traefik,
+};
+use serde_json::{Value, json};
+
+use crate::ingress_nginx::agents::apply_ingresses;
+use crate::ingress_nginx::{snippets, until_answered_by};
+
+const ACCOUNT: &str = "cutover";
+
+/// Where no Pod starts.
+const ELSEWHERE: &str = "elsewhere";
+
+/// Starts the operator with the arguments that the chart gives it.
+async fn start(cluster: &Cluster, home: &Namespace<'_>, chart: &Chart) -> Server {
+    let kubeconfig = cluster.kubeconfig_of(home.name(), ACCOUNT).await.unwrap();
+    let deployment = chart.only("Deployment").unwrap();
+    let arguments =
+        deployment.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array).unwrap();
+    let mut words = vec![
+        format!("KUBECONFIG={}", kubeconfig.display()),
+        "POD_NAME=cutover-0".to_owned(),
+        format!("POD_NAMESPACE={}", home.name()),
+        "RUST_LOG=info,cutover_operator=debug".to_owned(),
+        program("cutover-operator").unwrap().display().to_string(),
+    ];
+    words.extend(arguments.iter().filter_map(Value::as_str).map(str::to_owned));
+    cluster.machine().start("operator", std::path::Path::new("/usr/bin/env"), &words).unwrap()
+}
+
+/// A spec that deploys to Pods on this node.
+fn spec(version: &str, node: &str, more: Value) -> Value {
+    let mut spec = json!({
+        "template": { "image": format!("shop:{version}"), "patch": { "spec": { "nodeName": node } } },
+        "policy": {
+            "probe": { "interval": "200ms", "deadline": "20s" },
+            "soak": { "duration": "1s", "interval": "200ms" },
+            "drain": { "deadline": "1s" },
+            "warm": "1s",
+        },
+    });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+fn migrations() -> Value {
+    json!({ "migrations": { "migrate": { "command": ["/bin/migrate"] }, "revert": { "command": ["/bin/revert"] } } })
+}
+
+/// The Pod of a Job, once it is there.
+async fn pod_of_job(namespace: &Namespace<'_>) -> String {
+    let mut name = String::new();
+    kubernetes::until("the Pod of a Job", async || {
+        let pods =
+            namespace.kubectl().get(&["pods", "--selector", "batch.kubernetes.io/job-name"]).await.unwrap();
+        let pods = pods.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+        let pending = |pod: &&Value| {
+            text(pod, "/status/phase") == "Pending" && pod.pointer("/metadata/deletionTimestamp").is_none()
+        };
+        name =
+            pods.iter().find(pending).map(|pod| text(pod, "/metadata/name").to_owned()).unwrap_or_default();
+        !name.is_empty()
+    })
+    .await
+    .unwrap();
+    name
+}
+
+/// Ends the Pod of a Job with exit code 3.
+async fn fail_job(namespace: &Namespace<'_>) {
+    let pod = pod_of_job(namespace).await;
+    let failed = json!({ "status": { "phase": "Failed", "containerStatuses": [{
+        "name": "shop", "image": "shop", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "terminated": { "exitCode": 3 } },
+    }] } });
+    namespace
+        .kubectl()
+        .run(&["patch", "pod", &pod, "--subresource=status", "--patch", &failed.to_string()])
+        .await
+        .unwrap();
+}
+
+/// A migration that fails, Pods that do not start, and a revert whose Job has failed before.
+async fn failures(namespace: &Namespace<'_>) {
+    apply_shop(namespace, "3", &spec("3", ELSEWHERE, migrations())).await.unwrap();
+    fail_job(namespace).await;
+    let status = until_ended(namespace, "3", "failed").await.unwrap();
+    assert!(text(&status, "/history/0/message").contains("exit code 3"), "{status}");
+
+    let late = spec("4", ELSEWHERE, json!({ "provisionDeadline": "2s" }));
+    apply_shop(namespace, "4", &late).await.unwrap();
+    until_ended(namespace, "4", "failed").await.unwrap();
+
+    let mut aborted = spec("5", NODE, migrations());
+    aborted["policy"]["soak"]["duration"] = json!("60s");
+    apply_shop(namespace, "5", &aborted).await.unwrap();
+    let soaks =
+        until_status(namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+    let job = format!("{}-revert", text(&soaks, "/deployment/id"));
+    let before = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": { "name": job },
+        "spec": { "backoffLimit": 0, "template": { "spec": {
+            "nodeName": ELSEWHERE,
+            "restartPolicy": "Never",
+            "containers": [{ "name": "shop", "image": "shop:5" }],
+        } } },
+    });
+    namespace.kubectl().apply(&before.to_string()).await.unwrap();
+    fail_job(namespace).await;
+    let words = ["wait", "--for=condition=Failed", "job", job.as_str(), "--timeout=60s"];
+    namespace.kubectl().run(&words).await.unwrap();
+    namespace.kubectl().run(&["annotate", "bluegreen", "shop", "cutover.dev/abort=a test"]).await.unwrap();
+    until_ended(namespace, "5", "rolled_back").await.unwrap();
+    namespace
+        .kubectl()
+        .run(&["wait", "--for=condition=Complete", "job", &job, "--timeout=60s"])
+        .await
+        .unwrap();
+}
+
+async fn good_releases(namespace: &Namespace<'_>) {
+    apply_shop(namespace, "6", &spec("6", NODE, migrations())).await.unwrap();
+    until_ended(namespace, "6", "completed").await.unwrap();
+
+    let backend = json!({ "service": { "name": "shop", "port": { "name": "http" } } });
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": { "name": "shop" },
+        "spec": { "rules": [{ "host": "shop.test", "http": { "paths": [
+            { "path": "/", "pathType": "Prefix", "backend": backend },
+        ] } }] },
+    });
+    namespace.kubectl().apply(&ingress.to_string()).await.unwrap();
+    let canary = |version, edge: Value| {
+        let mut spec = spec(version, NODE, json!({ "edge": edge }));
+        spec["policy"]["steps"] = json!(["10% 1s", "50% 1s", "100%"]);
+        spec
+    };
+    let edge = json!({ "ingressCanary": { "ingress": "shop" } });
+    apply_shop(namespace, "7", &canary("7", edge)).await.unwrap();
+    until_ended(namespace, "7", "completed").await.unwrap();
+
+    let _traefik = Traefik::start(namespace).await.unwrap();
+    let backend =
+        |slot: &str, weight: u32| json!({ "name": format!("shop-{slot}"), "port": 80, "weight": weight });
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": { "name": "shop" },
+        "spec": {
+            "parentRefs": [{ "name": Traefik::GATEWAY }],
+            "rules": [{ "backendRefs": [backend("blue", 100), backend("green", 0)] }],
+        },
+    });
+    namespace.kubectl().apply(&route.to_string()).await.unwrap();
+    let edge = json!({ "gateway": { "route": "shop" } });
+    apply_shop(namespace, "8", &canary("8", edge)).await.unwrap();
+    until_ended(namespace, "8", "completed").await.unwrap();
+}
+
+#[test]
+fn the_operator_uses_each_right_of_its_role_and_asks_for_no_other() {
+    Cluster::alone(async |cluster| {
+        let home = cluster.namespace().await.unwrap();
+        // The Pods have 8080 here.
+        let values = ["edges.ingressCanary=true", "edges.gateway=true", "port=18080"];
+        let chart = Chart::render(home.name(), &values).unwrap();
+        cluster.kubectl().anywhere().apply(chart.yaml()).await.unwrap();
+        let operator = start(cluster, &home, &chart).await;
+
+        let namespace = cluster.namespace().await.unwrap();
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        let _kubelet = Kubelet::start(&namespace);
+        apply_shop(&namespace, "1", &spec("1", NODE, json!({}))).await.unwrap();
+        until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();
+        failures(&namespace).await;
+        good_releases(&namespace).await;
+        namespace.kubectl().run(&["delete", "bluegreen", "shop", "--timeout=60s"]).await.unwrap();
+
+        let used = cluster.used_by(home.name(), ACCOUNT).unwrap();
+        assert_eq!(used.forbidden, [].into(), "{}", operator.log_tail());
+        let may = chart.rights_of(ACCOUNT).unwrap();
+        let missing: Vec<_> = used.rights.difference(&may).collect();
+        let idle: Vec<_> = may.difference(&used.rights).collect();
+        assert!(missing.is_empty() && idle.is_empty(), "no rule gives {missing:#?}; nobody used {idle:#?}");
+    });
+}
+
+/// The ServiceAccount of the Pods of ingress-nginx.
+const CONTROLLER: &str = "ingress-nginx";
+
+#[test]
+fn an_agent_uses_each_right_of_its_role_and_asks_for_no_other() {
+    Cluster::alone(async |cluster| {
+        let (home, namespace) = (cluster.namespace().await.unwrap(), cluster.namespace().await.unwrap());
+        let of_controller = format!("edges.ingressNginx.namespace={}", namespace.name());
+        let values = ["edges.ingressNginx.enabled=true", &of_controller, "port=18080"];
+        let chart = Chart::render(home.name(), &values).unwrap();
+        cluster.kubectl().anywhere().apply(chart.yaml()).await.unwrap();
+        namespace.kubectl().run(&["create", "serviceaccount", CONTROLLER]).await.unwrap();
+        let operator = start(cluster, &home, &chart).await;
+
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        apply_token(&namespace).await.unwrap();
+        let _kubelet = Kubelet::start(&namespace);
+        let controller = IngressNginx::start(&namespace, &snippets(&namespace)).await.unwrap();
+        apply_ingresses(&namespace, controller.class()).await;
+        until_answered_by(&controller, Shop::HOST, "1").await;
+        let kubeconfig = cluster.kubeconfig_of(namespace.name(), CONTROLLER).await.unwrap();
+        let agent = Agent::start_as(&namespace, &controller, &kubeconfig).await.unwrap();
+
+        let with_edge = |version| {
+            let mut spec = spec(version, NODE, json!({ "edge": edge(&namespace) }));
+            spec["policy"]["soak"]["on_inconclusive"] = json!("promote");
+            spec
+        };
+        apply_shop(&namespace, "1", &with_edge("1")).await.unwrap();
+        until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();
+        apply_shop(&namespace, "2", &with_edge("2")).await.unwrap();
+        until_ended(&namespace, "2", "completed").await.unwrap();
+        drop(agent);
+
+        let used = cluster.used_by(namespace.name(), CONTROLLER).unwrap();
+        assert_eq!(used.forbidden, [].into());
+        assert_eq!(used.rights, chart.rights_of(CONTROLLER).unwrap());
+        let used = cluster.used_by(home.name(), ACCOUNT).unwrap();
+        assert_eq!(used.forbidden, [].into(), "{}", operator.log_tail());
+        let token = Right { group: String::new(), resource: "secrets".to_owned(), verb: "get".to_owned() };
+        assert!(used.rights.contains(&token) && used.rights.is_subset(&chart.rights_of(ACCOUNT).unwrap()));
+        controller.stop().await.unwrap();
+    });
+}
