@@ -38,7 +38,7 @@ pub(super) async fn read(watched: &Watched, names: &Names) -> Result<(Route, Sel
 }
 
 /// The same. Reads all Services anew.
-async fn read_all(client: &Client, names: &Names) -> Result<(Route, SelectorVersions), EdgeError> {
+pub(super) async fn read_all(client: &Client, names: &Names) -> Result<(Route, SelectorVersions), EdgeError> {
     let mut selectors = BTreeMap::new();
     for (slot, service) in &names.slots {
         let of_slot = selector(&get(client, names, service).await?, &what(names, service))?;

@@ -180,7 +180,7 @@ impl IngressNginxEdge {
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         let Some(route) = self.ledger.status().await.route else { return Ok(()) };
         loop {
-            let stamp = match service::read(&self.watched, &self.names).await {
+            let stamp = match service::read_all(self.watched.client(), &self.names).await {
                 Ok((selected, _)) if selected.active == route.active => selected.stamp,
                 Ok(_) => {
                     self.follow(&route.active, &route.reason).await?;
