@@ -12,13 +12,13 @@ What the operator may do where BlueGreens are. A test compares these rules with 
 # The slots: the Service that users reach gets another selector, Deployments get a template and a size.
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, patch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, patch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [list]
+  verbs: [list, watch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [list]
@@ -52,5 +52,20 @@ What the operator may do where BlueGreens are. A test compares these rules with 
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, patch]
+{{- end }}
+{{- if .Values.edges.argoRollouts }}
+# The edge argoRollouts: a Rollout gets a template, and its controller is told to promote it.
+- apiGroups: [argoproj.io]
+  resources: [rollouts]
+  verbs: [get, patch]
+- apiGroups: [argoproj.io]
+  resources: [rollouts/status]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
 {{- end }}
 {{- end -}}

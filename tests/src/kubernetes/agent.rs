@@ -33,7 +33,7 @@ pub struct Agent {
 impl Agent {
     /// Starts the agent of a controller at the address of the controller's Pod, which gets the label of [`edge`].
     pub async fn start(namespace: &Namespace<'_>, controller: &IngressNginx) -> Result<Self> {
-        Self::start_as(namespace, controller, namespace.kubectl().kubeconfig()).await
+        Self::start_as(namespace, controller, &with_rights(namespace).await?).await
     }
 
     /// The same with this kubeconfig.
@@ -48,7 +48,6 @@ impl Agent {
         let selector = format!("app={pod}");
         let found = namespace.pods(&selector).await?;
         let address = SocketAddr::new(found.first().context("the controller has no Pod")?.address, PORT);
-        let kubeconfig = with_rights(namespace).await?;
         let token = token_file(namespace.cluster().machine().folder())?;
         let arguments: Vec<String> = [
             &format!("KUBECONFIG={}", kubeconfig.display()),

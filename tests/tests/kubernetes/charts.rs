@@ -5,7 +5,12 @@ use cutover_tests::kubernetes::{self, Chart, Cluster, fetched, helm};
 use serde_json::{Value, json};
 
 /// All that can be switched on, but for what needs definitions of others.
-const ALL: [&str; 3] = ["edges.ingressCanary=true", "edges.gateway=true", "edges.ingressNginx.enabled=true"];
+const ALL: [&str; 4] = [
+    "edges.ingressCanary=true",
+    "edges.gateway=true",
+    "edges.argoRollouts=true",
+    "edges.ingressNginx.enabled=true",
+];
 
 fn folder() -> String {
     root().join("charts/cutover").display().to_string()

@@ -39,7 +39,11 @@ fn the_api_server_takes_each_object_of_the_pages() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         install(&namespace).await.unwrap();
-        cluster.kubectl().apply_folder(&fetched("gateway-api", "")).await.unwrap();
+        for definitions in
+            [fetched("gateway-api", ""), fetched("argo-rollouts", "crds"), fetched("flagger", "")]
+        {
+            cluster.kubectl().apply_folder(&definitions).await.unwrap();
+        }
         add_namespace(cluster, "shop").await;
         let blocks = blocks("yaml");
         assert!(blocks.len() >= 8, "only {} examples: has the language another name?", blocks.len());
