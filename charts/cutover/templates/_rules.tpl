@@ -54,7 +54,7 @@ What the operator may do where BlueGreens are. A test compares these rules with 
   verbs: [get, patch]
 {{- end }}
 {{- if .Values.edges.argoRollouts }}
-# The edge argoRollouts: the image and the promotion of Rollouts, their ReplicaSets and Pods.
+# The edge argoRollouts: a Rollout gets a template, and its controller is told to promote it.
 - apiGroups: [argoproj.io]
   resources: [rollouts]
   verbs: [get, patch]
