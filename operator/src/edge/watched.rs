@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::future::ready;
+use std::future::{pending, ready};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::errors::API;
@@ -44,6 +45,8 @@ where
     K::DynamicType: Hash + Eq,
 {
     store: Store<K>,
+    /// Whether the first answer is there. The store itself wakes only one of those who wait for that.
+    is_known: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
@@ -101,26 +104,38 @@ where
 {
     fn new(api: Api<K>) -> Self {
         let (store, writer) = reflector::store();
-        let watch = watcher(api, watcher::Config::default())
+        let (known, is_known) = watch::channel(false);
+        let events = watcher(api, watcher::Config::default())
             .default_backoff()
             // Nobody reads them, and they are most of an object.
             .modify(|object| object.meta_mut().managed_fields = None)
             .reflect(writer);
+        let first: Store<K> = store.clone();
         let task = tokio::spawn(async move {
+            let announced = async {
+                if first.wait_until_ready().await.is_ok() {
+                    known.send_replace(true);
+                }
+                pending::<()>().await;
+            };
             let failed = |event: Result<watcher::Event<K>, watcher::Error>| {
                 if let Err(error) = event {
                     tracing::warn!(%error, "a watch has failed; it begins again");
                 }
                 ready(())
             };
-            watch.for_each(failed).await;
+            tokio::select! {
+                () = announced => {}
+                () = events.for_each(failed) => {}
+            }
         });
-        Self { store, task }
+        Self { store, is_known, task }
     }
 
     async fn until_known(&self, what: &str, names: &Names) -> Result<(), EdgeError> {
-        let known = tokio::time::timeout(FIRST, self.store.wait_until_ready()).await;
-        if matches!(known, Ok(Ok(()))) {
+        let mut is_known = self.is_known.clone();
+        let known = tokio::time::timeout(FIRST, is_known.wait_for(|is_known| *is_known)).await;
+        if matches!(known, Ok(Ok(_))) {
             return Ok(());
         }
         Err(EdgeError::Unreachable {
