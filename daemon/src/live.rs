@@ -54,15 +54,7 @@ impl Live {
         &self,
         call: impl Fn() -> F,
     ) -> Result<T, JournalError> {
-        loop {
-            match call().await {
-                Err(error) if error.is_away() && self.journal.leads() => {
-                    tracing::warn!(%error, "failed to read or write a record of a command; trying again");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                done => return done,
-            }
-        }
+        retried(call, || self.journal.leads()).await
     }
 
     /// Whether this daemon may change anything.
@@ -97,6 +89,22 @@ impl Live {
     }
 }
 
+/// Repeats a call to the journal while the store is away and `goes_on` says so.
+async fn retried<T, F: Future<Output = Result<T, JournalError>>>(
+    call: impl Fn() -> F,
+    goes_on: impl Fn() -> bool,
+) -> Result<T, JournalError> {
+    loop {
+        match call().await {
+            Err(error) if error.is_away() && goes_on() => {
+                tracing::warn!(%error, "failed to read or write a record of a command; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 impl World for Live {
     type Edge = Led<HostEdge>;
 
@@ -123,7 +131,9 @@ impl Commands for Live {
         let leader = running.leader.clone();
         // A restarted daemon could not find a command without a record. Dropping `running` here keeps the command from starting.
         let started = || self.journal.command_started(&job.deployment, &job.name, &leader);
-        if let Err(error) = self.patiently(started).await {
+        // A daemon that may have lost its lead does not say that the command has failed: it drops its drivers, and so this call.
+        let started = retried(started, || true).await;
+        if let Err(error) = started {
             return Err(Failed::early(format!("{} was not started: journal: {error}", job.name)));
         }
         self.running.lock().entry(job.deployment.clone()).or_default().push(leader.clone());

@@ -52,9 +52,13 @@ impl Site {
         command
     }
 
-    /// The output of a command over ssh, and of the same command on the daemon's own machine.
+    /// The output of a command over ssh, and of the same command on the daemon's own machine. Advice over ssh is to be typed here, so
+    /// it names the machine, which is left out.
     fn both(&self, arguments: &[&str]) -> (Output, Output) {
-        (self.command(arguments).output().unwrap(), self.host.daemon.cli(arguments).unwrap())
+        let mut over = self.command(arguments).output().unwrap();
+        let place = format!(" --host {}", self.address());
+        over.stderr = String::from_utf8_lossy(&over.stderr).replace(&place, "").into_bytes();
+        (over, self.host.daemon.cli(arguments).unwrap())
     }
 
     fn begin(&self, arguments: &[&str]) -> Running {
