@@ -52,8 +52,8 @@ impl Site {
         command
     }
 
-    /// The output of a command over ssh, and of the same command on the daemon's own machine. Advice over ssh is to be typed here, so
-    /// it names the machine, which is left out.
+    /// The output of a command over ssh, and of the same command on the machine itself. Advice over ssh is to be typed here, so it
+    /// names the machine, which is left out.
     fn both(&self, arguments: &[&str]) -> (Output, Output) {
         let mut over = self.command(arguments).output().unwrap();
         let place = format!(" --host {}", self.address());
