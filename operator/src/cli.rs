@@ -35,6 +35,8 @@ enum Command {
     Rollback(ask::Ask),
     /// Tries a version again that has failed.
     Retry(ask::Ask),
+    /// Gives up a deployment whose record cannot be read. Traffic stays where it is.
+    Forget(ask::Ask),
 }
 
 impl Cli {
@@ -53,6 +55,7 @@ impl Cli {
             Command::Abort(ask) => (ask, Verb::Abort),
             Command::Rollback(ask) => (ask, Verb::Rollback),
             Command::Retry(ask) => (ask, Verb::Retry),
+            Command::Forget(ask) => (ask, Verb::Forget),
         };
         ask.ask(verb).await
     }

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::conditions;
+use crate::edge::told;
 use crate::edge::{MANAGER, Watched};
 use crate::journal::unfinished;
 use crate::ledger::Ledger;
@@ -32,7 +33,6 @@ use crate::metrics;
 use crate::resource::{BlueGreen, BlueGreenStatus};
 use crate::running::Running;
 use crate::setup::Setup;
-use crate::workload::told;
 
 mod adopt;
 mod begin;
@@ -175,9 +175,9 @@ impl Context {
                 // Traffic stays where it is: nobody knows what to do with it.
                 let at = self.clock.now();
                 let told = format!(
-                    "{why}; to give it up: kubectl annotate bluegreen {} {}=now",
-                    resource.name_any(),
-                    "cutover.dev/forget"
+                    "{why}; to give it up, and leave the traffic where it is, type: cutover-operator forget {} -n {}",
+                    cutover_core::shell::quoted(&resource.name_any()),
+                    resource.namespace().unwrap_or_default(),
                 );
                 ledger
                     .write(|status| conditions::set(status, "Degraded", true, "Unreadable", &told, at))
@@ -219,7 +219,8 @@ impl Context {
         if let Some(running) = driven.running() {
             self.follow_spec(resource, driven, &running, &setup).await?;
         }
-        if driven.running().is_none() || self.is_idle(driven) {
+        let is_unread = driven.running().is_none() && driven.ledger.status().await.deployment.is_some();
+        if (driven.running().is_none() && !is_unread) || self.is_idle(driven) {
             self.adopt_or_begin(resource, driven, setup, policy).await?;
         }
         self.observe(resource, driven).await?;

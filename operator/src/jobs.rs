@@ -15,8 +15,8 @@ use kube::api::{DeleteParams, ListParams, LogParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 
 use crate::edge::MANAGER;
+use crate::edge::told;
 use crate::resource::JobSpecOf;
-use crate::workload::told;
 
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_millis(250);

@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::edge::MANAGER;
+use crate::edge::told;
 use crate::resource::{AgentStatus, BlueGreen, BlueGreenStatus};
-use crate::workload::told;
 
 /// Longest note of an event, in bytes.
 const MOST_NOTE: usize = 1000;

@@ -20,10 +20,10 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
 
+use crate::edge::told;
 use crate::metrics::{NotRecorded, Page};
 use crate::resource::BlueGreen;
 use crate::verdicts;
-use crate::workload::told;
 
 /// How long the API server may take to answer. The kubelet waits for a second by default; the chart says 5.
 const LIMIT: Duration = Duration::from_secs(3);

@@ -17,8 +17,8 @@ use cutover_core::deployment::Outcome;
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 
+use crate::edge::told;
 use crate::resource::{BlueGreen, BlueGreenStatus};
-use crate::workload::told;
 
 mod flagger;
 

@@ -12,12 +12,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::edge::argo_rollouts::RolloutWorkload;
-use crate::edge::{API, MANAGER, Watched};
+use crate::edge::{MANAGER, VERSION, Watched, told};
 use crate::resource::EdgeSpec;
 use crate::setup::Setup;
-
-/// The annotation of a slot's Deployment with the version that it runs.
-pub const VERSION: &str = "cutover.dev/version";
 
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -303,12 +300,4 @@ fn image(deployment: &Deployment, container: Option<&str>) -> Option<String> {
     let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref())?;
     let wanted = |one: &&k8s_openapi::api::core::v1::Container| container.is_none_or(|name| one.name == name);
     pod.containers.iter().find(wanted)?.image.clone()
-}
-
-/// An error of the API server in one line.
-pub fn told(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{API} refuses: {}", status.message),
-        error => format!("{API} does not answer: {error}"),
-    }
 }

@@ -302,7 +302,13 @@ impl<W: World> Control<W> {
             let mut hooks = self.hooks.groups.lock();
             let its = hooks.entry(group.to_owned()).or_default();
             if its.is_telling() {
-                return Err(NotRun::Rerunning { group: group.to_owned(), which, by_force: None }.into());
+                return Err(NotRun::Rerunning {
+                    group: group.to_owned(),
+                    which,
+                    ends: false,
+                    by_force: None,
+                }
+                .into());
             }
             let control = self.clone();
             let task = tokio::spawn(async move {

@@ -96,7 +96,13 @@ impl<W: World> Control<W> {
         for other in groups.iter().filter(|other| other.name != seen.name) {
             let reruns = self.slots_of_reruns(&other.name);
             if let Some((_, which)) = reruns.iter().find(|(slot, _)| shares(seen, target, other, slot)) {
-                return Err(NotRun::Rerunning { group: other.name.clone(), which, by_force: None }.into());
+                return Err(NotRun::Rerunning {
+                    group: other.name.clone(),
+                    which,
+                    ends: true,
+                    by_force: None,
+                }
+                .into());
             }
         }
         for entry in self.journal.open_deployments().await? {

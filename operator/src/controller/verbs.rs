@@ -29,12 +29,14 @@ pub enum Verb {
     Rollback,
     /// Tries the version again that has failed.
     Retry,
+    /// Gives up a deployment whose record cannot be read.
+    Forget,
 }
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Self; 6] =
-        [Self::Promote, Self::Pause, Self::Resume, Self::Abort, Self::Rollback, Self::Retry];
+    pub const ALL: [Self; 7] =
+        [Self::Promote, Self::Pause, Self::Resume, Self::Abort, Self::Rollback, Self::Retry, Self::Forget];
 
     /// The name, in the annotation and on the command line.
     pub fn as_str(self) -> &'static str {
@@ -45,6 +47,7 @@ impl Verb {
             Self::Abort => "abort",
             Self::Rollback => "rollback",
             Self::Retry => "retry",
+            Self::Forget => "forget",
         }
     }
 
@@ -60,7 +63,7 @@ impl Verb {
             Self::Resume => Event::Resume(by.to_owned()),
             Self::Abort => Event::Abort(format!("aborted by {by}")),
             Self::Rollback => Event::Rollback(format!("requested by {by}")),
-            Self::Retry => return None,
+            Self::Retry | Self::Forget => return None,
         })
     }
 }
@@ -100,6 +103,9 @@ impl Context {
         by: &str,
         driven: &Driven,
     ) -> Result<Result<(), String>, Unreconciled> {
+        if verb == Verb::Forget {
+            return self.forget(driven).await;
+        }
         let Some(event) = verb.event(by) else {
             let last = driven.ledger.status().await.history.first().map(|last| last.id.clone());
             let Some(last) = last else { return Ok(Err("there was no deployment yet".to_owned())) };
@@ -110,5 +116,15 @@ impl Context {
             Some(running) => running.ask(event).await,
             None => Err("no deployment is under way".to_owned()),
         })
+    }
+
+    /// Gives up a deployment that nobody drives. The traffic stays where it is.
+    async fn forget(&self, driven: &Driven) -> Result<Result<(), String>, Unreconciled> {
+        if driven.running().is_some() || driven.ledger.status().await.deployment.is_none() {
+            let why = "there is no deployment whose record cannot be read; to end one that is under way: cutover-operator abort";
+            return Ok(Err(why.to_owned()));
+        }
+        driven.ledger.write(|status| status.deployment = None).await?;
+        Ok(Ok(()))
     }
 }

@@ -33,3 +33,11 @@ pub(super) fn unchanged(what: &str, error: kube::Error) -> ShiftError {
         error => ShiftError::Unknown(unread(what, error)),
     }
 }
+
+/// An error of the API server in one line.
+pub fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{API} refuses: {}", status.message),
+        error => format!("{API} does not answer: {error}"),
+    }
+}

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::Names;
 use super::errors::{is_conflict, unchanged, unread};
+use super::names::MANAGER;
 use super::route::{ANNOTATION, Route, Stamp};
-use super::service::MANAGER;
 use acceptance::acceptance;
 
 mod acceptance;

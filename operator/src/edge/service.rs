@@ -9,11 +9,9 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::errors::{is_conflict, unchanged, unread};
+use super::names::MANAGER;
 use super::route::{ANNOTATION, Route, Stamp};
 use super::{Names, Watched, errors};
-
-/// The name under which the operator writes.
-pub const MANAGER: &str = "cutover-operator";
 
 /// The selectors, and the version of the apex Service.
 #[derive(Clone, Debug)]
@@ -133,7 +131,7 @@ pub(super) async fn follow(
     active: &str,
     reason: &str,
 ) -> Result<(), ShiftError> {
-    for _ in 0..super::TRIES {
+    for _ in 0..super::names::TRIES {
         let (route, versions) = read_all(client, names).await.map_err(ShiftError::NotSent)?;
         let (to, reason) = (active.to_owned(), reason.to_owned());
         let shift = Shift { to, share: None, reason, trial: None, fence: false };

@@ -33,7 +33,7 @@ pub struct Agent {
 impl Agent {
     /// Starts the agent of a controller at the address of the controller's Pod, which gets the label of [`edge`].
     pub async fn start(namespace: &Namespace<'_>, controller: &IngressNginx) -> Result<Self> {
-        Self::start_as(namespace, controller, &with_rights(namespace).await?).await
+        Self::start_as(namespace, controller, namespace.kubectl().kubeconfig()).await
     }
 
     /// The same with this kubeconfig.

@@ -6,8 +6,6 @@ use cutover_engine::commands::Failed;
 
 use super::Refusal;
 use super::advice::whose;
-use crate::control::Rerun;
-use crate::control::run::Work;
 
 /// Why `cutover run` is refused, or what became of its command.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +61,14 @@ pub enum NotRun {
         later: String,
     },
     /// A command of the group is already running again.
-    #[error("{}", rerunning(group, which, by_force.as_deref()))]
+    #[error("{}", rerunning(group, which, *ends, by_force.as_deref()))]
     Rerunning {
         /// The group.
         group: String,
         /// The command.
         which: &'static str,
+        /// Whether an abort ends it. Nothing but its time ends a hook.
+        ends: bool,
         /// The slot to which a switch by hand is possible all the same, if it is forced.
         by_force: Option<String>,
     },
@@ -139,17 +139,16 @@ impl NotRun {
 }
 
 /// What runs, and the commands for an operator who cannot wait.
-fn rerunning(group: &str, which: &str, by_force: Option<&str>) -> String {
-    // `cutover database` is no command of a deployment.
-    let again = if which == Work::Database.name() { "" } else { " again" };
+fn rerunning(group: &str, which: &str, ends: bool, by_force: Option<&str>) -> String {
+    // A verb of its own, as `cutover database`, is no command of a deployment.
+    let again = if which.contains(' ') { "" } else { " again" };
     let mut text = format!("{which} of group \"{group}\" is running{again}: wait until it ends");
     let group = quoted(group);
     if let Some(slot) = by_force {
-        text += "; to move the traffic meanwhile: ";
-        text += &format!("cutover switch {group} --to {} --force", quoted(slot));
+        text +=
+            &format!("; to move the traffic meanwhile: cutover switch {group} --to {} --force", quoted(slot));
     }
-    // Nothing but its time ends a hook.
-    if which != Rerun::Switched.as_str() {
+    if ends {
         text += &format!("; to end it: cutover abort {group}");
     }
     text

@@ -71,7 +71,8 @@ impl Work {
 impl Rerunning {
     /// Why nothing else is begun for the group.
     pub(super) fn refusal(&self, group: &str) -> Refusal {
-        NotRun::Rerunning { group: group.to_owned(), which: self.work.name(), by_force: None }.into()
+        let ends = self.work != Work::Command(Rerun::Switched);
+        NotRun::Rerunning { group: group.to_owned(), which: self.work.name(), ends, by_force: None }.into()
     }
 }
 

@@ -11,10 +11,10 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::super::errors::unread;
-use super::super::service::MANAGER;
 use super::super::{Names, Watched};
 use super::ArgoRolloutsSpec;
 use super::reading::{Reading, text};
+use crate::edge::names::MANAGER;
 
 /// The label by which Argo's ReplicaSets, Pods and Services belong together.
 pub(super) const HASH: &str = "rollouts-pod-template-hash";

@@ -12,8 +12,9 @@ use super::super::{Names, Watched};
 use super::ArgoRolloutsSpec;
 use super::reading::{Reading, SLOTS, text};
 use super::rollout::{Rollout, annotate, with_annotations};
+use crate::edge::errors::told;
+use crate::edge::names::VERSION;
 use crate::resource::TemplateSpec;
-use crate::workload::{VERSION, told};
 
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_millis(250);

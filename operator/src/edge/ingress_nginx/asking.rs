@@ -12,13 +12,9 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 
 use super::pods::ControllerPod;
-use super::readings::{Reading, Readings};
+use super::readings::{NoReport, Reading, Readings, SECRET};
 use crate::agent::AgentReport;
 use crate::edge::errors::unread;
-
-/// The Secret in the namespace of the controller with the token of the agents. A fixed name: who may write a `BlueGreen` must not
-/// make the operator read another Secret.
-const SECRET: &str = "cutover-agent";
 
 /// Its key.
 const KEY: &str = "token";
@@ -103,15 +99,4 @@ impl Asking {
         *self.token.lock() = Some(token.clone());
         Ok(token)
     }
-}
-
-/// Why an agent has said nothing. The text follows the Pod.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoReport {
-    /// It does not answer.
-    #[error("{0}")]
-    Silent(String),
-    /// It has another token.
-    #[error("its agent does not take the token of Secret \"{SECRET}\": it must be the one in its token file")]
-    Unauthorized,
 }

@@ -3,10 +3,13 @@
 use cutover_core::api::Group;
 use cutover_core::deployment::TakenBackBy;
 
-use super::asking::NoReport;
 use super::pods::ControllerPod;
 use crate::agent::{AgentReport, ReadingNumber};
 use crate::resource::RouteStatus;
+
+/// The Secret in the namespace of the controller with the token of the agents. A fixed name: who may write a `BlueGreen` must not
+/// make the operator read another Secret.
+pub(super) const SECRET: &str = "cutover-agent";
 
 /// A Pod, and what its agent has said.
 #[derive(Clone, Debug)]
@@ -138,6 +141,17 @@ impl Readings {
             None => Some(self.0.first().map(Reading::trouble).unwrap_or_default()),
         }
     }
+}
+
+/// Why an agent has said nothing. The text follows the Pod.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoReport {
+    /// It does not answer.
+    #[error("{0}")]
+    Silent(String),
+    /// It has another token.
+    #[error("its agent does not take the token of Secret \"{SECRET}\": it must be the one in its token file")]
+    Unauthorized,
 }
 
 #[cfg(test)]

@@ -59,3 +59,39 @@ fn a_leader_that_has_slept_cannot_write_and_cannot_move_traffic() {
         assert_eq!(selected(&namespace).await.unwrap(), "green");
     });
 }
+
+#[test]
+fn a_record_that_cannot_be_read_leaves_the_traffic_where_it_is_until_somebody_gives_it_up() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let (_kubelet, mut leader) = live(&namespace, &policy()).await;
+        leader.server().kill();
+        let damaged = json!({ "status": { "deployment": {
+            "id": "shop-1", "version": "2", "slot": "green", "started": "2026-11-30T10:00:00.000Z",
+            "entry": { "of": "a later version" }, "state": {},
+        } } });
+        let words = [
+            "patch",
+            "bluegreen",
+            "shop",
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            &damaged.to_string(),
+        ];
+        namespace.kubectl().run(&words).await.unwrap();
+        let kubeconfig = namespace.kubectl().kubeconfig().clone();
+        let _next = Operator::start_as(&namespace, "operator-1", &kubeconfig).unwrap();
+        let advice = |status: &Value| {
+            let conditions =
+                status.pointer("/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+            let unread = conditions.iter().find(|one| text(one, "/reason") == "Unreadable").cloned();
+            unread.and_then(|one| Some(text(&one, "/message").rsplit_once("type: ")?.1.to_owned()))
+        };
+        let status = until_status(&namespace, "the advice", |status| advice(status).is_some()).await.unwrap();
+        apply_shop(&namespace, "3", &policy()).await.unwrap();
+        assert_eq!(selected(&namespace).await.unwrap(), "blue");
+        super::run_typed(&namespace, &advice(&status).unwrap()).await;
+        until_ended(&namespace, "3", "completed").await.unwrap();
+    });
+}
