@@ -181,6 +181,15 @@ impl Ledger {
         });
         let params = PatchParams::apply(MANAGER).force();
         let written = self.api().patch_status(&self.name, &params, &Patch::Apply(body)).await?;
+        let is_left = written.status.as_ref().is_some_and(|written| written.deployment.is_some());
+        let version = written.resource_version().unwrap_or_default();
+        if status.deployment.is_some() || !is_left {
+            return Ok(version);
+        }
+        // Somebody else has written the same deployment, so it stays until it is removed by name.
+        let patch = json!({ "metadata": { "resourceVersion": version }, "status": { "deployment": null } });
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let written = self.api().patch_status(&self.name, &params, &Patch::Merge(patch)).await?;
         Ok(written.resource_version().unwrap_or_default())
     }
 

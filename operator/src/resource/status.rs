@@ -76,6 +76,8 @@ pub struct BlueGreenStatus {
 /// A deployment that is under way, and its journal. The operator writes each state before it acts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// One owner: a part of it that somebody else has written would stay when the rest goes.
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct JournalEntry {
     /// Its name, as in `shop-20261130-100501`.
     pub id: String,
