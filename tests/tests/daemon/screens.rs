@@ -258,9 +258,11 @@ async fn status_is_shown_anew_in_its_place() {
     let host = TestHost::start(nginx(&blue, &green), &group("")).await.unwrap();
     let users = host.users().unwrap();
     let mut terminal = in_terminal(&host, &["status", "--watch"]);
-    let is_well =
-        |rows: &[String]| rows.iter().any(|row| row.contains("healthy for ") && row.contains("active"));
-    terminal.until("the active slot to be healthy", is_well).await.unwrap();
+    let is_healthy = |rows: &[String], slot: &str| {
+        rows.iter().any(|row| row.contains("healthy for ") && row.contains(slot))
+    };
+    let is_well = |rows: &[String]| is_healthy(rows, "active") && is_healthy(rows, "standby");
+    terminal.until("both slots to be healthy", is_well).await.unwrap();
     let has_rates = |rows: &[String]| {
         rows.iter().any(|row| row.contains("10 s ") && row.contains("/s ") && row.contains("0 5xx"))
     };
