@@ -182,7 +182,8 @@ pub struct JobSpecOf {
     pub container: Option<String>,
     /// For `migrate`: the exit code that means that there was nothing to apply, so there is nothing to revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 255))]
+    // Kubernetes knows no format of one byte.
+    #[schemars(with = "Option<i32>", range(min = 1, max = 255))]
     pub nothing_applied: Option<u8>,
 }
 
