@@ -86,9 +86,14 @@ impl ResourceJournal {
         Self { ledger, last: Arc::new(Mutex::new(Some(last))), entry }
     }
 
+    fn told(&self, message: &str) -> String {
+        let (deployment, setup) = &*self.entry;
+        words::of_cluster(message, &deployment.plan, setup)
+    }
+
     fn apply(&self, status: &mut BlueGreenStatus, at: Time, state: &State, stored: Value, message: &str) {
         let (deployment, setup) = &*self.entry;
-        let message = words::of_cluster(message, setup);
+        let message = self.told(message);
         status.phase = Some(words::phase(&state.phase));
         status.message = Some(message.clone());
         if let Some(entry) = &mut status.deployment {
@@ -132,14 +137,14 @@ impl Journal for ResourceJournal {
         let stored = value(state)?;
         self.ledger.write(|status| self.apply(status, at, state, stored, message)).await?;
         *self.last.lock() = Some((deployment.to_owned(), state.clone()));
-        let message = words::of_cluster(message, &self.entry.1);
+        let message = self.told(message);
         let is_warning = state.phase.cause().is_some() || state.phase.needs_operator();
         self.ledger.publish(&words::phase(&state.phase), &message, is_warning).await;
         Ok(())
     }
 
     async fn note(&self, _: &str, _: Time, phase: &str, message: &str) -> Result<(), JournalError> {
-        let message = words::of_cluster(message, &self.entry.1);
+        let message = self.told(message);
         self.ledger.write(|status| status.message = Some(message.clone())).await?;
         self.ledger.publish(&words::camel(phase), &message, false).await;
         Ok(())

@@ -1,7 +1,9 @@
 //! The words of the engine as they are said in a cluster.
 
-use cutover_core::deployment::Phase;
+use cutover_core::deployment::{Phase, Plan};
+use cutover_core::shell::quoted;
 
+use crate::resource::EdgeSpec;
 use crate::setup::Setup;
 
 /// The name of a phase, as in `RollingBack`.
@@ -18,13 +20,78 @@ pub fn camel(name: &str) -> String {
     name.split('_').map(capital).collect()
 }
 
-/// A message with the commands of this program in place of those for hosts: they take the same verbs.
-pub fn of_cluster(message: &str, setup: &Setup) -> String {
-    let group = cutover_core::shell::quoted(&setup.name);
+/// A message with commands that can be typed here in place of those for hosts.
+pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
+    let (group, namespace) = (quoted(&setup.name), &setup.namespace);
     let mut text = message.to_owned();
+    let mut say = |on_host: String, here: String| text = text.replace(&on_host, &here);
     for verb in ["abort", "pause", "promote", "resume", "rollback"] {
-        let on_host = format!("cutover {verb} {group}");
-        text = text.replace(&on_host, &format!("cutover-operator {verb} {group} -n {}", setup.namespace));
+        say(format!("cutover {verb} {group}"), format!("cutover-operator {verb} {group} -n {namespace}"));
+    }
+    say(format!("cutover status {group}"), format!("kubectl describe bluegreen {group} -n {namespace}"));
+    say(
+        format!("cutover deploy {group} --version VERSION"),
+        format!(
+            "kubectl patch bluegreen {group} -n {namespace} --type merge -p '{{\"spec\":{{\"version\":\"VERSION\"}}}}'"
+        ),
+    );
+    for (command, slot) in [("teardown", &plan.to), ("decommission", &plan.from)] {
+        let deployment = setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
+        if !deployment.is_empty() {
+            let scale = format!("kubectl scale deployment {deployment} -n {namespace} --replicas=0");
+            say(format!("cutover run {group} {command}"), scale);
+        }
+    }
+    if let Some(carrier) = carrier(setup) {
+        for slot in setup.slots.keys() {
+            let edit = format!("kubectl edit {carrier} -n {namespace}");
+            say(format!("cutover switch {group} --to {}", quoted(slot)), edit);
+        }
     }
     text
+}
+
+/// The object by which somebody gives a slot the traffic by hand. `None`: agents would take it back.
+fn carrier(setup: &Setup) -> Option<String> {
+    match &setup.edge {
+        EdgeSpec::Service {} | EdgeSpec::IngressCanary(_) => Some(format!("service {}", setup.service)),
+        EdgeSpec::Gateway(gateway) => Some(format!("httproute {}", gateway.route)),
+        EdgeSpec::ArgoRollouts(rollouts) => Some(format!("rollout {}", rollouts.rollout)),
+        EdgeSpec::IngressNginx(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover_engine::policy::Policy;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn advice_can_be_typed_in_a_cluster() {
+        let setup: Setup = serde_json::from_value(json!({
+            "namespace": "web", "name": "shop", "service": "apex", "version": "2", "edge": { "service": {} },
+            "slots": {
+                "blue": { "deployment": "shop-blue", "service": "b" },
+                "green": { "deployment": "shop-green", "service": "g" },
+            },
+        }))
+        .unwrap();
+        let plan = Policy::default().plan("shop", "blue", "green");
+        for (on_host, here) in [
+            ("cutover rollback shop", "cutover-operator rollback shop -n web"),
+            ("cutover status shop", "kubectl describe bluegreen shop -n web"),
+            (
+                "cutover deploy shop --version VERSION",
+                r#"kubectl patch bluegreen shop -n web --type merge -p '{"spec":{"version":"VERSION"}}'"#,
+            ),
+            ("cutover run shop teardown", "kubectl scale deployment shop-green -n web --replicas=0"),
+            ("cutover run shop decommission", "kubectl scale deployment shop-blue -n web --replicas=0"),
+            ("cutover switch shop --to blue", "kubectl edit service apex -n web"),
+        ] {
+            let said = of_cluster(&format!("it failed; next, type: {on_host}"), &plan, &setup);
+            assert_eq!(said, format!("it failed; next, type: {here}"));
+        }
+    }
 }

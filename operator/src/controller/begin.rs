@@ -94,7 +94,7 @@ impl Context {
     ) -> Result<(), Unreconciled> {
         let without: Vec<String> =
             abilities.goes_without(&deployment.policy).into_iter().map(str::to_owned).collect();
-        let message = words::of_cluster(&first_message(deployment, &without, state), setup);
+        let message = words::of_cluster(&first_message(deployment, &without, state), &deployment.plan, setup);
         let entry = record(deployment, setup.clone(), state)?;
         let at = self.clock.now();
         driven
