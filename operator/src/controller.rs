@@ -25,8 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::conditions;
-use crate::edge::told;
-use crate::edge::{MANAGER, Watched};
+use crate::edge::{MANAGER, Watched, told};
 use crate::journal::unfinished;
 use crate::ledger::Ledger;
 use crate::metrics;
@@ -40,7 +39,7 @@ mod deletion;
 mod observe;
 mod verbs;
 
-pub use verbs::{ANNOTATIONS, Verb};
+pub use verbs::Verb;
 
 /// The finalizer of a resource.
 const FINALIZER: &str = "cutover.dev/traffic";

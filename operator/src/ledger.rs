@@ -7,14 +7,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cutover_engine::journal::JournalError;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::edge::MANAGER;
-use crate::edge::told;
+use crate::edge::{MANAGER, told};
 use crate::resource::{AgentStatus, BlueGreen, BlueGreenStatus};
 
 /// Longest note of an event, in bytes.
@@ -29,6 +29,8 @@ pub struct Ledger {
     namespace: String,
     name: String,
     uid: String,
+    /// The resource in events.
+    about: ObjectReference,
     epoch: i64,
     inner: Mutex<Inner>,
     is_closed: AtomicBool,
@@ -51,6 +53,7 @@ impl Ledger {
             namespace: resource.namespace().unwrap_or_default(),
             name: resource.name_any(),
             uid: resource.uid().unwrap_or_default(),
+            about: resource.object_ref(&()),
             epoch: status.epoch + 1,
             inner: Mutex::new(Inner {
                 status,
@@ -163,11 +166,7 @@ impl Ledger {
         // A recorder counts events with the same reason as one, whatever they say. So each has its own.
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: None };
         let recorder = Recorder::new(self.client.clone(), reporter);
-        let mut about = BlueGreen::default_reference();
-        about.namespace = Some(self.namespace.clone());
-        about.name = Some(self.name.clone());
-        about.uid = Some(self.uid.clone());
-        if let Err(error) = recorder.publish(&event, &about).await {
+        if let Err(error) = recorder.publish(&event, &self.about).await {
             tracing::warn!(resource = self.name, namespace = self.namespace, %error, "failed to publish an event");
         }
     }
@@ -215,19 +214,4 @@ impl Ledger {
 /// The part of the status that is the operator's: the agents write about themselves.
 fn own(resource: &BlueGreen) -> BlueGreenStatus {
     BlueGreenStatus { agents: Vec::new(), ..resource.status.clone().unwrap_or_default() }
-}
-
-/// The kind of an object for events about it.
-trait Referenced {
-    fn default_reference() -> k8s_openapi::api::core::v1::ObjectReference;
-}
-
-impl Referenced for BlueGreen {
-    fn default_reference() -> k8s_openapi::api::core::v1::ObjectReference {
-        k8s_openapi::api::core::v1::ObjectReference {
-            api_version: Some(Self::api_version(&()).into_owned()),
-            kind: Some(Self::kind(&()).into_owned()),
-            ..Default::default()
-        }
-    }
 }

@@ -12,7 +12,7 @@ use super::{Context, Driven, Unreconciled};
 use crate::resource::BlueGreen;
 
 /// The prefix of the annotations.
-pub const ANNOTATIONS: &str = "cutover.dev/";
+const ANNOTATIONS: &str = "cutover.dev/";
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

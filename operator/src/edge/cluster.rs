@@ -24,6 +24,17 @@ pub enum ClusterEdge {
     ArgoRollouts(RolloutEdge),
 }
 
+/// Calls the same method of the edge inside.
+macro_rules! inside {
+    ($self:ident, $edge:ident => $call:expr) => {
+        match $self {
+            ClusterEdge::Object($edge) => $call,
+            ClusterEdge::IngressNginx($edge) => $call,
+            ClusterEdge::ArgoRollouts($edge) => $call,
+        }
+    };
+}
+
 impl ClusterEdge {
     /// The edge of a `BlueGreen`.
     pub fn new(watched: &Arc<Watched>, names: Names, spec: &EdgeSpec, ledger: &Arc<Ledger>) -> Self {
@@ -38,28 +49,11 @@ impl ClusterEdge {
             }
         }
     }
-}
 
-impl ClusterEdge {
     /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
-        match self {
-            Self::Object(edge) => edge.settle(after).await,
-            Self::ArgoRollouts(edge) => edge.settle(after).await,
-            Self::IngressNginx(edge) => edge.settle(after).await,
-        }
+        inside!(self, edge => edge.settle(after).await)
     }
-}
-
-/// Calls the same method of the edge inside.
-macro_rules! inside {
-    ($self:ident, $edge:ident => $call:expr) => {
-        match $self {
-            ClusterEdge::Object($edge) => $call,
-            ClusterEdge::IngressNginx($edge) => $call,
-            ClusterEdge::ArgoRollouts($edge) => $call,
-        }
-    };
 }
 
 impl Edge for ClusterEdge {
