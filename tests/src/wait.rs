@@ -7,6 +7,10 @@ use anyhow::{Result, bail};
 /// Time limit of a start, stop or reload: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How much shorter or longer a time is for nginx than for a test: nginx reads `CLOCK_MONOTONIC_COARSE`, which goes on with each
+/// tick of the kernel, every 10 ms or more often (`ngx_monotonic_time`).
+pub const NGINX_TICK: Duration = Duration::from_millis(10);
+
 const STEP: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` holds. Fails with `what` after [`PATIENCE`].

@@ -203,11 +203,14 @@ async fn latencies_are_those_that_the_backend_made() {
     let blue = edge.ended("blue", 20).await;
     assert_eq!((blue.first_byte.count, blue.whole.count), (20, 20));
     let (first, whole) = (blue.first_byte.quantiles.unwrap(), blue.whole.quantiles.unwrap());
-    assert!(first.p50 < 140_000, "{first:?}");
-    // The estimate has an error of up to 6 %, and the machine may be slow.
-    assert!((141_000..3_000_000).contains(&first.p90), "{first:?}");
+    assert!(first.p50 < 130_000, "{first:?}");
+    // The estimate has an error of up to 6 %, nginx's clock has ticks, and the machine may be slow.
+    assert!((130_000..3_000_000).contains(&first.p90), "{first:?}");
     assert!(whole.p90 >= first.p90 && whole.p50 >= first.p50, "{whole:?}");
-    assert!(blue.first_byte.sum_us >= 5 * 150_000 && blue.whole.sum_us >= blue.first_byte.sum_us);
+    let slow = 5 * (Duration::from_millis(150) - wait::NGINX_TICK);
+    assert!(
+        Duration::from_micros(blue.first_byte.sum_us) >= slow && blue.whole.sum_us >= blue.first_byte.sum_us
+    );
     assert_eq!(
         blue.first_byte.buckets.iter().map(|(_, count)| count).sum::<u64>(),
         20,
