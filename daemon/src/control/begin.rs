@@ -130,7 +130,7 @@ impl<W: World> Control<W> {
         deployment.plan.excluded = excluded;
         deployment.plan.probes_only = fleet.abilities().leaves_probes_only(policy);
         if let Some(missing) = fleet.abilities().missing_for(&deployment.plan) {
-            return Err(Refusal::Unable { edge: fleet.name(), missing });
+            return Err(Refusal::Unable { edge: fleet.name(), group: group.to_owned(), missing });
         }
         let planned =
             planned.and_then(|planned| planned.map(|its| its.clause(&deployment.previous)).transpose());

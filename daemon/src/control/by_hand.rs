@@ -94,7 +94,7 @@ impl<W: World> Control<W> {
                     "switching to a slot that is not healthy, as --force demands"
                 );
             }
-            Err(why) => return Err(Refusal::Sick { slot: wanted.to, why }),
+            Err(why) => return Err(Refusal::Sick { slot: wanted.to, group: group.to_owned(), why }),
         }
         // The probes have taken their time.
         self.nothing_stops(group, &wanted.to, &current).await?;

@@ -140,10 +140,14 @@ pub enum Refusal {
     #[error(transparent)]
     TakenBack(Box<TakenBack>),
     /// The edge lacks an ability that the deployment needs.
-    #[error("edge \"{edge}\" {missing}, so this deployment is not possible")]
+    #[error(
+        "edge \"{edge}\" {missing}: delete \"steps\" from [group.{group}] and reload the daemon, as by systemctl reload cutover"
+    )]
     Unable {
         /// The edge.
         edge: String,
+        /// The group.
+        group: String,
         /// The missing ability.
         missing: &'static str,
     },
@@ -259,10 +263,17 @@ pub enum Refusal {
         up: Option<String>,
     },
     /// The target of a switch is not healthy.
-    #[error("slot \"{slot}\" is not healthy, so no traffic is moved there: {why}")]
+    #[error(
+        "slot \"{slot}\" is not healthy, so no traffic is moved there: {why}; if users are better off there all the same: \
+         cutover switch {} --to {} --force",
+        quoted(group),
+        quoted(slot)
+    )]
     Sick {
         /// The slot.
         slot: String,
+        /// The group.
+        group: String,
         /// The reason.
         why: String,
     },

@@ -266,7 +266,10 @@ impl<W: World> Control<W> {
         }
         match seen.has_traffic(slot).filter(is_in_the_way) {
             Some(traffic) => {
-                Err(NotRun::InUse { slot: slot.to_owned(), which: which.as_str(), traffic }.into())
+                let other =
+                    seen.slots.iter().find(|other| other.name != slot).map(|other| other.name.clone());
+                let (group, slot) = (group.to_owned(), slot.to_owned());
+                Err(NotRun::InUse { group, slot, which: which.as_str(), traffic, other }.into())
             }
             None => Ok(()),
         }

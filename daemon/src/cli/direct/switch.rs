@@ -59,7 +59,7 @@ pub(in crate::cli) async fn switch(
     if let Err(why) = probe(&look.group, &request.to, policy).await
         && !request.force
     {
-        return Err(Refusal::Sick { slot: request.to.clone(), why }.into());
+        return Err(Refusal::Sick { slot: request.to.clone(), group: group.to_owned(), why }.into());
     }
     let by = format!(" (by {}, without the daemon)", myself());
     let shift = Shift {

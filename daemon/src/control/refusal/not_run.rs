@@ -12,9 +12,13 @@ use super::advice::whose;
 pub enum NotRun {
     /// The active slot fails its probes, but answers users.
     #[error(
-        "slot \"{slot}\" fails its probes, but gave {answers} good answers to users in the last second, so it is not started again"
+        "slot \"{slot}\" fails its probes, but gave {answers} good answers to users in the last second, so it is not started \
+         again; to see what fails: cutover status {}",
+        quoted(group)
     )]
     Serving {
+        /// The group.
+        group: String,
         /// The slot.
         slot: String,
         /// Good answers.
@@ -48,7 +52,9 @@ pub enum NotRun {
     },
     /// A later deployment has used the slots since.
     #[error(
-        "deployment \"{later}\" has used the slots of group \"{group}\" since \"{id}\": {which} would stop another version"
+        "deployment \"{later}\" has used the slots of group \"{group}\" since \"{id}\": {which} would stop another version; to \
+         see what is in each slot: cutover status {}",
+        quoted(group)
     )]
     UsedSince {
         /// The group.
@@ -73,21 +79,29 @@ pub enum NotRun {
         by_force: Option<String>,
     },
     /// The slot of the command has traffic.
-    #[error("slot \"{slot}\" {traffic}, so {which} is not run")]
+    #[error("slot \"{slot}\" {traffic}, so {which} is not run; {}", freed(group, traffic, other.as_deref()))]
     InUse {
+        /// The group.
+        group: String,
         /// The slot.
         slot: String,
         /// The command.
         which: &'static str,
         /// Why it has traffic.
         traffic: Traffic,
+        /// Another slot of the group.
+        other: Option<String>,
     },
     /// The active slot serves, so it is not started again.
     #[error(
-        "slot \"{slot}\" has the traffic, and {healthy} of its {servers} servers {} healthy, so provision is not run",
-        if *healthy == 1 { "is" } else { "are" }
+        "slot \"{slot}\" has the traffic, and {healthy} of its {servers} servers {} healthy, so provision is not run; to put a \
+         version into the other slot: cutover deploy {} --version VERSION",
+        if *healthy == 1 { "is" } else { "are" },
+        quoted(group)
     )]
     Alive {
+        /// The group.
+        group: String,
         /// The slot.
         slot: String,
         /// Number of healthy servers.
@@ -152,6 +166,17 @@ fn rerunning(group: &str, which: &str, ends: bool, by_force: Option<&str>) -> St
         text += &format!("; to end it: cutover abort {group}");
     }
     text
+}
+
+/// How the slot gets free of traffic.
+fn freed(group: &str, traffic: &Traffic, other: Option<&str>) -> String {
+    let group = quoted(group);
+    match other.filter(|_| traffic.is_routed()) {
+        Some(other) => {
+            format!("to move the traffic away first: cutover switch {group} --to {}", quoted(other))
+        }
+        None => format!("try again when that has ended; to see it: cutover status {group}"),
+    }
 }
 
 impl From<NotRun> for Refusal {

@@ -37,7 +37,7 @@ impl<W: World> Control<W> {
         })?;
         if is_alive(&found) {
             let Found { healthy, servers, .. } = found;
-            return Err(NotRun::Alive { slot, healthy, servers }.into());
+            return Err(NotRun::Alive { group: group.to_owned(), slot, healthy, servers }.into());
         }
         self.serves_nobody(&seen, &slot).await?;
         Ok(Left { entry, job, slot: Some(slot) })
@@ -53,7 +53,7 @@ impl<W: World> Control<W> {
         let now = groups.iter().find(|group| group.name == seen.name).map_or(0, good);
         let answers = now.saturating_sub(good(seen));
         if answers > 0 {
-            return Err(NotRun::Serving { slot: slot.to_owned(), answers }.into());
+            return Err(NotRun::Serving { group: seen.name.clone(), slot: slot.to_owned(), answers }.into());
         }
         match seen
             .shared_with(slot, &groups)

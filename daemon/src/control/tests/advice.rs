@@ -25,6 +25,9 @@ async fn type_line(bench: &Bench, line: &str) -> Result<String, Refusal> {
             let which = <Rerun as clap::ValueEnum>::from_str(command, false).unwrap();
             bench.control.run("shop", which, None, "me").await
         }
+        ["switch", "shop", "--to", slot, "--force"] => {
+            bench.switch(slot, true).await.map(|seen| seen.route.active)
+        }
         ["switch", "shop", "--to", slot, ..] => bench.switch(slot, false).await.map(|seen| seen.route.active),
         ["deploy", "shop", "--version", version, "--again"] => {
             let version = (*version).to_owned();
@@ -38,6 +41,7 @@ async fn type_line(bench: &Bench, line: &str) -> Result<String, Refusal> {
             Aborted::Deployment(id) | Aborted::ByHand { deployment: id, .. } => id,
         }),
         ["rollback", "shop", ..] => bench.control.rollback("shop", "me").await,
+        ["status", "shop"] => bench.control.group_status("shop").await.map(|status| status.group),
         other => panic!("{other:?}"),
     }
 }
@@ -149,12 +153,16 @@ async fn a_command_is_never_run_again_under_users() {
     bench.world.scene().faults.clear();
     bench.world.scene().holds.insert("green".to_owned(), (1, 0));
     let refused = type_it(&bench, &message).await.unwrap_err().to_string();
-    assert_eq!(refused, "slot \"green\" holds 1 request, so revert is not run");
-    bench.switch("green", true).await.unwrap();
     assert_eq!(
-        bench.control.run("shop", Rerun::Teardown, None, "me").await.unwrap_err().code(),
-        "slot_is_in_use"
+        refused,
+        "slot \"green\" holds 1 request, so revert is not run; try again when that has ended; to see it: cutover status shop"
     );
+    type_it(&bench, &refused).await.unwrap();
+    bench.switch("green", true).await.unwrap();
+    let refused = bench.control.run("shop", Rerun::Teardown, None, "me").await.unwrap_err();
+    assert_eq!(refused.code(), "slot_is_in_use");
+    assert_eq!(type_it(&bench, &refused.to_string()).await.unwrap(), "blue");
+    bench.switch("green", true).await.unwrap();
     assert_eq!(
         bench.control.run("shop", Rerun::Decommission, None, "me").await.unwrap_err().code(),
         "nothing_to_run"
@@ -316,6 +324,7 @@ async fn an_earlier_slot_is_not_stopped_under_a_later_version() {
     bench.until(&three.id, "completed").await;
     let refused = bench.control.run("shop", Rerun::Teardown, Some(&two.id), "me").await.unwrap_err();
     assert_eq!(refused.code(), "used_since", "{refused}");
+    type_it(&bench, &refused.to_string()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

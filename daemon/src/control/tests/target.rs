@@ -144,7 +144,9 @@ async fn the_trial_of_a_bad_version_is_not_confirmed_without_a_probe() {
     }
     let text = bench.deploy("3").await.unwrap_err().to_string();
     assert!(text.ends_with("or, if that version is bad: cutover switch shop --to blue"), "{text}");
-    assert_eq!(bench.switch("green", false).await.unwrap_err().code(), "sick");
+    let refused = bench.switch("green", false).await.unwrap_err();
+    assert_eq!(refused.code(), "sick");
+    assert!(refused.to_string().ends_with("cutover switch shop --to green --force"), "{refused}");
     assert!(bench.switch("blue", false).await.unwrap().route.is_all_on("blue"));
 }
 

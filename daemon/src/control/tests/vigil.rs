@@ -112,6 +112,7 @@ async fn after_a_reboot_its_version_is_started_again() {
         let refused = bench.provision().await.unwrap_err();
         assert_eq!(refused.code(), "slot_is_healthy");
         assert!(refused.to_string().contains("1 of its 1 servers is healthy"), "{refused}");
+        assert!(refused.to_string().ends_with("cutover deploy shop --version VERSION"), "{refused}");
         let entry = bench.control.journal().entry(&two.id).await.unwrap().unwrap();
         let said = bench.control.journal().records(&two.id, 0).await.unwrap();
         assert!(said.iter().any(|record| record.message == "provision was run again by me"), "{said:?}");
