@@ -25,6 +25,7 @@ mod database;
 mod edges;
 mod freezing;
 mod leading;
+mod past;
 mod policy;
 mod refusal;
 mod reload;
@@ -60,14 +61,13 @@ pub use database::{AppliedMigration, DatabaseDone, DatabaseStatus, RevertRequest
 pub use edges::EdgeStatus;
 pub use freezing::{FreezeStatus, Froze, Thawed};
 pub use leading::LeaderStatus;
+pub use past::SwitchStatus;
 use refusal::Busy;
 pub use refusal::{BusyAnswer, NOT_LEADER, NotRun, Refusal, UNKNOWN_DEPLOYMENT};
 pub use reload::{ConfigurationStatus, NeedsRestart};
 pub use report::{DoneStatus, EventStatus, OutputStatus, PointStatus, Report};
 pub use run::Rerun;
-pub use status::{
-    CleanUp, DeploymentStatus, Ending, GroupStatus, NextStep, PhaseTime, SlotStatus, SwitchStatus, share,
-};
+pub use status::{CleanUp, DeploymentStatus, Ending, GroupStatus, NextStep, PhaseTime, SlotStatus, share};
 pub use steering::Steering;
 pub use switched::HookStatus;
 pub use text::{BadText, MAX_VERSION, Text};
