@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod client;
 pub mod conditions;
 pub mod controller;
 pub mod crd;

@@ -3,11 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use cutover_operator::agent::{self, Settings};
+use cutover_operator::client::client;
 use cutover_operator::edge::AGENT_PORT;
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The arguments.
@@ -40,7 +39,7 @@ impl Agent {
     /// Runs until SIGTERM.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         super::log();
-        let client = Client::try_default().await.context("no Kubernetes cluster is configured")?;
+        let client = client().await?;
         let settings = Settings {
             pod: self.pod,
             namespace: self.pod_namespace,

@@ -1,13 +1,13 @@
 //! `promote`, `pause`, `resume`, `abort`, `rollback` and `retry`: set the annotation that the operator acts on.
 
-use anyhow::Context as _;
 use clap::Args;
+use cutover_operator::client::client;
 use cutover_operator::controller::Verb;
 use cutover_operator::edge::MANAGER;
 use cutover_operator::edge::told;
 use cutover_operator::resource::BlueGreen;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
 use serde_json::json;
 
 /// The arguments.
@@ -26,7 +26,7 @@ pub(super) struct Ask {
 impl Ask {
     /// Sets the annotation.
     pub(super) async fn ask(self, verb: Verb) -> anyhow::Result<()> {
-        let client = Client::try_default().await.context("no Kubernetes cluster is configured")?;
+        let client = client().await?;
         let api: Api<BlueGreen> = match &self.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::default_namespaced(client),

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use clap::Args;
+use cutover_operator::client::client;
 use cutover_operator::leader::{Election, lead};
 use cutover_operator::{controller, serve};
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The arguments.
@@ -36,7 +35,7 @@ impl Run {
     /// Runs until SIGTERM, or until another operator has the Lease.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         super::log();
-        let client = Client::try_default().await.context("no Kubernetes cluster is configured")?;
+        let client = client().await?;
         if let Some(address) = self.listen {
             let bound = serve::serve(address, client.clone(), self.namespace.clone()).await?;
             tracing::info!(address = %bound, "serving /healthz, /readyz and /metrics");
