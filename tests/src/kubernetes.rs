@@ -27,6 +27,7 @@ pub mod operator;
 mod patience;
 mod programs;
 mod shop;
+mod status_watch;
 pub mod timeline;
 mod traefik;
 
@@ -44,6 +45,7 @@ pub use namespace::{Namespace, Pod};
 pub use patience::{PATIENCE, until};
 pub use programs::{fetched, helm};
 pub use shop::Shop;
+pub use status_watch::StatusWatch;
 pub use traefik::Traefik;
 
 /// The node on which pods run.

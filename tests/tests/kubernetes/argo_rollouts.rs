@@ -1,6 +1,6 @@
 //! The real controller of Argo Rollouts: our verdict as its metric, and a Rollout that the operator drives.
 
-mod driven;
+pub(crate) mod driven;
 
 use cutover_tests::kubernetes::operator::{apply_shop, text, until_ended, until_status};
 use cutover_tests::kubernetes::{self, ArgoRollouts, Cluster, Namespace};

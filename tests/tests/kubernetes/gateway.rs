@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::edges::{self, Stamps, assert_all_answered, live, policy, print_last_given};
 
-fn edge() -> Value {
+pub(crate) fn edge() -> Value {
     json!({ "gateway": { "route": "shop" } })
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn weighted(blue: u32, green: u32) -> Value {
 }
 
 /// The weights of the rules in which the slots are, by rule.
-async fn weights(namespace: &Namespace<'_>) -> Vec<Vec<(String, u64)>> {
+pub(crate) async fn weights(namespace: &Namespace<'_>) -> Vec<Vec<(String, u64)>> {
     let route = namespace.kubectl().get(&["httproute", "shop"]).await.unwrap();
     let rules = route["spec"]["rules"].as_array().unwrap().clone();
     let of_rule = |rule: &Value| {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::edges::{self, Stamps, assert_all_answered, live, policy, print_last_given};
 
-fn edge() -> Value {
+pub(crate) fn edge() -> Value {
     json!({ "ingressCanary": { "ingress": "shop" } })
 }
 
@@ -52,7 +52,7 @@ async fn until_answered_by(controller: &IngressNginx, slot: &str) {
 }
 
 /// The canaries that are there, by name and weight.
-async fn canaries(namespace: &Namespace<'_>) -> Vec<(String, String)> {
+pub(crate) async fn canaries(namespace: &Namespace<'_>) -> Vec<(String, String)> {
     let all = namespace.kubectl().get(&["ingresses"]).await.unwrap();
     let weight = |one: &Value| {
         let annotations = &one["metadata"]["annotations"];
@@ -64,6 +64,12 @@ async fn canaries(namespace: &Namespace<'_>) -> Vec<(String, String)> {
 
 fn ten_percent() -> Vec<(String, String)> {
     vec![("shop-canary".to_owned(), "1000".to_owned())]
+}
+
+/// The Ingress of the users, without a controller: what ingress-nginx does with a canary is seen elsewhere.
+pub(crate) async fn apply_users(namespace: &Namespace<'_>) {
+    let users = ingress("shop", "none", "shop", &json!({}));
+    namespace.kubectl().apply(&users.to_string()).await.unwrap();
 }
 
 async fn until_soaking(namespace: &Namespace<'_>) {
@@ -128,10 +134,8 @@ fn a_bad_release_goes_back_and_its_canary_is_gone() {
 fn the_canary_is_gone_after_an_abort_a_killed_operator_and_a_deletion() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
-        // What ingress-nginx does with a canary is seen elsewhere.
         apply_slots(&namespace, "shop:1", 1).await.unwrap();
-        let users = ingress("shop", "none", "shop", &json!({}));
-        namespace.kubectl().apply(&users.to_string()).await.unwrap();
+        apply_users(&namespace).await;
         let spec = edges::spec(edge(), policy(&["10% 5s", "100%"]));
         let (_kubelet, mut operator) = live(&namespace, &spec).await;
 
@@ -205,8 +209,7 @@ fn somebody_who_deletes_the_canary_meanwhile_is_left_alone() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         apply_slots(&namespace, "shop:1", 1).await.unwrap();
-        let users = ingress("shop", "none", "shop", &json!({}));
-        namespace.kubectl().apply(&users.to_string()).await.unwrap();
+        apply_users(&namespace).await;
         let spec = edges::spec(edge(), policy(&["10% 60s", "100%"]));
         let (_kubelet, _operator) = live(&namespace, &spec).await;
         apply_shop(&namespace, "2", &spec).await.unwrap();

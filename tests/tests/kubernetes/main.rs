@@ -15,6 +15,7 @@ mod gateway;
 mod harness;
 mod ingress_canary;
 mod ingress_nginx;
+mod killed;
 mod metrics;
 mod operator;
 mod pages;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::edges::{self, assert_all_answered, policy};
 use crate::gateway;
 
-fn spec() -> Value {
+pub(crate) fn spec() -> Value {
     json!({
         "edge": { "argoRollouts": { "rollout": "shop" } },
         "slots": { "blue": {}, "green": {} },
@@ -49,7 +49,7 @@ async fn rollout(namespace: &Namespace<'_>) -> Value {
     namespace.kubectl().get(&["rollout", "shop"]).await.unwrap()
 }
 
-async fn until_healthy(namespace: &Namespace<'_>) {
+pub(crate) async fn until_healthy(namespace: &Namespace<'_>) {
     let healthy = async || {
         let now = rollout(namespace).await;
         text(&now, "/status/phase") == "Healthy"
@@ -59,7 +59,7 @@ async fn until_healthy(namespace: &Namespace<'_>) {
 }
 
 /// The image of the Rollout.
-async fn image(namespace: &Namespace<'_>) -> String {
+pub(crate) async fn image(namespace: &Namespace<'_>) -> String {
     text(&rollout(namespace).await, "/spec/template/spec/containers/0/image").to_owned()
 }
 
@@ -69,7 +69,7 @@ fn route() -> Value {
 }
 
 /// Argo, its Rollout, the operator over it, and a gateway before it.
-async fn live(namespace: &Namespace<'_>) -> (ArgoRollouts, Kubelet, Operator, Traefik) {
+pub(crate) async fn live(namespace: &Namespace<'_>) -> (ArgoRollouts, Kubelet, Operator, Traefik) {
     let argo = ArgoRollouts::start(namespace.cluster()).await.unwrap();
     rolled_out(namespace).await;
     let traefik = Traefik::start(namespace).await.unwrap();

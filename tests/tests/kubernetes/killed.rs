@@ -1,0 +1,203 @@
+//! The leader is killed in each phase of a deployment, with each edge: the next operator brings it to the same end.
+
+use cutover_tests::kubernetes::operator::{Operator, apply_shop, apply_slots, selected, text, until_ended};
+use cutover_tests::kubernetes::{Cluster, Namespace, StatusWatch, Traefik};
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use crate::{argo_rollouts, edges, gateway, ingress_canary};
+
+/// How many namespaces with two operators each a small machine runs at once.
+const AT_ONCE: usize = 4;
+
+/// Where the leader is killed: as soon as a status says so.
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    phase: &'static str,
+    /// Words of the message; any if empty.
+    words: &'static str,
+}
+
+const fn at(phase: &'static str, words: &'static str) -> Kill {
+    Kill { phase, words }
+}
+
+/// What is deployed, where the leader is killed meanwhile, and how it ends all the same.
+const DEPLOYMENTS: [(&str, &[Kill], &str); 3] = [
+    (
+        "",
+        &[
+            at("Provisioning", ""),
+            at("Probing", ""),
+            at("Smoking", ""),
+            at("Switching", ""),
+            at("Soaking", ""),
+            at("Confirming", ""),
+            at("Draining", ""),
+            at("Warm", ""),
+            at("Decommissioning", ""),
+        ],
+        "completed",
+    ),
+    // It fails its first requests.
+    (
+        "-broken",
+        &[
+            at("Soaking", ""),
+            at("RollingBack", ""),
+            at("RollingBack", "traffic is back"),
+            at("RollingBack", "drained"),
+        ],
+        "rolled_back",
+    ),
+    // It is never healthy.
+    ("-sick", &[at("Probing", ""), at("TearingDown", "")], "failed"),
+];
+
+/// All rows: the version's tag behind its number, the kill, and the outcome.
+fn rows() -> impl Iterator<Item = (&'static str, Kill, &'static str)> {
+    let of = |(tag, kills, outcome): (&'static str, &'static [Kill], &'static str)| {
+        kills.iter().map(move |kill| (tag, *kill, outcome))
+    };
+    DEPLOYMENTS.into_iter().flat_map(of)
+}
+
+/// Deploys a version, kills the leader at a status, and waits for the end. Returns the slot with the traffic.
+async fn kill(
+    namespace: &Namespace<'_>,
+    leader: &mut Operator,
+    (version, spec): (&str, &Value),
+    (kill, outcome): (Kill, &str),
+) -> String {
+    let mut seen = StatusWatch::start(namespace).unwrap();
+    apply_shop(namespace, version, spec).await.unwrap();
+    let is_there = |status: &Value| {
+        text(status, "/phase") == kill.phase
+            && text(status, "/deployment/version") == version
+            && text(status, "/message").contains(kill.words)
+    };
+    seen.until(&format!("{kill:?} of version {version}"), is_there).await.unwrap();
+    leader.server().kill();
+    let status = until_ended(namespace, version, outcome).await.unwrap();
+    let history = status.pointer("/history").and_then(Value::as_array).cloned().unwrap_or_default();
+    let of_it = history.iter().filter(|one| text(one, "/version") == version).count();
+    assert_eq!(of_it, 1, "{kill:?}: {status}");
+    text(&status, "/activeSlot").to_owned()
+}
+
+fn policy(steps: &[&str]) -> Value {
+    let mut policy = edges::policy(steps);
+    policy["probe"]["deadline"] = json!("4s");
+    // Longer than it takes until another operator leads: where nothing counts, a soak that nobody watched proves nothing.
+    policy["soak"]["duration"] = json!("12s");
+    policy["warm"] = json!("2s");
+    policy
+}
+
+/// Each row in a namespace of its own, some at once.
+fn over_a_service(is_run: fn(&Kill) -> bool) {
+    Cluster::shared(async |cluster| {
+        let rows = rows().filter(|(_, its, _)| is_run(its)).map(async |(tag, its, outcome)| {
+            let namespace = cluster.namespace().await.unwrap();
+            apply_slots(&namespace, "shop:1", 1).await.unwrap();
+            let spec = edges::spec(json!({ "service": {} }), policy(&[]));
+            let (_kubelet, mut leader) = edges::live(&namespace, &spec).await;
+            let kubeconfig = namespace.kubectl().kubeconfig();
+            let _next = Operator::start_as(&namespace, "operator-1", kubeconfig).unwrap();
+            let version = format!("2{tag}");
+            let active = kill(&namespace, &mut leader, (&version, &spec), (its, outcome)).await;
+            assert_eq!(active, if outcome == "completed" { "green" } else { "blue" }, "{its:?}");
+            assert_eq!(selected(&namespace).await.unwrap(), active, "{its:?}");
+        });
+        stream::iter(rows).buffer_unordered(AT_ONCE).count().await;
+    });
+}
+
+/// The records beside which the traffic moves.
+#[test]
+fn while_the_traffic_moves_over_a_service() {
+    over_a_service(|kill| matches!(kill.phase, "Switching" | "Confirming" | "RollingBack"));
+}
+
+#[test]
+#[ignore = "takes minutes: each phase"]
+fn in_each_phase_over_a_service() {
+    over_a_service(|_| true);
+}
+
+/// Each row after the other, because what carries the traffic is one. `live` is the slot that it names.
+async fn one_after_the_other(
+    namespace: &Namespace<'_>,
+    (mut leader, spec): (Operator, &Value),
+    carried: impl AsyncFn() -> String,
+) {
+    let kubeconfig = namespace.kubectl().kubeconfig().clone();
+    let mut before = carried().await;
+    for (at, (tag, its, outcome)) in rows().enumerate() {
+        let next = Operator::start_as(namespace, &format!("operator-{}", at + 1), &kubeconfig).unwrap();
+        let version = format!("{}{tag}", at + 2);
+        let active = kill(namespace, &mut leader, (&version, spec), (its, outcome)).await;
+        assert_eq!(active != before, outcome == "completed", "{its:?}: from {before} to {active}");
+        assert_eq!(carried().await, active, "{its:?}");
+        println!("killed in {its:?} of version {version}: {outcome}, the traffic is on {active}");
+        (before, leader) = (active, next);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes: each phase, one after the other"]
+fn in_each_phase_over_a_canary_ingress() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        ingress_canary::apply_users(&namespace).await;
+        let spec = edges::spec(ingress_canary::edge(), policy(&["10% 1s", "100%"]));
+        let (_kubelet, leader) = edges::live(&namespace, &spec).await;
+        one_after_the_other(&namespace, (leader, &spec), async || {
+            assert!(ingress_canary::canaries(&namespace).await.is_empty());
+            selected(&namespace).await.unwrap()
+        })
+        .await;
+    });
+}
+
+#[test]
+#[ignore = "takes minutes: each phase, one after the other"]
+fn in_each_phase_over_a_gateway() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        let _traefik = Traefik::start(&namespace).await.unwrap();
+        gateway::apply(&namespace, &gateway::weighted(100, 0)).await;
+        let spec = edges::spec(gateway::edge(), policy(&["10% 1s", "100%"]));
+        let (_kubelet, leader) = edges::live(&namespace, &spec).await;
+        one_after_the_other(&namespace, (leader, &spec), async || {
+            let weights = gateway::weights(&namespace).await;
+            let whole = weights.iter().flatten().filter(|(_, weight)| *weight > 0).collect::<Vec<_>>();
+            assert_eq!(whole.len(), 1, "{weights:?}");
+            whole[0].0.trim_start_matches("shop-").to_owned()
+        })
+        .await;
+    });
+}
+
+#[test]
+#[ignore = "takes minutes: each phase, one after the other"]
+fn in_each_phase_over_a_rollout_of_argo() {
+    Cluster::alone(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let (_argo, _kubelet, leader, traefik) = argo_rollouts::driven::live(&namespace).await;
+        let mut spec = argo_rollouts::driven::spec();
+        spec["policy"] = policy(&[]);
+        let live = async || {
+            argo_rollouts::driven::until_healthy(&namespace).await;
+            let image = argo_rollouts::driven::image(&namespace).await;
+            let version = image.rsplit_once(':').unwrap().1.to_owned();
+            gateway::until_answered_by(&traefik, &version).await;
+            let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
+            assert_eq!(text(&shop, "/status/version"), version);
+            text(&shop, "/status/activeSlot").to_owned()
+        };
+        one_after_the_other(&namespace, (leader, &spec), live).await;
+    });
+}
