@@ -207,11 +207,18 @@ impl<W: World, J: Journal> Work<W, J> {
         let verdict = watch.end();
         let Verdict::Inconclusive(reason) = &verdict else { return false };
         let late = until.max(begun).until(now);
-        let min_time = self.deployment.policy.soak.min_time();
+        let soak = &self.deployment.policy.soak;
+        let min_time = soak.min_time();
         match (reason, self.share(state)) {
             // A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
             (Reason::TooShort { .. }, _) if late < min_time * 2 => true,
             (Reason::OutsideShort { needed, .. }, None) if late < *needed * 2 => true,
+            // It has also lost the answers to synthetic requests, which nobody else counts.
+            (Reason::TooFew { .. }, None)
+                if soak.synthetic.is_some() && begun.until(now) < self.deployment.plan.soak =>
+            {
+                true
+            }
             (Reason::TooFew { .. } | Reason::OutsideShort { .. }, Some(_))
                 if watch.seen().answers().bad == 0 =>
             {

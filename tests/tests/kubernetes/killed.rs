@@ -88,8 +88,8 @@ async fn kill(
 fn policy(steps: &[&str]) -> Value {
     let mut policy = edges::policy(steps);
     policy["probe"]["deadline"] = json!("4s");
-    // Longer than it takes until another operator leads: where nothing counts, a soak that nobody watched proves nothing.
-    policy["soak"]["duration"] = json!("12s");
+    // Over before another operator leads: that one watches it anew.
+    policy["soak"]["duration"] = json!("3s");
     policy["warm"] = json!("2s");
     policy
 }

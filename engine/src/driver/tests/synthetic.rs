@@ -41,6 +41,24 @@ async fn a_quiet_site_completes() {
     assert!((60..=61).contains(&scene.synthetic.len()), "only during the soak: {}", scene.synthetic.len());
 }
 
+/// The answers to them are in memory only, so those that are lost are asked for again.
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_the_soak_costs_time_and_no_version() {
+    for (counts, resumed) in [(true, 45_000), (false, 45_000), (false, 300_000)] {
+        let world = Arc::new(Scripted::new());
+        world.scene().traffic = 0;
+        world.scene().counts = counts;
+        let (driver, mut handle, journal) = begin_this(&world, quiet(json!({})));
+        let running = tokio::spawn(driver.run());
+        handle.state.wait_for(|state| state.phase.name() == "soaking").await.unwrap();
+        running.abort();
+        let _ = running.await;
+        let state = resume(&world, &journal, Time(resumed)).await.unwrap().run().await.unwrap();
+        assert_eq!(state.phase.name(), "completed", "{counts}, {resumed}: {state:?}");
+        assert_eq!(world.scene().violations, [""; 0]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_them_it_is_inconclusive() {
     let (state, world, said) =
