@@ -29,12 +29,10 @@ pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
         say(format!("cutover {verb} {group}"), format!("cutover-operator {verb} {group} -n {namespace}"));
     }
     say(format!("cutover status {group}"), format!("kubectl describe bluegreen {group} -n {namespace}"));
-    say(
-        format!("cutover deploy {group} --version VERSION"),
-        format!(
-            "kubectl patch bluegreen {group} -n {namespace} --type merge -p '{{\"spec\":{{\"version\":\"VERSION\"}}}}'"
-        ),
+    let deploy = format!(
+        "kubectl patch bluegreen {group} -n {namespace} --type merge -p '{{\"spec\":{{\"version\":\"VERSION\"}}}}'"
     );
+    say(format!("cutover deploy {group} --version VERSION"), deploy.clone());
     for (command, slot) in [("teardown", &plan.to), ("decommission", &plan.from)] {
         let deployment = setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
         if !deployment.is_empty() {
@@ -42,11 +40,18 @@ pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
             say(format!("cutover run {group} {command}"), scale);
         }
     }
-    if let Some(carrier) = carrier(setup) {
-        for slot in setup.slots.keys() {
-            let edit = format!("kubectl edit {carrier} -n {namespace}");
-            say(format!("cutover switch {group} --to {}", quoted(slot)), edit);
-        }
+    // Agents would take a change by hand back, but the version of the other slot can be deployed again.
+    let carrier = carrier(setup).map(|carrier| format!("kubectl edit {carrier} -n {namespace}"));
+    for slot in setup.slots.keys() {
+        let switch = format!("cutover switch {group} --to {}", quoted(slot));
+        let here = carrier.as_ref().unwrap_or(&deploy);
+        say(format!("{switch} --force"), here.clone());
+        say(switch, here.clone());
+    }
+    if matches!(setup.edge, EdgeSpec::IngressNginx(_)) {
+        // What lags in a cluster is an nginx whose agent has not followed yet.
+        say("old workers of nginx".to_owned(), "nginx that lag".to_owned());
+        say("old worker of nginx".to_owned(), "nginx that lags".to_owned());
     }
     text
 }
@@ -68,16 +73,20 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn advice_can_be_typed_in_a_cluster() {
-        let setup: Setup = serde_json::from_value(json!({
+    fn setup() -> Setup {
+        serde_json::from_value(json!({
             "namespace": "web", "name": "shop", "service": "apex", "version": "2", "edge": { "service": {} },
             "slots": {
                 "blue": { "deployment": "shop-blue", "service": "b" },
                 "green": { "deployment": "shop-green", "service": "g" },
             },
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    #[test]
+    fn advice_can_be_typed_in_a_cluster() {
+        let setup = setup();
         let plan = Policy::default().plan("shop", "blue", "green");
         for (on_host, here) in [
             ("cutover rollback shop", "cutover-operator rollback shop -n web"),
@@ -89,9 +98,27 @@ mod tests {
             ("cutover run shop teardown", "kubectl scale deployment shop-green -n web --replicas=0"),
             ("cutover run shop decommission", "kubectl scale deployment shop-blue -n web --replicas=0"),
             ("cutover switch shop --to blue", "kubectl edit service apex -n web"),
+            ("cutover switch shop --to blue --force", "kubectl edit service apex -n web"),
         ] {
             let said = of_cluster(&format!("it failed; next, type: {on_host}"), &plan, &setup);
             assert_eq!(said, format!("it failed; next, type: {here}"));
+        }
+    }
+
+    #[test]
+    fn where_agents_carry_the_route_nobody_is_told_to_edit_it() {
+        let mut setup = setup();
+        setup.edge = serde_json::from_value(json!({ "ingressNginx": {} })).unwrap();
+        let plan = Policy::default().plan("shop", "blue", "green");
+        let deploy =
+            r#"kubectl patch bluegreen shop -n web --type merge -p '{"spec":{"version":"VERSION"}}'"#;
+        for (on_host, here) in [
+            ("type: cutover switch shop --to blue --force", format!("type: {deploy}")),
+            ("type: cutover switch shop --to blue", format!("type: {deploy}")),
+            ("from 1 old worker of nginx", "from 1 nginx that lags".to_owned()),
+            ("from 2 old workers of nginx", "from 2 nginx that lag".to_owned()),
+        ] {
+            assert_eq!(of_cluster(on_host, &plan, &setup), here);
         }
     }
 }
