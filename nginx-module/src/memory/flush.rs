@@ -5,6 +5,7 @@
 //! `malloc` and system calls in a process that once had two threads, and each later request pays for that.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,6 +22,9 @@ use crate::ext;
 use aio::Queue;
 
 mod aio;
+
+/// The number of a flush whose result nobody asks for.
+const UNASKED: u64 = 0;
 
 /// The result of a flush.
 pub(crate) type FlushResult = Result<(), Arc<io::Error>>;
@@ -57,6 +61,10 @@ struct Flushes {
     /// Written to whenever a flush of the routes has ended.
     eventfd: Option<Arc<OwnedFd>>,
     ledger: Ledger<Arc<Flush>>,
+    /// Those that the kernel waits for, by the number that it was given.
+    queued: BTreeMap<u64, Arc<Flush>>,
+    /// The number that it was given last. 0 is a flush that nobody asks for.
+    last_queued: u64,
     /// Those that a thread waits for.
     on_threads: Vec<Arc<Flush>>,
 }
@@ -74,6 +82,8 @@ fn of_this_process<R>(work: impl FnOnce(&mut Flushes) -> R) -> R {
             process,
             eventfd: None,
             ledger: Ledger::default(),
+            queued: BTreeMap::new(),
+            last_queued: UNASKED,
             on_threads: Vec::new(),
         }))
     })
@@ -123,7 +133,8 @@ pub(crate) fn routes_in_background(routes: &File) {
 pub(crate) fn in_background(file: &File) {
     // A flush that has ended keeps its place in the queue until it is collected.
     collect();
-    let queued = Queue::of_this_process().is_some_and(|queue| queue.submit(file.as_fd(), None, 0).is_ok());
+    let queued =
+        Queue::of_this_process().is_some_and(|queue| queue.submit(file.as_fd(), None, UNASKED).is_ok());
     if !queued && let Ok(file) = file.try_clone() {
         let _ = on_a_thread(move || {
             let _ = file.sync_data();
@@ -147,13 +158,12 @@ fn number(flush: &Flush) {
 
 fn queue(routes: &File, flush: &Arc<Flush>) -> io::Result<()> {
     let queue = Queue::of_this_process().ok_or(io::ErrorKind::Unsupported)?;
-    let eventfd = of_this_process(|flushes| flushes.eventfd.clone());
-    // The kernel's own: `collect` takes it back.
-    let raw = Arc::into_raw(Arc::clone(flush));
-    let eventfd = eventfd.as_ref().map(AsFd::as_fd);
-    queue.submit(routes.as_fd(), eventfd, raw.expose_provenance() as u64).inspect_err(|_| {
-        // SAFETY: made just now, and the kernel did not take it.
-        drop(unsafe { Arc::from_raw(raw) });
+    of_this_process(|flushes| {
+        let number = flushes.last_queued + 1;
+        queue.submit(routes.as_fd(), flushes.eventfd.as_ref().map(AsFd::as_fd), number)?;
+        flushes.last_queued = number;
+        flushes.queued.insert(number, Arc::clone(flush));
+        Ok(())
     })
 }
 
@@ -180,19 +190,16 @@ fn wait_here(routes: &File, flush: &Arc<Flush>) {
 /// Takes the results of the flushes that have ended.
 pub(crate) fn collect() {
     let mut done = Vec::new();
-    if let Some(queue) = Queue::of_this_process() {
-        queue.collect(|data, result| {
-            let flush = ptr::with_exposed_provenance::<Flush>(data as usize);
-            if !flush.is_null() {
-                // SAFETY: given to the kernel by `queue`, and the kernel gives it back once.
-                let flush = unsafe { Arc::from_raw(flush) };
-                let _ = flush.ended.set(result.map_err(Arc::new));
-                done.push(flush);
-            }
-        });
-    }
     of_this_process(|flushes| {
-        done.extend(flushes.on_threads.extract_if(.., |flush| flush.ended.get().is_some()))
+        if let Some(queue) = Queue::of_this_process() {
+            queue.collect(|number, result| {
+                if let Some(flush) = flushes.queued.remove(&number) {
+                    let _ = flush.ended.set(result.map_err(Arc::new));
+                    done.push(flush);
+                }
+            });
+        }
+        done.extend(flushes.on_threads.extract_if(.., |flush| flush.ended.get().is_some()));
     });
     done.iter().for_each(end);
 }

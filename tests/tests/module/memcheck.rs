@@ -54,5 +54,6 @@ async fn watch(program: PathBuf, main: &str, reloads: u32) {
         run.reload(&nginx).await;
         servers.ask_everything(&nginx).await;
     }
+    trials::leave_to_a_timer(&nginx).await;
     run.end(&nginx).await;
 }

@@ -24,6 +24,15 @@ pub(crate) async fn ask(nginx: &Nginx) {
     }
 }
 
+/// The last change of a process: nobody looks, so a timer finds the end of a lease, and nobody asks for the flush of that.
+pub(crate) async fn leave_to_a_timer(nginx: &Nginx) {
+    let ends = || nginx.error_log().matches("by the lease, reason").count();
+    nginx.admin().switch("shop", "green").await.unwrap();
+    let before = ends();
+    change(nginx, r#"{"active":"blue","lease_ms":100}"#).await;
+    wait::until("the lease to take the traffic back", || ends() > before).await.unwrap();
+}
+
 async fn change(nginx: &Nginx, json: &str) {
     nginx.admin().change_json("shop", json).await.unwrap();
 }
