@@ -38,6 +38,10 @@ pub use spec::{AGENT_PORT, ControllerSpec, IngressNginxSpec};
 use sums::Sums;
 use view::revision;
 
+/// The module does all.
+pub(super) const ABILITIES: Abilities =
+    Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true };
+
 /// How long the agents may take for one step of a change.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -155,7 +159,7 @@ impl Edge for IngressNginxEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true }
+        ABILITIES
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {
