@@ -13,6 +13,7 @@ mod dry_run;
 mod edge;
 mod examples;
 mod finding;
+mod ingress_nginx;
 mod operators;
 mod plan;
 mod ports;
@@ -101,11 +102,18 @@ pub async fn check(client: Client, what: What, settings: Settings) -> Result<Che
 }
 
 /// The BlueGreens of files, after the API server has said what it thinks of each.
-async fn written(client: &Client, objects: &[Value], checked: &mut Checked) -> Result<Vec<Candidate>, String> {
+async fn written(
+    client: &Client,
+    objects: &[Value],
+    checked: &mut Checked,
+) -> Result<Vec<Candidate>, String> {
     let is_one = |object: &&Value| object.get("kind").and_then(Value::as_str) == Some("BlueGreen");
     let resources: Vec<&Value> = objects.iter().filter(is_one).collect();
     if resources.is_empty() {
-        return Err("the files have no object of kind BlueGreen: give one with -f, or none to check the cluster's".to_owned());
+        return Err(
+            "the files have no object of kind BlueGreen: give one with -f, or none to check the cluster's"
+                .to_owned(),
+        );
     }
     checked.resources = resources.len();
     let mut candidates = Vec::new();
@@ -123,7 +131,11 @@ async fn written(client: &Client, objects: &[Value], checked: &mut Checked) -> R
 }
 
 /// The BlueGreens of the cluster.
-async fn applied(client: &Client, namespace: Option<&str>, checked: &Checked) -> Result<Vec<Candidate>, String> {
+async fn applied(
+    client: &Client,
+    namespace: Option<&str>,
+    checked: &Checked,
+) -> Result<Vec<Candidate>, String> {
     let resources: Api<BlueGreen> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -162,6 +174,12 @@ impl Cluster {
             plan::abilities_of(candidate, policy, findings);
         }
         edge::check(&self.source, candidate, &seen, findings).await;
+        if let EdgeSpec::IngressNginx(spec) = &candidate.spec().edge {
+            let agents = ingress_nginx::check(&self.source, candidate, spec, &seen, findings).await;
+            if let Some(agents) = agents {
+                self.check_agents(candidate, &spec.controller.namespace, &agents, findings).await;
+            }
+        }
         self.check_rights(candidate, findings).await;
         checked.plans.extend(policy.and_then(|policy| plan::plan(candidate, &seen, &policy)));
     }
@@ -184,9 +202,27 @@ impl Cluster {
         for other in all.filter(|other| other.name_any() != name) {
             let Some(clash) = clash(candidate.spec(), &other) else { continue };
             let at = At::object("BlueGreen", candidate.namespace(), &clash.owner);
-            let finding = Finding::problem(candidate.at("spec"), clash.to_string()).value(clash.name.as_str());
+            let finding =
+                Finding::problem(candidate.at("spec"), clash.to_string()).value(clash.name.as_str());
             findings.push(finding.fix(at.deleted()));
             return;
+        }
+    }
+
+    /// As whom the agents run, they may follow the BlueGreens.
+    async fn check_agents(
+        &self,
+        candidate: &Candidate,
+        there: &str,
+        account: &Account,
+        findings: &mut Vec<Finding>,
+    ) {
+        let value = Some("edges.ingressNginx.enabled=true");
+        let of = |name, rules| rules::Needed { name, value, rules };
+        let (follow, home) =
+            (of("cutover-agent", &self.rules.agent), of("cutover-agent-pods", &self.rules.agent_at_home));
+        for (namespace, needed) in [(candidate.namespace(), follow), (there, home)] {
+            rights::check(self.source.client(), account, namespace, &needed, findings).await;
         }
     }
 

@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::conditions;
 use crate::clash::clash;
+use crate::conditions;
 use crate::edge::{MANAGER, Watched, told};
 use crate::journal::unfinished;
 use crate::ledger::Ledger;

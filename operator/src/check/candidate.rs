@@ -11,23 +11,23 @@ use crate::setup::Setup;
 
 /// A BlueGreen that is checked.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(super) struct Candidate {
     /// The resource.
-    pub resource: BlueGreen,
+    pub(super) resource: BlueGreen,
     /// What the operator would make of it.
-    pub setup: Setup,
+    pub(super) setup: Setup,
     /// Whether the cluster has it. Otherwise a file has.
-    pub is_applied: bool,
+    pub(super) is_applied: bool,
 }
 
 impl Candidate {
     /// One of the cluster.
-    pub fn applied(resource: BlueGreen) -> Self {
+    pub(super) fn applied(resource: BlueGreen) -> Self {
         Self { setup: Setup::of(&resource), resource, is_applied: true }
     }
 
     /// One of a file.
-    pub fn written(object: &Value) -> Result<Self, Finding> {
+    pub(super) fn written(object: &Value) -> Result<Self, Finding> {
         let resource: BlueGreen = serde_json::from_value(object.clone()).map_err(|error| {
             let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let at = At::object("BlueGreen", text("/metadata/namespace"), text("/metadata/name"));
@@ -38,33 +38,33 @@ impl Candidate {
     }
 
     /// The spec.
-    pub fn spec(&self) -> &BlueGreenSpec {
+    pub(super) fn spec(&self) -> &BlueGreenSpec {
         &self.resource.spec
     }
 
     /// The namespace.
-    pub fn namespace(&self) -> &str {
+    pub(super) fn namespace(&self) -> &str {
         &self.setup.namespace
     }
 
     /// The names for the edge.
-    pub fn names(&self) -> Names {
+    pub(super) fn names(&self) -> Names {
         self.setup.names()
     }
 
     /// The BlueGreen, and a field of it.
-    pub fn at(&self, field: impl Into<String>) -> At {
+    pub(super) fn at(&self, field: impl Into<String>) -> At {
         At::object("BlueGreen", self.namespace(), &self.resource.name_any()).field(field)
     }
 
     /// The change of keys of the spec that helps.
-    pub fn change(&self, spec: &Value) -> Fix {
+    pub(super) fn change(&self, spec: &Value) -> Fix {
         let keys = json!({ "spec": spec });
         if self.is_applied { self.at("").patched(&keys) } else { Fix::write(&keys) }
     }
 
     /// The path of the probe, for examples.
-    pub fn probe_path(&self) -> String {
+    pub(super) fn probe_path(&self) -> String {
         let path = self.spec().policy.get("probe").and_then(|probe| probe.get("path"));
         path.and_then(Value::as_str).unwrap_or("/").to_owned()
     }

@@ -56,7 +56,11 @@ fn difference(at: &str, one: &Value, other: &Value) -> Option<String> {
             let keys = ours.keys().chain(theirs.keys().filter(|key| !ours.contains_key(*key)));
             let inner = |key: &String| {
                 let at = format!("{at}.{key}");
-                difference(&at, ours.get(key).unwrap_or(&Value::Null), theirs.get(key).unwrap_or(&Value::Null))
+                difference(
+                    &at,
+                    ours.get(key).unwrap_or(&Value::Null),
+                    theirs.get(key).unwrap_or(&Value::Null),
+                )
             };
             keys.into_iter().find_map(inner)
         }

@@ -34,7 +34,8 @@ fn refusals(at: &At, status: &Status, object: &Value) -> Vec<Finding> {
     let details = status.details.as_ref();
     if status.code == 404 && details.is_some_and(|details| details.kind == "namespaces") {
         let create = format!("kubectl create namespace {}", at.namespace);
-        let finding = Finding::problem(At::object("Namespace", "", &at.namespace), "it does not exist: create it");
+        let finding =
+            Finding::problem(At::object("Namespace", "", &at.namespace), "it does not exist: create it");
         return vec![finding.fix(Fix::Type(create))];
     }
     // The definition is missing: that is said once for all.
@@ -42,7 +43,8 @@ fn refusals(at: &At, status: &Status, object: &Value) -> Vec<Finding> {
         return Vec::new();
     }
     if status.code == 403 {
-        let text = format!("you may not apply it: {}; ask an administrator for the role edit here", status.message);
+        let text =
+            format!("you may not apply it: {}; ask an administrator for the role edit here", status.message);
         return vec![Finding::warning(at.clone(), text)];
     }
     let causes = details.map(|details| details.causes.as_slice()).unwrap_or_default();
@@ -90,7 +92,8 @@ mod tests {
     fn fields_that_are_not_in_the_schema() {
         for message in [
             "strict decoding error: unknown field \"spec.polcy\"",
-            "failed to create typed patch object (web/shop; cutover.dev/v1alpha1, Kind=BlueGreen): .spec.polcy: field not declared in \
+            "failed to create typed patch object (web/shop; cutover.dev/v1alpha1, Kind=BlueGreen): .spec.polcy: field not \
+             declared in \
              schema",
         ] {
             assert_eq!(unknown_fields(message), ["spec.polcy"], "{message}");

@@ -20,7 +20,9 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, seen: &Seen, f
             ingress_canary::check(candidate, &spec.ingress, seen, findings);
         }
         EdgeSpec::Gateway(spec) => gateway::check(source, candidate, &spec.route, findings).await,
-        EdgeSpec::ArgoRollouts(spec) => argo_rollouts::check(source, candidate, &spec.rollout, findings).await,
+        EdgeSpec::ArgoRollouts(spec) => {
+            argo_rollouts::check(source, candidate, &spec.rollout, findings).await
+        }
         EdgeSpec::IngressNginx(_) => {}
     }
 }

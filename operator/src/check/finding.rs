@@ -76,8 +76,11 @@ impl At {
 
     /// A command of kubectl about the object, as in `kubectl -n web delete ingress shop`.
     fn kubectl(&self, verb: &str, rest: &str) -> String {
-        let namespace =
-            if self.namespace.is_empty() { String::new() } else { format!(" -n {}", quoted(&self.namespace)) };
+        let namespace = if self.namespace.is_empty() {
+            String::new()
+        } else {
+            format!(" -n {}", quoted(&self.namespace))
+        };
         format!("kubectl{namespace} {verb} {} {}{rest}", self.kind.to_lowercase(), quoted(&self.name))
     }
 
@@ -195,7 +198,8 @@ mod tests {
     fn a_finding_says_where_what_and_what_helps() {
         let at = At::object("Service", "web", "shop-green");
         let fix = at.patched(&json!({ "spec": { "selector": { "slot": "green" } } }));
-        let finding = Finding::problem(at.field("spec.selector"), "it selects nothing").value(json!({ "a": "b" }));
+        let finding =
+            Finding::problem(at.field("spec.selector"), "it selects nothing").value(json!({ "a": "b" }));
         assert_eq!(
             finding.fix(fix).to_string(),
             "problem: Service web/shop-green, spec.selector {\"a\":\"b\"}: it selects nothing\n  type:\n    \

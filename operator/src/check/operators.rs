@@ -22,21 +22,19 @@ pub struct Account {
 
 /// An operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operator {
+pub(super) struct Operator {
     /// Its Deployment.
-    pub deployment: String,
+    pub(super) deployment: String,
     /// As whom it runs.
-    pub account: Account,
+    pub(super) account: Account,
     /// The only namespace that it drives. `None`: all.
-    pub only: Option<String>,
-    /// Its image.
-    pub image: String,
+    pub(super) only: Option<String>,
 }
 
 impl Operator {
     /// One of which only this is known.
     pub(super) fn with(account: Account) -> Self {
-        Self { deployment: String::new(), account, only: None, image: String::new() }
+        Self { deployment: String::new(), account, only: None }
     }
 }
 
@@ -59,7 +57,10 @@ pub(super) async fn find(client: &Client, findings: &mut Vec<Finding>) -> Vec<Op
         Ok(found) => found.iter().map(operator).collect(),
         Err(error) => {
             let mut finding = unread(At::object("Deployment", "", "*"), &error);
-            finding.text.push_str("; to check the rights of an operator, name its ServiceAccount with --service-account NAMESPACE/NAME");
+            finding.text.push_str(
+                "; to check the rights of an operator, name its ServiceAccount with --service-account \
+             NAMESPACE/NAME",
+            );
             findings.push(finding);
             Vec::new()
         }
@@ -68,7 +69,8 @@ pub(super) async fn find(client: &Client, findings: &mut Vec<Finding>) -> Vec<Op
 
 fn operator(deployment: &Deployment) -> Operator {
     let pods = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let account = pods.and_then(|pods| pods.service_account_name.clone()).unwrap_or_else(|| "default".to_owned());
+    let account =
+        pods.and_then(|pods| pods.service_account_name.clone()).unwrap_or_else(|| "default".to_owned());
     let first = containers(deployment).first();
     let arguments = first.and_then(|container| container.args.as_deref()).unwrap_or_default();
     let only = arguments.iter().find_map(|argument| argument.strip_prefix("--namespace=")).map(str::to_owned);
@@ -76,7 +78,6 @@ fn operator(deployment: &Deployment) -> Operator {
         deployment: deployment.name_any(),
         account: Account { namespace: deployment.namespace().unwrap_or_default(), name: account },
         only,
-        image: first.and_then(|container| container.image.clone()).unwrap_or_default(),
     }
 }
 
@@ -90,14 +91,16 @@ pub(super) fn of_namespace<'a>(operators: &'a [Operator], namespace: &str) -> Ve
 pub(super) fn nobody(operators: &[Operator], namespace: &str) -> Finding {
     let at = At::object("Namespace", "", namespace);
     let Some(operator) = operators.first() else {
-        let text = "no Deployment of the cluster has the labels of an operator, so nothing drives its BlueGreens: install the chart";
+        let text = "no Deployment of the cluster has the labels of an operator, so nothing drives its BlueGreens: install the \
+         chart";
         let install = "helm install cutover charts/cutover --namespace cutover --create-namespace --set \
                        image.repository=registry.example.com/cutover-operator";
         return Finding::warning(at, text).fix(Fix::Type(install.to_owned()));
     };
     let Operator { deployment, account, only, .. } = operator;
     let text = format!(
-        "no operator drives its BlueGreens: Deployment {}/{deployment} drives those of namespace {} only; install another release for \
+        "no operator drives its BlueGreens: Deployment {}/{deployment} drives those of namespace {} only; install another \
+         release for \
          this one",
         account.namespace,
         only.as_deref().unwrap_or_default(),

@@ -64,9 +64,12 @@ fn started(candidate: &Candidate, policy: &Policy, slot: &str) -> String {
     let image = candidate.setup.template.as_ref().and_then(|template| template.image.as_deref());
     let image = image.map_or_else(String::new, |image| format!("image {image}, "));
     let what = match &candidate.setup.edge {
-        EdgeSpec::ArgoRollouts(argo) => format!("Rollout {} gets {image}and pauses before its promotion", argo.rollout),
+        EdgeSpec::ArgoRollouts(argo) => {
+            format!("Rollout {} gets {image}and pauses before its promotion", argo.rollout)
+        }
         _ => {
-            let deployment = candidate.setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
+            let deployment =
+                candidate.setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
             let pods = candidate.setup.replicas.map_or_else(
                 || "as many Pods as the slot with the traffic".to_owned(),
                 |number| format!("{number} Pods"),
@@ -81,7 +84,8 @@ fn stopped(candidate: &Candidate, slot: &str) -> String {
     match &candidate.setup.edge {
         EdgeSpec::ArgoRollouts(argo) => format!("Rollout {} scales its old ReplicaSet down", argo.rollout),
         _ => {
-            let deployment = candidate.setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
+            let deployment =
+                candidate.setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
             format!("scale Deployment {deployment} of \"{slot}\" to 0")
         }
     }
@@ -114,7 +118,8 @@ pub(super) fn abilities_of(candidate: &Candidate, policy: &Policy, findings: &mu
             cutover_engine::edge::PROBES_ONLY
         );
         let smoke = serde_json::json!([{ "name": "the front page answers", "path": "/" }]);
-        let with = serde_json::json!({ "policy": { "smoke": smoke, "soak": { "synthetic": { "smoke": true } } } });
+        let with =
+            serde_json::json!({ "policy": { "smoke": smoke, "soak": { "synthetic": { "smoke": true } } } });
         findings.push(Finding::warning(candidate.at("spec.policy"), text).fix(candidate.change(&with)));
     }
 }

@@ -59,7 +59,8 @@ pub(super) fn check(
             deployment.name_any()
         );
         let right = container_port(deployment);
-        let port = json!({ "port": port.port, "targetPort": right.clone().unwrap_or(IntOrString::Int(8080)) });
+        let port =
+            json!({ "port": port.port, "targetPort": right.clone().unwrap_or(IntOrString::Int(8080)) });
         let fix = at.patched_in_lists(&json!({ "spec": { "ports": [port] } }));
         findings.push(Finding::problem(at.field("spec.ports.targetPort"), text).value(wanted).fix(fix));
     }

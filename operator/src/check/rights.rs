@@ -28,7 +28,8 @@ pub(super) async fn check(
             Ok(false) => add(&mut missing, right),
             Err(error) => {
                 let at = At::object("ServiceAccount", &account.namespace, &account.name);
-                return findings.push(unread(at.field(format!("its rights in namespace {namespace}")), &error));
+                return findings
+                    .push(unread(at.field(format!("its rights in namespace {namespace}")), &error));
             }
         }
     }
@@ -39,8 +40,12 @@ pub(super) async fn check(
 
 /// A rule for each right.
 fn singles(rule: &Rule) -> Vec<Rule> {
-    let verbs = rule.resources.iter().flat_map(|resource| rule.verbs.iter().map(move |verb| (resource, verb)));
-    let all = rule.api_groups.iter().flat_map(|group| verbs.clone().map(move |(resource, verb)| (group, resource, verb)));
+    let verbs =
+        rule.resources.iter().flat_map(|resource| rule.verbs.iter().map(move |verb| (resource, verb)));
+    let all = rule
+        .api_groups
+        .iter()
+        .flat_map(|group| verbs.clone().map(move |(resource, verb)| (group, resource, verb)));
     all.map(|(group, resource, verb)| Rule {
         api_groups: vec![group.clone()],
         resources: vec![resource.clone()],
@@ -98,9 +103,12 @@ async fn may(client: &Client, account: &Account, namespace: &str, right: &Rule) 
 }
 
 fn judged(account: &Account, namespace: &str, needed: &Needed<'_>, missing: &[Rule]) -> Finding {
-    let told: Vec<String> =
-        missing.iter().map(|rule| format!("{} of {}", rule.verbs.join(", "), rule.resources.join(", "))).collect();
-    let value = needed.value.map_or_else(String::new, |value| format!(", which the chart gives with {value}"));
+    let told: Vec<String> = missing
+        .iter()
+        .map(|rule| format!("{} of {}", rule.verbs.join(", "), rule.resources.join(", ")))
+        .collect();
+    let value =
+        needed.value.map_or_else(String::new, |value| format!(", which the chart gives with {value}"));
     let text = format!(
         "it lacks rights in namespace {namespace}{value}: {}; set the value and upgrade the release, or give the rights by a role",
         told.join("; ")

@@ -7,53 +7,53 @@ use crate::resource::{BlueGreenSpec, EdgeSpec};
 /// Some rights, as a role has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rule {
+pub(super) struct Rule {
     /// The groups of the API.
-    pub api_groups: Vec<String>,
+    pub(super) api_groups: Vec<String>,
     /// The resources, as in `bluegreens/status`.
-    pub resources: Vec<String>,
+    pub(super) resources: Vec<String>,
     /// Only the objects with these names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resource_names: Vec<String>,
+    pub(super) resource_names: Vec<String>,
     /// What may be done.
-    pub verbs: Vec<String>,
+    pub(super) verbs: Vec<String>,
 }
 
 /// The lists by what needs them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rules {
+pub(super) struct Rules {
     always: Vec<Rule>,
     migrations: Vec<Rule>,
     ingress_canary: Vec<Rule>,
     gateway: Vec<Rule>,
     argo_rollouts: Vec<Rule>,
     /// The operator, where ingress-nginx is.
-    pub agents: Vec<Rule>,
+    pub(super) agents: Vec<Rule>,
     /// An agent, where ingress-nginx is.
-    pub agent_at_home: Vec<Rule>,
+    pub(super) agent_at_home: Vec<Rule>,
     /// An agent, where BlueGreens are.
-    pub agent: Vec<Rule>,
+    pub(super) agent: Vec<Rule>,
 }
 
 /// What the operator needs for one spec, and the value of the chart that gives it.
-pub struct Needed<'a> {
+pub(super) struct Needed<'a> {
     /// The name of a role that would give it.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The value of the chart.
-    pub value: Option<&'static str>,
+    pub(super) value: Option<&'static str>,
     /// The rights.
-    pub rules: &'a [Rule],
+    pub(super) rules: &'a [Rule],
 }
 
 impl Rules {
     /// Those of this version.
-    pub fn read() -> Result<Self, serde_yaml::Error> {
+    pub(super) fn read() -> Result<Self, serde_yaml::Error> {
         serde_yaml::from_str(include_str!("../../../charts/cutover/files/rules.yaml"))
     }
 
     /// What the operator needs in the namespace of a BlueGreen.
-    pub fn of_spec(&self, spec: &BlueGreenSpec) -> Vec<Needed<'_>> {
+    pub(super) fn of_spec(&self, spec: &BlueGreenSpec) -> Vec<Needed<'_>> {
         let needed = |name, value, rules| Needed { name, value, rules };
         let mut all = vec![needed("cutover", None, self.always.as_slice())];
         if spec.migrations.is_some() {
@@ -62,13 +62,21 @@ impl Rules {
         match spec.edge {
             EdgeSpec::Service {} | EdgeSpec::IngressNginx(_) => {}
             EdgeSpec::IngressCanary(_) => {
-                all.push(needed("cutover-ingress-canary", Some("edges.ingressCanary=true"), &self.ingress_canary));
+                all.push(needed(
+                    "cutover-ingress-canary",
+                    Some("edges.ingressCanary=true"),
+                    &self.ingress_canary,
+                ));
             }
             EdgeSpec::Gateway(_) => {
                 all.push(needed("cutover-gateway", Some("edges.gateway=true"), &self.gateway));
             }
             EdgeSpec::ArgoRollouts(_) => {
-                all.push(needed("cutover-argo-rollouts", Some("edges.argoRollouts=true"), &self.argo_rollouts));
+                all.push(needed(
+                    "cutover-argo-rollouts",
+                    Some("edges.argoRollouts=true"),
+                    &self.argo_rollouts,
+                ));
             }
         }
         all

@@ -68,7 +68,8 @@ fn check_slot(
             findings.push(Finding::problem(at("Deployment", names.deployment), text).fix(fix));
         }
     }
-    let labels = own.deployment.map_or_else(|| examples::labels(names, like, &candidate.setup.service), own_labels);
+    let labels =
+        own.deployment.map_or_else(|| examples::labels(names, like, &candidate.setup.service), own_labels);
     let Some(service) = own.service else {
         let text = format!(
             "it does not exist, and spec.slots.{}.service of BlueGreen {} names it: create it, or name one of: {}",
@@ -133,7 +134,8 @@ fn replace_deployment(
         return;
     }
     let text = format!(
-        "its Pods cannot be told from those of Deployment {}: give them a label of their own; a selector cannot be changed, so the          one without traffic is deleted and created anew, and its Service selects the new label",
+        "its Pods cannot be told from those of Deployment {}: give them a label of their own; a selector cannot be changed, \
+         so the one without traffic is deleted and created anew, and its Service selects the new label",
         kept.names.deployment
     );
     let names = slot.names;
@@ -165,7 +167,8 @@ fn check_deployment(
         ("spec.migrations.revert.container", revert),
     ] {
         let Some(named) = named.filter(|named| !known.contains(&named.as_str())) else { continue };
-        let text = format!("Deployment {} has no such container; it has: {}", names.deployment, known.join(", "));
+        let text =
+            format!("Deployment {} has no such container; it has: {}", names.deployment, known.join(", "));
         let finding = Finding::problem(candidate.at(key), text).value(named.as_str());
         let path = key.trim_start_matches("spec.").split('.').rev();
         let first = json!(known.first());
@@ -198,7 +201,10 @@ fn check_apex(candidate: &Candidate, seen: &Seen, slots: [Slot<'_>; 2], findings
     });
     let first = selectors.get(live.unwrap_or_default()).cloned().flatten();
     let Some(service) = seen.service(name) else {
-        let text = format!("it does not exist, and spec.service of BlueGreen {} names it: create it", candidate.setup.name);
+        let text = format!(
+            "it does not exist, and spec.service of BlueGreen {} names it: create it",
+            candidate.setup.name
+        );
         let like = slots.iter().find_map(|slot| slot.service);
         let fix = first.map(|first| Fix::apply(&examples::service(candidate, name, &first, like)));
         findings.push(Finding { fix, ..Finding::problem(at, text) });
@@ -208,9 +214,10 @@ fn check_apex(candidate: &Candidate, seen: &Seen, slots: [Slot<'_>; 2], findings
     if selectors.iter().flatten().any(|one| *one == now) {
         return;
     }
-    let serving = slots.iter().zip(&selectors).find(|(slot, _)| {
-        slot.deployment.is_some_and(|one| selects(&now, &pod_labels(one)))
-    });
+    let serving = slots
+        .iter()
+        .zip(&selectors)
+        .find(|(slot, _)| slot.deployment.is_some_and(|one| selects(&now, &pod_labels(one))));
     let wanted = serving.and_then(|(_, selector)| selector.clone()).or(first);
     let at = at.field("spec.selector");
     let text = "it is that of no slot's Service, so nobody knows which slot has the traffic: give it the selector of the slot that \
@@ -222,7 +229,8 @@ fn check_apex(candidate: &Candidate, seen: &Seen, slots: [Slot<'_>; 2], findings
 /// The patch that makes one selector of another one.
 fn replaced(now: &Labels, wanted: &Labels) -> Value {
     let gone = now.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null));
-    let all: Map<String, Value> = wanted.iter().map(|(key, value)| (key.clone(), json!(value))).chain(gone).collect();
+    let all: Map<String, Value> =
+        wanted.iter().map(|(key, value)| (key.clone(), json!(value))).chain(gone).collect();
     json!({ "spec": { "selector": all } })
 }
 
@@ -233,7 +241,8 @@ pub(super) fn check_scalers(candidate: &Candidate, seen: &Seen, findings: &mut V
             target.kind == "Deployment" && target.name == deployment
         };
         let scalers = seen.scalers.iter().flatten();
-        let mut its = scalers.filter(|one| one.spec.as_ref().is_some_and(|spec| is_its(&spec.scale_target_ref)));
+        let mut its =
+            scalers.filter(|one| one.spec.as_ref().is_some_and(|spec| is_its(&spec.scale_target_ref)));
         its.next()
     };
     let slots: Vec<&str> = candidate.spec().slots.values().map(|slot| slot.deployment.as_str()).collect();
@@ -250,7 +259,8 @@ pub(super) fn check_scalers(candidate: &Candidate, seen: &Seen, findings: &mut V
             *name = json!(without);
         }
         let text = format!(
-            "it has no HorizontalPodAutoscaler, and Deployment {with} has {}: at the next version the slots change their roles, and \
+            "it has no HorizontalPodAutoscaler, and Deployment {with} has {}: at the next version the slots change their \
+             roles, and \
              nothing would scale the one with the traffic",
             scaler.name_any()
         );

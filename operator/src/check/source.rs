@@ -13,7 +13,7 @@ use super::finding::{At, Finding};
 use crate::edge::told;
 
 /// The objects of files, and the cluster behind them.
-pub struct Source {
+pub(super) struct Source {
     client: Client,
     files: Vec<Value>,
 }
@@ -42,17 +42,17 @@ pub fn documents(name: &str, text: &str, namespace: &str) -> Result<Vec<Value>, 
 
 impl Source {
     /// The objects of files before those of the cluster.
-    pub fn new(client: Client, files: Vec<Value>) -> Self {
+    pub(super) fn new(client: Client, files: Vec<Value>) -> Self {
         Self { client, files }
     }
 
     /// The API.
-    pub fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
     /// The objects of a kind in a namespace.
-    pub async fn list<K>(&self, namespace: &str) -> Result<Vec<K>, Finding>
+    pub(super) async fn list<K>(&self, namespace: &str) -> Result<Vec<K>, Finding>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
@@ -76,7 +76,11 @@ impl Source {
     }
 
     /// One object as it is written. `None`: there is none.
-    pub async fn get(&self, api: &Api<kube::core::DynamicObject>, at: &At) -> Result<Option<Value>, Finding> {
+    pub(super) async fn get(
+        &self,
+        api: &Api<kube::core::DynamicObject>,
+        at: &At,
+    ) -> Result<Option<Value>, Finding> {
         let is_it = |object: &&Value| {
             is(object, &at.kind, &at.namespace)
                 && object.pointer("/metadata/name").and_then(Value::as_str) == Some(&at.name)
@@ -95,7 +99,7 @@ fn is(object: &Value, kind: &str, namespace: &str) -> bool {
 }
 
 /// What depends on this object could not be checked.
-pub fn unread(at: At, error: &kube::Error) -> Finding {
+pub(super) fn unread(at: At, error: &kube::Error) -> Finding {
     Finding::warning(at, format!("it cannot be read, so what depends on it is not checked: {}", told(error)))
 }
 

@@ -191,7 +191,8 @@ fn shares(object: &Value, names: &Names) -> Result<Shares, String> {
     })?;
     for other in shares {
         if other? != first {
-            let why = "its rules give the slots different shares: give both slots the same weights in each rule";
+            let why =
+                "its rules give the slots different shares: give both slots the same weights in each rule";
             return Err(why.to_owned());
         }
     }

@@ -33,6 +33,8 @@ mod view;
 
 use asking::Asking;
 use pods::ControllerPods;
+pub use pods::NONE;
+pub use readings::SECRET as TOKEN;
 use readings::{Progress, Readings};
 pub use spec::{AGENT_PORT, ControllerSpec, IngressNginxSpec};
 use sums::Sums;

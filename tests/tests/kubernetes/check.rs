@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 mod definition;
 mod edges;
+mod ingress_nginx;
 mod slots;
 
 /// What a check has printed, with `--json`.
@@ -32,7 +33,9 @@ impl Report {
     /// The finding at a place.
     pub(crate) fn at(&self, (kind, name, field): Place<'_>) -> Option<&Value> {
         let is = |finding: &&Value| {
-            finding["kind"] == kind && finding["name"] == name && finding["field"].as_str().unwrap_or_default() == field
+            finding["kind"] == kind
+                && finding["name"] == name
+                && finding["field"].as_str().unwrap_or_default() == field
         };
         self.findings().iter().find(is)
     }
@@ -41,7 +44,11 @@ impl Report {
 /// Runs the verb over files that are given on the standard input; over the cluster without any.
 async fn run(namespace: &Namespace<'_>, files: Option<&str>, more: &[&str]) -> (i32, String) {
     let mut command = tokio::process::Command::new(program("cutover-operator").unwrap());
-    command.env("KUBECONFIG", namespace.kubectl().kubeconfig()).args(["check", "--namespace", namespace.name()]);
+    command.env("KUBECONFIG", namespace.kubectl().kubeconfig()).args([
+        "check",
+        "--namespace",
+        namespace.name(),
+    ]);
     if files.is_some() {
         command.args(["--filename", "-"]);
     }
@@ -135,7 +142,10 @@ fn what_is_right_has_no_finding_and_ends_with_what_a_deployment_does() {
         // Nothing of it is applied.
         let both = format!("{objects}---\n{resource}");
         let (code, said) = run(&namespace, Some(&both), &[]).await;
-        assert!(said.starts_with("1 BlueGreen checked, no problem, no warning\n\na deployment of group shop"), "{said}");
+        assert!(
+            said.starts_with("1 BlueGreen checked, no problem, no warning\n\na deployment of group shop"),
+            "{said}"
+        );
         assert_eq!(code, 0, "{said}");
         for part in [
             "to slot \"green\" would:\n   1. provision     Deployment shop-green gets image registry.example.com/shop:2.0",
@@ -150,7 +160,10 @@ fn what_is_right_has_no_finding_and_ends_with_what_a_deployment_does() {
         // The same once it is applied.
         namespace.kubectl().apply(&both).await.unwrap();
         let (code, said) = run(&namespace, None, &[]).await;
-        assert!(said.starts_with("1 BlueGreen checked, no problem, no warning\n\na deployment of group shop"), "{said}");
+        assert!(
+            said.starts_with("1 BlueGreen checked, no problem, no warning\n\na deployment of group shop"),
+            "{said}"
+        );
         assert_eq!(code, 0, "{said}");
     });
 }

@@ -26,7 +26,8 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, fi
     };
     for wrong in unsuitable(&rollout, service) {
         let field = wrong.field();
-        let right = wrong.right(service).map(|strategy| at.patched(&json!({ "spec": { "strategy": strategy } })));
+        let right =
+            wrong.right(service).map(|strategy| at.patched(&json!({ "spec": { "strategy": strategy } })));
         let mut finding = Finding::problem(at.clone().field(field), format!("it {wrong}"));
         finding.value = rollout.pointer(&format!("/{}", field.replace('.', "/"))).cloned();
         let template = || Fix::Type(format!("kubectl -n {namespace} edit rollout {name}"));
@@ -36,15 +37,20 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, fi
     let labels: Labels = serde_json::from_value(labels).unwrap_or_default();
     for key in ["activeService", "previewService"] {
         let named = rollout.pointer(&format!("/spec/strategy/blueGreen/{key}")).and_then(Value::as_str);
-        let services = source.list::<k8s_openapi::api::core::v1::Service>(namespace).await.unwrap_or_default();
-        let Some(named) = named.filter(|named| !services.iter().any(|one| kube::ResourceExt::name_any(one) == *named))
+        let services =
+            source.list::<k8s_openapi::api::core::v1::Service>(namespace).await.unwrap_or_default();
+        let Some(named) =
+            named.filter(|named| !services.iter().any(|one| kube::ResourceExt::name_any(one) == *named))
         else {
             continue;
         };
-        let text = format!("it does not exist, and spec.strategy.blueGreen.{key} of Rollout {name} names it: create it");
+        let text = format!(
+            "it does not exist, and spec.strategy.blueGreen.{key} of Rollout {name} names it: create it"
+        );
         let like = services.iter().find(|one| kube::ResourceExt::name_any(*one) == *service);
         let object = examples::service(candidate, named, &labels, like);
-        findings.push(Finding::problem(At::object("Service", namespace, named), text).fix(Fix::apply(&object)));
+        findings
+            .push(Finding::problem(At::object("Service", namespace, named), text).fix(Fix::apply(&object)));
     }
 }
 

@@ -29,12 +29,18 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, fi
             continue;
         }
         let text = |key| parent.get(key).and_then(Value::as_str);
-        let gateway = At::object("Gateway", text("namespace").unwrap_or(namespace), text("name").unwrap_or_default());
+        let gateway =
+            At::object("Gateway", text("namespace").unwrap_or(namespace), text("name").unwrap_or_default());
         match source.get(&api(client, &gateway.namespace, "Gateway"), &gateway).await {
             Ok(Some(found)) => check_class(source, gateway, &found, findings).await,
             Ok(None) => {
-                let text = format!("it does not exist, and spec.parentRefs of HTTPRoute {name} names it: create it, or name another one");
-                findings.push(Finding::problem(gateway, text).fix(Fix::Type("kubectl get gateways --all-namespaces".to_owned())));
+                let text = format!(
+                    "it does not exist, and spec.parentRefs of HTTPRoute {name} names it: create it, or name another one"
+                );
+                findings.push(
+                    Finding::problem(gateway, text)
+                        .fix(Fix::Type("kubectl get gateways --all-namespaces".to_owned())),
+                );
             }
             Err(unread) => findings.push(unread),
         }
@@ -57,8 +63,11 @@ fn judged(candidate: &Candidate, at: &At, route: &Value, findings: &mut Vec<Find
             continue;
         }
         let mut rules = list(route, "/spec/rules").to_vec();
-        if let Some(refs) = rules.get_mut(number).and_then(|rule| rule.get_mut("backendRefs")?.as_array_mut()) {
-            refs.retain(|one| one.get("name").and_then(Value::as_str).is_some_and(|name| slots.contains(&name)));
+        if let Some(refs) = rules.get_mut(number).and_then(|rule| rule.get_mut("backendRefs")?.as_array_mut())
+        {
+            refs.retain(|one| {
+                one.get("name").and_then(Value::as_str).is_some_and(|name| slots.contains(&name))
+            });
         }
         let text = format!(
             "beside the slots it names {}, which keeps its weight whatever the operator does: users of all shares get it, too",
@@ -87,7 +96,8 @@ async fn check_class(source: &Source, gateway: At, found: &Value, findings: &mut
         Ok(None) => {
             let text = "there is no such GatewayClass, so no controller serves the Gateway: name one that is installed";
             let fix = Fix::Type("kubectl get gatewayclasses".to_owned());
-            findings.push(Finding::problem(gateway.field("spec.gatewayClassName"), text).value(name).fix(fix));
+            findings
+                .push(Finding::problem(gateway.field("spec.gatewayClassName"), text).value(name).fix(fix));
         }
         Err(unread) => findings.push(unread),
     }
@@ -98,7 +108,9 @@ fn completed(route: &Value, names: &Names) -> Vec<Value> {
     let mut rules = list(route, "/spec/rules").to_vec();
     let is_ours = |reference: &Value| {
         let name = reference.get("name").and_then(Value::as_str);
-        name.is_some_and(|name| name == names.service || names.slots.iter().any(|(_, service)| service == name))
+        name.is_some_and(|name| {
+            name == names.service || names.slots.iter().any(|(_, service)| service == name)
+        })
     };
     let mut weights: Option<Vec<u64>> = None;
     let has_any = rules.iter().any(|rule| list(rule, "/backendRefs").iter().any(is_ours));
@@ -110,7 +122,8 @@ fn completed(route: &Value, names: &Names) -> Vec<Value> {
         let weights = weights.get_or_insert_with(|| weights_of(&before, names));
         let port = before.iter().find_map(|one| one.get("port")).cloned().unwrap_or(json!(80));
         let slots = names.slots.iter().zip(weights.iter());
-        let both = slots.map(|((_, service), weight)| json!({ "name": service, "port": port, "weight": weight }));
+        let both =
+            slots.map(|((_, service), weight)| json!({ "name": service, "port": port, "weight": weight }));
         let others = before.iter().filter(|one| !is_ours(one) && has_any).cloned();
         let all: Vec<Value> = both.chain(others).collect();
         if let Some(rule) = rule.as_object_mut() {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::candidate::Candidate;
 use super::super::examples;
 use super::super::finding::{At, Finding, Fix};
-use super::super::seen::{Seen, ports};
+use super::super::seen::Seen;
 use crate::edge::ingress_canary::{canary_of_somebody_else, made};
 
 /// The annotation by which a client keeps its Pod.
@@ -29,11 +29,11 @@ pub(super) fn check(candidate: &Candidate, name: &str, seen: &Seen, findings: &m
             candidate.namespace(),
             examples::names(all)
         );
-        let fix = instead.unwrap_or_else(|| Fix::apply(&example(candidate, name, seen)));
+        let fix = instead.unwrap_or_else(|| Fix::apply(&examples::ingress(candidate, name, seen)));
         return findings.push(Finding::problem(candidate.at(field), text).value(name).fix(fix));
     };
     if let Err(why) = made(users, &names, slot) {
-        let fix = instead.or_else(|| Some(Fix::apply(&example(candidate, name, seen))));
+        let fix = instead.or_else(|| Some(Fix::apply(&examples::ingress(candidate, name, seen))));
         let at = At::object("Ingress", candidate.namespace(), name).field("spec.rules");
         return findings.push(Finding { fix, ..Finding::problem(at, why) });
     }
@@ -49,7 +49,8 @@ pub(super) fn check(candidate: &Candidate, name: &str, seen: &Seen, findings: &m
     if let Some(value) = users.annotations().get(AFFINITY) {
         let at = At::object("Ingress", candidate.namespace(), name);
         let fix = at.without_annotation(AFFINITY);
-        let text = "a client with a cookie of the canary stays on the new version after a rollback: remove it while you deploy in steps";
+        let text = "a client with a cookie of the canary stays on the new version after a rollback: remove it while you \
+         deploy in steps";
         let at = at.field(format!("metadata.annotations.{AFFINITY}"));
         findings.push(Finding::warning(at, text).value(value.as_str()).fix(fix));
     }
@@ -58,23 +59,4 @@ pub(super) fn check(candidate: &Candidate, name: &str, seen: &Seen, findings: &m
 /// Whether an Ingress is no canary itself.
 fn canary_free(ingress: &Ingress) -> bool {
     !ingress.annotations().contains_key(crate::edge::ingress_canary::CANARY)
-}
-
-/// An Ingress over the Service that users reach.
-fn example(candidate: &Candidate, name: &str, seen: &Seen) -> serde_json::Value {
-    let service = &candidate.setup.service;
-    let port = seen.service(service).and_then(|one| ports(one).first().map(|port| port.port)).unwrap_or(80);
-    json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": { "name": name, "namespace": candidate.namespace() },
-        "spec": { "ingressClassName": "nginx", "rules": [{
-            "host": format!("{service}.example.com"),
-            "http": { "paths": [{
-                "path": "/",
-                "pathType": "Prefix",
-                "backend": { "service": { "name": service, "port": { "number": port } } },
-            }] },
-        }] },
-    })
 }

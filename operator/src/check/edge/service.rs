@@ -15,7 +15,8 @@ pub(super) fn check(candidate: &Candidate, seen: &Seen, findings: &mut Vec<Findi
     let at = At::object("Service", candidate.namespace(), name);
     let affinity = service.spec.as_ref().and_then(|spec| spec.session_affinity.as_deref());
     if affinity == Some("ClientIP") {
-        let text = "a client keeps its Pod only until the traffic moves: each switch takes it from all clients at once, so nothing may \
+        let text = "a client keeps its Pod only until the traffic moves: each switch takes it from all clients at once, so \
+         nothing may \
                     depend on it; keep sessions outside of the Pods";
         let fix = at.patched(&json!({ "spec": { "sessionAffinity": "None" } }));
         let field = at.field("spec.sessionAffinity");
@@ -39,7 +40,8 @@ pub(super) fn check(candidate: &Candidate, seen: &Seen, findings: &mut Vec<Findi
         return;
     }
     let text = format!(
-        "the operator has given the traffic to slot {active}, and somebody else has changed the selector since: {}; let a GitOps tool \
+        "the operator has given the traffic to slot {active}, and somebody else has changed the selector since: {}; let a \
+         GitOps tool \
          ignore it (docs/kubernetes/services.md), and set it to the slot that users are to reach",
         if others.is_empty() { "nobody says who".to_owned() } else { others.join(", ") },
     );

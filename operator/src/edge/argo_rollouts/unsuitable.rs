@@ -10,7 +10,9 @@ pub enum Unsuitable {
     #[error("has no spec.strategy.blueGreen: the operator drives blue-green Rollouts only")]
     Strategy,
     /// Another Service.
-    #[error("has the activeService \"{named}\", and spec.service of the BlueGreen is \"{wanted}\": they must be the same")]
+    #[error(
+        "has the activeService \"{named}\", and spec.service of the BlueGreen is \"{wanted}\": they must be the same"
+    )]
     Active {
         /// That of the Rollout.
         named: String,

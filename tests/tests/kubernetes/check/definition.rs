@@ -23,7 +23,8 @@ fn the_definition_is_installed_by_what_it_proposes() {
         let older = json!([{ "op": "remove", "path": settle }]).to_string();
         cluster.kubectl().run(&["patch", "crd", NAME, "--type=json", "--patch", &older]).await.unwrap();
         let field = "spec.v1alpha1.openAPIV3Schema.properties.spec.properties.settle";
-        heals(&namespace, &file, ("CustomResourceDefinition", NAME, field), "not the one of this program").await;
+        heals(&namespace, &file, ("CustomResourceDefinition", NAME, field), "not the one of this program")
+            .await;
 
         let mut elsewhere = file;
         elsewhere["metadata"]["namespace"] = json!("elsewhere");

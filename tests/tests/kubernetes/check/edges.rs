@@ -45,7 +45,13 @@ fn each_finding_about_a_canary_goes_with_what_it_proposes() {
         let affinity = "metadata.annotations.nginx.ingress.kubernetes.io/affinity";
         heals(&namespace, &file, ("Ingress", "shop", affinity), "after a rollback").await;
         apply(ingress("shop", "api", json!({}))).await;
-        heals(&namespace, &file, ("Ingress", "shop", "spec.rules"), "it has no backend with Service \"shop\"").await;
+        heals(
+            &namespace,
+            &file,
+            ("Ingress", "shop", "spec.rules"),
+            "it has no backend with Service \"shop\"",
+        )
+        .await;
     });
 }
 
@@ -60,7 +66,11 @@ fn each_finding_about_a_route_goes_with_what_it_proposes() {
         let rules = ("HTTPRoute", "shop", "spec.rules");
         let set = async |backends: Value| {
             let patch = json!({ "spec": { "rules": [{ "backendRefs": backends }] } }).to_string();
-            namespace.kubectl().run(&["patch", "httproute", "shop", "--type=merge", "-p", &patch]).await.unwrap();
+            namespace
+                .kubectl()
+                .run(&["patch", "httproute", "shop", "--type=merge", "-p", &patch])
+                .await
+                .unwrap();
         };
         set(json!([{ "name": "shop", "port": 80 }])).await;
         heals(&namespace, &file, rules, "none of its backendRefs names Service").await;
@@ -72,7 +82,8 @@ fn each_finding_about_a_route_goes_with_what_it_proposes() {
             .map(|at| route.pointer(&format!("/spec/rules/0/backendRefs/{at}/weight")).unwrap())
             .collect();
         assert_eq!(weights, [0, 5]);
-        let slot = |slot: &str, weight: u8| json!({ "name": format!("shop-{slot}"), "port": 80, "weight": weight });
+        let slot =
+            |slot: &str, weight: u8| json!({ "name": format!("shop-{slot}"), "port": 80, "weight": weight });
         set(json!([slot("blue", 0), slot("green", 0)])).await;
         heals(&namespace, &file, rules, "both slots have weight 0").await;
         set(json!([slot("blue", 1), slot("green", 0), { "name": "shop", "port": 80, "weight": 1 }])).await;
@@ -82,7 +93,10 @@ fn each_finding_about_a_route_goes_with_what_it_proposes() {
         // No controller runs here: that is a finding, too.
         let found = check(&namespace, &file, &[]).await;
         let accepted = found.at(("HTTPRoute", "shop", "status.parents")).unwrap();
-        assert!(accepted["text"].as_str().unwrap().contains("Gateway \"web\" has not accepted it"), "{accepted}");
+        assert!(
+            accepted["text"].as_str().unwrap().contains("Gateway \"web\" has not accepted it"),
+            "{accepted}"
+        );
         assert!(found.at(("Gateway", "web", "")).is_some(), "{found:?}");
         let gateway = json!({
             "apiVersion": "gateway.networking.k8s.io/v1",
@@ -115,7 +129,11 @@ fn each_finding_about_a_rollout_goes_with_what_it_proposes() {
             ("autoPromotionEnabled", json!(true), "it promotes a new version by itself"),
         ] {
             let patch = json!({ "spec": { "strategy": { "blueGreen": { key: value } } } }).to_string();
-            namespace.kubectl().run(&["patch", "rollout", "shop", "--type=merge", "-p", &patch]).await.unwrap();
+            namespace
+                .kubectl()
+                .run(&["patch", "rollout", "shop", "--type=merge", "-p", &patch])
+                .await
+                .unwrap();
             heals(&namespace, &file, ("Rollout", "shop", &field(key)), says).await;
         }
         let patch = json!({ "spec": { "strategy": { "blueGreen": null, "canary": {} } } }).to_string();

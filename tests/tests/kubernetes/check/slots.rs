@@ -38,7 +38,8 @@ fn each_finding_about_a_slot_goes_with_what_it_proposes() {
         }
         let of_green = ["service", "shop-green"];
         let selector = ("Service", "shop-green", "spec.selector");
-        patched(&namespace, &of_green, &json!({ "spec": { "selector": { "slot": "yellow", "x": "y" } } })).await;
+        patched(&namespace, &of_green, &json!({ "spec": { "selector": { "slot": "yellow", "x": "y" } } }))
+            .await;
         heals(&namespace, &file, selector, "it does not select the Pods of Deployment shop-green").await;
         patched(&namespace, &of_green, &json!({ "spec": { "selector": { "slot": null } } })).await;
         heals(&namespace, &file, selector, "both versions would answer as slot green").await;
@@ -47,12 +48,18 @@ fn each_finding_about_a_slot_goes_with_what_it_proposes() {
         let service = namespace.kubectl().get(&["service", "shop"]).await.unwrap();
         assert_eq!(service["spec"]["selector"], json!({ "app": "shop", "slot": "blue" }));
 
-        patched(&namespace, &of_green, &json!({ "spec": { "ports": [{ "port": 80, "targetPort": "web" }] } })).await;
+        patched(
+            &namespace,
+            &of_green,
+            &json!({ "spec": { "ports": [{ "port": 80, "targetPort": "web" }] } }),
+        )
+        .await;
         let port = ("Service", "shop-green", "spec.ports.targetPort");
         heals(&namespace, &file, port, "no container of Deployment shop-green has a port of this name").await;
         let probe = ("Deployment", "shop-green", "spec.template.spec.containers");
         heals(&namespace, &file, probe, "no container has a readinessProbe").await;
-        patched(&namespace, &["service", "shop"], &json!({ "spec": { "sessionAffinity": "ClientIP" } })).await;
+        patched(&namespace, &["service", "shop"], &json!({ "spec": { "sessionAffinity": "ClientIP" } }))
+            .await;
         heals(&namespace, &file, ("Service", "shop", "spec.sessionAffinity"), "each switch").await;
     });
 }
@@ -78,7 +85,9 @@ fn slots_whose_pods_are_alike_are_told_apart_by_what_it_proposes() {
         });
         namespace.kubectl().apply(&alike.to_string()).await.unwrap();
         let place = ("Deployment", "shop-green", "spec.selector.matchLabels");
-        let file = heals(&namespace, &shop(&json!({})), place, "cannot be told from those of Deployment shop-blue").await;
+        let file =
+            heals(&namespace, &shop(&json!({})), place, "cannot be told from those of Deployment shop-blue")
+                .await;
         assert_eq!(check(&namespace, &file, &[]).await.code, 0);
     });
 }
@@ -93,8 +102,16 @@ fn each_finding_about_the_spec_goes_with_what_it_proposes() {
             (json!({ "port": "web" }), "spec.port", "Service shop-blue has no such port"),
             (json!({ "template": { "container": "web" } }), "spec.template.container", "it has: shop"),
             (json!({ "polcy": {} }), "spec.polcy", "there is no such field"),
-            (json!({ "policy": { "steps": ["10% 5m", "100%"] } }), "spec.policy.steps", "moves all traffic at once"),
-            (json!({ "policy": { "provision": {} } }), "spec.policy.provision", "use spec.template and spec.slots"),
+            (
+                json!({ "policy": { "steps": ["10% 5m", "100%"] } }),
+                "spec.policy.steps",
+                "moves all traffic at once",
+            ),
+            (
+                json!({ "policy": { "provision": {} } }),
+                "spec.policy.provision",
+                "use spec.template and spec.slots",
+            ),
             (json!({ "policy": { "soak": { "duration": "soon" } } }), "spec.policy.soak", "soon"),
             (json!({ "policy": {} }), "spec.policy", "watched by probes only"),
             (
