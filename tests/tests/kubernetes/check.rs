@@ -131,13 +131,19 @@ fn page(namespace: &Namespace<'_>) -> (String, String) {
     (objects, resource)
 }
 
+/// Applies the objects of an operator that drives this namespace only, with these values.
+pub(crate) async fn with_operator(namespace: &Namespace<'_>, values: &[&str]) {
+    let only = format!("namespace={}", namespace.name());
+    let chart = Chart::render(namespace.name(), &[values, &[&only]].concat()).unwrap();
+    namespace.kubectl().apply(chart.yaml()).await.unwrap();
+}
+
 #[test]
 fn what_is_right_has_no_finding_and_ends_with_what_a_deployment_does() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         install(&namespace).await.unwrap();
-        let chart = Chart::render(namespace.name(), &[&format!("namespace={}", namespace.name())]).unwrap();
-        namespace.kubectl().apply(chart.yaml()).await.unwrap();
+        with_operator(&namespace, &[]).await;
         let (objects, resource) = page(&namespace);
         // Nothing of it is applied.
         let both = format!("{objects}---\n{resource}");
@@ -173,6 +179,7 @@ fn what_is_printed_can_be_typed_and_applied() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         install(&namespace).await.unwrap();
+        with_operator(&namespace, &[]).await;
         let (objects, resource) = page(&namespace);
         namespace.kubectl().apply(&objects).await.unwrap();
         namespace.kubectl().run(&["delete", "deployment", "shop-green"]).await.unwrap();
@@ -197,9 +204,7 @@ fn an_operator_without_a_right_is_found_and_a_role_helps() {
         let namespace = cluster.namespace().await.unwrap();
         install(&namespace).await.unwrap();
         apply_slots(&namespace, "shop:1", 0).await.unwrap();
-        let values = [format!("namespace={}", namespace.name()), "migrations=false".to_owned()];
-        let chart = Chart::render(namespace.name(), &values.each_ref().map(String::as_str)).unwrap();
-        namespace.kubectl().apply(chart.yaml()).await.unwrap();
+        with_operator(&namespace, &["migrations=false"]).await;
         let account = ("ServiceAccount", "cutover", "");
         let mut file = slots::shop(&json!({}));
         assert!(check(&namespace, &file, &[]).await.at(account).is_none());
@@ -222,8 +227,7 @@ fn an_operator_of_another_namespace_does_not_help() {
         let (namespace, home) = (cluster.namespace().await.unwrap(), cluster.namespace().await.unwrap());
         install(&namespace).await.unwrap();
         apply_slots(&namespace, "shop:1", 0).await.unwrap();
-        let chart = Chart::render(home.name(), &[&format!("namespace={}", home.name())]).unwrap();
-        home.kubectl().apply(chart.yaml()).await.unwrap();
+        with_operator(&home, &[]).await;
         let found = check(&namespace, &slots::shop(&json!({})), &[]).await;
         let finding = found.at(("Namespace", namespace.name(), "")).unwrap();
         assert!(finding["text"].as_str().unwrap().contains("no operator drives its BlueGreens"), "{finding}");

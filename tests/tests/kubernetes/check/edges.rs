@@ -116,6 +116,7 @@ fn each_finding_about_a_rollout_goes_with_what_it_proposes() {
         cluster.kubectl().apply_folder(&fetched("argo-rollouts", "crds")).await.unwrap();
         let namespace = cluster.namespace().await.unwrap();
         install(&namespace).await.unwrap();
+        super::with_operator(&namespace, &["edges.argoRollouts=true"]).await;
         let edge = json!({ "argoRollouts": { "rollout": "shop" } });
         let file = shop(&json!({ "edge": edge, "slots": { "blue": {}, "green": {} } }));
         heals(&namespace, &file, ("Rollout", "shop", ""), "it does not exist").await;

@@ -1,7 +1,7 @@
 //! Findings about ingress-nginx with the module: its Pods, its ConfigMap and the Ingresses.
 
 use cutover_tests::kubernetes::operator::{apply_slots, install};
-use cutover_tests::kubernetes::{Chart, Cluster, NODE, Namespace};
+use cutover_tests::kubernetes::{Cluster, NODE, Namespace};
 use serde_json::{Value, json};
 
 use super::slots::shop;
@@ -70,12 +70,9 @@ fn an_installation_becomes_right_by_what_it_proposes() {
         let account = ("ServiceAccount", "default", "");
         let rights = check(&namespace, &file, &[]).await;
         assert!(rights.at(account).is_some(), "{rights:#?}");
-        let of_controller =
-            ["edges.ingressNginx.namespace", "namespace"].map(|key| format!("{key}={}", namespace.name()));
-        let values = ["edges.ingressNginx.enabled=true", "edges.ingressNginx.serviceAccount=default"];
-        let values = [values.as_slice(), &of_controller.each_ref().map(String::as_str)].concat();
-        let chart = Chart::render(namespace.name(), &values).unwrap();
-        namespace.kubectl().apply(chart.yaml()).await.unwrap();
+        let there = format!("edges.ingressNginx.namespace={}", namespace.name());
+        let values = ["edges.ingressNginx.enabled=true", "edges.ingressNginx.serviceAccount=default", &there];
+        super::with_operator(&namespace, &values).await;
         let found = check(&namespace, &file, &[]).await;
         assert_eq!(found.code, 0, "{found:#?}");
 

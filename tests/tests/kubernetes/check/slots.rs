@@ -84,6 +84,7 @@ fn slots_whose_pods_are_alike_are_told_apart_by_what_it_proposes() {
             } },
         });
         namespace.kubectl().apply(&alike.to_string()).await.unwrap();
+        super::with_operator(&namespace, &[]).await;
         let place = ("Deployment", "shop-green", "spec.selector.matchLabels");
         let file =
             heals(&namespace, &shop(&json!({})), place, "cannot be told from those of Deployment shop-blue")
