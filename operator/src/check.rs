@@ -124,7 +124,7 @@ async fn written(
             Ok(candidate) => candidates.push(candidate),
             // The API server has said it better.
             Err(_) if checked.findings.len() > before => {}
-            Err(finding) => checked.findings.push(finding),
+            Err(finding) => checked.findings.push(*finding),
         }
     }
     Ok(candidates)

@@ -27,12 +27,12 @@ impl Candidate {
     }
 
     /// One of a file.
-    pub(super) fn written(object: &Value) -> Result<Self, Finding> {
+    pub(super) fn written(object: &Value) -> Result<Self, Box<Finding>> {
         let resource: BlueGreen = serde_json::from_value(object.clone()).map_err(|error| {
             let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let at = At::object("BlueGreen", text("/metadata/namespace"), text("/metadata/name"));
-            Finding::problem(at, format!("it cannot be read: {error}"))
-                .fix(Fix::Type("kubectl explain bluegreen.spec".to_owned()))
+            let finding = Finding::problem(at, format!("it cannot be read: {error}"));
+            Box::new(finding.fix(Fix::Type("kubectl explain bluegreen.spec".to_owned())))
         })?;
         Ok(Self { setup: Setup::of(&resource), resource, is_applied: false })
     }

@@ -32,7 +32,7 @@ pub(super) async fn check(
     let pods: Vec<Pod> = match source.list(there).await {
         Ok(pods) => pods,
         Err(finding) => {
-            findings.push(finding);
+            findings.push(*finding);
             return None;
         }
     };
@@ -60,7 +60,7 @@ pub(super) async fn check(
                 findings.push(Finding::problem(at, text).fix(Fix::apply(&empty)));
             }
         },
-        Err(finding) => findings.push(finding),
+        Err(finding) => findings.push(*finding),
     }
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
     Some(Account { namespace: there.clone(), name: account.unwrap_or_else(|| "default".to_owned()) })

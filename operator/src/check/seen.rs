@@ -30,7 +30,7 @@ pub(super) type Labels = BTreeMap<String, String>;
 impl Seen {
     /// Reads a namespace.
     pub(super) async fn read(source: &Source, namespace: &str, findings: &mut Vec<Finding>) -> Self {
-        let mut said = |finding: Finding| findings.push(finding);
+        let mut said = |finding: Box<Finding>| findings.push(*finding);
         Self {
             services: source.list(namespace).await.map_err(&mut said).ok(),
             deployments: source.list(namespace).await.map_err(&mut said).ok(),

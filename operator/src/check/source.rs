@@ -52,7 +52,7 @@ impl Source {
     }
 
     /// The objects of a kind in a namespace.
-    pub(super) async fn list<K>(&self, namespace: &str) -> Result<Vec<K>, Finding>
+    pub(super) async fn list<K>(&self, namespace: &str) -> Result<Vec<K>, Box<Finding>>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
         K::DynamicType: Default,
@@ -60,13 +60,16 @@ impl Source {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let listed = api.list(&ListParams::default()).await;
-        let listed = listed.map_err(|error| unread(At::object(&kind, namespace, "*"), &error))?;
+        let listed = listed.map_err(|error| Box::new(unread(At::object(&kind, namespace, "*"), &error)))?;
         let mut objects = Vec::new();
         for object in self.files.iter().filter(|object| is(object, &kind, namespace)) {
             let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             let read = serde_json::from_value(object.clone());
             let wrong = |error: serde_json::Error| {
-                Finding::problem(At::object(&kind, namespace, name), format!("it cannot be read: {error}"))
+                Box::new(Finding::problem(
+                    At::object(&kind, namespace, name),
+                    format!("it cannot be read: {error}"),
+                ))
             };
             objects.push(read.map_err(wrong)?);
         }
@@ -80,7 +83,7 @@ impl Source {
         &self,
         api: &Api<kube::core::DynamicObject>,
         at: &At,
-    ) -> Result<Option<Value>, Finding> {
+    ) -> Result<Option<Value>, Box<Finding>> {
         let is_it = |object: &&Value| {
             is(object, &at.kind, &at.namespace)
                 && object.pointer("/metadata/name").and_then(Value::as_str) == Some(&at.name)
@@ -88,7 +91,7 @@ impl Source {
         if let Some(object) = self.files.iter().find(is_it) {
             return Ok(Some(object.clone()));
         }
-        let got = api.get_opt(&at.name).await.map_err(|error| unread(at.clone(), &error))?;
+        let got = api.get_opt(&at.name).await.map_err(|error| Box::new(unread(at.clone(), &error)))?;
         Ok(got.and_then(|object| serde_json::to_value(object).ok()))
     }
 }

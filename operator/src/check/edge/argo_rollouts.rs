@@ -22,7 +22,7 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, fi
             );
             return findings.push(Finding::problem(at, text).fix(Fix::apply(&example(candidate, name))));
         }
-        Err(unread) => return findings.push(unread),
+        Err(unread) => return findings.push(*unread),
     };
     for wrong in unsuitable(&rollout, service) {
         let field = wrong.field();

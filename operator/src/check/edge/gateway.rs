@@ -21,7 +21,7 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, fi
             );
             return findings.push(Finding::problem(at, text).fix(Fix::apply(&example(candidate, name))));
         }
-        Err(unread) => return findings.push(unread),
+        Err(unread) => return findings.push(*unread),
     };
     judged(candidate, &at, &route, findings);
     for parent in list(&route, "/spec/parentRefs") {
@@ -42,7 +42,7 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, fi
                         .fix(Fix::Type("kubectl get gateways --all-namespaces".to_owned())),
                 );
             }
-            Err(unread) => findings.push(unread),
+            Err(unread) => findings.push(*unread),
         }
     }
 }
@@ -99,7 +99,7 @@ async fn check_class(source: &Source, gateway: At, found: &Value, findings: &mut
             findings
                 .push(Finding::problem(gateway.field("spec.gatewayClassName"), text).value(name).fix(fix));
         }
-        Err(unread) => findings.push(unread),
+        Err(unread) => findings.push(*unread),
     }
 }
 
