@@ -191,11 +191,8 @@ impl Cluster {
     }
 
     async fn check_clash(&self, candidate: &Candidate, others: &[&BlueGreen], findings: &mut Vec<Finding>) {
-        let applied = match self.source.list::<BlueGreen>(candidate.namespace()).await {
-            Ok(applied) => applied,
-            // The definition is missing, which was said.
-            Err(_) => Vec::new(),
-        };
+        // It fails if the definition is missing, which was said.
+        let applied = self.source.list::<BlueGreen>(candidate.namespace()).await.unwrap_or_default();
         let name = candidate.resource.name_any();
         let known = others.iter().filter(|other| other.namespace().as_deref() == Some(candidate.namespace()));
         let all = known.map(|other| (*other).clone()).chain(applied);
