@@ -29,6 +29,7 @@ pub mod families;
 pub mod fencing;
 pub mod figures;
 pub mod fleet;
+pub mod foreseen;
 pub mod journal;
 pub mod kept;
 pub mod metrics;

@@ -1,10 +1,13 @@
 //! The command line: one file for each verb.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use cutover_operator::controller::Verb;
 
 mod agent;
 mod ask;
+mod check;
 mod run;
 
 /// Blue-green deployments on Kubernetes.
@@ -23,6 +26,8 @@ enum Command {
     Agent(agent::Agent),
     /// Prints the CustomResourceDefinition, for kubectl apply -f -.
     Crd,
+    /// Tells what would go wrong, before anything is applied, and what a deployment would do. Changes nothing.
+    Check(check::Check),
     /// Moves a deployment on that waits for it.
     Promote(ask::Ask),
     /// Moves no more traffic to the new version until it is resumed.
@@ -41,13 +46,14 @@ enum Command {
 
 impl Cli {
     /// Does what was typed.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let (ask, verb) = match self.verb {
-            Command::Run(run) => return run.run().await,
-            Command::Agent(agent) => return agent.run().await,
+            Command::Run(run) => return run.run().await.map(|()| ExitCode::SUCCESS),
+            Command::Agent(agent) => return agent.run().await.map(|()| ExitCode::SUCCESS),
+            Command::Check(check) => return check.run().await,
             Command::Crd => {
                 print!("{}", cutover_operator::crd::yaml()?);
-                return Ok(());
+                return Ok(ExitCode::SUCCESS);
             }
             Command::Promote(ask) => (ask, Verb::Promote),
             Command::Pause(ask) => (ask, Verb::Pause),
@@ -57,7 +63,7 @@ impl Cli {
             Command::Retry(ask) => (ask, Verb::Retry),
             Command::Forget(ask) => (ask, Verb::Forget),
         };
-        ask.ask(verb).await
+        ask.ask(verb).await.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -16,13 +16,17 @@ pub async fn client() -> anyhow::Result<Client> {
     let config = Config::infer().await.context(
         "no Kubernetes cluster is configured: set KUBECONFIG, or run in a Pod with a service account's token",
     )?;
-    Ok(of(config)?)
+    of(config)
 }
 
+/// The same of a configuration.
+///
 /// Without a limit, a connection that was cut without a word would hold a deployment for as long as the kernel tries: a quarter of an
 /// hour.
-fn of(config: Config) -> Result<Client, kube::Error> {
-    Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(LIMIT)).build())
+pub fn of(config: Config) -> anyhow::Result<Client> {
+    let builder =
+        ClientBuilder::try_from(config).context("the configuration of the cluster cannot be used")?;
+    Ok(builder.with_layer(&TimeoutLayer::new(LIMIT)).build())
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::clash::clash;
 use crate::conditions;
 use crate::edge::{MANAGER, Watched, told};
 use crate::journal::unfinished;
@@ -285,7 +286,7 @@ impl Context {
 
     /// The policy of a valid spec, or what is wrong with it in one line.
     fn valid(&self, resource: &BlueGreen) -> Result<cutover_engine::policy::Policy, String> {
-        let policy = crate::policy::policy(&resource.spec)?;
+        let policy = crate::policy::policy(&resource.spec).map_err(|refused| refused.to_string())?;
         let others = self.resources.state();
         let is_other = |other: &&Arc<BlueGreen>| {
             other.namespace() == resource.namespace() && other.uid() != resource.uid()
@@ -293,7 +294,7 @@ impl Context {
         let clash = others.iter().filter(is_other).find_map(|other| {
             let is_older = (&other.metadata.creation_timestamp, other.uid())
                 < (&resource.metadata.creation_timestamp, resource.uid());
-            is_older.then(|| clash(&resource.spec, other)).flatten()
+            is_older.then(|| clash(&resource.spec, other)).flatten().map(|clash| clash.to_string())
         });
         clash.map_or(Ok(policy), Err)
     }
@@ -329,23 +330,4 @@ impl Context {
 fn say(status: &mut BlueGreenStatus, phase: &str, message: &str) {
     status.phase = Some(phase.to_owned());
     status.message = Some(message.to_owned());
-}
-
-/// What two resources have in common that only one may have.
-fn clash(spec: &crate::resource::BlueGreenSpec, other: &BlueGreen) -> Option<String> {
-    let name = other.name_any();
-    let own = |resource: &crate::resource::BlueGreenSpec| {
-        let slots = resource.slots.values();
-        let services = slots.clone().map(|slot| ("Service", slot.service.clone()));
-        let deployments = slots.map(|slot| ("Deployment", slot.deployment.clone()));
-        let all = [("Service", resource.service.clone())].into_iter().chain(services).chain(deployments);
-        let named: Vec<(&str, String)> = all.filter(|(_, name)| !name.is_empty()).collect();
-        named
-    };
-    let theirs = own(&other.spec);
-    own(spec).into_iter().find(|one| theirs.contains(one)).map(|(kind, what)| {
-        format!(
-            "{kind} \"{what}\" belongs to BlueGreen \"{name}\" already: use another one, or delete \"{name}\""
-        )
-    })
 }

@@ -24,10 +24,11 @@ mod route;
 mod service;
 mod watched;
 
-pub use cluster::ClusterEdge;
+pub use cluster::{ClusterEdge, abilities};
 pub use endpoints::{Endpoints, backends};
 pub use errors::{API, told};
 pub use ingress_nginx::AGENT_PORT;
 pub use names::{MANAGER, Names, VERSION};
 pub use object::ObjectEdge;
+pub use route::ANNOTATION as ROUTE;
 pub use watched::Watched;

@@ -13,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod check;
+pub mod clash;
 pub mod client;
 pub mod conditions;
 pub mod controller;

@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
     // Two of the libraries could choose different providers.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli::Cli::parse().run().await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("cutover-operator: {error:#}");
             ExitCode::FAILURE

@@ -2,6 +2,7 @@
 
 use cutover_engine::policy::{Check, Policy, Smoke, SmokeKind};
 use serde_json::{Map, Value, json};
+use thiserror::Error;
 
 use crate::resource::{BlueGreenSpec, EdgeSpec, Promotion};
 
@@ -21,34 +22,38 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("switched", "the events of the BlueGreen"),
 ];
 
-/// Reads the policy of a spec. The error is one line and names the key.
-pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, String> {
+/// A key of a spec that cannot be. It is one line.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{key}: {why}")]
+pub struct Refused {
+    /// The key, as in `spec.policy.soak`.
+    pub key: String,
+    /// Why, and what would be right.
+    pub why: String,
+}
+
+fn refused(key: impl Into<String>, why: impl Into<String>) -> Refused {
+    Refused { key: key.into(), why: why.into() }
+}
+
+/// Reads the policy of a spec.
+pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, Refused> {
     let mut keys = spec.policy.clone();
     let has_trials = matches!(spec.edge, EdgeSpec::IngressNginx(_));
     let elsewhere = ELSEWHERE.into_iter().filter(|(key, _)| *key != "trial" || !has_trials);
     if let Some((key, used)) = elsewhere.into_iter().find(|(key, _)| keys.contains_key(*key)) {
-        return Err(format!("spec.policy.{key}: this key is for hosts; use {used}"));
+        return Err(refused(format!("spec.policy.{key}"), format!("this key is for hosts; use {used}")));
     }
     if spec.promotion == Promotion::Manual && keys.get("steps").is_some() {
-        return Err("spec.promotion: Manual has no effect beside spec.policy.steps: write a step \"0.01% manual\" first".to_owned());
+        let why = "Manual has no effect beside spec.policy.steps: write a step \"0.01% manual\" first";
+        return Err(refused("spec.promotion", why));
     }
     if let Err(error) = humantime::parse_duration(&spec.settle) {
-        return Err(format!("spec.settle: \"{}\" is no time, as in \"10s\": {error}", spec.settle));
+        let why = format!("\"{}\" is no time, as in \"10s\": {error}", spec.settle);
+        return Err(refused("spec.settle", why));
     }
     if matches!(spec.edge, EdgeSpec::ArgoRollouts(_)) {
-        if spec.migrations.is_some() {
-            return Err(
-                "spec.migrations: there are no Jobs beside a Rollout of Argo: migrate in an init container, or use Deployments \
-                 and another edge"
-                    .to_owned(),
-            );
-        }
-        if spec.replicas.is_some() || spec.warm_replicas.is_some() {
-            return Err(
-                "spec.replicas and spec.warmReplicas: Argo Rollouts scales its ReplicaSets: set replicas in the Rollout"
-                    .to_owned(),
-            );
-        }
+        beside_argo(spec)?;
     }
     keys.insert("provision".to_owned(), command("start", Some(&spec.provision_deadline)));
     keys.insert("decommission".to_owned(), command("stop", None));
@@ -69,16 +74,39 @@ pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, String> {
             keys.insert("trial".to_owned(), json!({ "lease": "off", "guard": false, "rescue": false }));
         }
     }
-    let policy: Policy =
-        serde_json::from_value(Value::Object(keys)).map_err(|error| format!("spec.policy: {error}"))?;
-    policy.check_signals().map_err(|why| format!("spec.policy: {why}"))?;
-    policy.check_synthetic().map_err(|why| format!("spec.policy.soak.{why}"))?;
+    let policy: Policy = serde_json::from_value(Value::Object(keys))
+        .map_err(|error| refused(wrong_key(&spec.policy), error.to_string()))?;
+    policy.check_signals().map_err(|why| refused("spec.policy", why))?;
+    policy.check_synthetic().map_err(|why| refused("spec.policy.soak", why))?;
     if let Some(key) = program(&policy) {
-        return Err(format!(
-            "spec.policy.{key}: the operator runs no programs: use a check of kind http, tcp or grpc"
-        ));
+        let why = "the operator runs no programs: use a check of kind http, tcp or grpc";
+        return Err(refused(format!("spec.policy.{key}"), why));
     }
     Ok(policy)
+}
+
+/// What a Rollout of Argo does by itself.
+fn beside_argo(spec: &BlueGreenSpec) -> Result<(), Refused> {
+    if spec.migrations.is_some() {
+        let why = "there are no Jobs beside a Rollout of Argo: migrate in an init container, or use Deployments and another edge";
+        return Err(refused("spec.migrations", why));
+    }
+    for (key, number) in [("replicas", spec.replicas), ("warmReplicas", spec.warm_replicas)] {
+        if number.is_some() {
+            let why = "Argo Rollouts scales its ReplicaSets: set replicas in the Rollout";
+            return Err(refused(format!("spec.{key}"), why));
+        }
+    }
+    Ok(())
+}
+
+/// The key of the policy that cannot be read by itself.
+fn wrong_key(keys: &Map<String, Value>) -> String {
+    let alone = |(key, value): &(&String, &Value)| {
+        let only: Map<String, Value> = [((*key).clone(), (*value).clone())].into_iter().collect();
+        serde_json::from_value::<Policy>(Value::Object(only)).is_err()
+    };
+    keys.iter().find(alone).map_or("spec.policy".to_owned(), |(key, _)| format!("spec.policy.{key}"))
 }
 
 /// What the engine calls a command: the operator does it by itself.
@@ -122,7 +150,7 @@ mod tests {
     fn only_an_edge_that_can_take_a_version_back_has_trials() {
         let (service, nginx) = (json!({ "service": {} }), json!({ "ingressNginx": {} }));
         let lease = || Some(json!({ "lease": "7s" }));
-        let refused = policy(&spec(&service, lease())).unwrap_err();
+        let refused = policy(&spec(&service, lease())).unwrap_err().to_string();
         assert!(refused.starts_with("spec.policy.trial: this key is for hosts"), "{refused}");
         assert!(!policy(&spec(&service, None)).unwrap().wants_trial());
         let usual = policy(&spec(&nginx, None)).unwrap();

@@ -26,11 +26,18 @@ use super::{Names, Watched};
 mod changing;
 mod reading;
 mod rollout;
+mod unsuitable;
 mod workload;
 
 use reading::Reading;
 use rollout::Rollout;
+pub use rollout::api;
+pub use unsuitable::{Unsuitable, unsuitable};
 pub use workload::RolloutWorkload;
+
+/// Argo moves all of the traffic, and counts nothing.
+pub(super) const ABILITIES: Abilities =
+    Abilities { follow: Follow::Propagated, trials: false, counters: false, shares: false };
 
 /// A blue-green Rollout.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +116,7 @@ impl Edge for RolloutEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { follow: Follow::Propagated, trials: false, counters: false, shares: false }
+        ABILITIES
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

@@ -1,6 +1,6 @@
 //! The kinds of objects that carry a route.
 
-use cutover_engine::edge::{EdgeError, ShiftError};
+use cutover_engine::edge::{Abilities, EdgeError, Follow, ShiftError};
 use kube::Client;
 
 use super::argo_rollouts::ArgoRolloutsSpec;
@@ -67,9 +67,10 @@ impl Carrier {
         }
     }
 
-    /// Whether it can give a slot a part of the traffic.
-    pub(super) fn shares(&self) -> bool {
-        !matches!(self, Self::Service)
+    /// What it can do. A selector has all or nothing.
+    pub(super) fn abilities(&self) -> Abilities {
+        let shares = !matches!(self, Self::Service);
+        Abilities { follow: Follow::Propagated, trials: false, counters: false, shares }
     }
 
     /// The object that carries the annotation, in messages.

@@ -7,9 +7,9 @@ use cutover_core::api::Group;
 use cutover_core::deployment::Revision;
 use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 
-use super::argo_rollouts::RolloutEdge;
+use super::argo_rollouts::{self, RolloutEdge};
 use super::carrier::{Carrier, Other};
-use super::ingress_nginx::IngressNginxEdge;
+use super::ingress_nginx::{self, IngressNginxEdge};
 use super::{Names, ObjectEdge, Watched};
 use crate::ledger::Ledger;
 use crate::resource::EdgeSpec;
@@ -22,6 +22,15 @@ pub enum ClusterEdge {
     IngressNginx(Box<IngressNginxEdge>),
     /// The controller of Argo Rollouts moves the traffic.
     ArgoRollouts(RolloutEdge),
+}
+
+/// What the edge of a spec can do.
+pub fn abilities(spec: &EdgeSpec) -> Abilities {
+    match Carrier::new(spec) {
+        Ok(carrier) => carrier.abilities(),
+        Err(Other::ArgoRollouts(_)) => argo_rollouts::ABILITIES,
+        Err(Other::IngressNginx(_)) => ingress_nginx::ABILITIES,
+    }
 }
 
 /// Calls the same method of the edge inside.

@@ -21,7 +21,7 @@ use super::Names;
 use super::errors::{is_conflict, unchanged, unread};
 use super::names::MANAGER;
 use super::route::{ANNOTATION, Route, Stamp};
-use acceptance::acceptance;
+pub use acceptance::acceptance;
 
 mod acceptance;
 
@@ -64,20 +64,7 @@ impl GatewayCarrier {
     ) -> Result<(Route, DynamicObject), EdgeError> {
         let object = self.api(client, names).get(&self.route).await;
         let object = object.map_err(|error| unread(&self.what(names), error))?;
-        let rules = references(&object.data, names).map_err(|why| self.unusable(names, why))?;
-        let mut shares = rules.iter().map(|rule| share(rule));
-        let first = shares.next().unwrap_or_else(|| Err(format!(
-            "none of its backendRefs names Service \"{}\": add the Services of both slots, the active one with weight 100 and \
-             the other with weight 0",
-            names.slots.iter().map(|(_, service)| service.as_str()).collect::<Vec<_>>().join("\" or \""),
-        )));
-        let first = first.map_err(|why| self.unusable(names, why))?;
-        for other in shares {
-            if other.map_err(|why| self.unusable(names, why))? != first {
-                let why = "its rules give the slots different shares: give both slots the same weights in each rule";
-                return Err(self.unusable(names, why.to_owned()));
-            }
-        }
+        let first = shares(&object.data, names).map_err(|why| self.unusable(names, why))?;
         let stamp = Stamp::read(object.annotations().get(ANNOTATION));
         Ok((Route::of_weights(first.most, first.least, stamp), object))
     }
@@ -168,8 +155,7 @@ impl GatewayCarrier {
     }
 
     fn api(&self, client: &Client, names: &Names) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-        Api::namespaced_with(client.clone(), &names.namespace, &ApiResource::from_gvk(&kind))
+        api(client, &names.namespace, "HTTPRoute")
     }
 
     fn what(&self, names: &Names) -> String {
@@ -179,6 +165,38 @@ impl GatewayCarrier {
     fn unusable(&self, names: &Names, why: String) -> EdgeError {
         EdgeError::Unusable { what: self.what(names), why }
     }
+}
+
+/// Objects of the Gateway API.
+pub fn api(client: &Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind);
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk(&kind))
+}
+
+/// Fails with the reason if the operator could not move the traffic by the weights of a route.
+pub fn judge(object: &Value, names: &Names) -> Result<(), String> {
+    shares(object, names).map(drop)
+}
+
+/// The shares of the slots, which are the same in each rule.
+fn shares(object: &Value, names: &Names) -> Result<Shares, String> {
+    let rules = references(object, names)?;
+    let mut shares = rules.iter().map(|rule| share(rule));
+    let first = shares.next().unwrap_or_else(|| {
+        Err(format!(
+            "none of its backendRefs names Service \"{}\": add the Services of both slots, the active one with weight 100 and \
+             the other with weight 0",
+            names.slots.iter().map(|(_, service)| service.as_str()).collect::<Vec<_>>().join("\" or \""),
+        ))
+    })?;
+    for other in shares {
+        if other? != first {
+            let why =
+                "its rules give the slots different shares: give both slots the same weights in each rule";
+            return Err(why.to_owned());
+        }
+    }
+    Ok(first)
 }
 
 /// The references to slots, by rule. Rules without any are left out.

@@ -32,6 +32,8 @@ use super::{Names, Watched};
 
 mod object;
 
+pub use object::{CANARY, canary_of_somebody_else, made};
+
 /// A canary Ingress of ingress-nginx.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -33,10 +33,16 @@ mod view;
 
 use asking::Asking;
 use pods::ControllerPods;
+pub use pods::NONE;
+pub use readings::SECRET as TOKEN;
 use readings::{Progress, Readings};
 pub use spec::{AGENT_PORT, ControllerSpec, IngressNginxSpec};
 use sums::Sums;
 use view::revision;
+
+/// The module does all.
+pub(super) const ABILITIES: Abilities =
+    Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true };
 
 /// How long the agents may take for one step of a change.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -155,7 +161,7 @@ impl Edge for IngressNginxEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { follow: Follow::AtOnce, trials: true, counters: true, shares: true }
+        ABILITIES
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cutover_core::api::{Group, RouteState, Slot};
 use cutover_core::deployment::Revision;
 use cutover_core::fraction::Percent;
-use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
+use cutover_engine::edge::{Abilities, Edge, EdgeError, Look, Shift, ShiftError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -122,12 +122,7 @@ impl Edge for ObjectEdge {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities {
-            follow: Follow::Propagated,
-            trials: false,
-            counters: false,
-            shares: self.carrier.shares(),
-        }
+        self.carrier.abilities()
     }
 
     async fn groups(&self) -> Result<Vec<Group>, EdgeError> {

@@ -8,7 +8,7 @@ use cutover_engine::edge::{Partial, Shift};
 use serde::{Deserialize, Serialize};
 
 /// The annotation of the object that carries a route.
-pub(super) const ANNOTATION: &str = "cutover.dev/route";
+pub const ANNOTATION: &str = "cutover.dev/route";
 
 /// Which slots get the traffic.
 #[derive(Clone, Debug, PartialEq)]

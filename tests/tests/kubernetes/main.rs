@@ -10,6 +10,7 @@
 
 mod argo_rollouts;
 mod charts;
+mod check;
 mod edges;
 mod gateway;
 mod harness;

@@ -7,17 +7,24 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{ApiResource, ListParams, Patch, PatchParams};
 use kube::core::{DynamicObject, GroupVersionKind};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::super::errors::unread;
 use super::super::{Names, Watched};
 use super::ArgoRolloutsSpec;
-use super::reading::{Reading, text};
+use super::reading::Reading;
+use super::unsuitable::unsuitable;
 use crate::edge::names::MANAGER;
 
 /// The label by which Argo's ReplicaSets, Pods and Services belong together.
 pub(super) const HASH: &str = "rollouts-pod-template-hash";
+
+/// The Rollouts of a namespace.
+pub fn api(client: &Client, namespace: &str) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk(&kind))
+}
 
 /// A Rollout and what belongs to it.
 #[derive(Clone)]
@@ -46,9 +53,7 @@ impl Rollout {
     }
 
     pub(super) fn api(&self) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
-        let client = self.watched.client().clone();
-        Api::namespaced_with(client, &self.names.namespace, &ApiResource::from_gvk(&kind))
+        api(self.watched.client(), &self.names.namespace)
     }
 
     /// Reads the route.
@@ -69,31 +74,8 @@ impl Rollout {
 
     /// Fails if the Rollout is not one that the operator can promote.
     fn check(&self, object: &DynamicObject) -> Result<(), String> {
-        let of = |key: &str| object.data.pointer(&format!("/spec/strategy/blueGreen/{key}"));
-        if object.data.pointer("/spec/strategy/blueGreen").is_none() {
-            return Err(
-                "it has no spec.strategy.blueGreen: the operator drives blue-green Rollouts only".to_owned()
-            );
-        }
-        let active = text(object, "/spec/strategy/blueGreen/activeService");
-        if active != self.names.service {
-            return Err(format!(
-                "its activeService is \"{active}\", and spec.service of the BlueGreen is \"{}\": they must be the same",
-                self.names.service
-            ));
-        }
-        if of("previewService").is_none() {
-            return Err("it has no previewService: add one, with a Service of its own".to_owned());
-        }
-        if of("autoPromotionEnabled") != Some(&Value::Bool(false)) {
-            return Err("it promotes a new version by itself: set autoPromotionEnabled to false".to_owned());
-        }
-        if object.data.pointer("/spec/workloadRef").is_some() {
-            return Err(
-                "it has a workloadRef: the operator needs the template in the Rollout itself".to_owned()
-            );
-        }
-        Ok(())
+        let wrong = unsuitable(&object.data, &self.names.service).into_iter().next();
+        wrong.map_or(Ok(()), |wrong| Err(format!("it {wrong}")))
     }
 
     /// The addresses of the ready Pods of a ReplicaSet.

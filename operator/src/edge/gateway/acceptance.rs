@@ -42,7 +42,7 @@ impl fmt::Display for Parent {
 }
 
 /// Fails with the reason if a parent has not accepted this generation of the route.
-pub(super) fn acceptance(object: &Value, generation: i64) -> Result<(), String> {
+pub fn acceptance(object: &Value, generation: i64) -> Result<(), String> {
     let wanted = list(object, "/spec/parentRefs");
     if wanted.is_empty() {
         return Err("it has no spec.parentRefs, so nothing serves it: name a Gateway".to_owned());

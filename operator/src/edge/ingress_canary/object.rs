@@ -11,7 +11,8 @@ use kube::api::ObjectMeta;
 use super::super::Names;
 use crate::edge::names::MANAGER;
 
-const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
+/// The annotation that makes a canary of an Ingress.
+pub const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
 const WEIGHT: &str = "nginx.ingress.kubernetes.io/canary-weight";
 const TOTAL: &str = "nginx.ingress.kubernetes.io/canary-weight-total";
 /// The generation of the route that the weight is of.
@@ -28,7 +29,7 @@ const COPIED: [&str; 5] = [
 ];
 
 /// The canary of a slot: the users' Ingress with another backend. It has no weight yet.
-pub(super) fn made(users: &Ingress, names: &Names, slot: &str) -> Result<Ingress, String> {
+pub fn made(users: &Ingress, names: &Names, slot: &str) -> Result<Ingress, String> {
     let service = names.service_of(slot).ok_or_else(|| format!("there is no slot \"{slot}\""))?;
     let mut spec = users.spec.clone().unwrap_or_default();
     let mut found = false;
@@ -124,7 +125,7 @@ pub(super) fn share(canary: &Ingress, names: &Names) -> Result<Option<(String, P
 }
 
 /// The name of a canary that Cutover has not made and that is about a host of the users' Ingress.
-pub(super) fn canary_of_somebody_else(users: &Ingress, others: &[Ingress]) -> Option<String> {
+pub fn canary_of_somebody_else(users: &Ingress, others: &[Ingress]) -> Option<String> {
     let own = hosts(users);
     let is_canary = |one: &&Ingress| one.annotations().get(CANARY).is_some_and(|text| text == "true");
     let mut theirs = others.iter().filter(is_canary).filter(|one| !is_ours(one));

@@ -11,6 +11,10 @@ use parking_lot::Mutex;
 use super::spec::ControllerSpec;
 use crate::edge::errors::unread;
 
+/// Why there is no Pod, and what helps.
+pub const NONE: &str = "none of them runs: install ingress-nginx with Cutover's module and its agent, or set \
+                        spec.edge.ingressNginx.controller to the namespace and the labels of its Pods";
+
 /// A Pod that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ControllerPod {
@@ -47,12 +51,7 @@ impl ControllerPods {
         let found: Vec<ControllerPod> =
             listed.iter().filter_map(|pod| controller_pod(pod, *agent_port)).collect();
         if found.is_empty() {
-            return Err(EdgeError::Unusable {
-                what,
-                why: "none of them runs: install ingress-nginx with Cutover's module and its agent, or set \
-                      spec.edge.ingressNginx.controller to the namespace and the labels of its Pods"
-                    .to_owned(),
-            });
+            return Err(EdgeError::Unusable { what, why: NONE.to_owned() });
         }
         self.known.lock().clone_from(&found);
         Ok(found)

@@ -9,7 +9,7 @@ use crate::resource::RouteStatus;
 
 /// The Secret in the namespace of the controller with the token of the agents. A fixed name: who may write a `BlueGreen` must not
 /// make the operator read another Secret.
-pub(super) const SECRET: &str = "cutover-agent";
+pub const SECRET: &str = "cutover-agent";
 
 /// A Pod, and what its agent has said.
 #[derive(Clone, Debug)]

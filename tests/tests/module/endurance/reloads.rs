@@ -73,6 +73,10 @@ async fn reload_under_load(edge: &TestEdge, reloads: u32) {
 /// Waits for the end of the old workers. Returns the footprint of the master and of the larger worker.
 pub(super) async fn look(nginx: &Nginx) -> (Footprint, Footprint) {
     wait::until("the old workers to end", || nginx.pids().len() == 3).await.unwrap();
+    // The master closes what connected it with a worker only when it has noticed its end.
+    let ends = || nginx.error_log().matches("exited with code").count();
+    let starts = || nginx.error_log().matches("start worker process ").count();
+    wait::until("the master to notice it", || starts() - ends() == 2).await.unwrap();
     let workers = nginx.workers().into_iter().map(|worker| Footprint::of(worker).unwrap());
     let largest = workers.max_by_key(|worker| worker.anonymous).unwrap();
     (Footprint::of(nginx.master().unwrap()).unwrap(), largest)
