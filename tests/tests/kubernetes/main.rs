@@ -18,6 +18,7 @@ mod ingress_nginx;
 mod metrics;
 mod operator;
 mod pages;
+mod policy;
 mod roles;
 mod scale;
 mod signals;
