@@ -62,8 +62,8 @@ pub struct Policy {
     /// `[group.NAME.fleet]`
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub fleet: FleetPolicy,
-    /// The steps in which the new version gets the traffic, as in ["1% 5m", "10% manual", "100%"]: a share that grows, and how long it
-    /// lasts, or `manual`: until it is promoted. The last one is "100%".
+    /// The steps in which the new version gets the traffic, as in ["1% 5m", "10% manual", "100%"]: a share that grows, and how
+    /// long it lasts, or `manual`: until it is promoted. The last one is "100%".
     pub steps: Steps,
     /// How long the old version stays up after a deployment, as the way back: a time, or a table with `duration` and `on_bad`.
     pub warm: Warm,
@@ -111,8 +111,8 @@ pub struct Policy {
     pub diagnose: Option<Diagnose>,
     /// What says whether a server is healthy: a check of each server of a slot, and its rhythm.
     pub probe: Probe,
-    /// How many healthy servers the new slot needs before traffic moves there, as a share of those of the slot that has the traffic, as
-    /// in "50%". "0": as many as `probe.require` says.
+    /// How many healthy servers the new slot needs before traffic moves there, as a share of those of the slot that has the
+    /// traffic, as in "50%". "0": as many as `probe.require` says.
     pub capacity: Capacity,
     /// Checks of the new version before it gets traffic, in their order. One that fails ends the deployment.
     #[serde(deserialize_with = "smoke::smoke_tests")]

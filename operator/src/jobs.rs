@@ -88,7 +88,8 @@ impl Jobs {
         }
     }
 
-    /// Makes a Job with this name, unless it is there. Fails if it can never be made; another try is needed if it is not there then.
+    /// Makes a Job with this name, unless it is there. Fails if it can never be made. If it is not there then, it needs another
+    /// try.
     pub async fn begin(
         &self,
         name: &str,

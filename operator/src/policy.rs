@@ -145,7 +145,8 @@ mod tests {
         let policy = definition
             .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/policy")
             .unwrap();
-        let elsewhere: Vec<&str> = ELSEWHERE.iter().map(|(key, _)| *key).filter(|key| *key != "trial").collect();
+        let elsewhere: Vec<&str> =
+            ELSEWHERE.iter().map(|(key, _)| *key).filter(|key| *key != "trial").collect();
         let programs = ["command", "cwd", "hurl"];
         for (place, without, least) in [
             ("", &elsewhere[..], 20),
@@ -167,11 +168,15 @@ mod tests {
             ("warm", &[], 2),
             ("drain", &[], 1),
         ] {
-            let at: String = place.split('.').filter(|key| !key.is_empty()).map(|key| match key {
-                "0" => "/items".to_owned(),
-                "word" => "/additionalProperties".to_owned(),
-                key => format!("/properties/{key}"),
-            }).collect();
+            let at: String = place
+                .split('.')
+                .filter(|key| !key.is_empty())
+                .map(|key| match key {
+                    "0" => "/items".to_owned(),
+                    "word" => "/additionalProperties".to_owned(),
+                    key => format!("/properties/{key}"),
+                })
+                .collect();
             let schema = policy.pointer(&format!("{at}/properties")).unwrap().as_object().unwrap();
             let known = known(place);
             assert!(known.len() >= least, "{place}: {known:?}");
@@ -179,7 +184,10 @@ mod tests {
                 let is_there = schema.contains_key(key);
                 assert_ne!(is_there, without.contains(&key.as_str()), "{place}: {key}");
                 let says = schema.get(key).and_then(|key| key.get("description")).and_then(Value::as_str);
-                assert!(!is_there || says.is_some_and(|says| says.len() > 10), "{place}: nobody says what {key} is");
+                assert!(
+                    !is_there || says.is_some_and(|says| says.len() > 10),
+                    "{place}: nobody says what {key} is"
+                );
             }
             assert!(schema.keys().all(|key| known.contains(key)), "{place}: {:?}", schema.keys());
         }

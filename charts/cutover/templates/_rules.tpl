@@ -30,7 +30,7 @@ What the operator may do where BlueGreens are. A test compares these rules with 
   resources: [events]
   verbs: [list]
 {{- if .Values.migrations }}
-# Migrations.
+# Migrations and hooks.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, create, delete]

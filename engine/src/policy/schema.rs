@@ -22,8 +22,8 @@ use super::{Capacity, Steps};
 macro_rules! duration {
     () => {
         concat!(
-            r"0|(\s*[0-9][0-9\s]*([.][0-9\s]+)?(n(anos|s|sec)|u(s|sec)|µs|m(illis|s|sec)|s(ec(ond)?s?)?|m(in(ute)?s?)?|h((ou)?rs?)?",
-            r"|d(ays?)?|w(eeks?|ks?)?|M|months?|y(ears?|rs?)?)\s*)+"
+            r"0|(\s*[0-9][0-9\s]*([.][0-9\s]+)?(n(anos|s|sec)|u(s|sec)|µs|m(illis|s|sec)|s(ec(ond)?s?)?|m(in(ute)?s?)?",
+            r"|h((ou)?rs?)?|d(ays?)?|w(eeks?|ks?)?|M|months?|y(ears?|rs?)?)\s*)+"
         )
     };
 }

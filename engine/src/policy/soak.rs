@@ -56,8 +56,8 @@ pub struct Soak {
     pub on_inconclusive: OnInconclusive,
     /// How much longer a soak takes at most with `on_inconclusive` of `extend`.
     pub extend_limit: Duration,
-    /// Requests that are sent to the new version during the soak, for sites with few users. Without it, only users send requests; {}
-    /// has the defaults.
+    /// Requests that are sent to the new version during the soak, for sites with few users. Without it, only users send
+    /// requests; {} has the defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
 }

@@ -98,7 +98,8 @@ impl Context {
         let ended = ToldStatus { job: None, failed: reason, ..telling.clone() };
         driven.ledger.write(|status| status.told = Some(ended)).await?;
         if let Some(Failed { reason, tail, .. }) = failed {
-            let shown = if tail.lines().count() > 1 { format!("\n{}", tail.trim_end()) } else { String::new() };
+            let shown =
+                if tail.lines().count() > 1 { format!("\n{}", tail.trim_end()) } else { String::new() };
             let message = format!("the hook switched has failed, and nothing waits for it: {reason}{shown}");
             driven.ledger.publish("HookFailed", &message, true).await;
         }
@@ -187,7 +188,8 @@ fn news(
     at: Time,
 ) -> Option<ToldStatus> {
     let route = look.route();
-    let split = route.split.iter().flatten().find(|(slot, percent)| **slot != route.active && percent.parts() > 0);
+    let split =
+        route.split.iter().flatten().find(|(slot, percent)| **slot != route.active && percent.parts() > 0);
     let mut now = active(look, status, at);
     if let Some((slot, percent)) = split {
         if !hook.each_step {

@@ -51,11 +51,12 @@ use crate::edge::ingress_nginx::IngressNginxSpec;
     deployment and a service; with spec.edge.argoRollouts neither, because its slots are ReplicaSets of the Rollout"))]
 #[x_kube(validation = Rule::new("has(self.edge.ingressNginx) || !has(self.policy) || !has(self.policy.trial)").message("\
     spec.policy.trial: only nginx with the module takes a version back by itself: remove it, or use spec.edge.ingressNginx"))]
-#[x_kube(validation = Rule::new("!has(self.promotion) || self.promotion != 'Manual' || !has(self.policy) || !has(self.policy.steps)")
-    .message("spec.promotion: Manual has no effect beside spec.policy.steps: write a step \"0.01% manual\" first"))]
+#[x_kube(validation = Rule::new("!has(self.promotion) || self.promotion != 'Manual' || \
+    !has(self.policy) || !has(self.policy.steps)").message("spec.promotion: Manual has no effect beside \
+    spec.policy.steps: write a step \"0.01% manual\" first"))]
 #[x_kube(validation = Rule::new("!has(self.edge.argoRollouts) || !has(self.migrations) && !has(self.hooks) && \
-    !has(self.replicas) && !has(self.warmReplicas)").message("with spec.edge.argoRollouts there are no spec.migrations, spec.hooks, \
-    spec.replicas and spec.warmReplicas: migrate in an init container, and set replicas in the Rollout"))]
+    !has(self.replicas) && !has(self.warmReplicas)").message("with spec.edge.argoRollouts there are no spec.migrations, \
+    spec.hooks, spec.replicas and spec.warmReplicas: migrate in an init container, and set replicas in the Rollout"))]
 pub struct BlueGreenSpec {
     /// The Service that the users' Ingress, HTTPRoute or other Pods name.
     #[schemars(length(min = 1, max = 63))]
@@ -223,4 +224,3 @@ fn port(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 fn anything(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
-

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 mod values;
 
 /// Whether the engine takes a policy.
-fn taken_by_engine(policy: &Value) -> Result<(), String> {
+pub(crate) fn taken_by_engine(policy: &Value) -> Result<(), String> {
     let read: Policy = serde_json::from_value(policy.clone()).map_err(|error| error.to_string())?;
     read.check_signals()?;
     read.check_synthetic().map_err(str::to_owned)
@@ -66,7 +66,9 @@ fn with(path: &str, value: &Value) -> Value {
         ("/signal/0", json!({ "name": "a", "promql": "up", "url": "http://p:9090", "limit": 1 })),
         ("/trial/guard", json!({ "min_requests": 5, "max_error_ratio": 0.5, "window": "3s" })),
     ] {
-        if let (Some(table), Value::Object(needed)) = (nested.pointer_mut(at).and_then(Value::as_object_mut), needed) {
+        if let (Some(table), Value::Object(needed)) =
+            (nested.pointer_mut(at).and_then(Value::as_object_mut), needed)
+        {
             needed.into_iter().for_each(|(key, value)| drop(table.entry(key).or_insert(value)));
         }
     }
@@ -148,7 +150,17 @@ fn a_mistyped_key_is_kept_for_the_operator_to_refuse() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         install(&namespace).await.unwrap();
-        for place in ["", "soak.", "probe.", "drain.", "warm.", "smoke.0.", "smoke.0.expect.", "signal.0.", "trial.guard."] {
+        for place in [
+            "",
+            "soak.",
+            "probe.",
+            "drain.",
+            "warm.",
+            "smoke.0.",
+            "smoke.0.expect.",
+            "signal.0.",
+            "trial.guard.",
+        ] {
             let policy = with(&format!("{place}typo"), &json!({ "kept": 1 }));
             assert!(taken_by_engine(&policy).unwrap_err().contains("unknown field `typo`"), "{policy}");
             let object = shop("1", &json!({ "edge": { "ingressNginx": {} }, "policy": policy }));
@@ -168,7 +180,10 @@ fn kubectl_explains_each_key_with_its_default() {
             ("", ["soak", "same keys", "underscores"]),
             (".soak", ["duration", "Default: \"1m\"", "min_requests"]),
             (".soak.duration", ["How long the new version is watched", "Default: \"1m\"", "string"]),
-            (".soak.on_inconclusive", ["`extend`: It goes on", "extend rollback promote", "Default: \"rollback\""]),
+            (
+                ".soak.on_inconclusive",
+                ["`extend`: It goes on", "extend rollback promote", "Default: \"rollback\""],
+            ),
             (".soak.signals.p99.max", ["fast enough", "string", "MAX"]),
             (".warm", ["a time, or a table", "on_bad", "duration"]),
             (".smoke.expect.status", ["[200, \"300-399\"]", "200-299", "STATUS"]),
@@ -179,7 +194,10 @@ fn kubectl_explains_each_key_with_its_default() {
             let said = namespace.kubectl().run(&["explain", &asked]).await.unwrap();
             let one_line = said.split_whitespace().collect::<Vec<_>>().join(" ");
             for word in words {
-                assert!(one_line.contains(word) || one_line.contains(&word.to_lowercase()), "{key}: no {word} in {said}");
+                assert!(
+                    one_line.contains(word) || one_line.contains(&word.to_lowercase()),
+                    "{key}: no {word} in {said}"
+                );
             }
         }
     });

@@ -58,15 +58,24 @@ fn a_hook_is_told_of_each_change_forward_and_back() {
         })
         .await
         .unwrap();
-        namespace.kubectl().run(&["annotate", "bluegreen", "shop", "cutover.dev/abort=a test"]).await.unwrap();
+        namespace
+            .kubectl()
+            .run(&["annotate", "bluegreen", "shop", "cutover.dev/abort=a test"])
+            .await
+            .unwrap();
         until_ended(&namespace, "2", "rolled_back").await.unwrap();
         kubernetes::until("the hook to be told of the way back", async || told(&namespace).await.len() == 2)
             .await
             .unwrap();
         let jobs = told(&namespace).await;
-        for (job, from, to) in [(&jobs[0], ("blue", "1"), ("green", "2")), (&jobs[1], ("green", "2"), ("blue", "1"))] {
+        for (job, from, to) in
+            [(&jobs[0], ("blue", "1"), ("green", "2")), (&jobs[1], ("green", "2"), ("blue", "1"))]
+        {
             let of = |name: &str| variable(job, name);
-            assert_eq!((of("CUTOVER_FROM"), of("CUTOVER_FROM_VERSION")), (from.0.to_owned(), from.1.to_owned()));
+            assert_eq!(
+                (of("CUTOVER_FROM"), of("CUTOVER_FROM_VERSION")),
+                (from.0.to_owned(), from.1.to_owned())
+            );
             assert_eq!((of("CUTOVER_TO"), of("CUTOVER_TO_VERSION")), (to.0.to_owned(), to.1.to_owned()));
             assert_eq!((of("CUTOVER_SHARE"), of("CUTOVER_DEPLOYMENT")), ("100".to_owned(), id.clone()));
             let container = job.pointer("/spec/template/spec/containers/0").unwrap();
@@ -91,9 +100,14 @@ fn a_hook_that_fails_fails_nothing_and_its_last_lines_are_an_event() {
         apply_shop(&namespace, "2", &spec).await.unwrap();
         let status = until_ended(&namespace, "2", "completed").await.unwrap();
         assert_eq!(condition(&status, "Degraded"), "False");
-        let failed = until_status(&namespace, "the end of the Job", |status| !text(status, "/told/failed").is_empty());
-        assert!(text(&failed.await.unwrap(), "/told/failed").contains("exit code 3: the queue does not answer"));
-        kubernetes::until("the event", async || !events(&namespace, "HookFailed").await.is_empty()).await.unwrap();
+        let failed =
+            until_status(&namespace, "the end of the Job", |status| !text(status, "/told/failed").is_empty());
+        assert!(
+            text(&failed.await.unwrap(), "/told/failed").contains("exit code 3: the queue does not answer")
+        );
+        kubernetes::until("the event", async || !events(&namespace, "HookFailed").await.is_empty())
+            .await
+            .unwrap();
         let event = events(&namespace, "HookFailed").await;
         assert!(event.contains("nothing waits for it") && event.contains(said), "{event}");
         assert!(event.contains(&format!("-n {}", namespace.name())), "{event}");

@@ -38,14 +38,20 @@ fn each_rule_of_the_definition_says_what_would_be_right() {
                 json!({ "promotion": "Manual", "policy": { "steps": ["1% 5m", "100%"] } }),
                 "write a step \"0.01% manual\" first",
             ),
-            (json!({ "policy": { "trial": { "lease": "off" } } }), "spec.policy.trial: only nginx with the module"),
+            (
+                json!({ "policy": { "trial": { "lease": "off" } } }),
+                "spec.policy.trial: only nginx with the module",
+            ),
             (
                 json!({ "edge": { "argoRollouts": { "rollout": "shop" } }, "slots": { "blue": {}, "green": {} },
                     "hooks": { "diagnose": { "command": ["/x"] } } }),
                 "with spec.edge.argoRollouts there are no spec.migrations, spec.hooks",
             ),
             (json!({ "hooks": { "switched": { "command": [] } } }), "spec.hooks.switched.command"),
-            (json!({ "hooks": { "diagnose": { "command": ["/x"], "deadline": "soon" } } }), "spec.hooks.diagnose.deadline"),
+            (
+                json!({ "hooks": { "diagnose": { "command": ["/x"], "deadline": "soon" } } }),
+                "spec.hooks.diagnose.deadline",
+            ),
         ] {
             let applied = apply_shop(&namespace, "1", &more).await;
             let why = applied.expect_err(&format!("{more} is accepted")).to_string();

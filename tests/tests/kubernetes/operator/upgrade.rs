@@ -11,7 +11,8 @@ use super::live;
 
 /// The definition without what is newer than the first one: the keys of the policy, and hooks.
 fn older() -> String {
-    let printed = std::process::Command::new(program("cutover-operator").unwrap()).arg("crd").output().unwrap();
+    let printed =
+        std::process::Command::new(program("cutover-operator").unwrap()).arg("crd").output().unwrap();
     let mut definition = documents(&String::from_utf8(printed.stdout).unwrap()).unwrap().remove(0);
     let schema = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties").unwrap();
     let spec = schema.get_mut("spec").unwrap();
@@ -57,7 +58,9 @@ fn an_older_definition_is_replaced_in_mid_deployment() {
         hooked["hooks"] = json!({ "switched": { "command": ["/bin/says"] } });
         apply_shop(&namespace, "3", &hooked).await.unwrap();
         until_ended(&namespace, "3", "completed").await.unwrap();
-        until_status(&namespace, "the hook to be told", |status| text(status, "/told/to") == "blue").await.unwrap();
+        until_status(&namespace, "the hook to be told", |status| text(status, "/told/to") == "blue")
+            .await
+            .unwrap();
     });
 }
 
@@ -75,7 +78,8 @@ fn a_suspended_resource_begins_no_deployment_and_ends_the_one_under_way() {
         };
         let (kubelet, _operator) = live(&namespace, &suspended(true)).await;
         apply_shop(&namespace, "2", &suspended(true)).await.unwrap();
-        let waits = |status: &Value| text(status, "/message").contains("version 2 waits: spec.suspend is true");
+        let waits =
+            |status: &Value| text(status, "/message").contains("version 2 waits: spec.suspend is true");
         let status = until_status(&namespace, "it to wait", waits).await.unwrap();
         assert!(status.get("deployment").is_none() && status.get("history").is_none(), "{status}");
         assert_eq!(selected(&namespace).await.unwrap(), "blue");
