@@ -150,15 +150,17 @@ impl Commands for ClusterWorld {
         let of = |name: &str| job.environment.get(name).map(String::as_str).unwrap_or_default();
         let (slot, version) = (of("CUTOVER_SLOT"), of("CUTOVER_VERSION"));
         let migrations = self.migrations.as_ref();
+        // Each is boxed: what runs commands is part of many futures of the driver, which would not fit on a stack.
         let done = match job.name.as_str() {
-            "migrate" => return self.run_job(job, migrations.map(|all| &all.migrate), slot).await,
+            "migrate" => return Box::pin(self.run_job(job, migrations.map(|all| &all.migrate), slot)).await,
             "revert" => {
                 self.settle().await.map_err(Failed::early)?;
-                return self.run_job(job, migrations.and_then(|all| all.revert.as_ref()), slot).await;
+                let revert = migrations.and_then(|all| all.revert.as_ref());
+                return Box::pin(self.run_job(job, revert, slot)).await;
             }
-            "diagnose" => return self.diagnose(job, slot).await,
-            "provision" => self.workloads.start(slot, version, job.command.timeout.get()).await,
-            "decommission" | "teardown" => self.stop(slot, Wanted::None).await,
+            "diagnose" => return Box::pin(self.diagnose(job, slot)).await,
+            "provision" => Box::pin(self.workloads.start(slot, version, job.command.timeout.get())).await,
+            "decommission" | "teardown" => Box::pin(self.stop(slot, Wanted::None)).await,
             other => Err(format!("the operator has no command \"{other}\"")),
         };
         done.map_err(Failed::early)

@@ -69,7 +69,9 @@ fn with(path: &str, value: &Value) -> Value {
         if let (Some(table), Value::Object(needed)) =
             (nested.pointer_mut(at).and_then(Value::as_object_mut), needed)
         {
-            needed.into_iter().for_each(|(key, value)| drop(table.entry(key).or_insert(value)));
+            for (key, value) in needed {
+                table.entry(key).or_insert(value);
+            }
         }
     }
     let test = nested.pointer_mut("/smoke/0").and_then(Value::as_object_mut);
