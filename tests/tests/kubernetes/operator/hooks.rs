@@ -9,7 +9,7 @@ use super::live;
 /// A spec with hooks, and a soak of so many seconds.
 fn spec(hooks: &Value, soak: &str) -> Value {
     json!({ "hooks": hooks, "policy": {
-        "probe": { "interval": "200ms", "deadline": "10s" },
+        "probe": { "interval": "200ms", "deadline": "60s" },
         "smoke": [{ "name": "front page", "path": "/" }],
         "soak": { "duration": soak, "interval": "200ms" },
         "drain": { "deadline": "1s" },

@@ -40,7 +40,7 @@ fn an_older_definition_is_replaced_in_mid_deployment() {
         apply_shop(&namespace, "1", &json!({})).await.unwrap();
         until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();
         let policy = json!({ "policy": {
-            "probe": { "interval": "200ms", "deadline": "10s" },
+            "probe": { "interval": "200ms", "deadline": "60s" },
             "soak": { "duration": "8s", "interval": "200ms" },
             "drain": { "deadline": "1s" },
             "warm": "1s",
@@ -70,7 +70,7 @@ fn a_suspended_resource_begins_no_deployment_and_ends_the_one_under_way() {
         let namespace = cluster.namespace().await.unwrap();
         let suspended = |suspend: bool| {
             json!({ "suspend": suspend, "policy": {
-                "probe": { "interval": "200ms", "deadline": "10s" },
+                "probe": { "interval": "200ms", "deadline": "60s" },
                 "soak": { "duration": "3s", "interval": "200ms" },
                 "drain": { "deadline": "1s" },
                 "warm": "1s",
