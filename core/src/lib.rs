@@ -20,6 +20,8 @@ pub mod placeholder;
 pub mod probe;
 pub mod rates;
 pub mod route;
+#[cfg(feature = "schema")]
+mod schema;
 mod sealed;
 pub mod shard;
 pub mod shell;

@@ -26,9 +26,11 @@ const EXCERPT: usize = 120;
 
 /// The expected answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a table, as in { status = 200 }")]
 pub struct Expectation {
-    /// The statuses. `None` accepts what the caller says, see [`OF_CHECK`] and [`OF_SYNTHETIC`].
+    /// The statuses, as in 200, "200-299" or [200, "300-399"]. Without them, 200 to 299 is expected, and 200 to 399 of synthetic
+    /// requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Statuses>,
     /// Headers and their values. A `content-type` without parameters also matches one with parameters.

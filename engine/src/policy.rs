@@ -19,6 +19,8 @@ mod journaled;
 mod probe;
 mod proof;
 mod ranges;
+#[cfg(feature = "schema")]
+mod schema;
 mod signal;
 mod smoke;
 mod soak;
@@ -50,67 +52,82 @@ pub use warmup::Warmup;
 
 /// `[group.NAME]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// The edges that have the group. Empty: all edges.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub edges: Vec<String>,
     /// `[group.NAME.fleet]`
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub fleet: FleetPolicy,
-    /// The steps in which the new version gets the traffic.
+    /// The steps in which the new version gets the traffic, as in ["1% 5m", "10% manual", "100%"]: a share that grows, and how
+    /// long it lasts, or `manual`: until it is promoted. The last one is "100%".
     pub steps: Steps,
-    /// `[group.NAME.warm]`
+    /// How long the old version stays up after a deployment, as the way back: a time, or a table with `duration` and `on_bad`.
     pub warm: Warm,
     /// How long a version that was taken back is refused. Zero: not at all.
     pub retry_after: Duration,
-    /// Value of `Host` in probes and smoke tests. `None` uses the group's name.
+    /// The value of `Host` in probes and smoke tests. Without it, the name of the group.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "host")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[!-~]+$")))]
     pub host: Option<String>,
     /// Variables for every command of the group.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(deserialize_with = "variables")]
     pub env: BTreeMap<String, String>,
     /// Changes the database for the new version.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::migrate")]
     pub migrate: Option<Command>,
     /// Shows what `migrate` will do, before it runs.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub plan: Option<Command>,
     /// `[group.NAME.database]`
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<Database>,
     /// Undoes what `migrate` did in this deployment.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub revert: Option<Command>,
     /// Starts the new version in the standby slot.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::plain")]
     pub provision: Option<Command>,
     /// Stops a slot.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "command::decommission")]
     pub decommission: Option<Command>,
     /// Is told of each change of the route.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switched: Option<Switched>,
     /// Says why a new version has failed.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnose: Option<Diagnose>,
-    /// `[group.NAME.probe]`
+    /// What says whether a server is healthy: a check of each server of a slot, and its rhythm.
     pub probe: Probe,
-    /// How many healthy servers the new slot needs before traffic moves there.
+    /// How many healthy servers the new slot needs before traffic moves there, as a share of those of the slot that has the
+    /// traffic, as in "50%". "0": as many as `probe.require` says.
     pub capacity: Capacity,
-    /// `[[group.NAME.smoke]]`
+    /// Checks of the new version before it gets traffic, in their order. One that fails ends the deployment.
     #[serde(deserialize_with = "smoke::smoke_tests")]
     pub smoke: Vec<Smoke>,
-    /// `[group.NAME.warmup]`
+    /// Requests that warm up the new version before it gets the traffic. Without it, there are none; {} has the defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Warmup>,
-    /// `[group.NAME.soak]`
+    /// How the new version is watched and judged while it has the traffic.
     pub soak: Soak,
-    /// `[[group.NAME.signal]]`
+    /// Queries of Prometheus whose values have limits during the soak.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "signal::signals")]
     pub signal: Vec<Signal>,
-    /// `[group.NAME.trial]`
+    /// When nginx takes a bad version back by itself during the soak.
     pub trial: Trial,
-    /// `[group.NAME.drain]`
+    /// How long unfinished requests are waited for.
     pub drain: Drain,
 }
 
@@ -229,9 +246,10 @@ impl Policy {
 
 /// `[group.NAME.drain]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Drain {
-    /// Time that unfinished requests of a slot may take to end.
+    /// How long unfinished requests of a slot that has lost its traffic may take to end.
     pub deadline: Duration,
 }
 

@@ -38,6 +38,7 @@ mod adopt;
 mod begin;
 mod deletion;
 mod observe;
+mod telling;
 mod verbs;
 
 pub use verbs::Verb;
@@ -224,7 +225,8 @@ impl Context {
             self.adopt_or_begin(resource, driven, setup, policy).await?;
         }
         self.observe(resource, driven).await?;
-        Ok(Action::requeue(if driven.running().is_some() { SOON } else { ROUND }))
+        let is_busy = driven.running().is_some() || telling::is_telling(&driven.ledger.status().await);
+        Ok(Action::requeue(if is_busy { SOON } else { ROUND }))
     }
 
     /// Whether the last deployment only keeps the old version warm, so another one may begin.

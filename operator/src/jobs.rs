@@ -1,4 +1,4 @@
-//! Migrations and reverts: Jobs of the new version's image.
+//! Migrations, reverts and hooks: Jobs of the new version's image.
 //!
 //! A Job has the Pod template of the new slot's Deployment, so it has the same environment, secrets and service account, with
 //! another command. Its name is made of the deployment and the step. An operator that resumes a deployment finds the Job of the one
@@ -10,7 +10,7 @@ use std::time::Duration;
 use cutover_engine::commands::{Failed, Job as Step};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{EnvVar, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, EnvVar, Pod};
 use kube::api::{DeleteParams, ListParams, LogParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 
@@ -45,13 +45,13 @@ impl Jobs {
 
     /// Runs a step to its end: in a new Job, or in the one that an operator before this one has begun.
     pub async fn run(&self, step: &Step, what: &JobSpecOf, slot: &Deployment) -> Result<String, Failed> {
-        let name = format!("{}-{}", step.deployment, step.name);
+        let name = name(step);
         let limit = step.command.timeout.get();
         let job = made(&name, step, what, slot).map_err(Failed::early)?;
         match self.api().get_opt(&name).await {
             Ok(Some(before)) if end(&before) == Some(End::Failed) => self.replace(&name, &job).await?,
             Ok(Some(_)) => {}
-            Ok(None) => self.create(&name, &job).await?,
+            Ok(None) => self.create(&job).await.map_err(|error| early(&name, &error))?,
             Err(error) => return Err(early(&name, &error)),
         }
         // The Job ends by its own deadline. The API server may be away meanwhile.
@@ -79,6 +79,47 @@ impl Jobs {
         }
     }
 
+    /// The end of what the Job of a step has said.
+    pub async fn output(&self, step: &Step) -> String {
+        let name = name(step);
+        match self.pod(&name).await {
+            Some(pod) => self.tail(&pod).await,
+            None => String::new(),
+        }
+    }
+
+    /// Makes a Job with this name, unless it is there. Fails if it can never be made. If it is not there then, it needs another
+    /// try.
+    pub async fn begin(
+        &self,
+        name: &str,
+        step: &Step,
+        what: &JobSpecOf,
+        slot: &Deployment,
+    ) -> Result<(), Failed> {
+        let job = made(name, step, what, slot).map_err(Failed::early)?;
+        match self.create(&job).await {
+            Ok(()) => Ok(()),
+            Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => {
+                Err(early(name, &kube::Error::Api(status)))
+            }
+            Err(error) => {
+                tracing::debug!(job = name, %error, "a Job cannot be made for now");
+                Ok(())
+            }
+        }
+    }
+
+    /// How a Job stands.
+    pub async fn standing(&self, name: &str) -> Result<Standing, kube::Error> {
+        let Some(job) = self.api().get_opt(name).await? else { return Ok(Standing::Missing) };
+        Ok(match end(&job) {
+            None => Standing::Runs,
+            Some(End::Complete) => Standing::Complete,
+            Some(End::Failed) => Standing::Failed(self.failure(name, &job).await),
+        })
+    }
+
     /// Deletes the Jobs of a deployment that have not ended.
     pub async fn end(&self, deployment: &str) -> Result<(), String> {
         let of_deployment = ListParams::default().labels(&format!("{DEPLOYMENT}={deployment}"));
@@ -89,16 +130,12 @@ impl Jobs {
         Ok(())
     }
 
-    async fn create(&self, name: &str, job: &Job) -> Result<(), Failed> {
-        match self
-            .api()
-            .create(&PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }, job)
-            .await
-        {
-            Ok(_) => Ok(()),
+    async fn create(&self, job: &Job) -> Result<(), kube::Error> {
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match self.api().create(&params, job).await {
             // The reply to an earlier try was lost.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            Err(error) => Err(early(name, &error)),
+            created => created.map(drop),
         }
     }
 
@@ -107,7 +144,7 @@ impl Jobs {
         while self.api().get_opt(name).await.map_err(|error| early(name, &error))?.is_some() {
             tokio::time::sleep(PAUSE).await;
         }
-        self.create(name, job).await
+        self.create(job).await.map_err(|error| early(name, &error))
     }
 
     async fn delete(&self, name: &str) -> Result<(), kube::Error> {
@@ -122,19 +159,10 @@ impl Jobs {
         let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let failed = conditions.rfind(|one| one.type_ == "Failed");
         let why = failed.and_then(|one| one.message.clone()).unwrap_or_default();
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let listed = pods.list(&ListParams::default().labels(&format!("job-name={name}"))).await;
-        let pod = listed.ok().and_then(|listed| listed.items.into_iter().next());
-        let terminated = pod.as_ref().and_then(|pod| {
-            let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-            statuses.first()?.state.as_ref()?.terminated.clone()
-        });
-        let code = terminated.map(|terminated| terminated.exit_code);
+        let pod = self.pod(name).await;
+        let code = pod.as_ref().and_then(terminated).map(|terminated| terminated.exit_code);
         let tail = match &pod {
-            Some(pod) => {
-                let last = LogParams { tail_lines: Some(TAIL), ..LogParams::default() };
-                pods.logs(&pod.name_any(), &last).await.unwrap_or_default()
-            }
+            Some(pod) => self.tail(pod).await,
             None => String::new(),
         };
         let last = tail.lines().next_back().map(|line| format!(": {line}")).unwrap_or_default();
@@ -146,13 +174,57 @@ impl Jobs {
         Failed { reason, tail, code }
     }
 
+    /// The Pod of a Job.
+    async fn pod(&self, name: &str) -> Option<Pod> {
+        let listed = self.pods().list(&ListParams::default().labels(&format!("job-name={name}"))).await;
+        listed.ok().and_then(|listed| listed.items.into_iter().next())
+    }
+
+    /// The end of the log of a Pod, or of what its kubelet has kept of it. Empty if nobody has it.
+    async fn tail(&self, pod: &Pod) -> String {
+        let last = LogParams { tail_lines: Some(TAIL), ..LogParams::default() };
+        let log = self.pods().logs(&pod.name_any(), &last).await.unwrap_or_default();
+        match log.trim().is_empty() {
+            true => terminated(pod).and_then(|terminated| terminated.message).unwrap_or_default(),
+            false => log,
+        }
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
     fn api(&self) -> Api<Job> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 }
 
+/// How the container of a Pod has ended.
+fn terminated(pod: &Pod) -> Option<ContainerStateTerminated> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.first()?.state.as_ref()?.terminated.clone()
+}
+
 fn early(name: &str, error: &kube::Error) -> Failed {
     Failed::early(format!("Job \"{name}\" cannot be run: {}", told(error)))
+}
+
+/// The name of the Job of a step.
+fn name(step: &Step) -> String {
+    format!("{}-{}", step.deployment, step.name)
+}
+
+/// How a Job stands.
+#[derive(Debug)]
+pub enum Standing {
+    /// There is none.
+    Missing,
+    /// It has not ended.
+    Runs,
+    /// It has succeeded.
+    Complete,
+    /// It has failed.
+    Failed(Failed),
 }
 
 /// How a Job has ended.
@@ -190,12 +262,14 @@ fn made(name: &str, step: &Step, what: &JobSpecOf, slot: &Deployment) -> Result<
         move |container| wanted.map_or_else(|| std::mem::take(&mut first), |name| container.name == name)
     });
     let container = pod.containers.first_mut().ok_or_else(|| {
-        format!("spec.migrations: the Pods have no container \"{}\"", wanted.unwrap_or_default())
+        format!("Job \"{name}\": the Pods have no container \"{}\"", wanted.unwrap_or_default())
     })?;
     container.command = Some(what.command.clone());
     container.args = Some(what.args.clone()).filter(|args| !args.is_empty());
     (container.readiness_probe, container.liveness_probe, container.startup_probe) = (None, None, None);
     container.lifecycle = None;
+    // The node may be gone, and the log with it.
+    container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
     container.ports = None;
     let given = step.environment.iter().map(|(name, value)| EnvVar {
         name: name.clone(),

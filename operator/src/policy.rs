@@ -18,8 +18,8 @@ const ELSEWHERE: [(&str, &str); 12] = [
     ("migrate", "spec.migrations.migrate"),
     ("revert", "spec.migrations.revert"),
     ("plan", "spec.migrations"),
-    ("diagnose", "the events and logs of the Pods"),
-    ("switched", "the events of the BlueGreen"),
+    ("diagnose", "spec.hooks.diagnose"),
+    ("switched", "spec.hooks.switched"),
 ];
 
 /// A key of a spec that cannot be. It is one line.
@@ -67,6 +67,9 @@ pub fn policy(spec: &BlueGreenSpec) -> Result<Policy, Refused> {
             keys.insert("revert".to_owned(), command("revert", Some(&migrations.deadline)));
         }
     }
+    if let Some(diagnose) = spec.hooks.as_ref().and_then(|hooks| hooks.diagnose.as_ref()) {
+        keys.insert("diagnose".to_owned(), command("diagnose", Some(&diagnose.deadline)));
+    }
     match has_trials {
         // nginx with the module can take a version back by itself. Where another one balances, it cannot rescue.
         true => drop(keys.entry("trial").or_insert_with(|| json!({ "rescue": false }))),
@@ -90,6 +93,11 @@ fn beside_argo(spec: &BlueGreenSpec) -> Result<(), Refused> {
     if spec.migrations.is_some() {
         let why = "there are no Jobs beside a Rollout of Argo: migrate in an init container, or use Deployments and another edge";
         return Err(refused("spec.migrations", why));
+    }
+    if spec.hooks.is_some() {
+        let why =
+            "there are no Jobs beside a Rollout of Argo: use its analyses, or Deployments and another edge";
+        return Err(refused("spec.hooks", why));
     }
     for (key, number) in [("replicas", spec.replicas), ("warmReplicas", spec.warm_replicas)] {
         if number.is_some() {
@@ -130,7 +138,10 @@ fn program(policy: &Policy) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use kube::CustomResourceExt;
+
     use super::*;
+    use crate::resource::BlueGreen;
 
     fn spec(edge: &Value, trial: Option<Value>) -> BlueGreenSpec {
         let slot = |name: &str| json!({ "deployment": name, "service": name });
@@ -144,6 +155,71 @@ mod tests {
             spec["policy"] = json!({ "trial": trial });
         }
         serde_json::from_value(spec).unwrap()
+    }
+
+    /// The keys that the engine names when it meets one that it does not know.
+    fn known(place: &str) -> Vec<String> {
+        let mut policy = json!({ "nonexistent": 1 });
+        for key in place.split('.').rev().filter(|key| !key.is_empty()) {
+            policy = if key == "0" { json!([policy]) } else { json!({ key: policy }) };
+        }
+        let said = serde_json::from_value::<Policy>(policy).unwrap_err().to_string();
+        let (_, expected) = said.split_once("expected ").unwrap_or_else(|| panic!("{place}: {said}"));
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_key_of_the_engine_is_in_the_definition_or_has_another_place() {
+        let definition = serde_json::to_value(BlueGreen::crd()).unwrap();
+        let policy = definition
+            .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/policy")
+            .unwrap();
+        let elsewhere: Vec<&str> =
+            ELSEWHERE.iter().map(|(key, _)| *key).filter(|key| *key != "trial").collect();
+        let programs = ["command", "cwd", "hurl"];
+        for (place, without, least) in [
+            ("", &elsewhere[..], 20),
+            ("probe", &programs, 15),
+            ("probe.expect", &[], 5),
+            ("probe.tls", &[], 5),
+            ("smoke.0", &programs, 15),
+            ("smoke.0.expect", &[], 5),
+            ("smoke.0.tls", &[], 5),
+            ("smoke.0.capture.word", &[], 3),
+            ("warmup", &[], 5),
+            ("soak", &[], 14),
+            ("soak.synthetic", &[], 6),
+            ("soak.synthetic.expect", &[], 5),
+            ("soak.signals", &[], 11),
+            ("signal.0", &[], 12),
+            ("trial", &[], 3),
+            ("trial.guard", &[], 3),
+            ("warm", &[], 2),
+            ("drain", &[], 1),
+        ] {
+            let at: String = place
+                .split('.')
+                .filter(|key| !key.is_empty())
+                .map(|key| match key {
+                    "0" => "/items".to_owned(),
+                    "word" => "/additionalProperties".to_owned(),
+                    key => format!("/properties/{key}"),
+                })
+                .collect();
+            let schema = policy.pointer(&format!("{at}/properties")).unwrap().as_object().unwrap();
+            let known = known(place);
+            assert!(known.len() >= least, "{place}: {known:?}");
+            for key in &known {
+                let is_there = schema.contains_key(key);
+                assert_ne!(is_there, without.contains(&key.as_str()), "{place}: {key}");
+                let says = schema.get(key).and_then(|key| key.get("description")).and_then(Value::as_str);
+                assert!(
+                    !is_there || says.is_some_and(|says| says.len() > 10),
+                    "{place}: nobody says what {key} is"
+                );
+            }
+            assert!(schema.keys().all(|key| known.contains(key)), "{place}: {:?}", schema.keys());
+        }
     }
 
     #[test]

@@ -5,10 +5,14 @@
 //! status    what the operator has done: where the traffic is, the phase, and the journal of the deployment
 //! ```
 
+mod hooks;
+mod policy;
 mod route;
 mod spec;
 mod status;
+mod structural;
 
+pub use hooks::{DiagnoseSpec, HooksSpec, SwitchedSpec, ToldStatus};
 pub use route::{AgentStatus, PendingRoute, RouteStatus, SecondStatus, TrialStatus};
 pub(crate) use spec::ten_seconds;
 pub use spec::{

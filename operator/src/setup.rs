@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::edge::Names;
-use crate::resource::{BlueGreen, EdgeSpec, MigrationsSpec, SlotSpec, TemplateSpec, ten_seconds};
+use crate::resource::{BlueGreen, EdgeSpec, HooksSpec, MigrationsSpec, SlotSpec, TemplateSpec, ten_seconds};
 
 /// What a deployment is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Setup {
     /// Jobs that change the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<MigrationsSpec>,
+    /// Jobs that are told what has happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HooksSpec>,
     /// How many Pods it gets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -64,6 +67,7 @@ impl Setup {
             version: spec.version.clone(),
             template: spec.template.clone(),
             migrations: spec.migrations.clone(),
+            hooks: spec.hooks.clone(),
             replicas: spec.replicas,
             warm_replicas: spec.warm_replicas,
             settle: spec.settle.clone(),

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::edge::{ClusterEdge, Names, Watched};
 use crate::jobs::Jobs;
 use crate::ledger::Ledger;
-use crate::resource::{JobSpecOf, MigrationsSpec};
+use crate::resource::{DiagnoseSpec, HooksSpec, JobSpecOf, MigrationsSpec};
 use crate::setup::Setup;
 use crate::workload::{Wanted, Workloads};
 
@@ -36,6 +36,7 @@ pub struct ClusterWorld {
     workloads: Workloads,
     jobs: Jobs,
     migrations: Option<MigrationsSpec>,
+    hooks: Option<HooksSpec>,
     settle: Duration,
     peers: SocketPeers,
     results: Mutex<Vec<SmokeResult>>,
@@ -55,6 +56,7 @@ impl ClusterWorld {
             workloads: Workloads::new(Arc::clone(watched), setup.clone()),
             jobs,
             migrations: setup.migrations.clone(),
+            hooks: setup.hooks.clone(),
             // The policy was refused if it is no time.
             settle: humantime::parse_duration(&setup.settle).unwrap_or(SETTLE),
             peers: SocketPeers::default(),
@@ -65,10 +67,17 @@ impl ClusterWorld {
 
     async fn run_job(&self, job: &Job, what: Option<&JobSpecOf>, slot: &str) -> Result<String, Failed> {
         let Some(what) = what else {
-            return Err(Failed::early("spec.migrations has no such Job".to_owned()));
+            return Err(Failed::early(format!("the spec has no Job \"{}\"", job.name)));
         };
         let deployment = self.workloads.with_template(slot).await.map_err(Failed::early)?;
         self.jobs.run(job, what, &deployment).await
+    }
+
+    /// Looks at a version that has failed. Returns the end of what it says.
+    async fn diagnose(&self, job: &Job, slot: &str) -> Result<String, Failed> {
+        let diagnose = self.hooks.as_ref().and_then(|hooks| hooks.diagnose.as_ref());
+        self.run_job(job, diagnose.map(DiagnoseSpec::job).as_ref(), slot).await?;
+        Ok(self.jobs.output(job).await)
     }
 
     /// Scales a slot down, once nobody gives it requests any more. Returns one line.
@@ -141,14 +150,17 @@ impl Commands for ClusterWorld {
         let of = |name: &str| job.environment.get(name).map(String::as_str).unwrap_or_default();
         let (slot, version) = (of("CUTOVER_SLOT"), of("CUTOVER_VERSION"));
         let migrations = self.migrations.as_ref();
+        // Each is boxed: what runs commands is part of many futures of the driver, which would not fit on a stack.
         let done = match job.name.as_str() {
-            "migrate" => return self.run_job(job, migrations.map(|all| &all.migrate), slot).await,
+            "migrate" => return Box::pin(self.run_job(job, migrations.map(|all| &all.migrate), slot)).await,
             "revert" => {
                 self.settle().await.map_err(Failed::early)?;
-                return self.run_job(job, migrations.and_then(|all| all.revert.as_ref()), slot).await;
+                let revert = migrations.and_then(|all| all.revert.as_ref());
+                return Box::pin(self.run_job(job, revert, slot)).await;
             }
-            "provision" => self.workloads.start(slot, version, job.command.timeout.get()).await,
-            "decommission" | "teardown" => self.stop(slot, Wanted::None).await,
+            "diagnose" => return Box::pin(self.diagnose(job, slot)).await,
+            "provision" => Box::pin(self.workloads.start(slot, version, job.command.timeout.get())).await,
+            "decommission" | "teardown" => Box::pin(self.stop(slot, Wanted::None)).await,
             other => Err(format!("the operator has no command \"{other}\"")),
         };
         done.map_err(Failed::early)

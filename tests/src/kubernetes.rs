@@ -19,6 +19,7 @@ mod cluster;
 mod control_plane;
 mod credentials;
 mod ingress_nginx;
+mod jobs;
 mod kubectl;
 mod kubelet;
 mod machine;

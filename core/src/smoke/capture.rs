@@ -8,6 +8,7 @@ use super::{Answer, excerpt};
 
 /// Where the value is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(
     rename_all = "lowercase",
     expecting = "one of { json = \"/id\" }, { header = \"location\" } and { regex = \"id=([0-9]+)\" }"

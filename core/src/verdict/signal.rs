@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One kind of evidence. Each has a limit and a comparison of its own, see [`Limits`](super::limits::Limits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// 5xx, rescued or unanswered requests among all answers.

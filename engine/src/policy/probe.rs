@@ -13,6 +13,7 @@ const PATH: &str = "/health/ready";
 
 /// `[group.NAME.probe]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "RawProbe", into = "RawProbe")]
 pub struct Probe {
     /// What is asked of each primary.
@@ -56,16 +57,24 @@ impl Probe {
 keys_of_check! {
     /// All keys of a probe. `TryFrom` checks which are allowed together.
     #[derive(Serialize, Deserialize)]
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
     #[serde(deny_unknown_fields, default)]
     struct RawProbe {
+        /// Time between two rounds of probes. The first round is immediate.
         #[serde(deserialize_with = "not_zero")]
         interval: Duration,
+        /// Time limit of one probe.
         #[serde(deserialize_with = "not_zero")]
         timeout: Duration,
+        /// So many good probes in a row make a server healthy.
         healthy: Count,
+        /// So many bad probes in a row make a server unhealthy.
         unhealthy: Count,
+        /// Time within which the new slot must be healthy.
         #[serde(deserialize_with = "not_zero")]
         deadline: Duration,
+        /// How many servers of a slot must be healthy before traffic moves there: "all", "majority", "one", or a percentage, as in
+        /// "80%".
         require: Require,
     }
 }

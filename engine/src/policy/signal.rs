@@ -17,6 +17,7 @@ const WORDS: [&str; 4] = ["slot", "version", "group", "window"];
 
 /// `[[group.NAME.signal]]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "RawSignal", into = "RawSignal")]
 pub struct Signal {
     /// Its name, for messages.
@@ -46,6 +47,7 @@ pub struct Signal {
 
 /// What a value is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Compare {
     /// The same query for the old version.
@@ -93,28 +95,45 @@ impl Signal {
 
 /// All keys of a signal. `TryFrom` checks which are possible together.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct RawSignal {
+    /// Its name, for messages. One line.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     name: String,
+    /// The query, with one number as its result. {slot}, {version}, {group} and {window} are filled in.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     promql: String,
+    /// Where Prometheus listens, as in "http://prometheus.monitoring:9090".
     url: HttpUrl,
+    /// What is always allowed. More is bad.
     #[serde(deserialize_with = "finite")]
     limit: f64,
+    /// How far the query looks back from its evaluation.
     #[serde(default = "minute", deserialize_with = "not_zero")]
     window: Duration,
+    /// How long the value must be over its limit.
     #[serde(default = "quarter", deserialize_with = "not_zero", rename = "for")]
     lasting: Duration,
+    /// Time between two readings.
     #[serde(default = "five", deserialize_with = "not_zero")]
     interval: Duration,
+    /// Time limit of one reading.
     #[serde(default = "five", deserialize_with = "not_zero")]
     timeout: Duration,
+    /// Whether what the old version does as well does not count. Without it, only the limit counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     compare: Option<Compare>,
+    /// Headers to send.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
+    /// The file with a token, which is sent as `Authorization: Bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^/")))]
     token_file: Option<PathBuf>,
+    /// A PEM file with the CAs that may sign the certificate of Prometheus. Without it, those that this program trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^/")))]
     ca: Option<PathBuf>,
 }
 

@@ -12,6 +12,7 @@ use super::value::Duration;
 
 /// `[[group.NAME.smoke]]`: one smoke test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "RawSmoke", into = "RawSmoke")]
 pub struct Smoke {
     /// Its name, for messages.
@@ -80,13 +81,20 @@ pub struct Hurl {
 keys_of_check! {
     /// All keys of a smoke test. `TryFrom` checks which keys are allowed together.
     #[derive(Default, Serialize, Deserialize)]
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
     #[serde(deny_unknown_fields, default)]
+    #[cfg_attr(feature = "schema", schemars(extend("required" = ["name"])))]
     struct RawSmoke {
+        /// What it shows, for messages.
+        #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
         name: String,
+        /// Time limit for one server. Without it, "5s".
         #[serde(skip_serializing_if = "Option::is_none")]
         timeout: Option<Duration>,
+        /// Values of the answer for the tests after it: {NAME} stands for the value in their texts.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         capture: BTreeMap<String, Capture>,
+        #[cfg_attr(feature = "schema", schemars(skip))]
         #[serde(skip_serializing_if = "Option::is_none")]
         hurl: Option<String>,
     }

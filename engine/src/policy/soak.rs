@@ -19,41 +19,45 @@ const FAILED_ATTEMPTS: f64 = 0.05;
 
 /// `[group.NAME.soak]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Soak {
-    /// How long the daemon watches the new slot.
+    /// How long the new version is watched with all of the traffic.
     pub duration: Duration,
-    /// Time between two readings of the counters.
+    /// Time between two readings of the counters and queries.
     #[serde(deserialize_with = "not_zero")]
     pub interval: Duration,
     /// With fewer answers the soak is inconclusive.
     pub min_requests: Count,
-    /// Maximum share of bad answers: 5xx, rescued and unanswered.
+    /// Maximum share of bad answers, from 0 to 1: 5xx, rescued and unanswered.
     pub max_error_ratio: Ratio,
-    /// Maximum share of failed attempts. `None` means 0.05 if all servers must be healthy. Otherwise there is no limit,
+    /// Maximum share of failed attempts, from 0 to 1. Without it, 0.05 if all servers must be healthy. Otherwise there is no limit,
     /// because attempts fail on the servers that may be dead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failed_attempts_ratio: Option<Ratio>,
     /// The probability that a soak takes a good version back.
     pub alpha: Ratio,
-    /// How long a request may wait for its answer to begin. `None`: ten times the p99 of the old version, 2 s to 30 s.
+    /// How long a request may wait for its answer to begin. Without it, ten times the p99 of the old version, 2 s to 30 s.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "some_time")]
     pub patience: Option<Duration>,
     /// Fewer bad answers than this are never bad before the end.
     pub min_bad: Count,
     /// A comparison with the time before the switch allows so many times more than one at the same time.
     #[serde(deserialize_with = "at_least_one")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
     pub tolerance: f64,
     /// The soak compares with what the old version did in this time before the deployment, too. Zero: only since its start.
     pub baseline: Duration,
-    /// The limits of single signals.
+    /// The limits of single signals: `false` does not judge one, `true` judges it by its defaults, a table sets its limit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "fitting")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "super::schema::signals"))]
     pub signals: BTreeMap<Signal, Setting>,
     /// What happens when the time is over and the verdict is inconclusive.
     pub on_inconclusive: OnInconclusive,
-    /// How much longer a soak takes at most whose policy is to extend it.
+    /// How much longer a soak takes at most with `on_inconclusive` of `extend`.
     pub extend_limit: Duration,
-    /// `[group.NAME.soak.synthetic]`. `None`: only users send requests.
+    /// Requests that are sent to the new version during the soak, for sites with few users. Without it, only users send
+    /// requests; {} has the defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
 }
@@ -76,31 +80,36 @@ pub enum Setting {
 
 /// The limit of a share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RateSetting {
-    /// What is always allowed.
+    /// The share of the requests that is always allowed, from 0 to 1.
     pub max: Ratio,
     /// So many times the old version's odds are allowed. Absent: no comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
     pub times: Option<f64>,
-    /// What is allowed without figures of the old version. Absent: `max`.
+    /// The share that is allowed without figures of the old version. Absent: `max`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone: Option<Ratio>,
 }
 
 /// The limit of a latency.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LatencySetting {
     /// What is always fast enough.
     pub max: Duration,
     /// So many times the old version's latency are allowed. Absent: no comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100)))]
     pub times: Option<f64>,
 }
 
 /// What follows an inconclusive soak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnInconclusive {
     /// It goes on until there is a verdict. After the limit, traffic goes back.

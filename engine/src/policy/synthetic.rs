@@ -14,12 +14,13 @@ use super::value::{Duration, UrlPath, not_zero};
 
 /// A GET to each primary of the new slot, again and again; or the group's smoke tests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table, as in { path = \"/\", interval = \"1s\" }")]
 pub struct Synthetic {
-    /// Whether the smoke tests of the group are repeated, in place of a GET of the path. Only those that read: GET and HEAD.
+    /// Whether the smoke tests are repeated, in place of a GET of the path. Only those that read: GET and HEAD.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub smoke: bool,
-    /// The path.
+    /// The path of a GET.
     #[serde(deserialize_with = "path")]
     pub path: UrlPath,
     /// Time between two requests to a server.

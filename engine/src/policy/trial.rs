@@ -27,12 +27,15 @@ const FACTOR: f64 = 3.0;
 
 /// When nginx takes a bad version back by itself, during the soak.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Trial {
-    /// Without news from the daemon for this long, the traffic goes back. `"off"`: never.
+    /// Without news for this long, nginx takes the traffic back. `"off"`: never.
     #[serde(serialize_with = "write_lease", deserialize_with = "read_lease")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "super::schema::lease"))]
     pub lease: Option<Duration>,
-    /// Too many failed requests take the traffic back.
+    /// Too many failed requests take the traffic back. `true`: the limit is derived from the soak's and from the errors of the old
+    /// version. `false`: there is none. A table sets it.
     pub guard: Guard,
     /// Whether a failed request is tried again on the old slot. Absent: if all servers of a slot must be healthy. With fewer,
     /// nginx tries the slot's other servers first.
@@ -52,6 +55,7 @@ pub enum Guard {
 
 /// The limits of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GuardLimits {
     /// Fewer finished requests in the window are no reason.

@@ -17,6 +17,7 @@ pub struct Warm {
 
 /// What happens when the new version turns bad after its soak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnBad {
     /// It is said: in the log, in a metric, in the status and in the history.
@@ -26,10 +27,13 @@ pub enum OnBad {
     Rollback,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
-struct Table {
+pub(super) struct Table {
+    /// How long the old version stays up and is probed after a deployment. "0s": not at all.
     duration: Duration,
+    /// What happens when the new version turns bad in this time.
     on_bad: OnBad,
 }
 

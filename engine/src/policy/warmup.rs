@@ -13,20 +13,23 @@ const MOST_AT_A_TIME: u32 = 256;
 
 /// GET requests to each healthy server of the new slot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "a table, as in { paths = [\"/\"], requests = 200 }")]
 pub struct Warmup {
     /// The paths, one after the other and then from the first one again.
     #[serde(deserialize_with = "paths")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub paths: Vec<UrlPath>,
     /// The least number of requests to each server.
     pub requests: Count,
-    /// The number of requests to a server at a time.
+    /// The number of requests to a server at a time, at most 256.
     #[serde(deserialize_with = "concurrency")]
+    #[cfg_attr(feature = "schema", schemars(extend("maximum" = MOST_AT_A_TIME)))]
     pub concurrency: Count,
-    /// It goes on until the 99th percentile of the last answers of each server is below this.
+    /// It goes on until the 99th percentile of the last answers of each server is below this. Without it, only `requests` counts.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "limit")]
     pub until_p99: Option<Duration>,
-    /// It ends then in any case.
+    /// It ends then in any case, and the deployment goes on.
     #[serde(deserialize_with = "not_zero")]
     pub deadline: Duration,
 }

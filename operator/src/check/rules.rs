@@ -56,7 +56,7 @@ impl Rules {
     pub(super) fn of_spec(&self, spec: &BlueGreenSpec) -> Vec<Needed<'_>> {
         let needed = |name, value, rules| Needed { name, value, rules };
         let mut all = vec![needed("cutover", None, self.always.as_slice())];
-        if spec.migrations.is_some() {
+        if spec.migrations.is_some() || spec.hooks.is_some() {
             all.push(needed("cutover-migrations", Some("migrations=true"), &self.migrations));
         }
         match spec.edge {

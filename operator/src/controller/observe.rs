@@ -38,6 +38,6 @@ impl Context {
                 conditions::set(status, "Ready", peers > 0, reason, &message, at);
             })
             .await?;
-        Ok(())
+        Box::pin(self.tell(resource, driven, &setup, &look)).await
     }
 }

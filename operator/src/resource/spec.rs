@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::BlueGreenStatus;
+use super::{BlueGreenStatus, HooksSpec};
 use crate::edge::argo_rollouts::ArgoRolloutsSpec;
 use crate::edge::gateway::GatewaySpec;
 use crate::edge::ingress_canary::IngressCanarySpec;
@@ -49,6 +49,14 @@ use crate::edge::ingress_nginx::IngressNginxSpec;
     self.slots.all(name, !has(self.slots[name].service) && !has(self.slots[name].deployment)) : \
     self.slots.all(name, has(self.slots[name].service) && has(self.slots[name].deployment))").message("each slot needs a \
     deployment and a service; with spec.edge.argoRollouts neither, because its slots are ReplicaSets of the Rollout"))]
+#[x_kube(validation = Rule::new("has(self.edge.ingressNginx) || !has(self.policy) || !has(self.policy.trial)").message("\
+    spec.policy.trial: only nginx with the module takes a version back by itself: remove it, or use spec.edge.ingressNginx"))]
+#[x_kube(validation = Rule::new("!has(self.promotion) || self.promotion != 'Manual' || \
+    !has(self.policy) || !has(self.policy.steps)").message("spec.promotion: Manual has no effect beside \
+    spec.policy.steps: write a step \"0.01% manual\" first"))]
+#[x_kube(validation = Rule::new("!has(self.edge.argoRollouts) || !has(self.migrations) && !has(self.hooks) && \
+    !has(self.replicas) && !has(self.warmReplicas)").message("with spec.edge.argoRollouts there are no spec.migrations, \
+    spec.hooks, spec.replicas and spec.warmReplicas: migrate in an init container, and set replicas in the Rollout"))]
 pub struct BlueGreenSpec {
     /// The Service that the users' Ingress, HTTPRoute or other Pods name.
     #[schemars(length(min = 1, max = 63))]
@@ -73,6 +81,9 @@ pub struct BlueGreenSpec {
     /// Jobs that change the database for the new version, and back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<MigrationsSpec>,
+    /// Jobs that are told what has happened, and decide nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<HooksSpec>,
     /// How many Pods the new version gets. Without it, as many as the active slot has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -96,14 +107,14 @@ pub struct BlueGreenSpec {
     /// No new deployment begins. One that is under way goes on to its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
-    /// How a version is deployed: the same keys as `[group.NAME]` has on hosts.
+    /// How a version is deployed: the same keys as `[group.NAME]` has on hosts, so they have underscores.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
-    #[schemars(schema_with = "policy")]
+    #[schemars(schema_with = "super::policy::schema")]
     pub policy: Map<String, Value>,
 }
 
 /// A text as in `1h30m`.
-const DURATION: &str = r"^([0-9]+(ms|s|m|h|d))+$";
+pub(super) const DURATION: &str = r"^([0-9]+(ms|s|m|h|d))+$";
 
 /// A slot: the Deployment that runs its Pods, and the Service that selects them. Empty for a Rollout of Argo.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,9 +222,5 @@ fn port(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 fn anything(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
-}
-
-fn policy(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }

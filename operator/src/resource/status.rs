@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::hooks::ToldStatus;
 use super::route::{AgentStatus, PendingRoute, RouteStatus};
 
 /// What the operator has done.
@@ -60,6 +61,10 @@ pub struct BlueGreenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub pending: Option<PendingRoute>,
+    /// What the hook `switched` was told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub told: Option<ToldStatus>,
     /// The agents, each written by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"]))]

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::audit;
 use super::credentials::{Account, Credentials};
+use super::jobs;
 use super::machine::{Machine, PODS, Server};
 use super::programs::fetched;
 
@@ -89,6 +90,7 @@ pub(super) fn start_kwok(machine: &Machine, kubeconfig: &Path) -> Result<Server>
     ];
     arguments
         .extend(STAGES.map(|stage| path_flag("config", &fetched("kwok", &format!("stages/{stage}.yaml")))));
+    arguments.push(path_flag("config", &jobs::write_stages(machine.folder())?));
     machine.start("kwok", &fetched("kwok", "kwok"), &arguments)
 }
 

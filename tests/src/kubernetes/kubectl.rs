@@ -1,7 +1,7 @@
 //! The command `kubectl`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -61,6 +61,15 @@ impl Kubectl {
         Ok(())
     }
 
+    /// What the API server says against some of these objects, of which it changes none. Empty if it would take all.
+    pub async fn objections(&self, objects: &str) -> Result<String> {
+        let arguments = ["apply", "--server-side", "--dry-run=server", "--filename=-"];
+        let output = self.output(&arguments, objects).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success() == said.is_empty(), "kubectl {}: {said}", arguments.join(" "));
+        Ok(said)
+    }
+
     /// Applies all files of a folder, such as resource definitions. Returns when the API server knows these.
     pub async fn apply_folder(&self, folder: &Path) -> Result<()> {
         let file = format!("--filename={}", folder.display());
@@ -80,6 +89,13 @@ impl Kubectl {
     }
 
     async fn run_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = self.output(arguments, input).await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kubectl {}: {}", arguments.join(" "), errors.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    async fn output(&self, arguments: &[&str], input: &str) -> Result<Output> {
         let mut command = tokio::process::Command::from(self.command(arguments));
         let child = command.kill_on_drop(true).spawn();
         let mut child = child.context("failed to start kubectl: run scripts/fetch-kubernetes")?;
@@ -87,9 +103,6 @@ impl Kubectl {
         // It may have ended without reading: its output says why.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
-        let output = child.wait_with_output().await?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "kubectl {}: {}", arguments.join(" "), errors.trim());
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(child.wait_with_output().await?)
     }
 }

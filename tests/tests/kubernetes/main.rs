@@ -20,6 +20,7 @@ mod killed;
 mod metrics;
 mod operator;
 mod pages;
+mod policy;
 mod roles;
 mod scale;
 mod signals;

@@ -6,8 +6,10 @@ use cutover_tests::kubernetes::operator::{
 use cutover_tests::kubernetes::{Cluster, Kubelet, Namespace};
 use serde_json::{Value, json};
 
+mod hooks;
 mod invalid;
 mod leaders;
+mod upgrade;
 
 /// Version 1 is live in blue.
 async fn live(namespace: &Namespace<'_>, more: &Value) -> (Kubelet, Operator) {

@@ -9,6 +9,8 @@ use cutover_tests::page::{Page, Shell};
 use cutover_tests::temp::TempDir;
 use serde_json::{Value, json};
 
+use crate::policy::taken_by_engine;
+
 const FOLDER: &str = "docs/kubernetes";
 
 fn pages() -> Vec<Page> {
@@ -47,16 +49,22 @@ fn the_api_server_takes_each_object_of_the_pages() {
         add_namespace(cluster, "shop").await;
         let blocks = blocks("yaml");
         assert!(blocks.len() >= 8, "only {} examples: has the language another name?", blocks.len());
+        let mut policies = 0;
         for (page, example) in blocks {
             for object in documents(&example).unwrap() {
                 assert!(
                     object.get("kind").is_some(),
                     "{page}: an example that is no object: name its language otherwise\n{example}"
                 );
+                if let Some(policy) = object.pointer("/spec/policy") {
+                    policies += 1;
+                    taken_by_engine(policy).unwrap_or_else(|why| panic!("{page}: {why}\n{example}"));
+                }
             }
             let applied = cluster.kubectl().anywhere().would_apply(&example).await;
             applied.unwrap_or_else(|why| panic!("{page}: {why:#}\n{example}"));
         }
+        assert!(policies >= 3, "only {policies} examples with a policy");
     });
 }
 

@@ -126,8 +126,13 @@ async fn failures(namespace: &Namespace<'_>) {
 }
 
 async fn good_releases(namespace: &Namespace<'_>) {
-    apply_shop(namespace, "6", &spec("6", NODE, migrations())).await.unwrap();
+    let mut hooked = migrations();
+    hooked["hooks"] = json!({ "switched": { "command": ["/bin/fails"], "args": ["a test"] } });
+    apply_shop(namespace, "6", &spec("6", NODE, hooked)).await.unwrap();
     until_ended(namespace, "6", "completed").await.unwrap();
+    until_status(namespace, "the hook to be told", |status| !text(status, "/told/failed").is_empty())
+        .await
+        .unwrap();
 
     let backend = json!({ "service": { "name": "shop", "port": { "name": "http" } } });
     let ingress = json!({

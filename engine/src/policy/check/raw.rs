@@ -13,11 +13,17 @@ use super::{BySlot, Check, CommandCheck, GrpcCheck, HttpCheck, Port, Tls, Way};
 
 /// `kind`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(in crate::policy) enum Kind {
+    /// A request, and the expected answer.
     Http,
+    /// A connection.
     Tcp,
+    /// A call of `grpc.health.v1.Health/Check`.
     Grpc,
+    /// A command.
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Command,
 }
 
@@ -48,12 +54,12 @@ macro_rules! keys_of_check {
         @with
         $(#[$attribute:meta])*
         struct $name:ident { $($(#[$of_field:meta])* $field:ident: $type:ty,)* }
-        $($key:ident: $of_key:ty,)*
+        $($(#[$of_check:meta])* $key:ident: $of_key:ty,)*
     ) => {
         $(#[$attribute])*
         struct $name {
             $($(#[$of_field])* $field: $type,)*
-            $(#[serde(skip_serializing_if = "Option::is_none")] $key: Option<$of_key>,)*
+            $($(#[$of_check])* #[serde(skip_serializing_if = "Option::is_none")] $key: Option<$of_key>,)*
         }
 
         impl $name {
@@ -72,18 +78,32 @@ macro_rules! keys_of_check {
         keys_of_check! {
             @with
             $($table)*
+            /// What is asked. Without it, `grpc` if there is a `service`, otherwise `http`.
             kind: $crate::policy::check::Kind,
+            /// http: the path, with a query. It may contain placeholders, as in {slot}.
             path: $crate::policy::UrlPath,
+            /// http: the method. Without it, GET.
+            #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")))]
             method: String,
+            /// http, grpc: headers to send.
             headers: std::collections::BTreeMap<String, String>,
+            /// http: the body to send.
             body: String,
+            /// http: the expected answer.
             expect: cutover_core::smoke::Expectation,
+            /// http: speaks HTTP/2: over TLS by ALPN, otherwise at once. Without it, HTTP/1.1.
             http2: bool,
+            /// Another port of the server than the one that gets the traffic, or one for each slot.
             port: $crate::policy::BySlot<$crate::policy::Port>,
+            /// Speaks TLS with the server. {} has the defaults.
             tls: $crate::policy::Tls,
+            /// The URL of a server of nginx that sends the request to a server of the slot, or one for each slot.
             through: $crate::policy::BySlot<$crate::policy::HttpUrl>,
+            /// grpc: the service whose health is asked for. Without it, that of the whole server.
             service: String,
+            #[cfg_attr(feature = "schema", schemars(skip))]
             command: $crate::policy::Argv,
+            #[cfg_attr(feature = "schema", schemars(skip))]
             cwd: std::path::PathBuf,
         }
     };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The settings of TLS with a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "RawTls", into = "RawTls")]
 pub struct Tls {
     /// A PEM file with the CAs that may sign the server's certificate. `None`: those that this host trusts.
@@ -19,21 +20,31 @@ pub struct Tls {
 }
 
 #[derive(Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(
     deny_unknown_fields,
     default,
     expecting = "a table: {}, or as in { ca = \"/etc/cutover/app-ca.pem\", sni = \"shop.example\" }"
 )]
 struct RawTls {
+    /// A PEM file with the CAs that may sign the certificate of the server. Without it, those that this program trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^/")))]
     ca: Option<PathBuf>,
+    /// The name that is sent, and that the certificate must have. Without it, the host of the group.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[A-Za-z0-9._-]+$")))]
     sni: Option<String>,
+    /// Accepts every certificate.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     insecure: bool,
+    /// A PEM file with the certificate of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^/")))]
     client_cert: Option<PathBuf>,
+    /// A PEM file with the key of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^/")))]
     client_key: Option<PathBuf>,
 }
 

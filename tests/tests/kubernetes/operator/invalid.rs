@@ -34,6 +34,24 @@ fn each_rule_of_the_definition_says_what_would_be_right() {
             (json!({ "replicas": 0 }), "spec.replicas"),
             (json!({ "provisionDeadline": "soon" }), "spec.provisionDeadline"),
             (json!({ "promotion": "Perhaps" }), "Manual"),
+            (
+                json!({ "promotion": "Manual", "policy": { "steps": ["1% 5m", "100%"] } }),
+                "write a step \"0.01% manual\" first",
+            ),
+            (
+                json!({ "policy": { "trial": { "lease": "off" } } }),
+                "spec.policy.trial: only nginx with the module",
+            ),
+            (
+                json!({ "edge": { "argoRollouts": { "rollout": "shop" } }, "slots": { "blue": {}, "green": {} },
+                    "hooks": { "diagnose": { "command": ["/x"] } } }),
+                "with spec.edge.argoRollouts there are no spec.migrations, spec.hooks",
+            ),
+            (json!({ "hooks": { "switched": { "command": [] } } }), "spec.hooks.switched.command"),
+            (
+                json!({ "hooks": { "diagnose": { "command": ["/x"], "deadline": "soon" } } }),
+                "spec.hooks.diagnose.deadline",
+            ),
         ] {
             let applied = apply_shop(&namespace, "1", &more).await;
             let why = applied.expect_err(&format!("{more} is accepted")).to_string();
@@ -60,7 +78,7 @@ fn a_policy_that_cannot_be_is_refused_by_key_and_value() {
         apply_slots(&namespace, "shop:1", 1).await.unwrap();
         let _operator = Operator::start(&namespace).await.unwrap();
         for (policy, said) in [
-            (json!({ "soak": { "duration": "soon" } }), "soon"),
+            (json!({ "soak": { "durations": "1m" } }), "unknown field `durations`"),
             (
                 json!({ "provision": { "command": ["/bin/true"] } }),
                 "spec.policy.provision: this key is for hosts",
