@@ -18,6 +18,7 @@ mod chart;
 mod cluster;
 mod control_plane;
 mod credentials;
+pub mod front;
 mod ingress_nginx;
 mod kubectl;
 mod kubelet;
@@ -29,6 +30,7 @@ mod programs;
 mod shop;
 pub mod timeline;
 mod traefik;
+mod watch;
 
 pub use agent::Agent;
 pub use argo_rollouts::ArgoRollouts;
@@ -36,15 +38,17 @@ pub use audit::{Right, Used};
 pub use chart::{Chart, documents};
 pub use cluster::Cluster;
 pub use credentials::Account;
+pub use front::Front;
 pub use ingress_nginx::{IngressNginx, Snippets, TOKEN};
 pub use kubectl::Kubectl;
-pub use kubelet::Kubelet;
+pub use kubelet::{Container, Kubelet};
 pub use machine::{Machine, Server};
 pub use namespace::{Namespace, Pod};
 pub use patience::{PATIENCE, until};
 pub use programs::{fetched, helm};
 pub use shop::Shop;
 pub use traefik::Traefik;
+pub use watch::{Seen, StatusWatch};
 
 /// The node on which pods run.
 pub const NODE: &str = "node-1";

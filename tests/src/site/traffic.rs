@@ -38,7 +38,7 @@ impl Traffic {
     }
 
     /// The same at one of so many edges.
-    pub(super) async fn of_several(
+    pub async fn of_several(
         admin: Admin,
         address: SocketAddr,
         users: Users,

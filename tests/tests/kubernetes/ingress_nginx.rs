@@ -1,25 +1,12 @@
 //! The module in the real controller of ingress-nginx.
 
 use cutover_core::api::{Group, RouteChange};
-use cutover_tests::kubernetes::{self, Cluster, IngressNginx, Namespace, Shop, Snippets};
+use cutover_tests::kubernetes::{self, Cluster, IngressNginx, Shop, Snippets};
 use cutover_tests::load::Plan;
 use cutover_tests::{Load, SlotOracle};
 
-pub(crate) mod agents;
-
-/// A group over the backends that ingress-nginx has for the slots' Services.
-pub(crate) fn snippets(namespace: &Namespace<'_>) -> Snippets {
-    let backend = |service: &str| format!("{}-{service}-http", namespace.name());
-    Snippets {
-        http: format!(
-            "cutover shop {{ backend {}; slot blue {}; slot green {}; active blue; }}",
-            backend("shop"),
-            backend("shop-blue"),
-            backend("shop-green")
-        ),
-        location: "set $proxy_upstream_name $cutover_upstream;".to_owned(),
-    }
-}
+mod agents;
+mod features;
 
 pub(crate) async fn until_answered_by(controller: &IngressNginx, host: &str, slot: &str) {
     kubernetes::until(&format!("{host} to be answered by {slot}"), async || {
@@ -34,7 +21,7 @@ fn a_call_moves_the_traffic_of_an_ingress() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let shop = Shop::start(&namespace, 2).await.unwrap();
-        let controller = IngressNginx::start(&namespace, &snippets(&namespace)).await.unwrap();
+        let controller = IngressNginx::start(&namespace, &Snippets::of_shop(&namespace)).await.unwrap();
         shop.add_ingress(&namespace, controller.class()).await.unwrap();
         for (host, slot) in
             [(Shop::HOST, "blue"), ("blue.shop.internal", "blue"), ("green.shop.internal", "green")]
