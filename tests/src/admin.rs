@@ -168,7 +168,8 @@ impl Admin {
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Reply> {
-        let stream = self.connect().await.with_context(|| format!("failed to connect to {:?}", self.listens))?;
+        let stream =
+            self.connect().await.with_context(|| format!("failed to connect to {:?}", self.listens))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header("host", "cutover");

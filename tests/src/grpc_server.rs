@@ -53,7 +53,9 @@ impl GrpcServer {
                     let (mut service, slot) = (service.clone(), slot.clone());
                     async move {
                         match slot {
-                            Some(slot) if !request.uri().path().starts_with(HEALTH) => echo(request, slot).await,
+                            Some(slot) if !request.uri().path().starts_with(HEALTH) => {
+                                echo(request, slot).await
+                            }
                             _ => Ok(service.call(request).await?.map(Body::new)),
                         }
                     }
@@ -81,7 +83,8 @@ impl GrpcServer {
 /// The answer with the message of the call, and status 0 in the trailers.
 async fn echo(request: Request<Incoming>, slot: HeaderValue) -> Result<Response<Body>> {
     let message = request.into_body().collect().await?.to_bytes();
-    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let trailers =
+        HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
     let body = Full::new(message).with_trailers(async { Some(Ok::<_, Infallible>(trailers)) });
     let mut answer = Response::new(Body::new(body));
     answer.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));

@@ -67,7 +67,10 @@ impl Kubelet {
 
 impl<P: Send + 'static> Kubelet<P> {
     /// Runs this program in each pod.
-    pub fn start_with<F>(namespace: &Namespace<'_>, run: impl Fn(Container) -> F + Send + Sync + 'static) -> Self
+    pub fn start_with<F>(
+        namespace: &Namespace<'_>,
+        run: impl Fn(Container) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<P>> + Send,
     {

@@ -110,7 +110,8 @@ pub fn shop(version: &str, more: &Value) -> Value {
 
 /// The same of another application.
 pub fn blue_green(app: &str, version: &str, more: &Value) -> Value {
-    let slot = |slot: &str| json!({ "deployment": format!("{app}-{slot}"), "service": format!("{app}-{slot}") });
+    let slot =
+        |slot: &str| json!({ "deployment": format!("{app}-{slot}"), "service": format!("{app}-{slot}") });
     let mut spec = json!({
         "service": app,
         "slots": { "blue": slot("blue"), "green": slot("green") },
@@ -184,17 +185,7 @@ pub fn condition<'a>(status: &'a Value, kind: &str) -> &'a str {
 
 /// Waits until the last deployment has ended so. Returns the status.
 pub async fn until_ended(namespace: &Namespace<'_>, version: &str, outcome: &str) -> Result<Value> {
-    until_ended_of(namespace, "shop", version, outcome).await
-}
-
-/// The same of another application.
-pub async fn until_ended_of(
-    namespace: &Namespace<'_>,
-    app: &str,
-    version: &str,
-    outcome: &str,
-) -> Result<Value> {
-    until_status_of(namespace, app, &format!("version {version} to end as {outcome}"), |status| {
+    until_status(namespace, &format!("version {version} to end as {outcome}"), |status| {
         text(status, "/history/0/version") == version
             && text(status, "/history/0/outcome") == outcome
             && status.get("deployment").is_none()

@@ -252,7 +252,8 @@ impl Judging<'_> {
             });
         }
         if let (Accident::None, Some(noticed)) = (self.scenario.accident, self.seen.noticed) {
-            let (noticed, stale) = (noticed.saturating_duration_since(left), edge.seen.report.stale_since(back));
+            let (noticed, stale) =
+                (noticed.saturating_duration_since(left), edge.seen.report.stale_since(back));
             self.remark(format!(
                 "noticed after {noticed:.2?}, back after {after:.2?}, {stale} answers from the wrong slot after that"
             ));
@@ -264,7 +265,9 @@ impl Judging<'_> {
     fn counters(&mut self, edge: &EdgeSeen) {
         let Some(counted) = &edge.counted else { return };
         let answered = &edge.seen.report.by_slot;
-        self.demand(counted == answered, || format!("nginx has counted {counted:?}, and {answered:?} answered"));
+        self.demand(counted == answered, || {
+            format!("nginx has counted {counted:?}, and {answered:?} answered")
+        });
         self.remark(format!("nginx has counted as many requests as users have answers: {counted:?}"));
     }
 

@@ -11,14 +11,16 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cutover_tests::kubernetes::front::with_edge;
 use cutover_tests::kubernetes::operator::apply_shop;
-use cutover_tests::kubernetes::{self, Cluster, Front, IngressNginx, Kubelet, Namespace, Snippets, StatusWatch};
+use cutover_tests::kubernetes::{
+    self, Cluster, Front, IngressNginx, Kubelet, Namespace, Snippets, StatusWatch,
+};
 use cutover_tests::process::Signal;
 use cutover_tests::site::{EdgeKind, GROUP, Settings, Traffic};
 use serde_json::{Value, json};
 
 use self::releases::{Releases, Running};
-use self::series::SERIES;
 pub(crate) use self::series::NUMBERS;
+use self::series::SERIES;
 use crate::judge::{EdgeSeen, Ended, Observations, ScenarioResult, judge};
 use crate::scenario::{Accident, Scenario};
 use crate::schedule::{Choice, Played};
@@ -102,7 +104,10 @@ impl<'a> Place<'a> {
         }
         let (ended, noticed) = deployed?;
         let agree = async || {
-            self.front.slots().await.is_ok_and(|slots| slots.windows(2).all(|pair| pair.first() == pair.last()))
+            self.front
+                .slots()
+                .await
+                .is_ok_and(|slots| slots.windows(2).all(|pair| pair.first() == pair.last()))
         };
         kubernetes::until("all controllers to have the same slot active", agree).await?;
         let mut seen = Vec::new();
@@ -116,22 +121,25 @@ impl<'a> Place<'a> {
         for (((name, seen), active), counted) in names.zip(seen).zip(self.front.slots().await?).zip(counted) {
             edges.push(EdgeSeen { name: name.to_owned(), seen, active, counted: Some(counted) });
         }
-        let result = judge(scenario, Observations {
-            edges,
-            ended,
-            old,
-            schemas: None,
-            noticed,
-            killed: None,
-            edge: EdgeKind::Module,
-            lease: series.settings.lease,
-        });
+        let result = judge(
+            scenario,
+            Observations {
+                edges,
+                ended,
+                old,
+                schemas: None,
+                noticed,
+                killed: None,
+                edge: EdgeKind::Module,
+                lease: series.settings.lease,
+            },
+        );
         transcript.line(&result);
         Ok(result)
     }
 
-    /// Changes the spec, and prints what the status says until the deployment has ended. Returns also when the operator said that it
-    /// goes back.
+    /// Changes the spec, and prints what the status says until the deployment has ended. Returns also when the operator said that
+    /// it goes back.
     async fn deploy(
         &self,
         scenario: &Scenario,

@@ -5,7 +5,8 @@ use cutover_tests::kubernetes::agent::{apply_token, edge};
 use cutover_tests::kubernetes::front::apply_ingresses;
 use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, text, until_ended, until_status};
 use cutover_tests::kubernetes::{
-    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets, Traefik,
+    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets,
+    Traefik,
 };
 use serde_json::{Value, json};
 

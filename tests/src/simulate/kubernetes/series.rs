@@ -9,7 +9,7 @@ use crate::series::{ERRORS, FAILED, GOOD, SETTINGS as ON_HOSTS, Series, TAKEN_BA
 pub(crate) const NUMBERS: [u8; 7] = [1, 2, 3, 4, 9, 15, 20];
 
 /// The balancer of ingress-nginx sends the requests, so the module cannot ask the old version instead.
-const SETTINGS: Settings = Settings { trial: "rescue = false", ..ON_HOSTS };
+const SETTINGS: Settings = Settings { ready: "10s", trial: "rescue = false", ..ON_HOSTS };
 
 /// All of them have the same controllers, and each has a version of its own.
 pub(super) const SERIES: [Series; 2] = [
@@ -23,7 +23,7 @@ pub(super) const SERIES: [Series; 2] = [
                 title: "never gets ready",
                 version: "2.1.0",
                 fault: Some("never-ready"),
-                says: &["was not healthy within 4s"],
+                says: &["was not healthy within 10s"],
                 ..FAILED
             },
             Scenario {

@@ -2,9 +2,7 @@
 
 use cutover_core::api::Group;
 use cutover_tests::kubernetes::front::{apply_ingresses, with_edge};
-use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, selected, text, until_ended, until_status,
-};
+use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
 use cutover_tests::kubernetes::{self, Agent, Cluster, Front, IngressNginx, Kubelet, Namespace, Snippets};
 use cutover_tests::load::Plan;
 use cutover_tests::process::Signal;

@@ -7,7 +7,7 @@ use cutover_core::api::Slot;
 use cutover_tests::client::{Answer, Client};
 use cutover_tests::kubernetes::front::with_edge;
 use cutover_tests::kubernetes::operator::{
-    apply_shop, apply_slots_of, blue_green, text, until_ended, until_ended_of, until_status, until_status_of,
+    apply_shop, apply_slots_of, blue_green, text, until_ended, until_status, until_status_of,
 };
 use cutover_tests::kubernetes::{
     self, Cluster, Container, Front, IngressNginx, Kubelet, Namespace, Shop, Snippets,
@@ -65,8 +65,7 @@ impl<'a> Features<'a> {
         let kubelet = Kubelet::start_with(namespace, Program::start);
         let mut snippets = Snippets::of_shop(namespace);
         snippets.http += &snippets.http.replace("shop", "grpc");
-        let front =
-            Front::start(namespace, kubelet, &[snippets], ("1", &spec(2, "/"), "/")).await.unwrap();
+        let front = Front::start(namespace, kubelet, &[snippets], ("1", &spec(2, "/"), "/")).await.unwrap();
         let started = Self { namespace, front };
         let auth = started.pod("auth").await;
         started.pod("pages").await;
@@ -82,7 +81,8 @@ impl<'a> Features<'a> {
             started.apply_ingress(host, &annotations, path, service).await;
         }
         let ready = async || {
-            let all = [("auth", "/", "known"), ("pages", "/", ""), ("rewrite", "/api/", ""), ("chat", "/", "")];
+            let all =
+                [("auth", "/", "known"), ("pages", "/", ""), ("rewrite", "/api/", ""), ("chat", "/", "")];
             for (host, target, user) in all {
                 if !started.get(host, target, user).await.is_ok_and(|answer| answer.status == 200) {
                     return false;
@@ -188,7 +188,11 @@ impl<'a> Features<'a> {
         }
         let after = self.slot("grpc", slot).await.counters;
         assert_eq!(after.requests - before.requests, TIMES);
-        assert_eq!(after.responses.success - before.responses.success, TIMES, "each call ended with status 0");
+        assert_eq!(
+            after.responses.success - before.responses.success,
+            TIMES,
+            "each call ended with status 0"
+        );
     }
 
     async fn websocket(&self) -> (String, Client) {
@@ -217,7 +221,7 @@ fn spec(soak: u32, probe: &str) -> Value {
         "probe": { "path": probe, "interval": "200ms", "deadline": "20s" },
         "soak": { "duration": format!("{soak}s"), "interval": "200ms", "min_requests": 20, "on_inconclusive": "promote" },
         "drain": { "deadline": "2s" },
-        "warm": "4s",
+        "warm": "1h",
     } })
 }
 
@@ -227,10 +231,10 @@ fn grpc_spec() -> Value {
     spec
 }
 
-/// Deploys version 2 of both, with a WebSocket to version 1.
-async fn a_switch(features: &Features<'_>) {
+/// Deploys version 2 of both, with a WebSocket to version 1. Returns that.
+async fn a_switch(features: &Features<'_>) -> Client {
     let (slot, mut old) = features.websocket().await;
-    assert_eq!(slot, "1");
+    assert_eq!((slot.as_str(), features.slot("shop", "blue").await.upgraded), ("1", 1));
     let grpc = with_edge(features.namespace, &grpc_spec());
     features.namespace.kubectl().apply(&blue_green("grpc", "2", &grpc).to_string()).await.unwrap();
     features.deploy("2", &spec(2, "/")).await;
@@ -241,10 +245,10 @@ async fn a_switch(features: &Features<'_>) {
     features.until_phase("Warm", "2").await;
     assert_eq!(features.slot("shop", "blue").await.upgraded, 1);
     assert_eq!(old.echo(b"past the limit of the drain").await.unwrap(), b"past the limit of the drain");
-    until_ended(features.namespace, "2", "completed").await.unwrap();
-    assert!(old.echo(b"gone").await.is_err(), "it ends with its Pod");
     assert_eq!(new.echo(b"here").await.unwrap(), b"here");
-    until_ended_of(features.namespace, "grpc", "2", "completed").await.unwrap();
+    let is_warm = |status: &Value| text(status, "/phase") == "Warm";
+    until_status_of(features.namespace, "grpc", "version 2 of grpc", is_warm).await.unwrap();
+    old
 }
 
 /// Deploys version 3 under load. In its soak the controller reloads nginx for a new host.
@@ -267,7 +271,7 @@ async fn a_reload_in_the_soak(features: &Features<'_>) {
     let status = until_status(features.namespace, "the status", |_| true).await.unwrap();
     assert_eq!(text(&status, "/phase"), "Soaking", "the reload is in the soak: {status}");
     assert_eq!(reloads(), before + 1);
-    until_ended(features.namespace, "3", "completed").await.unwrap();
+    features.until_phase("Warm", "3").await;
     let asked = load.stop().await;
     assert_eq!((asked.failed(), asked.stale), (0, 0), "{asked}");
     let more = async |slot: &str, before: &Slot| {
@@ -296,9 +300,10 @@ fn features_of_ingresses_go_on_over_deployments() {
         let namespace = cluster.namespace().await.unwrap();
         let features = Features::start(&namespace).await;
         features.all_work("1", "blue").await;
-        a_switch(&features).await;
+        let mut old = a_switch(&features).await;
         features.all_work("2", "green").await;
         a_reload_in_the_soak(&features).await;
+        assert!(old.echo(b"gone").await.is_err(), "a WebSocket ends with its Pod");
         a_slot_without_endpoints(&features).await;
         assert_eq!(features.front.slots().await.unwrap(), ["blue"]);
         let answer = features.controller().get(Shop::HOST, "/").await.unwrap();
