@@ -150,7 +150,7 @@ fn main() -> Result<ExitCode> {
                 LocalSet::new().block_on(&runtime, play_on_hosts(&arguments))?
             };
             let code = match ended {
-                Ended::Played(played) => show(played, &arguments, start)?,
+                Ended::Played(played) => show(*played, &arguments, start)?,
                 Ended::Interrupted(code) => {
                     println!("\ninterrupted; everything that was started has been ended");
                     code
@@ -172,7 +172,7 @@ async fn play_on_hosts(arguments: &Arguments) -> Result<Ended> {
 }
 
 enum Ended {
-    Played(Played),
+    Played(Box<Played>),
     /// By a signal, which has this exit code.
     Interrupted(u8),
 }
@@ -181,7 +181,7 @@ async fn until_interrupted(play: impl Future<Output = Result<Played>>) -> Result
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        played = play => Ok(Ended::Played(played?)),
+        played = play => Ok(Ended::Played(Box::new(played?))),
         _ = interrupt.recv() => Ok(Ended::Interrupted(130)),
         _ = terminate.recv() => Ok(Ended::Interrupted(143)),
     }
