@@ -1,5 +1,7 @@
 //! A client of the module's admin API, typed by the wire types of the core.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,15 +14,30 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Talks to `cutover_api` on a unix socket; each call has a connection of its own.
+/// Talks to `cutover_api`; each call has a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    socket: PathBuf,
+    listens: Listens,
 }
+
+#[derive(Clone, Debug)]
+enum Listens {
+    Unix(PathBuf),
+    Tcp {
+        address: SocketAddr,
+        /// The header `authorization`.
+        authorization: String,
+    },
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// The API's reply, whatever its status.
 #[derive(Clone, Debug)]
@@ -52,7 +69,12 @@ impl Reply {
 impl Admin {
     /// A client of the API at this unix socket.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { listens: Listens::Unix(socket.into()) }
+    }
+
+    /// A client of the API at this address, with a token.
+    pub fn with_token(address: SocketAddr, token: &str) -> Self {
+        Self { listens: Listens::Tcp { address, authorization: format!("Bearer {token}") } }
     }
 
     /// `GET /v1/groups`.
@@ -146,14 +168,16 @@ impl Admin {
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Reply> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .with_context(|| format!("failed to connect to {}", self.socket.display()))?;
+        let stream =
+            self.connect().await.with_context(|| format!("failed to connect to {:?}", self.listens))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header("host", "cutover");
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Listens::Tcp { authorization, .. } = &self.listens {
+            request = request.header("authorization", authorization);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
         let answer = sender.send_request(request).await?;
@@ -163,6 +187,13 @@ impl Admin {
         let body = answer.into_body().collect().await?.to_bytes();
         connection.abort();
         Ok(Reply { status, etag, content_type, allow, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match &self.listens {
+            Listens::Unix(socket) => Box::new(UnixStream::connect(socket).await?),
+            Listens::Tcp { address, .. } => Box::new(TcpStream::connect(address).await?),
+        })
     }
 
     fn ok<T: DeserializeOwned>(&self, reply: Reply) -> Result<T> {

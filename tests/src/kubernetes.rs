@@ -18,6 +18,7 @@ mod chart;
 mod cluster;
 mod control_plane;
 mod credentials;
+pub mod front;
 mod ingress_nginx;
 mod jobs;
 mod kubectl;
@@ -31,6 +32,7 @@ mod shop;
 mod status_watch;
 pub mod timeline;
 mod traefik;
+mod watch;
 
 pub use agent::Agent;
 pub use argo_rollouts::ArgoRollouts;
@@ -38,9 +40,10 @@ pub use audit::{Right, Used};
 pub use chart::{Chart, documents};
 pub use cluster::Cluster;
 pub use credentials::Account;
+pub use front::Front;
 pub use ingress_nginx::{IngressNginx, Snippets, TOKEN};
 pub use kubectl::Kubectl;
-pub use kubelet::Kubelet;
+pub use kubelet::{Container, Kubelet};
 pub use machine::{Machine, Server};
 pub use namespace::{Namespace, Pod};
 pub use patience::{PATIENCE, until};
@@ -48,6 +51,7 @@ pub use programs::{fetched, helm};
 pub use shop::Shop;
 pub use status_watch::StatusWatch;
 pub use traefik::Traefik;
+pub use watch::{Seen, StatusWatch};
 
 /// The node on which pods run.
 pub const NODE: &str = "node-1";

@@ -21,6 +21,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::daemon::config;
 use crate::process::{self, Pid};
@@ -120,6 +121,35 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The policy of the group for an operator on Kubernetes, which starts and stops the slots itself.
+    pub fn policy(&self) -> Result<Value> {
+        let mut groups: Value = toml::from_str(&self.groups(""))?;
+        let policy = groups.pointer_mut(&format!("/group/{GROUP}")).context("there is no such group")?;
+        for of_hosts in ["provision", "decommission"] {
+            policy.as_object_mut().context("the group is no table")?.remove(of_hosts);
+        }
+        Ok(policy.take())
+    }
+
+    /// The group in the daemon's configuration, with what migrates the database.
+    fn groups(&self, database: &str) -> String {
+        GROUPS
+            .replace("%%database%%", database)
+            .replace("%%steps%%", self.steps)
+            .replace("%%soak%%", self.soak)
+            .replace("%%min_requests%%", &self.min_requests.to_string())
+            .replace("%%max_error_ratio%%", &self.max_error_ratio.to_string())
+            .replace("%%ready%%", self.ready)
+            .replace("%%drain%%", self.drain)
+            .replace("%%trial%%", self.trial)
+            .replace(
+                "%%lease%%",
+                &self.lease.map_or_else(|| "off".to_owned(), |lease| format!("{}s", lease.as_secs())),
+            )
+    }
+}
+
 /// A running site. Drop ends all its processes.
 #[derive(Debug)]
 pub struct Site {
@@ -170,20 +200,10 @@ impl Site {
             }
         }
         site.nginx()?.start().await?;
-        let groups = GROUPS
-            .replace("%%database%%", if settings.database.is_some() { MIGRATIONS } else { COMMANDS })
-            .replace("%%simulate%%", &flavour::program("simulate")?.display().to_string())
-            .replace("%%steps%%", settings.steps)
-            .replace("%%soak%%", settings.soak)
-            .replace("%%min_requests%%", &settings.min_requests.to_string())
-            .replace("%%max_error_ratio%%", &settings.max_error_ratio.to_string())
-            .replace("%%ready%%", settings.ready)
-            .replace("%%drain%%", settings.drain)
-            .replace("%%trial%%", settings.trial)
-            .replace(
-                "%%lease%%",
-                &settings.lease.map_or_else(|| "off".to_owned(), |lease| format!("{}s", lease.as_secs())),
-            );
+        let database = if settings.database.is_some() { MIGRATIONS } else { COMMANDS };
+        let groups = settings
+            .groups(database)
+            .replace("%%simulate%%", &flavour::program("simulate")?.display().to_string());
         if settings.edges > 1 {
             ensure!(settings.edge == EdgeKind::Module, "several edges are nginx with the module");
             site.add_edges(settings, addresses, &groups).await?;
@@ -319,7 +339,8 @@ fn end_programs(prefix: &Path) {
     }
 }
 
-fn create_database(prefix: &Path) -> Result<()> {
+/// Creates that file, with schema 1.
+pub fn create_database(prefix: &Path) -> Result<()> {
     let status = Command::new(flavour::program("shop")?)
         .args(["migrate", "up", "--to", "1", "--batch", "the first release", "--database"])
         .arg(database(prefix))

@@ -161,10 +161,15 @@ fn check_deployment(
     let migrations = candidate.setup.migrations.as_ref();
     let migrate = migrations.and_then(|its| its.migrate.container.as_ref());
     let revert = migrations.and_then(|its| its.revert.as_ref()?.container.as_ref());
+    let hooks = candidate.setup.hooks.as_ref();
+    let switched = hooks.and_then(|its| its.switched.as_ref()?.container.as_ref());
+    let diagnose = hooks.and_then(|its| its.diagnose.as_ref()?.container.as_ref());
     for (key, named) in [
         ("spec.template.container", candidate.setup.template.as_ref().and_then(|its| its.container.as_ref())),
         ("spec.migrations.migrate.container", migrate),
         ("spec.migrations.revert.container", revert),
+        ("spec.hooks.switched.container", switched),
+        ("spec.hooks.diagnose.container", diagnose),
     ] {
         let Some(named) = named.filter(|named| !known.contains(&named.as_str())) else { continue };
         let text =

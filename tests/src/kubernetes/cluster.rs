@@ -48,6 +48,12 @@ impl Cluster {
         machine::run_inside(&cluster.machine, || test(&cluster))
     }
 
+    /// The same for a program, which fails without a panic.
+    pub fn run<T: Send>(program: impl AsyncFnOnce(&Self) -> Result<T> + Send) -> Result<T> {
+        let cluster = Self::start().context("failed to start a cluster")?;
+        machine::run_inside(&cluster.machine, || program(&cluster))
+    }
+
     fn start() -> Result<Self> {
         let machine = Machine::make()?;
         let credentials = Credentials::make(machine.folder(), URL)?;

@@ -30,7 +30,7 @@ use super::patience::PATIENCE;
 use crate::client::{self, Answer, Client};
 use crate::nginx::log::complaints;
 use crate::process::{self, Pid, Signal};
-use crate::{ports, wait};
+use crate::{Admin, ports, wait};
 
 /// The token of the module's admin API.
 pub const TOKEN: &str = "token-of-the-controller";
@@ -61,6 +61,22 @@ pub struct Snippets {
     pub http: String,
     /// What it needs in each location.
     pub location: String,
+}
+
+impl Snippets {
+    /// A group `shop` over the backends that ingress-nginx has for the Services `shop`, `shop-blue` and `shop-green`.
+    pub fn of_shop(namespace: &Namespace<'_>) -> Self {
+        let backend = |service: &str| format!("{}-{service}-http", namespace.name());
+        Self {
+            http: format!(
+                "cutover shop {{ backend {}; slot blue {}; slot green {}; active blue; }}",
+                backend("shop"),
+                backend("shop-blue"),
+                backend("shop-green")
+            ),
+            location: "set $proxy_upstream_name $cutover_upstream;".to_owned(),
+        }
+    }
 }
 
 impl IngressNginx {
@@ -138,6 +154,11 @@ impl IngressNginx {
         let answer = client::get(self.status, "/configuration/backends").await?;
         ensure!(answer.status == 200, "status {}", answer.status);
         Ok(serde_json::from_slice(&answer.body)?)
+    }
+
+    /// A client of the module's admin API.
+    pub fn api(&self) -> Admin {
+        Admin::with_token(self.admin, TOKEN)
     }
 
     /// A call of the module's admin API.

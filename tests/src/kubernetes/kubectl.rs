@@ -42,6 +42,14 @@ impl Kubectl {
         self.run_with(arguments, "").await
     }
 
+    /// Runs it. Returns its exit code.
+    pub async fn code(&self, arguments: &[&str]) -> Result<i32> {
+        let mut command = tokio::process::Command::from(self.command(arguments));
+        let output = command.kill_on_drop(true).output().await;
+        let output = output.context("failed to start kubectl: run scripts/fetch-kubernetes")?;
+        output.status.code().context("a signal has ended kubectl")
+    }
+
     /// Gets an object or a list.
     pub async fn get(&self, arguments: &[&str]) -> Result<Value> {
         let printed = self.run(&[&["get", "--output=json"], arguments].concat()).await?;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -27,27 +27,60 @@ const ROUND: Duration = Duration::from_millis(150);
 
 /// Runs the pods of a namespace. Drop ends what runs in them.
 #[derive(Debug)]
-pub struct Kubelet {
-    pods: Arc<Mutex<BTreeMap<String, Running>>>,
+pub struct Kubelet<P = Backend> {
+    pods: Arc<Mutex<Pods<P>>>,
     task: JoinHandle<()>,
 }
 
+type Pods<P> = BTreeMap<String, Running<P>>;
+
 #[derive(Debug)]
-struct Running {
+struct Running<P> {
     tag: String,
-    backend: Backend,
+    program: P,
+}
+
+/// The container of a pod, and where it is to listen.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// The name of its image.
+    pub image: String,
+    /// The tag of its image.
+    pub tag: String,
+    /// The label `slot` of the pod.
+    pub slot: String,
+    /// The address of the pod.
+    pub address: SocketAddr,
 }
 
 impl Kubelet {
     /// Runs the pods that are there and those that come.
     pub fn start(namespace: &Namespace<'_>) -> Self {
-        let pods = Arc::<Mutex<BTreeMap<String, Running>>>::default();
+        Self::start_with(namespace, async |container| behave(&container).await)
+    }
+
+    /// What the pods of an image have received and sent.
+    pub fn truth(&self, tag: &str) -> Vec<Truth> {
+        self.map(tag, Backend::truth)
+    }
+}
+
+impl<P: Send + 'static> Kubelet<P> {
+    /// Runs this program in each pod.
+    pub fn start_with<F>(
+        namespace: &Namespace<'_>,
+        run: impl Fn(Container) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<P>> + Send,
+    {
+        let pods = Arc::<Mutex<Pods<P>>>::default();
         let (kubectl, running) = (namespace.kubectl().clone(), Arc::clone(&pods));
         let task = tokio::spawn(async move {
             loop {
                 // The API server may be stopped: pods run on.
                 if let Ok(list) = kubectl.get(&["pods", "--request-timeout=5s"]).await {
-                    let _ = run(&list, &running).await;
+                    let _ = follow(&list, &running, &run).await;
                 }
                 tokio::time::sleep(ROUND).await;
             }
@@ -64,27 +97,27 @@ impl Kubelet {
         tags
     }
 
-    /// What the pods of an image have received and sent.
-    pub fn truth(&self, tag: &str) -> Vec<Truth> {
-        lock(&self.pods)
-            .values()
-            .filter(|running| running.tag == tag)
-            .map(|one| one.backend.truth())
-            .collect()
+    /// Something of each program that runs of an image with this tag.
+    pub fn map<T>(&self, tag: &str, what: impl Fn(&P) -> T) -> Vec<T> {
+        let pods = lock(&self.pods);
+        pods.values().filter(|running| running.tag == tag).map(|one| what(&one.program)).collect()
     }
 }
 
-impl Drop for Kubelet {
+impl<P> Drop for Kubelet<P> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-fn lock(pods: &Mutex<BTreeMap<String, Running>>) -> std::sync::MutexGuard<'_, BTreeMap<String, Running>> {
+fn lock<P>(pods: &Mutex<Pods<P>>) -> MutexGuard<'_, Pods<P>> {
     pods.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn run(list: &Value, running: &Mutex<BTreeMap<String, Running>>) -> Result<()> {
+async fn follow<P, F>(list: &Value, running: &Mutex<Pods<P>>, run: &impl Fn(Container) -> F) -> Result<()>
+where
+    F: Future<Output = Result<P>>,
+{
     let mut there = Vec::new();
     for pod in list.get("items").and_then(Value::as_array).into_iter().flatten() {
         let text =
@@ -98,23 +131,33 @@ async fn run(list: &Value, running: &Mutex<BTreeMap<String, Running>>) -> Result
             continue;
         }
         let image = text("/spec/containers/0/image");
-        let tag = image.rsplit_once(':').map_or("latest", |(_, tag)| tag).to_owned();
-        let backend = Backend::start_at(&tag, SocketAddr::new(address.parse()?, PORT)).await?;
-        let healthy = || Action::status(200);
-        match tag.rsplit_once('-').map(|(_, how)| how) {
-            Some("broken") => {
-                backend.on("/", Action::status(500));
-                backend.on("/health", healthy());
-            }
-            Some("sick") => backend.on("/health", Action::status(503)),
-            Some("hangs") => {
-                backend.on("/", healthy().after(Duration::from_secs(600)));
-                backend.on("/health", healthy());
-            }
-            _ => {}
-        }
-        lock(running).insert(name, Running { tag, backend });
+        let (image, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
+        let (image, tag) = (image.to_owned(), tag.to_owned());
+        let address = SocketAddr::new(address.parse()?, PORT);
+        let slot = text("/metadata/labels/slot");
+        let program = run(Container { image, tag: tag.clone(), slot, address }).await?;
+        lock(running).insert(name, Running { tag, program });
     }
     lock(running).retain(|name, _| there.contains(name));
     Ok(())
+}
+
+/// A backend that behaves as the tag says.
+async fn behave(container: &Container) -> Result<Backend> {
+    let Container { tag, address, .. } = container;
+    let backend = Backend::start_at(tag, *address).await?;
+    let healthy = || Action::status(200);
+    match tag.rsplit_once('-').map(|(_, how)| how) {
+        Some("broken") => {
+            backend.on("/", Action::status(500));
+            backend.on("/health", healthy());
+        }
+        Some("sick") => backend.on("/health", Action::status(503)),
+        Some("hangs") => {
+            backend.on("/", healthy().after(Duration::from_secs(600)));
+            backend.on("/health", healthy());
+        }
+        _ => {}
+    }
+    Ok(backend)
 }

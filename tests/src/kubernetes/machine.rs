@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -57,6 +58,8 @@ impl Machine {
             .args([folder.as_os_str(), PODS.as_ref()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C is not for it: it removes the folder after that.
+            .process_group(0)
             .spawn()
             .context("failed to make a network namespace")?;
         let mut said = String::new();
@@ -88,6 +91,8 @@ impl Machine {
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &self.folder);
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        // Ctrl-C is for this process, which ends its servers one after the other.
+        command.process_group(0);
         let child = self.on(move || command.spawn())?.with_context(|| format!("failed to start {name}"))?;
         Ok(Server { name: name.to_owned(), log, child: Some(child) })
     }

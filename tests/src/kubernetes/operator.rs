@@ -83,14 +83,19 @@ pub async fn install(namespace: &Namespace<'_>) -> Result<()> {
 
 /// Two slots, `shop-blue` with this image and pods and `shop-green` with none, and the Service `shop` over blue.
 pub async fn apply_slots(namespace: &Namespace<'_>, image: &str, replicas: u32) -> Result<()> {
-    let mut objects = vec![service("shop", "blue")];
+    apply_slots_of(namespace, "shop", image, replicas).await
+}
+
+/// The same of another application.
+pub async fn apply_slots_of(namespace: &Namespace<'_>, app: &str, image: &str, replicas: u32) -> Result<()> {
+    let mut objects = vec![service(app, app, "blue")];
     for (slot, replicas) in [("blue", replicas), ("green", 0)] {
-        objects.push(service(&format!("shop-{slot}"), slot));
-        objects.push(deployment(slot, image, replicas));
+        objects.push(service(&format!("{app}-{slot}"), app, slot));
+        objects.push(deployment(app, slot, image, replicas));
     }
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     namespace.kubectl().apply(&list.to_string()).await?;
-    namespace.until_rolled_out("shop-blue").await
+    namespace.until_rolled_out(&format!("{app}-blue")).await
 }
 
 /// A `BlueGreen` named `shop` over these slots, with keys of the spec beside the usual ones.
@@ -100,16 +105,20 @@ pub async fn apply_shop(namespace: &Namespace<'_>, version: &str, more: &Value) 
 
 /// The same as an object.
 pub fn shop(version: &str, more: &Value) -> Value {
+    blue_green("shop", version, more)
+}
+
+/// The same of another application.
+pub fn blue_green(app: &str, version: &str, more: &Value) -> Value {
+    let slot =
+        |slot: &str| json!({ "deployment": format!("{app}-{slot}"), "service": format!("{app}-{slot}") });
     let mut spec = json!({
-        "service": "shop",
-        "slots": {
-            "blue": { "deployment": "shop-blue", "service": "shop-blue" },
-            "green": { "deployment": "shop-green", "service": "shop-green" },
-        },
+        "service": app,
+        "slots": { "blue": slot("blue"), "green": slot("green") },
         "edge": { "service": {} },
         "settle": "1s",
         "version": version,
-        "template": { "image": format!("shop:{version}") },
+        "template": { "image": format!("{app}:{version}") },
         "policy": {
             "probe": { "interval": "200ms", "deadline": "10s" },
             "soak": { "duration": "2s", "interval": "200ms" },
@@ -123,7 +132,7 @@ pub fn shop(version: &str, more: &Value) -> Value {
     json!({
         "apiVersion": "cutover.dev/v1alpha1",
         "kind": "BlueGreen",
-        "metadata": { "name": "shop" },
+        "metadata": { "name": app },
         "spec": spec,
     })
 }
@@ -134,9 +143,19 @@ pub async fn until_status(
     what: &str,
     is: impl Fn(&Value) -> bool,
 ) -> Result<Value> {
+    until_status_of(namespace, "shop", what, is).await
+}
+
+/// The same of another application.
+pub async fn until_status_of(
+    namespace: &Namespace<'_>,
+    app: &str,
+    what: &str,
+    is: impl Fn(&Value) -> bool,
+) -> Result<Value> {
     let begin = Instant::now();
     loop {
-        let resource = namespace.kubectl().get(&["bluegreen", "shop", "--request-timeout=5s"]).await;
+        let resource = namespace.kubectl().get(&["bluegreen", app, "--request-timeout=5s"]).await;
         let status = resource.as_ref().ok().and_then(|resource| resource.get("status").cloned());
         match status {
             Some(status) if is(&status) => return Ok(status),
@@ -174,31 +193,31 @@ pub async fn until_ended(namespace: &Namespace<'_>, version: &str, outcome: &str
     .await
 }
 
-fn service(name: &str, slot: &str) -> Value {
+fn service(name: &str, app: &str, slot: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": { "name": name },
         "spec": {
-            "selector": { "app": "shop", "slot": slot },
+            "selector": { "app": app, "slot": slot },
             "ports": [{ "name": "http", "port": 80, "targetPort": "http" }],
         },
     })
 }
 
-fn deployment(slot: &str, image: &str, replicas: u32) -> Value {
-    let labels = json!({ "app": "shop", "slot": slot });
+fn deployment(app: &str, slot: &str, image: &str, replicas: u32) -> Value {
+    let labels = json!({ "app": app, "slot": slot });
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": { "name": format!("shop-{slot}") },
+        "metadata": { "name": format!("{app}-{slot}") },
         "spec": {
             "replicas": replicas,
             "selector": { "matchLabels": labels },
             "template": {
                 "metadata": { "labels": labels },
                 "spec": { "nodeName": NODE, "containers": [
-                    { "name": "shop", "image": image, "ports": [{ "name": "http", "containerPort": 8080 }] },
+                    { "name": app, "image": image, "ports": [{ "name": "http", "containerPort": 8080 }] },
                 ] },
             },
         },

@@ -97,7 +97,8 @@ fn deployment(name: &str, labels: &Value, replicas: u32) -> Value {
     })
 }
 
-fn ingress(name: &str, class: &str, rules: &[Value]) -> Value {
+/// An Ingress of a class.
+pub(super) fn ingress(name: &str, class: &str, rules: &[Value]) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
@@ -106,7 +107,8 @@ fn ingress(name: &str, class: &str, rules: &[Value]) -> Value {
     })
 }
 
-fn rule(host: &str, service: &str) -> Value {
+/// All paths of a host go to a Service.
+pub(super) fn rule(host: &str, service: &str) -> Value {
     let backend = json!({ "service": { "name": service, "port": { "name": "http" } } });
     json!({ "host": host, "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } })
 }

@@ -63,6 +63,11 @@ impl Report {
         self.doubtful.iter().map(|doubtful| (doubtful.slot.as_str(), doubtful.sent))
     }
 
+    /// The stale answers to requests that were sent after this time.
+    pub fn stale_since(&self, since: Instant) -> usize {
+        self.stale_answers().filter(|(_, sent)| *sent > since).count()
+    }
+
     pub(super) fn add(&mut self, sent: Instant, answered: Instant, outcome: RequestOutcome, allowed: bool) {
         self.total += 1;
         self.longest_wait = self.longest_wait.max(answered - sent);

@@ -2,10 +2,10 @@
 
 mod edges;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use cutover_tests::daemon::Deployed;
 use cutover_tests::load::{Failure, Report};
 use cutover_tests::site::{EdgeKind, SLOTS, Schema, TrafficReport};
 
@@ -19,14 +19,13 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// The observations of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Observations {
-    /// What `cutover deploy` printed.
-    pub(crate) deployed: Deployed,
+    pub(crate) ended: Ended,
     /// The slot with the traffic before.
     pub(crate) old: String,
-    pub(crate) schema_before: Schema,
-    /// The schema while the new release had the traffic, if it ever had.
-    pub(crate) schema_during: Option<Schema>,
-    pub(crate) schema_after: Schema,
+    /// The schemas of the database, where releases change it.
+    pub(crate) schemas: Option<Schemas>,
+    /// When the daemon or the operator said that it goes back.
+    pub(crate) noticed: Option<Instant>,
     /// When the daemon was killed.
     pub(crate) killed: Option<Instant>,
     pub(crate) edge: EdgeKind,
@@ -36,6 +35,26 @@ pub(crate) struct Observations {
     pub(crate) edges: Vec<EdgeSeen>,
 }
 
+/// How a deployment ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: String,
+    /// The exit code of the command that waits for it, and what it should be.
+    pub(crate) code: i32,
+    pub(crate) code_expected: i32,
+    /// The last message.
+    pub(crate) said: String,
+}
+
+/// The schema of the database over a deployment.
+#[derive(Clone, Debug)]
+pub(crate) struct Schemas {
+    pub(crate) before: Schema,
+    /// While the new release had the traffic, if it ever had.
+    pub(crate) during: Option<Schema>,
+    pub(crate) after: Schema,
+}
+
 /// The observations at one edge.
 #[derive(Clone, Debug)]
 pub(crate) struct EdgeSeen {
@@ -43,6 +62,8 @@ pub(crate) struct EdgeSeen {
     pub(crate) seen: TrafficReport,
     /// The slot with the traffic after.
     pub(crate) active: String,
+    /// The requests by slot that the module has counted, where each is one of the load and has an answer that names the slot.
+    pub(crate) counted: Option<BTreeMap<String, u64>>,
 }
 
 /// Workers with the old file may answer for so long after it was changed.
@@ -62,7 +83,9 @@ pub(crate) struct ScenarioResult {
     pub(crate) longest_wait: Duration,
     /// From the switch until the traffic was back.
     pub(crate) back_after: Option<Duration>,
-    /// The last message of the daemon.
+    /// The most that may fail in the median of several runs.
+    pub(crate) median_failed: Option<u64>,
+    /// The last message of the daemon or the operator.
     pub(crate) said: String,
     /// The edges, if there are several.
     pub(crate) edges: Vec<EdgeResult>,
@@ -100,6 +123,7 @@ pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> Scenario
         judging.traffic(edge);
         let back_after = judging.way_back(edge);
         judging.failures(edge);
+        judging.counters(edge);
         edges.push(EdgeResult::new(edge, back_after, observations.wrong_version(edge)));
     }
     judging.edge = None;
@@ -111,15 +135,16 @@ pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> Scenario
     ScenarioResult {
         number: scenario.number,
         title: scenario.title,
-        outcome: observations.deployed.outcome.replace('_', " "),
-        code: observations.deployed.code,
+        outcome: observations.ended.outcome.replace('_', " "),
+        code: observations.ended.code,
         requests: observations.reports().map(|report| report.total).sum(),
         failed: failures().count() as u64,
         wrong_slot: observations.reports().map(|report| report.stale).sum(),
         bad_for: first.zip(last).map_or(Duration::ZERO, |(first, last)| last - first),
         longest_wait: observations.reports().map(|report| report.longest_wait).max().unwrap_or_default(),
         back_after: edges.iter().filter_map(|edge| edge.back_after).max(),
-        said: observations.said().to_owned(),
+        median_failed: scenario.median_failed,
+        said: observations.ended.said.clone(),
         edges: if edges.len() > 1 { edges } else { Vec::new() },
         both_versions,
         remarks,
@@ -128,10 +153,6 @@ pub(crate) fn judge(scenario: &Scenario, observations: Observations) -> Scenario
 }
 
 impl Observations {
-    fn said(&self) -> &str {
-        self.deployed.events.last().map(|event| event.message.as_str()).unwrap_or_default()
-    }
-
     fn reports(&self) -> impl Iterator<Item = &Report> {
         self.edges.iter().map(|edge| &edge.seen.report)
     }
@@ -161,16 +182,15 @@ impl Judging<'_> {
         self.edge.map_or(text.clone(), |edge| format!("{edge}: {text}"))
     }
 
-    /// The outcome, the exit code, and what the daemon says about it.
+    /// The outcome, the exit code, and what was said about it.
     fn outcome(&mut self) {
-        let Deployed { outcome, code, .. } = &self.seen.deployed;
-        let (word, exit) = self.scenario.expected.word_and_code();
-        self.demand(outcome == word && *code == exit, || {
+        let Ended { outcome, code, code_expected: exit, said } = &self.seen.ended;
+        let (word, says) = (self.scenario.expected.word(), self.scenario.says);
+        self.demand(outcome == word && code == exit, || {
             format!("ended {outcome:?} with code {code}, not {word:?} with {exit}")
         });
-        let (said, says) = (self.seen.said(), self.scenario.says);
         let says_it = says.is_empty() || says.iter().any(|text| said.contains(text));
-        self.demand(says_it, || format!("the daemon says {said:?}, and none of {says:?}"));
+        self.demand(says_it, || format!("the last message is {said:?}, and none of {says:?}"));
     }
 
     /// Whether the new version answered only where it had to.
@@ -231,7 +251,24 @@ impl Judging<'_> {
                 format!("the traffic was back {after:?} after SIGKILL, not within {back_within:?}")
             });
         }
+        if let (Accident::None, Some(noticed)) = (self.scenario.accident, self.seen.noticed) {
+            let (noticed, stale) =
+                (noticed.saturating_duration_since(left), edge.seen.report.stale_since(back));
+            self.remark(format!(
+                "noticed after {noticed:.2?}, back after {after:.2?}, {stale} answers from the wrong slot after that"
+            ));
+        }
         Some(after)
+    }
+
+    /// Whether the module has counted what the users have seen.
+    fn counters(&mut self, edge: &EdgeSeen) {
+        let Some(counted) = &edge.counted else { return };
+        let answered = &edge.seen.report.by_slot;
+        self.demand(counted == answered, || {
+            format!("nginx has counted {counted:?}, and {answered:?} answered")
+        });
+        self.remark(format!("nginx has counted as many requests as users have answers: {counted:?}"));
     }
 
     /// How many requests failed, and because of whom.
@@ -275,7 +312,7 @@ impl Judging<'_> {
 
     /// What the migration has left.
     fn schema(&mut self) {
-        let Observations { schema_before: before, schema_during, schema_after: after, .. } = self.seen;
+        let Some(Schemas { before, during, after }) = &self.seen.schemas else { return };
         if self.scenario.expected == ExpectedOutcome::Completed {
             self.demand(after.version >= before.version, || "the schema went backwards".to_owned());
             return;
@@ -284,7 +321,7 @@ impl Judging<'_> {
             format!("the schema is another one: more {:?}", after.beyond(before))
         });
         if let (ExpectedOutcome::RolledBack | ExpectedOutcome::Stuck, Some(middle)) =
-            (self.scenario.expected, schema_during)
+            (self.scenario.expected, during)
             && middle != before
         {
             self.remarks.push(format!(

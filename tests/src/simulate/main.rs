@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod judge;
+mod kubernetes;
 mod medians;
 mod operator;
 mod play;
@@ -24,21 +25,23 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use cutover_tests::DatabaseKind;
+use cutover_tests::kubernetes::Cluster;
 use cutover_tests::site::{self, EdgeKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::judge::ScenarioResult;
 use crate::medians::Median;
-use crate::schedule::{Played, Schedule};
+use crate::schedule::{Choice, Played, Schedule};
+use crate::table::Platform;
 
 /// Deployments behind a real nginx, under a load that checks every answer
 #[derive(Debug, Parser)]
 #[command(name = "simulate-deployment")]
 struct Arguments {
-    /// Only this one, from 1 to 19; 17 and 18 need --edges
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
-    scenario: Option<u8>,
+    /// Only these, from 1 to 20; 17 and 18 need --edges, and 20 needs --kubernetes
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=20))]
+    scenario: Vec<u8>,
     /// Run those whose median of failed requests has a limit, or the one of --scenario, so many times, and print the medians
     #[arg(long, value_name = "N")]
     runs: Option<NonZeroUsize>,
@@ -51,6 +54,9 @@ struct Arguments {
     /// Let cutover migrate this database; runs 4 and 19, or the one of --scenario
     #[arg(long, value_name = "DATABASE", conflicts_with_all = ["edges", "keep"], value_parser = database)]
     database: Option<DatabaseKind>,
+    /// Deploy with the operator on a Kubernetes of its own, behind two real controllers of ingress-nginx
+    #[arg(long, conflicts_with_all = ["edge", "edges", "database", "keep"])]
+    kubernetes: bool,
     /// Leave a site running, and print the addresses and commands to play with
     #[arg(long, conflicts_with = "runs")]
     keep: bool,
@@ -76,17 +82,28 @@ impl Edge {
 impl Arguments {
     /// Ends the program with a sentence if two options do not fit.
     fn refuse(&self) {
-        let sentence = match (self.edges, self.edge, self.scenario) {
-            (Some(_), Edge::File, _) => {
+        let has = |numbers: &[u8]| self.scenario.iter().any(|one| numbers.contains(one));
+        let is_absent = |one: &u8| !kubernetes::NUMBERS.contains(one);
+        let sentence = match (self.edges, self.edge) {
+            _ if self.kubernetes && self.scenario.iter().any(is_absent) => {
+                "--kubernetes is there for scenarios 1, 2, 3, 4, 9, 15 and 20. Leave one of the two out"
+            }
+            _ if self.kubernetes => return,
+            (Some(_), Edge::File) => {
                 "--edges is not there for --edge file: several edges are nginx with the module. Leave one of the two out"
             }
-            _ if self.database.is_some() && !matches!(self.scenario, None | Some(4 | 19)) => {
+            _ if self.database.is_some() && self.scenario.iter().any(|one| ![4, 19].contains(one)) => {
                 "--database is there for scenarios 4 and 19. Leave one of the two out"
             }
-            (None, _, Some(17 | 18)) => "scenarios 17 and 18 need several edges: add --edges 3",
+            (None, _) if has(&[17, 18]) => "scenarios 17 and 18 need several edges: add --edges 3",
+            _ if has(&[20]) => "scenario 20 needs agents: add --kubernetes",
             _ => return,
         };
         Self::command().error(ErrorKind::ArgumentConflict, sentence).exit()
+    }
+
+    fn choice(&self) -> Choice {
+        Choice { only: self.scenario.clone(), runs: self.runs }
     }
 
     fn number_of_edges(&self) -> u8 {
@@ -123,43 +140,67 @@ fn main() -> Result<ExitCode> {
         Some(Verb::End { prefix }) => site::end(&prefix).map(|()| ExitCode::SUCCESS),
         None => {
             arguments.refuse();
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let code = LocalSet::new().block_on(&runtime, run_or_interrupt(&arguments))?;
+            let start = Instant::now();
+            let ended = if arguments.kubernetes {
+                Cluster::run(async |cluster| {
+                    until_interrupted(kubernetes::play(cluster, &arguments.choice())).await
+                })?
+            } else {
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+                LocalSet::new().block_on(&runtime, play_on_hosts(&arguments))?
+            };
+            let code = match ended {
+                Ended::Played(played) => show(*played, &arguments, start)?,
+                Ended::Interrupted(code) => {
+                    println!("\ninterrupted; everything that was started has been ended");
+                    code
+                }
+            };
             Ok(ExitCode::from(code))
         }
     }
 }
 
-async fn run_or_interrupt(arguments: &Arguments) -> Result<u8> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut schedule = Schedule::new(
-        arguments.scenario,
-        arguments.runs,
-        arguments.keep,
-        (arguments.edge.kind(), arguments.number_of_edges()),
-        arguments.database,
-    );
-    let code = tokio::select! {
-        done = run(&mut schedule, arguments) => return done,
-        _ = interrupt.recv() => 130,
-        _ = terminate.recv() => 143,
-    };
-    schedule.abort().await;
-    println!("\ninterrupted; everything that was started has been ended");
-    Ok(code)
+async fn play_on_hosts(arguments: &Arguments) -> Result<Ended> {
+    let edges = (arguments.edge.kind(), arguments.number_of_edges());
+    let mut schedule = Schedule::new(&arguments.choice(), arguments.keep, edges, arguments.database);
+    let ended = until_interrupted(schedule.play()).await;
+    if let Ok(Ended::Interrupted(_)) = ended {
+        schedule.abort().await;
+    }
+    ended
 }
 
-async fn run(schedule: &mut Schedule, arguments: &Arguments) -> Result<u8> {
-    let start = Instant::now();
-    let Played { results, complaints, kept } = schedule.play().await?;
+enum Ended {
+    Played(Box<Played>),
+    /// By a signal, which has this exit code.
+    Interrupted(u8),
+}
+
+async fn until_interrupted(play: impl Future<Output = Result<Played>>) -> Result<Ended> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        played = play => Ok(Ended::Played(Box::new(played?))),
+        _ = interrupt.recv() => Ok(Ended::Interrupted(130)),
+        _ = terminate.recv() => Ok(Ended::Interrupted(143)),
+    }
+}
+
+/// Prints the table. Returns the exit code.
+fn show(played: Played, arguments: &Arguments, start: Instant) -> Result<u8> {
+    let Played { results, complaints, kept } = played;
     let mut good = complaints.is_empty() && results.iter().all(ScenarioResult::good);
     if arguments.runs.is_some() {
         let medians = medians::medians(&results);
         print!("{}", medians::render(&medians));
         good &= medians.iter().all(Median::good);
     } else {
-        print!("{}", table::render(&results, arguments.edge.kind()));
+        let platform = match arguments.kubernetes {
+            true => Platform::Kubernetes,
+            false => Platform::Hosts(arguments.edge.kind()),
+        };
+        print!("{}", table::render(&results, platform));
     }
     for complaint in complaints {
         println!("{complaint}");

@@ -7,7 +7,7 @@ use cutover_tests::daemon::{Deployed, Deployment};
 use cutover_tests::site::{EdgeKind, GROUP, Release, Schema, Settings, Site, Traffic, Users, edge_name};
 use cutover_tests::{Client, process, wait};
 
-use crate::judge::{EdgeSeen, Observations, ScenarioResult, judge};
+use crate::judge::{EdgeSeen, Ended, Observations, ScenarioResult, Schemas, judge};
 use crate::scenario::{Accident, Scenario};
 use crate::transcript::Transcript;
 
@@ -33,6 +33,7 @@ struct Play<'a> {
     start: Instant,
     transcript: Transcript,
     schema: Option<Schema>,
+    noticed: Option<Instant>,
     killed: Option<Instant>,
 }
 
@@ -68,22 +69,28 @@ impl ScenarioSite {
             start: Instant::now(),
             transcript,
             schema: None,
+            noticed: None,
             killed: None,
         };
         let deployed = play.deploy(site).await.with_context(|| format!("scenario {number}"))?;
-        let Play { schema: schema_during, killed, mut transcript, .. } = play;
+        let Play { schema: during, noticed, killed, mut transcript, .. } = play;
         agree(site).await?;
         let mut edges = Vec::new();
         for (number, (traffic, active)) in traffic.into_iter().zip(site.actives().await?).enumerate() {
-            edges.push(EdgeSeen { name: edge_name(number), seen: traffic.stop().await?, active });
+            let (name, seen) = (edge_name(number), traffic.stop().await?);
+            edges.push(EdgeSeen { name, seen, active, counted: None });
         }
         let observations = Observations {
             edges,
-            deployed,
+            ended: Ended {
+                code: deployed.code,
+                code_expected: scenario.expected.code_of_deploy(),
+                said: deployed.events.last().map(|event| event.message.clone()).unwrap_or_default(),
+                outcome: deployed.outcome,
+            },
             old,
-            schema_before,
-            schema_during,
-            schema_after: site.schema()?,
+            schemas: Some(Schemas { before: schema_before, during, after: site.schema()? }),
+            noticed,
             killed,
             edge: self.edge,
             lease: self.lease,
@@ -108,10 +115,13 @@ impl Play<'_> {
         let mut deployment = site.daemon()?.begin_deploy(GROUP, self.scenario.version)?;
         while let Some(event) = deployment.next().await? {
             self.show(&event.phase, &event.message);
+            if event.phase == "rolling_back" {
+                self.noticed.get_or_insert_with(Instant::now);
+            }
             if event.phase == "soaking" && self.schema.is_none() {
                 self.schema = Some(site.schema()?);
                 match self.scenario.accident {
-                    Accident::None => {}
+                    Accident::None | Accident::AgentStopped => {}
                     Accident::DaemonKilled | Accident::DaemonGone { .. } => {
                         self.answers(200).await?;
                         return self.kill_and_resume(site, deployment).await;
@@ -222,7 +232,6 @@ impl Play<'_> {
     }
 
     fn show(&mut self, phase: &str, message: &str) {
-        let seconds = self.start.elapsed().as_secs_f64();
-        self.transcript.line(format!("  {seconds:5.1} s  {phase:<14} {message}"));
+        self.transcript.event(self.start, phase, message);
     }
 }

@@ -65,6 +65,8 @@ pub(crate) enum Accident {
     EdgeKilled,
     /// The last of several edges is moved back by hand.
     EdgeMoved,
+    /// The last agent is stopped before the deployment begins, and goes on after its end. Only on Kubernetes.
+    AgentStopped,
     /// Users order with what only the new release can store. Afterwards an operator types what the daemon says.
     GiftsOrdered,
 }
@@ -94,13 +96,28 @@ pub(crate) enum ExpectedOutcome {
 }
 
 impl ExpectedOutcome {
-    /// The outcome and exit code of `cutover deploy`.
-    pub(crate) fn word_and_code(self) -> (&'static str, i32) {
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Completed => ("completed", 0),
-            Self::Failed => ("failed", 3),
-            Self::RolledBack => ("rolled_back", 4),
-            Self::Stuck => ("stuck", 5),
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Stuck => "stuck",
         }
+    }
+
+    /// The exit code of `cutover deploy`.
+    pub(crate) fn code_of_deploy(self) -> i32 {
+        match self {
+            Self::Completed => 0,
+            Self::Failed => 3,
+            Self::RolledBack => 4,
+            Self::Stuck => 5,
+        }
+    }
+
+    /// The exit code of `kubectl wait --for=condition=Completed`.
+    pub(crate) fn code_of_kubectl(self) -> i32 {
+        i32::from(self != Self::Completed)
     }
 }

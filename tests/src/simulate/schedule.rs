@@ -31,6 +31,27 @@ pub(crate) struct Schedule {
     running: JoinSet<Result<SiteResult>>,
 }
 
+/// Which scenarios, and how often each.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// Their numbers. None: all of them, with `runs` those with a limit for the median.
+    pub(crate) only: Vec<u8>,
+    /// How often each. Absent: once, without medians.
+    pub(crate) runs: Option<NonZeroUsize>,
+}
+
+impl Choice {
+    /// Those of a series, each as often as it is to run.
+    pub(crate) fn of(&self, scenarios: &[Scenario]) -> Vec<Scenario> {
+        let is_chosen = |scenario: &&Scenario| match self.only.as_slice() {
+            [] => self.runs.is_none() || scenario.median_failed.is_some(),
+            numbers => numbers.contains(&scenario.number),
+        };
+        let times = self.runs.map_or(1, NonZeroUsize::get);
+        scenarios.iter().filter(is_chosen).flat_map(|one| std::iter::repeat_n(*one, times)).collect()
+    }
+}
+
 /// The results of all sites.
 #[derive(Debug, Default)]
 pub(crate) struct Played {
@@ -59,20 +80,13 @@ struct SiteResult {
 }
 
 impl Schedule {
-    /// All scenarios, or only one. With `runs`, those with a limit for the median, or the one, so many times. With `keep`,
-    /// the first site is kept.
+    /// The chosen scenarios. With `keep`, the first site is kept.
     pub(crate) fn new(
-        only: Option<u8>,
-        runs: Option<NonZeroUsize>,
+        choice: &Choice,
         keep: bool,
         (edge, edges): (EdgeKind, u8),
         database: Option<DatabaseKind>,
     ) -> Self {
-        let is_chosen = |scenario: &&Scenario| match only {
-            Some(number) => scenario.number == number,
-            None => runs.is_none() || scenario.median_failed.is_some(),
-        };
-        let times = runs.map_or(1, NonZeroUsize::get);
         let mut site_runs = Vec::new();
         let of_edges = SERIES_OF_EDGES.into_iter().filter(|_| edges > 1);
         let all: Vec<Series> = match database {
@@ -83,19 +97,17 @@ impl Schedule {
             series.settings.database = database.or(series.settings.database);
             series.settings.edge = edge;
             series.settings.edges = edges;
-            let chosen = series.scenarios.iter().filter(is_chosen).copied();
-            let possible = chosen.filter_map(|one| match edge {
-                EdgeKind::Module => Some(one),
-                EdgeKind::File => one.over_stock_nginx(),
-            });
-            let scenarios: Vec<_> = possible.flat_map(|one| std::iter::repeat_n(one, times)).collect();
+            let mut scenarios = choice.of(series.scenarios);
+            if edge == EdgeKind::File {
+                scenarios = scenarios.into_iter().filter_map(Scenario::over_stock_nginx).collect();
+            }
             if !scenarios.is_empty() {
                 let keep = keep && site_runs.is_empty();
                 site_runs.push(SiteRun { series, scenarios, keep });
             }
         }
         // Runs for a median have the machine to themselves.
-        let is_serial = runs.is_some() || site_runs.len() == 1;
+        let is_serial = choice.runs.is_some() || site_runs.len() == 1;
         let at_once = match edges {
             _ if is_serial => 1,
             1 => SITES,

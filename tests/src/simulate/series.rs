@@ -31,7 +31,7 @@ const STRICT: f64 = 0.002;
 /// So many answers of the old version are sure to be known: its deployment takes a third of a second until the switch.
 const FEW: u32 = 20;
 
-const SETTINGS: Settings = Settings {
+pub(crate) const SETTINGS: Settings = Settings {
     edge: EdgeKind::Module,
     edges: 1,
     fleet: "",
@@ -48,7 +48,7 @@ const SETTINGS: Settings = Settings {
 };
 
 /// A good release with schema 2.
-const GOOD: Scenario = Scenario {
+pub(crate) const GOOD: Scenario = Scenario {
     number: 0,
     title: "",
     version: "",
@@ -64,13 +64,13 @@ const GOOD: Scenario = Scenario {
 };
 
 /// A release that is not switched to.
-const FAILED: Scenario = Scenario { expected: ExpectedOutcome::Failed, ..GOOD };
+pub(crate) const FAILED: Scenario = Scenario { expected: ExpectedOutcome::Failed, ..GOOD };
 
 /// A release that is taken back.
-const TAKEN_BACK: Scenario = Scenario { expected: ExpectedOutcome::RolledBack, ..GOOD };
+pub(crate) const TAKEN_BACK: Scenario = Scenario { expected: ExpectedOutcome::RolledBack, ..GOOD };
 
 /// A release with schema 3 that answers 5xx to real traffic.
-const ERRORS: Scenario = Scenario {
+pub(crate) const ERRORS: Scenario = Scenario {
     version: "3.0.0",
     schema: 3,
     fault: Some("errors-after=40"),

@@ -7,7 +7,14 @@ use cutover_tests::site::EdgeKind;
 
 use crate::judge::{EdgeResult, ScenarioResult};
 
-pub(crate) fn render(results: &[ScenarioResult], edge: EdgeKind) -> String {
+/// Where the deployments were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Platform {
+    Hosts(EdgeKind),
+    Kubernetes,
+}
+
+pub(crate) fn render(results: &[ScenarioResult], platform: Platform) -> String {
     let mut text = String::from(
         "
  # scenario                                outcome      exit  requests  failed  bad for  longest wait  back after  wrong slot",
@@ -56,7 +63,15 @@ both versions: the longest time in which two edges sent users to different versi
 ",
         );
     }
-    if edge == EdgeKind::File {
+    if platform == Platform::Kubernetes {
+        text.push_str(
+            "
+exit: of kubectl wait --for=condition=Completed bluegreen/shop
+left out: migrations and rescue: Jobs run no program here, and the balancer of ingress-nginx sends the requests, not the module
+",
+        );
+    }
+    if platform == Platform::Hosts(EdgeKind::File) {
         let wrong: u64 = results.iter().map(|result| result.wrong_slot).sum();
         let _ = writeln!(
             text,

@@ -1,6 +1,7 @@
 //! What a scenario prints.
 
 use std::fmt::Display;
+use std::time::Instant;
 
 /// What a scenario prints: line by line, or at its end when others print too.
 #[derive(Debug)]
@@ -20,6 +21,12 @@ impl Transcript {
         } else {
             self.kept.push_str(&format!("{line}\n"));
         }
+    }
+
+    /// What happened so long after a time.
+    pub(crate) fn event(&mut self, since: Instant, phase: &str, message: &str) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.line(format!("  {seconds:5.1} s  {phase:<14} {message}"));
     }
 }
 

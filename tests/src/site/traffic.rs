@@ -38,12 +38,7 @@ impl Traffic {
     }
 
     /// The same at one of so many edges.
-    pub(super) async fn of_several(
-        admin: Admin,
-        address: SocketAddr,
-        users: Users,
-        edges: u8,
-    ) -> Result<Self> {
+    pub async fn of_several(admin: Admin, address: SocketAddr, users: Users, edges: u8) -> Result<Self> {
         let group = admin.group(GROUP).await?;
         let oracle: Arc<SlotOracle> = SlotOracle::new(&group.route.active);
         let watch = RouteWatcher::of_several(admin, group, Arc::clone(&oracle));

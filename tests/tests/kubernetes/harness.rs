@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use cutover_tests::kubernetes::{Cluster, NODE, Namespace};
-use cutover_tests::process::{self, Pid};
-use cutover_tests::{Backend, client, wait};
+use cutover_tests::process::{self, Pid, Signal};
+use cutover_tests::{Backend, client, flavour, wait};
 
 /// A Deployment with two pods, and the Service over them.
 async fn apply_shop(namespace: &Namespace<'_>) {
@@ -128,4 +129,38 @@ fn nothing_is_left_of_a_test_program_that_was_killed() {
         process::gone(&servers, wait::PATIENCE).await.unwrap();
         wait::until("the folder of the cluster to go", || !folder.exists()).await.unwrap();
     });
+}
+
+/// As Ctrl-C does: the signal goes to all processes of the terminal's foreground.
+#[test]
+fn nothing_is_left_of_a_simulation_that_was_interrupted() {
+    let mut program = Command::new(flavour::program("simulate").unwrap())
+        .args(["--kubernetes", "--scenario", "1"])
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = Pid::from_raw(i32::try_from(program.id()).unwrap()).unwrap();
+    let (mut folder, mut is_playing) = (PathBuf::new(), false);
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines().map(Result::unwrap);
+    for line in lines.by_ref() {
+        if let Some((_, path)) = line.split_once("the logs are under ") {
+            folder = PathBuf::from(path);
+        }
+        is_playing = line.contains("has the traffic");
+        if is_playing {
+            break;
+        }
+    }
+    let is_running = folder.join("etcd.log").exists();
+    process::signal_group(pid, Signal::INT);
+    let rest: Vec<String> = lines.collect();
+    let code = program.wait().unwrap().code();
+    assert!(is_playing && is_running, "{rest:?}");
+    assert_eq!(code, Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("everything that was started has been ended")), "{rest:?}");
+    assert!(!folder.exists(), "{}", folder.display());
+    let programs = ["etcd", "kube-apiserver", "kube-controller", "kwok", "nginx", "nginx-ingress-c", "shop"];
+    let left = process::mentioning(&programs, &folder);
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -2,14 +2,15 @@
 
 use cutover_tests::flavour::program;
 use cutover_tests::kubernetes::agent::{apply_token, edge};
+use cutover_tests::kubernetes::front::apply_ingresses;
 use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, text, until_ended, until_status};
 use cutover_tests::kubernetes::{
-    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Traefik,
+    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets,
+    Traefik,
 };
 use serde_json::{Value, json};
 
-use crate::ingress_nginx::agents::apply_ingresses;
-use crate::ingress_nginx::{snippets, until_answered_by};
+use crate::ingress_nginx::until_answered_by;
 
 const ACCOUNT: &str = "cutover";
 
@@ -216,8 +217,8 @@ fn an_agent_uses_each_right_of_its_role_and_asks_for_no_other() {
         apply_slots(&namespace, "shop:1", 1).await.unwrap();
         apply_token(&namespace).await.unwrap();
         let _kubelet = Kubelet::start(&namespace);
-        let controller = IngressNginx::start(&namespace, &snippets(&namespace)).await.unwrap();
-        apply_ingresses(&namespace, controller.class()).await;
+        let controller = IngressNginx::start(&namespace, &Snippets::of_shop(&namespace)).await.unwrap();
+        apply_ingresses(&namespace, controller.class()).await.unwrap();
         until_answered_by(&controller, Shop::HOST, "1").await;
         let kubeconfig = cluster.kubeconfig_of(namespace.name(), CONTROLLER).await.unwrap();
         let agent = Agent::start_as(&namespace, &controller, &kubeconfig).await.unwrap();

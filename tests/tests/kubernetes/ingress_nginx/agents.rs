@@ -1,86 +1,32 @@
 //! The edge `ingressNginx`: two controllers, each with an agent beside its nginx, and the operator.
 
 use cutover_core::api::Group;
-use cutover_tests::kubernetes::agent::{apply_token, edge};
-use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, apply_slots, install, selected, text, until_ended, until_status,
-};
-use cutover_tests::kubernetes::{self, Agent, Cluster, IngressNginx, Kubelet, Namespace, Shop, Snippets};
+use cutover_tests::kubernetes::front::{apply_ingresses, with_edge};
+use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::{self, Agent, Cluster, Front, IngressNginx, Kubelet, Namespace, Snippets};
 use cutover_tests::load::Plan;
 use cutover_tests::process::Signal;
 use cutover_tests::{Load, SlotOracle};
 use serde_json::{Value, json};
 
-use super::{snippets, until_answered_by};
-
 /// Two controllers with their agents in front of `shop`, whose version 1 is live in blue.
-struct Front {
-    controllers: Vec<IngressNginx>,
-    agents: Vec<Agent>,
-    _kubelet: Kubelet,
-    operator: Operator,
+async fn start(namespace: &Namespace<'_>, spec: &Value) -> Front {
+    start_with(namespace, spec, &[Snippets::of_shop(namespace), Snippets::of_shop(namespace)]).await
 }
 
-impl Front {
-    async fn start(namespace: &Namespace<'_>, spec: &Value) -> Self {
-        let both = [snippets(namespace), snippets(namespace)];
-        Self::with(namespace, spec, &both).await
-    }
+/// A controller with each of these snippets.
+async fn start_with(namespace: &Namespace<'_>, spec: &Value, all: &[Snippets]) -> Front {
+    Front::start(namespace, Kubelet::start(namespace), all, ("1", spec, "/")).await.unwrap()
+}
 
-    /// A controller with each of these snippets.
-    async fn with(namespace: &Namespace<'_>, spec: &Value, all: &[Snippets]) -> Self {
-        apply_slots(namespace, "shop:1", 2).await.unwrap();
-        apply_token(namespace).await.unwrap();
-        install(namespace).await.unwrap();
-        let kubelet = Kubelet::start(namespace);
-        let (mut controllers, mut agents) = (Vec::new(), Vec::new());
-        for snippets in all {
-            let controller = IngressNginx::start(namespace, snippets).await.unwrap();
-            apply_ingresses(namespace, controller.class()).await;
-            until_answered_by(&controller, Shop::HOST, "1").await;
-            agents.push(Agent::start(namespace, &controller).await.unwrap());
-            controllers.push(controller);
-        }
-        let operator = Operator::start(namespace).await.unwrap();
-        apply_shop(namespace, "1", &with_edge(namespace, spec)).await.unwrap();
-        let is_live =
-            |status: &Value| text(status, "/version") == "1" && text(status, "/route/active") == "blue";
-        until_status(namespace, "version 1 to be live", is_live).await.unwrap();
-        Self { controllers, agents, _kubelet: kubelet, operator }
-    }
-
-    fn load(&self, oracle: &std::sync::Arc<SlotOracle>) -> Vec<Load> {
-        let plan = |controller: &IngressNginx| Plan::new(controller.address()).connections(2, 1);
-        self.controllers.iter().map(|controller| Load::start(plan(controller), oracle)).collect()
-    }
-
-    /// The slot that has all the traffic in each nginx, as the module says.
-    async fn slots(&self) -> Vec<String> {
-        let mut slots = Vec::new();
-        for controller in &self.controllers {
-            slots.push(group(controller).await.route.active);
-        }
-        slots
-    }
-
-    async fn stop(self) {
-        drop(self.operator);
-        drop(self.agents);
-        for controller in self.controllers {
-            controller.stop().await.unwrap();
-        }
-    }
+fn load(front: &Front, oracle: &std::sync::Arc<SlotOracle>) -> Vec<Load> {
+    let plan = |controller: &IngressNginx| Plan::new(controller.address()).connections(2, 1);
+    front.controllers.iter().map(|controller| Load::start(plan(controller), oracle)).collect()
 }
 
 async fn group(controller: &IngressNginx) -> Group {
     let answer = controller.call("GET", "/v1/groups/shop", "").await.unwrap();
     serde_json::from_slice(&answer.body).unwrap()
-}
-
-fn with_edge(namespace: &Namespace<'_>, spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    spec["edge"] = edge(namespace);
-    spec
 }
 
 fn policy(soak: &str) -> Value {
@@ -97,28 +43,6 @@ fn without_users() -> Value {
     let mut spec = policy("2s");
     spec["policy"]["soak"]["on_inconclusive"] = json!("promote");
     spec
-}
-
-/// The users' Ingress, and the one that makes backends of the slots' Services.
-pub(crate) async fn apply_ingresses(namespace: &Namespace<'_>, class: &str) {
-    let rule = |host: &str, service: &str| {
-        let backend = json!({ "service": { "name": service, "port": { "name": "http" } } });
-        json!({ "host": host, "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } })
-    };
-    let ingress = |name: String, rules: Vec<Value>| {
-        json!({
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "Ingress",
-            "metadata": { "name": name },
-            "spec": { "ingressClassName": class, "rules": rules },
-        })
-    };
-    let slots = ["blue", "green"].map(|slot| rule(&format!("{slot}.shop.internal"), &format!("shop-{slot}")));
-    let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
-        ingress(format!("shop-{class}"), vec![rule(Shop::HOST, "shop")]),
-        ingress(format!("slots-{class}"), slots.into()),
-    ] });
-    namespace.kubectl().apply(&list.to_string()).await.unwrap();
 }
 
 /// The agents as the status shows them, in the order of their Pods.
@@ -148,9 +72,9 @@ fn a_good_release_moves_in_all_controllers_and_no_request_fails() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = policy("3s");
-        let front = Front::start(&namespace, &spec).await;
+        let front = start(&namespace, &spec).await;
         let oracle = SlotOracle::new("1");
-        let loads = front.load(&oracle);
+        let loads = load(&front, &oracle);
         for load in &loads {
             load.answers(50).await.unwrap();
         }
@@ -172,7 +96,7 @@ fn a_good_release_moves_in_all_controllers_and_no_request_fails() {
             assert_eq!((report.failed(), report.stale), (0, 0), "{report}");
         }
         assert_eq!(selected(&namespace).await.unwrap(), "green", "traffic inside the cluster follows");
-        front.stop().await;
+        front.stop().await.unwrap();
     });
 }
 
@@ -181,20 +105,20 @@ fn the_guard_of_one_nginx_brings_all_of_them_back() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = long_soak("60s");
-        let front = Front::start(&namespace, &spec).await;
+        let front = start(&namespace, &spec).await;
         begin_soak(&namespace, "2-broken", &spec).await;
-        assert_eq!(front.slots().await, ["green", "green"]);
+        assert_eq!(front.slots().await.unwrap(), ["green", "green"]);
         // Only one of the two has users: the guard of the other one sees nothing.
         let oracle = SlotOracle::new("1");
         let call = oracle.announce("2-broken");
         let load = Load::start(Plan::new(front.controllers[0].address()).connections(2, 1), &oracle);
         let status = until_ended(&namespace, "2-broken", "rolled_back").await.unwrap();
         call.withdraw("1");
-        assert_eq!(front.slots().await, ["blue", "blue"]);
+        assert_eq!(front.slots().await.unwrap(), ["blue", "blue"]);
         assert!(text(&status, "/history/0/message").contains("guard"), "{status}");
         let report = load.stop().await;
         assert!((10..60).contains(&report.failed()), "{report}");
-        front.stop().await;
+        front.stop().await.unwrap();
     });
 }
 
@@ -203,9 +127,9 @@ fn nothing_moves_when_one_nginx_could_not() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = policy("2s");
-        let mut other = snippets(&namespace);
+        let mut other = Snippets::of_shop(&namespace);
         other.http = other.http.replace("cutover shop {", "cutover other {");
-        let front = Front::with(&namespace, &spec, &[snippets(&namespace), other]).await;
+        let front = start_with(&namespace, &spec, &[Snippets::of_shop(&namespace), other]).await;
         apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
         let status = until_ended(&namespace, "2", "failed").await.unwrap();
         let message = text(&status, "/history/0/message");
@@ -215,7 +139,7 @@ fn nothing_moves_when_one_nginx_could_not() {
         let has_moved = other.events.iter().any(|event| event.to == "green");
         assert!(other.route.is_all_on("blue") && !has_moved, "the other one has not moved: {other:?}");
         assert!(status.get("pending").is_none(), "the question is withdrawn: {status}");
-        front.stop().await;
+        front.stop().await.unwrap();
     });
 }
 
@@ -224,19 +148,19 @@ fn an_agent_that_is_late_stops_a_release_before_anything_moves() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = without_users();
-        let mut front = Front::start(&namespace, &spec).await;
+        let mut front = start(&namespace, &spec).await;
         front.agents[1].server().signal(Signal::STOP).unwrap();
         apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
         let status = until_ended(&namespace, "2", "failed").await.unwrap();
         let message = text(&status, "/history/0/message");
         let pod = front.agents[1].pod();
         assert!(message.contains(&format!("Pod \"{pod}\": its agent does not answer")), "{status}");
-        assert_eq!(front.slots().await, ["blue", "blue"]);
+        assert_eq!(front.slots().await.unwrap(), ["blue", "blue"]);
         front.agents[1].server().signal(Signal::CONT).unwrap();
         apply_shop(&namespace, "3", &with_edge(&namespace, &spec)).await.unwrap();
         until_ended(&namespace, "3", "completed").await.unwrap();
-        assert_eq!(front.slots().await, ["green", "green"]);
-        front.stop().await;
+        assert_eq!(front.slots().await.unwrap(), ["green", "green"]);
+        front.stop().await.unwrap();
     });
 }
 
@@ -245,7 +169,7 @@ fn an_agent_that_was_killed_knows_what_its_nginx_has() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = long_soak("60s");
-        let mut front = Front::start(&namespace, &spec).await;
+        let mut front = start(&namespace, &spec).await;
         begin_soak(&namespace, "2", &spec).await;
         let before = group(&front.controllers[1]).await.route;
         front.agents[1].server().kill();
@@ -266,7 +190,7 @@ fn an_agent_that_was_killed_knows_what_its_nginx_has() {
             agent.get_with("/v1/groups/x/shop", "another-token-than-theirs").await.unwrap().status,
             401
         );
-        front.stop().await;
+        front.stop().await.unwrap();
     });
 }
 
@@ -275,16 +199,16 @@ fn an_nginx_whose_lease_was_not_renewed_brings_all_back_when_its_agent_is_there_
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = long_soak("5s");
-        let mut front = Front::start(&namespace, &spec).await;
+        let mut front = start(&namespace, &spec).await;
         begin_soak(&namespace, "2", &spec).await;
         front.agents[1].server().signal(Signal::STOP).unwrap();
-        let is_back = async || front.slots().await == ["green", "blue"];
+        let is_back = async || front.slots().await.unwrap() == ["green", "blue"];
         kubernetes::until("the nginx without agent to take its traffic back", is_back).await.unwrap();
         front.agents[1].server().signal(Signal::CONT).unwrap();
         let status = until_ended(&namespace, "2", "rolled_back").await.unwrap();
         assert!(text(&status, "/history/0/message").contains("lease"), "{status}");
-        assert_eq!(front.slots().await, ["blue", "blue"]);
-        front.stop().await;
+        assert_eq!(front.slots().await.unwrap(), ["blue", "blue"]);
+        front.stop().await.unwrap();
     });
 }
 
@@ -293,11 +217,11 @@ fn a_trial_ends_by_itself_while_the_api_server_is_away() {
     Cluster::alone(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = long_soak("5s");
-        let mut front = Front::start(&namespace, &spec).await;
+        let mut front = start(&namespace, &spec).await;
         begin_soak(&namespace, "2", &spec).await;
-        assert_eq!(front.slots().await, ["green", "green"]);
+        assert_eq!(front.slots().await.unwrap(), ["green", "green"]);
         cluster.stop_api_server();
-        let is_back = async || front.slots().await == ["blue", "blue"];
+        let is_back = async || front.slots().await.unwrap() == ["blue", "blue"];
         kubernetes::until("both nginx to take the traffic back", is_back).await.unwrap();
 
         // An agent that knows nothing yet is not ready, and leaves its nginx alone.
@@ -314,9 +238,9 @@ fn a_trial_ends_by_itself_while_the_api_server_is_away() {
         cluster.start_api_server().await.unwrap();
         let status = until_ended(&namespace, "2", "rolled_back").await.unwrap();
         assert_eq!(text(&status, "/activeSlot"), "blue", "{status}");
-        assert_eq!(front.slots().await, ["blue", "blue"]);
+        assert_eq!(front.slots().await.unwrap(), ["blue", "blue"]);
         kubernetes::until("the agent to be ready", async || agent.is_ready().await).await.unwrap();
-        front.stop().await;
+        front.stop().await.unwrap();
     });
 }
 
@@ -325,15 +249,15 @@ fn a_new_nginx_has_the_route_before_its_pod_is_ready() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         let spec = without_users();
-        let mut front = Front::start(&namespace, &spec).await;
+        let mut front = start(&namespace, &spec).await;
         apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
         until_ended(&namespace, "2", "completed").await.unwrap();
         // Its configuration says blue, as that of the others did.
-        let third = IngressNginx::start(&namespace, &snippets(&namespace)).await.unwrap();
+        let third = IngressNginx::start(&namespace, &Snippets::of_shop(&namespace)).await.unwrap();
         let answers = async || third.call("GET", "/v1/groups", "").await.is_ok();
         kubernetes::until("the module to answer", answers).await.unwrap();
         assert_eq!(group(&third).await.route.active, "blue");
-        apply_ingresses(&namespace, third.class()).await;
+        apply_ingresses(&namespace, third.class()).await.unwrap();
         let agent = Agent::start(&namespace, &third).await.unwrap();
         kubernetes::until("the agent to be ready", async || agent.is_ready().await).await.unwrap();
         assert_eq!(group(&third).await.route.active, "green");
@@ -346,12 +270,12 @@ fn a_new_nginx_has_the_route_before_its_pod_is_ready() {
         front.agents.push(agent);
         apply_shop(&namespace, "3", &with_edge(&namespace, &spec)).await.unwrap();
         let status = until_ended(&namespace, "3", "completed").await.unwrap();
-        assert_eq!(front.slots().await, ["blue", "blue"]);
+        assert_eq!(front.slots().await.unwrap(), ["blue", "blue"]);
         let pods: Vec<&str> = agents(&status).into_iter().map(|agent| text(agent, "/pod")).collect();
         assert!(!pods.contains(&gone.pod()) && pods.len() == 2, "{status}");
         drop(gone);
         first.stop().await.unwrap();
-        front.stop().await;
+        front.stop().await.unwrap();
     });
 }
 
@@ -361,9 +285,9 @@ fn steps_move_in_all_controllers_and_another_operator_goes_on_with_them() {
         let namespace = cluster.namespace().await.unwrap();
         let mut spec = policy("3s");
         spec["policy"]["steps"] = json!(["20% 4s", "100%"]);
-        let mut front = Front::start(&namespace, &spec).await;
+        let mut front = start(&namespace, &spec).await;
         let oracle = SlotOracle::new("1");
-        let loads = front.load(&oracle);
+        let loads = load(&front, &oracle);
         let call = oracle.announce("2");
         begin_soak(&namespace, "2", &spec).await;
         for controller in &front.controllers {
@@ -380,13 +304,13 @@ fn steps_move_in_all_controllers_and_another_operator_goes_on_with_them() {
         front.operator = next;
         let status = until_ended(&namespace, "2", "completed").await.unwrap();
         call.acknowledge();
-        assert_eq!(front.slots().await, ["green", "green"]);
+        assert_eq!(front.slots().await.unwrap(), ["green", "green"]);
         assert_eq!(text(&status, "/route/active"), "green");
         for load in loads {
             load.answers(50).await.unwrap();
             let report = load.stop().await;
             assert_eq!((report.failed(), report.stale), (0, 0), "{report}");
         }
-        front.stop().await;
+        front.stop().await.unwrap();
     });
 }
