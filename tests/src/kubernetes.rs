@@ -29,7 +29,6 @@ pub mod operator;
 mod patience;
 mod programs;
 mod shop;
-mod status_watch;
 pub mod timeline;
 mod traefik;
 mod watch;
@@ -49,7 +48,6 @@ pub use namespace::{Namespace, Pod};
 pub use patience::{PATIENCE, until};
 pub use programs::{fetched, helm};
 pub use shop::Shop;
-pub use status_watch::StatusWatch;
 pub use traefik::Traefik;
 pub use watch::{Seen, StatusWatch};
 

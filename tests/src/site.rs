@@ -207,13 +207,13 @@ impl Site {
         if settings.edges > 1 {
             ensure!(settings.edge == EdgeKind::Module, "several edges are nginx with the module");
             site.add_edges(settings, addresses, &groups).await?;
-            return Ok(site);
+        } else {
+            let edge = match settings.edge {
+                EdgeKind::Module => config::UNIX_SOCKET.to_owned(),
+                EdgeKind::File => stock::edge(site.nginx()?, addresses)?,
+            };
+            site.daemon = Some(Daemon::start_with(&prefix, &edge, &groups).await?);
         }
-        let edge = match settings.edge {
-            EdgeKind::Module => config::UNIX_SOCKET.to_owned(),
-            EdgeKind::File => stock::edge(site.nginx()?, addresses)?,
-        };
-        site.daemon = Some(Daemon::start_with(&prefix, &edge, &groups).await?);
         if settings.database.is_some() {
             let migrated =
                 site.daemon()?.cli(&["database", "migrate", GROUP, "--version", &first.version])?;

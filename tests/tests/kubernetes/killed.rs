@@ -69,14 +69,14 @@ async fn kill(
     (version, spec): (&str, &Value),
     (kill, outcome): (Kill, &str),
 ) -> String {
-    let mut seen = StatusWatch::start(namespace).unwrap();
+    let mut status = StatusWatch::begin(namespace.kubectl()).unwrap();
     apply_shop(namespace, version, spec).await.unwrap();
-    let is_there = |status: &Value| {
-        text(status, "/phase") == kill.phase
-            && text(status, "/deployment/version") == version
-            && text(status, "/message").contains(kill.words)
-    };
-    seen.until(&format!("{kill:?} of version {version}"), is_there).await.unwrap();
+    loop {
+        let seen = status.next().await.unwrap_or_else(|error| panic!("{kill:?} of {version}: {error:#}"));
+        if seen.version == version && seen.phase == kill.phase && seen.message.contains(kill.words) {
+            break;
+        }
+    }
     leader.server().kill();
     let status = until_ended(namespace, version, outcome).await.unwrap();
     let history = status.pointer("/history").and_then(Value::as_array).cloned().unwrap_or_default();
