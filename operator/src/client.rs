@@ -21,8 +21,8 @@ pub async fn client() -> anyhow::Result<Client> {
 
 /// The same of a configuration.
 ///
-/// Without a limit, a connection that was cut without a word would hold a deployment for as long as the kernel tries: a quarter of an
-/// hour.
+/// Without a limit, a connection that was cut without a word would hold a deployment for as long as the kernel tries: a quarter
+/// of an hour.
 pub fn of(config: Config) -> anyhow::Result<Client> {
     let builder =
         ClientBuilder::try_from(config).context("the configuration of the cluster cannot be used")?;

@@ -5,17 +5,18 @@
 //! status    what the operator has done: where the traffic is, the phase, and the journal of the deployment
 //! ```
 
+mod duration;
 mod hooks;
+mod migrations;
 mod policy;
 mod route;
 mod spec;
 mod status;
 mod structural;
 
+pub(crate) use duration::ten_seconds;
 pub use hooks::{DiagnoseSpec, HooksSpec, SwitchedSpec, ToldStatus};
+pub use migrations::{JobSpecOf, MigrationsSpec};
 pub use route::{AgentStatus, PendingRoute, RouteStatus, SecondStatus, TrialStatus};
-pub(crate) use spec::ten_seconds;
-pub use spec::{
-    BlueGreen, BlueGreenSpec, EdgeSpec, JobSpecOf, MigrationsSpec, Promotion, SlotSpec, TemplateSpec,
-};
+pub use spec::{BlueGreen, BlueGreenSpec, EdgeSpec, Promotion, SlotSpec, TemplateSpec};
 pub use status::{BlueGreenStatus, JournalEntry, PastDeployment};

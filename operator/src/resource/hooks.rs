@@ -6,8 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::JobSpecOf;
-use super::spec::DURATION;
+use super::duration::DURATION;
+use super::migrations::JobSpecOf;
 
 /// Jobs that are told what has happened, and decide nothing. They run the image of the new version, in Pods like those of its
 /// Deployment.

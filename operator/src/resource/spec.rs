@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::duration::{DURATION, five_minutes, ten_seconds};
+use super::migrations::MigrationsSpec;
 use super::{BlueGreenStatus, HooksSpec};
 use crate::edge::argo_rollouts::ArgoRolloutsSpec;
 use crate::edge::gateway::GatewaySpec;
@@ -113,9 +115,6 @@ pub struct BlueGreenSpec {
     pub policy: Map<String, Value>,
 }
 
-/// A text as in `1h30m`.
-pub(super) const DURATION: &str = r"^([0-9]+(ms|s|m|h|d))+$";
-
 /// A slot: the Deployment that runs its Pods, and the Service that selects them. Empty for a Rollout of Argo.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,41 +162,6 @@ pub struct TemplateSpec {
     pub patch: Map<String, Value>,
 }
 
-/// Jobs that change the database. They run the image of the new version, in Pods like those of its Deployment.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MigrationsSpec {
-    /// Applies what is missing. It runs before the new version starts, so the old version must live with it.
-    pub migrate: JobSpecOf,
-    /// Undoes what `migrate` of this deployment has done. It runs only when no traffic can reach the new version any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revert: Option<JobSpecOf>,
-    /// How long each may take.
-    #[serde(default = "five_minutes")]
-    #[schemars(extend("pattern" = DURATION))]
-    pub deadline: String,
-}
-
-/// What a Job runs.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JobSpecOf {
-    /// The program in the image.
-    #[schemars(length(min = 1))]
-    pub command: Vec<String>,
-    /// Its arguments.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
-    /// The container of the Pod template whose image and environment it has. Without it, the first one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<String>,
-    /// For `migrate`: the exit code that means that there was nothing to apply, so there is nothing to revert.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    // Kubernetes knows no format of one byte.
-    #[schemars(with = "Option<i32>", range(min = 1, max = 255))]
-    pub nothing_applied: Option<u8>,
-}
-
 /// Whether the traffic moves by itself once the new version is ready.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Promotion {
@@ -206,15 +170,6 @@ pub enum Promotion {
     Automatic,
     /// It waits until somebody promotes the version.
     Manual,
-}
-
-fn five_minutes() -> String {
-    "5m".to_owned()
-}
-
-/// Longer than kube-proxy, ingress-nginx and gateways take on a busy cluster.
-pub(crate) fn ten_seconds() -> String {
-    "10s".to_owned()
 }
 
 fn port(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
