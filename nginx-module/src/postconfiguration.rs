@@ -8,7 +8,7 @@ use crate::conf::{Main, main_of, main_of_cycle};
 use crate::ext::{self, ConfExt, Logged};
 use crate::group::Group;
 use crate::state::{self, Origin};
-use crate::upstream::by_name;
+use crate::upstream::{by_name, upgrades};
 use crate::{admin, variables};
 
 /// Runs when all of `http {}` is read. nginx may still refuse the configuration afterwards, so nothing here may change what the
@@ -24,6 +24,7 @@ pub(crate) fn finish(cf: &mut ngx_conf_t) -> Result<(), Logged> {
     if main.backends.are_some() {
         let phase = ngx_http_phases_NGX_HTTP_PREACCESS_PHASE as usize;
         ext::add_phase_handler(cf, phase, by_name::before_access)?;
+        upgrades::watch();
     }
     // `nginx -s ..` parses the configuration only to find the pid file: it must not fail on, or touch, the state.
     if ext::only_signalling() {

@@ -40,6 +40,7 @@ mod request;
 mod search;
 mod sessions;
 mod states;
+pub(crate) mod upgrades;
 mod wrap;
 
 pub(crate) use request::UpstreamRequest;

@@ -34,6 +34,8 @@ struct ByName {
     from: usize,
     /// .. to here: where an internal redirect begins, or another choice.
     to: Cell<usize>,
+    /// Whether its connection is upgraded.
+    upgraded: Cell<bool>,
 }
 
 /// The slot for the request; `None` if the pool is exhausted.
@@ -90,6 +92,18 @@ pub(crate) unsafe extern "C" fn before_access(r: *mut ngx_http_request_t) -> ngx
     Status::NGX_DECLINED.into()
 }
 
+/// A server has upgraded the connection of a request.
+pub(super) fn upgraded(r: &ngx_http_request_t) {
+    let Some(made) = latest(r).filter(|made| made.to.get() == usize::MAX) else { return };
+    // SAFETY: the group lives as long as the cycle, which outlives the request.
+    let group = unsafe { made.group.as_ref() };
+    if let Some(shard) = made.choice.shard(group)
+        && !made.upgraded.replace(true)
+    {
+        shard.upgraded();
+    }
+}
+
 impl ByName {
     /// Whether it is the choice for a part of the request that begins there.
     fn stands(&self, from: usize) -> bool {
@@ -139,6 +153,7 @@ fn remember<'a>(
         origin: !choice.inherited && (is_main(r) || choice.by.is_route()),
         from,
         to: Cell::new(usize::MAX),
+        upgraded: Cell::new(false),
     };
     let made = pool::add(r.pool, made, ENDED)?;
     if let Some(shard) = choice.shard(group) {
@@ -181,6 +196,9 @@ unsafe extern "C" fn ended(data: *mut c_void) {
     // SAFETY: the group lives as long as the cycle, which outlives the request.
     let group = unsafe { made.group.as_ref() };
     let Some(shard) = made.choice.shard(group) else { return };
+    if made.upgraded.get() {
+        shard.downgraded();
+    }
     let all = states(request);
     let own = all.get(made.from..made.to.get().min(all.len())).unwrap_or_default();
     let attempts = own.iter().filter(|state| !state.peer.is_null());

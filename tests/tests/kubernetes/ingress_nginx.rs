@@ -64,7 +64,7 @@ fn a_call_moves_the_traffic_of_an_ingress() {
         let answer = controller.call("GET", "/v1/groups/shop", "").await.unwrap();
         let group: Group = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!((group.route.active.as_str(), group.route.generation), ("blue", 20));
-        let open = |slot| group.slot(slot).map(|slot| slot.counters.in_flight);
+        let open = |slot| group.slot(slot).map(|slot| slot.upgraded);
         assert_eq!(
             (open("blue"), open("green")),
             (Some(10), Some(10)),

@@ -33,6 +33,13 @@ const HTTP: &str = "
             add_header X-Backend $proxy_upstream_name;
             proxy_pass http://$proxy_upstream_name;
         }
+        location /chat {
+            set $proxy_upstream_name shop-shop-http;
+            set $proxy_upstream_name $cutover_upstream;
+            proxy_set_header Connection upgrade;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_pass http://$proxy_upstream_name;
+        }
         location /limited {
             limit_req zone=all;
             set $proxy_upstream_name shop-shop-http;
@@ -109,6 +116,31 @@ async fn start() -> (Nginx, [Backend; 3]) {
 async fn slot(client: &mut Client, target: &str) -> String {
     let answer = client.request("GET", target, &[]).await.unwrap();
     answer.head.header("x-slot").unwrap().to_owned()
+}
+
+/// One that is open is told apart from a request that hangs: the verdict over a version takes it for a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_connection_is_counted_while_it_is_open() {
+    let (nginx, backends) = start().await;
+    backends[0].on("/chat", Action::Upgrade);
+    let open = async || {
+        let blue = nginx.admin().group("shop").await.unwrap().slot("blue").unwrap().clone();
+        (blue.upgraded, blue.counters.in_flight, blue.counters.responses.informational)
+    };
+    let mut clients = Vec::new();
+    for number in 1..=3 {
+        let mut client = Client::connect(nginx.address("main").unwrap()).await.unwrap();
+        let headers = [("connection", "upgrade"), ("upgrade", "echo")];
+        assert_eq!(client.request("GET", "/chat", &headers).await.unwrap().status, 101);
+        assert_eq!(open().await, (number, number, 0));
+        clients.push(client);
+    }
+    nginx.admin().switch("shop", "green").await.unwrap();
+    nginx.reload().await.unwrap();
+    assert_eq!(clients[0].echo(b"still here").await.unwrap(), b"still here");
+    assert_eq!(open().await, (3, 3, 0));
+    drop(clients);
+    wait::until_async(wait::PATIENCE, "all to be closed", async || open().await == (0, 0, 3)).await.unwrap();
 }
 
 #[tokio::test]

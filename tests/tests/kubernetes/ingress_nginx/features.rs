@@ -234,7 +234,7 @@ fn grpc_spec() -> Value {
 /// Deploys version 2 of both, with a WebSocket to version 1. Returns that.
 async fn a_switch(features: &Features<'_>) -> Client {
     let (slot, mut old) = features.websocket().await;
-    assert_eq!((slot.as_str(), features.slot("shop", "blue").await.counters.in_flight), ("1", 1));
+    assert_eq!((slot.as_str(), features.slot("shop", "blue").await.upgraded), ("1", 1));
     let grpc = with_edge(features.namespace, &grpc_spec());
     features.namespace.kubectl().apply(&blue_green("grpc", "2", &grpc).to_string()).await.unwrap();
     features.deploy("2", &spec(2, "/")).await;
@@ -243,7 +243,7 @@ async fn a_switch(features: &Features<'_>) -> Client {
     let (slot, mut new) = features.websocket().await;
     assert_eq!(slot, "2");
     features.until_phase("Warm", "2").await;
-    assert_eq!(features.slot("shop", "blue").await.counters.in_flight, 1);
+    assert_eq!(features.slot("shop", "blue").await.upgraded, 1);
     assert_eq!(old.echo(b"past the limit of the drain").await.unwrap(), b"past the limit of the drain");
     assert_eq!(new.echo(b"here").await.unwrap(), b"here");
     let is_warm = |status: &Value| text(status, "/phase") == "Warm";
