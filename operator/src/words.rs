@@ -52,6 +52,12 @@ pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
         // What lags in a cluster is an nginx whose agent has not followed yet.
         say("old workers of nginx".to_owned(), "nginx that lag".to_owned());
         say("old worker of nginx".to_owned(), "nginx that lags".to_owned());
+        // A controller knows the Pods of the Services that an Ingress names.
+        say(
+            "it has no server except backup and down ones".to_owned(),
+            "ingress-nginx knows no Pod of it: an Ingress of its class has to name the Service of each slot"
+                .to_owned(),
+        );
     }
     text
 }
@@ -117,6 +123,12 @@ mod tests {
             ("type: cutover switch shop --to blue", format!("type: {deploy}")),
             ("from 1 old worker of nginx", "from 1 nginx that lags".to_owned()),
             ("from 2 old workers of nginx", "from 2 nginx that lag".to_owned()),
+            (
+                "was not healthy within 5m: it has no server except backup and down ones",
+                "was not healthy within 5m: ingress-nginx knows no Pod of it: an Ingress of its class has to name the Service of \
+                 each slot"
+                    .to_owned(),
+            ),
         ] {
             assert_eq!(of_cluster(on_host, &plan, &setup), here);
         }

@@ -118,15 +118,19 @@ async fn follow<P, F>(list: &Value, running: &Mutex<Pods<P>>, run: &impl Fn(Cont
 where
     F: Future<Output = Result<P>>,
 {
-    let mut there = Vec::new();
-    for pod in list.get("items").and_then(Value::as_array).into_iter().flatten() {
-        let text =
-            |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text_of = |pod: &Value, pointer: &str| {
+        pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let all = list.get("items").and_then(Value::as_array).into_iter().flatten();
+    let runs = |pod: &&Value| {
+        !text_of(pod, "/status/podIP").is_empty() && text_of(pod, "/status/phase") == "Running"
+    };
+    let pods: Vec<&Value> = all.filter(runs).collect();
+    // The ones that are gone end first: a new Pod may have the address of one of them.
+    lock(running).retain(|name, _| pods.iter().any(|pod| text_of(pod, "/metadata/name") == *name));
+    for pod in pods {
+        let text = |pointer: &str| text_of(pod, pointer);
         let (name, address) = (text("/metadata/name"), text("/status/podIP"));
-        if address.is_empty() || text("/status/phase") != "Running" {
-            continue;
-        }
-        there.push(name.clone());
         if lock(running).contains_key(&name) {
             continue;
         }
@@ -138,7 +142,6 @@ where
         let program = run(Container { image, tag: tag.clone(), slot, address }).await?;
         lock(running).insert(name, Running { tag, program });
     }
-    lock(running).retain(|name, _| there.contains(name));
     Ok(())
 }
 

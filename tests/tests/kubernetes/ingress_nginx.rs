@@ -8,9 +8,17 @@ use cutover_tests::{Action, Client, Load, SlotOracle};
 mod agents;
 mod features;
 
+/// Waits until all workers answer so: those of the configuration before take connections for a moment after a reload.
 pub(crate) async fn until_answered_by(controller: &IngressNginx, host: &str, slot: &str) {
     kubernetes::until(&format!("{host} to be answered by {slot}"), async || {
-        controller.get(host, "/").await.is_ok_and(|answer| answer.status_and_slot() == (200, slot))
+        for _ in 0..20 {
+            let answer = controller.get(host, "/").await;
+            if !answer.is_ok_and(|answer| answer.status_and_slot() == (200, slot)) {
+                return false;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        true
     })
     .await
     .unwrap();
@@ -21,7 +29,7 @@ async fn chat(controller: &IngressNginx) -> (String, Client) {
     let mut client = Client::connect(controller.address()).await.unwrap();
     let headers = [("connection", "upgrade"), ("upgrade", "echo")];
     let answer = client.request("GET", "/chat", &headers).await.unwrap();
-    assert_eq!(answer.status, 101);
+    assert_eq!(answer.status, 101, "{}", String::from_utf8_lossy(&answer.body));
     (answer.slot().to_owned(), client)
 }
 
@@ -70,6 +78,7 @@ fn a_call_moves_the_traffic_of_an_ingress() {
             (Some(10), Some(10)),
             "each stays with the slot where it began"
         );
+        drop(chats);
         controller.stop().await.unwrap();
     });
 }

@@ -87,10 +87,6 @@ fn a_policy_that_cannot_be_is_refused_by_key_and_value() {
                 json!({ "steps": ["10% 5m", "100%"] }),
                 "spec.policy.steps: this edge moves all traffic at once",
             ),
-            (
-                json!({ "smoke": [{ "name": "x", "command": ["/bin/true"] }] }),
-                "the operator runs no programs",
-            ),
         ] {
             apply_shop(&namespace, "2", &json!({ "policy": policy })).await.unwrap();
             let message = |status: &serde_json::Value| {
@@ -101,6 +97,11 @@ fn a_policy_that_cannot_be_is_refused_by_key_and_value() {
             };
             until_status(&namespace, said, |status| message(status).contains(said)).await.unwrap();
         }
+        // The operator runs no programs, and the definition knows it.
+        let program = json!({ "policy": { "smoke": [{ "name": "x", "command": ["/bin/true"] }] } });
+        let refused = apply_shop(&namespace, "2", &program).await.unwrap_err().to_string();
+        let said = "spec.policy.smoke[0]: Invalid value: a smoke test needs a path, as in path: /, or a kind: tcp or grpc";
+        assert!(refused.contains(said), "{refused}");
     });
 }
 
