@@ -82,8 +82,15 @@ impl Kubectl {
     pub async fn apply_folder(&self, folder: &Path) -> Result<()> {
         let file = format!("--filename={}", folder.display());
         self.run(&["apply", "--server-side", "--force-conflicts", &file]).await?;
-        self.run(&["wait", "--for=condition=Established", &patience::timeout(), "crd", "--all"]).await?;
-        Ok(())
+        self.until_established(&["crd", "--all"]).await
+    }
+
+    /// Waits until the API server knows resource definitions, as in `["crd/bluegreens.cutover.dev"]`. kubectl itself gives up at
+    /// once when a definition has no condition yet.
+    pub async fn until_established(&self, definitions: &[&str]) -> Result<()> {
+        let words = [&["wait", "--for=condition=Established", "--timeout=5s"], definitions].concat();
+        patience::until("resource definitions to be established", async || self.run(&words).await.is_ok())
+            .await
     }
 
     /// The command, for a caller that cannot wait.

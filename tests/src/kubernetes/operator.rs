@@ -75,10 +75,7 @@ pub async fn install(namespace: &Namespace<'_>) -> Result<()> {
     let definition = String::from_utf8(printed.stdout)?;
     let kubectl = namespace.cluster().kubectl();
     kubectl.apply(&definition).await?;
-    kubectl
-        .run(&["wait", "--for=condition=Established", "--timeout=60s", "crd/bluegreens.cutover.dev"])
-        .await?;
-    Ok(())
+    kubectl.until_established(&["crd/bluegreens.cutover.dev"]).await
 }
 
 /// Two slots, `shop-blue` with this image and pods and `shop-green` with none, and the Service `shop` over blue.

@@ -16,8 +16,7 @@ fn the_definition_is_installed_by_what_it_proposes() {
         apply_slots(&namespace, "shop:1", 0).await.unwrap();
         let file = shop(&json!({}));
         heals(&namespace, &file, ("CustomResourceDefinition", NAME, ""), "it is not installed").await;
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd/bluegreens.cutover.dev"];
-        cluster.kubectl().run(&wait).await.unwrap();
+        cluster.kubectl().until_established(&["crd/bluegreens.cutover.dev"]).await.unwrap();
 
         let settle = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/settle";
         let older = json!([{ "op": "remove", "path": settle }]).to_string();

@@ -31,8 +31,7 @@ fn an_older_definition_is_replaced_in_mid_deployment() {
     Cluster::alone(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
         cluster.kubectl().apply(&older()).await.unwrap();
-        let words = ["wait", "--for=condition=Established", "--timeout=60s", "crd/bluegreens.cutover.dev"];
-        cluster.kubectl().run(&words).await.unwrap();
+        cluster.kubectl().until_established(&["crd/bluegreens.cutover.dev"]).await.unwrap();
         apply_slots(&namespace, "shop:1", 1).await.unwrap();
         let _kubelet = Kubelet::start(&namespace);
         let _operator =

@@ -1,6 +1,7 @@
 //! A worker without a free descriptor, or that may not create a thread, still switches and replies when the route is on
 //! disk.
 
+use cutover_tests::footprint::Footprint;
 use cutover_tests::http1::{Reader, message};
 use cutover_tests::process::Pid;
 use cutover_tests::test_edge::{LOCATION, TestEdge, UPSTREAMS};
@@ -30,6 +31,9 @@ async fn a_worker_without_descriptors_still_switches() {
         .unwrap();
     switch_through(&edge, &mut admin).await;
     drop(idle);
+    // A request needs two, one for its slot, and the load has some at once.
+    let has_room = |worker: &Pid| Footprint::of(*worker).is_ok_and(|now| now.descriptors + 10 < DESCRIPTORS);
+    wait::until("the workers to close them", || edge.nginx.workers().iter().all(has_room)).await.unwrap();
     go_on(&edge).await;
 }
 
