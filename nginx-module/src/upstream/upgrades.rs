@@ -20,10 +20,9 @@ thread_local! {
 /// Puts the filter before all others. nginx builds the chain anew with each configuration.
 pub(crate) fn watch() {
     // SAFETY: nginx reads its configuration on its only thread.
-    unsafe {
-        NEXT.set(ngx_http_top_header_filter);
-        ngx_http_top_header_filter = Some(head);
-    }
+    NEXT.set(unsafe { ngx_http_top_header_filter });
+    // SAFETY: the same.
+    unsafe { ngx_http_top_header_filter = Some(head) };
 }
 
 unsafe extern "C" fn head(r: *mut ngx_http_request_t) -> ngx_int_t {
