@@ -140,6 +140,16 @@ impl Look {
         &self.group.route
     }
 
+    /// Why the traffic goes there, in the words of the edge; empty if it does not know.
+    pub fn why(&self) -> String {
+        let given = self.reason.clone().unwrap_or_default();
+        match self.taken_back {
+            Some(by) if given.is_empty() => by.to_string(),
+            Some(by) => format!("{by}: {given}"),
+            None => given,
+        }
+    }
+
     /// The route, described as moved by somebody else.
     pub fn moved(&self) -> Moved {
         moved(&self.group)

@@ -173,7 +173,7 @@ fn active(look: &Look, status: &BlueGreenStatus, at: Time) -> ToldStatus {
         to_version: version(status, &to),
         to,
         percent: ALL,
-        reason: reason(look),
+        reason: look.why(),
         at: rfc3339(at),
         ..ToldStatus::default()
     }
@@ -217,16 +217,6 @@ fn news(
 
 fn version(status: &BlueGreenStatus, slot: &str) -> String {
     status.versions.get(slot).cloned().unwrap_or_default()
-}
-
-/// Why the traffic goes there, in the words of the edge.
-fn reason(look: &Look) -> String {
-    let given = look.reason.clone().unwrap_or_default();
-    match look.taken_back {
-        Some(by) if given.is_empty() => by.to_string(),
-        Some(by) => format!("{by}: {given}"),
-        None => given,
-    }
 }
 
 /// Whether its Job is to be looked at soon.

@@ -32,7 +32,7 @@ impl Standing {
     /// The active slot, as if it had all of the traffic.
     pub(super) fn active(look: &Look) -> Option<Self> {
         let share = Percent::from_parts(Share::WHOLE)?;
-        Some(Self { slot: look.route().active.clone(), share, rest: None, reason: reason(look) })
+        Some(Self { slot: look.route().active.clone(), share, rest: None, reason: look.why() })
     }
 
     /// The slot that has all of the traffic.
@@ -44,7 +44,7 @@ impl Standing {
     pub(super) fn step(look: &Look) -> Option<Self> {
         match second(look.route()) {
             Some((slot, share)) => {
-                Some(Self { slot, share, rest: Some(look.route().active.clone()), reason: reason(look) })
+                Some(Self { slot, share, rest: Some(look.route().active.clone()), reason: look.why() })
             }
             None => Self::active(look),
         }
@@ -63,16 +63,6 @@ impl Standing {
             true => (last.from.clone(), last.from_version.clone()),
             false => (last.to.clone(), last.to_version.clone()),
         }
-    }
-}
-
-/// Why the traffic goes there, in the words of the edge.
-fn reason(look: &Look) -> String {
-    let given = look.reason.clone().unwrap_or_default();
-    match look.taken_back {
-        Some(by) if given.is_empty() => by.to_string(),
-        Some(by) => format!("{by}: {given}"),
-        None => given,
     }
 }
 
