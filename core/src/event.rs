@@ -12,6 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::deployment::TakenBackBy;
 use crate::fraction::Percent;
 use crate::guard::Figures;
 use crate::name::{self, FixedName, SLOT_SIZE, is_stored_slot};
@@ -116,6 +117,15 @@ impl RouteEvent {
         Self { who: who.to_owned(), reason: reason.to_owned(), ..self }
     }
 
+    /// The rule by which the edge itself has moved the traffic, if it did.
+    pub fn taken_back_by(&self) -> Option<TakenBackBy> {
+        match self.kind {
+            Kind::Guard => Some(TakenBackBy::Guard),
+            Kind::Lease => Some(TakenBackBy::Lease),
+            _ => None,
+        }
+    }
+
     /// As stored for a group.
     pub fn encode(&self, group: &str) -> [u8; EVENT_SIZE] {
         let mut bytes = [0; EVENT_SIZE];
@@ -187,6 +197,15 @@ pub fn decode_ring(bytes: &[u8], group: &str) -> Vec<RouteEvent> {
         bytes.chunks(EVENT_SIZE).filter_map(|bytes| RouteEvent::decode(bytes, group)).collect();
     events.sort_by_key(|event| event.number);
     events
+}
+
+/// The event since which the traffic goes where it goes now: the first of those at the end that send it there. A fence, a
+/// confirmation, or a way back that comes after another one moves nothing.
+pub fn last_move(events: &[RouteEvent]) -> Option<&RouteEvent> {
+    let mut sends = events.iter().rev().filter(|event| !matches!(event.kind, Kind::Confirm | Kind::Held));
+    let last = sends.next()?;
+    let is_same = |event: &&RouteEvent| (&event.to, event.percent) == (&last.to, last.percent);
+    Some(sends.take_while(is_same).last().unwrap_or(last))
 }
 
 /// As much of the text as fits, in whole characters.
@@ -263,5 +282,35 @@ mod tests {
     fn long_texts_are_cut_between_characters() {
         let long = RouteEvent { reason: "é".repeat(100), ..event(1) };
         assert_eq!(RouteEvent::decode(&long.encode("shop"), "shop").unwrap().reason, "é".repeat(67));
+    }
+
+    #[test]
+    fn the_last_move_is_where_the_traffic_came_from_elsewhere() {
+        let at = |kind, to: &str, percent: u16, reason: &str| {
+            let event = RouteEvent::new(kind, "", to, 1).by("", reason);
+            RouteEvent {
+                percent: Some(percent).filter(|parts| *parts > 0).and_then(Percent::from_parts),
+                ..event
+            }
+        };
+        let events = [
+            at(Kind::Switch, "blue", 0, "first"),
+            at(Kind::Switch, "blue", 0, "a fence"),
+            at(Kind::Split, "green", 2000, "a step"),
+            at(Kind::Confirm, "green", 0, "it stays"),
+            at(Kind::Split, "green", 5000, "the next step"),
+            at(Kind::Switch, "green", 0, "the last step"),
+            at(Kind::Held, "green", 0, "blue fails too"),
+            at(Kind::Guard, "blue", 0, "6 of 6 failed"),
+            at(Kind::Switch, "blue", 0, "rollback"),
+        ];
+        let why = |to: usize| last_move(&events[..to]).map(|event| event.reason.as_str());
+        let expected =
+            ["first", "first", "a step", "a step", "the next step", "the last step", "the last step"];
+        let found: Vec<_> = (1..=7).filter_map(why).collect();
+        assert_eq!(found, expected);
+        assert_eq!((why(8), why(9)), (Some("6 of 6 failed"), Some("6 of 6 failed")));
+        assert_eq!(last_move(&[]), None);
+        assert_eq!(last_move(&events[3..4]), None, "where it was before is forgotten");
     }
 }

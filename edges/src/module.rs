@@ -12,8 +12,8 @@ use cutover_core::api::{
     Confirmation, ErrorBody, ErrorCode, Failure, Group, Groups, Renewal, RouteChange, StandbyChoice,
     kept_reason,
 };
-use cutover_core::deployment::{Revision, TakenBackBy};
-use cutover_core::event::Kind;
+use cutover_core::deployment::Revision;
+use cutover_core::event::RouteEvent;
 use cutover_core::name::in_path;
 use cutover_core::smoke::Answer;
 use cutover_engine::edge::{Abilities, Edge, EdgeError, Follow, Look, Shift, ShiftError};
@@ -299,11 +299,7 @@ impl Module {
         let group = self.as_seen_here(group);
         let current = group.route.generation;
         let last = group.events.last().filter(|event| event.generation == current);
-        let taken_back = last.and_then(|event| match event.kind {
-            Kind::Guard => Some(TakenBackBy::Guard),
-            Kind::Lease => Some(TakenBackBy::Lease),
-            _ => None,
-        });
+        let taken_back = last.and_then(RouteEvent::taken_back_by);
         let reason = last.map(|event| event.reason.clone()).filter(|reason| !reason.is_empty());
         Look {
             revision: revision(current),

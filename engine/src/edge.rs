@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cutover_core::api::{Group, GuardTerms, RouteState};
 use cutover_core::deployment::{Moved, Plan, Revision, TakenBackBy};
+use cutover_core::event;
 use cutover_core::fraction::Percent;
 
 use crate::policy::Policy;
@@ -140,10 +141,17 @@ impl Look {
         &self.group.route
     }
 
-    /// Why the traffic goes there, in the words of the edge; empty if it does not know.
+    /// Why the traffic goes there, in the words of the edge; empty if it does not know. What came later and moved nothing, like a
+    /// fence, is no reason.
     pub fn why(&self) -> String {
-        let given = self.reason.clone().unwrap_or_default();
-        match self.taken_back {
+        let is_known =
+            self.group.events.last().is_some_and(|last| last.generation == self.route().generation);
+        let (by, given) = match event::last_move(&self.group.events).filter(|_| is_known) {
+            Some(moved) => (moved.taken_back_by(), Some(&moved.reason)),
+            None => (self.taken_back, self.reason.as_ref()),
+        };
+        let given = given.cloned().unwrap_or_default();
+        match by {
             Some(by) if given.is_empty() => by.to_string(),
             Some(by) => format!("{by}: {given}"),
             None => given,

@@ -34,10 +34,8 @@ impl Standing {
         if last.generation < group.route.generation {
             return Self::Unsettled;
         }
-        let by = match last.kind {
-            Kind::Guard => TakenBackBy::Guard,
-            Kind::Lease => TakenBackBy::Lease,
-            _ => return seq(&last.reason, uid).map_or(Self::Other, Self::At),
+        let Some(by) = last.taken_back_by() else {
+            return seq(&last.reason, uid).map_or(Self::Other, Self::At);
         };
         let before = moves.next().and_then(|event| seq(&event.reason, uid));
         before.map_or(Self::Other, |seq| Self::TakenBack(seq, by))

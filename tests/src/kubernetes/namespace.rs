@@ -110,6 +110,16 @@ impl<'a> Namespace<'a> {
         Ok(found)
     }
 
+    /// Waits until a Service has as many ready endpoints: its controller writes them a moment after the Pods or the selector change.
+    pub async fn until_size(&self, service: &str, expected: usize) -> Result<()> {
+        let mut seen = Vec::new();
+        let waited = patience::until("the endpoints of a Service", async || {
+            seen = self.endpoints(service).await.unwrap_or_default();
+            seen.len() == expected
+        });
+        waited.await.with_context(|| format!("expected {expected} for {service}, there are {seen:?}"))
+    }
+
     /// Waits until a Service has exactly these ready endpoints.
     pub async fn until_endpoints(&self, service: &str, expected: &[SocketAddr]) -> Result<()> {
         let mut expected = expected.to_vec();

@@ -40,7 +40,7 @@ fn a_good_release_takes_the_traffic_and_the_old_version_goes_after_its_warm_wind
         assert_eq!(condition(&status, "Ready"), "True");
         let blue = namespace.kubectl().get(&["deployment", "shop-blue"]).await.unwrap();
         assert_eq!(blue.pointer("/spec/replicas").and_then(Value::as_i64), Some(0));
-        assert_eq!(namespace.endpoints("shop").await.unwrap().len(), 2, "as many as version 1 had");
+        namespace.until_size("shop", 2).await.unwrap();
         assert_eq!(kubelet.tags().get("2"), Some(&2));
 
         let table = namespace.kubectl().run(&["get", "bluegreens"]).await.unwrap();
@@ -206,18 +206,13 @@ fn a_version_that_the_spec_takes_back_in_the_warm_window_is_rolled_back() {
         let (_kubelet, _operator) = live(&namespace, &spec).await;
         apply_shop(&namespace, "2", &spec).await.unwrap();
         until_status(&namespace, "the warm window", |status| text(status, "/phase") == "Warm").await.unwrap();
-        let shrunk = async || namespace.endpoints("shop-blue").await.is_ok_and(|blue| blue.len() == 1);
-        let limit = std::time::Duration::from_secs(60);
-        cutover_tests::wait::until_async(limit, "the old version to have its warm size", shrunk)
-            .await
-            .unwrap();
+        namespace.until_size("shop-blue", 1).await.unwrap();
         apply_shop(&namespace, "1", &spec).await.unwrap();
         let status = until_ended(&namespace, "2", "rolled_back").await.unwrap();
-        assert_eq!(
-            namespace.endpoints("shop").await.unwrap().len(),
-            2,
-            "the way back has the full size: {status}"
-        );
         assert_eq!(selected(&namespace).await.unwrap(), "blue");
+        let blue = namespace.kubectl().get(&["deployment", "shop-blue"]).await.unwrap();
+        let ready = blue.pointer("/status/readyReplicas").and_then(Value::as_i64);
+        assert_eq!(ready, Some(2), "the way back has the full size: {status}");
+        namespace.until_size("shop", 2).await.unwrap();
     });
 }

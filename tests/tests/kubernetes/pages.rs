@@ -158,7 +158,7 @@ fn the_first_deployment_is_as_its_page_says() {
         let resource = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
         let status = resource.get("status").cloned().unwrap_or(Value::Null);
         assert_eq!((text(&status, "/activeSlot"), text(&status, "/version")), ("green", "2.1"));
-        assert_eq!(namespace.endpoints("shop").await.unwrap().len(), 3);
+        namespace.until_size("shop", 3).await.unwrap();
         run(&back);
         let status = until_ended(&namespace, "2.1", "rolled_back").await.unwrap();
         assert_eq!(text(&status, "/activeSlot"), "blue", "{status}");
