@@ -44,6 +44,7 @@ COPY --from=rust-for-musl /usr/local/cargo /usr/local/cargo
 ENV RUSTUP_HOME=/usr/local/rustup PATH=/usr/local/cargo/bin:$PATH RUSTFLAGS="-C target-feature=-crt-static"
 WORKDIR /cutover
 COPY scripts/build-ingress-module scripts/
+COPY container/controllers.tsv container/
 RUN mkdir /nginx /ingress-nginx \
     && scripts/build-ingress-module --controller "$CONTROLLER" --print >/known \
     && read -r version folder </known \

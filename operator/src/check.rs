@@ -34,6 +34,7 @@ use crate::edge::told;
 use crate::resource::{BlueGreen, EdgeSpec};
 use candidate::Candidate;
 pub use finding::{At, Finding, Fix, Severity};
+pub use ingress_nginx::TestedBy;
 pub use operators::Account;
 use operators::Operator;
 use rules::Rules;
@@ -66,6 +67,8 @@ pub struct Checked {
 pub struct Settings {
     /// As whom the operator runs, if its Deployment does not tell.
     pub account: Option<Account>,
+    /// The nginx that reads the snippets of ingress-nginx's ConfigMap.
+    pub nginx: Option<TestedBy>,
 }
 
 /// Runs all checks. Fails if there is nothing to check.
@@ -83,7 +86,7 @@ pub async fn check(client: Client, what: What, settings: Settings) -> Result<Che
         None => operators = operators::find(source.client(), &mut checked.findings).await,
     }
     let rules = Rules::read().map_err(|error| error.to_string())?;
-    let cluster = Cluster { source, operators, rules };
+    let cluster = Cluster { source, operators, rules, nginx: settings.nginx };
     for (number, candidate) in candidates.iter().enumerate() {
         let others = candidates.iter().enumerate().filter(|(other, _)| *other != number);
         let others: Vec<&BlueGreen> = others.map(|(_, other)| &other.resource).collect();
@@ -156,6 +159,7 @@ struct Cluster {
     source: Source,
     operators: Vec<Operator>,
     rules: Rules,
+    nginx: Option<TestedBy>,
 }
 
 impl Cluster {
@@ -175,7 +179,8 @@ impl Cluster {
         }
         edge::check(&self.source, candidate, &seen, findings).await;
         if let EdgeSpec::IngressNginx(spec) = &candidate.spec().edge {
-            let agents = ingress_nginx::check(&self.source, candidate, spec, &seen, findings).await;
+            let nginx = self.nginx.as_ref();
+            let agents = ingress_nginx::check(&self.source, candidate, spec, &seen, nginx, findings).await;
             if let Some(agents) = agents {
                 self.check_agents(candidate, &spec.controller.namespace, &agents, findings).await;
             }

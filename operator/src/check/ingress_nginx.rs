@@ -10,13 +10,20 @@ use super::seen::Seen;
 use super::source::{Source, unread};
 use crate::edge::ingress_nginx::{ControllerSpec, IngressNginxSpec, NONE, TOKEN};
 
+mod annotations;
 mod config;
 mod directives;
 mod ingresses;
+mod nginx_test;
+
+pub use nginx_test::TestedBy;
 
 /// The command that gives a controller the module and the agent.
 const UPGRADE: &str = "helm upgrade --install ingress-nginx ingress-nginx/ingress-nginx --reuse-values --values \
  charts/ingress-nginx.yaml";
+
+/// The controllers whose nginx is known, one a line.
+const KNOWN: &str = include_str!("../../../container/controllers.tsv");
 
 /// Judges the controller, and all that it reads. Returns as whom its agents run.
 pub(super) async fn check(
@@ -24,6 +31,7 @@ pub(super) async fn check(
     candidate: &Candidate,
     spec: &IngressNginxSpec,
     seen: &Seen,
+    nginx: Option<&TestedBy>,
     findings: &mut Vec<Finding>,
 ) -> Option<Account> {
     let group = ingresses::check(candidate, spec.group_of(&candidate.setup.name), seen, findings);
@@ -51,7 +59,16 @@ pub(super) async fn check(
     let at = At::object("ConfigMap", &name.0, &name.1);
     match source.list::<ConfigMap>(&name.0).await {
         Ok(all) => match all.into_iter().find(|one| one.name_any() == name.1) {
-            Some(found) => config::check(&at, &found.data.unwrap_or_default(), group.as_ref(), findings),
+            Some(found) => {
+                let entries = found.data.unwrap_or_default();
+                let before = findings.len();
+                config::check(&at, &entries, group.as_ref(), findings);
+                // What is missing was said; nginx would say it in other words.
+                if let Some(nginx) = nginx.filter(|_| findings.len() == before) {
+                    nginx.check(&at, &entries, findings).await;
+                }
+                annotations::check(&at, &entries, ingresses::of_group(candidate, seen), findings);
+            }
             None => {
                 let text = format!("it does not exist, and Pod {} reads it", pod.name_any());
                 let empty = serde_json::json!({
@@ -105,7 +122,20 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
         modules.filter(|one| one.name.contains("cutover")).find_map(|one| version(one.image.as_deref()?));
     let own =
         containers.iter().find(|one| one.name == "controller").and_then(|one| version(one.image.as_deref()?));
-    let (Some(module), Some(own)) = (module, own) else { return };
+    let Some(own) = own else { return };
+    let upgrade = Fix::Type(format!("{UPGRADE} --namespace {}", controller.namespace));
+    let known: Vec<&str> = controllers().collect();
+    if let (Some(first), Some(last)) = (known.first(), known.last())
+        && !known.contains(&&*own)
+    {
+        let text = format!(
+            "no module can be built for this controller: its patches of nginx are not known, as those of {first} to {last} are"
+        );
+        let at = At::object("Pod", &controller.namespace, &name).field("spec.containers.image");
+        findings.push(Finding::problem(at, text).value(&*own).fix(upgrade));
+        return;
+    }
+    let Some(module) = module else { return };
     if module != own {
         let text = format!(
             "the module is for controller {module}, and this one is {own}: it can load, and read wrong memory; build the \
@@ -113,9 +143,14 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
              this version: docker build --target ingress-module --build-arg CONTROLLER={own}"
         );
         let at = At::object("Pod", &controller.namespace, &name).field("spec.initContainers.image");
-        let upgrade = Fix::Type(format!("{UPGRADE} --namespace {}", controller.namespace));
         findings.push(Finding::problem(at, text).value(module).fix(upgrade));
     }
+}
+
+/// The versions of the controller for which `scripts/build-ingress-module` builds the module, in order.
+fn controllers() -> impl Iterator<Item = &'static str> {
+    let lines = KNOWN.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split('\t').next())
 }
 
 /// The version of an image, as in `v1.11.0`.
@@ -169,6 +204,12 @@ mod tests {
             of(right, "cutover-ingress-module:v1.12.0").starts_with("the module is for controller v1.12.0")
         );
         assert_eq!(of("mirror/controller:latest", "cutover-ingress-module:v1.12.0"), "");
+        for (own, says) in
+            [("v1.15.1", ""), ("v1.10.6", "no module can be built"), ("v1.16.0", "of v1.11.0 to v1.15.1")]
+        {
+            let found = of(&format!("controller:{own}"), &format!("cutover-ingress-module:{own}"));
+            assert!(if says.is_empty() { found.is_empty() } else { found.contains(says) }, "{own}: {found}");
+        }
     }
 
     #[test]

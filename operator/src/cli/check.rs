@@ -1,12 +1,13 @@
 //! `check`: what would go wrong, before anything is applied.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 use cutover_engine::foreseen::DeploymentPlan;
-use cutover_operator::check::{self, Account, Checked, Finding, Settings, What, documents};
+use cutover_operator::check::{self, Account, Checked, Finding, Settings, TestedBy, What, documents};
 use cutover_operator::client;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
@@ -28,6 +29,12 @@ pub(super) struct Check {
     /// As whom the operator runs; without it, what the Deployments with the labels of its chart say.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = Account::parse)]
     service_account: Option<Account>,
+    /// An nginx that reads the snippets of ingress-nginx's ConfigMap, as `nginx -t` does; with --module.
+    #[arg(long, value_name = "PROGRAM", requires = "module")]
+    nginx: Option<PathBuf>,
+    /// The module that was built for that nginx.
+    #[arg(long, value_name = "FILE", requires = "nginx")]
+    module: Option<PathBuf>,
     /// One JSON object: the findings, and what a deployment of each BlueGreen would do.
     #[arg(long)]
     json: bool,
@@ -57,7 +64,9 @@ impl Check {
             }
             What::Written(objects)
         };
-        let settings = Settings { account: self.service_account.clone() };
+        let nginx = self.nginx.clone().zip(self.module.clone());
+        let nginx = nginx.map(|(nginx, module)| TestedBy { nginx, module });
+        let settings = Settings { account: self.service_account.clone(), nginx };
         let checked = check::check(client, what, settings).await.map_err(anyhow::Error::msg)?;
         let report = Report::of(checked);
         if self.json {

@@ -110,7 +110,7 @@ impl<'a> Namespace<'a> {
         Ok(found)
     }
 
-    /// Waits until a Service has as many ready endpoints: its controller writes them a moment after the Pods or the selector change.
+    /// Waits until a Service has as many ready endpoints. Their controller writes them a moment after the Pods or the selector.
     pub async fn until_size(&self, service: &str, expected: usize) -> Result<()> {
         let mut seen = Vec::new();
         let waited = patience::until("the endpoints of a Service", async || {

@@ -1,7 +1,8 @@
 //! The leader is killed in each phase of a deployment, with each edge: the next operator brings it to the same end.
 
+use cutover_tests::kubernetes::front::with_edge;
 use cutover_tests::kubernetes::operator::{Operator, apply_shop, apply_slots, selected, text, until_ended};
-use cutover_tests::kubernetes::{Cluster, Namespace, StatusWatch, Traefik};
+use cutover_tests::kubernetes::{Cluster, Front, Kubelet, Namespace, Snippets, StatusWatch, Traefik};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -178,6 +179,34 @@ fn in_each_phase_over_a_gateway() {
             whole[0].0.trim_start_matches("shop-").to_owned()
         })
         .await;
+    });
+}
+
+#[test]
+#[ignore = "takes minutes: each phase, one after the other"]
+fn in_each_phase_over_two_controllers_of_ingress_nginx() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let mut spec = edges::spec(json!({}), policy(&[]));
+        let snippets = [Snippets::of_shop(&namespace), Snippets::of_shop(&namespace)];
+        let front = Front::start(&namespace, Kubelet::start(&namespace), &snippets, ("1", &spec, "/"));
+        let Front { operator, agents, controllers, kubelet: _kubelet } = front.await.unwrap();
+        spec = with_edge(&namespace, &spec);
+        one_after_the_other(&namespace, (operator, &spec), async || {
+            let mut slots = Vec::new();
+            for controller in &controllers {
+                let route = controller.api().group("shop").await.unwrap().route;
+                assert!(route.split.is_none(), "{route:?}");
+                slots.push(route.active);
+            }
+            assert_eq!(slots[0], slots[1]);
+            slots.remove(0)
+        })
+        .await;
+        drop(agents);
+        for controller in controllers {
+            controller.stop().await.unwrap();
+        }
     });
 }
 

@@ -11,7 +11,8 @@ use super::super::seen::{Seen, ports};
 use super::config::Group;
 use crate::edge::ingress_canary::{CANARY, canary_of_somebody_else};
 
-const PREFIX: &str = "nginx.ingress.kubernetes.io";
+/// The beginning of its annotations.
+pub(super) const PREFIX: &str = "nginx.ingress.kubernetes.io";
 
 /// Judges the Ingresses. Returns the group that they make. `None`: one of its backends is missing.
 pub(super) fn check(
@@ -84,6 +85,16 @@ pub(super) fn check(
     }
     let is_whole = !backends.is_empty() && slots.len() == candidate.setup.slots.len();
     is_whole.then(|| Group { name: group.to_owned(), backends, slots })
+}
+
+/// The Ingresses that lead to the Services of a BlueGreen.
+pub(super) fn of_group<'a>(candidate: &'a Candidate, seen: &'a Seen) -> impl Iterator<Item = &'a Ingress> {
+    let services = || {
+        let slots = candidate.setup.slots.values().map(|slot| &slot.service);
+        std::iter::once(&candidate.setup.service).chain(slots)
+    };
+    let all = seen.ingresses.iter().flatten();
+    all.filter(move |one| services().any(|service| !leads(one, candidate, service).is_empty()))
 }
 
 /// An annotation that is in the way.

@@ -1,5 +1,6 @@
 //! Findings about ingress-nginx with the module: its Pods, its ConfigMap and the Ingresses.
 
+use cutover_tests::flavour::Flavour;
 use cutover_tests::kubernetes::operator::{apply_slots, install};
 use cutover_tests::kubernetes::{Cluster, NODE, Namespace};
 use serde_json::{Value, json};
@@ -75,6 +76,7 @@ fn an_installation_becomes_right_by_what_it_proposes() {
         super::with_operator(&namespace, &values).await;
         let found = check(&namespace, &file, &[]).await;
         assert_eq!(found.code, 0, "{found:#?}");
+        nginx_reads_the_snippets(&namespace, &file).await;
 
         let annotate = async |ingress: &str, key: &str, value: &str| {
             let annotation = format!("nginx.ingress.kubernetes.io/{key}={value}");
@@ -93,6 +95,17 @@ fn an_installation_becomes_right_by_what_it_proposes() {
             let field = annotate(ingress, key, value).await;
             heals(&namespace, &file, ("Ingress", ingress, &field), says).await;
         }
+        let field = annotate("shop-blue", "upstream-hash-by", "$remote_addr").await;
+        let cautious = json!({ "data": { "annotations-risk-level": "Medium" } }).to_string();
+        namespace
+            .kubectl()
+            .run(&["patch", "configmap", "mine", "--type=merge", "-p", &cautious])
+            .await
+            .unwrap();
+        heals(&namespace, &file, ("Ingress", "shop-blue", &field), "does not read this Ingress").await;
+        let field = annotate("shop", "server-snippet", "more_set_headers").await;
+        heals(&namespace, &file, ("Ingress", "shop", &field), "does not read this Ingress").await;
+        heals(&namespace, &file, ("Ingress", "shop", &field), "refuses or ignores it").await;
         let canary = json!({
             "apiVersion": "networking.k8s.io/v1",
             "kind": "Ingress",
@@ -106,6 +119,42 @@ fn an_installation_becomes_right_by_what_it_proposes() {
         heals(&namespace, &file, ("Ingress", "canary", ""), "it is a canary for a host of Ingress shop")
             .await;
     });
+}
+
+/// A real nginx with the module finds nothing, then a directive that it does not know, in its line. What is no module, or no nginx,
+/// is told as such.
+async fn nginx_reads_the_snippets(namespace: &Namespace<'_>, file: &Value) {
+    let flavour = Flavour::from_env().unwrap();
+    let (nginx, module) = (flavour.nginx().display().to_string(), flavour.module().display().to_string());
+    let by = ["--nginx", &nginx, "--module", &module];
+    let right = check(namespace, file, &by).await;
+    assert_eq!((right.code, right.findings().len()), (0, 0), "{right:#?}");
+
+    let map = namespace.kubectl().get(&["configmap", "mine"]).await.unwrap();
+    let snippet = map["data"]["http-snippet"].as_str().unwrap().to_owned();
+    let write = async |snippet: String| {
+        let patch = json!({ "data": { "http-snippet": snippet } }).to_string();
+        namespace.kubectl().run(&["patch", "configmap", "mine", "--type=merge", "-p", &patch]).await.unwrap();
+    };
+    write(format!("{snippet}cutover_nonsense on;\n")).await;
+    assert_eq!(check(namespace, file, &[]).await.code, 0, "only nginx knows its directives");
+    let wrong = check(namespace, file, &by).await;
+    let finding =
+        wrong.at(("ConfigMap", "mine", "data.http-snippet")).unwrap_or_else(|| panic!("{wrong:#?}"));
+    assert_eq!((wrong.code, finding["value"].as_str()), (1, Some("cutover_nonsense on;")));
+    let says = format!("nginx refuses line {}: unknown directive", snippet.lines().count() + 1);
+    assert!(finding["text"].as_str().unwrap().starts_with(&says), "{finding}");
+    write(snippet).await;
+
+    for (program, module, says) in [
+        (&*nginx, &*nginx, "build the module for this nginx: scripts/build-module"),
+        (&*nginx, "/nowhere.so", "No such file or directory (os error 2); build it: scripts/build-module"),
+        ("/nowhere", &*module, "it cannot be started"),
+    ] {
+        let report = check(namespace, file, &["--nginx", program, "--module", module]).await;
+        let finding = report.at(("ConfigMap", "mine", "")).unwrap_or_else(|| panic!("{report:#?}"));
+        assert!(finding["text"].as_str().unwrap().contains(says), "{says}: {finding}");
+    }
 }
 
 /// The same as `heals` where one place can have several findings.
