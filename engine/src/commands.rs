@@ -41,6 +41,14 @@ impl Failed {
     pub fn early(reason: String) -> Self {
         Self { reason, tail: String::new(), code: None }
     }
+
+    /// The end of its output below a message that has the reason. Empty if that has all of it, which is one line.
+    pub fn below(&self) -> String {
+        match self.tail.lines().count() {
+            0 | 1 => String::new(),
+            _ => format!("\n{}", self.tail.trim_end()),
+        }
+    }
 }
 
 /// What a smoke test of one server has come to. It is kept with the deployment.

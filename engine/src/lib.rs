@@ -41,5 +41,6 @@ pub mod prober;
 pub mod scripted;
 pub mod shifting;
 pub mod signals;
+pub mod standing;
 pub mod versions;
 pub mod world;

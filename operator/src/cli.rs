@@ -40,6 +40,8 @@ enum Command {
     Rollback(ask::Ask),
     /// Tries a version again that has failed.
     Retry(ask::Ask),
+    /// Reverts what a deployment that did not complete has left in the database.
+    Revert(ask::Ask),
     /// Gives up a deployment whose record cannot be read. Traffic stays where it is.
     Forget(ask::Ask),
 }
@@ -61,6 +63,7 @@ impl Cli {
             Command::Abort(ask) => (ask, Verb::Abort),
             Command::Rollback(ask) => (ask, Verb::Rollback),
             Command::Retry(ask) => (ask, Verb::Retry),
+            Command::Revert(ask) => (ask, Verb::Revert),
             Command::Forget(ask) => (ask, Verb::Forget),
         };
         ask.ask(verb).await.map(|()| ExitCode::SUCCESS)

@@ -22,6 +22,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clash::clash;
@@ -38,6 +39,7 @@ mod adopt;
 mod begin;
 mod deletion;
 mod observe;
+mod reverting;
 mod telling;
 mod verbs;
 
@@ -84,6 +86,8 @@ pub struct Context {
 struct Driven {
     ledger: Arc<Ledger>,
     running: Mutex<Option<Arc<Running>>>,
+    /// The revert that somebody has asked for.
+    reverting: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Driven {
@@ -187,7 +191,7 @@ impl Context {
             }
             None => None,
         };
-        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed) });
+        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed), reverting: Mutex::default() });
         self.driven.lock().insert(uid.to_owned(), Arc::clone(&driven));
         Ok(driven)
     }
@@ -221,11 +225,13 @@ impl Context {
             self.follow_spec(resource, driven, &running, &setup).await?;
         }
         let is_unread = driven.running().is_none() && driven.ledger.status().await.deployment.is_some();
-        if (driven.running().is_none() && !is_unread) || self.is_idle(driven) {
+        let is_reverting = self.follow_revert(resource, driven).await;
+        if !is_reverting && ((driven.running().is_none() && !is_unread) || self.is_idle(driven)) {
             self.adopt_or_begin(resource, driven, setup, policy).await?;
         }
         self.observe(resource, driven).await?;
-        let is_busy = driven.running().is_some() || telling::is_telling(&driven.ledger.status().await);
+        let is_telling = telling::is_telling(&driven.ledger.status().await);
+        let is_busy = driven.running().is_some() || is_telling || is_reverting;
         Ok(Action::requeue(if is_busy { SOON } else { ROUND }))
     }
 

@@ -26,7 +26,7 @@ mod watched;
 
 pub use cluster::{ClusterEdge, abilities};
 pub use endpoints::{Endpoints, backends};
-pub use errors::{API, told};
+pub use errors::{API, is_final, told};
 pub use ingress_nginx::AGENT_PORT;
 pub use names::{MANAGER, Names, VERSION};
 pub use object::ObjectEdge;

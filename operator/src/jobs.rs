@@ -14,8 +14,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, EnvVar, Pod};
 use kube::api::{DeleteParams, ListParams, LogParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 
-use crate::edge::MANAGER;
-use crate::edge::told;
+use crate::edge::{MANAGER, is_final, told};
 use crate::resource::JobSpecOf;
 
 /// Pause between two readings.
@@ -100,9 +99,7 @@ impl Jobs {
         let job = made(name, step, what, slot).map_err(Failed::early)?;
         match self.create(&job).await {
             Ok(()) => Ok(()),
-            Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => {
-                Err(early(name, &kube::Error::Api(status)))
-            }
+            Err(error) if is_final(&error) => Err(early(name, &error)),
             Err(error) => {
                 tracing::debug!(job = name, %error, "a Job cannot be made for now");
                 Ok(())

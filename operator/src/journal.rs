@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use cutover_core::deployment::Plan;
-use cutover_core::deployment::{Outcome, Phase, State, Time};
+use cutover_core::deployment::{InDatabase, Outcome, Phase, Plan, State, Time};
 use cutover_engine::clock::rfc3339;
 use cutover_engine::journal::{Deployment, Journal, JournalError, Unfinished};
 use cutover_engine::policy::Policy;
@@ -13,7 +12,7 @@ use serde_json::Value;
 
 use crate::conditions;
 use crate::ledger::Ledger;
-use crate::resource::{BlueGreenStatus, JournalEntry, PastDeployment};
+use crate::resource::{BlueGreenStatus, JournalEntry, LeftStatus, PastDeployment};
 use crate::setup::Setup;
 use crate::words;
 
@@ -104,7 +103,14 @@ impl ResourceJournal {
             status.live = Some(setup.wanted());
         }
         if let Some(outcome) = state.phase.outcome().filter(|_| state.phase.is_final()) {
-            status.deployment = None;
+            let ended = status.deployment.take();
+            match deployment.plan.in_database(state) {
+                _ if outcome == Outcome::Completed => status.left = None,
+                InDatabase::Revertible => {
+                    status.left = ended.map(|deployment| LeftStatus { deployment, asked: None });
+                }
+                InDatabase::Nothing | InDatabase::Stays => {}
+            }
             let past = PastDeployment {
                 id: deployment.id.clone(),
                 version: deployment.version.clone(),

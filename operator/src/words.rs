@@ -28,6 +28,7 @@ pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
     for verb in ["abort", "pause", "promote", "resume", "rollback"] {
         say(format!("cutover {verb} {group}"), format!("cutover-operator {verb} {group} -n {namespace}"));
     }
+    say(format!("cutover run {group} revert"), format!("cutover-operator revert {group} -n {namespace}"));
     say(format!("cutover status {group}"), format!("kubectl describe bluegreen {group} -n {namespace}"));
     let deploy = format!(
         "kubectl patch bluegreen {group} -n {namespace} --type merge -p '{{\"spec\":{{\"version\":\"VERSION\"}}}}'"
@@ -101,6 +102,7 @@ mod tests {
                 "cutover deploy shop --version VERSION",
                 r#"kubectl patch bluegreen shop -n web --type merge -p '{"spec":{"version":"VERSION"}}'"#,
             ),
+            ("cutover run shop revert", "cutover-operator revert shop -n web"),
             ("cutover run shop teardown", "kubectl scale deployment shop-green -n web --replicas=0"),
             ("cutover run shop decommission", "kubectl scale deployment shop-blue -n web --replicas=0"),
             ("cutover switch shop --to blue", "kubectl edit service apex -n web"),

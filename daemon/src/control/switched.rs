@@ -17,6 +17,7 @@ use cutover_engine::commands::{Failed, Job};
 use cutover_engine::fleet::View;
 use cutover_engine::metrics;
 use cutover_engine::policy::Switched;
+use cutover_engine::standing::Standing;
 use cutover_engine::world::World;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -26,10 +27,7 @@ use super::running::SETTLING;
 use super::{Control, NotRun, Refusal, Rerun};
 use crate::journal::{JournalError, Told};
 
-mod route;
 mod status;
-
-use route::Standing;
 
 pub use status::HookStatus;
 
@@ -163,7 +161,7 @@ impl<W: World> Control<W> {
         };
         let Some(standing) = standing else { return Ok(Looked::Known) };
         let to_version = journal.version_in(group, &standing.slot).await?.unwrap_or_default();
-        let begun = last.as_ref().filter(|last| standing.is_in(last, &to_version));
+        let begun = last.as_ref().filter(|last| standing.is_in(last.known(), &to_version));
         if begun.is_some_and(|last| !last.is_begun) {
             return Ok(Looked::Known);
         }
@@ -171,7 +169,7 @@ impl<W: World> Control<W> {
             // It is told this again.
             (_, Some(last)) if begun.is_some() => (last.from.clone(), last.from_version.clone()),
             (Some(rest), _) => (rest.clone(), journal.version_in(group, rest).await?.unwrap_or_default()),
-            (None, Some(last)) => standing.before(last),
+            (None, Some(last)) => standing.before(last.known()),
             (None, None) => Default::default(),
         };
         let under_way = journal.open_deployments().await?;
@@ -277,10 +275,8 @@ impl<W: World> Control<W> {
         );
         let Some(id) = &told.deployment else { return };
         let Ok(Some(entry)) = self.journal.entry(id).await else { return };
-        let mut message = format!("{why}; nothing waits for it; to run it again, type: {again}");
-        if failed.tail.lines().count() > 1 {
-            message = format!("{message}\n{}", failed.tail);
-        }
+        let below = failed.below();
+        let message = format!("{why}; nothing waits for it; to run it again, type: {again}{below}");
         let noted = self.journal.note(id, self.clock.now(), entry.state.phase.name(), &message).await;
         if let Err(error) = noted {
             tracing::warn!(deployment = id, %error, "failed to write a note");

@@ -2,6 +2,7 @@
 
 use cutover_core::deployment::Time;
 use cutover_core::fraction::Percent;
+use cutover_engine::standing::Known;
 use serde::{Deserialize, Serialize};
 
 /// A change of a route, as the hook was told it.
@@ -32,4 +33,12 @@ pub struct Told {
     /// Why the hook has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+}
+
+impl Told {
+    /// As far as it decides what is news.
+    pub fn known(&self) -> Known<'_> {
+        let Self { from, from_version, to, to_version, share, .. } = self;
+        Known { from, from_version, to, to_version, share: *share }
+    }
 }

@@ -40,8 +40,7 @@ impl<W: World, J: Journal> Work<W, J> {
         let message = match done {
             Ok(said) if said.trim().is_empty() => format!("diagnose says nothing about slot \"{slot}\""),
             Ok(said) => format!("diagnose of slot \"{slot}\":\n{said}"),
-            Err(failed) if failed.tail.lines().count() > 1 => format!("{}\n{}", failed.reason, failed.tail),
-            Err(failed) => failed.reason,
+            Err(failed) => format!("{}{}", failed.reason, failed.below()),
         };
         self.note(state.phase.name(), &message).await;
     }

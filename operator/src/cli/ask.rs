@@ -1,4 +1,4 @@
-//! `promote`, `pause`, `resume`, `abort`, `rollback` and `retry`: set the annotation that the operator acts on.
+//! `promote`, `pause`, `resume`, `abort`, `rollback`, `retry`, `revert` and `forget`: set the annotation that the operator acts on.
 
 use clap::Args;
 use cutover_operator::client::client;

@@ -14,22 +14,20 @@ use cutover_engine::clock::rfc3339;
 use cutover_engine::commands::{Failed, Job as Step};
 use cutover_engine::edge::Look;
 use cutover_engine::policy::Command;
+use cutover_engine::standing::Standing;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use serde_json::json;
 
 use super::{Context, Driven, Unreconciled};
-use crate::edge::told;
-use crate::jobs::{Jobs, Standing};
+use crate::edge::{is_final, told};
+use crate::jobs::{self, Jobs};
 use crate::metrics;
 use crate::resource::{BlueGreen, BlueGreenStatus, SwitchedSpec, ToldStatus};
 use crate::setup::Setup;
 
 /// Its name in messages and in metrics.
 const NAME: &str = "switched";
-
-/// All of the traffic, in percent.
-const ALL: f64 = 100.0;
 
 impl Context {
     /// Tells the hook of the route, if it does not know it. Waits for nothing, and fails only if the status cannot be written.
@@ -48,8 +46,8 @@ impl Context {
         let at = self.clock.now();
         let Some(last) = &status.told else {
             // What was there before the hook is no change.
-            let there = active(look, &status, at);
-            driven.ledger.write(|status| status.told = Some(there)).await?;
+            let there = Standing::active(look).map(|active| telling_of(active, &status, at));
+            driven.ledger.write(|status| status.told = there).await?;
             return Ok(());
         };
         let telling = match (&last.job, news(look, hook, &status, last, at)) {
@@ -78,10 +76,10 @@ impl Context {
         let Some(name) = &telling.job else { return Ok(()) };
         let jobs = Jobs::new(self.client.clone(), &setup.namespace);
         let failed = match jobs.standing(name).await {
-            Ok(Standing::Runs) => return Ok(()),
-            Ok(Standing::Complete) => None,
-            Ok(Standing::Failed(failed)) => Some(failed),
-            Ok(Standing::Missing) => match self.begin_job(driven, setup, hook, telling, &jobs).await {
+            Ok(jobs::Standing::Runs) => return Ok(()),
+            Ok(jobs::Standing::Complete) => None,
+            Ok(jobs::Standing::Failed(failed)) => Some(failed),
+            Ok(jobs::Standing::Missing) => match self.begin_job(driven, setup, hook, telling, &jobs).await {
                 Ok(()) => return Ok(()),
                 Err(error) => Some(error),
             },
@@ -97,9 +95,8 @@ impl Context {
         let reason = failed.as_ref().map(|failed| failed.reason.clone());
         let ended = ToldStatus { job: None, failed: reason, ..telling.clone() };
         driven.ledger.write(|status| status.told = Some(ended)).await?;
-        if let Some(Failed { reason, tail, .. }) = failed {
-            let shown =
-                if tail.lines().count() > 1 { format!("\n{}", tail.trim_end()) } else { String::new() };
+        if let Some(failed) = failed {
+            let (reason, shown) = (&failed.reason, failed.below());
             let message = format!("the hook switched has failed, and nothing waits for it: {reason}{shown}");
             driven.ledger.publish("HookFailed", &message, true).await;
         }
@@ -141,11 +138,6 @@ impl Context {
     }
 }
 
-/// Whether another try meets the same error.
-fn is_final(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
-}
-
 /// What the engine calls a command: its Job does it.
 fn command(hook: &SwitchedSpec) -> Result<Command, serde_json::Error> {
     serde_json::from_value(json!({ "command": ["/cutover/switched"], "timeout": hook.deadline }))
@@ -166,14 +158,13 @@ fn environment(group: &str, telling: &ToldStatus) -> BTreeMap<String, String> {
     .into()
 }
 
-/// The active slot, as if it had all of the traffic.
-fn active(look: &Look, status: &BlueGreenStatus, at: Time) -> ToldStatus {
-    let to = look.route().active.clone();
+/// What the hook is told of this.
+fn telling_of(standing: Standing, status: &BlueGreenStatus, at: Time) -> ToldStatus {
     ToldStatus {
-        to_version: version(status, &to),
-        to,
-        percent: ALL,
-        reason: look.why(),
+        to_version: version(status, &standing.slot),
+        to: standing.slot,
+        percent: standing.share.into(),
+        reason: standing.reason,
         at: rfc3339(at),
         ..ToldStatus::default()
     }
@@ -187,32 +178,16 @@ fn news(
     last: &ToldStatus,
     at: Time,
 ) -> Option<ToldStatus> {
-    let route = look.route();
-    let split =
-        route.split.iter().flatten().find(|(slot, percent)| **slot != route.active && percent.parts() > 0);
-    let mut now = active(look, status, at);
-    if let Some((slot, percent)) = split {
-        if !hook.each_step {
-            return None;
-        }
-        let rest = std::mem::replace(&mut now.to, slot.clone());
-        (now.percent, now.to_version) = (f64::from(*percent), version(status, slot));
-        (now.from_version, now.from) = (version(status, &rest), rest);
-    }
-    let is_same_version =
-        last.to_version.is_empty() || now.to_version.is_empty() || last.to_version == now.to_version;
-    if last.to == now.to && last.percent == now.percent && is_same_version {
+    let standing = if hook.each_step { Standing::step(look) } else { Standing::whole(look) }?;
+    let last = last.known()?;
+    if standing.is_in(last, &version(status, &standing.slot)) {
         return None;
     }
-    if split.is_none() {
-        // The last of several steps: the rest was on the slot that the earlier ones came from.
-        let is_last_step = last.to == now.to && last.percent != now.percent;
-        (now.from, now.from_version) = match is_last_step {
-            true => (last.from.clone(), last.from_version.clone()),
-            false => (last.to.clone(), last.to_version.clone()),
-        };
-    }
-    Some(now)
+    let (from, from_version) = match &standing.rest {
+        Some(rest) => (rest.clone(), version(status, rest)),
+        None => standing.before(last),
+    };
+    Some(ToldStatus { from, from_version, ..telling_of(standing, status, at) })
 }
 
 fn version(status: &BlueGreenStatus, slot: &str) -> String {

@@ -29,14 +29,24 @@ pub enum Verb {
     Rollback,
     /// Tries the version again that has failed.
     Retry,
+    /// Reverts what a deployment that did not complete has left in the database.
+    Revert,
     /// Gives up a deployment whose record cannot be read.
     Forget,
 }
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Self; 7] =
-        [Self::Promote, Self::Pause, Self::Resume, Self::Abort, Self::Rollback, Self::Retry, Self::Forget];
+    pub const ALL: [Self; 8] = [
+        Self::Promote,
+        Self::Pause,
+        Self::Resume,
+        Self::Abort,
+        Self::Rollback,
+        Self::Retry,
+        Self::Revert,
+        Self::Forget,
+    ];
 
     /// The name, in the annotation and on the command line.
     pub fn as_str(self) -> &'static str {
@@ -47,6 +57,7 @@ impl Verb {
             Self::Abort => "abort",
             Self::Rollback => "rollback",
             Self::Retry => "retry",
+            Self::Revert => "revert",
             Self::Forget => "forget",
         }
     }
@@ -63,7 +74,7 @@ impl Verb {
             Self::Resume => Event::Resume(by.to_owned()),
             Self::Abort => Event::Abort(format!("aborted by {by}")),
             Self::Rollback => Event::Rollback(format!("requested by {by}")),
-            Self::Retry | Self::Forget => return None,
+            Self::Retry | Self::Revert | Self::Forget => return None,
         })
     }
 }
@@ -103,8 +114,10 @@ impl Context {
         by: &str,
         driven: &Driven,
     ) -> Result<Result<(), String>, Unreconciled> {
-        if verb == Verb::Forget {
-            return self.forget(driven).await;
+        match verb {
+            Verb::Forget => return self.forget(driven).await,
+            Verb::Revert => return self.ask_to_revert(by, driven).await,
+            _ => {}
         }
         let Some(event) = verb.event(by) else {
             let last = driven.ledger.status().await.history.first().map(|last| last.id.clone());

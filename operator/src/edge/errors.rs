@@ -24,10 +24,16 @@ pub(super) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
+/// Whether another try meets the same error.
+pub fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
+
 /// Why an object could not be changed.
 pub(super) fn unchanged(what: &str, error: kube::Error) -> ShiftError {
+    let is_final = is_final(&error);
     match error {
-        kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
+        kube::Error::Api(status) if is_final => {
             ShiftError::Refused(format!("{API} refuses: {what}: {}", status.message))
         }
         error => ShiftError::Unknown(unread(what, error)),

@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
 
+use cutover_core::fraction::Percent;
+use cutover_engine::standing::Known;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,6 +97,15 @@ pub struct ToldStatus {
     /// Why it has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+}
+
+impl ToldStatus {
+    /// As far as it decides what is news. `None`: somebody has written a share that is none.
+    pub fn known(&self) -> Option<Known<'_>> {
+        let Self { from, from_version, to, to_version, percent, .. } = self;
+        let share = Percent::try_from(*percent).ok()?;
+        Some(Known { from, from_version, to, to_version, share })
+    }
 }
 
 impl SwitchedSpec {

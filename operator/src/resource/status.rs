@@ -50,6 +50,9 @@ pub struct BlueGreenStatus {
     /// The deployment that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<JournalEntry>,
+    /// What the last deployment that did not complete has left in the database. The verb `revert` undoes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<LeftStatus>,
     /// The route, if the edge has agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -98,6 +101,18 @@ pub struct JournalEntry {
     /// The state, for the operator alone.
     #[schemars(schema_with = "opaque")]
     pub state: Value,
+}
+
+/// Migrations that a deployment has left in the database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct LeftStatus {
+    /// The deployment.
+    pub deployment: JournalEntry,
+    /// Who has asked to revert them, while that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
 }
 
 /// A deployment that has ended.

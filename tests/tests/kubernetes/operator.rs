@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 mod hooks;
 mod invalid;
 mod leaders;
+mod migrations;
 mod upgrade;
 
 /// Version 1 is live in blue.
@@ -19,6 +20,14 @@ async fn live(namespace: &Namespace<'_>, more: &Value) -> (Kubelet, Operator) {
     apply_shop(namespace, "1", more).await.unwrap();
     until_status(namespace, "version 1 to be live", |status| text(status, "/version") == "1").await.unwrap();
     (kubelet, operator)
+}
+
+/// The events with a reason, as one text.
+async fn events(namespace: &Namespace<'_>, reason: &str) -> String {
+    let field = format!("--field-selector=reason={reason}");
+    let events = namespace.kubectl().get(&["events", &field]).await.unwrap();
+    let all = events.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+    all.iter().map(|event| text(event, "/message").to_owned()).collect::<Vec<_>>().join("\n---\n")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use cutover_tests::kubernetes::operator::{apply_shop, condition, text, until_end
 use cutover_tests::kubernetes::{self, Cluster, Namespace};
 use serde_json::{Value, json};
 
-use super::live;
+use super::{events, live};
 
 /// A spec with hooks, and a soak of so many seconds.
 fn spec(hooks: &Value, soak: &str) -> Value {
@@ -29,14 +29,6 @@ fn variable(job: &Value, name: &str) -> String {
     let all = job.pointer("/spec/template/spec/containers/0/env").and_then(Value::as_array);
     let found = all.into_iter().flatten().find(|variable| text(variable, "/name") == name);
     found.map(|variable| text(variable, "/value").to_owned()).unwrap_or_default()
-}
-
-/// The events with a reason, as one text.
-async fn events(namespace: &Namespace<'_>, reason: &str) -> String {
-    let field = format!("--field-selector=reason={reason}");
-    let events = namespace.kubectl().get(&["events", &field]).await.unwrap();
-    let all = events.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
-    all.iter().map(|event| text(event, "/message").to_owned()).collect::<Vec<_>>().join("\n---\n")
 }
 
 #[test]

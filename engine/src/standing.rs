@@ -1,26 +1,42 @@
-//! Where the traffic of a group goes, as its hook is told it.
+//! Where the traffic of a group goes, as its hook `switched` is told it.
 
 use cutover_core::api::RouteState;
 use cutover_core::fraction::{Percent, Share};
-use cutover_engine::edge::Look;
-use cutover_engine::fleet::View;
 
-use crate::journal::Told;
+use crate::edge::Look;
+use crate::fleet::View;
 
 /// The slot that has the traffic, or that gets a share of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) slot: String,
-    pub(super) share: Percent,
+pub struct Standing {
+    /// The slot.
+    pub slot: String,
+    /// How much of the traffic it has.
+    pub share: Percent,
     /// The slot that has the rest.
-    pub(super) rest: Option<String>,
+    pub rest: Option<String>,
     /// Why the traffic goes there, in the words of the edge.
-    pub(super) reason: String,
+    pub reason: String,
+}
+
+/// What a hook was told last. A version is empty where it was not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The slot that had the traffic, or has the rest of it.
+    pub from: &'a str,
+    /// Its version.
+    pub from_version: &'a str,
+    /// The slot that got the traffic.
+    pub to: &'a str,
+    /// Its version.
+    pub to_version: &'a str,
+    /// How much of the traffic it has.
+    pub share: Percent,
 }
 
 impl Standing {
     /// Where all edges that have answered send the traffic. `None` if they differ, or if one sends it nowhere that is told.
-    pub(super) fn of(view: &View, on: impl Fn(&Look) -> Option<Self>) -> Option<Self> {
+    pub fn of(view: &View, on: impl Fn(&Look) -> Option<Self>) -> Option<Self> {
         let mut looks = view.edges.values();
         let first = on(looks.next()?)?;
         let is_same = |look: &Look| {
@@ -30,18 +46,18 @@ impl Standing {
     }
 
     /// The active slot, as if it had all of the traffic.
-    pub(super) fn active(look: &Look) -> Option<Self> {
+    pub fn active(look: &Look) -> Option<Self> {
         let share = Percent::from_parts(Share::WHOLE)?;
         Some(Self { slot: look.route().active.clone(), share, rest: None, reason: look.why() })
     }
 
     /// The slot that has all of the traffic.
-    pub(super) fn whole(look: &Look) -> Option<Self> {
+    pub fn whole(look: &Look) -> Option<Self> {
         Self::active(look).filter(|_| second(look.route()).is_none())
     }
 
     /// The slot that has a share, or all of the traffic.
-    pub(super) fn step(look: &Look) -> Option<Self> {
+    pub fn step(look: &Look) -> Option<Self> {
         match second(look.route()) {
             Some((slot, share)) => {
                 Some(Self { slot, share, rest: Some(look.route().active.clone()), reason: look.why() })
@@ -51,18 +67,19 @@ impl Standing {
     }
 
     /// Whether the hook knows this. The same slot with another version is news: it has changed while nobody looked.
-    pub(super) fn is_in(&self, told: &Told, version: &str) -> bool {
-        let is_same_version = told.to_version.is_empty() || version.is_empty() || told.to_version == version;
-        told.to == self.slot && told.share == self.share && is_same_version
+    pub fn is_in(&self, last: Known<'_>, version: &str) -> bool {
+        let is_same_version = last.to_version.is_empty() || version.is_empty() || last.to_version == version;
+        last.to == self.slot && last.share == self.share && is_same_version
     }
 
     /// The slot that had the traffic before, and its version: the other one of what was told last.
-    pub(super) fn before(&self, last: &Told) -> (String, String) {
-        match last.to == self.slot && last.share != self.share {
+    pub fn before(&self, last: Known<'_>) -> (String, String) {
+        let (slot, version) = match last.to == self.slot && last.share != self.share {
             // The last step: the rest was on the slot that the earlier steps came from.
-            true => (last.from.clone(), last.from_version.clone()),
-            false => (last.to.clone(), last.to_version.clone()),
-        }
+            true => (last.from, last.from_version),
+            false => (last.to, last.to_version),
+        };
+        (slot.to_owned(), version.to_owned())
     }
 }
 
@@ -75,28 +92,14 @@ fn second(route: &RouteState) -> Option<(String, Percent)> {
 
 #[cfg(test)]
 mod tests {
-    use cutover_core::deployment::Time;
-
     use super::*;
 
     fn percent(number: u16) -> Percent {
         Percent::from_parts(number * 100).unwrap()
     }
 
-    fn told(from: &str, to: &str, version: &str, share: u16) -> Told {
-        Told {
-            group: "shop".to_owned(),
-            at: Time(1),
-            from: from.to_owned(),
-            from_version: format!("of {from}"),
-            to: to.to_owned(),
-            to_version: version.to_owned(),
-            share: percent(share),
-            reason: String::new(),
-            deployment: None,
-            is_begun: false,
-            failed: None,
-        }
+    fn told(from: &'static str, to: &'static str, to_version: &'static str, share: u16) -> Known<'static> {
+        Known { from, from_version: "0", to, to_version, share: percent(share) }
     }
 
     fn standing(slot: &str, share: u16) -> Standing {
@@ -114,7 +117,7 @@ mod tests {
             (told("blue", "green", "", 100), standing("green", 100), "2", true),
             (told("blue", "green", "2", 100), standing("green", 100), "", true),
         ] {
-            assert_eq!(now.is_in(&told, version), is_known, "{told:?} {now:?}");
+            assert_eq!(now.is_in(told, version), is_known, "{told:?} {now:?}");
         }
     }
 
@@ -126,7 +129,7 @@ mod tests {
             (told("blue", "green", "2", 20), standing("blue", 100), "green"),
             (told("blue", "green", "2", 100), standing("green", 100), "green"),
         ] {
-            assert_eq!(now.before(&last).0, from, "{last:?} {now:?}");
+            assert_eq!(now.before(last).0, from, "{last:?} {now:?}");
         }
     }
 }
