@@ -93,7 +93,8 @@ async fn switches_are_exact_for_a_minute() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_under_way_end_where_they_began() {
     let edge = start().await;
-    edge.blue.on("/slow", Action::status(200).after(Duration::from_millis(300)));
+    // Longer than a switch takes on a disk that is busy.
+    edge.blue.on("/slow", Action::status(200).after(Duration::from_secs(3)));
     let address = edge.nginx.address("main").unwrap();
     let mut waiting = Vec::new();
     for _ in 0..20 {
