@@ -1,6 +1,6 @@
 # Three images, none with root:
 #
-#   docker build .                            Debian 12's nginx, the module and the daemon: docs/container.md
+#   docker build --target cutover .           Debian 12's nginx, the module and the daemon: docs/container.md
 #   docker build --target operator .          the operator for Kubernetes: docs/kubernetes/installing.md
 #   docker build --target ingress-module .    the module for ingress-nginx's controller: docs/kubernetes/ingress-nginx.md
 
@@ -74,7 +74,7 @@ RUN scripts/build-module debian \
     && cargo build --locked --release --package cutover \
     && install -D -t /out build/debian/ngx_http_cutover_module.so target/release/cutover
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-slim AS cutover
 RUN apt-get update \
     && apt-get install -y --no-install-recommends nginx \
     && rm -rf /var/lib/apt/lists/* /var/log/nginx/* \

@@ -19,6 +19,7 @@ mod ingress_nginx;
 mod killed;
 mod metrics;
 mod operator;
+mod other_controllers;
 mod pages;
 mod policy;
 mod roles;
