@@ -117,6 +117,11 @@ impl RouteEvent {
         Self { who: who.to_owned(), reason: reason.to_owned(), ..self }
     }
 
+    /// Whether it has written a route. One that was confirmed, or held, is as it was.
+    pub fn is_of_route(&self) -> bool {
+        !matches!(self.kind, Kind::Confirm | Kind::Held)
+    }
+
     /// The rule by which the edge itself has moved the traffic, if it did.
     pub fn taken_back_by(&self) -> Option<TakenBackBy> {
         match self.kind {
@@ -199,10 +204,10 @@ pub fn decode_ring(bytes: &[u8], group: &str) -> Vec<RouteEvent> {
     events
 }
 
-/// The event since which the traffic goes where it goes now: the first of those at the end that send it there. A fence, a
-/// confirmation, or a way back that comes after another one moves nothing.
+/// The event that moved the traffic to where it goes now. A fence, a confirmation, or a way back that comes after another one moves
+/// nothing.
 pub fn last_move(events: &[RouteEvent]) -> Option<&RouteEvent> {
-    let mut sends = events.iter().rev().filter(|event| !matches!(event.kind, Kind::Confirm | Kind::Held));
+    let mut sends = events.iter().rev().filter(|event| event.is_of_route());
     let last = sends.next()?;
     let is_same = |event: &&RouteEvent| (&event.to, event.percent) == (&last.to, last.percent);
     Some(sends.take_while(is_same).last().unwrap_or(last))

@@ -42,7 +42,7 @@ impl Failed {
         Self { reason, tail: String::new(), code: None }
     }
 
-    /// The end of its output below a message that has the reason. Empty if that has all of it, which is one line.
+    /// The end of its output, for below a message that has the reason; empty if it is one line, which the reason has.
     pub fn below(&self) -> String {
         match self.tail.lines().count() {
             0 | 1 => String::new(),

@@ -141,8 +141,8 @@ impl Look {
         &self.group.route
     }
 
-    /// Why the traffic goes there, in the words of the edge; empty if it does not know. What came later and moved nothing, like a
-    /// fence, is no reason.
+    /// Why the traffic goes there, in the words of the edge; empty if it does not know. Where the edge keeps events, a fence that
+    /// came later and moved nothing is no reason.
     pub fn why(&self) -> String {
         let is_known =
             self.group.events.last().is_some_and(|last| last.generation == self.route().generation);

@@ -21,7 +21,7 @@ pub struct Standing {
 
 /// What a hook was told last. A version is empty where it was not known.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
+pub struct LastTold<'a> {
     /// The slot that had the traffic, or has the rest of it.
     pub from: &'a str,
     /// Its version.
@@ -67,13 +67,13 @@ impl Standing {
     }
 
     /// Whether the hook knows this. The same slot with another version is news: it has changed while nobody looked.
-    pub fn is_in(&self, last: Known<'_>, version: &str) -> bool {
+    pub fn is_in(&self, last: LastTold<'_>, version: &str) -> bool {
         let is_same_version = last.to_version.is_empty() || version.is_empty() || last.to_version == version;
         last.to == self.slot && last.share == self.share && is_same_version
     }
 
     /// The slot that had the traffic before, and its version: the other one of what was told last.
-    pub fn before(&self, last: Known<'_>) -> (String, String) {
+    pub fn before(&self, last: LastTold<'_>) -> (String, String) {
         let (slot, version) = match last.to == self.slot && last.share != self.share {
             // The last step: the rest was on the slot that the earlier steps came from.
             true => (last.from, last.from_version),
@@ -98,8 +98,8 @@ mod tests {
         Percent::from_parts(number * 100).unwrap()
     }
 
-    fn told(from: &'static str, to: &'static str, to_version: &'static str, share: u16) -> Known<'static> {
-        Known { from, from_version: "0", to, to_version, share: percent(share) }
+    fn told(from: &'static str, to: &'static str, to_version: &'static str, share: u16) -> LastTold<'static> {
+        LastTold { from, from_version: "0", to, to_version, share: percent(share) }
     }
 
     fn standing(slot: &str, share: u16) -> Standing {

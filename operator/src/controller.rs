@@ -22,7 +22,6 @@ use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clash::clash;
@@ -34,6 +33,7 @@ use crate::metrics;
 use crate::resource::{BlueGreen, BlueGreenStatus};
 use crate::running::Running;
 use crate::setup::Setup;
+use crate::words;
 
 mod adopt;
 mod begin;
@@ -86,8 +86,6 @@ pub struct Context {
 struct Driven {
     ledger: Arc<Ledger>,
     running: Mutex<Option<Arc<Running>>>,
-    /// The revert that somebody has asked for.
-    reverting: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Driven {
@@ -179,11 +177,9 @@ impl Context {
             Some(Err(why)) => {
                 // Traffic stays where it is: nobody knows what to do with it.
                 let at = self.clock.now();
-                let told = format!(
-                    "{why}; to give it up, and leave the traffic where it is, type: cutover-operator forget {} -n {}",
-                    cutover_core::shell::quoted(&resource.name_any()),
-                    resource.namespace().unwrap_or_default(),
-                );
+                let forget =
+                    words::verb("forget", &resource.name_any(), &resource.namespace().unwrap_or_default());
+                let told = format!("{why}; to give it up, and leave the traffic where it is, type: {forget}");
                 ledger
                     .write(|status| conditions::set(status, "Degraded", true, "Unreadable", &told, at))
                     .await?;
@@ -191,7 +187,7 @@ impl Context {
             }
             None => None,
         };
-        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed), reverting: Mutex::default() });
+        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed) });
         self.driven.lock().insert(uid.to_owned(), Arc::clone(&driven));
         Ok(driven)
     }
@@ -206,8 +202,12 @@ impl Context {
     }
 
     async fn reconcile(&self, resource: &BlueGreen, driven: &Driven) -> Result<Action, Unreconciled> {
+        let is_reverting = self.follow_revert(resource, driven).await?;
         if resource.metadata.deletion_timestamp.is_some() {
-            return self.let_go(resource, driven).await;
+            return match is_reverting {
+                true => Ok(Action::requeue(SOON)),
+                false => self.let_go(resource, driven).await,
+            };
         }
         if !has_finalizer(resource) {
             self.add_finalizer(resource).await?;
@@ -225,13 +225,13 @@ impl Context {
             self.follow_spec(resource, driven, &running, &setup).await?;
         }
         let is_unread = driven.running().is_none() && driven.ledger.status().await.deployment.is_some();
-        let is_reverting = self.follow_revert(resource, driven).await;
-        if !is_reverting && ((driven.running().is_none() && !is_unread) || self.is_idle(driven)) {
+        if (driven.running().is_none() && !is_unread) || self.is_idle(driven) {
             self.adopt_or_begin(resource, driven, setup, policy).await?;
         }
         self.observe(resource, driven).await?;
-        let is_telling = telling::is_telling(&driven.ledger.status().await);
-        let is_busy = driven.running().is_some() || is_telling || is_reverting;
+        let status = driven.ledger.status().await;
+        let has_job = telling::is_telling(&status) || reverting::is_reverting(&status);
+        let is_busy = driven.running().is_some() || has_job;
         Ok(Action::requeue(if is_busy { SOON } else { ROUND }))
     }
 

@@ -108,12 +108,12 @@ impl Jobs {
     }
 
     /// How a Job stands.
-    pub async fn standing(&self, name: &str) -> Result<Standing, kube::Error> {
-        let Some(job) = self.api().get_opt(name).await? else { return Ok(Standing::Missing) };
+    pub async fn state(&self, name: &str) -> Result<JobState, kube::Error> {
+        let Some(job) = self.api().get_opt(name).await? else { return Ok(JobState::Missing) };
         Ok(match end(&job) {
-            None => Standing::Runs,
-            Some(End::Complete) => Standing::Complete,
-            Some(End::Failed) => Standing::Failed(self.failure(name, &job).await),
+            None => JobState::Runs,
+            Some(End::Complete) => JobState::Complete,
+            Some(End::Failed) => JobState::Failed(self.failure(name, &job).await),
         })
     }
 
@@ -213,7 +213,7 @@ fn name(step: &Step) -> String {
 
 /// How a Job stands.
 #[derive(Debug)]
-pub enum Standing {
+pub enum JobState {
     /// There is none.
     Missing,
     /// It has not ended.

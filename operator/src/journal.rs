@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::conditions;
 use crate::ledger::Ledger;
-use crate::resource::{BlueGreenStatus, JournalEntry, LeftStatus, PastDeployment};
+use crate::resource::{BlueGreenStatus, JournalEntry, PastDeployment, UnrevertedStatus};
 use crate::setup::Setup;
 use crate::words;
 
@@ -59,7 +59,8 @@ pub fn record(deployment: &Deployment, setup: Setup, state: &State) -> Result<Jo
 
 /// A deployment that the status says is under way, with its setup.
 pub fn unfinished(entry: &JournalEntry) -> Result<(Unfinished, Setup), String> {
-    let unread = |error: serde_json::Error| format!("status.deployment cannot be read: {error}");
+    let unread =
+        |error: serde_json::Error| format!("the record of deployment {} cannot be read: {error}", entry.id);
     let read: Entry = serde_json::from_value(entry.entry.clone()).map_err(unread)?;
     let state: State = serde_json::from_value(entry.state.clone()).map_err(unread)?;
     let Entry { previous, asked_by, started, plan, policy, setup } = read;
@@ -105,11 +106,20 @@ impl ResourceJournal {
         if let Some(outcome) = state.phase.outcome().filter(|_| state.phase.is_final()) {
             let ended = status.deployment.take();
             match deployment.plan.in_database(state) {
-                _ if outcome == Outcome::Completed => status.left = None,
+                _ if outcome == Outcome::Completed => status.unreverted.clear(),
                 InDatabase::Revertible => {
-                    status.left = ended.map(|deployment| LeftStatus { deployment, asked: None });
+                    let left = ended.map(|deployment| UnrevertedStatus {
+                        deployment,
+                        tries: 0,
+                        job: None,
+                        failed: None,
+                    });
+                    status.unreverted.splice(..0, left);
+                    status.unreverted.truncate(MOST_HISTORY);
                 }
-                InDatabase::Nothing | InDatabase::Stays => {}
+                // What is below a migration that stays cannot be reverted any more.
+                InDatabase::Stays => status.unreverted.clear(),
+                InDatabase::Nothing => {}
             }
             let past = PastDeployment {
                 id: deployment.id.clone(),

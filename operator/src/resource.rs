@@ -19,4 +19,4 @@ pub use hooks::{DiagnoseSpec, HooksSpec, SwitchedSpec, ToldStatus};
 pub use migrations::{JobSpecOf, MigrationsSpec};
 pub use route::{AgentStatus, PendingRoute, RouteStatus, SecondStatus, TrialStatus};
 pub use spec::{BlueGreen, BlueGreenSpec, EdgeSpec, Promotion, SlotSpec, TemplateSpec};
-pub use status::{BlueGreenStatus, JournalEntry, LeftStatus, PastDeployment};
+pub use status::{BlueGreenStatus, JournalEntry, PastDeployment, UnrevertedStatus};

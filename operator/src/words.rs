@@ -20,6 +20,11 @@ pub fn camel(name: &str) -> String {
     name.split('_').map(capital).collect()
 }
 
+/// The command that asks for something, as in `cutover-operator retry shop -n web`.
+pub fn verb(verb: &str, name: &str, namespace: &str) -> String {
+    format!("cutover-operator {verb} {} -n {namespace}", quoted(name))
+}
+
 /// A message with commands that can be typed here in place of those for hosts.
 pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
     let (group, namespace) = (quoted(&setup.name), &setup.namespace);

@@ -87,7 +87,7 @@ impl ClusterWorld {
     }
 
     /// Waits until proxies have had the time to learn of the last change of the route.
-    async fn settle(&self) -> Result<(), String> {
+    pub async fn settle(&self) -> Result<(), String> {
         self.edge().settle(self.settle).await.map_err(|error| error.to_string())
     }
 

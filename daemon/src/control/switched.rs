@@ -161,7 +161,7 @@ impl<W: World> Control<W> {
         };
         let Some(standing) = standing else { return Ok(Looked::Known) };
         let to_version = journal.version_in(group, &standing.slot).await?.unwrap_or_default();
-        let begun = last.as_ref().filter(|last| standing.is_in(last.known(), &to_version));
+        let begun = last.as_ref().filter(|last| standing.is_in(last.last_told(), &to_version));
         if begun.is_some_and(|last| !last.is_begun) {
             return Ok(Looked::Known);
         }
@@ -169,7 +169,7 @@ impl<W: World> Control<W> {
             // It is told this again.
             (_, Some(last)) if begun.is_some() => (last.from.clone(), last.from_version.clone()),
             (Some(rest), _) => (rest.clone(), journal.version_in(group, rest).await?.unwrap_or_default()),
-            (None, Some(last)) => standing.before(last.known()),
+            (None, Some(last)) => standing.before(last.last_told()),
             (None, None) => Default::default(),
         };
         let under_way = journal.open_deployments().await?;

@@ -2,7 +2,7 @@
 
 use cutover_core::deployment::Time;
 use cutover_core::fraction::Percent;
-use cutover_engine::standing::Known;
+use cutover_engine::standing::LastTold;
 use serde::{Deserialize, Serialize};
 
 /// A change of a route, as the hook was told it.
@@ -36,9 +36,9 @@ pub struct Told {
 }
 
 impl Told {
-    /// As far as it decides what is news.
-    pub fn known(&self) -> Known<'_> {
+    /// What is compared with the route.
+    pub fn last_told(&self) -> LastTold<'_> {
         let Self { from, from_version, to, to_version, share, .. } = self;
-        Known { from, from_version, to, to_version, share: *share }
+        LastTold { from, from_version, to, to_version, share: *share }
     }
 }

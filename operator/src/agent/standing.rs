@@ -5,7 +5,6 @@
 
 use cutover_core::api::Group;
 use cutover_core::deployment::TakenBackBy;
-use cutover_core::event::{Kind, RouteEvent};
 
 /// Characters of a resource's unique id in a mark.
 const KEPT: usize = 8;
@@ -26,8 +25,7 @@ pub(super) enum Standing {
 impl Standing {
     /// Reads it from the group as nginx shows it alone, with its events.
     pub(super) fn of(group: &Group, uid: &str) -> Self {
-        let is_move = |event: &&RouteEvent| !matches!(event.kind, Kind::Confirm | Kind::Held);
-        let mut moves = group.events.iter().rev().filter(is_move);
+        let mut moves = group.events.iter().rev().filter(|event| event.is_of_route());
         let Some(last) = moves.next() else {
             return if group.route.generation == 0 { Self::Other } else { Self::Unsettled };
         };
@@ -68,6 +66,7 @@ fn short(uid: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use cutover_core::api::RouteState;
+    use cutover_core::event::{Kind, RouteEvent};
 
     use super::*;
 

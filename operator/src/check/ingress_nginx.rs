@@ -63,11 +63,17 @@ pub(super) async fn check(
                 let entries = found.data.unwrap_or_default();
                 let before = findings.len();
                 config::check(&at, &entries, group.as_ref(), findings);
-                // What is missing was said; nginx would say it in other words.
-                if let Some(nginx) = nginx.filter(|_| findings.len() == before) {
-                    nginx.check(&at, &entries, findings).await;
+                match nginx {
+                    Some(nginx) if findings.len() == before => nginx.check(&at, &entries, findings).await,
+                    // nginx would say the same in other words.
+                    Some(_) => findings.push(Finding::warning(
+                        at.clone(),
+                        "nginx has not read its snippets: mend what is found in them first, and check again",
+                    )),
+                    None => {}
                 }
-                annotations::check(&at, &entries, ingresses::of_group(candidate, seen), findings);
+                let ingresses = ingresses::of_group(candidate, seen);
+                annotations::check((&at, &entries), version_of(pod).as_deref(), ingresses, findings);
             }
             None => {
                 let text = format!("it does not exist, and Pod {} reads it", pod.name_any());
@@ -120,21 +126,26 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
     let modules = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     let module =
         modules.filter(|one| one.name.contains("cutover")).find_map(|one| version(one.image.as_deref()?));
-    let own =
-        containers.iter().find(|one| one.name == "controller").and_then(|one| version(one.image.as_deref()?));
-    let Some(own) = own else { return };
-    let upgrade = Fix::Type(format!("{UPGRADE} --namespace {}", controller.namespace));
+    let Some(own) = version_of(pod) else { return };
     let known: Vec<&str> = controllers().collect();
     if let (Some(first), Some(last)) = (known.first(), known.last())
         && !known.contains(&&*own)
     {
-        let text = format!(
-            "no module can be built for this controller: its patches of nginx are not known, as those of {first} to {last} are"
-        );
+        let text =
+            format!("no module can be built for this controller: only {first} to {last} are supported");
         let at = At::object("Pod", &controller.namespace, &name).field("spec.containers.image");
-        findings.push(Finding::problem(at, text).value(&*own).fix(upgrade));
+        // The charts of ingress-nginx have the versions of their controllers, as in 4.15.1.
+        let chart = last.replacen("v1.", "4.", 1);
+        let upgrade = Fix::Type(format!("{UPGRADE} --version {chart} --namespace {}", controller.namespace));
+        let found = match module.as_deref() == Some(&*own) {
+            // Somebody has built one for it.
+            true => Finding::warning(at, text),
+            false => Finding::problem(at, text),
+        };
+        findings.push(found.value(&*own).fix(upgrade));
         return;
     }
+    let upgrade = Fix::Type(format!("{UPGRADE} --namespace {}", controller.namespace));
     let Some(module) = module else { return };
     if module != own {
         let text = format!(
@@ -145,6 +156,12 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
         let at = At::object("Pod", &controller.namespace, &name).field("spec.initContainers.image");
         findings.push(Finding::problem(at, text).value(module).fix(upgrade));
     }
+}
+
+/// The version of the controller in a Pod, as far as its image tells.
+fn version_of(pod: &Pod) -> Option<String> {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    version(containers.find(|one| one.name == "controller")?.image.as_deref()?)
 }
 
 /// The versions of the controller for which `scripts/build-ingress-module` builds the module, in order.
@@ -205,7 +222,7 @@ mod tests {
         );
         assert_eq!(of("mirror/controller:latest", "cutover-ingress-module:v1.12.0"), "");
         for (own, says) in
-            [("v1.15.1", ""), ("v1.10.6", "no module can be built"), ("v1.16.0", "of v1.11.0 to v1.15.1")]
+            [("v1.15.1", ""), ("v1.10.6", "no module can be built"), ("v1.16.0", "only v1.11.0 to v1.15.1")]
         {
             let found = of(&format!("controller:{own}"), &format!("cutover-ingress-module:{own}"));
             assert!(if says.is_empty() { found.is_empty() } else { found.contains(says) }, "{own}: {found}");

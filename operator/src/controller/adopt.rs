@@ -5,10 +5,12 @@ use cutover_engine::edge::Edge;
 use cutover_engine::policy::Policy;
 use kube::ResourceExt;
 
+use super::reverting::is_reverting;
 use super::{Context, Driven, Unreconciled, say};
 use crate::conditions;
 use crate::resource::{BlueGreen, BlueGreenStatus};
 use crate::setup::Setup;
+use crate::words;
 use crate::world::ClusterWorld;
 
 impl Context {
@@ -123,6 +125,9 @@ impl Context {
 
 /// Why the version that the spec asks for is not deployed now.
 fn refused(resource: &BlueGreen, status: &BlueGreenStatus, setup: &Setup) -> Option<String> {
+    if is_reverting(status) {
+        return Some(format!("version {} waits: a Job reverts the database", setup.version));
+    }
     if resource.spec.suspend {
         return Some(format!("version {} waits: spec.suspend is true", setup.version));
     }
@@ -130,12 +135,10 @@ fn refused(resource: &BlueGreen, status: &BlueGreenStatus, setup: &Setup) -> Opt
     // A version that has ended badly is not tried again by itself.
     let is_bad = last.outcome != Outcome::Completed.as_str();
     (is_bad && status.retry.as_deref() != Some(&last.id)).then(|| {
+        let retry = words::verb("retry", &resource.name_any(), &setup.namespace);
         format!(
-            "version {} is not tried again: {}; change spec.version, or type: cutover-operator retry {} -n {}",
-            last.version,
-            last.message,
-            cutover_core::shell::quoted(&resource.name_any()),
-            setup.namespace,
+            "version {} is not tried again: {}; change spec.version, or type: {retry}",
+            last.version, last.message
         )
     })
 }

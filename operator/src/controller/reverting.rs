@@ -1,116 +1,185 @@
-//! The verb `revert`: undoes what the migration of a deployment has left in the database.
+//! The verb `revert`: a Job that undoes what the migration of a deployment has left in the database.
 //!
 //! ```text
-//! ended, and did not complete -> status.left -> the verb -> status.left.asked -> the Job -> its end: left goes, or only asked
+//! a deployment ends, and did not complete -> status.unreverted -> the verb -> its key job -> the Job -> its end: it goes, or
+//! only the key job
 //! ```
 //!
-//! Meanwhile no deployment begins. An operator that takes over waits for the same Job.
-
-use std::sync::Arc;
+//! The newest is reverted first. Meanwhile no deployment begins. An operator that takes over waits for the same Job.
 
 use cutover_core::shell::quoted;
-use cutover_engine::commands::{Commands as _, Failed};
+use cutover_engine::commands::{Failed, Job as Step};
 use cutover_engine::driver;
 use cutover_engine::edge::Edge as _;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 
-use super::{Context, Driven, Unreconciled};
-use crate::edge::Watched;
+use super::{Context, Driven, Unreconciled, say};
+use crate::edge::{is_final, told};
+use crate::jobs::{JobState, Jobs};
 use crate::journal::unfinished;
-use crate::ledger::Ledger;
-use crate::resource::{BlueGreen, LeftStatus};
+use crate::resource::{BlueGreen, BlueGreenStatus, UnrevertedStatus};
+use crate::setup::Setup;
 use crate::world::ClusterWorld;
+use crate::{conditions, words};
+
+/// How a look at the Job has ended.
+enum Looked {
+    /// Another look is needed.
+    Runs,
+    Done(Result<(), Failed>),
+}
+
+/// Whether a revert is under way.
+pub(super) fn is_reverting(status: &BlueGreenStatus) -> bool {
+    status.unreverted.first().is_some_and(|left| left.job.is_some())
+}
 
 impl Context {
-    /// Notes that somebody wants the revert. The error says why there is nothing to revert now.
-    pub(super) async fn ask_to_revert(
-        &self,
-        by: &str,
-        driven: &Driven,
-    ) -> Result<Result<(), String>, Unreconciled> {
-        let Some(left) = driven.ledger.status().await.left else {
+    /// Names the Job. The error says why there is nothing to revert now.
+    pub(super) async fn ask_to_revert(&self, driven: &Driven) -> Result<Result<(), String>, Unreconciled> {
+        let status = driven.ledger.status().await;
+        let Some(left) = status.unreverted.first() else {
             return Ok(
                 Err("no deployment has left anything in the database that can be reverted".to_owned()),
             );
         };
-        if let Some(running) = driven.running() {
-            return Ok(Err(format!("deployment {} is under way: wait for its end", running.id)));
+        if let Some(under_way) = &status.deployment {
+            return Ok(Err(format!("deployment {} is under way: wait for its end", under_way.id)));
         }
-        if let Some(by) = left.asked {
-            return Ok(Err(format!("{by} has asked for the same, and it runs")));
+        if left.job.is_some() {
+            // The annotation is read again where its removal has failed.
+            return Ok(Ok(()));
         }
-        let asked = Some(by.to_owned());
+        // The first try was the driver's.
+        let tries = left.tries.max(1) + 1;
+        let job = format!("{}-revert-{tries}", left.deployment.id);
         driven
             .ledger
             .write(|status| {
-                if let Some(left) = &mut status.left {
-                    left.asked.clone_from(&asked);
+                if let Some(left) = status.unreverted.first_mut() {
+                    (left.tries, left.job, left.failed) = (tries, Some(job.clone()), None);
                 }
             })
             .await?;
         Ok(Ok(()))
     }
 
-    /// Runs the revert that somebody has asked for, in a task. Returns whether one is under way.
-    pub(super) async fn follow_revert(&self, resource: &BlueGreen, driven: &Driven) -> bool {
-        let left = driven.ledger.status().await.left;
-        let Some(left) = left.filter(|left| left.asked.is_some()) else { return false };
-        let mut reverting = driven.reverting.lock();
-        if reverting.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-            let (watched, ledger) = (Arc::clone(&self.watched), Arc::clone(&driven.ledger));
-            let namespace = resource.namespace().unwrap_or_default();
-            let again = format!("cutover-operator revert {} -n {namespace}", quoted(&resource.name_any()));
-            *reverting = Some(tokio::spawn(async move {
-                let done = revert(&watched, &ledger, &left).await;
-                if let Err(error) = end(&ledger, &left, done, &again).await {
-                    // The next round waits for the same Job.
-                    tracing::warn!(deployment = left.deployment.id, %error, "failed to write how a revert has ended");
+    /// Makes the Job that somebody has asked for, or looks whether it has ended. Returns whether it is under way.
+    pub(super) async fn follow_revert(
+        &self,
+        resource: &BlueGreen,
+        driven: &Driven,
+    ) -> Result<bool, Unreconciled> {
+        let status = driven.ledger.status().await;
+        let Some(left) = status.unreverted.first() else { return Ok(false) };
+        let Some(job) = &left.job else { return Ok(false) };
+        let namespace = resource.namespace().unwrap_or_default();
+        let jobs = Jobs::new(self.client.clone(), &namespace);
+        let looked = match jobs.state(job).await {
+            Ok(JobState::Runs) => Looked::Runs,
+            Ok(JobState::Complete) => Looked::Done(Ok(())),
+            Ok(JobState::Failed(failed)) => Looked::Done(Err(failed)),
+            Ok(JobState::Missing) => self.begin_revert(driven, left, job, &jobs).await,
+            Err(error) if is_final(&error) => {
+                Looked::Done(Err(Failed::early(format!("Job \"{job}\" cannot be read: {}", told(&error)))))
+            }
+            Err(_) => Looked::Runs,
+        };
+        let Looked::Done(done) = looked else { return Ok(true) };
+        self.end_revert(resource, driven, left, done).await?;
+        Ok(false)
+    }
+
+    /// Makes the Job, once nothing can reach the slot.
+    async fn begin_revert(
+        &self,
+        driven: &Driven,
+        left: &UnrevertedStatus,
+        name: &str,
+        jobs: &Jobs,
+    ) -> Looked {
+        let prepared = async {
+            let (unfinished, setup) = unfinished(&left.deployment).map_err(Refused::Final)?;
+            let nothing = || Refused::Final("its spec had no Job to revert with".to_owned());
+            let step = driver::jobs(&unfinished.deployment).revert.ok_or_else(nothing)?;
+            let what = setup.migrations.as_ref().and_then(|all| all.revert.clone()).ok_or_else(nothing)?;
+            let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
+            let pods = self.may_revert(&world, &setup, &step, &left.deployment.slot).await?;
+            Ok((step, what, pods))
+        };
+        match prepared.await {
+            Ok((step, what, pods)) => match jobs.begin(name, &step, &what, &pods).await {
+                Ok(()) => Looked::Runs,
+                Err(failed) => Looked::Done(Err(failed)),
+            },
+            Err(Refused::Later) => Looked::Runs,
+            Err(Refused::Final(why)) => Looked::Done(Err(Failed::early(why))),
+        }
+    }
+
+    /// The Deployment whose Pods the Job is like, if the slot has no traffic.
+    async fn may_revert(
+        &self,
+        world: &ClusterWorld,
+        setup: &Setup,
+        step: &Step,
+        slot: &str,
+    ) -> Result<Deployment, Refused> {
+        let Ok(look) = world.edge().look(&setup.name).await else { return Err(Refused::Later) };
+        if let Some(traffic) = look.group.has_traffic(slot) {
+            let why = format!("slot \"{slot}\" {traffic}, and version {} needs it", version(step));
+            return Err(Refused::Final(why));
+        }
+        world.settle().await.map_err(|_| Refused::Later)?;
+        world.workloads().with_template(slot).await.map_err(Refused::Final)
+    }
+
+    async fn end_revert(
+        &self,
+        resource: &BlueGreen,
+        driven: &Driven,
+        left: &UnrevertedStatus,
+        done: Result<(), Failed>,
+    ) -> Result<(), Unreconciled> {
+        let (version, at) = (&left.deployment.version, self.clock.now());
+        let (reason, message, below) = match &done {
+            Ok(()) => ("Reverted", format!("the migration of version {version} is reverted"), String::new()),
+            Err(failed) => {
+                let again =
+                    words::verb("revert", &resource.name_any(), &resource.namespace().unwrap_or_default());
+                let why = &failed.reason;
+                let message = format!(
+                    "the migration of version {version} is not reverted: {why}; to try again, type: {again}"
+                );
+                ("RevertFailed", message, failed.below())
+            }
+        };
+        let failed = done.as_ref().err().map(|failed| failed.reason.clone());
+        driven
+            .ledger
+            .write(|status| {
+                match (&failed, status.unreverted.first_mut()) {
+                    (Some(_), Some(left)) => (left.job, left.failed) = (None, failed.clone()),
+                    _ => drop(status.unreverted.drain(..1.min(status.unreverted.len()))),
                 }
-            }));
-        }
-        true
+                conditions::set(status, "Degraded", failed.is_some(), reason, &message, at);
+                say(status, reason, &message);
+            })
+            .await?;
+        driven.ledger.publish(reason, &format!("{message}{below}"), done.is_err()).await;
+        Ok(())
     }
 }
 
-/// Runs the Job to its end. Returns one line.
-async fn revert(watched: &Arc<Watched>, ledger: &Arc<Ledger>, left: &LeftStatus) -> Result<String, Failed> {
-    let (unfinished, setup) = unfinished(&left.deployment).map_err(Failed::early)?;
-    let nothing = || Failed::early("its spec had no Job to revert with".to_owned());
-    let job = driver::jobs(&unfinished.deployment).revert.ok_or_else(nothing)?;
-    let world = ClusterWorld::new(watched, &setup, ledger);
-    let slot = &left.deployment.slot;
-    let look = world.edge().look(&setup.name).await.map_err(|error| Failed::early(error.to_string()))?;
-    let route = look.route();
-    if route.active == *slot || !route.is_all_on(&route.active) {
-        let why =
-            format!("slot \"{slot}\" has traffic, and its version may need what it has migrated: {route}");
-        return Err(Failed::early(why));
-    }
-    Box::pin(world.output(&job)).await
+/// Why a Job is not made.
+enum Refused {
+    /// The API server or an edge does not answer.
+    Later,
+    Final(String),
 }
 
-async fn end(
-    ledger: &Ledger,
-    left: &LeftStatus,
-    done: Result<String, Failed>,
-    again: &str,
-) -> Result<(), Unreconciled> {
-    let kept = done.is_err().then(|| LeftStatus { asked: None, ..left.clone() });
-    ledger.write(|status| status.left.clone_from(&kept)).await?;
-    let version = &left.deployment.version;
-    match done {
-        Ok(how) => {
-            let message = format!("the database is as it was before version {version}: {how}");
-            ledger.publish("Reverted", &message, false).await;
-        }
-        Err(failed) => {
-            let message = format!(
-                "the database still has what version {version} has migrated: {}; to try again, type: {again}{}",
-                failed.reason,
-                failed.below()
-            );
-            ledger.publish("RevertFailed", &message, true).await;
-        }
-    }
-    Ok(())
+fn version(step: &Step) -> String {
+    let version = step.environment.get("CUTOVER_VERSION").map(String::as_str).unwrap_or_default();
+    quoted(version)
 }

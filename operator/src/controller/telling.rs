@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{Context, Driven, Unreconciled};
 use crate::edge::{is_final, told};
-use crate::jobs::{self, Jobs};
+use crate::jobs::{JobState, Jobs};
 use crate::metrics;
 use crate::resource::{BlueGreen, BlueGreenStatus, SwitchedSpec, ToldStatus};
 use crate::setup::Setup;
@@ -75,11 +75,11 @@ impl Context {
     ) -> Result<(), Unreconciled> {
         let Some(name) = &telling.job else { return Ok(()) };
         let jobs = Jobs::new(self.client.clone(), &setup.namespace);
-        let failed = match jobs.standing(name).await {
-            Ok(jobs::Standing::Runs) => return Ok(()),
-            Ok(jobs::Standing::Complete) => None,
-            Ok(jobs::Standing::Failed(failed)) => Some(failed),
-            Ok(jobs::Standing::Missing) => match self.begin_job(driven, setup, hook, telling, &jobs).await {
+        let failed = match jobs.state(name).await {
+            Ok(JobState::Runs) => return Ok(()),
+            Ok(JobState::Complete) => None,
+            Ok(JobState::Failed(failed)) => Some(failed),
+            Ok(JobState::Missing) => match self.begin_job(driven, setup, hook, telling, &jobs).await {
                 Ok(()) => return Ok(()),
                 Err(error) => Some(error),
             },
@@ -179,13 +179,14 @@ fn news(
     at: Time,
 ) -> Option<ToldStatus> {
     let standing = if hook.each_step { Standing::step(look) } else { Standing::whole(look) }?;
-    let last = last.known()?;
-    if standing.is_in(last, &version(status, &standing.slot)) {
+    let last = last.last_told();
+    if last.is_some_and(|last| standing.is_in(last, &version(status, &standing.slot))) {
         return None;
     }
-    let (from, from_version) = match &standing.rest {
-        Some(rest) => (rest.clone(), version(status, rest)),
-        None => standing.before(last),
+    let (from, from_version) = match (&standing.rest, last) {
+        (Some(rest), _) => (rest.clone(), version(status, rest)),
+        (None, Some(last)) => standing.before(last),
+        (None, None) => Default::default(),
     };
     Some(ToldStatus { from, from_version, ..telling_of(standing, status, at) })
 }

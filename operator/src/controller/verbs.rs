@@ -116,7 +116,7 @@ impl Context {
     ) -> Result<Result<(), String>, Unreconciled> {
         match verb {
             Verb::Forget => return self.forget(driven).await,
-            Verb::Revert => return self.ask_to_revert(by, driven).await,
+            Verb::Revert => return self.ask_to_revert(driven).await,
             _ => {}
         }
         let Some(event) = verb.event(by) else {

@@ -3,7 +3,7 @@
 #![allow(unreachable_pub, reason = "the derive of the schema copies the struct into a function")]
 
 use cutover_core::fraction::Percent;
-use cutover_engine::standing::Known;
+use cutover_engine::standing::LastTold;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,11 +100,11 @@ pub struct ToldStatus {
 }
 
 impl ToldStatus {
-    /// As far as it decides what is news. `None`: somebody has written a share that is none.
-    pub fn known(&self) -> Option<Known<'_>> {
+    /// What is compared with the route. `None`: somebody has written a share that is no percentage.
+    pub fn last_told(&self) -> Option<LastTold<'_>> {
         let Self { from, from_version, to, to_version, percent, .. } = self;
         let share = Percent::try_from(*percent).ok()?;
-        Some(Known { from, from_version, to, to_version, share })
+        Some(LastTold { from, from_version, to, to_version, share })
     }
 }
 

@@ -50,9 +50,11 @@ pub struct BlueGreenStatus {
     /// The deployment that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<JournalEntry>,
-    /// What the last deployment that did not complete has left in the database. The verb `revert` undoes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left: Option<LeftStatus>,
+    /// Deployments that did not complete and have left their migrations in the database, the newest first. The verb `revert` undoes
+    /// the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub unreverted: Vec<UnrevertedStatus>,
     /// The route, if the edge has agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -103,16 +105,21 @@ pub struct JournalEntry {
     pub state: Value,
 }
 
-/// Migrations that a deployment has left in the database.
+/// A deployment that has left its migrations in the database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
-pub struct LeftStatus {
+pub struct UnrevertedStatus {
     /// The deployment.
     pub deployment: JournalEntry,
-    /// Who has asked to revert them, while that is under way.
+    /// How many Jobs have tried to revert them.
+    #[serde(default)]
+    pub tries: u32,
+    /// The Job that reverts them. Absent: none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<String>,
+    pub job: Option<String>,
+    /// Why the last one has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// A deployment that has ended.

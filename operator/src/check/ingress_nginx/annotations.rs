@@ -1,7 +1,7 @@
 //! Annotations that the ConfigMap does not allow.
 //!
-//! An Ingress with an annotation above `annotations-risk-level` is not read at all, so its backends are missing. Snippets want
-//! `allow-snippet-annotations`, too; without it the webhook refuses the Ingress, and a controller without webhook ignores them.
+//! An Ingress with an annotation above `annotations-risk-level` is not read at all, so its backends are missing. Snippets also need
+//! `allow-snippet-annotations`; without it the webhook refuses the Ingress, and a controller without webhook ignores them.
 //! Source: internal/ingress/annotations and internal/ingress/controller of ingress-nginx 1.11.0.
 
 use k8s_openapi::api::networking::v1::Ingress;
@@ -41,7 +41,7 @@ const LEVEL: &str = "annotations-risk-level";
 const ALLOW: &str = "allow-snippet-annotations";
 
 impl Risk {
-    /// Of an annotation without its prefix. Those of low and of medium risk are no matter here.
+    /// Of an annotation without its prefix. Those of low and of medium risk need no check.
     fn of(key: &str) -> Option<Self> {
         match key {
             key if key.ends_with(SNIPPET) => Some(Self::Critical),
@@ -50,27 +50,37 @@ impl Risk {
         }
     }
 
-    fn read(level: &str) -> Option<Self> {
-        match level.to_lowercase().as_str() {
-            "low" => Some(Self::Low),
-            "medium" => Some(Self::Medium),
-            "high" => Some(Self::High),
-            "critical" => Some(Self::Critical),
-            _ => None,
+    /// The most that a controller of this version reads.
+    fn most(entries: &Entries, controller: Option<&str>) -> Self {
+        match entries.get(LEVEL).map(|level| level.to_lowercase()).as_deref() {
+            Some("critical") => Self::Critical,
+            Some("high") => Self::High,
+            Some("medium") => Self::Medium,
+            Some(_) => Self::Low,
+            // Since 1.12 it is lower.
+            None if controller.is_none_or(|version| version.starts_with("v1.11.")) => Self::Critical,
+            None => Self::High,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "Low",
+            Self::Medium => "Medium",
+            Self::High => "High",
+            Self::Critical => "Critical",
         }
     }
 }
 
-/// Judges the annotations of Ingresses that make the group's backends. `map`: the ConfigMap.
+/// Judges the annotations of Ingresses that make the group's backends. `controller`: its version, as in `v1.11.0`.
 pub(super) fn check<'a>(
-    map: &At,
-    entries: &Entries,
+    (map, entries): (&At, &Entries),
+    controller: Option<&str>,
     ingresses: impl Iterator<Item = &'a Ingress>,
     findings: &mut Vec<Finding>,
 ) {
-    // Without the entry it is the controller's own: Critical in 1.11, High since 1.12.
-    let level = entries.get(LEVEL).map(String::as_str).unwrap_or_default();
-    let most = Risk::read(level).unwrap_or(Risk::Critical);
+    let most = Risk::most(entries, controller);
     let is_allowed = entries.get(ALLOW).is_some_and(|value| value == "true");
     for ingress in ingresses {
         let at = At::object("Ingress", &ingress.namespace().unwrap_or_default(), &ingress.name_any());
@@ -82,11 +92,18 @@ pub(super) fn check<'a>(
             let place = || at.clone().field(format!("metadata.annotations.{key}"));
             if risk > most {
                 let text = format!(
-                    "ConfigMap {}/{} has {LEVEL}: {level}, so the controller does not read this Ingress, and lacks its \
-                     backends: allow {risk:?}, or remove the annotation",
-                    map.namespace, map.name
+                    "{LEVEL} of ConfigMap {}/{} is {}, so the controller does not read this Ingress, and lacks its \
+                     backends: allow {}, or remove the annotation",
+                    map.namespace,
+                    map.name,
+                    most.as_str(),
+                    risk.as_str()
                 );
-                let fix = map.patched(&json!({ "data": { LEVEL: format!("{risk:?}") } }));
+                // Snippets let the author of any Ingress write configuration for all.
+                let fix = match risk {
+                    Risk::Critical => at.without_annotation(key),
+                    _ => map.patched(&json!({ "data": { LEVEL: risk.as_str() } })),
+                };
                 findings.push(Finding::problem(place(), text).fix(fix));
             } else if short.ends_with(SNIPPET) && !is_allowed {
                 let text = format!(
@@ -104,14 +121,15 @@ pub(super) fn check<'a>(
 mod tests {
     use super::*;
 
-    fn found(annotation: &str, entries: &[(&str, &str)]) -> Vec<Finding> {
+    fn found(annotation: &str, controller: &str, entries: &[(&str, &str)]) -> Vec<Finding> {
         let ingress = json!({ "metadata": { "name": "shop", "namespace": "web", "annotations": {
             (format!("{PREFIX}/{annotation}")): "x", "kubectl.kubernetes.io/auth-url": "y",
         } } });
         let ingress: Ingress = serde_json::from_value(ingress).unwrap();
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let mut findings = Vec::new();
-        check(&At::object("ConfigMap", "edge", "mine"), &entries, [&ingress].into_iter(), &mut findings);
+        let map = At::object("ConfigMap", "edge", "mine");
+        check((&map, &entries), Some(controller), [&ingress].into_iter(), &mut findings);
         findings
     }
 
@@ -123,15 +141,19 @@ mod tests {
             ("upstream-hash-by", &level("High"), true),
             ("upstream-hash-by", &level("Medium"), false),
             ("auth-url", &level("low"), false),
+            ("auth-url", &level("hihg"), false),
             ("rewrite-target", &level("Low"), true),
             ("configuration-snippet", &level("Critical"), true),
             ("configuration-snippet", &level("High"), false),
         ] {
-            let found = found(annotation, entries);
+            let found = found(annotation, "v1.11.0", entries);
             assert_eq!(found.is_empty(), is_allowed, "{annotation} {entries:?}: {found:?}");
             assert!(found.iter().all(Finding::is_problem), "{found:?}");
         }
-        let ignored = found("server-snippet", &[]);
+        let snippet = &[(ALLOW, "true")];
+        assert!(found("server-snippet", "v1.11.8", snippet).is_empty());
+        assert_eq!(found("server-snippet", "v1.12.0", snippet).len(), 1, "High without an entry");
+        let ignored = found("server-snippet", "v1.11.0", &[]);
         assert!(ignored.len() == 1 && !ignored[0].is_problem(), "{ignored:?}");
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! folder/nginx.conf      includes each entry where the controller's template has it
-//!        main-snippet    an entry, with the paths of the module, its state and its token led into the folder
+//!        main-snippet    an entry, with paths of this machine for the module, its state and its token
 //!        http-snippet ..
 //! ```
 //!
-//! nginx names the file of what it refuses, and that is the entry. Nothing of the cluster is changed, and nothing listens.
+//! nginx names the file of what it refuses, and that is the entry. Nothing of the cluster is changed. As `nginx -t` does, it binds
+//! the addresses of `listen` for a moment, and looks up the names of hosts and files that a snippet has.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -159,30 +160,38 @@ fn write(folder: &Path, entries: &Entries, module: &Path, built: &str) -> std::i
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600))?;
     for key in SNIPPETS {
         let text = entries.get(key).map(String::as_str).unwrap_or_default();
-        std::fs::write(folder.join(key), led(text, module, &state, &token))?;
+        std::fs::write(folder.join(key), with_paths(text, module, &state, &token))?;
     }
     std::fs::write(folder.join("nginx.conf"), skeleton(folder, built))
 }
 
-/// A snippet with the paths that only a Pod has led elsewhere.
-fn led(text: &str, module: &Path, state: &Path, token: &Path) -> String {
-    // What has no shape of directives is refused by nginx, too.
+/// A snippet with the paths of this machine in place of those that only a Pod has.
+fn with_paths(text: &str, module: &Path, state: &Path, token: &Path) -> String {
+    // A text that cannot be parsed is refused by nginx, too.
     let all = directives::read(text).unwrap_or_default();
-    let mut led = text.to_owned();
-    let mut lead = |from: &str, to: String| led = led.replace(from, &to);
-    let modules = named(&all, "load_module");
-    for path in modules.iter().filter_map(|one| one.parameter(0)).filter(|path| path.ends_with(MODULE)) {
-        lead(path, module.display().to_string());
+    let mut replaced = Vec::new();
+    for one in named(&all, "load_module") {
+        replaced.extend(
+            one.parameter(0)
+                .filter(|path| path.ends_with(MODULE))
+                .map(|path| (one, path, module.display().to_string())),
+        );
     }
-    for path in named(&all, "cutover_state").iter().filter_map(|one| one.parameter(0)) {
-        lead(path, state.display().to_string());
+    for one in named(&all, "cutover_state") {
+        replaced.extend(one.parameter(0).map(|path| (one, path, state.display().to_string())));
     }
-    for word in named(&all, "cutover_api").iter().flat_map(|one| &one.words) {
-        if word.starts_with("token_file=") {
-            lead(word, format!("token_file={}", token.display()));
-        }
+    for one in named(&all, "cutover_api") {
+        let file = one.words.iter().find(|word| word.starts_with("token_file="));
+        replaced.extend(file.map(|word| (one, word.as_str(), format!("token_file={}", token.display()))));
     }
-    led
+    // From the end, so that the places before it stay.
+    replaced.sort_by_key(|(one, ..)| std::cmp::Reverse(one.place.start));
+    let mut text = text.to_owned();
+    for (one, from, to) in replaced {
+        let directive = text.get(one.place.clone()).unwrap_or_default().replacen(from, &to, 1);
+        text.replace_range(one.place.clone(), &directive);
+    }
+    text
 }
 
 fn skeleton(folder: &Path, built: &str) -> String {
@@ -221,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn only_paths_of_the_module_are_led_elsewhere() {
-        let text = "load_module /a/ndk.so;\nload_module '/m/ngx_http_cutover_module.so';\ncutover_state /m/state;\n\
-                    server { location / { cutover_api write=on token_file=/etc/token; } }\n";
-        let led = led(text, Path::new("/own.so"), Path::new("/t/state"), Path::new("/t/token"));
+    fn only_paths_of_the_module_are_those_of_this_machine() {
+        let text = "load_module /a/ndk.so;\nload_module '/m/ngx_http_cutover_module.so';\ncutover_state /m;\n\
+                    include /m/more;\nserver { location / { cutover_api write=on token_file=/etc/token; } }\n";
+        let here = with_paths(text, Path::new("/own.so"), Path::new("/t/state"), Path::new("/t/token"));
         assert_eq!(
-            led,
+            here,
             "load_module /a/ndk.so;\nload_module '/own.so';\ncutover_state /t/state;\n\
-             server { location / { cutover_api write=on token_file=/t/token; } }\n"
+             include /m/more;\nserver { location / { cutover_api write=on token_file=/t/token; } }\n"
         );
     }
 }

@@ -105,6 +105,9 @@ fn an_installation_becomes_right_by_what_it_proposes() {
         heals(&namespace, &file, ("Ingress", "shop-blue", &field), "does not read this Ingress").await;
         let field = annotate("shop", "server-snippet", "more_set_headers").await;
         heals(&namespace, &file, ("Ingress", "shop", &field), "does not read this Ingress").await;
+        let bold = json!({ "data": { "annotations-risk-level": "Critical" } }).to_string();
+        namespace.kubectl().run(&["patch", "configmap", "mine", "--type=merge", "-p", &bold]).await.unwrap();
+        let field = annotate("shop", "server-snippet", "more_set_headers").await;
         heals(&namespace, &file, ("Ingress", "shop", &field), "refuses or ignores it").await;
         let canary = json!({
             "apiVersion": "networking.k8s.io/v1",

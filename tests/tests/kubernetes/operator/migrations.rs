@@ -78,11 +78,15 @@ fn a_revert_that_fails_is_tried_again_by_the_command_that_the_message_says() {
         .await
         .unwrap();
         let said = events(&namespace, "RevertFailed").await;
-        assert!(said.contains("the database still has what version 2 has migrated"), "{said}");
+        assert!(said.contains("the migration of version 2 is not reverted"), "{said}");
         assert!(said.contains(&typed) && said.contains("the table\nis locked"), "{said}");
 
-        // The table is free now.
-        let job = format!("{id}-revert");
+        let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
+        assert_eq!(text(&shop, "/status/phase"), "RevertFailed", "{shop}");
+        assert!(text(&shop, "/status/unreverted/0/failed").contains("exit code 3: is locked"), "{shop}");
+
+        // Somebody has freed the table, and reverts it by the Job that the operator would make.
+        let job = format!("{id}-revert-2");
         let mut object = namespace.kubectl().get(&["job", &job]).await.unwrap();
         namespace.kubectl().run(&["delete", "job", &job]).await.unwrap();
         for pointer in ["/spec/selector", "/spec/template/metadata/labels", "/status", "/metadata/uid"] {
@@ -90,6 +94,7 @@ fn a_revert_that_fails_is_tried_again_by_the_command_that_the_message_says() {
             object.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key);
         }
         object["metadata"]["resourceVersion"] = Value::Null;
+        object["metadata"]["name"] = json!(format!("{id}-revert-3"));
         object["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["/bin/says"]);
         namespace.kubectl().apply(&object.to_string()).await.unwrap();
         run_typed(&namespace, &typed).await;
@@ -97,6 +102,7 @@ fn a_revert_that_fails_is_tried_again_by_the_command_that_the_message_says() {
             .await
             .unwrap();
         let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
-        assert!(shop.pointer("/status/left").is_none(), "{shop}");
+        assert!(shop.pointer("/status/unreverted").is_none(), "{shop}");
+        assert_eq!(text(&shop, "/status/phase"), "Reverted", "{shop}");
     });
 }
