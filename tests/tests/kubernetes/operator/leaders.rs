@@ -1,4 +1,4 @@
-//! Several operators: one drives, and another goes on where it was killed.
+//! Several operators: one drives, and another goes on when it sleeps. `killed` has those that are killed.
 
 use cutover_tests::kubernetes::Cluster;
 use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
@@ -15,28 +15,6 @@ fn policy() -> Value {
         "drain": { "deadline": "1s" },
         "warm": "2s",
     } })
-}
-
-#[test]
-fn a_leader_that_is_killed_in_any_phase_is_followed_by_another() {
-    Cluster::shared(async |cluster| {
-        let namespace = cluster.namespace().await.unwrap();
-        let (_kubelet, mut leader) = live(&namespace, &policy()).await;
-        let kubeconfig = namespace.kubectl().kubeconfig().clone();
-        for (at, phase) in ["Provisioning", "Probing", "Soaking", "Warm"].into_iter().enumerate() {
-            let next = Operator::start_as(&namespace, &format!("operator-{}", at + 1), &kubeconfig).unwrap();
-            let version = format!("{}", at + 2);
-            apply_shop(&namespace, &version, &policy()).await.unwrap();
-            let is_there = |status: &Value| {
-                text(status, "/phase") == phase && text(status, "/deployment/version") == version
-            };
-            until_status(&namespace, phase, is_there).await.unwrap();
-            leader.server().kill();
-            let status = until_ended(&namespace, &version, "completed").await.unwrap();
-            assert_eq!(selected(&namespace).await.unwrap(), text(&status, "/activeSlot"), "{phase}");
-            leader = next;
-        }
-    });
 }
 
 #[test]
