@@ -88,7 +88,8 @@ impl TestedBy {
         }
         let said =
             String::from_utf8_lossy(&tested.stderr).replace(&format!("{}/", folder.path().display()), "");
-        let emergency = |line: &str| line.split_once("[emerg] ").map(|(_, rest)| rest.to_owned());
+        let emergency =
+            |line: &str| line.split_once("[emerg] ").map(|(_, rest)| without_process(rest).to_owned());
         let why =
             said.lines().find_map(emergency).ok_or_else(|| format!("nginx -t failed: {}", said.trim()))?;
         let own = own.to_string_lossy();
@@ -106,6 +107,12 @@ impl TestedBy {
             Err(_) => Err(format!("no answer within {}", humantime::format_duration(LIMIT))),
         }
     }
+}
+
+/// A message without the process and the thread that a log has before it, as in `81#81: no such file`.
+fn without_process(said: &str) -> &str {
+    let is_process = |text: &str| text.chars().all(|c| c.is_ascii_digit() || c == '#');
+    said.split_once(": ").filter(|(before, _)| is_process(before)).map_or(said, |(_, rest)| rest)
 }
 
 /// A refusal of nginx.
@@ -221,6 +228,11 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_entry_and_its_line() {
+        assert_eq!(
+            without_process("81#81: bad value: 3 in http-snippet:3"),
+            "bad value: 3 in http-snippet:3"
+        );
+        assert_eq!(without_process("bad value: 3"), "bad value: 3");
         let refused = Refused::read("unknown directive \"a\" in http-snippet:3");
         assert_eq!(refused.why, "unknown directive \"a\"");
         assert_eq!(refused.place, Some(("http-snippet".to_owned(), 3)));
