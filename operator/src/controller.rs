@@ -38,6 +38,7 @@ use crate::words;
 mod adopt;
 mod begin;
 mod deletion;
+mod history;
 mod observe;
 mod reverting;
 mod telling;
@@ -229,6 +230,7 @@ impl Context {
             self.adopt_or_begin(resource, driven, setup, policy).await?;
         }
         self.observe(resource, driven).await?;
+        self.shorten_history(resource, driven).await?;
         let status = driven.ledger.status().await;
         let has_job = telling::is_telling(&status) || reverting::is_reverting(&status);
         let is_busy = driven.running().is_some() || has_job;

@@ -28,7 +28,7 @@ pub use cluster::{ClusterEdge, abilities};
 pub use endpoints::{Endpoints, backends};
 pub use errors::{API, is_final, told};
 pub use ingress_nginx::AGENT_PORT;
-pub use names::{MANAGER, Names, VERSION};
+pub use names::{MANAGED_BY, MANAGER, Names, VERSION};
 pub use object::ObjectEdge;
 pub use route::ANNOTATION as ROUTE;
 pub use watched::Watched;

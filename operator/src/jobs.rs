@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, EnvVar, Pod};
 use kube::api::{DeleteParams, ListParams, LogParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 
-use crate::edge::{MANAGER, is_final, told};
+use crate::edge::{MANAGED_BY, MANAGER, is_final, told};
 use crate::resource::JobSpecOf;
 
 /// Pause between two readings.
@@ -246,7 +246,7 @@ fn made(name: &str, step: &Step, what: &JobSpecOf, slot: &Deployment) -> Result<
     let mut template = spec.template.clone();
     // The labels of the Deployment's Pods would make this one an endpoint of the slot's Service.
     let labels: BTreeMap<String, String> = [
-        ("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned()),
+        (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
         (DEPLOYMENT.to_owned(), step.deployment.clone()),
     ]
     .into();

@@ -16,8 +16,8 @@ use crate::resource::{BlueGreenStatus, JournalEntry, PastDeployment, UnrevertedS
 use crate::setup::Setup;
 use crate::words;
 
-/// Most past deployments that the status keeps.
-const MOST_HISTORY: usize = 10;
+/// Most past deployments that the status has while the older ones cannot be moved to their ConfigMap.
+const MOST_HISTORY: usize = 20;
 
 /// What a deployment is, and what it is about: the part of the journal that does not change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,9 @@ pub const VERSION: &str = "cutover.dev/version";
 /// The name under which the operator writes.
 pub const MANAGER: &str = "cutover-operator";
 
+/// The label of the objects that the operator makes.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", MANAGER);
+
 /// How often a change is tried again after another change of the same object, which did not move the route.
 pub(super) const TRIES: u32 = 8;
 

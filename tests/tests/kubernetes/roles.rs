@@ -126,6 +126,36 @@ async fn failures(namespace: &Namespace<'_>) {
         .unwrap();
 }
 
+/// As many past deployments as the status has room for.
+async fn fill_history(namespace: &Namespace<'_>) {
+    let past = |number: u32| {
+        json!({
+            "id": format!("shop-20261101-1000{number:02}"), "version": "0", "slot": "blue", "outcome": "completed",
+            "message": "", "requestedBy": "a test", "started": "", "ended": "", "wanted": "",
+        })
+    };
+    let history: Vec<Value> = (0..10).rev().map(past).collect();
+    let status = json!({ "status": { "history": history } }).to_string();
+    let words = ["patch", "bluegreen", "shop", "--subresource=status", "--type=merge", "--patch", &status];
+    namespace.kubectl().run(&words).await.unwrap();
+}
+
+/// The six deployments of this test have six older ones moved to the ConfigMap.
+async fn old_deployments_are_kept(namespace: &Namespace<'_>) {
+    let mut kept = Vec::new();
+    kubernetes::until("the older deployments to be in the ConfigMap", async || {
+        let map = namespace.kubectl().get(&["configmap", "shop-history"]).await.unwrap_or_default();
+        kept = map["data"].as_object().into_iter().flatten().map(|(id, _)| id.clone()).collect();
+        kept.len() == 6
+    })
+    .await
+    .unwrap();
+    let oldest: Vec<String> = (0..6).map(|number| format!("shop-20261101-1000{number:02}")).collect();
+    assert_eq!(kept, oldest);
+    let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
+    assert_eq!(shop["status"]["history"].as_array().map(Vec::len), Some(10));
+}
+
 async fn good_releases(namespace: &Namespace<'_>) {
     let mut hooked = migrations();
     hooked["hooks"] = json!({ "switched": { "command": ["/bin/fails"], "args": ["a test"] } });
@@ -180,15 +210,16 @@ fn the_operator_uses_each_right_of_its_role_and_asks_for_no_other() {
         let values = ["edges.ingressCanary=true", "edges.gateway=true", "port=18080"];
         let chart = Chart::render(home.name(), &values).unwrap();
         cluster.kubectl().anywhere().apply(chart.yaml()).await.unwrap();
-        let operator = start(cluster, &home, &chart).await;
-
         let namespace = cluster.namespace().await.unwrap();
         apply_slots(&namespace, "shop:1", 1).await.unwrap();
         let _kubelet = Kubelet::start(&namespace);
         apply_shop(&namespace, "1", &spec("1", NODE, json!({}))).await.unwrap();
+        fill_history(&namespace).await;
+        let operator = start(cluster, &home, &chart).await;
         until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();
         failures(&namespace).await;
         good_releases(&namespace).await;
+        old_deployments_are_kept(&namespace).await;
         namespace.kubectl().run(&["delete", "bluegreen", "shop", "--timeout=60s"]).await.unwrap();
 
         let used = cluster.used_by(home.name(), ACCOUNT).unwrap();

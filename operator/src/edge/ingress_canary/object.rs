@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 use super::super::Names;
-use crate::edge::names::MANAGER;
+use crate::edge::names::MANAGED_BY;
 
 /// The annotation that makes a canary of an Ingress.
 pub const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
@@ -17,7 +17,6 @@ const WEIGHT: &str = "nginx.ingress.kubernetes.io/canary-weight";
 const TOTAL: &str = "nginx.ingress.kubernetes.io/canary-weight-total";
 /// The generation of the route that the weight is of.
 const GENERATION: &str = "cutover.dev/generation";
-const OWNER: (&str, &str) = ("app.kubernetes.io/managed-by", MANAGER);
 
 /// What ingress-nginx reads from the canary itself. All else is that of the users' Ingress.
 const COPIED: [&str; 5] = [
@@ -76,7 +75,7 @@ pub fn made(users: &Ingress, names: &Names, slot: &str) -> Result<Ingress, Strin
             name: Some(format!("{}-canary", users.name_any())),
             namespace: Some(names.namespace.clone()),
             annotations: Some(copied.collect()),
-            labels: Some([(OWNER.0.to_owned(), OWNER.1.to_owned())].into()),
+            labels: Some([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())].into()),
             owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -98,7 +97,7 @@ pub(super) fn weighted(mut canary: Ingress, percent: Option<Percent>, generation
 
 /// Whether Cutover has made it.
 pub(super) fn is_ours(canary: &Ingress) -> bool {
-    canary.labels().get(OWNER.0).is_some_and(|owner| owner == OWNER.1)
+    canary.labels().get(MANAGED_BY.0).is_some_and(|owner| owner == MANAGED_BY.1)
 }
 
 /// The generation of the route that the weight is of. 0: that of none.
