@@ -20,7 +20,7 @@ mod control_plane;
 mod credentials;
 pub mod front;
 mod ingress_nginx;
-mod jobs;
+pub mod jobs;
 mod kubectl;
 mod kubelet;
 mod machine;

@@ -224,3 +224,39 @@ fn somebody_who_deletes_the_canary_meanwhile_is_left_alone() {
         );
     });
 }
+
+#[test]
+fn somebody_who_edits_the_weight_meanwhile_is_left_alone() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        apply_slots(&namespace, "shop:1", 1).await.unwrap();
+        apply_users(&namespace).await;
+        let spec = edges::spec(edge(), policy(&["10% 60s", "100%"]));
+        let (_kubelet, _operator) = live(&namespace, &spec).await;
+        apply_shop(&namespace, "2", &spec).await.unwrap();
+        until_soaking(&namespace).await;
+        let weight = "nginx.ingress.kubernetes.io/canary-weight=5000";
+        namespace
+            .kubectl()
+            .run(&["annotate", "ingress", "shop-canary", weight, "--overwrite"])
+            .await
+            .unwrap();
+        let status =
+            until_status(&namespace, "the end", |status| status.get("deployment").is_none()).await.unwrap();
+        assert!(text(&status, "/history/0/message").contains("somebody else moved the route"), "{status}");
+        assert_eq!(
+            (selected(&namespace).await.unwrap().as_str(), canaries(&namespace).await),
+            ("blue", vec![("shop-canary".to_owned(), "5000".to_owned())])
+        );
+        // The slot that has half of the traffic stays up.
+        namespace.until_size("shop-green", 1).await.unwrap();
+
+        // Nothing begins before the traffic is on one slot again, and then all goes on.
+        apply_shop(&namespace, "3", &spec).await.unwrap();
+        let shared = |status: &Value| status.to_string().contains("give all traffic to one slot first");
+        until_status(&namespace, "the refusal", shared).await.unwrap();
+        namespace.kubectl().run(&["delete", "ingress", "shop-canary"]).await.unwrap();
+        let begins = |status: &Value| text(status, "/deployment/version") == "3";
+        until_status(&namespace, "the next deployment", begins).await.unwrap();
+    });
+}

@@ -3,14 +3,17 @@
 use cutover_tests::kubernetes::operator::{
     Operator, apply_shop, apply_slots, condition, selected, text, until_ended, until_status,
 };
-use cutover_tests::kubernetes::{Cluster, Kubelet, Namespace};
+use cutover_tests::kubernetes::{self, Cluster, Kubelet, Namespace};
 use serde_json::{Value, json};
 
 mod hooks;
 mod invalid;
+mod jobs;
 mod leaders;
 mod migrations;
+mod sizes;
 mod upgrade;
+mod verbs;
 
 /// Version 1 is live in blue.
 async fn live(namespace: &Namespace<'_>, more: &Value) -> (Kubelet, Operator) {
@@ -24,10 +27,27 @@ async fn live(namespace: &Namespace<'_>, more: &Value) -> (Kubelet, Operator) {
 
 /// The events with a reason, as one text.
 async fn events(namespace: &Namespace<'_>, reason: &str) -> String {
+    let all = events_of(namespace, reason).await;
+    all.iter().map(|event| text(event, "/message").to_owned()).collect::<Vec<_>>().join("\n---\n")
+}
+
+async fn events_of(namespace: &Namespace<'_>, reason: &str) -> Vec<Value> {
     let field = format!("--field-selector=reason={reason}");
     let events = namespace.kubectl().get(&["events", &field]).await.unwrap();
-    let all = events.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
-    all.iter().map(|event| text(event, "/message").to_owned()).collect::<Vec<_>>().join("\n---\n")
+    events.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// Waits until each of these phases is an event of this type. The last one comes a moment after the status.
+async fn until_events(namespace: &Namespace<'_>, kind: &str, phases: &[&str]) {
+    for phase in phases {
+        kubernetes::until(&format!("an event {phase}"), async || {
+            !events_of(namespace, phase).await.is_empty()
+        })
+        .await
+        .unwrap();
+        let all = events_of(namespace, phase).await;
+        assert!(all.iter().any(|event| text(event, "/type") == kind), "{phase} is no {kind}: {all:?}");
+    }
 }
 
 #[test]
@@ -55,13 +75,10 @@ fn a_good_release_takes_the_traffic_and_the_old_version_goes_after_its_warm_wind
         let table = namespace.kubectl().run(&["get", "bluegreens"]).await.unwrap();
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().take(4).collect();
         assert_eq!(row, ["shop", "green", "2", "Completed"], "{table}");
-        let events =
-            namespace.kubectl().run(&["get", "events", "--output=custom-columns=R:.reason"]).await.unwrap();
-        for phase in
-            ["Provisioning", "Probing", "Smoking", "Switching", "Soaking", "Draining", "Warm", "Completed"]
-        {
-            assert!(events.lines().any(|line| line == phase), "no event {phase}:\n{events}");
-        }
+        let phases =
+            ["Provisioning", "Probing", "Smoking", "Switching", "Soaking", "Confirming", "Draining", "Warm"];
+        until_events(&namespace, "Normal", &phases).await;
+        until_events(&namespace, "Normal", &["Decommissioning", "Completed"]).await;
     });
 }
 
@@ -91,6 +108,7 @@ fn a_version_that_fails_its_smoke_test_gets_no_traffic_and_is_not_tried_again() 
         let typed = text(&status, "/message").rsplit_once("type: ").unwrap().1.to_owned();
         assert_eq!(typed, format!("cutover-operator retry shop -n {}", namespace.name()));
         assert!(!kubelet.tags().contains_key("2-broken"));
+        until_events(&namespace, "Warning", &["TearingDown", "Failed"]).await;
 
         apply_shop(&namespace, "3", &policy).await.unwrap();
         until_ended(&namespace, "3", "completed").await.unwrap();
@@ -116,6 +134,7 @@ fn a_version_that_becomes_sick_in_its_soak_is_taken_back() {
         let status = until_ended(&namespace, "2", "rolled_back").await.unwrap();
         assert_eq!(text(&status, "/activeSlot"), "blue", "{status}");
         assert_eq!(selected(&namespace).await.unwrap(), "blue");
+        until_events(&namespace, "Warning", &["RollingBack", "RolledBack"]).await;
     });
 }
 
@@ -172,7 +191,7 @@ fn people_promote_pause_and_roll_back_by_the_commands_that_the_messages_say() {
 }
 
 /// Types a command of a message.
-async fn run_typed(namespace: &Namespace<'_>, typed: &str) {
+pub(crate) async fn run_typed(namespace: &Namespace<'_>, typed: &str) {
     let mut words = typed.split_whitespace();
     assert_eq!(words.next(), Some("cutover-operator"), "{typed}");
     let program = cutover_tests::flavour::program("cutover-operator").unwrap();

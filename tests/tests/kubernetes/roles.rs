@@ -5,8 +5,8 @@ use cutover_tests::kubernetes::agent::{apply_token, edge};
 use cutover_tests::kubernetes::front::apply_ingresses;
 use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, text, until_ended, until_status};
 use cutover_tests::kubernetes::{
-    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets,
-    Traefik,
+    Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets, Traefik,
+    jobs,
 };
 use serde_json::{Value, json};
 
@@ -53,43 +53,10 @@ fn migrations() -> Value {
     json!({ "migrations": { "migrate": { "command": ["/bin/migrate"] }, "revert": { "command": ["/bin/revert"] } } })
 }
 
-/// The Pod of a Job, once it is there.
-async fn pod_of_job(namespace: &Namespace<'_>) -> String {
-    let mut name = String::new();
-    kubernetes::until("the Pod of a Job", async || {
-        let pods =
-            namespace.kubectl().get(&["pods", "--selector", "batch.kubernetes.io/job-name"]).await.unwrap();
-        let pods = pods.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
-        let pending = |pod: &&Value| {
-            text(pod, "/status/phase") == "Pending" && pod.pointer("/metadata/deletionTimestamp").is_none()
-        };
-        name =
-            pods.iter().find(pending).map(|pod| text(pod, "/metadata/name").to_owned()).unwrap_or_default();
-        !name.is_empty()
-    })
-    .await
-    .unwrap();
-    name
-}
-
-/// Ends the Pod of a Job with exit code 3.
-async fn fail_job(namespace: &Namespace<'_>) {
-    let pod = pod_of_job(namespace).await;
-    let failed = json!({ "status": { "phase": "Failed", "containerStatuses": [{
-        "name": "shop", "image": "shop", "imageID": "", "ready": false, "restartCount": 0,
-        "state": { "terminated": { "exitCode": 3 } },
-    }] } });
-    namespace
-        .kubectl()
-        .run(&["patch", "pod", &pod, "--subresource=status", "--patch", &failed.to_string()])
-        .await
-        .unwrap();
-}
-
 /// A migration that fails, Pods that do not start, and a revert whose Job has failed before.
 async fn failures(namespace: &Namespace<'_>) {
     apply_shop(namespace, "3", &spec("3", ELSEWHERE, migrations())).await.unwrap();
-    fail_job(namespace).await;
+    jobs::end(namespace, 3).await.unwrap();
     let status = until_ended(namespace, "3", "failed").await.unwrap();
     assert!(text(&status, "/history/0/message").contains("exit code 3"), "{status}");
 
@@ -114,7 +81,7 @@ async fn failures(namespace: &Namespace<'_>) {
         } } },
     });
     namespace.kubectl().apply(&before.to_string()).await.unwrap();
-    fail_job(namespace).await;
+    jobs::end(namespace, 3).await.unwrap();
     let words = ["wait", "--for=condition=Failed", "job", job.as_str(), "--timeout=60s"];
     namespace.kubectl().run(&words).await.unwrap();
     namespace.kubectl().run(&["annotate", "bluegreen", "shop", "cutover.dev/abort=a test"]).await.unwrap();

@@ -4,7 +4,8 @@ use cutover_tests::kubernetes::operator::{apply_shop, selected, text, until_ende
 use cutover_tests::kubernetes::{self, Cluster, Namespace};
 use serde_json::{Value, json};
 
-use super::{events, live, run_typed};
+use super::{events, live, run_typed, until_events};
+use crate::edges;
 
 /// A spec whose revert is this program, with a soak that somebody ends.
 fn spec(revert: &str) -> Value {
@@ -49,6 +50,7 @@ fn what_a_bad_version_has_migrated_is_reverted_after_the_traffic_is_back() {
         assert_eq!(reverted.pointer("/status/succeeded"), Some(&json!(1)), "{reverted}");
         let container = reverted.pointer("/spec/template/spec/containers/0").unwrap();
         assert_eq!(text(container, "/image"), "shop:2", "the new version's image");
+        until_events(&namespace, "Normal", &["Migrating"]).await;
         let revert = format!("cutover-operator revert shop -n {}", namespace.name());
         run_typed(&namespace, &revert).await;
         kubernetes::until("the refusal", async || {
@@ -66,6 +68,7 @@ fn a_revert_that_fails_is_tried_again_by_the_command_that_the_message_says() {
         let spec = spec("/bin/fails");
         let (_kubelet, _operator) = live(&namespace, &spec).await;
         let id = taken_back(&namespace, &spec, "stuck").await;
+        until_events(&namespace, "Warning", &["RollingBack", "Stuck"]).await;
         let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
         let message = text(&shop, "/status/history/0/message").to_owned();
         let typed = message.split_once("type: ").unwrap_or_else(|| panic!("{message}")).1;
@@ -104,5 +107,36 @@ fn a_revert_that_fails_is_tried_again_by_the_command_that_the_message_says() {
         let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
         assert!(shop.pointer("/status/unreverted").is_none(), "{shop}");
         assert_eq!(text(&shop, "/status/phase"), "Reverted", "{shop}");
+    });
+}
+
+/// Deploys a version that answers its first users with errors, until it is taken back. Returns the Jobs of the deployment.
+async fn taken_back_by_itself(namespace: &Namespace<'_>, version: &str, migrate: &Value) -> Vec<String> {
+    let spec = json!({
+        "migrations": { "migrate": migrate, "revert": { "command": ["/bin/says"] } },
+        "policy": edges::policy(&[]),
+    });
+    apply_shop(namespace, version, &spec).await.unwrap();
+    let status = until_ended(namespace, version, "rolled_back").await.unwrap();
+    assert!(text(&status, "/history/0/message").contains("500"), "{status}");
+    assert!(status.get("left").is_none(), "{status}");
+    assert_eq!(selected(namespace).await.unwrap(), "blue");
+    let id = text(&status, "/history/0/id");
+    let of_it = format!("--selector=cutover.dev/deployment={id}");
+    let jobs = namespace.kubectl().run(&["get", "jobs", &of_it, "--output=name"]).await.unwrap();
+    let names = jobs.lines().filter_map(|line| line.rsplit_once('-'));
+    names.map(|(_, step)| step.to_owned()).collect()
+}
+
+#[test]
+fn a_version_that_fails_by_itself_has_what_it_has_migrated_reverted() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let (_kubelet, _operator) = live(&namespace, &json!({ "policy": edges::policy(&[]) })).await;
+        let nothing = json!({ "command": ["/bin/fails"], "nothingApplied": 3 });
+        let jobs = taken_back_by_itself(&namespace, "2-broken", &nothing).await;
+        assert_eq!(jobs, ["migrate"], "exit code 3 says that nothing was applied");
+        let jobs = taken_back_by_itself(&namespace, "3-broken", &json!({ "command": ["/bin/says"] })).await;
+        assert_eq!(jobs, ["migrate", "revert"]);
     });
 }
