@@ -55,6 +55,10 @@ impl<W: World, J: Journal> Work<W, J> {
         // A paused deployment is judged, but its step does not end.
         let until = until.filter(|_| state.paused.is_none());
         let mut read = begun;
+        let soak = &self.deployment.policy.soak;
+        let gap = soak.limits(self.deployment.policy.probe.require).gap;
+        // Since then the edge was read without a gap.
+        let mut unbroken = begun;
         let mut said = false;
         // The verdict that waits for those of the companions.
         let mut passed = None;
@@ -62,7 +66,11 @@ impl<W: World, J: Journal> Work<W, J> {
         loop {
             match self.look().await {
                 Ok(look) => {
-                    read = self.clock.now();
+                    let now = self.clock.now();
+                    if read.until(now) > gap {
+                        unbroken = now;
+                    }
+                    read = now;
                     if let Some(event) = self.moved_or_held(&look, state).await {
                         return event;
                     }
@@ -91,7 +99,7 @@ impl<W: World, J: Journal> Work<W, J> {
                     let verdict = match over {
                         Some(until)
                             if passed.is_none()
-                                && !self.goes_on(&watch, state, (until, begun, read), &mut said).await =>
+                                && !self.goes_on(&watch, state, (until, unbroken, read), &mut said).await =>
                         {
                             Some(watch.end())
                         }
@@ -107,7 +115,10 @@ impl<W: World, J: Journal> Work<W, J> {
                 }
                 Err(error) => {
                     let blind = read.until(self.clock.now());
-                    if blind >= PATIENCE {
+                    // Of an edge that counts nothing and is away, no evidence is missed: probes and synthetic requests go to the
+                    // servers themselves, and the soak ends when the edge says again where the traffic is.
+                    let is_away = matches!(error, EdgeError::Unreachable { .. } | EdgeError::Late { .. });
+                    if blind >= PATIENCE && (self.fleet().abilities().counters || !is_away) {
                         let seconds = blind.as_secs();
                         return Event::SoakBlind(format!(
                             "no counters could be read for {seconds} s: {error}"
@@ -201,21 +212,22 @@ impl<W: World, J: Journal> Work<W, J> {
         &self,
         watch: &Watch,
         state: &State,
-        (until, begun, now): (Time, Time, Time),
+        (until, unbroken, now): (Time, Time, Time),
         said: &mut bool,
     ) -> bool {
         let verdict = watch.end();
         let Verdict::Inconclusive(reason) = &verdict else { return false };
-        let late = until.max(begun).until(now);
+        let late = until.max(unbroken).until(now);
         let soak = &self.deployment.policy.soak;
         let min_time = soak.min_time();
         match (reason, self.share(state)) {
-            // A restart proves nothing: a soak whose time passed while nobody watched goes on until somebody has, for a while.
+            // A restart proves nothing, nor does an edge that was away: a soak whose time passed while nobody watched goes on until
+            // somebody has, for a while.
             (Reason::TooShort { .. }, _) if late < min_time * 2 => true,
             (Reason::OutsideShort { needed, .. }, None) if late < *needed * 2 => true,
             // It has also lost the answers to synthetic requests, which nobody else counts.
             (Reason::TooFew { .. }, None)
-                if soak.synthetic.is_some() && begun.until(now) < self.deployment.plan.soak =>
+                if soak.synthetic.is_some() && unbroken.until(now) < self.deployment.plan.soak =>
             {
                 true
             }

@@ -46,8 +46,9 @@ impl<W: World, J: Journal> Work<W, J> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Ok(look) = self.look().await else { continue };
-            let Some(slot) = look.group.slot(slot) else { continue };
+            // While the edge does not answer, the last known servers are asked, as by probes.
+            let group = self.look().await.ok().map(|look| look.group).or_else(|| self.seen.lock().clone());
+            let Some(slot) = group.as_ref().and_then(|group| group.slot(slot)) else { continue };
             for check in &checks {
                 join_all(slot.primaries().map(|peer| self.ask_one(check, &peer.address, results))).await;
             }

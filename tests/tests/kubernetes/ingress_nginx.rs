@@ -7,6 +7,7 @@ use cutover_tests::{Action, Client, Load, SlotOracle};
 
 mod agents;
 mod features;
+mod secrets;
 
 /// Waits until all workers answer so: those of the configuration before take connections for a moment after a reload.
 pub(crate) async fn until_answered_by(controller: &IngressNginx, host: &str, slot: &str) {

@@ -11,6 +11,7 @@ mod invalid;
 mod jobs;
 mod leaders;
 mod migrations;
+mod outage;
 mod sizes;
 mod upgrade;
 mod verbs;

@@ -59,6 +59,25 @@ async fn a_restart_in_the_soak_costs_time_and_no_version() {
     }
 }
 
+/// As when the API server of a cluster restarts: the probes go on, and no evidence is missed.
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_counts_nothing_may_be_away_for_minutes() {
+    for synthetic in [true, false] {
+        let mut deployment = quiet(json!({}));
+        if !synthetic {
+            deployment.policy.soak.synthetic = None;
+            deployment.plan.probes_only = true;
+        }
+        let (state, world, said) = ended(deployment, |scene| {
+            scene.counts = false;
+            scene.blind_after_switch = 500;
+        })
+        .await;
+        assert_eq!(state.phase.name(), "completed", "{synthetic}: {said:#?}");
+        assert_eq!(world.scene().moves, ["blue->green"], "{synthetic}: {said:#?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_them_it_is_inconclusive() {
     let (state, world, said) =
