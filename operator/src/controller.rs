@@ -38,6 +38,7 @@ use crate::setup::Setup;
 mod adopt;
 mod begin;
 mod deletion;
+mod lagging;
 mod observe;
 mod reverting;
 mod telling;
@@ -88,6 +89,8 @@ struct Driven {
     running: Mutex<Option<Arc<Running>>>,
     /// The revert that somebody has asked for.
     reverting: Mutex<Option<JoinHandle<()>>>,
+    /// Since when an nginx does not have the route.
+    behind: Mutex<Option<Instant>>,
 }
 
 impl Driven {
@@ -185,13 +188,20 @@ impl Context {
                     resource.namespace().unwrap_or_default(),
                 );
                 ledger
-                    .write(|status| conditions::set(status, "Degraded", true, "Unreadable", &told, at))
+                    .write(|status| {
+                        conditions::set(status, "Degraded", true, conditions::UNREADABLE, &told, at)
+                    })
                     .await?;
                 None
             }
             None => None,
         };
-        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed), reverting: Mutex::default() });
+        let driven = Arc::new(Driven {
+            ledger,
+            running: Mutex::new(resumed),
+            reverting: Mutex::default(),
+            behind: Mutex::default(),
+        });
         self.driven.lock().insert(uid.to_owned(), Arc::clone(&driven));
         Ok(driven)
     }
@@ -231,7 +241,7 @@ impl Context {
         }
         self.observe(resource, driven).await?;
         let is_telling = telling::is_telling(&driven.ledger.status().await);
-        let is_busy = driven.running().is_some() || is_telling || is_reverting;
+        let is_busy = driven.running().is_some() || is_telling || is_reverting || driven.is_falling_behind();
         Ok(Action::requeue(if is_busy { SOON } else { ROUND }))
     }
 
@@ -337,5 +347,5 @@ impl Context {
 /// Shows a phase and a message.
 fn say(status: &mut BlueGreenStatus, phase: &str, message: &str) {
     status.phase = Some(phase.to_owned());
-    status.message = Some(message.to_owned());
+    conditions::say(status, message);
 }

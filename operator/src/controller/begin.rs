@@ -102,7 +102,7 @@ impl Context {
             .write(|status| {
                 status.observed_generation = resource.metadata.generation;
                 status.phase = Some(words::phase(&state.phase));
-                status.message = Some(message.clone());
+                conditions::say(status, &message);
                 status.before = status.live.clone();
                 status.versions.insert(deployment.plan.to.clone(), deployment.version.clone());
                 status.deployment = Some(entry);
