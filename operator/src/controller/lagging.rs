@@ -1,4 +1,4 @@
-//! An nginx that does not have the route is shown by the operator, too: the agent beside it may be dead, and then it writes nothing.
+//! An nginx that does not have the route is shown by the operator, too: the agent beside it may be dead, and then writes nothing.
 //!
 //! ```text
 //! behind -> for LAG, while no change is under way -> Degraded, a clause of the message, an event
