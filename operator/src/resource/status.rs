@@ -50,6 +50,9 @@ pub struct BlueGreenStatus {
     /// The deployment that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<JournalEntry>,
+    /// What the last deployment goes without on its edge, one clause each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     /// What the last deployment that did not complete has left in the database. The verb `revert` undoes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<LeftStatus>,
