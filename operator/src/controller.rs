@@ -41,6 +41,7 @@ mod deletion;
 mod lagging;
 mod observe;
 mod reverting;
+mod standby;
 mod telling;
 mod verbs;
 
@@ -233,6 +234,7 @@ impl Context {
         };
         if let Some(running) = driven.running() {
             self.follow_spec(resource, driven, &running, &setup).await?;
+            driven.follow_standby(&running).await;
         }
         let is_unread = driven.running().is_none() && driven.ledger.status().await.deployment.is_some();
         let is_reverting = self.follow_revert(resource, driven).await;

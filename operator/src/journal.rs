@@ -54,6 +54,7 @@ pub fn record(deployment: &Deployment, setup: Setup, state: &State) -> Result<Jo
         started: rfc3339(deployment.started),
         entry: value(&Entry::of(deployment, setup))?,
         state: value(state)?,
+        rollout: None,
     })
 }
 

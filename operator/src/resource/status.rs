@@ -104,6 +104,9 @@ pub struct JournalEntry {
     /// The state, for the operator alone.
     #[schemars(schema_with = "opaque")]
     pub state: Value,
+    /// What the Pods of the new version are made of: the unique id of their Deployment, and its revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 }
 
 /// Migrations that a deployment has left in the database.

@@ -10,6 +10,7 @@ mod hooks;
 mod invalid;
 mod leaders;
 mod migrations;
+mod standby;
 mod upgrade;
 
 /// Version 1 is live in blue.
