@@ -39,8 +39,10 @@ mod adopt;
 mod begin;
 mod deletion;
 mod history;
+mod lagging;
 mod observe;
 mod reverting;
+mod standby;
 mod telling;
 mod verbs;
 
@@ -87,6 +89,8 @@ pub struct Context {
 struct Driven {
     ledger: Arc<Ledger>,
     running: Mutex<Option<Arc<Running>>>,
+    /// Since when an nginx does not have the route.
+    behind: Mutex<Option<Instant>>,
 }
 
 impl Driven {
@@ -182,13 +186,15 @@ impl Context {
                     words::verb("forget", &resource.name_any(), &resource.namespace().unwrap_or_default());
                 let told = format!("{why}; to give it up, and leave the traffic where it is, type: {forget}");
                 ledger
-                    .write(|status| conditions::set(status, "Degraded", true, "Unreadable", &told, at))
+                    .write(|status| {
+                        conditions::set(status, "Degraded", true, conditions::UNREADABLE, &told, at)
+                    })
                     .await?;
                 None
             }
             None => None,
         };
-        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed) });
+        let driven = Arc::new(Driven { ledger, running: Mutex::new(resumed), behind: Mutex::default() });
         self.driven.lock().insert(uid.to_owned(), Arc::clone(&driven));
         Ok(driven)
     }
@@ -224,6 +230,7 @@ impl Context {
         };
         if let Some(running) = driven.running() {
             self.follow_spec(resource, driven, &running, &setup).await?;
+            driven.follow_standby(&running).await;
         }
         let is_unread = driven.running().is_none() && driven.ledger.status().await.deployment.is_some();
         if (driven.running().is_none() && !is_unread) || self.is_idle(driven) {
@@ -233,7 +240,7 @@ impl Context {
         self.shorten_history(resource, driven).await?;
         let status = driven.ledger.status().await;
         let has_job = telling::is_telling(&status) || reverting::is_reverting(&status);
-        let is_busy = driven.running().is_some() || has_job;
+        let is_busy = driven.running().is_some() || has_job || driven.is_falling_behind();
         Ok(Action::requeue(if is_busy { SOON } else { ROUND }))
     }
 
@@ -339,5 +346,5 @@ impl Context {
 /// Shows a phase and a message.
 fn say(status: &mut BlueGreenStatus, phase: &str, message: &str) {
     status.phase = Some(phase.to_owned());
-    status.message = Some(message.to_owned());
+    conditions::say(status, message);
 }

@@ -54,6 +54,7 @@ pub fn record(deployment: &Deployment, setup: Setup, state: &State) -> Result<Jo
         started: rfc3339(deployment.started),
         entry: value(&Entry::of(deployment, setup))?,
         state: value(state)?,
+        rollout: None,
     })
 }
 
@@ -95,7 +96,7 @@ impl ResourceJournal {
         let (deployment, setup) = &*self.entry;
         let message = self.told(message);
         status.phase = Some(words::phase(&state.phase));
-        status.message = Some(message.clone());
+        conditions::say(status, &message);
         if let Some(entry) = &mut status.deployment {
             entry.state = stored;
         }
@@ -161,7 +162,7 @@ impl Journal for ResourceJournal {
 
     async fn note(&self, _: &str, _: Time, phase: &str, message: &str) -> Result<(), JournalError> {
         let message = self.told(message);
-        self.ledger.write(|status| status.message = Some(message.clone())).await?;
+        self.ledger.write(|status| conditions::say(status, &message)).await?;
         self.ledger.publish(&words::camel(phase), &message, false).await;
         Ok(())
     }

@@ -88,6 +88,11 @@ impl Running {
             .unwrap_or_else(|_| Err("its driver does not answer".to_owned()))
     }
 
+    /// Why the new version's Pods are not those that were started. `None`: they are.
+    pub async fn changed(&self, started: &str) -> Result<Option<String>, String> {
+        self.world.workloads().changed(&self.slots.1, started).await
+    }
+
     /// Stops the driver. The next operator resumes from the journal.
     pub fn stop(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);

@@ -6,6 +6,20 @@ use cutover_core::shell::quoted;
 use crate::resource::EdgeSpec;
 use crate::setup::Setup;
 
+/// What names a key of a host's file, or the daemon, and what it is here.
+const OTHERS: [(&str, &str); 7] = [
+    ("so that waits for the daemon", "so that waits for the operator"),
+    ("another daemon goes on with it", "another operator goes on with it"),
+    ("if the daemon is silent for", "if the operator is silent for"),
+    ("it does not let the daemon in", "it does not let the operator in"),
+    ("set probe.require = \"one\"", "set spec.policy.probe.require: one"),
+    (
+        "set tls.sni, as in tls = { sni = \"shop.example\" }",
+        "set spec.policy.probe.tls.sni, as in tls: { sni: shop.example }",
+    ),
+    ("start more servers, or set", "start more Pods, or set"),
+];
+
 /// The name of a phase, as in `RollingBack`.
 pub fn phase(phase: &Phase) -> String {
     camel(phase.name())
@@ -39,6 +53,10 @@ pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
         "kubectl patch bluegreen {group} -n {namespace} --type merge -p '{{\"spec\":{{\"version\":\"VERSION\"}}}}'"
     );
     say(format!("cutover deploy {group} --version VERSION"), deploy.clone());
+    say(format!("a smaller capacity in [group.{}]", setup.name), "a smaller spec.policy.capacity".to_owned());
+    for (on_host, here) in OTHERS {
+        say(on_host.to_owned(), here.to_owned());
+    }
     for (command, slot) in [("teardown", &plan.to), ("decommission", &plan.from)] {
         let deployment = setup.slots.get(slot).map(|slot| slot.deployment.as_str()).unwrap_or_default();
         if !deployment.is_empty() {
@@ -115,6 +133,42 @@ mod tests {
         ] {
             let said = of_cluster(&format!("it failed; next, type: {on_host}"), &plan, &setup);
             assert_eq!(said, format!("it failed; next, type: {here}"));
+        }
+    }
+
+    #[test]
+    fn keys_are_those_of_the_spec() {
+        let setup = setup();
+        let plan = Policy::default().plan("shop", "blue", "green");
+        let lacks = Policy::default();
+        let abilities = crate::edge::abilities(&setup.edge);
+        let without = abilities.goes_without(&lacks).join("; ");
+        assert!(!of_cluster(&without, &plan, &setup).contains("daemon"), "{without}");
+        for (on_host, here) in [
+            (
+                "start more servers, or set a smaller capacity in [group.shop]",
+                "start more Pods, or set a smaller spec.policy.capacity",
+            ),
+            ("another daemon goes on with it; the route", "another operator goes on with it; the route"),
+            (
+                "nginx takes it back if the daemon is silent for 30s",
+                "nginx takes it back if the operator is silent for 30s",
+            ),
+            (
+                "this edge cannot take a bad version back by itself, so that waits for the daemon",
+                "this edge cannot take a bad version back by itself, so that waits for the operator",
+            ),
+            ("or set probe.require = \"one\"", "or set spec.policy.probe.require: one"),
+            (
+                "set tls.sni, as in tls = { sni = \"shop.example\" }",
+                "set spec.policy.probe.tls.sni, as in tls: { sni: shop.example }",
+            ),
+            (
+                "status 401: it does not let the daemon in; set token_file, or headers",
+                "status 401: it does not let the operator in; set token_file, or headers",
+            ),
+        ] {
+            assert_eq!(of_cluster(on_host, &plan, &setup), here);
         }
     }
 

@@ -16,6 +16,8 @@ use crate::edge::{MANAGER, VERSION, Watched, told};
 use crate::resource::EdgeSpec;
 use crate::setup::Setup;
 
+mod rollout;
+
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -26,6 +28,15 @@ pub enum Wanted {
     None,
     /// The number of the warm window.
     Warm,
+}
+
+/// A version whose Pods are ready.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// What runs, in one line.
+    pub what: String,
+    /// What its Pods are made of, see [`Workloads::changed`]. `None`: nobody can tell.
+    pub rollout: Option<String>,
 }
 
 /// The Deployments of the slots.
@@ -50,11 +61,13 @@ impl Workloads {
         Self { watched, setup, rollout }
     }
 
-    /// Starts a version in a slot, and waits until its Pods are ready and in the endpoints of the slot's Service. Returns one line
-    /// that says what runs, and fails with one.
-    pub async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<String, String> {
+    /// Starts a version in a slot, and waits until its Pods are ready and in the endpoints of the slot's Service. Fails with
+    /// one line.
+    pub async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<Started, String> {
         if let Some(rollout) = &self.rollout {
-            return rollout.start(slot, version, limit).await;
+            // Argo promotes no other ReplicaSet than the one that was ready.
+            let what = rollout.start(slot, version, limit).await?;
+            return Ok(Started { what, rollout: None });
         }
         let deployment = self.get(slot).await?;
         let replicas = self.size(slot).await?;
@@ -68,11 +81,16 @@ impl Workloads {
         let patched = self.api().patch(&name, &params(), &Patch::Strategic(patch)).await;
         let patched = patched.map_err(|error| format!("{what} cannot be changed: {}", told(&error)))?;
         let generation = patched.metadata.generation.unwrap_or_default();
+        let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
         let begin = Instant::now();
         loop {
             let why = match self.get(slot).await {
+                Ok(now) if template(&now) != template(&patched) => return Err(self.changed_by(slot, &now)),
                 Ok(now) => match self.unready(slot, &now, generation, replicas).await {
-                    None => return Ok(format!("{replicas} Pods of {what} are ready")),
+                    None => {
+                        let what = format!("{replicas} Pods of {what} are ready");
+                        return Ok(Started { what, rollout: rollout::rollout(&now) });
+                    }
                     Some(why) => why,
                 },
                 Err(why) => why,
@@ -139,6 +157,24 @@ impl Workloads {
                 Some(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// Whether a slot's Pods are made of something else than they were when it was started, and who has changed that. The number of
+    /// Pods does not matter.
+    pub async fn changed(&self, slot: &str, started: &str) -> Result<Option<String>, String> {
+        let now = self.get(slot).await?;
+        let is_other = rollout::rollout(&now).is_some_and(|rollout| rollout != started);
+        Ok(is_other.then(|| self.changed_by(slot, &now)))
+    }
+
+    fn changed_by(&self, slot: &str, now: &Deployment) -> String {
+        let image = image(now, self.container()).unwrap_or_default();
+        format!(
+            "{} was changed by {} in mid-deployment: its Pods, now with image {image}, are not those that this deployment has \
+             started and tested; write the change into spec.template with a new spec.version",
+            self.what(slot),
+            rollout::who(now),
+        )
     }
 
     /// The image and version that a slot's Deployment has now.

@@ -21,7 +21,7 @@ use crate::jobs::Jobs;
 use crate::ledger::Ledger;
 use crate::resource::{DiagnoseSpec, HooksSpec, JobSpecOf, MigrationsSpec};
 use crate::setup::Setup;
-use crate::workload::{Wanted, Workloads};
+use crate::workload::{Started, Wanted, Workloads};
 
 /// Most results of smoke tests that are kept.
 const MOST_RESULTS: usize = 64;
@@ -38,6 +38,7 @@ pub struct ClusterWorld {
     migrations: Option<MigrationsSpec>,
     hooks: Option<HooksSpec>,
     settle: Duration,
+    ledger: Arc<Ledger>,
     peers: SocketPeers,
     results: Mutex<Vec<SmokeResult>>,
     /// Whether the driver has begun its work.
@@ -59,6 +60,7 @@ impl ClusterWorld {
             hooks: setup.hooks.clone(),
             // The policy was refused if it is no time.
             settle: humantime::parse_duration(&setup.settle).unwrap_or(SETTLE),
+            ledger: Arc::clone(ledger),
             peers: SocketPeers::default(),
             results: Mutex::default(),
             has_begun: AtomicBool::default(),
@@ -71,6 +73,18 @@ impl ClusterWorld {
         };
         let deployment = self.workloads.with_template(slot).await.map_err(Failed::early)?;
         self.jobs.run(job, what, &deployment).await
+    }
+
+    /// Starts a version, and notes what its Pods are made of. Returns one line.
+    async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<String, String> {
+        let Started { what, rollout } = self.workloads.start(slot, version, limit).await?;
+        let noted = self.ledger.write(|status| {
+            if let Some(deployment) = &mut status.deployment {
+                deployment.rollout = rollout;
+            }
+        });
+        noted.await.map_err(|error| format!("{what}, but that cannot be noted: {error}"))?;
+        Ok(what)
     }
 
     /// Looks at a version that has failed. Returns the end of what it says.
@@ -159,7 +173,7 @@ impl Commands for ClusterWorld {
                 return Box::pin(self.run_job(job, revert, slot)).await;
             }
             "diagnose" => return Box::pin(self.diagnose(job, slot)).await,
-            "provision" => Box::pin(self.workloads.start(slot, version, job.command.timeout.get())).await,
+            "provision" => Box::pin(self.start(slot, version, job.command.timeout.get())).await,
             "decommission" | "teardown" => Box::pin(self.stop(slot, Wanted::None)).await,
             other => Err(format!("the operator has no command \"{other}\"")),
         };

@@ -96,7 +96,9 @@ impl Context {
                 let message = format!("version {version} is live");
                 conditions::set(status, "Completed", true, "Live", &message, at);
                 conditions::set(status, "Progressing", false, "Live", &message, at);
-                conditions::set(status, "Degraded", false, "Live", &message, at);
+                if !conditions::is_lagging(status) {
+                    conditions::set(status, "Degraded", false, "Live", &message, at);
+                }
                 if status.deployment.is_none() {
                     say(status, "Ready", &message);
                 }
@@ -115,7 +117,7 @@ impl Context {
                 conditions::set(status, "Completed", false, "NotBegun", why, at);
                 conditions::set(status, "Progressing", false, "NotBegun", why, at);
                 if status.deployment.is_none() {
-                    status.message = Some(why.to_owned());
+                    conditions::say(status, why);
                 }
             })
             .await?;

@@ -92,9 +92,9 @@ impl Context {
         (deployment, setup, state): (&Deployment, &Setup, &State),
         abilities: Abilities,
     ) -> Result<(), Unreconciled> {
-        let without: Vec<String> =
-            abilities.goes_without(&deployment.policy).into_iter().map(str::to_owned).collect();
-        let message = words::of_cluster(&first_message(deployment, &without, state), &deployment.plan, setup);
+        let said = |text: &str| words::of_cluster(text, &deployment.plan, setup);
+        let without: Vec<String> = abilities.goes_without(&deployment.policy).into_iter().map(said).collect();
+        let message = said(&first_message(deployment, &without, state));
         let entry = record(deployment, setup.clone(), state)?;
         let at = self.clock.now();
         driven
@@ -102,11 +102,12 @@ impl Context {
             .write(|status| {
                 status.observed_generation = resource.metadata.generation;
                 status.phase = Some(words::phase(&state.phase));
-                status.message = Some(message.clone());
+                conditions::say(status, &message);
                 status.before = status.live.clone();
                 status.versions.insert(deployment.plan.to.clone(), deployment.version.clone());
                 status.deployment = Some(entry);
                 status.retry = None;
+                status.without.clone_from(&without);
                 conditions::of_state(status, state, at, &message);
             })
             .await?;

@@ -38,6 +38,7 @@ impl Context {
                 conditions::set(status, "Ready", peers > 0, reason, &message, at);
             })
             .await?;
+        self.show_lag(driven, world.edge().lagging()).await?;
         Box::pin(self.tell(resource, driven, &setup, &look)).await
     }
 }

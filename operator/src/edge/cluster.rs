@@ -59,6 +59,14 @@ impl ClusterEdge {
         }
     }
 
+    /// Why a part of the edge did not have the route at the last look, in one line. Only agents can lag.
+    pub fn lagging(&self) -> Option<String> {
+        match self {
+            Self::IngressNginx(edge) => edge.lagging(),
+            Self::Object(_) | Self::ArgoRollouts(_) => None,
+        }
+    }
+
     /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         inside!(self, edge => edge.settle(after).await)

@@ -66,6 +66,8 @@ pub struct IngressNginxEdge {
     sums: Mutex<Sums>,
     /// The last renewal: of which change, and when.
     renewed: Mutex<Option<(i64, Instant)>>,
+    /// An nginx that lagged at the last look.
+    lagging: Mutex<Option<String>>,
 }
 
 impl IngressNginxEdge {
@@ -81,7 +83,13 @@ impl IngressNginxEdge {
             ledger,
             sums: Mutex::default(),
             renewed: Mutex::default(),
+            lagging: Mutex::default(),
         }
+    }
+
+    /// Why an nginx that users reach did not have the route at the last look, in one line. `None`: all had it.
+    pub fn lagging(&self) -> Option<String> {
+        self.lagging.lock().clone()
     }
 
     /// Reads all agents.
@@ -124,6 +132,7 @@ impl IngressNginxEdge {
 
     fn look_of(&self, route: &RouteStatus, readings: &Readings) -> Result<Look, EdgeError> {
         let silence = readings.silence();
+        *self.lagging.lock() = readings.lagging(route);
         let all = self.sums.lock().add(readings).filter(|_| silence.is_none());
         let all = all.ok_or_else(|| EdgeError::Unusable {
             what: "the controller".to_owned(),

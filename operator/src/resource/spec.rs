@@ -41,16 +41,19 @@ use crate::edge::ingress_nginx::IngressNginxSpec;
 #[x_kube(validation = Rule::new("size(self.slots) == 2").message("spec.slots must have exactly two slots, as in blue and green"))]
 #[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || \
     !has(self.slots[a].service) || !has(self.slots[b].service) || \
-    self.slots[a].service != self.slots[b].service))").message("each slot needs a Service of its own"))]
+    self.slots[a].service != self.slots[b].service))").message("\
+    spec.slots: each slot needs a Service of its own, and two have the same"))]
 #[x_kube(validation = Rule::new("self.slots.all(a, self.slots.all(b, a == b || \
     !has(self.slots[a].deployment) || !has(self.slots[b].deployment) || \
-    self.slots[a].deployment != self.slots[b].deployment))").message("each slot needs a Deployment of its own"))]
+    self.slots[a].deployment != self.slots[b].deployment))").message("\
+    spec.slots: each slot needs a Deployment of its own, and two have the same"))]
 #[x_kube(validation = Rule::new("self.slots.all(name, !has(self.slots[name].service) || \
-    self.slots[name].service != self.service)").message("spec.service is the Service that users reach; a slot needs another one"))]
+    self.slots[name].service != self.service)").message("\
+    spec.slots: spec.service is the Service that users reach; a slot needs another one"))]
 #[x_kube(validation = Rule::new("has(self.edge.argoRollouts) ? \
     self.slots.all(name, !has(self.slots[name].service) && !has(self.slots[name].deployment)) : \
-    self.slots.all(name, has(self.slots[name].service) && has(self.slots[name].deployment))").message("each slot needs a \
-    deployment and a service; with spec.edge.argoRollouts neither, because its slots are ReplicaSets of the Rollout"))]
+    self.slots.all(name, has(self.slots[name].service) && has(self.slots[name].deployment))").message("spec.slots: each slot \
+    needs a deployment and a service; with spec.edge.argoRollouts neither, because its slots are ReplicaSets of the Rollout"))]
 #[x_kube(validation = Rule::new("has(self.edge.ingressNginx) || !has(self.policy) || !has(self.policy.trial)").message("\
     spec.policy.trial: only nginx with the module takes a version back by itself: remove it, or use spec.edge.ingressNginx"))]
 #[x_kube(validation = Rule::new("!has(self.promotion) || self.promotion != 'Manual' || \

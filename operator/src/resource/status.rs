@@ -55,6 +55,9 @@ pub struct BlueGreenStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub unreverted: Vec<UnrevertedStatus>,
+    /// What the last deployment goes without on its edge, one clause each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
     /// The route, if the edge has agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -103,6 +106,9 @@ pub struct JournalEntry {
     /// The state, for the operator alone.
     #[schemars(schema_with = "opaque")]
     pub state: Value,
+    /// What the Pods of the new version are made of: the unique id of their Deployment, and its revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 }
 
 /// A deployment that has left its migrations in the database.

@@ -13,6 +13,7 @@ mod leaders;
 mod migrations;
 mod outage;
 mod sizes;
+mod standby;
 mod upgrade;
 mod verbs;
 
@@ -67,6 +68,11 @@ fn a_good_release_takes_the_traffic_and_the_old_version_goes_after_its_warm_wind
         assert_eq!(selected(&namespace).await.unwrap(), "green");
         let status = until_ended(&namespace, "2", "completed").await.unwrap();
         assert_eq!((text(&status, "/activeSlot"), text(&status, "/version")), ("green", "2"));
+        let without =
+            "this edge tells its proxies, so some may use the old slot for a moment after the change";
+        assert_eq!(status["without"], json!([without, "watched by probes only"]), "it stays in the status");
+        let described = namespace.kubectl().run(&["describe", "bluegreen", "shop"]).await.unwrap();
+        assert!(described.contains(without), "{described}");
         assert_eq!(condition(&status, "Ready"), "True");
         let blue = namespace.kubectl().get(&["deployment", "shop-blue"]).await.unwrap();
         assert_eq!(blue.pointer("/spec/replicas").and_then(Value::as_i64), Some(0));

@@ -20,6 +20,8 @@ pub const NONE: &str = "none of them runs: install ingress-nginx with Cutover's 
 pub(super) struct ControllerPod {
     /// Its name.
     pub(super) name: String,
+    /// Its namespace.
+    pub(super) namespace: String,
     /// Its unique id.
     pub(super) uid: String,
     /// Where its agent answers.
@@ -75,6 +77,7 @@ fn controller_pod(pod: &Pod, port: u16) -> Option<ControllerPod> {
     let is_ready = status.conditions.iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
     (status.phase.as_deref() == Some("Running")).then(|| ControllerPod {
         name: pod.name_any(),
+        namespace: pod.namespace().unwrap_or_default(),
         uid: pod.uid().unwrap_or_default(),
         agent: SocketAddr::new(address, port),
         is_ready: is_ready && pod.metadata.deletion_timestamp.is_none(),

@@ -11,6 +11,9 @@ use crate::resource::RouteStatus;
 /// make the operator read another Secret.
 pub const SECRET: &str = "cutover-agent";
 
+/// The container of an agent, as charts/ingress-nginx.yaml names it.
+const CONTAINER: &str = "cutover-agent";
+
 /// A Pod, and what its agent has said.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
@@ -111,6 +114,18 @@ impl Readings {
         self.first(|reading| !reading.has(route), "no Pod of the controller is ready")
     }
 
+    /// Why an nginx that users reach does not have the route, and what to look at. `None`: all have it.
+    pub(super) fn lagging(&self, route: &RouteStatus) -> Option<String> {
+        let Some(late) = self.ready().find(|reading| !reading.has(route)) else {
+            return match self.applied(route) {
+                Progress::All => None,
+                Progress::Waits(why) | Progress::Refused(why) => Some(why),
+            };
+        };
+        let ControllerPod { name, namespace, .. } = &late.pod;
+        Some(format!("{}; its log: kubectl logs {name} -n {namespace} -c {CONTAINER}", late.trouble()))
+    }
+
     fn first(&self, is_late: impl FnMut(&&Reading) -> bool, none: &str) -> Progress {
         if self.ready().next().is_none() {
             return Progress::Waits(none.to_owned());
@@ -166,6 +181,7 @@ pub(super) mod tests {
     pub(in crate::edge::ingress_nginx) fn pod(name: &str) -> ControllerPod {
         ControllerPod {
             name: name.to_owned(),
+            namespace: "ingress-nginx".to_owned(),
             uid: format!("uid-{name}"),
             agent: ([10, 0, 0, 1], 1).into(),
             is_ready: true,
@@ -250,6 +266,22 @@ pub(super) mod tests {
         leaving.pod.is_ready = false;
         assert_eq!(seen(vec![with(Some(8), None), leaving.clone()]), Progress::All);
         assert!(matches!(seen(vec![leaving]), Progress::Waits(_)), "nobody is asked");
+    }
+
+    #[test]
+    fn an_nginx_without_the_route_is_named_with_its_log() {
+        let lagging = |readings: Vec<Reading>| Readings::new(readings).lagging(&route(7, "green", false));
+        let has = || reading("a", 7, group("green", 0));
+        assert_eq!(lagging(vec![has(), without_group("b")]), None);
+        assert_eq!(
+            lagging(vec![has(), silent("b")]).unwrap(),
+            "Pod \"b\": its agent is away; its log: kubectl logs b -n ingress-nginx -c cutover-agent"
+        );
+        assert!(lagging(vec![reading("c", 6, group("blue", 0)), has()]).unwrap().contains("Pod \"c\""));
+        let mut leaving = silent("b");
+        leaving.pod.is_ready = false;
+        assert_eq!(lagging(vec![has(), leaving.clone()]), None, "users do not reach it");
+        assert_eq!(lagging(vec![leaving]).unwrap(), "no Pod of the controller is ready");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The edge `ingressNginx`: two controllers, each with an agent beside its nginx, and the operator.
 
-use cutover_core::api::Group;
+use cutover_core::api::{Group, RouteChange};
 use cutover_tests::kubernetes::front::{apply_ingresses, with_edge};
-use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    Operator, apply_shop, condition, selected, text, until_ended, until_status,
+};
 use cutover_tests::kubernetes::{self, Agent, Cluster, Front, IngressNginx, Kubelet, Namespace, Snippets};
 use cutover_tests::load::Plan;
 use cutover_tests::process::Signal;
@@ -50,6 +52,13 @@ fn agents(status: &Value) -> Vec<&Value> {
     let mut agents: Vec<&Value> = status["agents"].as_array().into_iter().flatten().collect();
     agents.sort_by_key(|agent| text(agent, "/pod"));
     agents
+}
+
+/// The reason of a condition; empty if there is none.
+fn reason<'a>(status: &'a Value, kind: &str) -> &'a str {
+    let conditions = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let mut of_kind = conditions.filter(|one| text(one, "/type") == kind);
+    of_kind.next().map_or("", |one| text(one, "/reason"))
 }
 
 /// A policy with this lease, and a soak that is too long to end by itself before what the test does.
@@ -159,6 +168,68 @@ fn an_agent_that_is_late_stops_a_release_before_anything_moves() {
         front.agents[1].server().signal(Signal::CONT).unwrap();
         apply_shop(&namespace, "3", &with_edge(&namespace, &spec)).await.unwrap();
         until_ended(&namespace, "3", "completed").await.unwrap();
+        assert_eq!(front.slots().await.unwrap(), ["green", "green"]);
+        front.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn an_agent_that_is_dead_is_shown_by_the_operator_until_its_nginx_follows_again() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let spec = without_users();
+        let mut front = start(&namespace, &spec).await;
+        front.agents[1].server().kill();
+        let pod = front.agents[1].pod().to_owned();
+        let is_shown = |status: &Value| reason(status, "Degraded") == "AgentLags";
+        let status = until_status(&namespace, "the dead agent to be shown", is_shown).await.unwrap();
+        assert_eq!(
+            (condition(&status, "Degraded"), condition(&status, "Ready")),
+            ("True", "True"),
+            "{status}"
+        );
+        let message = text(&status, "/message");
+        assert!(message.starts_with("version 1 is live; not every nginx has the route: "), "{status}");
+        assert!(message.contains(&format!("Pod \"{pod}\": its agent does not answer")), "{status}");
+        let log = format!("kubectl logs {pod} -n {} -c cutover-agent", namespace.name());
+        assert!(message.contains(&log), "{status}");
+
+        front.agents[1].start_again(&namespace).unwrap();
+        let follows = |status: &Value| condition(status, "Degraded") == "False";
+        let status = until_status(&namespace, "the agent to follow", follows).await.unwrap();
+        assert_eq!(text(&status, "/message"), "version 1 is live", "{status}");
+        for (reason, said) in
+            [("AgentLags", pod.as_str()), ("AgentsFollow", "every nginx has the route again")]
+        {
+            let field = format!("--field-selector=reason={reason}");
+            let events = namespace.kubectl().get(&["events", &field]).await.unwrap();
+            let all = events.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+            assert_eq!(all.len(), 1, "{events}");
+            assert!(text(&all[0], "/message").contains(said), "{events}");
+        }
+        front.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn an_nginx_that_somebody_has_moved_by_hand_is_moved_back_by_its_agent() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let spec = without_users();
+        let front = start(&namespace, &spec).await;
+        let change = serde_json::to_string(&RouteChange::to("green", "by hand")).unwrap();
+        let answer = front.controllers[1].call("PUT", "/v1/groups/shop/route", &change).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let is_back = async || front.slots().await.unwrap() == ["blue", "blue"];
+        kubernetes::until("the agent to move its nginx back", is_back).await.unwrap();
+        let moved: Vec<String> =
+            group(&front.controllers[1]).await.events.into_iter().map(|event| event.to).collect();
+        assert!(moved.ends_with(&["green".to_owned(), "blue".to_owned()]), "{moved:?}");
+        let untouched = group(&front.controllers[0]).await;
+        assert!(untouched.events.iter().all(|event| event.to == "blue"), "{untouched:?}");
+        // Nothing is left of it: the next release is like any other.
+        apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
+        until_ended(&namespace, "2", "completed").await.unwrap();
         assert_eq!(front.slots().await.unwrap(), ["green", "green"]);
         front.stop().await.unwrap();
     });

@@ -12,20 +12,45 @@ fn each_rule_of_the_definition_says_what_would_be_right() {
         let namespace = cluster.namespace().await.unwrap();
         install(&namespace).await.unwrap();
         let slot = |name: &str| json!({ "deployment": name, "service": name });
+        let rollout = || json!({ "argoRollouts": { "rollout": "shop" } });
+        for (key, value) in [
+            ("migrations", json!({ "migrate": { "command": ["/x"] } })),
+            ("hooks", json!({ "diagnose": { "command": ["/x"] } })),
+            ("replicas", json!(3)),
+            ("warmReplicas", json!(1)),
+        ] {
+            let more = json!({ "edge": rollout(), "slots": { "blue": {}, "green": {} }, key: value });
+            let applied = apply_shop(&namespace, "1", &more).await;
+            let why = applied.expect_err(&format!("{more} is accepted")).to_string();
+            let said = "with spec.edge.argoRollouts there are no spec.migrations";
+            assert!(why.contains(said) && why.contains(&format!("spec.{key}")), "{more}: {why}");
+        }
         for (more, said) in [
             (json!({ "slots": { "blue": slot("a") } }), "spec.slots"),
             (json!({ "slots": { "a": slot("a"), "b": slot("b"), "c": slot("c") } }), "spec.slots"),
             (
                 json!({ "slots": { "a": { "deployment": "a", "service": "x" }, "b": { "deployment": "b", "service": "x" } } }),
-                "each slot needs a Service of its own",
+                "spec.slots: each slot needs a Service of its own",
             ),
             (
                 json!({ "slots": { "a": { "deployment": "x", "service": "a" }, "b": { "deployment": "x", "service": "b" } } }),
-                "each slot needs a Deployment of its own",
+                "spec.slots: each slot needs a Deployment of its own",
             ),
             (
                 json!({ "slots": { "a": { "deployment": "a", "service": "shop" }, "b": slot("b") } }),
-                "a slot needs another one",
+                "spec.slots: spec.service is the Service that users reach; a slot needs another one",
+            ),
+            (
+                json!({ "slots": { "a": { "deployment": "a" }, "b": slot("b") } }),
+                "spec.slots: each slot needs a deployment and a service; with spec.edge.argoRollouts neither",
+            ),
+            (
+                json!({ "slots": { "a": slot("a"), "b": { "service": "b" } } }),
+                "spec.slots: each slot needs a deployment and a service",
+            ),
+            (
+                json!({ "edge": rollout(), "slots": { "blue": slot("a"), "green": {} } }),
+                "spec.slots: each slot needs a deployment and a service; with spec.edge.argoRollouts neither",
             ),
             (json!({ "edge": {} }), "spec.edge"),
             (json!({ "edge": { "service": {}, "gateway": { "route": "r" } } }), "spec.edge"),
@@ -41,11 +66,6 @@ fn each_rule_of_the_definition_says_what_would_be_right() {
             (
                 json!({ "policy": { "trial": { "lease": "off" } } }),
                 "spec.policy.trial: only nginx with the module",
-            ),
-            (
-                json!({ "edge": { "argoRollouts": { "rollout": "shop" } }, "slots": { "blue": {}, "green": {} },
-                    "hooks": { "diagnose": { "command": ["/x"] } } }),
-                "with spec.edge.argoRollouts there are no spec.migrations, spec.hooks",
             ),
             (json!({ "hooks": { "switched": { "command": [] } } }), "spec.hooks.switched.command"),
             (
