@@ -53,7 +53,7 @@ fn another_image_in_the_soak_brings_the_traffic_back() {
         let namespace = cluster.namespace().await.unwrap();
         let spec = json!({ "policy": {
             "probe": { "interval": "200ms", "deadline": "10s" },
-            "soak": { "duration": "300s", "interval": "200ms" },
+            "soak": { "duration": "40s", "interval": "200ms" },
             "drain": { "deadline": "1s" },
             "warm": "1s",
         } });
