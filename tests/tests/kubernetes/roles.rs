@@ -5,8 +5,8 @@ use cutover_tests::kubernetes::agent::{apply_token, edge};
 use cutover_tests::kubernetes::front::apply_ingresses;
 use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, text, until_ended, until_status};
 use cutover_tests::kubernetes::{
-    Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets, Traefik,
-    jobs,
+    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets,
+    Traefik, jobs,
 };
 use serde_json::{Value, json};
 
