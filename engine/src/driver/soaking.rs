@@ -57,7 +57,8 @@ impl<W: World, J: Journal> Work<W, J> {
         let mut read = begun;
         let soak = &self.deployment.policy.soak;
         let gap = soak.limits(self.deployment.policy.probe.require).gap;
-        // Since then the edge was read without a gap.
+        let counts = self.fleet().abilities().counters;
+        // Since then an edge that counts nothing was read without a gap. One that counts has missed evidence in a gap.
         let mut unbroken = begun;
         let mut said = false;
         // The verdict that waits for those of the companions.
@@ -67,7 +68,7 @@ impl<W: World, J: Journal> Work<W, J> {
             match self.look().await {
                 Ok(look) => {
                     let now = self.clock.now();
-                    if read.until(now) > gap {
+                    if !counts && read.until(now) > gap {
                         unbroken = now;
                     }
                     read = now;
@@ -118,7 +119,7 @@ impl<W: World, J: Journal> Work<W, J> {
                     // Of an edge that counts nothing and is away, no evidence is missed: probes and synthetic requests go to the
                     // servers themselves, and the soak ends when the edge says again where the traffic is.
                     let is_away = matches!(error, EdgeError::Unreachable { .. } | EdgeError::Late { .. });
-                    if blind >= PATIENCE && (self.fleet().abilities().counters || !is_away) {
+                    if blind >= PATIENCE && (counts || !is_away) {
                         let seconds = blind.as_secs();
                         return Event::SoakBlind(format!(
                             "no counters could be read for {seconds} s: {error}"

@@ -69,7 +69,7 @@ async fn an_edge_that_counts_nothing_may_be_away_for_minutes() {
             deployment.plan.probes_only = true;
         }
         let (state, world, said) = ended(deployment, |scene| {
-            scene.counts = false;
+            (scene.counts, scene.trials) = (false, false);
             scene.blind_after_switch = 500;
         })
         .await;
