@@ -20,6 +20,7 @@ mod control_plane;
 mod credentials;
 pub mod front;
 mod ingress_nginx;
+mod job_stages;
 pub mod jobs;
 mod kubectl;
 mod kubelet;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::audit;
 use super::credentials::{Account, Credentials};
-use super::jobs;
+use super::job_stages;
 use super::machine::{Machine, PODS, Server};
 use super::programs::fetched;
 
@@ -90,7 +90,7 @@ pub(super) fn start_kwok(machine: &Machine, kubeconfig: &Path) -> Result<Server>
     ];
     arguments
         .extend(STAGES.map(|stage| path_flag("config", &fetched("kwok", &format!("stages/{stage}.yaml")))));
-    arguments.push(path_flag("config", &jobs::write_stages(machine.folder())?));
+    arguments.push(path_flag("config", &job_stages::write_stages(machine.folder())?));
     machine.start("kwok", &fetched("kwok", "kwok"), &arguments)
 }
 
