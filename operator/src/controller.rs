@@ -233,10 +233,11 @@ impl Context {
             driven.follow_standby(&running).await;
         }
         let is_unread = driven.running().is_none() && driven.ledger.status().await.deployment.is_some();
-        if (driven.running().is_none() && !is_unread) || self.is_idle(driven) {
-            self.adopt_or_begin(resource, driven, setup, policy).await?;
-        }
-        self.observe(resource, driven).await?;
+        let is_ready = match (driven.running().is_none() && !is_unread) || self.is_idle(driven) {
+            true => self.adopt_or_begin(resource, driven, setup, policy).await?,
+            false => true,
+        };
+        self.observe(resource, driven, is_ready).await?;
         self.shorten_history(resource, driven).await?;
         let status = driven.ledger.status().await;
         let has_job = telling::is_telling(&status) || reverting::is_reverting(&status);
@@ -316,13 +317,14 @@ impl Context {
         clash.map_or(Ok(policy), Err)
     }
 
+    /// Says in the condition `Ready` why the resource is not ready. Returns that: `false`.
     async fn not_ready(
         &self,
         driven: &Driven,
         resource: &BlueGreen,
         reason: &str,
         why: &str,
-    ) -> Result<(), Unreconciled> {
+    ) -> Result<bool, Unreconciled> {
         let at = self.clock.now();
         let before = driven.ledger.status().await;
         let is_new = before.conditions.iter().all(|one| one.type_ != "Ready" || one.message != why);
@@ -339,7 +341,7 @@ impl Context {
         if is_new {
             driven.ledger.publish(reason, why, true).await;
         }
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -14,14 +14,15 @@ use crate::words;
 use crate::world::ClusterWorld;
 
 impl Context {
-    /// Begins the deployment that the spec asks for, if it asks for one.
+    /// Begins the deployment that the spec asks for, if it asks for one. Returns whether the resource is ready for it; if not, the
+    /// condition `Ready` says why.
     pub(super) async fn adopt_or_begin(
         &self,
         resource: &BlueGreen,
         driven: &Driven,
         setup: Setup,
         policy: Policy,
-    ) -> Result<(), Unreconciled> {
+    ) -> Result<bool, Unreconciled> {
         let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
         let look = match world.edge().look(&setup.name).await {
             Ok(look) => look,
@@ -51,10 +52,10 @@ impl Context {
             status = driven.ledger.status().await;
         }
         if status.live.as_deref() == Some(&setup.wanted()) {
-            return self.settled(resource, driven).await;
+            return self.settled(resource, driven).await.map(|()| true);
         }
         if let Some(why) = refused(resource, &status, &setup) {
-            return self.not_begun(driven, resource, &why).await;
+            return self.not_begun(driven, resource, &why).await.map(|()| true);
         }
         self.begin(resource, driven, &look, (setup, policy)).await
     }

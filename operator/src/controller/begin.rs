@@ -16,14 +16,14 @@ use crate::world::ClusterWorld;
 use crate::{conditions, words};
 
 impl Context {
-    /// Begins the deployment of the version that the spec asks for.
+    /// Begins the deployment of the version that the spec asks for. Returns whether the resource is ready for it.
     pub(super) async fn begin(
         &self,
         resource: &BlueGreen,
         driven: &Driven,
         look: &Look,
         (setup, policy): (Setup, Policy),
-    ) -> Result<(), Unreconciled> {
+    ) -> Result<bool, Unreconciled> {
         let route = look.route();
         let from = route.active.clone();
         let Some(to) = setup.slots.keys().find(|slot| **slot != from).cloned() else {
@@ -46,7 +46,7 @@ impl Context {
         if let Some(running) = driven.running() {
             if let Err(why) = running.ask(Event::TakeOver).await {
                 tracing::debug!(deployment = running.id, why, "the last deployment goes on for now");
-                return Ok(());
+                return Ok(true);
             }
             driven.running.lock().take();
         }
@@ -57,7 +57,7 @@ impl Context {
         self.write_first(resource, driven, (&deployment, &setup, &state), abilities).await?;
         let read = (Unfinished { deployment, state }, setup);
         *driven.running.lock() = Some(self.start(&driven.ledger, read, false));
-        Ok(())
+        Ok(true)
     }
 
     async fn planned(

@@ -21,13 +21,13 @@ impl Context {
                 {
                     tracing::info!(deployment = running.id, why, "the deployment ends by itself");
                 }
-                self.observe(resource, driven).await?;
+                self.observe(resource, driven, true).await?;
                 return Ok(Action::requeue(SOON));
             }
             running.stop();
         }
         // The hook learns of the way back. Its Job needs nobody who looks at it.
-        self.observe(resource, driven).await?;
+        self.observe(resource, driven, true).await?;
         let finalizers: Vec<&String> =
             resource.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
         let patch = json!({ "metadata": { "resourceVersion": resource.resource_version(), "finalizers": finalizers } });

@@ -11,13 +11,21 @@ use crate::setup::Setup;
 use crate::world::ClusterWorld;
 
 impl Context {
-    /// Reads the route, and writes what has changed.
-    pub(super) async fn observe(&self, resource: &BlueGreen, driven: &Driven) -> Result<(), Unreconciled> {
+    /// Reads the route, and writes what has changed. `is_ready`: whether the condition `Ready` is about the traffic; if not, it
+    /// says what is wrong with the resource.
+    pub(super) async fn observe(
+        &self,
+        resource: &BlueGreen,
+        driven: &Driven,
+        is_ready: bool,
+    ) -> Result<(), Unreconciled> {
         let setup = driven.running().map_or_else(|| Setup::of(resource), |running| running.setup.clone());
         let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
         let look = match world.edge().look(&setup.name).await {
             Ok(look) => look,
-            Err(error) => return self.not_ready(driven, resource, "NoRoute", &error.to_string()).await,
+            Err(error) => {
+                return self.not_ready(driven, resource, "NoRoute", &error.to_string()).await.map(drop);
+            }
         };
         let (route, at) = (look.route(), self.clock.now());
         let shares: BTreeMap<String, f64> = match &route.split {
@@ -35,7 +43,9 @@ impl Context {
                 status.active_slot = Some(route.active.clone());
                 status.shares = shares;
                 let reason = if peers == 0 { "NoEndpoints" } else { "Serving" };
-                conditions::set(status, "Ready", peers > 0, reason, &message, at);
+                if is_ready {
+                    conditions::set(status, "Ready", peers > 0, reason, &message, at);
+                }
             })
             .await?;
         self.show_lag(driven, world.edge().lagging()).await?;

@@ -67,7 +67,7 @@ fn no_status_event_or_log_has_a_token_or_the_value_of_a_header() {
             [("the operator's log", front.operator.server()), ("the agent's log", front.agents[0].server())]
         {
             let log = server.log();
-            assert!(log.lines().count() > 5, "{what}: {log}");
+            assert!(!log.is_empty(), "{what}");
             assert_none(&[TOKEN], what, &log);
             assert_none(&HEADERS, what, &log);
         }

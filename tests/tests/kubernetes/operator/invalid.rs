@@ -4,7 +4,9 @@ use cutover_tests::kubernetes::Cluster;
 use cutover_tests::kubernetes::operator::{
     Operator, apply_shop, apply_slots, install, shop, text, until_status,
 };
-use serde_json::json;
+use serde_json::{Value, json};
+
+use super::{events, live};
 
 #[test]
 fn each_rule_of_the_definition_says_what_would_be_right() {
@@ -122,6 +124,35 @@ fn a_policy_that_cannot_be_is_refused_by_key_and_value() {
         let refused = apply_shop(&namespace, "2", &program).await.unwrap_err().to_string();
         let said = "spec.policy.smoke[0]: Invalid value: a smoke test needs a path, as in path: /, or a kind: tcp or grpc";
         assert!(refused.contains(said), "{refused}");
+    });
+}
+
+/// The edge `service` has no shares. That stays until somebody changes the spec, and costs no further write.
+#[test]
+fn what_the_edge_cannot_do_is_said_once_and_stays() {
+    Cluster::shared(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let (_kubelet, _operator) = live(&namespace, &json!({})).await;
+        apply_shop(&namespace, "2", &json!({ "policy": { "steps": ["10% 1s", "100%"] } })).await.unwrap();
+        let is_unable = |status: &Value| {
+            let all = status.get("conditions").and_then(Value::as_array).into_iter().flatten();
+            all.into_iter().any(|one| text(one, "/type") == "Ready" && text(one, "/reason") == "Unable")
+        };
+        let status = until_status(&namespace, "the refusal", is_unable).await.unwrap();
+        assert!(
+            text(&status, "/message").contains("spec.policy.steps: this edge moves all traffic at once"),
+            "{status}"
+        );
+        let version = async || {
+            let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
+            text(&shop, "/metadata/resourceVersion").to_owned()
+        };
+        // What else has changed in the status is written by now.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let before = version().await;
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        assert_eq!(version().await, before);
+        assert_eq!(events(&namespace, "Unable").await.split("\n---\n").count(), 1);
     });
 }
 
