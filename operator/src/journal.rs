@@ -106,6 +106,16 @@ impl ResourceJournal {
         }
         if let Some(outcome) = state.phase.outcome().filter(|_| state.phase.is_final()) {
             let ended = status.deployment.take();
+            let is_back = status.active_slot.as_deref() == Some(&deployment.plan.from);
+            if matches!(outcome, Outcome::Failed | Outcome::RolledBack)
+                || (outcome == Outcome::Stuck && is_back)
+            {
+                // A version that went back in its warm window was live.
+                status.live = status.before.clone();
+                if !deployment.previous.is_empty() {
+                    status.version = Some(deployment.previous.clone());
+                }
+            }
             match deployment.plan.in_database(state) {
                 _ if outcome == Outcome::Completed => status.unreverted.clear(),
                 InDatabase::Revertible => {

@@ -249,5 +249,11 @@ fn a_version_that_the_spec_takes_back_in_the_warm_window_is_rolled_back() {
         let ready = blue.pointer("/status/readyReplicas").and_then(Value::as_i64);
         assert_eq!(ready, Some(2), "the way back has the full size: {status}");
         namespace.until_size("shop", 2).await.unwrap();
+        // Version 1 is live again: it is not deployed once more.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let shop = namespace.kubectl().get(&["bluegreen", "shop"]).await.unwrap();
+        assert!(shop.pointer("/status/deployment").is_none(), "{shop}");
+        assert_eq!((text(&shop, "/status/version"), text(&shop, "/status/history/0/version")), ("1", "2"));
+        assert_eq!(selected(&namespace).await.unwrap(), "blue");
     });
 }
