@@ -108,13 +108,20 @@ impl Jobs {
     }
 
     /// How a Job stands.
-    pub async fn state(&self, name: &str) -> Result<JobState, kube::Error> {
-        let Some(job) = self.api().get_opt(name).await? else { return Ok(JobState::Missing) };
-        Ok(match end(&job) {
-            None => JobState::Runs,
-            Some(End::Complete) => JobState::Complete,
-            Some(End::Failed) => JobState::Failed(self.failure(name, &job).await),
-        })
+    pub async fn state(&self, name: &str) -> JobState {
+        match self.api().get_opt(name).await {
+            Ok(None) => JobState::Missing,
+            Ok(Some(job)) => match end(&job) {
+                None => JobState::Runs,
+                Some(End::Complete) => JobState::Ended(Ok(())),
+                Some(End::Failed) => JobState::Ended(Err(self.failure(name, &job).await)),
+            },
+            Err(error) if is_final(&error) => {
+                let why = format!("Job \"{name}\" cannot be read: {}", told(&error));
+                JobState::Ended(Err(Failed::early(why)))
+            }
+            Err(_) => JobState::Runs,
+        }
     }
 
     /// Deletes the Jobs of a deployment that have not ended.
@@ -216,12 +223,10 @@ fn name(step: &Step) -> String {
 pub enum JobState {
     /// There is none.
     Missing,
-    /// It has not ended.
+    /// It has not ended, as far as is known.
     Runs,
-    /// It has succeeded.
-    Complete,
-    /// It has failed.
-    Failed(Failed),
+    /// It has ended, or can never be read.
+    Ended(Result<(), Failed>),
 }
 
 /// How a Job has ended.

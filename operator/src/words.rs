@@ -44,10 +44,10 @@ pub fn of_cluster(message: &str, plan: &Plan, setup: &Setup) -> String {
     let (group, namespace) = (quoted(&setup.name), &setup.namespace);
     let mut text = message.to_owned();
     let mut say = |on_host: String, here: String| text = text.replace(&on_host, &here);
-    for verb in ["abort", "pause", "promote", "resume", "rollback"] {
-        say(format!("cutover {verb} {group}"), format!("cutover-operator {verb} {group} -n {namespace}"));
+    for asked in ["abort", "pause", "promote", "resume", "rollback"] {
+        say(format!("cutover {asked} {group}"), verb(asked, &setup.name, namespace));
     }
-    say(format!("cutover run {group} revert"), format!("cutover-operator revert {group} -n {namespace}"));
+    say(format!("cutover run {group} revert"), verb("revert", &setup.name, namespace));
     say(format!("cutover status {group}"), format!("kubectl describe bluegreen {group} -n {namespace}"));
     let deploy = format!(
         "kubectl patch bluegreen {group} -n {namespace} --type merge -p '{{\"spec\":{{\"version\":\"VERSION\"}}}}'"

@@ -7,28 +7,17 @@
 //!
 //! The newest is reverted first. Meanwhile no deployment begins. An operator that takes over waits for the same Job.
 
-use cutover_core::shell::quoted;
-use cutover_engine::commands::{Failed, Job as Step};
+use cutover_engine::commands::Failed;
 use cutover_engine::driver;
 use cutover_engine::edge::Edge as _;
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 
 use super::{Context, Driven, Unreconciled, say};
-use crate::edge::{is_final, told};
 use crate::jobs::{JobState, Jobs};
 use crate::journal::unfinished;
-use crate::resource::{BlueGreen, BlueGreenStatus, UnrevertedStatus};
-use crate::setup::Setup;
+use crate::resource::{BlueGreen, BlueGreenStatus, JournalEntry, UnrevertedStatus};
 use crate::world::ClusterWorld;
 use crate::{conditions, words};
-
-/// How a look at the Job has ended.
-enum Looked {
-    /// Another look is needed.
-    Runs,
-    Done(Result<(), Failed>),
-}
 
 /// Whether a revert is under way.
 pub(super) fn is_reverting(status: &BlueGreenStatus) -> bool {
@@ -76,63 +65,43 @@ impl Context {
         let Some(job) = &left.job else { return Ok(false) };
         let namespace = resource.namespace().unwrap_or_default();
         let jobs = Jobs::new(self.client.clone(), &namespace);
-        let looked = match jobs.state(job).await {
-            Ok(JobState::Runs) => Looked::Runs,
-            Ok(JobState::Complete) => Looked::Done(Ok(())),
-            Ok(JobState::Failed(failed)) => Looked::Done(Err(failed)),
-            Ok(JobState::Missing) => self.begin_revert(driven, left, job, &jobs).await,
-            Err(error) if is_final(&error) => {
-                Looked::Done(Err(Failed::early(format!("Job \"{job}\" cannot be read: {}", told(&error)))))
-            }
-            Err(_) => Looked::Runs,
+        let done = match jobs.state(job).await {
+            JobState::Runs => return Ok(true),
+            JobState::Ended(done) => done,
+            JobState::Missing => match self.begin_revert(driven, left, job, &jobs).await {
+                Ok(()) => return Ok(true),
+                Err(failed) => Err(failed),
+            },
         };
-        let Looked::Done(done) = looked else { return Ok(true) };
         self.end_revert(resource, driven, left, done).await?;
         Ok(false)
     }
 
-    /// Makes the Job, once nothing can reach the slot.
+    /// Makes the Job, once nothing can reach the slot. Fails if it can never be made.
     async fn begin_revert(
         &self,
         driven: &Driven,
         left: &UnrevertedStatus,
         name: &str,
         jobs: &Jobs,
-    ) -> Looked {
-        let prepared = async {
-            let (unfinished, setup) = unfinished(&left.deployment).map_err(Refused::Final)?;
-            let nothing = || Refused::Final("its spec had no Job to revert with".to_owned());
-            let step = driver::jobs(&unfinished.deployment).revert.ok_or_else(nothing)?;
-            let what = setup.migrations.as_ref().and_then(|all| all.revert.clone()).ok_or_else(nothing)?;
-            let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
-            let pods = self.may_revert(&world, &setup, &step, &left.deployment.slot).await?;
-            Ok((step, what, pods))
-        };
-        match prepared.await {
-            Ok((step, what, pods)) => match jobs.begin(name, &step, &what, &pods).await {
-                Ok(()) => Looked::Runs,
-                Err(failed) => Looked::Done(Err(failed)),
-            },
-            Err(Refused::Later) => Looked::Runs,
-            Err(Refused::Final(why)) => Looked::Done(Err(Failed::early(why))),
-        }
-    }
-
-    /// The Deployment whose Pods the Job is like, if the slot has no traffic.
-    async fn may_revert(
-        &self,
-        world: &ClusterWorld,
-        setup: &Setup,
-        step: &Step,
-        slot: &str,
-    ) -> Result<Deployment, Refused> {
-        let Ok(look) = world.edge().look(&setup.name).await else { return Err(Refused::Later) };
+    ) -> Result<(), Failed> {
+        let (unfinished, setup) = unfinished(&left.deployment).map_err(Failed::early)?;
+        let nothing = || Failed::early("its spec had no Job to revert with".to_owned());
+        let step = driver::jobs(&unfinished.deployment).revert.ok_or_else(nothing)?;
+        let what = setup.migrations.as_ref().and_then(|all| all.revert.clone()).ok_or_else(nothing)?;
+        let world = ClusterWorld::new(&self.watched, &setup, &driven.ledger);
+        let JournalEntry { slot, version, .. } = &left.deployment;
+        // An edge that does not answer is asked again by the next round.
+        let Ok(look) = world.edge().look(&setup.name).await else { return Ok(()) };
         if let Some(traffic) = look.group.has_traffic(slot) {
-            let why = format!("slot \"{slot}\" {traffic}, and version {} needs it", version(step));
-            return Err(Refused::Final(why));
+            let why = format!("slot \"{slot}\" {traffic}, and version {version} may need it");
+            return Err(Failed::early(words::of_cluster(&why, &unfinished.deployment.plan, &setup)));
         }
-        world.settle().await.map_err(|_| Refused::Later)?;
-        world.workloads().with_template(slot).await.map_err(Refused::Final)
+        if world.settle().await.is_err() {
+            return Ok(());
+        }
+        let pods = world.workloads().with_template(slot).await.map_err(Failed::early)?;
+        jobs.begin(name, &step, &what, &pods).await
     }
 
     async fn end_revert(
@@ -170,16 +139,4 @@ impl Context {
         driven.ledger.publish(reason, &format!("{message}{below}"), done.is_err()).await;
         Ok(())
     }
-}
-
-/// Why a Job is not made.
-enum Refused {
-    /// The API server or an edge does not answer.
-    Later,
-    Final(String),
-}
-
-fn version(step: &Step) -> String {
-    let version = step.environment.get("CUTOVER_VERSION").map(String::as_str).unwrap_or_default();
-    quoted(version)
 }

@@ -76,16 +76,11 @@ impl Context {
         let Some(name) = &telling.job else { return Ok(()) };
         let jobs = Jobs::new(self.client.clone(), &setup.namespace);
         let failed = match jobs.state(name).await {
-            Ok(JobState::Runs) => return Ok(()),
-            Ok(JobState::Complete) => None,
-            Ok(JobState::Failed(failed)) => Some(failed),
-            Ok(JobState::Missing) => match self.begin_job(driven, setup, hook, telling, &jobs).await {
+            JobState::Runs => return Ok(()),
+            JobState::Ended(done) => done.err(),
+            JobState::Missing => match self.begin_job(driven, setup, hook, telling, &jobs).await {
                 Ok(()) => return Ok(()),
-                Err(error) => Some(error),
-            },
-            Err(error) => match is_final(&error) {
-                true => Some(Failed::early(format!("Job \"{name}\" cannot be read: {}", told(&error)))),
-                false => return Ok(()),
+                Err(failed) => Some(failed),
             },
         };
         metrics::within(setup.namespace.clone(), async {
