@@ -18,9 +18,13 @@ mod nginx_test;
 
 pub use nginx_test::TestedBy;
 
-/// The command that gives a controller the module and the agent.
-const UPGRADE: &str = "helm upgrade --install ingress-nginx ingress-nginx/ingress-nginx --reuse-values --values \
- charts/ingress-nginx.yaml";
+/// The command that gives a controller the module and the agent. `more`: further words of it.
+fn upgrade(namespace: &str, more: &str) -> Fix {
+    Fix::Type(format!(
+        "helm upgrade --install ingress-nginx ingress-nginx/ingress-nginx --reuse-values --values \
+         charts/ingress-nginx.yaml{more} --namespace {namespace}"
+    ))
+}
 
 /// The controllers whose nginx is known, one a line.
 const KNOWN: &str = include_str!("../../../container/controllers.tsv");
@@ -50,8 +54,7 @@ pub(super) async fn check(
     let Some(pod) = pods.iter().find(is_its) else {
         let at = candidate.at("spec.edge.ingressNginx.controller");
         let text = format!("{there} has no Pod with labels {}: {NONE}", spec.controller.query());
-        let upgrade = Fix::Type(format!("{UPGRADE} --namespace {there}"));
-        findings.push(Finding::problem(at, text).fix(upgrade));
+        findings.push(Finding::problem(at, text).fix(upgrade(there, "")));
         return None;
     };
     check_agent(pod, &spec.controller, findings);
@@ -120,8 +123,7 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
             controller.agent_port
         );
         let at = At::object("Pod", &controller.namespace, &name).field("spec.containers");
-        let upgrade = Fix::Type(format!("{UPGRADE} --namespace {}", controller.namespace));
-        findings.push(Finding::problem(at, text).fix(upgrade));
+        findings.push(Finding::problem(at, text).fix(upgrade(&controller.namespace, "")));
     }
     let modules = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     let module =
@@ -136,7 +138,7 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
         let at = At::object("Pod", &controller.namespace, &name).field("spec.containers.image");
         // The charts of ingress-nginx have the versions of their controllers, as in 4.15.1.
         let chart = last.replacen("v1.", "4.", 1);
-        let upgrade = Fix::Type(format!("{UPGRADE} --version {chart} --namespace {}", controller.namespace));
+        let upgrade = upgrade(&controller.namespace, &format!(" --version {chart}"));
         let found = match module.as_deref() == Some(&*own) {
             // Somebody has built one for it.
             true => Finding::warning(at, text),
@@ -145,7 +147,6 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
         findings.push(found.value(&*own).fix(upgrade));
         return;
     }
-    let upgrade = Fix::Type(format!("{UPGRADE} --namespace {}", controller.namespace));
     let Some(module) = module else { return };
     if module != own {
         let text = format!(
@@ -154,7 +155,7 @@ fn check_agent(pod: &Pod, controller: &ControllerSpec, findings: &mut Vec<Findin
              this version: docker build --target ingress-module --build-arg CONTROLLER={own}"
         );
         let at = At::object("Pod", &controller.namespace, &name).field("spec.initContainers.image");
-        findings.push(Finding::problem(at, text).value(module).fix(upgrade));
+        findings.push(Finding::problem(at, text).value(module).fix(upgrade(&controller.namespace, "")));
     }
 }
 
@@ -226,6 +227,25 @@ mod tests {
         {
             let found = of(&format!("controller:{own}"), &format!("cutover-ingress-module:{own}"));
             assert!(if says.is_empty() { found.is_empty() } else { found.contains(says) }, "{own}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_controllers_are_in_order_and_whole() {
+        let numbers = |version: &str| -> Vec<u32> {
+            let parts = version.trim_start_matches('v').split('.');
+            parts.map(|number| number.parse().unwrap()).collect()
+        };
+        let all: Vec<_> = controllers().map(numbers).collect();
+        assert!(all.len() > 30 && all.is_sorted(), "{all:?}");
+        for line in KNOWN.lines().filter(|line| !line.starts_with('#')) {
+            let [_, nginx, folder, checksum] = line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            assert!(
+                numbers(nginx).len() == 3 && folder.ends_with("rootfs/patches") && checksum.len() == 64,
+                "{line}"
+            );
         }
     }
 
