@@ -121,9 +121,8 @@ impl<W: World, J: Journal> Work<W, J> {
                     let is_away = matches!(error, EdgeError::Unreachable { .. } | EdgeError::Late { .. });
                     if blind >= PATIENCE && (counts || !is_away) {
                         let seconds = blind.as_secs();
-                        return Event::SoakBlind(format!(
-                            "no counters could be read for {seconds} s: {error}"
-                        ));
+                        let what = if counts { "no counters" } else { "no route" };
+                        return Event::SoakBlind(format!("{what} could be read for {seconds} s: {error}"));
                     }
                 }
             }
