@@ -168,6 +168,11 @@ pub async fn until_status_of(
     }
 }
 
+/// Waits until the new version of `shop` is watched under its users. Returns the status.
+pub async fn until_soaking(namespace: &Namespace<'_>) -> Result<Value> {
+    until_status(namespace, "the soak", |status| text(status, "/phase") == "Soaking").await
+}
+
 /// The text at a pointer of a status; empty if there is none.
 pub fn text<'a>(status: &'a Value, pointer: &str) -> &'a str {
     status.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

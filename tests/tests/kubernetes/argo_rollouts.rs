@@ -2,7 +2,7 @@
 
 pub(crate) mod driven;
 
-use cutover_tests::kubernetes::operator::{apply_shop, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{apply_shop, text, until_ended, until_soaking, until_status};
 use cutover_tests::kubernetes::{self, ArgoRollouts, Cluster, Namespace};
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ fn the_template_of_the_docs_waits_for_the_verdict_and_follows_it() {
         slow["policy"]["soak"] = json!({ "duration": "8s", "interval": "200ms" });
         analyse(&namespace, "good", at, "2").await;
         apply_shop(&namespace, "2", &slow).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         let inconclusive = async || {
             let (_, run) = phase(&namespace, "good").await;
             run.pointer("/status/metricResults/0/inconclusive").and_then(Value::as_u64) > Some(2)

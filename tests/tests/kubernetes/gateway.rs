@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, apply_slots, text, until_ended, until_status,
+    Operator, apply_shop, apply_slots, text, until_ended, until_soaking, until_status,
 };
 use cutover_tests::kubernetes::timeline::Timeline;
 use cutover_tests::kubernetes::{self, Cluster, Kubelet, Namespace, Shop, Traefik};
@@ -136,7 +136,7 @@ fn somebody_who_edits_the_weights_meanwhile_is_left_alone() {
         let spec = edges::spec(edge(), policy(&["10% 60s", "100%"]));
         let (_kubelet, _operator) = live(&namespace, &spec).await;
         apply_shop(&namespace, "2", &spec).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         let by_hand = r#"[{"op":"replace","path":"/spec/rules/0/backendRefs/0/weight","value":70},
                           {"op":"replace","path":"/spec/rules/0/backendRefs/1/weight","value":30}]"#;
         namespace

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, apply_slots, selected, text, until_ended, until_status,
+    Operator, apply_shop, apply_slots, selected, text, until_ended, until_soaking, until_status,
 };
 use cutover_tests::kubernetes::timeline::Timeline;
-use cutover_tests::kubernetes::{self, Cluster, IngressNginx, Namespace, Shop, Snippets};
+use cutover_tests::kubernetes::{self, Cluster, IngressNginx, Kubelet, Namespace, Shop, Snippets};
 use serde_json::{Value, json};
 
 use crate::edges::{self, Stamps, assert_all_answered, live, policy, print_last_given};
@@ -72,8 +72,8 @@ pub(crate) async fn apply_users(namespace: &Namespace<'_>) {
     namespace.kubectl().apply(&users.to_string()).await.unwrap();
 }
 
-async fn until_soaking(namespace: &Namespace<'_>) {
-    until_status(namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+async fn until_ten_percent(namespace: &Namespace<'_>) {
+    until_soaking(namespace).await.unwrap();
     assert_eq!(canaries(namespace).await, ten_percent());
 }
 
@@ -140,7 +140,7 @@ fn the_canary_is_gone_after_an_abort_a_killed_operator_and_a_deletion() {
         let (_kubelet, mut operator) = live(&namespace, &spec).await;
 
         apply_shop(&namespace, "2", &spec).await.unwrap();
-        until_soaking(&namespace).await;
+        until_ten_percent(&namespace).await;
         let abort = ["annotate", "bluegreen", "shop", "cutover.dev/abort=alice"];
         namespace.kubectl().run(&abort).await.unwrap();
         until_ended(&namespace, "2", "rolled_back").await.unwrap();
@@ -150,7 +150,7 @@ fn the_canary_is_gone_after_an_abort_a_killed_operator_and_a_deletion() {
         );
 
         apply_shop(&namespace, "3", &spec).await.unwrap();
-        until_soaking(&namespace).await;
+        until_ten_percent(&namespace).await;
         operator.server().kill();
         assert_eq!(canaries(&namespace).await, ten_percent());
         let _next = Operator::start_as(&namespace, "operator-1", namespace.kubectl().kubeconfig()).unwrap();
@@ -161,7 +161,7 @@ fn the_canary_is_gone_after_an_abort_a_killed_operator_and_a_deletion() {
         );
 
         apply_shop(&namespace, "4", &spec).await.unwrap();
-        until_soaking(&namespace).await;
+        until_ten_percent(&namespace).await;
         namespace.kubectl().run(&["delete", "bluegreen", "shop", "--timeout=90s"]).await.unwrap();
         assert_eq!(
             (selected(&namespace).await.unwrap().as_str(), canaries(&namespace).await),
@@ -204,24 +204,34 @@ fn a_canary_of_somebody_else_is_refused_and_left_alone() {
     });
 }
 
+/// Deploys version 2, lets somebody change the canary while it has its 10 %, and waits for the end: that is left alone. Returns the
+/// spec, and what runs.
+async fn left_alone(
+    namespace: &Namespace<'_>,
+    by_hand: &[&str],
+    canaries_after: &[(&str, &str)],
+) -> (Value, (Kubelet, Operator)) {
+    apply_slots(namespace, "shop:1", 1).await.unwrap();
+    apply_users(namespace).await;
+    let spec = edges::spec(edge(), policy(&["10% 60s", "100%"]));
+    let running = live(namespace, &spec).await;
+    apply_shop(namespace, "2", &spec).await.unwrap();
+    until_ten_percent(namespace).await;
+    namespace.kubectl().run(by_hand).await.unwrap();
+    let status =
+        until_status(namespace, "the end", |status| status.get("deployment").is_none()).await.unwrap();
+    assert!(text(&status, "/history/0/message").contains("somebody else moved the route"), "{status}");
+    let after = canaries(namespace).await;
+    let after: Vec<(&str, &str)> = after.iter().map(|(name, weight)| (&**name, &**weight)).collect();
+    assert_eq!((selected(namespace).await.unwrap().as_str(), &*after), ("blue", canaries_after));
+    (spec, running)
+}
+
 #[test]
 fn somebody_who_deletes_the_canary_meanwhile_is_left_alone() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
-        apply_slots(&namespace, "shop:1", 1).await.unwrap();
-        apply_users(&namespace).await;
-        let spec = edges::spec(edge(), policy(&["10% 60s", "100%"]));
-        let (_kubelet, _operator) = live(&namespace, &spec).await;
-        apply_shop(&namespace, "2", &spec).await.unwrap();
-        until_soaking(&namespace).await;
-        namespace.kubectl().run(&["delete", "ingress", "shop-canary"]).await.unwrap();
-        let status =
-            until_status(&namespace, "the end", |status| status.get("deployment").is_none()).await.unwrap();
-        assert!(text(&status, "/history/0/message").contains("somebody else moved the route"), "{status}");
-        assert_eq!(
-            (selected(&namespace).await.unwrap().as_str(), canaries(&namespace).await),
-            ("blue", vec![])
-        );
+        left_alone(&namespace, &["delete", "ingress", "shop-canary"], &[]).await;
     });
 }
 
@@ -229,25 +239,9 @@ fn somebody_who_deletes_the_canary_meanwhile_is_left_alone() {
 fn somebody_who_edits_the_weight_meanwhile_is_left_alone() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
-        apply_slots(&namespace, "shop:1", 1).await.unwrap();
-        apply_users(&namespace).await;
-        let spec = edges::spec(edge(), policy(&["10% 60s", "100%"]));
-        let (_kubelet, _operator) = live(&namespace, &spec).await;
-        apply_shop(&namespace, "2", &spec).await.unwrap();
-        until_soaking(&namespace).await;
         let weight = "nginx.ingress.kubernetes.io/canary-weight=5000";
-        namespace
-            .kubectl()
-            .run(&["annotate", "ingress", "shop-canary", weight, "--overwrite"])
-            .await
-            .unwrap();
-        let status =
-            until_status(&namespace, "the end", |status| status.get("deployment").is_none()).await.unwrap();
-        assert!(text(&status, "/history/0/message").contains("somebody else moved the route"), "{status}");
-        assert_eq!(
-            (selected(&namespace).await.unwrap().as_str(), canaries(&namespace).await),
-            ("blue", vec![("shop-canary".to_owned(), "5000".to_owned())])
-        );
+        let words = ["annotate", "ingress", "shop-canary", weight, "--overwrite"];
+        let (spec, _running) = left_alone(&namespace, &words, &[("shop-canary", "5000")]).await;
         // The slot that has half of the traffic stays up.
         namespace.until_size("shop-green", 1).await.unwrap();
 

@@ -114,7 +114,7 @@ fn over_a_service(is_run: fn(&Kill) -> bool) {
     });
 }
 
-/// All but phases in which a step of the kind before is under way.
+/// Left to the long run are phases in which the driver does what it does in one of these, too: it runs checks, waits, stops a slot.
 #[test]
 fn in_most_phases_over_a_service() {
     over_a_service(|kill| !matches!(kill.phase, "Smoking" | "Draining" | "Decommissioning" | "TearingDown"));

@@ -1,7 +1,7 @@
 //! The operator with the edge `service`: good releases, bad ones, and what people do meanwhile.
 
 use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, apply_slots, condition, selected, text, until_ended, until_status,
+    Operator, apply_shop, apply_slots, condition, selected, text, until_ended, until_soaking, until_status,
 };
 use cutover_tests::kubernetes::{self, Cluster, Kubelet, Namespace};
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ fn a_version_that_becomes_sick_in_its_soak_is_taken_back() {
         } });
         let (_kubelet, _operator) = live(&namespace, &policy).await;
         apply_shop(&namespace, "2", &policy).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "green");
         // No pod of version 2 is left.
         namespace.kubectl().run(&["scale", "deployment", "shop-green", "--replicas=0"]).await.unwrap();
@@ -156,7 +156,7 @@ fn somebody_who_moves_the_selector_meanwhile_is_left_alone() {
         } });
         let (_kubelet, _operator) = live(&namespace, &policy).await;
         apply_shop(&namespace, "2", &policy).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         let by_hand = r#"{"spec":{"selector":{"app":"shop","slot":"blue"}}}"#;
         namespace.kubectl().run(&["patch", "service", "shop", "--patch", by_hand]).await.unwrap();
         let status =
@@ -222,7 +222,7 @@ fn a_resource_that_is_deleted_in_mid_deployment_brings_the_traffic_back_first() 
         } });
         let (_kubelet, _operator) = live(&namespace, &policy).await;
         apply_shop(&namespace, "2", &policy).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         namespace.kubectl().run(&["delete", "bluegreen", "shop", "--timeout=90s"]).await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "blue");
     });

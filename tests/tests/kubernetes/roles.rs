@@ -3,7 +3,9 @@
 use cutover_tests::flavour::program;
 use cutover_tests::kubernetes::agent::{apply_token, edge};
 use cutover_tests::kubernetes::front::apply_ingresses;
-use cutover_tests::kubernetes::operator::{apply_shop, apply_slots, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    apply_shop, apply_slots, text, until_ended, until_soaking, until_status,
+};
 use cutover_tests::kubernetes::{
     self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets,
     Traefik, jobs,
@@ -67,8 +69,7 @@ async fn failures(namespace: &Namespace<'_>) {
     let mut aborted = spec("5", NODE, migrations());
     aborted["policy"]["soak"]["duration"] = json!("60s");
     apply_shop(namespace, "5", &aborted).await.unwrap();
-    let soaks =
-        until_status(namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+    let soaks = until_soaking(namespace).await.unwrap();
     let job = format!("{}-revert", text(&soaks, "/deployment/id"));
     let before = json!({
         "apiVersion": "batch/v1",

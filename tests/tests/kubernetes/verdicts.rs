@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use cutover_tests::client::Client;
 use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, apply_slots, install, text, until_ended, until_status,
+    Operator, apply_shop, apply_slots, install, text, until_ended, until_soaking, until_status,
 };
 use cutover_tests::kubernetes::{Cluster, Kubelet, Namespace};
 use cutover_tests::{client, ports};
@@ -73,7 +73,7 @@ fn the_verdict_over_each_version_is_answered_to_argo_and_to_flagger() {
         assert_eq!(hooks(at, &namespace, &of("2")).await, [200, 409, 409]);
 
         apply_shop(&namespace, "2", &spec()).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         assert_eq!(verdict(at, &namespace, "shop?version=2").await.1["verdict"], "pending");
         assert_eq!(hooks(at, &namespace, &of("2")).await, [200, 409, 409]);
         until_status(&namespace, "the warm window", |status| text(status, "/phase") == "Warm").await.unwrap();

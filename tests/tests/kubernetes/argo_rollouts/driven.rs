@@ -1,6 +1,8 @@
 //! The edge `argoRollouts`: the operator promotes a blue-green Rollout, and the real controller moves the traffic.
 
-use cutover_tests::kubernetes::operator::{Operator, apply_shop, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    Operator, apply_shop, text, until_ended, until_soaking, until_status,
+};
 use cutover_tests::kubernetes::{self, ArgoRollouts, Cluster, Kubelet, NODE, Namespace, Traefik};
 use serde_json::{Value, json};
 
@@ -123,7 +125,7 @@ fn somebody_who_undoes_the_rollout_meanwhile_is_left_alone() {
         let mut long = spec();
         long["policy"]["soak"]["duration"] = json!("60s");
         apply_shop(&namespace, "2", &long).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         gateway::until_answered_by(&traefik, "2").await;
         // Version 1 as somebody would deploy it again.
         let by_hand = json!([

@@ -3,7 +3,7 @@
 use cutover_core::api::{Group, RouteChange};
 use cutover_tests::kubernetes::front::{apply_ingresses, with_edge};
 use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, condition, selected, text, until_ended, until_status,
+    Operator, apply_shop, condition, selected, text, until_ended, until_soaking, until_status,
 };
 use cutover_tests::kubernetes::{self, Agent, Cluster, Front, IngressNginx, Kubelet, Namespace, Snippets};
 use cutover_tests::load::Plan;
@@ -89,7 +89,7 @@ fn a_good_release_moves_in_all_controllers_and_no_request_fails() {
         }
         let call = oracle.announce("2");
         apply_shop(&namespace, "2", &with_edge(&namespace, &spec)).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         call.acknowledge();
         let status = until_ended(&namespace, "2", "completed").await.unwrap();
         assert_eq!((text(&status, "/activeSlot"), text(&status, "/route/active")), ("green", "green"));

@@ -1,7 +1,7 @@
 //! What nobody reads in statuses, events and logs: the token of the agents, and the values of headers of probes.
 
 use cutover_tests::kubernetes::front::with_edge;
-use cutover_tests::kubernetes::operator::{apply_shop, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{apply_shop, text, until_ended, until_soaking};
 use cutover_tests::kubernetes::{Cluster, Front, Kubelet, Namespace, Snippets, TOKEN};
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ fn no_status_event_or_log_has_a_token_or_the_value_of_a_header() {
         let mut front = Front::start(&namespace, kubelet, &snippets, ("1", &spec(), "/")).await.unwrap();
         let spec = with_edge(&namespace, &spec());
         apply_shop(&namespace, "2", &spec).await.unwrap();
-        let soaks = until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking");
+        let soaks = until_soaking(&namespace);
         assert_none_in_status(&namespace, soaks.await.unwrap()).await;
         let status = until_ended(&namespace, "2", "completed").await.unwrap();
         assert_none_in_status(&namespace, status).await;

@@ -1,6 +1,8 @@
 //! Hooks: Jobs that are told what has happened, and can fail nothing.
 
-use cutover_tests::kubernetes::operator::{apply_shop, condition, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    apply_shop, condition, text, until_ended, until_soaking, until_status,
+};
 use cutover_tests::kubernetes::{self, Cluster, Namespace};
 use serde_json::{Value, json};
 
@@ -42,8 +44,7 @@ fn a_hook_is_told_of_each_change_forward_and_back() {
         kubernetes::until("the hook to be told of the switch", async || told(&namespace).await.len() == 1)
             .await
             .unwrap();
-        let status =
-            until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        let status = until_soaking(&namespace).await.unwrap();
         let id = text(&status, "/deployment/id").to_owned();
         until_status(&namespace, "the end of the Job", |status| {
             text(status, "/told/to") == "green" && status.pointer("/told/job").is_none()

@@ -1,6 +1,8 @@
 //! An operator that is killed while a Job runs: the next one waits for the same Job.
 
-use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    Operator, apply_shop, selected, text, until_ended, until_soaking, until_status,
+};
 use cutover_tests::kubernetes::{self, Cluster, Namespace, jobs};
 use serde_json::{Value, json};
 
@@ -55,7 +57,7 @@ fn a_leader_that_is_killed_while_a_job_runs_is_followed_by_one_that_waits_for_it
         assert_eq!(migrating.len(), 1, "{migrating:?}");
         let _third = Operator::start_as(&namespace, "operator-2", kubeconfig).unwrap();
         jobs::end(&namespace, 0).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         assert_eq!(all(&namespace).await, migrating);
 
         run_typed(&namespace, &format!("cutover-operator abort shop -n {}", namespace.name())).await;

@@ -1,7 +1,9 @@
 //! Several operators: one drives, and another goes on when it sleeps. `killed` has those that are killed.
 
 use cutover_tests::kubernetes::Cluster;
-use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    Operator, apply_shop, selected, text, until_ended, until_soaking, until_status,
+};
 use cutover_tests::process::Signal;
 use serde_json::{Value, json};
 
@@ -25,7 +27,7 @@ fn a_leader_that_has_slept_cannot_write_and_cannot_move_traffic() {
         let kubeconfig = namespace.kubectl().kubeconfig().clone();
         let _next = Operator::start_as(&namespace, "operator-1", &kubeconfig).unwrap();
         apply_shop(&namespace, "2", &policy()).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         leader.server().signal(Signal::STOP).unwrap();
         let status = until_ended(&namespace, "2", "completed").await.unwrap();
         let epoch = status.get("epoch").cloned();

@@ -1,6 +1,6 @@
 //! Migrations: Jobs of the new version's image.
 
-use cutover_tests::kubernetes::operator::{apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{apply_shop, selected, text, until_ended, until_soaking};
 use cutover_tests::kubernetes::{self, Cluster, Namespace};
 use serde_json::{Value, json};
 
@@ -27,8 +27,7 @@ fn spec(revert: &str) -> Value {
 /// Deploys version 2, and takes it back in its soak. Returns the deployment's name.
 async fn taken_back(namespace: &Namespace<'_>, spec: &Value, outcome: &str) -> String {
     apply_shop(namespace, "2", spec).await.unwrap();
-    let soaks =
-        until_status(namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+    let soaks = until_soaking(namespace).await.unwrap();
     let id = text(&soaks, "/deployment/id").to_owned();
     let migrated = namespace.kubectl().get(&["job", &format!("{id}-migrate")]).await.unwrap();
     assert_eq!(migrated.pointer("/status/succeeded"), Some(&json!(1)), "before it got traffic: {migrated}");

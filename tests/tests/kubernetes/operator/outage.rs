@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cutover_tests::client;
 use cutover_tests::kubernetes::Cluster;
-use cutover_tests::kubernetes::operator::{apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{apply_shop, selected, text, until_ended, until_soaking};
 use serde_json::json;
 
 use super::live;
@@ -17,7 +17,7 @@ fn away_in_the_soak(away: Duration) {
         let spec = json!({ "policy": edges::policy(&[]) });
         let (_kubelet, mut operator) = live(&namespace, &spec).await;
         apply_shop(&namespace, "2", &spec).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         let pods = namespace.pods("slot=green").await.unwrap();
         cluster.stop_api_server();
         tokio::time::sleep(away).await;

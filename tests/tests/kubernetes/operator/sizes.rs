@@ -1,7 +1,7 @@
 //! How many Pods a new version gets.
 
 use cutover_tests::kubernetes::Cluster;
-use cutover_tests::kubernetes::operator::{apply_shop, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{apply_shop, until_ended, until_soaking};
 use serde_json::{Value, json};
 
 use super::live;
@@ -31,7 +31,7 @@ fn a_version_gets_as_many_pods_as_its_autoscaler_wants_at_least() {
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": all });
         namespace.kubectl().apply(&list.to_string()).await.unwrap();
         apply_shop(&namespace, "2", &json!({})).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         assert_eq!(kubelet.tags(), [("1".to_owned(), 2), ("2".to_owned(), 3)].into());
         until_ended(&namespace, "2", "completed").await.unwrap();
         namespace.until_size("shop", 3).await.unwrap();

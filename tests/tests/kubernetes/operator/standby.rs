@@ -1,7 +1,9 @@
 //! Somebody changes the standby's Deployment in mid-deployment.
 
 use cutover_tests::kubernetes::Cluster;
-use cutover_tests::kubernetes::operator::{apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    apply_shop, selected, text, until_ended, until_soaking, until_status,
+};
 use serde_json::{Value, json};
 
 use super::live;
@@ -59,7 +61,7 @@ fn another_image_in_the_soak_brings_the_traffic_back() {
         } });
         let (_kubelet, _operator) = live(&namespace, &spec).await;
         apply_shop(&namespace, "2", &spec).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "green");
         namespace.kubectl().run(&["set", "image", "deployment/shop-green", "shop=shop:9"]).await.unwrap();
         let status = until_ended(&namespace, "2", "rolled_back").await.unwrap();

@@ -2,7 +2,7 @@
 
 use cutover_tests::flavour::program;
 use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, apply_slots, install, selected, text, until_ended, until_status,
+    Operator, apply_shop, apply_slots, install, selected, text, until_ended, until_soaking, until_status,
 };
 use cutover_tests::kubernetes::{Cluster, Kubelet, documents};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn an_older_definition_is_replaced_in_mid_deployment() {
             "warm": "1s",
         } });
         apply_shop(&namespace, "2", &policy).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         install(&namespace).await.unwrap();
         until_ended(&namespace, "2", "completed").await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "green");
@@ -85,7 +85,7 @@ fn a_suspended_resource_begins_no_deployment_and_ends_the_one_under_way() {
         assert!(!kubelet.tags().contains_key("2"));
 
         apply_shop(&namespace, "2", &suspended(false)).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         apply_shop(&namespace, "2", &suspended(true)).await.unwrap();
         until_ended(&namespace, "2", "completed").await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "green");

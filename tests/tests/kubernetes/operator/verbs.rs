@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cutover_tests::kubernetes::operator::{apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::operator::{
+    apply_shop, selected, text, until_ended, until_soaking, until_status,
+};
 use cutover_tests::kubernetes::{self, Cluster, Namespace};
 use serde_json::{Value, json};
 
@@ -68,7 +70,7 @@ fn a_version_that_was_taken_back_is_tried_again_by_the_command_that_the_message_
         let refused = "alice asked to retry, which is refused: there was no deployment yet";
         ask(&namespace, "retry", &format!("Refused: {refused}")).await;
         apply_shop(&namespace, "2", &spec).await.unwrap();
-        until_status(&namespace, "the soak", |status| text(status, "/phase") == "Soaking").await.unwrap();
+        until_soaking(&namespace).await.unwrap();
         ask(&namespace, "abort", "Asked: alice asked to abort").await;
         until_ended(&namespace, "2", "rolled_back").await.unwrap();
         let advice = |status: &Value| {
