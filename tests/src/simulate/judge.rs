@@ -92,7 +92,8 @@ pub(crate) struct ScenarioResult {
     /// The longest time in which two edges sent users to different versions.
     pub(crate) both_versions: Duration,
     remarks: Vec<String>,
-    objections: Vec<String>,
+    /// What does not hold.
+    pub(crate) objections: Vec<String>,
 }
 
 impl ScenarioResult {

@@ -6,7 +6,7 @@ mod releases;
 mod series;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cutover_tests::kubernetes::front::with_edge;
@@ -15,7 +15,7 @@ use cutover_tests::kubernetes::{
     self, Cluster, Front, IngressNginx, Kubelet, Namespace, Snippets, StatusWatch,
 };
 use cutover_tests::process::Signal;
-use cutover_tests::site::{EdgeKind, GROUP, Settings, Traffic};
+use cutover_tests::site::{EdgeKind, GROUP, Settings, Traffic, TrafficReport};
 use serde_json::{Value, json};
 
 use self::releases::{Releases, Running};
@@ -29,6 +29,12 @@ use crate::transcript::Transcript;
 
 /// The controllers.
 const CONTROLLERS: u8 = 2;
+
+/// How long after the last answer nginx may count it.
+const COUNTING: Duration = Duration::from_secs(2);
+
+/// Between two looks at the counters.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Also on answers that nginx makes itself: a 502 names the slot that gave none.
 const NAMES_THE_SLOT: &str = "add_header x-cutover-slot $cutover_slot_of_shop always;";
@@ -114,10 +120,9 @@ impl<'a> Place<'a> {
         for traffic in traffic {
             seen.push(traffic.stop().await?);
         }
-        let after = self.counted().await?;
+        let counted = self.counted_since(&before, &seen).await?;
         let mut edges = Vec::new();
         let names = self.front.controllers.iter().map(IngressNginx::class);
-        let counted = before.into_iter().zip(after).map(|(before, after)| difference(&before, after));
         for (((name, seen), active), counted) in names.zip(seen).zip(self.front.slots().await?).zip(counted) {
             edges.push(EdgeSeen { name: name.to_owned(), seen, active, counted: Some(counted) });
         }
@@ -187,6 +192,22 @@ impl<'a> Place<'a> {
             all.push(group.slots.into_iter().map(|slot| (slot.name, slot.counters.requests)).collect());
         }
         Ok(all)
+    }
+
+    /// What each nginx has counted more than before. It counts a request a moment after the last byte of the answer is out, so it
+    /// has some time to come to what users have seen.
+    async fn counted_since(&self, before: &[Counted], seen: &[TrafficReport]) -> Result<Vec<Counted>> {
+        let begin = Instant::now();
+        loop {
+            let after = self.counted().await?;
+            let counted: Vec<Counted> =
+                before.iter().zip(after).map(|(before, after)| difference(before, after)).collect();
+            let is_all = counted.iter().zip(seen).all(|(counted, seen)| *counted == seen.report.by_slot);
+            if is_all || begin.elapsed() >= COUNTING {
+                return Ok(counted);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     fn signal_last_agent(&mut self, signal: Signal) -> Result<()> {

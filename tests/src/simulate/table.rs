@@ -46,6 +46,9 @@ pub(crate) fn render(results: &[ScenarioResult], platform: Platform) -> String {
             let _ = writeln!(text, "{}", edge_row(edge));
         }
         let _ = writeln!(text, "   {}", result.said);
+        for objection in &result.objections {
+            let _ = writeln!(text, "   WRONG: {objection}");
+        }
     }
     text.push_str(
         "

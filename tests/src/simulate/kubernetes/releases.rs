@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cutover_tests::flavour;
@@ -48,7 +49,20 @@ impl Releases {
 /// A shop that runs in a Pod. Drop kills it.
 #[derive(Debug)]
 pub(super) struct Running {
-    _shop: Child,
+    shop: Child,
+}
+
+/// How long the kernel may take to end a process that is killed.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
+impl Drop for Running {
+    /// Waits for its end: the next Pod may get its address.
+    fn drop(&mut self) {
+        let (begin, _) = (Instant::now(), self.shop.start_kill());
+        while matches!(self.shop.try_wait(), Ok(None)) && begin.elapsed() < LAST_BREATH {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Running {
@@ -67,6 +81,6 @@ impl Running {
             shop.args(["--fault", fault]);
         }
         shop.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0).kill_on_drop(true);
-        Ok(Self { _shop: shop.spawn().context("failed to start the shop")? })
+        Ok(Self { shop: shop.spawn().context("failed to start the shop")? })
     }
 }
