@@ -13,6 +13,7 @@ mod charts;
 mod check;
 mod edges;
 mod gateway;
+mod gitops;
 mod harness;
 mod ingress_canary;
 mod ingress_nginx;

@@ -108,7 +108,7 @@ fn each_command_of_the_operator_on_the_pages_is_one() {
 }
 
 /// Runs the commands of a page as the administrator.
-fn shell(namespace: &Namespace<'_>, folder: &TempDir) -> Shell {
+pub(crate) fn shell(namespace: &Namespace<'_>, folder: &TempDir) -> Shell {
     let kubeconfig = namespace.kubectl().kubeconfig().display();
     let (kubectl, operator) = (fetched("kubernetes", "kubectl"), program("cutover-operator").unwrap());
     // There is no kubelet, so Pods of the chart do not start, and nobody keeps logs.
