@@ -28,6 +28,7 @@ use crate::clash::clash;
 use crate::conditions;
 use crate::edge::{MANAGER, Watched, told};
 use crate::journal::unfinished;
+use crate::leader::Election;
 use crate::ledger::Ledger;
 use crate::metrics;
 use crate::resource::{BlueGreen, BlueGreenStatus};
@@ -66,6 +67,9 @@ pub enum Unreconciled {
     /// The status cannot be written.
     #[error("status: {0}")]
     Journal(#[from] JournalError),
+    /// Another operator leads.
+    #[error("the Lease is another operator's now")]
+    Led,
 }
 
 impl From<kube::Error> for Unreconciled {
@@ -81,6 +85,7 @@ pub struct Context {
     /// All resources that are watched.
     resources: Store<BlueGreen>,
     clock: Clock,
+    election: Election,
     /// By the unique id of the resource.
     driven: Mutex<BTreeMap<String, Arc<Driven>>>,
 }
@@ -104,8 +109,8 @@ impl Driven {
     }
 }
 
-/// Reconciles all resources until the task is ended.
-pub async fn run(client: Client, namespace: Option<&str>) {
+/// Reconciles all resources until the task is ended, as the one that leads.
+pub async fn run(client: Client, namespace: Option<&str>, election: Election) {
     let resources: Api<BlueGreen> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -116,6 +121,7 @@ pub async fn run(client: Client, namespace: Option<&str>) {
         client,
         resources: controller.store(),
         clock: Clock::start(),
+        election,
         driven: Mutex::default(),
     });
     controller
@@ -174,6 +180,10 @@ impl Context {
 
     /// Takes the right to write the status, and resumes what an operator before has left open.
     async fn open(&self, resource: &BlueGreen, uid: &str) -> Result<Arc<Driven>, Unreconciled> {
+        // Another one may have opened it since, and would lose it again.
+        if !self.election.is_held(&self.client).await? {
+            return Err(Unreconciled::Led);
+        }
         let newest = self.api(resource).get(&resource.name_any()).await?;
         let ledger = Arc::new(Ledger::open(self.client.clone(), &newest).await?);
         let entry = ledger.status().await.deployment;

@@ -6,7 +6,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use kube::Client;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
 use kube_lease_manager::{DurationSeconds, LeaseManager, LeaseManagerBuilder};
 
 use crate::metrics;
@@ -25,6 +26,16 @@ pub struct Election {
     pub identity: String,
     /// How long the Lease lasts without a renewal, in seconds.
     pub duration: DurationSeconds,
+}
+
+impl Election {
+    /// Whether the Lease is this operator's as the API server has it now. An operator that has slept may not have heard yet that it
+    /// is another's.
+    pub async fn is_held(&self, client: &Client) -> kube::Result<bool> {
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &self.namespace);
+        let holder = leases.get(&self.lease).await?.spec.and_then(|spec| spec.holder_identity);
+        Ok(holder.as_ref() == Some(&self.identity))
+    }
 }
 
 /// Waits until this operator holds the Lease, and does the work while it does. Returns when the Lease is another's.

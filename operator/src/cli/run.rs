@@ -56,7 +56,7 @@ impl Run {
         };
         let work = || async {
             tokio::select! {
-                () = controller::run(client.clone(), self.namespace.as_deref()) => {}
+                () = controller::run(client.clone(), self.namespace.as_deref(), election.clone()) => {}
                 () = until_told => tracing::info!("told to end; the next operator goes on where this one ends"),
             }
         };

@@ -21,6 +21,9 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// How long its Lease lasts without a renewal.
+    pub const LEASE: Duration = Duration::from_secs(5);
+
     /// Installs the definition of the resource, and starts an operator as the administrator.
     pub async fn start(namespace: &Namespace<'_>) -> Result<Self> {
         install(namespace).await?;
@@ -53,7 +56,7 @@ impl Operator {
             "--identity",
             name,
             "--lease-seconds",
-            "5",
+            &Self::LEASE.as_secs().to_string(),
         ]
         .map(str::to_owned)
         .into();

@@ -16,8 +16,15 @@ const LIMIT: Duration = Duration::from_secs(120);
 const SEPARATOR: char = '\u{1f}';
 
 /// The fields of [`Seen`], in its order.
-const FIELDS: [&str; 6] =
-    ["phase", "message", "deployment.id", "deployment.version", "history[0].id", "history[0].outcome"];
+const FIELDS: [&str; 7] = [
+    "phase",
+    "message",
+    "deployment.id",
+    "deployment.version",
+    "history[0].id",
+    "history[0].outcome",
+    "epoch",
+];
 
 /// A watch of the status. Drop ends it.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Seen {
     pub past: String,
     /// Its outcome.
     pub outcome: String,
+    /// The number of the operator that drives, each time another one.
+    pub epoch: u64,
 }
 
 impl StatusWatch {
@@ -73,6 +82,7 @@ impl StatusWatch {
             version: next(),
             past: next(),
             outcome: next(),
+            epoch: next().parse().unwrap_or_default(),
         })
     }
 }

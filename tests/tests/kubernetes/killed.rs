@@ -1,8 +1,10 @@
 //! The leader is killed in each phase of a deployment, with each edge: the next operator brings it to the same end.
 
+use std::time::{Duration, Instant};
+
 use cutover_tests::kubernetes::front::with_edge;
 use cutover_tests::kubernetes::operator::{Operator, apply_shop, apply_slots, selected, text, until_ended};
-use cutover_tests::kubernetes::{Cluster, Front, Kubelet, Namespace, Snippets, StatusWatch, Traefik};
+use cutover_tests::kubernetes::{Cluster, Front, Kubelet, Namespace, Seen, Snippets, StatusWatch, Traefik};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -10,6 +12,9 @@ use crate::{argo_rollouts, edges, gateway, ingress_canary};
 
 /// How many namespaces with two operators each a small machine runs at once.
 const AT_ONCE: usize = 4;
+
+/// After the end of the Lease, another operator takes it and reads what is there, on a busy machine.
+const TAKEOVER: Duration = Duration::from_secs(10);
 
 /// Where the leader is killed: as soon as a status says so.
 #[derive(Clone, Copy, Debug)]
@@ -72,13 +77,22 @@ async fn kill(
 ) -> String {
     let mut status = StatusWatch::begin(namespace.kubectl()).unwrap();
     apply_shop(namespace, version, spec).await.unwrap();
-    loop {
+    let mut until = async |is: &dyn Fn(&Seen) -> bool| loop {
         let seen = status.next().await.unwrap_or_else(|error| panic!("{kill:?} of {version}: {error:#}"));
-        if seen.version == version && seen.phase == kill.phase && seen.message.contains(kill.words) {
-            break;
+        if is(&seen) {
+            return seen;
         }
-    }
+    };
+    let is_there = |seen: &Seen| {
+        seen.version == version && seen.phase == kill.phase && seen.message.contains(kill.words)
+    };
+    let epoch = until(&is_there).await.epoch;
     leader.server().kill();
+    let killed = Instant::now();
+    until(&|seen| seen.epoch > epoch).await;
+    let (alone, limit) = (killed.elapsed(), Operator::LEASE + TAKEOVER);
+    println!("killed in {kill:?} of version {version}: nobody drove for {alone:.1?}");
+    assert!(alone < limit, "{kill:?}: nobody drove for {alone:?}, longer than {limit:?}");
     let status = until_ended(namespace, version, outcome).await.unwrap();
     let history = status.pointer("/history").and_then(Value::as_array).cloned().unwrap_or_default();
     let of_it = history.iter().filter(|one| text(one, "/version") == version).count();

@@ -1,9 +1,7 @@
 //! Several operators: one drives, and another goes on when it sleeps. `killed` has those that are killed.
 
-use cutover_tests::kubernetes::Cluster;
-use cutover_tests::kubernetes::operator::{
-    Operator, apply_shop, selected, text, until_ended, until_soaking, until_status,
-};
+use cutover_tests::kubernetes::operator::{Operator, apply_shop, selected, text, until_ended, until_status};
+use cutover_tests::kubernetes::{self, Cluster, StatusWatch};
 use cutover_tests::process::Signal;
 use serde_json::{Value, json};
 
@@ -19,24 +17,43 @@ fn policy() -> Value {
     } })
 }
 
+/// It is stopped while it probes once more: the next thing it does when it wakes up is the move.
 #[test]
 fn a_leader_that_has_slept_cannot_write_and_cannot_move_traffic() {
     Cluster::shared(async |cluster| {
         let namespace = cluster.namespace().await.unwrap();
-        let (_kubelet, mut leader) = live(&namespace, &policy()).await;
+        let mut policy = policy();
+        policy["policy"]["warm"] = json!("60s");
+        let (_kubelet, mut leader) = live(&namespace, &policy).await;
         let kubeconfig = namespace.kubectl().kubeconfig().clone();
         let _next = Operator::start_as(&namespace, "operator-1", &kubeconfig).unwrap();
-        apply_shop(&namespace, "2", &policy()).await.unwrap();
-        until_soaking(&namespace).await.unwrap();
+        let mut watch = StatusWatch::begin(namespace.kubectl()).unwrap();
+        apply_shop(&namespace, "2-slow", &policy).await.unwrap();
+        while !watch.next().await.unwrap().message.contains("probing once more and switching") {}
         leader.server().signal(Signal::STOP).unwrap();
-        let status = until_ended(&namespace, "2", "completed").await.unwrap();
-        let epoch = status.get("epoch").cloned();
+        assert_eq!(selected(&namespace).await.unwrap(), "blue", "it has moved before it slept");
+
+        let warm = |status: &Value| text(status, "/phase") == "Warm";
+        until_status(&namespace, "the next one to complete it", warm).await.unwrap();
+        super::run_typed(&namespace, &format!("cutover-operator rollback shop -n {}", namespace.name()))
+            .await;
+        let status = until_ended(&namespace, "2-slow", "rolled_back").await.unwrap();
+        let service = async || {
+            let service = namespace.kubectl().get(&["service", "shop"]).await.unwrap();
+            service.pointer("/metadata/resourceVersion").cloned()
+        };
+        let written = (status.get("epoch").cloned(), service().await);
         leader.server().signal(Signal::CONT).unwrap();
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        // It ends when it sees that the Lease is another's.
+        kubernetes::until("its end", async || !leader.server().runs()).await.unwrap();
         let status = until_status(&namespace, "the status", |_| true).await.unwrap();
-        assert_eq!(status.get("epoch").cloned(), epoch, "the one that slept has raised no epoch");
-        assert_eq!(text(&status, "/history/0/outcome"), "completed");
-        assert_eq!(selected(&namespace).await.unwrap(), "green");
+        assert_eq!(
+            (status.get("epoch").cloned(), service().await),
+            written,
+            "the one that slept has written"
+        );
+        assert_eq!(text(&status, "/history/0/outcome"), "rolled_back");
+        assert_eq!(selected(&namespace).await.unwrap(), "blue");
     });
 }
 
