@@ -7,11 +7,12 @@ use cutover_tests::kubernetes::operator::{
     apply_shop, apply_slots, text, until_ended, until_soaking, until_status,
 };
 use cutover_tests::kubernetes::{
-    self, Agent, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop, Snippets,
-    Traefik, jobs,
+    self, Agent, ArgoRollouts, Chart, Cluster, IngressNginx, Kubelet, NODE, Namespace, Right, Server, Shop,
+    Snippets, Traefik, jobs,
 };
 use serde_json::{Value, json};
 
+use crate::argo_rollouts::driven;
 use crate::ingress_nginx::until_answered_by;
 
 const ACCOUNT: &str = "cutover";
@@ -196,6 +197,40 @@ fn the_operator_uses_each_right_of_its_role_and_asks_for_no_other() {
         let missing: Vec<_> = used.rights.difference(&may).collect();
         let idle: Vec<_> = may.difference(&used.rights).collect();
         assert!(missing.is_empty() && idle.is_empty(), "no rule gives {missing:#?}; nobody used {idle:#?}");
+    });
+}
+
+/// In one namespace, with a Role of it.
+#[test]
+fn the_operator_of_one_namespace_uses_each_right_of_its_role_to_drive_rollouts() {
+    Cluster::alone(async |cluster| {
+        let (home, namespace) = (cluster.namespace().await.unwrap(), cluster.namespace().await.unwrap());
+        let only = format!("namespace={}", namespace.name());
+        let values = ["edges.argoRollouts=true", &only, "migrations=false", "port=18080"];
+        let chart = Chart::render(home.name(), &values).unwrap();
+        assert!(chart.of_kind("ClusterRoleBinding").is_empty());
+        cluster.kubectl().anywhere().apply(chart.yaml()).await.unwrap();
+        let _argo = ArgoRollouts::start(cluster).await.unwrap();
+        driven::rolled_out(&namespace).await;
+        let _kubelet = Kubelet::start(&namespace);
+        let operator = start(cluster, &home, &chart).await;
+        let spec = driven::spec();
+        apply_shop(&namespace, "1", &spec).await.unwrap();
+        until_status(&namespace, "version 1", |status| text(status, "/version") == "1").await.unwrap();
+        for (version, outcome) in [("2", "completed"), ("3-broken", "rolled_back"), ("4-sick", "failed")] {
+            apply_shop(&namespace, version, &spec).await.unwrap();
+            until_ended(&namespace, version, outcome).await.unwrap();
+        }
+
+        let used = cluster.used_by(home.name(), ACCOUNT).unwrap();
+        assert_eq!(used.forbidden, [].into(), "{}", operator.log_tail());
+        let may = chart.rights_of(ACCOUNT).unwrap();
+        assert!(used.rights.is_subset(&may), "no rule gives {:#?}", used.rights.difference(&may));
+        let of_rollouts = |right: &&Right| {
+            right.group == "argoproj.io" || matches!(right.resource.as_str(), "replicasets" | "pods")
+        };
+        let idle: Vec<_> = may.difference(&used.rights).filter(of_rollouts).collect();
+        assert!(idle.is_empty(), "nobody used {idle:#?}");
     });
 }
 

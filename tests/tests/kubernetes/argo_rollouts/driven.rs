@@ -18,7 +18,7 @@ pub(crate) fn spec() -> Value {
 }
 
 /// A Rollout with version 1, which is active.
-async fn rolled_out(namespace: &Namespace<'_>) {
+pub(crate) async fn rolled_out(namespace: &Namespace<'_>) {
     let service = |name: &str| {
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": name },
