@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::edges::{self, assert_all_answered, policy};
 use crate::gateway;
+use crate::operator::run_typed;
 
 pub(crate) fn spec() -> Value {
     json!({
@@ -138,6 +139,57 @@ fn somebody_who_undoes_the_rollout_meanwhile_is_left_alone() {
             until_status(&namespace, "the end", |status| status.get("deployment").is_none()).await.unwrap();
         assert!(text(&status, "/history/0/message").contains("somebody else moved the route"), "{status}");
         gateway::until_answered_by(&traefik, "1").await;
+    });
+}
+
+/// Deploys a version that waits before its switch.
+async fn until_previewed(namespace: &Namespace<'_>, version: &str) {
+    let mut manual = spec();
+    manual["promotion"] = json!("Manual");
+    apply_shop(namespace, version, &manual).await.unwrap();
+    let waits = |status: &Value| {
+        text(status, "/message").contains("paused before") && text(status, "/deployment/version") == version
+    };
+    until_status(namespace, "the pause", waits).await.unwrap();
+}
+
+/// What the plugin of Argo for kubectl writes.
+async fn patch_status(namespace: &Namespace<'_>, status: Value) {
+    let patch = json!({ "status": status }).to_string();
+    let words = ["patch", "rollout", "shop", "--subresource=status", "--type=merge", "--patch", &patch];
+    namespace.kubectl().run(&words).await.unwrap();
+}
+
+async fn until_over(namespace: &Namespace<'_>, version: &str) -> Value {
+    let is_over =
+        |status: &Value| status.get("deployment").is_none() && text(status, "/history/0/version") == version;
+    until_status(namespace, "the end", is_over).await.unwrap()
+}
+
+#[test]
+fn somebody_who_aborts_or_promotes_the_rollout_meanwhile_is_left_alone() {
+    Cluster::alone(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let (_argo, _kubelet, _operator, traefik) = live(&namespace).await;
+        let promote = format!("cutover-operator promote shop -n {}", namespace.name());
+
+        until_previewed(&namespace, "2").await;
+        patch_status(&namespace, json!({ "abort": true })).await;
+        let is_aborted = async || text(&rollout(&namespace).await, "/status/phase") == "Degraded";
+        kubernetes::until("the abort", is_aborted).await.unwrap();
+        run_typed(&namespace, &promote).await;
+        let status = until_over(&namespace, "2").await;
+        assert_eq!(text(&status, "/history/0/outcome"), "failed");
+        assert!(text(&status, "/history/0/message").contains("has moved no traffic"), "{status}");
+        gateway::until_answered_by(&traefik, "1").await;
+
+        until_previewed(&namespace, "3").await;
+        patch_status(&namespace, json!({ "promoteFull": true })).await;
+        gateway::until_answered_by(&traefik, "3").await;
+        run_typed(&namespace, &promote).await;
+        let status = until_over(&namespace, "3").await;
+        assert!(text(&status, "/history/0/message").contains("somebody else moved the route"), "{status}");
+        gateway::until_answered_by(&traefik, "3").await;
     });
 }
 
