@@ -204,5 +204,46 @@ fn the_chart_is_installed_and_removed_as_its_page_says() {
             .expect("the definition has gone with the release");
         run(&format!("kubectl delete crd{definition}"));
         assert!(kubectl.get(&["crd", "bluegreens.cutover.dev"]).await.is_err());
+
+        run("kubectl delete namespace cutover --timeout=60s");
+        let [without] = page.section("Without helm").unwrap().blocks_of("sh").unwrap();
+        run(&without);
+        kubectl.until_established(&["crd/bluegreens.cutover.dev"]).await.unwrap();
+        kubectl.get(&["deployment", "cutover", "--namespace=cutover"]).await.unwrap();
+    });
+}
+
+#[test]
+fn ingress_nginx_gets_module_and_agent_as_its_page_says() {
+    Cluster::alone(async |cluster| {
+        let namespace = cluster.namespace().await.unwrap();
+        let page = Page::read("docs/kubernetes/ingress-nginx.md").unwrap();
+        let controller = fetched("ingress-nginx-files", "chart").display().to_string();
+        let page = page.with("ingress-nginx/ingress-nginx ", format!("{controller} ")).unwrap();
+        let folder = TempDir::new().unwrap();
+        let shell = shell(&namespace, &folder);
+        let run = |script: &str| tokio::task::block_in_place(|| shell.run(script)).unwrap();
+        // An installation as it was before. No Job can make the certificate of its webhook here.
+        run(&format!(
+            "helm install ingress-nginx {controller} --namespace ingress-nginx --create-namespace \
+                --set controller.admissionWebhooks.enabled=false"
+        ));
+        let section = page.section("With the module").unwrap();
+        let [image, operator, token, upgrade, _next] = section.blocks_of("sh").unwrap();
+        let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).unwrap();
+        assert!(image.contains("--target ingress-module --build-arg CONTROLLER=v1.11.0"), "{image}");
+        assert!(
+            dockerfile.contains(" AS ingress-module\n") && dockerfile.contains("ARG CONTROLLER=v1.11.0\n")
+        );
+        for script in [operator, token, upgrade] {
+            run(&script);
+        }
+        let controller = ["deployment", "ingress-nginx-controller", "--namespace=ingress-nginx"];
+        let deployment = cluster.kubectl().get(&controller).await.unwrap().to_string();
+        for part in ["registry.example.com/cutover-ingress-module", "registry.example.com/cutover-operator"] {
+            assert!(deployment.contains(part), "no {part}: {deployment}");
+        }
+        let secret = cluster.kubectl().get(&["secret", "cutover-agent", "--namespace=ingress-nginx"]).await;
+        assert!(secret.unwrap().pointer("/data/token").is_some());
     });
 }
