@@ -54,7 +54,7 @@ fn all_on_green() -> Vec<Vec<(String, u64)>> {
     vec![vec![("shop-blue".to_owned(), 0), ("shop-green".to_owned(), 100)]]
 }
 
-fn all_on_blue() -> Vec<Vec<(String, u64)>> {
+pub(crate) fn all_on_blue() -> Vec<Vec<(String, u64)>> {
     vec![vec![("shop-blue".to_owned(), 100), ("shop-green".to_owned(), 0)]]
 }
 
@@ -77,7 +77,7 @@ pub(crate) async fn apply(namespace: &Namespace<'_>, route: &Value) {
 }
 
 /// Slots, and a gateway that gives all to blue.
-async fn served(namespace: &Namespace<'_>, route: &Value) -> Traefik {
+pub(crate) async fn served(namespace: &Namespace<'_>, route: &Value) -> Traefik {
     apply_slots(namespace, "shop:1", 2).await.unwrap();
     let traefik = Traefik::start(namespace).await.unwrap();
     apply(namespace, route).await;

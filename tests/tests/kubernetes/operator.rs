@@ -6,6 +6,7 @@ use cutover_tests::kubernetes::operator::{
 use cutover_tests::kubernetes::{self, Cluster, Kubelet, Namespace};
 use serde_json::{Value, json};
 
+mod deleted;
 mod hooks;
 mod invalid;
 mod jobs;
@@ -209,23 +210,6 @@ pub(crate) async fn run_typed(namespace: &Namespace<'_>, typed: &str) {
         .await
         .unwrap();
     assert!(ran.status.success(), "{typed}: {}", String::from_utf8_lossy(&ran.stderr));
-}
-
-#[test]
-fn a_resource_that_is_deleted_in_mid_deployment_brings_the_traffic_back_first() {
-    Cluster::shared(async |cluster| {
-        let namespace = cluster.namespace().await.unwrap();
-        let policy = json!({ "policy": {
-            "probe": { "interval": "200ms" },
-            "soak": { "duration": "60s", "interval": "200ms" },
-            "drain": { "deadline": "1s" },
-        } });
-        let (_kubelet, _operator) = live(&namespace, &policy).await;
-        apply_shop(&namespace, "2", &policy).await.unwrap();
-        until_soaking(&namespace).await.unwrap();
-        namespace.kubectl().run(&["delete", "bluegreen", "shop", "--timeout=90s"]).await.unwrap();
-        assert_eq!(selected(&namespace).await.unwrap(), "blue");
-    });
 }
 
 #[test]
