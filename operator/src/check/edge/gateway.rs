@@ -8,6 +8,8 @@ use super::super::source::Source;
 use crate::edge::Names;
 use crate::edge::gateway::{acceptance, api, judge};
 
+mod parents;
+
 /// Judges the HTTPRoute, and what it hangs on.
 pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, findings: &mut Vec<Finding>) {
     let (client, namespace) = (source.client(), candidate.namespace());
@@ -24,27 +26,7 @@ pub(super) async fn check(source: &Source, candidate: &Candidate, name: &str, fi
         Err(unread) => return findings.push(*unread),
     };
     judged(candidate, &at, &route, findings);
-    for parent in list(&route, "/spec/parentRefs") {
-        if parent.get("kind").and_then(Value::as_str).is_some_and(|kind| kind != "Gateway") {
-            continue;
-        }
-        let text = |key| parent.get(key).and_then(Value::as_str);
-        let gateway =
-            At::object("Gateway", text("namespace").unwrap_or(namespace), text("name").unwrap_or_default());
-        match source.get(&api(client, &gateway.namespace, "Gateway"), &gateway).await {
-            Ok(Some(found)) => check_class(source, gateway, &found, findings).await,
-            Ok(None) => {
-                let text = format!(
-                    "it does not exist, and spec.parentRefs of HTTPRoute {name} names it: create it, or name another one"
-                );
-                findings.push(
-                    Finding::problem(gateway, text)
-                        .fix(Fix::Type("kubectl get gateways --all-namespaces".to_owned())),
-                );
-            }
-            Err(unread) => findings.push(*unread),
-        }
-    }
+    parents::check(source, &at, &route, findings).await;
 }
 
 fn judged(candidate: &Candidate, at: &At, route: &Value, findings: &mut Vec<Finding>) {
@@ -83,23 +65,6 @@ fn judged(candidate: &Candidate, at: &At, route: &Value, findings: &mut Vec<Find
         let text = format!("{why}; the operator changes only a route that is accepted");
         let look = format!("kubectl -n {} describe httproute {}", at.namespace, at.name);
         findings.push(Finding::problem(at.clone().field("status.parents"), text).fix(Fix::Type(look)));
-    }
-}
-
-/// The class of a Gateway exists and is somebody's.
-async fn check_class(source: &Source, gateway: At, found: &Value, findings: &mut Vec<Finding>) {
-    let name = found.pointer("/spec/gatewayClassName").and_then(Value::as_str).unwrap_or_default();
-    let classes = kube::core::GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "GatewayClass");
-    let classes = kube::Api::all_with(source.client().clone(), &kube::api::ApiResource::from_gvk(&classes));
-    match source.get(&classes, &At::object("GatewayClass", "", name)).await {
-        Ok(Some(_)) => {}
-        Ok(None) => {
-            let text = "there is no such GatewayClass, so no controller serves the Gateway: name one that is installed";
-            let fix = Fix::Type("kubectl get gatewayclasses".to_owned());
-            findings
-                .push(Finding::problem(gateway.field("spec.gatewayClassName"), text).value(name).fix(fix));
-        }
-        Err(unread) => findings.push(*unread),
     }
 }
 

@@ -57,7 +57,8 @@ fn each_finding_about_a_canary_goes_with_what_it_proposes() {
 
 #[test]
 fn each_finding_about_a_route_goes_with_what_it_proposes() {
-    Cluster::shared(async |cluster| {
+    // Other tests have classes and Gateways.
+    Cluster::alone(async |cluster| {
         cluster.kubectl().apply_folder(&fetched("gateway-api", "")).await.unwrap();
         let namespace = cluster.namespace().await.unwrap();
         shop_in(&namespace).await;
@@ -97,17 +98,36 @@ fn each_finding_about_a_route_goes_with_what_it_proposes() {
             accepted["text"].as_str().unwrap().contains("Gateway \"web\" has not accepted it"),
             "{accepted}"
         );
-        assert!(found.at(("Gateway", "web", "")).is_some(), "{found:?}");
-        let gateway = json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "Gateway",
-            "metadata": { "name": "web" },
-            "spec": { "gatewayClassName": "none", "listeners": [{ "name": "web", "port": 80, "protocol": "HTTP" }] },
-        });
-        namespace.kubectl().apply(&gateway.to_string()).await.unwrap();
+        // Nor is there a Gateway, or a class that it could be of.
+        let (missing, class) = (("Gateway", "web", ""), ("Gateway", "web", "spec.gatewayClassName"));
+        let says = found.at(missing).unwrap()["text"].as_str().unwrap();
+        assert!(says.contains("install an implementation of the Gateway API first"), "{says}");
+        let kubectl = namespace.kubectl();
+        kubectl.apply(&gateway_class("some").to_string()).await.unwrap();
+        heals(&namespace, &file, missing, "names it").await;
+        let other = r#"{"spec":{"gatewayClassName":"other"}}"#;
+        kubectl.run(&["patch", "gateway", "web", "--type=merge", "-p", other]).await.unwrap();
+        heals(&namespace, &file, class, "name one that is installed").await;
+        // Another Gateway is there: its name is proposed.
+        let name = r#"{"spec":{"parentRefs":[{"name":"wbe"}]}}"#;
+        kubectl.run(&["patch", "httproute", "shop", "--type=merge", "-p", name]).await.unwrap();
+        let named = format!("name one that is there: {}/web", namespace.name());
+        heals(&namespace, &file, ("Gateway", "wbe", ""), &named).await;
+        kubectl.run(&["delete", "gatewayclass", "some"]).await.unwrap();
         let found = check(&namespace, &file, &[]).await;
-        assert!(found.at(("Gateway", "web", "spec.gatewayClassName")).is_some(), "{found:?}");
+        let says = found.at(class).unwrap()["text"].as_str().unwrap();
+        assert!(says.contains("install an implementation of the Gateway API first"), "{says}");
     });
+}
+
+/// A class that no controller serves.
+fn gateway_class(name: &str) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": { "name": name },
+        "spec": { "controllerName": "nobody.test/controller" },
+    })
 }
 
 #[test]
