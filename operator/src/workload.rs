@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cutover_engine::edge::EdgeError;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Event;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::edge::argo_rollouts::RolloutWorkload;
-use crate::edge::{MANAGER, VERSION, Watched, told};
+use crate::edge::{Endpoints, MANAGER, VERSION, Watched, told};
 use crate::resource::EdgeSpec;
 use crate::setup::Setup;
 
@@ -59,6 +60,42 @@ impl Workloads {
             _ => None,
         };
         Self { watched, setup, rollout }
+    }
+
+    /// Ends the Pods of another version that a slot still has, and waits until they are in no endpoints any more. They would answer
+    /// the probes and the smoke tests in place of the new ones, for as long as they take to end. Fails with one line.
+    pub async fn clear(&self, slot: &str, limit: Duration) -> Result<(), String> {
+        if self.rollout.is_some() {
+            // A ReplicaSet has Pods of one version only.
+            return Ok(());
+        }
+        let begin = Instant::now();
+        let deployment = self.get(slot).await?;
+        let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
+        if template(&self.with_template(slot).await?) == template(&deployment) {
+            return Ok(());
+        }
+        let (name, what) = (deployment.name_any(), self.what(slot));
+        if deployment.spec.as_ref().and_then(|spec| spec.replicas) != Some(0) {
+            let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
+            let patched = self.api().patch(&name, &params(), &none).await;
+            patched.map_err(|error| format!("{what} cannot be scaled to 0: {}", told(&error)))?;
+        }
+        loop {
+            let left = self.endpoints(slot).await.map_err(|error| error.to_string())?.len();
+            if left == 0 {
+                return Ok(());
+            }
+            if begin.elapsed() >= limit {
+                let limit = humantime::format_duration(limit);
+                return Err(format!(
+                    "{what} is scaled to 0 for the new version, but {left} Pods of the version before were still in its \
+                     endpoints after {limit}; look at them: kubectl get pods -n {}",
+                    self.setup.namespace
+                ));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Starts a version in a slot, and waits until its Pods are ready and in the endpoints of the slot's Service. Fails with
@@ -243,12 +280,23 @@ impl Workloads {
         if updated < wanted || ready < wanted || all > updated {
             return Some(format!("{ready} of {wanted} Pods are ready, {updated} of them new"));
         }
-        let service = self.setup.slots.get(slot).map(|slot| slot.service.clone()).unwrap_or_default();
-        match self.watched.endpoints(&self.setup.names(), &service).await {
+        match self.endpoints(slot).await {
             Ok(found) if i32::try_from(found.len()).is_ok_and(|found| found >= wanted) => None,
-            Ok(found) => Some(format!("Service \"{service}\" has {} of {wanted} endpoints", found.len())),
+            Ok(found) => {
+                let service = self.service(slot);
+                Some(format!("Service \"{service}\" has {} of {wanted} endpoints", found.len()))
+            }
             Err(error) => Some(error.to_string()),
         }
+    }
+
+    fn service(&self, slot: &str) -> String {
+        self.setup.slots.get(slot).map(|slot| slot.service.clone()).unwrap_or_default()
+    }
+
+    /// The Pods of a slot that are ready.
+    async fn endpoints(&self, slot: &str) -> Result<Endpoints, EdgeError> {
+        self.watched.endpoints(&self.setup.names(), &self.service(slot)).await
     }
 
     /// What the events of a Deployment's Pods complain of; empty if there is nothing.

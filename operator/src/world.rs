@@ -77,7 +77,11 @@ impl ClusterWorld {
 
     /// Starts a version, and notes what its Pods are made of. Returns one line.
     async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<String, String> {
+        let given = || self.edge().until_given(slot);
+        self.workloads.clear(slot, limit).await?;
+        given().await.map_err(|error| error.to_string())?;
         let Started { what, rollout } = self.workloads.start(slot, version, limit).await?;
+        given().await.map_err(|error| error.to_string())?;
         let noted = self.ledger.write(|status| {
             if let Some(deployment) = &mut status.deployment {
                 deployment.rollout = rollout;

@@ -25,6 +25,8 @@ pub struct Written {
     pub deployment: String,
     /// The state.
     pub state: State,
+    /// The number of terms that had begun before it, since the watch began.
+    pub term: usize,
     /// When the watch has seen it.
     pub at: Instant,
 }
@@ -141,7 +143,8 @@ impl Seen {
             Some(("heads", deployment)) if is_put => {
                 let Some((group, state)) = state_of(kv) else { return false };
                 let deployment = deployment.to_owned();
-                self.records.push(Written { group, deployment, state, at: Instant::now() });
+                let term = self.terms;
+                self.records.push(Written { group, deployment, state, term, at: Instant::now() });
             }
             _ => return false,
         }

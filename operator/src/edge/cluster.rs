@@ -67,6 +67,15 @@ impl ClusterEdge {
         }
     }
 
+    /// Waits until what carries the route has the servers of a slot that are there, and no others.
+    pub async fn until_given(&self, slot: &str) -> Result<(), EdgeError> {
+        match self {
+            Self::IngressNginx(edge) => edge.until_given(slot).await,
+            // The servers of the others are the endpoints themselves.
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until the last change of the route is this long ago: those who give requests to Pods learn of it with delay.
     pub async fn settle(&self, after: Duration) -> Result<(), EdgeError> {
         inside!(self, edge => edge.settle(after).await)

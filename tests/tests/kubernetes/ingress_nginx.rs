@@ -7,6 +7,7 @@ use cutover_tests::{Action, Client, Load, SlotOracle};
 
 mod agents;
 mod features;
+mod lingering;
 mod secrets;
 
 /// Waits until all workers answer so: those of the configuration before take connections for a moment after a reload.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use cutover_core::deployment::{Revision, TakenBackBy};
 use cutover_engine::edge::{EdgeError, Look, Shift, ShiftError};
 use cutover_engine::journal::JournalError;
+use tokio::time::Instant;
 
 use super::readings::{Progress, Readings};
-use super::{IngressNginxEdge, PATIENCE, next_seq, revision, unwritten};
+use super::{IngressNginxEdge, PATIENCE, PAUSE, next_seq, revision, unwritten};
 use crate::agent;
 use crate::edge::errors::API;
 use crate::edge::{backends, service};
@@ -110,6 +111,31 @@ impl IngressNginxEdge {
         });
         written.await.map_err(|error| unwritten(&error))?;
         Ok(now)
+    }
+
+    /// Waits until every nginx that users reach has the endpoints of a slot's Service, and no others: ingress-nginx gives them to its
+    /// nginx some seconds late. What is probed after that is what users would get. Gives up after a while: no change is made
+    /// before each nginx has all of them.
+    pub async fn until_given(&self, slot: &str) -> Result<(), EdgeError> {
+        let Some(service) = self.names.service_of(slot) else { return Ok(()) };
+        let begin = Instant::now();
+        loop {
+            let endpoints = backends(self.watched.client(), &self.names, service).await?;
+            let endpoints = endpoints.peers().into_iter().map(|peer| peer.address).collect();
+            match self.readings().await?.given(slot, &endpoints) {
+                Progress::All => return Ok(()),
+                Progress::Waits(why) | Progress::Refused(why) if begin.elapsed() >= PATIENCE => {
+                    tracing::warn!(
+                        group = self.names.group,
+                        slot,
+                        why,
+                        "not every nginx has the servers of the slot"
+                    );
+                    return Ok(());
+                }
+                Progress::Waits(_) | Progress::Refused(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
     }
 
     /// Asks every agent whether its nginx could make a change. The question is withdrawn unless all could.

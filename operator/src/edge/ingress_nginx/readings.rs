@@ -1,5 +1,7 @@
 //! What the agents have said, all at about the same time.
 
+use std::collections::BTreeSet;
+
 use cutover_core::api::Group;
 use cutover_core::deployment::TakenBackBy;
 
@@ -13,6 +15,9 @@ pub const SECRET: &str = "cutover-agent";
 
 /// The container of an agent, as charts/ingress-nginx.yaml names it.
 const CONTAINER: &str = "cutover-agent";
+
+/// Why nobody is asked.
+const NO_POD: &str = "no Pod of the controller is ready";
 
 /// A Pod, and what its agent has said.
 #[derive(Clone, Debug)]
@@ -106,12 +111,25 @@ impl Readings {
         }
         let late =
             |reading: &&Reading| !reading.report.as_ref().is_ok_and(|report| report.agent.seen == Some(seq));
-        self.first(late, "no Pod of the controller is ready")
+        self.first(late, NO_POD)
+    }
+
+    /// Whether every nginx that users reach has these servers of a slot, and no others.
+    pub(super) fn given(&self, slot: &str, servers: &BTreeSet<String>) -> Progress {
+        let late = |reading: &&Reading| {
+            let is_without = reading.report.as_ref().is_ok_and(|report| report.agent.without_group);
+            let its = reading
+                .group()
+                .and_then(|group| group.slot(slot))
+                .map(|slot| slot.primaries().map(|peer| peer.address.clone()).collect::<BTreeSet<String>>());
+            !is_without && its.as_ref() != Some(servers)
+        };
+        self.first(late, NO_POD)
     }
 
     /// Whether every nginx that users reach has the route.
     pub(super) fn applied(&self, route: &RouteStatus) -> Progress {
-        self.first(|reading| !reading.has(route), "no Pod of the controller is ready")
+        self.first(|reading| !reading.has(route), NO_POD)
     }
 
     /// Why an nginx that users reach does not have the route, and what to look at. `None`: all have it.
@@ -281,7 +299,7 @@ pub(super) mod tests {
         let mut leaving = silent("b");
         leaving.pod.is_ready = false;
         assert_eq!(lagging(vec![has(), leaving.clone()]), None, "users do not reach it");
-        assert_eq!(lagging(vec![leaving]).unwrap(), "no Pod of the controller is ready");
+        assert_eq!(lagging(vec![leaving]).unwrap(), NO_POD);
     }
 
     #[test]

@@ -100,13 +100,10 @@ impl Bench<'_> {
         };
         let begun = Timestamp::now();
         let mut measured_from = begun;
-        // Others may have been written meanwhile.
-        let mut is_last = course.is_over();
         match fault {
             Fault::Nothing => {}
             Fault::Leader(fault) => {
                 fault.begins(&mut self.pair, first).await?;
-                is_last = course.is_over();
                 self.until_taken_over(fault, first, begun, &course).await?;
                 fault.ends(&mut self.pair, first).await?;
             }
@@ -127,6 +124,8 @@ impl Bench<'_> {
         let outcome = self.agreed(&ids).await?;
         ensure!(outcome == version.outcome(), "the outcome is {outcome}: {}", labels(&records));
         self.is_on(if outcome == "completed" { to } else { &from }).await?;
+        // The one that failed has written all of them: nobody has anything to resume.
+        let is_last = records.iter().all(|written| written.term == 0);
         let without = match fault {
             Fault::Leader(_) if is_last => None,
             Fault::Leader(_) => Some(self.driven_after(1 - first, begun, &ids)?),
