@@ -63,20 +63,22 @@ impl Workloads {
     }
 
     /// Ends the Pods of another version that a slot still has, and waits until they are in no endpoints any more. They would answer
-    /// the probes and the smoke tests in place of the new ones, for as long as they take to end. Fails with one line.
-    pub async fn clear(&self, slot: &str, limit: Duration) -> Result<(), String> {
+    /// the probes and the smoke tests in place of the new ones, for as long as they take to end. Returns whether there were any.
+    /// Fails with one line.
+    pub async fn clear(&self, slot: &str, limit: Duration) -> Result<bool, String> {
         if self.rollout.is_some() {
             // A ReplicaSet has Pods of one version only.
-            return Ok(());
+            return Ok(false);
         }
         let begin = Instant::now();
         let deployment = self.get(slot).await?;
         let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
         if template(&self.with_template(slot).await?) == template(&deployment) {
-            return Ok(());
+            return Ok(false);
         }
         let (name, what) = (deployment.name_any(), self.what(slot));
-        if deployment.spec.as_ref().and_then(|spec| spec.replicas) != Some(0) {
+        let mut had_pods = deployment.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);
+        if had_pods {
             let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
             let patched = self.api().patch(&name, &params(), &none).await;
             patched.map_err(|error| format!("{what} cannot be scaled to 0: {}", told(&error)))?;
@@ -84,8 +86,9 @@ impl Workloads {
         loop {
             let left = self.endpoints(slot).await.map_err(|error| error.to_string())?.len();
             if left == 0 {
-                return Ok(());
+                return Ok(had_pods);
             }
+            had_pods = true;
             if begin.elapsed() >= limit {
                 let limit = humantime::format_duration(limit);
                 return Err(format!(

@@ -78,8 +78,9 @@ impl ClusterWorld {
     /// Starts a version, and notes what its Pods are made of. Returns one line.
     async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<String, String> {
         let given = || self.edge().until_given(slot);
-        self.workloads.clear(slot, limit).await?;
-        given().await.map_err(|error| error.to_string())?;
+        if self.workloads.clear(slot, limit).await? {
+            given().await.map_err(|error| error.to_string())?;
+        }
         let Started { what, rollout } = self.workloads.start(slot, version, limit).await?;
         given().await.map_err(|error| error.to_string())?;
         let noted = self.ledger.write(|status| {

@@ -219,10 +219,10 @@ impl Judging<'_> {
             ExpectedOutcome::RolledBack | ExpectedOutcome::Stuck => (false, 2),
         };
         self.demand((active != old) == moved, || format!("{active} has the traffic; it was {old}"));
-        // A fence after a move back changes the generation only.
-        let mut slots = watched.switches.clone();
+        // A fence changes the generation only.
+        let mut slots: Vec<&String> = std::iter::once(old).chain(&watched.switches).collect();
         slots.dedup();
-        self.demand(slots.len() == switches, || format!("the traffic went to {slots:?}"));
+        self.demand(slots.len() == switches + 1, || format!("the traffic went from slot to slot: {slots:?}"));
         match self.seen.edge {
             EdgeKind::Module => {
                 self.demand(report.stale == 0, || format!("answers from the wrong slot: {report}"));

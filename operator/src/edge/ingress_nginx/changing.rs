@@ -113,8 +113,8 @@ impl IngressNginxEdge {
         Ok(now)
     }
 
-    /// Waits until every nginx that users reach has the endpoints of a slot's Service, and no others: ingress-nginx gives them to its
-    /// nginx some seconds late. What is probed after that is what users would get. Gives up after a while: no change is made
+    /// Waits until every nginx that users reach has the endpoints of a slot's Service, and no others: ingress-nginx gives them to
+    /// its nginx some seconds late. What is probed after that is what users would get. Gives up after a while: no change is made
     /// before each nginx has all of them.
     pub async fn until_given(&self, slot: &str) -> Result<(), EdgeError> {
         let Some(service) = self.names.service_of(slot) else { return Ok(()) };
