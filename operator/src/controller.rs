@@ -180,11 +180,11 @@ impl Context {
 
     /// Takes the right to write the status, and resumes what an operator before has left open.
     async fn open(&self, resource: &BlueGreen, uid: &str) -> Result<Arc<Driven>, Unreconciled> {
-        // Another one may have opened it since, and would lose it again.
+        let newest = self.api(resource).get(&resource.name_any()).await?;
+        // Another one that leads may have opened it, and would lose it again. What it does after this look, the ledger sees.
         if !self.election.is_held(&self.client).await? {
             return Err(Unreconciled::Led);
         }
-        let newest = self.api(resource).get(&resource.name_any()).await?;
         let ledger = Arc::new(Ledger::open(self.client.clone(), &newest).await?);
         let entry = ledger.status().await.deployment;
         let resumed = match entry.as_ref().map(unfinished) {

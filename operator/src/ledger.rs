@@ -125,6 +125,11 @@ impl Ledger {
         )))
     }
 
+    /// Fails if another operator drives the resource now, or if nobody can tell.
+    pub async fn verify(&self) -> Result<(), JournalError> {
+        self.newest().await.map(drop)
+    }
+
     /// The agents as they have written about themselves, and are not told in [`status`](Self::status).
     pub async fn agents(&self) -> Result<Vec<AgentStatus>, JournalError> {
         let now = self.newest().await?;

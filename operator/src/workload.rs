@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::edge::argo_rollouts::RolloutWorkload;
 use crate::edge::{Endpoints, MANAGER, VERSION, Watched, told};
+use crate::ledger::Ledger;
 use crate::resource::EdgeSpec;
 use crate::setup::Setup;
 
@@ -21,6 +22,9 @@ mod rollout;
 
 /// Pause between two readings.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a Deployment is changed again that somebody else has changed meanwhile.
+const TRIES: u32 = 20;
 
 /// How many Pods of a slot stay up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +49,14 @@ pub struct Started {
 pub struct Workloads {
     watched: Arc<Watched>,
     setup: Setup,
+    ledger: Arc<Ledger>,
     /// The Rollout of Argo in their place.
     rollout: Option<RolloutWorkload>,
 }
 
 impl Workloads {
-    /// Those of a setup.
-    pub fn new(watched: Arc<Watched>, setup: Setup) -> Self {
+    /// Those of a setup. They are changed only while the ledger may be written.
+    pub fn new(watched: Arc<Watched>, setup: Setup, ledger: Arc<Ledger>) -> Self {
         let rollout = match &setup.edge {
             EdgeSpec::ArgoRollouts(spec) => {
                 let template = setup.template.clone();
@@ -59,41 +64,44 @@ impl Workloads {
             }
             _ => None,
         };
-        Self { watched, setup, rollout }
+        Self { watched, setup, ledger, rollout }
     }
 
-    /// Ends the Pods of another version that a slot still has, and waits until they are in no endpoints any more. They would answer
-    /// the probes and the smoke tests in place of the new ones, for as long as they take to end. Returns whether there were any.
-    /// Fails with one line.
-    pub async fn clear(&self, slot: &str, limit: Duration) -> Result<bool, String> {
+    /// Whether a slot has Pods of another version than the one that is to be started there.
+    pub async fn has_another(&self, slot: &str) -> Result<bool, String> {
         if self.rollout.is_some() {
             // A ReplicaSet has Pods of one version only.
             return Ok(false);
         }
-        let begin = Instant::now();
         let deployment = self.get(slot).await?;
         let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
         if template(&self.with_template(slot).await?) == template(&deployment) {
             return Ok(false);
         }
-        let (name, what) = (deployment.name_any(), self.what(slot));
-        let mut had_pods = deployment.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);
-        if had_pods {
-            let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
-            let patched = self.api().patch(&name, &params(), &none).await;
-            patched.map_err(|error| format!("{what} cannot be scaled to 0: {}", told(&error)))?;
-        }
+        let asked = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        Ok(asked != Some(0) || !self.endpoints(slot).await.map_err(|error| error.to_string())?.is_empty())
+    }
+
+    /// Ends the Pods of a slot, and waits until they are in no endpoints any more. They would answer the probes and the smoke tests
+    /// in place of the new ones, for as long as they take to end. Fails with one line.
+    pub async fn clear(&self, slot: &str, limit: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        let none = |seen: &Deployment| {
+            let asked = seen.spec.as_ref().and_then(|spec| spec.replicas);
+            Ok((asked != Some(0)).then(|| json!({ "spec": { "replicas": 0 } })))
+        };
+        self.change(slot, "scaled to 0", none).await?;
         loop {
             let left = self.endpoints(slot).await.map_err(|error| error.to_string())?.len();
             if left == 0 {
-                return Ok(had_pods);
+                return Ok(());
             }
-            had_pods = true;
             if begin.elapsed() >= limit {
-                let limit = humantime::format_duration(limit);
                 return Err(format!(
-                    "{what} is scaled to 0 for the new version, but {left} Pods of the version before were still in its \
-                     endpoints after {limit}; look at them: kubectl get pods -n {}",
+                    "{} is scaled to 0 for the new version, but {left} Pods of the version before were still in its \
+                     endpoints after {}; look at them: kubectl get pods -n {}",
+                    self.what(slot),
+                    humantime::format_duration(limit),
                     self.setup.namespace
                 ));
             }
@@ -109,17 +117,18 @@ impl Workloads {
             let what = rollout.start(slot, version, limit).await?;
             return Ok(Started { what, rollout: None });
         }
-        let deployment = self.get(slot).await?;
         let replicas = self.size(slot).await?;
-        let (name, what) = (deployment.name_any(), self.what(slot));
-        let template = self.template(&deployment)?;
-        let mut spec = json!({ "replicas": replicas, "paused": false });
-        if let (Some(spec), Some(template)) = (spec.as_object_mut(), template) {
-            spec.insert("template".to_owned(), template);
-        }
-        let patch = json!({ "metadata": { "annotations": { VERSION: version } }, "spec": spec });
-        let patched = self.api().patch(&name, &params(), &Patch::Strategic(patch)).await;
-        let patched = patched.map_err(|error| format!("{what} cannot be changed: {}", told(&error)))?;
+        let what = self.what(slot);
+        let patched = self
+            .change(slot, "changed", |seen| {
+                let mut spec = json!({ "replicas": replicas, "paused": false });
+                if let (Some(spec), Some(template)) = (spec.as_object_mut(), self.template(seen)?) {
+                    spec.insert("template".to_owned(), template);
+                }
+                Ok(Some(json!({ "metadata": { "annotations": { VERSION: version } }, "spec": spec })))
+            })
+            .await?;
+        let name = patched.name_any();
         let generation = patched.metadata.generation.unwrap_or_default();
         let template = |deployment: &Deployment| deployment.spec.as_ref().map(|spec| spec.template.clone());
         let begin = Instant::now();
@@ -154,19 +163,25 @@ impl Workloads {
             (Some(_), Wanted::Warm) => return Ok("Argo Rollouts keeps the old ReplicaSet".to_owned()),
             (None, _) => {}
         }
-        let deployment = self.get(slot).await?;
-        let (name, what) = (deployment.name_any(), self.what(slot));
-        let live = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let replicas = match wanted {
-            Wanted::None => 0,
-            Wanted::Warm => self.setup.warm_replicas.map_or(live, |warm| warm.min(live)),
+        let what = self.what(slot);
+        let wanted = |seen: &Deployment| {
+            let live = size_of(seen);
+            let replicas = match wanted {
+                Wanted::None => 0,
+                Wanted::Warm => self.setup.warm_replicas.map_or(live, |warm| warm.min(live)),
+            };
+            (live, replicas)
         };
+        let before = self.get(slot).await?;
+        let change = |seen: &Deployment| {
+            let (live, replicas) = wanted(seen);
+            Ok((replicas != live).then(|| json!({ "spec": { "replicas": replicas } })))
+        };
+        self.change(slot, "scaled down", change).await?;
+        let (live, replicas) = wanted(&before);
         if replicas == live {
             return Ok(format!("{what} has {live} Pods"));
         }
-        let patch = json!({ "spec": { "replicas": replicas } });
-        let patched = self.api().patch(&name, &params(), &Patch::Merge(patch)).await;
-        patched.map_err(|error| format!("{what} cannot be scaled to {replicas}: {}", told(&error)))?;
         Ok(format!("{what} is scaled from {live} to {replicas} Pods"))
     }
 
@@ -176,17 +191,15 @@ impl Workloads {
             // The way back does not move the traffic before Argo has the Pods.
             return Ok(());
         }
-        let deployment = self.get(slot).await?;
-        let live = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let replicas = self.size(slot).await?;
-        if live >= replicas {
+        if size_of(&self.get(slot).await?) >= replicas {
             return Ok(());
         }
-        let patch = json!({ "spec": { "replicas": replicas } });
-        let patched = self.api().patch(&deployment.name_any(), &params(), &Patch::Merge(patch)).await;
         let what = self.what(slot);
-        let patched =
-            patched.map_err(|error| format!("{what} cannot be scaled to {replicas}: {}", told(&error)))?;
+        let grown = |seen: &Deployment| {
+            Ok((size_of(seen) < replicas).then(|| json!({ "spec": { "replicas": replicas } })))
+        };
+        let patched = self.change(slot, &format!("scaled to {replicas}"), grown).await?;
         let generation = patched.metadata.generation.unwrap_or_default();
         let begin = Instant::now();
         loop {
@@ -351,6 +364,36 @@ impl Workloads {
         self.setup.template.as_ref().and_then(|template| template.container.as_deref())
     }
 
+    /// Changes the Deployment of a slot as it was just seen, if there is something to change, and only while this operator drives
+    /// the resource. One that has slept may take a slot for the standby that has all of the traffic by now. Returns the
+    /// Deployment; fails with one line.
+    async fn change(
+        &self,
+        slot: &str,
+        to_be: &str,
+        change: impl Fn(&Deployment) -> Result<Option<Value>, String>,
+    ) -> Result<Deployment, String> {
+        let mut tries = 0;
+        loop {
+            let seen = self.get(slot).await?;
+            self.ledger.verify().await.map_err(|error| error.to_string())?;
+            let Some(mut patch) = change(&seen)? else { return Ok(seen) };
+            let metadata =
+                patch.as_object_mut().map(|patch| patch.entry("metadata").or_insert_with(|| json!({})));
+            if let Some(metadata) = metadata.and_then(Value::as_object_mut) {
+                metadata.insert("resourceVersion".to_owned(), json!(seen.resource_version()));
+            }
+            match self.api().patch(&seen.name_any(), &params(), &Patch::Strategic(patch)).await {
+                // Its controller writes its status all the time.
+                Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => tries += 1,
+                patched => {
+                    return patched
+                        .map_err(|error| format!("{} cannot be {to_be}: {}", self.what(slot), told(&error)));
+                }
+            }
+        }
+    }
+
     async fn get(&self, slot: &str) -> Result<Deployment, String> {
         let slot_spec = self.setup.slots.get(slot).ok_or_else(|| format!("there is no slot \"{slot}\""))?;
         let got = self.api().get(&slot_spec.deployment).await;
@@ -371,6 +414,11 @@ impl Workloads {
     fn api(&self) -> Api<Deployment> {
         Api::namespaced(self.watched.client().clone(), &self.setup.namespace)
     }
+}
+
+/// How many Pods a Deployment is to have.
+fn size_of(deployment: &Deployment) -> i32 {
+    deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
 fn params() -> PatchParams {

@@ -54,7 +54,7 @@ impl ClusterWorld {
         Self {
             edges: [Member::new(edge)],
             names,
-            workloads: Workloads::new(Arc::clone(watched), setup.clone()),
+            workloads: Workloads::new(Arc::clone(watched), setup.clone(), Arc::clone(ledger)),
             jobs,
             migrations: setup.migrations.clone(),
             hooks: setup.hooks.clone(),
@@ -78,7 +78,10 @@ impl ClusterWorld {
     /// Starts a version, and notes what its Pods are made of. Returns one line.
     async fn start(&self, slot: &str, version: &str, limit: Duration) -> Result<String, String> {
         let given = || self.edge().until_given(slot);
-        if self.workloads.clear(slot, limit).await? {
+        if self.workloads.has_another(slot).await? {
+            // It may have had the traffic a moment ago.
+            self.settle().await?;
+            self.workloads.clear(slot, limit).await?;
             given().await.map_err(|error| error.to_string())?;
         }
         let Started { what, rollout } = self.workloads.start(slot, version, limit).await?;

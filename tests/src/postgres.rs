@@ -135,7 +135,9 @@ impl Postgres {
     pub fn kill(&mut self) -> Result<()> {
         let mut child = self.child.take().context("PostgreSQL does not run")?;
         let leader = pid(&child)?;
-        // The processes of its connections would go on for a moment.
+        // Each of its children leads a group of its own, and would go on for a moment. With one left, it does not start again.
+        process::signal_group(leader, Signal::STOP);
+        process::kill_now(&process::children(leader));
         process::signal_group(leader, Signal::KILL);
         child.wait()?;
         Ok(())

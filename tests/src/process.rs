@@ -73,15 +73,29 @@ fn mentions(text: &str, path: &str) -> bool {
 
 /// The processes with one of these names (`comm`), ordered by id.
 pub fn named(comms: &[&str]) -> Vec<Pid> {
+    all(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| comms.contains(&name.trim())))
+}
+
+/// The processes that this one has started and not waited for, ordered by id.
+pub fn children(of: Pid) -> Vec<Pid> {
+    all(|pid| parent(pid) == Some(of))
+}
+
+/// All processes that are so, ordered by id.
+fn all(are: impl Fn(Pid) -> bool) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found: Vec<Pid> = entries
         .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .filter(|pid| {
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| comms.contains(&name.trim()))
-        })
+        .filter(|pid| are(*pid))
         .collect();
     found.sort_by_key(|pid| pid.as_raw_nonzero());
     found
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may contain brackets: the state and the parent follow the last one.
+    Pid::from_raw(stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?)
 }
 
 fn holds(pid: Pid, file: &Path) -> bool {

@@ -6,7 +6,7 @@
 //! | `shop:2-broken` | answers with 500, but is healthy |
 //! | `shop:2-sick` | is not healthy |
 //! | `shop:2-hangs` | does not answer, but is healthy |
-//! | `shop:2-slow` | takes half a second for each answer |
+//! | `shop:2-slow` | takes a second for each answer |
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -157,7 +157,7 @@ async fn behave(container: &Container) -> Result<Backend> {
             backend.on("/health", healthy());
         }
         Some("sick") => backend.on("/health", Action::status(503)),
-        Some("slow") => backend.on("/", Action::status(200).after(Duration::from_millis(500))),
+        Some("slow") => backend.on("/", Action::status(200).after(Duration::from_secs(1))),
         Some("hangs") => {
             backend.on("/", healthy().after(Duration::from_secs(600)));
             backend.on("/health", healthy());

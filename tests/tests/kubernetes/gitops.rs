@@ -89,13 +89,18 @@ fn a_chart_is_installed_upgraded_rolled_back_and_removed_as_its_page_says() {
         run(uninstall);
         namespace.kubectl().run(&["wait", "--for=delete", "bluegreen/shop", "--timeout=60s"]).await.unwrap();
         assert_eq!(selected(&namespace).await.unwrap(), "green", "the traffic stays");
+        let uid = async || text(&slot(&namespace, "green").await, "/metadata/uid").to_owned();
+        let before = uid().await;
+        let (code, said) = tokio::task::block_in_place(|| shell.try_run(&install)).unwrap();
+        assert!(code != 0 && said.contains("already exists"), "{said}");
+        assert_eq!(uid().await, before, "helm has deleted a slot with traffic: {said}");
         run(delete);
         assert!(namespace.kubectl().get(&["service", "shop"]).await.is_err());
     });
 }
 
-/// The fields that the page tells Argo CD to ignore, by kind.
-fn ignored() -> Vec<(String, Vec<String>)> {
+/// The fields that the page tells Argo CD to ignore, by kind and name. Without a name: of all of this kind.
+fn ignored() -> Vec<(String, Option<String>, Vec<String>)> {
     let page = Page::read("docs/kubernetes/gitops.md").unwrap();
     let block = page.blocks().unwrap().into_iter().find(|block| block.language == "yaml argocd").unwrap();
     let application = documents(&block.text).unwrap().remove(0);
@@ -104,20 +109,19 @@ fn ignored() -> Vec<(String, Vec<String>)> {
         let all = rule.get("jsonPointers").and_then(Value::as_array).unwrap().iter();
         all.map(|pointer| pointer.as_str().unwrap().to_owned()).collect()
     };
-    rules.iter().map(|rule| (text(rule, "/kind").to_owned(), pointers(rule))).collect()
+    let name = |rule: &Value| rule.get("name").and_then(Value::as_str).map(str::to_owned);
+    rules.iter().map(|rule| (text(rule, "/kind").to_owned(), name(rule), pointers(rule))).collect()
 }
 
-/// The object without what the API server and controllers write, and without these fields.
+/// The spec of an object without these fields.
 fn without(object: &Value, pointers: &[String]) -> Value {
     let mut object = object.clone();
-    for pointer in pointers.iter().map(String::as_str).chain(["/status"]) {
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
+    for (parent, key) in pointers.iter().filter_map(|pointer| pointer.rsplit_once('/')) {
         if let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut) {
             parent.remove(key);
         }
     }
-    object["metadata"] = json!({ "labels": object.pointer("/metadata/labels") });
-    object
+    json!({ "name": object.pointer("/metadata/name"), "spec": object.get("spec") })
 }
 
 #[test]
@@ -141,11 +145,13 @@ fn the_operator_changes_no_field_but_those_that_argo_cd_ignores() {
         let rules = ignored();
         let all = async || {
             let mut objects = Vec::new();
-            for (kind, pointers) in &rules {
+            for (kind, name, pointers) in &rules {
                 let list = namespace.kubectl().get(&[&kind.to_lowercase(), "--selector=app=shop"]).await;
                 let list = list.unwrap();
-                let list = list.get("items").and_then(Value::as_array).unwrap();
-                objects.extend(list.iter().map(|object| without(object, pointers)));
+                for object in list.get("items").and_then(Value::as_array).unwrap() {
+                    let is_it = name.as_deref().is_none_or(|name| name == text(object, "/metadata/name"));
+                    objects.push(without(object, if is_it { pointers } else { &[] }));
+                }
             }
             objects
         };

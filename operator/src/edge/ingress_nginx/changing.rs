@@ -114,26 +114,39 @@ impl IngressNginxEdge {
     }
 
     /// Waits until every nginx that users reach has the endpoints of a slot's Service, and no others: ingress-nginx gives them to
-    /// its nginx some seconds late. What is probed after that is what users would get. Gives up after a while: no change is made
-    /// before each nginx has all of them.
+    /// its nginx some seconds late. What is probed after that is what users would get. Fails if one has others for too long. One
+    /// that is not known does not matter yet: it is asked before a change is made.
     pub async fn until_given(&self, slot: &str) -> Result<(), EdgeError> {
         let Some(service) = self.names.service_of(slot) else { return Ok(()) };
         let begin = Instant::now();
         loop {
-            let endpoints = backends(self.watched.client(), &self.names, service).await?;
-            let endpoints = endpoints.peers().into_iter().map(|peer| peer.address).collect();
-            match self.readings().await?.given(slot, &endpoints) {
-                Progress::All => return Ok(()),
-                Progress::Waits(why) | Progress::Refused(why) if begin.elapsed() >= PATIENCE => {
+            let given = match backends(self.watched.client(), &self.names, service).await {
+                Ok(endpoints) => {
+                    let servers = endpoints.peers().into_iter().map(|peer| peer.address).collect();
+                    self.readings().await.map(|readings| readings.given(slot, &servers))
+                }
+                Err(error) => Err(error),
+            };
+            let is_over = begin.elapsed() >= PATIENCE;
+            match given {
+                Ok(Progress::All) => return Ok(()),
+                Ok(Progress::Waits(why)) if is_over => {
                     tracing::warn!(
                         group = self.names.group,
                         slot,
                         why,
-                        "not every nginx has the servers of the slot"
+                        "not every nginx has said its servers"
                     );
                     return Ok(());
                 }
-                Progress::Waits(_) | Progress::Refused(_) => tokio::time::sleep(PAUSE).await,
+                Ok(Progress::Refused(why)) if is_over => {
+                    return Err(EdgeError::Unusable {
+                        what: format!("slot \"{slot}\""),
+                        why: format!("{why}, after {}", humantime::format_duration(PATIENCE)),
+                    });
+                }
+                Err(error) if is_over => return Err(error),
+                _ => tokio::time::sleep(PAUSE).await,
             }
         }
     }

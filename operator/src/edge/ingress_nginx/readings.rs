@@ -114,17 +114,25 @@ impl Readings {
         self.first(late, NO_POD)
     }
 
-    /// Whether every nginx that users reach has these servers of a slot, and no others.
+    /// Whether every nginx that users reach has these servers of a slot, and no others. Refused: one has others now.
     pub(super) fn given(&self, slot: &str, servers: &BTreeSet<String>) -> Progress {
-        let late = |reading: &&Reading| {
-            let is_without = reading.report.as_ref().is_ok_and(|report| report.agent.without_group);
-            let its = reading
-                .group()
-                .and_then(|group| group.slot(slot))
-                .map(|slot| slot.primaries().map(|peer| peer.address.clone()).collect::<BTreeSet<String>>());
-            !is_without && its.as_ref() != Some(servers)
+        let of = |reading: &Reading| -> Option<BTreeSet<String>> {
+            let slot = reading.group()?.slot(slot)?;
+            Some(slot.primaries().map(|peer| peer.address.clone()).collect())
         };
-        self.first(late, NO_POD)
+        if let Some(other) = self.ready().find(|reading| of(reading).is_some_and(|its| its != *servers)) {
+            let its: Vec<String> = of(other).into_iter().flatten().collect();
+            return Progress::Refused(format!(
+                "nginx in Pod \"{}\" has servers [{}], and the endpoints of its Service are [{}]",
+                other.pod.name,
+                its.join(", "),
+                servers.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+            ));
+        }
+        let is_unknown = |reading: &&Reading| {
+            of(reading).is_none() && !reading.report.as_ref().is_ok_and(|report| report.agent.without_group)
+        };
+        self.first(is_unknown, NO_POD)
     }
 
     /// Whether every nginx that users reach has the route.
@@ -189,7 +197,7 @@ pub(super) enum NoReport {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use cutover_core::api::{RouteState, Slot, TrialPhase, TrialState};
+    use cutover_core::api::{Peer, RouteState, Slot, TrialPhase, TrialState};
     use cutover_core::counters::Counters;
     use cutover_core::guard::Figures;
 
@@ -300,6 +308,31 @@ pub(super) mod tests {
         leaving.pod.is_ready = false;
         assert_eq!(lagging(vec![has(), leaving.clone()]), None, "users do not reach it");
         assert_eq!(lagging(vec![leaving]).unwrap(), NO_POD);
+    }
+
+    #[test]
+    fn each_nginx_has_the_servers_of_the_slot_and_no_others() {
+        let with = |servers: &[&str]| {
+            let mut group = group("blue", 0);
+            let peer = |address: &&str| Peer {
+                address: (*address).to_owned(),
+                server: None,
+                backup: false,
+                down: false,
+            };
+            group.slots[1].peers = servers.iter().map(peer).collect();
+            reading("a", 7, group)
+        };
+        let given = |readings: Vec<Reading>| {
+            let servers = ["10.0.0.1:80", "10.0.0.2:80"].map(str::to_owned).into();
+            Readings::new(readings).given("green", &servers)
+        };
+        let all = || with(&["10.0.0.2:80", "10.0.0.1:80"]);
+        assert_eq!(given(vec![all(), without_group("b")]), Progress::All);
+        let stale = given(vec![all(), with(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.9:80"]), silent("b")]);
+        assert!(matches!(&stale, Progress::Refused(why) if why.contains("10.0.0.9:80")), "{stale:?}");
+        assert!(matches!(given(vec![all(), with(&[])]), Progress::Refused(_)));
+        assert!(matches!(given(vec![all(), silent("b")]), Progress::Waits(_)));
     }
 
     #[test]

@@ -15,15 +15,18 @@ fn spec() -> Value {
     } })
 }
 
-/// Sets the finalizers of the Pods of a slot. With one of them a Pod that is deleted goes on until it has none.
-async fn set_finalizers(namespace: &Namespace<'_>, slot: &str, finalizers: Value) {
+/// The names of the Pods of a slot.
+async fn pods(namespace: &Namespace<'_>, slot: &str) -> Vec<String> {
     let label = format!("slot={slot}");
     let pods = namespace.kubectl().get(&["pods", "-l", &label]).await.unwrap();
+    pods["items"].as_array().unwrap().iter().map(|pod| text(pod, "/metadata/name").to_owned()).collect()
+}
+
+/// Sets the finalizers of Pods. With one of them a Pod that is deleted goes on until it has none.
+async fn set_finalizers(namespace: &Namespace<'_>, pods: &[String], finalizers: Value) {
     let patch = json!({ "metadata": { "finalizers": finalizers } }).to_string();
-    for pod in pods["items"].as_array().unwrap() {
-        let name = text(pod, "/metadata/name");
-        let words = ["patch", "pod", name, "--type=merge", "--patch", &patch];
-        namespace.kubectl().run(&words).await.unwrap();
+    for pod in pods {
+        namespace.kubectl().run(&["patch", "pod", pod, "--type=merge", "--patch", &patch]).await.unwrap();
     }
 }
 
@@ -39,7 +42,9 @@ fn a_sick_version_does_not_pass_because_the_one_before_it_still_answers() {
         let warm = |status: &Value| text(status, "/phase") == "Warm";
         until_status(&namespace, "the warm window", warm).await.unwrap();
 
-        set_finalizers(&namespace, "blue", json!(["cutover.test/lingers"])).await;
+        let old = pods(&namespace, "blue").await;
+        assert_eq!(old.len(), 2);
+        set_finalizers(&namespace, &old, json!(["cutover.test/lingers"])).await;
         let mut watch = StatusWatch::begin(namespace.kubectl()).unwrap();
         let first = watch.next().await.unwrap().past;
         apply_shop(&namespace, "3-sick", &spec).await.unwrap();
@@ -54,7 +59,8 @@ fn a_sick_version_does_not_pass_because_the_one_before_it_still_answers() {
                 break;
             }
         }
-        set_finalizers(&namespace, "blue", Value::Null).await;
+        assert!(front.kubelet.tags().contains_key("1"), "they have ended");
+        set_finalizers(&namespace, &old, Value::Null).await;
         phases.retain(|phase| phase != "Failed");
         assert_eq!(phases, ["Provisioning", "Probing", "TearingDown"]);
         assert_eq!(front.slots().await.unwrap(), ["green"]);

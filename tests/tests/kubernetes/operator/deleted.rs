@@ -26,7 +26,7 @@ const ROWS: [(&str, &str, &str); 9] = [
 
 fn policy(steps: &[&str]) -> Value {
     let mut policy = edges::policy(steps);
-    policy["probe"]["deadline"] = json!("4s");
+    policy["probe"]["deadline"] = json!("8s");
     policy["smoke"] = json!([{ "name": "ready", "path": "/health" }]);
     policy["warm"] = json!("60s");
     policy

@@ -30,10 +30,18 @@ pub(super) async fn check(source: &Source, route_at: &At, route: &Value, finding
 /// The Gateway does not exist: the route is to name one that does, or it is to be made.
 async fn missing(source: &Source, gateway: At, (at, route, number): (&At, &Value, usize)) -> Finding {
     let says = format!("it does not exist, and spec.parentRefs[{number}] of HTTPRoute {} names it", at.name);
-    let others = all(&of_cluster(source, "Gateway")).await;
+    let mut parents = list(route, "/spec/parentRefs").to_vec();
+    let is_named = |one: &DynamicObject| {
+        let namespace = one.namespace().unwrap_or_default();
+        parents.iter().any(|parent| {
+            let text = |key| parent.get(key).and_then(Value::as_str);
+            text("name") == Some(&*one.name_any()) && text("namespace").unwrap_or(&at.namespace) == namespace
+        })
+    };
+    let mut others = all(&of_cluster(source, "Gateway")).await.unwrap_or_default();
+    others.retain(|one| !is_named(one));
     let in_namespace = |one: &&DynamicObject| one.namespace().as_deref() == Some(&at.namespace);
     if let Some(other) = others.iter().find(in_namespace).or(others.first()) {
-        let mut parents = list(route, "/spec/parentRefs").to_vec();
         if let Some(parent) = parents.get_mut(number) {
             *parent = json!({ "name": other.name_any(), "namespace": other.namespace() });
         }
@@ -43,20 +51,24 @@ async fn missing(source: &Source, gateway: At, (at, route, number): (&At, &Value
         let fix = at.patched(&json!({ "spec": { "parentRefs": parents } }));
         return Finding::problem(gateway, format!("{says}: name one that is there: {names}")).fix(fix);
     }
-    let classes = all(&of_cluster(source, "GatewayClass")).await;
-    let Some(class) = classes.first() else {
-        return Finding::problem(gateway, format!("{says}: {NO_CLASS}")).fix(look());
-    };
-    let object = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "Gateway",
-        "metadata": { "name": gateway.name, "namespace": gateway.namespace },
-        "spec": {
-            "gatewayClassName": class.name_any(),
-            "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+    match all(&of_cluster(source, "GatewayClass")).await {
+        None => Finding::problem(gateway, format!("{says}: create it, or name another one")).fix(look()),
+        Some(classes) => match classes.first() {
+            None => Finding::problem(gateway, format!("{says}: {NO_CLASS}")).fix(look()),
+            Some(class) => {
+                let object = json!({
+                    "apiVersion": "gateway.networking.k8s.io/v1",
+                    "kind": "Gateway",
+                    "metadata": { "name": gateway.name, "namespace": gateway.namespace },
+                    "spec": {
+                        "gatewayClassName": class.name_any(),
+                        "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+                    },
+                });
+                Finding::problem(gateway, says).fix(Fix::apply(&object))
+            }
         },
-    });
-    Finding::problem(gateway, says).fix(Fix::apply(&object))
+    }
 }
 
 const NO_CLASS: &str = "there is no GatewayClass either: install an implementation of the Gateway API first";
@@ -73,13 +85,15 @@ async fn check_class(source: &Source, gateway: At, found: &Value, findings: &mut
         Ok(Some(_)) => {}
         Ok(None) => {
             let text = "there is no such GatewayClass, so no controller serves the Gateway";
-            let (text, fix) = match all(&classes).await.first() {
-                Some(other) => {
+            let classes = all(&classes).await;
+            let (text, fix) = match classes.as_ref().map(|classes| classes.first()) {
+                Some(Some(other)) => {
                     let other = other.name_any();
                     let fix = gateway.patched(&json!({ "spec": { "gatewayClassName": other } }));
                     (format!("{text}: name one that is installed"), fix)
                 }
-                None => (format!("{text}; {NO_CLASS}"), look()),
+                Some(None) => (format!("{text}; {NO_CLASS}"), look()),
+                None => (format!("{text}: name one that is installed"), look()),
             };
             findings
                 .push(Finding::problem(gateway.field("spec.gatewayClassName"), text).value(name).fix(fix));
@@ -94,7 +108,7 @@ fn of_cluster(source: &Source, kind: &str) -> Api<DynamicObject> {
     Api::all_with(source.client().clone(), &ApiResource::from_gvk(&kind))
 }
 
-/// What there is to name; nothing if that cannot be read.
-async fn all(api: &Api<DynamicObject>) -> Vec<DynamicObject> {
-    api.list(&ListParams::default()).await.map(|listed| listed.items).unwrap_or_default()
+/// What there is to name. `None`: it cannot be read.
+async fn all(api: &Api<DynamicObject>) -> Option<Vec<DynamicObject>> {
+    api.list(&ListParams::default()).await.map(|listed| listed.items).ok()
 }
