@@ -45,6 +45,8 @@ impl Mariadb {
             ])
             .args(["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"])
             .arg(format!("--datadir={}", data.display()))
+            // A server that starts removes what others have in the same one.
+            .arg(format!("--tmpdir={}", folder.path().display()))
             .output()
             .context("no mariadb-install-db: run scripts/install-packages")?;
         if !made.status.success() {
