@@ -92,7 +92,7 @@ fn a_chart_is_installed_upgraded_rolled_back_and_removed_as_its_page_says() {
         let uid = async || text(&slot(&namespace, "green").await, "/metadata/uid").to_owned();
         let before = uid().await;
         let (code, said) = tokio::task::block_in_place(|| shell.try_run(&install)).unwrap();
-        assert!(code != 0 && said.contains("already exists"), "{said}");
+        assert!(code != 0 && said.contains("conflict with \"cutover-operator\""), "{said}");
         assert_eq!(uid().await, before, "helm has deleted a slot with traffic: {said}");
         run(delete);
         assert!(namespace.kubectl().get(&["service", "shop"]).await.is_err());

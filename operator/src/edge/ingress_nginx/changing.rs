@@ -115,7 +115,7 @@ impl IngressNginxEdge {
 
     /// Waits until every nginx that users reach has the endpoints of a slot's Service, and no others: ingress-nginx gives them to
     /// its nginx some seconds late. What is probed after that is what users would get. Fails if one has others for too long. One
-    /// that is not known does not matter yet: it is asked before a change is made.
+    /// that does not have all of them does not matter yet: it is asked before a change is made.
     pub async fn until_given(&self, slot: &str) -> Result<(), EdgeError> {
         let Some(service) = self.names.service_of(slot) else { return Ok(()) };
         let begin = Instant::now();
@@ -135,7 +135,7 @@ impl IngressNginxEdge {
                         group = self.names.group,
                         slot,
                         why,
-                        "not every nginx has said its servers"
+                        "not every nginx has the servers of the slot"
                     );
                     return Ok(());
                 }

@@ -120,19 +120,20 @@ impl Readings {
             let slot = reading.group()?.slot(slot)?;
             Some(slot.primaries().map(|peer| peer.address.clone()).collect())
         };
-        if let Some(other) = self.ready().find(|reading| of(reading).is_some_and(|its| its != *servers)) {
-            let its: Vec<String> = of(other).into_iter().flatten().collect();
-            return Progress::Refused(format!(
-                "nginx in Pod \"{}\" has servers [{}], and the endpoints of its Service are [{}]",
-                other.pod.name,
-                its.join(", "),
-                servers.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
-            ));
+        for reading in self.ready() {
+            let others: Vec<String> = of(reading).unwrap_or_default().difference(servers).cloned().collect();
+            if !others.is_empty() {
+                let (pod, others) = (&reading.pod.name, others.join(", "));
+                return Progress::Refused(format!(
+                    "nginx in Pod \"{pod}\" still has {others}, which its Service does not have any more"
+                ));
+            }
         }
-        let is_unknown = |reading: &&Reading| {
-            of(reading).is_none() && !reading.report.as_ref().is_ok_and(|report| report.agent.without_group)
+        let is_late = |reading: &&Reading| {
+            let is_without = reading.report.as_ref().is_ok_and(|report| report.agent.without_group);
+            !is_without && of(reading).as_ref() != Some(servers)
         };
-        self.first(is_unknown, NO_POD)
+        self.first(is_late, NO_POD)
     }
 
     /// Whether every nginx that users reach has the route.
@@ -331,8 +332,9 @@ pub(super) mod tests {
         assert_eq!(given(vec![all(), without_group("b")]), Progress::All);
         let stale = given(vec![all(), with(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.9:80"]), silent("b")]);
         assert!(matches!(&stale, Progress::Refused(why) if why.contains("10.0.0.9:80")), "{stale:?}");
-        assert!(matches!(given(vec![all(), with(&[])]), Progress::Refused(_)));
-        assert!(matches!(given(vec![all(), silent("b")]), Progress::Waits(_)));
+        for late in [with(&[]), with(&["10.0.0.1:80"]), silent("b")] {
+            assert!(matches!(given(vec![all(), late]), Progress::Waits(_)));
+        }
     }
 
     #[test]
