@@ -103,9 +103,11 @@ impl Bench<'_> {
                 let all = all.filter_map(|asked| asked.answered.map(|(at, status)| (at, status, asked.line)));
                 all.filter(|(at, ..)| *at > begun).collect()
             };
-            let fenced = answered(new).into_iter().find(|(_, status, _)| *status < 300);
+            let fences = answered(new);
             for (at, status, line) in answered(old) {
-                let is_late = fenced.as_ref().is_some_and(|(fenced, ..)| at > *fenced);
+                // Each group has a route, and a fence, of its own.
+                let mut of_group = fences.iter().filter(|(_, status, its)| *status < 300 && *its == line);
+                let is_late = of_group.next().is_some_and(|(fenced, ..)| at > *fenced);
                 ensure!(!is_late || status >= 400, "edge {edge}: {line} counts, and is late");
                 refused += usize::from(status >= 400);
             }
